@@ -1,0 +1,1 @@
+"""The agent: a daemon on each phone host that claims work for its phones."""

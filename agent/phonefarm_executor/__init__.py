@@ -1,0 +1,1 @@
+"""The executor: what runs inside the run container and drives one phone."""

@@ -1,0 +1,1 @@
+"""The `phonefarm` command: up, demo and the operator's commands."""

@@ -1,0 +1,1 @@
+"""What every program shares: channel, identity, reasons, logs, config, clock, timers, lifecycle."""

@@ -1,0 +1,65 @@
+"""gRPC channels and servers: keepalive, sizes, credentials. The only place that sets them."""
+
+import ipaddress
+
+import grpc
+import grpc.aio
+
+from phonefarm_common.timers import Timers
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+
+def server_options(timers: Timers) -> list[tuple[str, int]]:
+    """Return the options of every gRPC server; pings of our own clients are always allowed."""
+    return [
+        ("grpc.keepalive_time_ms", int(timers.keepalive_server * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timers.keepalive_server_timeout * 1000)),
+        # Defaults to 60 s and silently wins over the keepalive timeout.
+        ("grpc.http2.ping_timeout_ms", int(timers.keepalive_server_timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Below the clients' ping, or the server hangs up with too_many_pings.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", int(timers.keepalive_agent * 500)),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def client_options(timers: Timers) -> list[tuple[str, int]]:
+    """Return the options of every gRPC client."""
+    return [
+        ("grpc.keepalive_time_ms", int(timers.keepalive_agent * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timers.keepalive_agent_timeout * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(timers.keepalive_agent_timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.enable_http_proxy", 0),
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* is this machine by a name or literal that cannot mean another."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def open_channel(target: str, timers: Timers) -> grpc.aio.Channel:
+    """Return a plaintext channel to HOST:PORT; ValueError unless the host is loopback."""
+    host = target.rpartition(":")[0].strip("[]")
+    if not is_loopback(host):
+        raise ValueError(f"plaintext gRPC is only for loopback, not {host!r}")
+    return grpc.aio.insecure_channel(target, options=client_options(timers))
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that authenticates a call."""
+    return (("authorization", f"Bearer {token}"),)

@@ -1,0 +1,39 @@
+"""Names and ids that every program makes the same way."""
+
+import re
+import secrets
+import uuid
+from pathlib import Path
+
+PROTOCOL_VERSION = 1
+"""Of the agent session; this and the previous one are spoken."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+
+def new_id() -> str:
+    """Return a fresh random UUID in its canonical text form."""
+    return str(uuid.uuid4())
+
+
+def new_secret() -> str:
+    """Return 256 random bits as URL-safe text."""
+    return secrets.token_urlsafe(32)
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether *text* is a UUID in canonical form."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def is_name(text: str) -> bool:
+    """Tell whether *text* may name a phone, an account, a group, an agent: 1-128 [A-Za-z0-9._:-]."""
+    return _NAME.fullmatch(text) is not None
+
+
+def boot_id() -> str:
+    """Return the kernel's random id of this boot (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

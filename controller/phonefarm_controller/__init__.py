@@ -1,0 +1,1 @@
+"""The controller: owns process and queue state, speaks gRPC."""

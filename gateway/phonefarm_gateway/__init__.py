@@ -1,0 +1,1 @@
+"""The gateway: translates REST to gRPC and sends the callbacks."""

@@ -1,0 +1,1 @@
+"""Generated from protos/phonefarm; do not edit."""

@@ -1,0 +1,96 @@
+"""The faults a phone can be told to have."""
+
+import asyncio
+import enum
+from dataclasses import dataclass
+
+
+class Fault(enum.StrEnum):
+    """What can go wrong on command; `reboot` happens once, the others last until cleared."""
+
+    OFFLINE = "offline"
+    UNAUTHORIZED = "unauthorized"
+    UNPLUG = "unplug"
+    SLOW = "slow"
+    SHELL_HANGS = "shell_hangs"
+    STORAGE_FULL = "storage_full"
+    BATTERY_LOW = "battery_low"
+    BATTERY_HOT = "battery_hot"
+    REBOOT = "reboot"
+    DUPLICATE_SERIAL = "duplicate_serial"
+    DROP_MID_COMMAND = "drop_mid_command"
+    LOGGED_OUT = "logged_out"
+    CONSENT_DIALOG = "consent_dialog"
+
+
+EXPLAINED: dict[Fault, str] = {
+    Fault.OFFLINE: "the connection is accepted and never answered: adb lists the phone as offline",
+    Fault.UNAUTHORIZED: "the phone asks for a key and accepts none",
+    Fault.UNPLUG: "connections are cut and the port refuses until cleared",
+    Fault.SLOW: "every chunk the phone sends is delayed by `milliseconds` (200)",
+    Fault.SHELL_HANGS: "a command is accepted and runs only once the fault is cleared",
+    Fault.STORAGE_FULL: "every write fails with 'No space left on device'",
+    Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
+    Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
+    Fault.REBOOT: "gone for `seconds` (2), then a new boot id; files and account stay",
+    Fault.DUPLICATE_SERIAL: "ro.serialno reads `serial` (may be empty), as on cheap phones",
+    Fault.DROP_MID_COMMAND: (
+        "the connection is cut once a command has had its effect: the `nth` (1) whose text contains "
+        "`match`, or whichever records the `effect` (a ledger kind, say posted); then it clears itself"
+    ),
+    Fault.LOGGED_OUT: "the app shows its log-in screen",
+    Fault.CONSENT_DIALOG: "a consent dialog lies over the app until it is accepted",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultSettings:
+    """How a fault shows; each field is read by the faults that name it."""
+
+    milliseconds: float = 200.0
+    seconds: float = 2.0
+    level: int = 5
+    celsius: float = 48.0
+    serial: str = ""
+    nth: int = 1
+    match: str = ""
+    effect: str = ""
+
+
+class Faults:
+    """Which faults a phone has now."""
+
+    def __init__(self) -> None:
+        self._active: dict[Fault, FaultSettings] = {}
+        self._changed = asyncio.Event()
+
+    def get(self, fault: Fault) -> FaultSettings | None:
+        """Return the settings of an active fault, None when it is not active."""
+        return self._active.get(fault)
+
+    def __contains__(self, fault: Fault) -> bool:
+        return fault in self._active
+
+    def active(self) -> list[Fault]:
+        """Return the active faults in a stable order."""
+        return sorted(self._active)
+
+    def put(self, fault: Fault, settings: FaultSettings) -> None:
+        """Make `fault` active with `settings`, replacing earlier ones."""
+        self._active[fault] = settings
+        self._wake()
+
+    def drop(self, fault: Fault) -> bool:
+        """End `fault`; tell whether it was active."""
+        was_active = self._active.pop(fault, None) is not None
+        self._wake()
+        return was_active
+
+    async def ended(self, fault: Fault) -> None:
+        """Return once `fault` is not active."""
+        while fault in self._active:
+            await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
