@@ -30,7 +30,7 @@ def is_uuid(text: str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether *text* may name a phone, an account, a group, an agent: 1-128 [A-Za-z0-9._:-]."""
+    """Tell whether *text* may name a phone, account, group or agent: 1-128 [A-Za-z0-9._:-]."""
     return _NAME.fullmatch(text) is not None
 
 

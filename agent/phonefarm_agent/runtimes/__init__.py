@@ -1,0 +1,1 @@
+"""Where a run lives: docker, process or dummy."""

@@ -1,0 +1,83 @@
+"""The contract every runtime keeps; the order of calls is part of it.
+
+`check` first. Per run: `start` once, then `lines` and `wait` (any number of times, also from a later life of
+the agent), `stop` any number of times, `remove` once nothing more is wanted. Calls for different runs may
+overlap; `stop` may come while `lines` or `wait` are under way.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+class RuntimeFailedError(Exception):
+    """The engine refused or is away; the text says what was tried and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """What a runtime needs to know of a run; docs/seams.md describes the directory."""
+
+    run_id: str
+    epoch: int
+    directory: Path
+    cap_seconds: float
+    plan: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handle:
+    """Names a started run so that a later life of the agent finds it again; kept in the journal."""
+
+    run_id: str
+    name: str  # the container's name, or what stands for it
+    token: str  # whatever the runtime needs to be sure it is the same one (container id; pid and start time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a run ended."""
+
+    code: int | None  # None: it is gone and nobody saw how
+    detail: str = ""  # e.g. `out of memory`
+
+
+class Runtime(Protocol):
+    """Where runs live."""
+
+    name: str
+
+    async def check(self) -> None:
+        """Return when runs can be started now; raise RuntimeFailedError with the remedy otherwise."""
+        ...
+
+    async def start(self, spec: RunSpec) -> Handle:
+        """Start the executor of *spec*; it waits at the start gate by itself.
+
+        Raises RuntimeFailedError and leaves nothing behind when it cannot be started.
+        """
+        ...
+
+    async def held(self) -> list[Handle]:
+        """Return every run of this farm **and** this agent that the engine still knows."""
+        ...
+
+    def lines(self, handle: Handle) -> AsyncIterator[bytes]:
+        """Yield every line of the run's stdout, from the first, until it ended and all is read.
+
+        Lines over 1 MiB are cut. Starting again yields them all again: they are numbered.
+        """
+        ...
+
+    async def wait(self, handle: Handle) -> Exit:
+        """Return when the run has ended; at once when it already has."""
+        ...
+
+    async def stop(self, handle: Handle, *, grace: float) -> None:
+        """End the run: ask, after *grace* seconds kill. Returns once it no longer runs; idempotent."""
+        ...
+
+    async def remove(self, handle: Handle) -> None:
+        """Leave nothing of the run in the engine; kills it if it still runs; idempotent."""
+        ...
