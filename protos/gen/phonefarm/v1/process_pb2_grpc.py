@@ -59,6 +59,11 @@ class ProcessServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_process__pb2.CancelProcessRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_process__pb2.CancelProcessResponse.FromString,
                 _registered_method=True)
+        self.CheckKey = channel.unary_unary(
+                '/phonefarm.v1.ProcessService/CheckKey',
+                request_serializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyResponse.FromString,
+                _registered_method=True)
 
 
 class ProcessServiceServicer:
@@ -98,6 +103,15 @@ class ProcessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckKey(self, request, context):
+        """CheckKey tells whether the caller's key may do what *scope* names, and changes nothing. The gateway asks it
+        before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
+        FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProcessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -120,6 +134,11 @@ def add_ProcessServiceServicer_to_server(servicer, server):
                     servicer.CancelProcess,
                     request_deserializer=phonefarm_dot_v1_dot_process__pb2.CancelProcessRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_process__pb2.CancelProcessResponse.SerializeToString,
+            ),
+            'CheckKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckKey,
+                    request_deserializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_process__pb2.CheckKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -235,6 +254,33 @@ class ProcessService:
             '/phonefarm.v1.ProcessService/CancelProcess',
             phonefarm_dot_v1_dot_process__pb2.CancelProcessRequest.SerializeToString,
             phonefarm_dot_v1_dot_process__pb2.CancelProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.ProcessService/CheckKey',
+            phonefarm_dot_v1_dot_process__pb2.CheckKeyRequest.SerializeToString,
+            phonefarm_dot_v1_dot_process__pb2.CheckKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

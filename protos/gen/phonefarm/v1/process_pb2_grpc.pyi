@@ -48,6 +48,11 @@ class ProcessServiceStub:
     """ListProcesses returns the newest first."""
     CancelProcess: _grpc.UnaryUnaryMultiCallable[_process_pb2.CancelProcessRequest, _process_pb2.CancelProcessResponse]
     """CancelProcess records the wish and answers without waiting for any agent."""
+    CheckKey: _grpc.UnaryUnaryMultiCallable[_process_pb2.CheckKeyRequest, _process_pb2.CheckKeyResponse]
+    """CheckKey tells whether the caller's key may do what *scope* names, and changes nothing. The gateway asks it
+    before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
+    FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
+    """
 
 @_typing.type_check_only
 class ProcessServiceAsyncStub(ProcessServiceStub):
@@ -69,6 +74,11 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     """ListProcesses returns the newest first."""
     CancelProcess: _aio.UnaryUnaryMultiCallable[_process_pb2.CancelProcessRequest, _process_pb2.CancelProcessResponse]  # type: ignore[assignment]
     """CancelProcess records the wish and answers without waiting for any agent."""
+    CheckKey: _aio.UnaryUnaryMultiCallable[_process_pb2.CheckKeyRequest, _process_pb2.CheckKeyResponse]  # type: ignore[assignment]
+    """CheckKey tells whether the caller's key may do what *scope* names, and changes nothing. The gateway asks it
+    before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
+    FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
+    """
 
 class ProcessServiceServicer(metaclass=_abc_1.ABCMeta):
     """ProcessService is what callers and the gateway speak. Every call carries `authorization: Bearer KEY`.
@@ -111,5 +121,16 @@ class ProcessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_process_pb2.CancelProcessResponse, _abc.Awaitable[_process_pb2.CancelProcessResponse]]:
         """CancelProcess records the wish and answers without waiting for any agent."""
+
+    @_abc_1.abstractmethod
+    def CheckKey(
+        self,
+        request: _process_pb2.CheckKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_process_pb2.CheckKeyResponse, _abc.Awaitable[_process_pb2.CheckKeyResponse]]:
+        """CheckKey tells whether the caller's key may do what *scope* names, and changes nothing. The gateway asks it
+        before it reads a body. UNAUTHENTICATED `unauthenticated`, PERMISSION_DENIED `insufficient_scope:<scope>`,
+        FAILED_PRECONDITION `no_secret_configured`; also without any key, so that the last can be told.
+        """
 
 def add_ProcessServiceServicer_to_server(servicer: ProcessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
