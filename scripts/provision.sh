@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [docker] [postgres] [python]
+# Safe to repeat: what is there already is left alone. An engine that this script starts leaves its pid in
+# $PHONEFARM_PROVISION_DIR/dockerd.pid (default /run/phonefarm-provision), so that the caller can stop it.
+set -euo pipefail
+
+state=${PHONEFARM_PROVISION_DIR:-/run/phonefarm-provision}
+engine_log=/var/log/phonefarm-dockerd.log
+engine_start_seconds=60
+
+say() { printf 'provision: %s\n' "$*"; }
+fail() { printf 'provision: %s\n' "$*" >&2; exit 1; }
+
+usage() {
+    cat <<'T'
+usage: scripts/provision.sh COMPONENT...
+  docker    Docker Engine (docker.io, debootstrap); started when none answers
+  postgres  PostgreSQL's programs; nothing is started, tests run their own server
+  python    Python with venv, make and git, for `make dev`
+T
+}
+
+installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+install_missing() {
+    local missing=() package
+    for package in "$@"; do installed "$package" || missing+=("$package"); done
+    if [ ${#missing[@]} -eq 0 ]; then say "installed already: $*"; return; fi
+    [ "$(id -u)" -eq 0 ] || fail "must be root to install ${missing[*]}; or install them yourself"
+    say "installing ${missing[*]}"
+    # RUNLEVEL=1 keeps a package's own service from starting where init is not systemd (invoke-rc.d(8)).
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    apt-get -o Acquire::Retries=3 -qq update
+    apt-get -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+start_engine() {
+    if engine_answers; then say "engine answers already: $(docker version --format '{{.Server.Version}}')"; return; fi
+    [ "$(id -u)" -eq 0 ] || fail "no engine answers and only root can start one"
+    if [ -d /run/systemd/system ]; then
+        say "starting docker.service"
+        systemctl start docker.service
+    else
+        # Runs have no network, so neither bridge nor iptables is needed; with live-restore an engine
+        # restart leaves runs alive.
+        say "starting dockerd (its log: $engine_log)"
+        mkdir -p "$state"
+        setsid nohup dockerd --bridge=none --iptables=false --ip6tables=false --live-restore \
+            </dev/null >>"$engine_log" 2>&1 &
+        echo $! >"$state/dockerd.pid"
+    fi
+    local deadline=$((SECONDS + engine_start_seconds))
+    until engine_answers; do
+        [ $SECONDS -lt $deadline ] || { tail -n 20 "$engine_log" >&2 || true; fail "no answer from the engine in ${engine_start_seconds} s"; }
+        if [ -f "$state/dockerd.pid" ] && ! kill -0 "$(cat "$state/dockerd.pid")" 2>/dev/null; then
+            tail -n 20 "$engine_log" >&2; fail "dockerd ended while starting"
+        fi
+        sleep 0.2
+    done
+    say "engine answers: $(docker version --format '{{.Server.Version}}')"
+}
+
+[ $# -gt 0 ] || { usage; exit 2; }
+for component in "$@"; do
+    case $component in
+        docker) install_missing docker.io debootstrap; start_engine ;;
+        postgres) install_missing postgresql ;;
+        python) install_missing python3 python3-venv make git ca-certificates ;;
+        -h | --help) usage; exit 0 ;;
+        *) usage >&2; fail "unknown component: $component" ;;
+    esac
+done
