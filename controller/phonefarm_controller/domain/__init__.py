@@ -1,0 +1,1 @@
+"""The rules: states and moves, plans, targets, matching, records. Pure: no async, no clock."""

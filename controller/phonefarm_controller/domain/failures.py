@@ -1,0 +1,87 @@
+"""What a failure leads to: another attempt, or the end."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from phonefarm_common.reasons import FailureClass, FailureCode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a run or an item failed. `final`: the same plan must fail the same way again."""
+
+    code: str
+    message: str
+    failure_class: FailureClass
+    final: bool = False
+    action: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How often and how soon to try again; times in seconds, scaled like the timers."""
+
+    work_attempts: int = 2
+    infra_attempts: int = 8
+    retry_first: float = 5
+    retry_factor: float = 3
+    retry_most: float = 600
+    retry_jitter: float = 0.2
+    max_wait: float = 24 * 3600
+
+    def scaled(self, factor: float) -> Self:
+        """Return the same policy with its back-off multiplied by *factor*."""
+        return replace(
+            self, retry_first=self.retry_first * factor, retry_most=self.retry_most * factor
+        )
+
+
+def outcome_unknown(action: str) -> Failure:
+    """Return the ending of a run that stopped between `started` and `done` of a `once` action."""
+    return Failure(
+        code=f"{FailureCode.OUTCOME_UNKNOWN}:{action}",
+        message=f"the run ended after {action} had begun and before it was known to be done; "
+        "it is not repeated, because a second time could have a second effect",
+        failure_class=FailureClass.WORK,
+        final=True,
+        action=action,
+    )
+
+
+def cancelled(reason: str) -> Failure:
+    """Return the ending of an item that a caller cancelled."""
+    return Failure(
+        code=FailureCode.CANCELLED,
+        message=f"cancelled: {reason}",
+        failure_class=FailureClass.CANCELLED,
+    )
+
+
+def cancel_unconfirmed(reason: str) -> Failure:
+    """Return the ending of a cancelled item whose agent never said that the run ended."""
+    return Failure(
+        code=FailureCode.CANCEL_UNCONFIRMED,
+        message=f"cancelled: {reason}; the agent was not heard before the lease expired",
+        failure_class=FailureClass.CANCELLED,
+    )
+
+
+def expired(*, deadline: bool, last: Failure | None) -> Failure:
+    """Return the ending of an item that waited too long; *deadline*: the caller set the limit."""
+    before = f"; the last attempt ended with {last.code}" if last else ""
+    if deadline:
+        return Failure(
+            code=FailureCode.DEADLINE_PASSED,
+            message=f"the deadline passed before the first action{before}",
+            failure_class=FailureClass.EXPIRED,
+        )
+    return Failure(
+        code=FailureCode.PHONE_UNAVAILABLE,
+        message=f"no phone that fits was free for this long{before}",
+        failure_class=FailureClass.EXPIRED,
+    )
+
+
+def infra(code: FailureCode, message: str) -> Failure:
+    """Return a failure of phone, host or agent."""
+    return Failure(code=code, message=message, failure_class=FailureClass.INFRA)

@@ -1,0 +1,56 @@
+"""A lease: the right to drive one phone for one account, with an epoch that only rises."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from phonefarm_controller.domain.states import LEASE_MOVES, IllegalMoveError, LeaseState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """One lease; `phone_held` and `account_held` tell what it still keeps from others."""
+
+    lease_id: str
+    run_id: str
+    item_id: str
+    process_id: str
+    phone_id: str
+    account_id: str
+    agent_id: str
+    epoch: int
+    state: LeaseState
+    phone_held: bool
+    account_held: bool
+    renewals: int
+    cap_at: datetime
+    granted_at: datetime
+    ended_at: datetime | None = None
+    reason: str | None = None
+
+
+def releasing(lease: Lease) -> Lease:
+    """Return the lease of a run that has ended: the phone waits for its clean-up."""
+    return _moved(lease, LeaseState.RELEASING, account_held=False)
+
+
+def dirty(lease: Lease, *, reason: str) -> Lease:
+    """Return the lease of a phone that nobody confirmed clean."""
+    return _moved(lease, LeaseState.DIRTY, account_held=False, reason=reason)
+
+
+def ended(lease: Lease, *, now: datetime, reason: str) -> Lease:
+    """Return the lease with phone and account given back."""
+    return _moved(
+        lease,
+        LeaseState.ENDED,
+        phone_held=False,
+        account_held=False,
+        ended_at=now,
+        reason=lease.reason or reason,
+    )
+
+
+def _moved(lease: Lease, to: LeaseState, **changes: object) -> Lease:
+    if to not in LEASE_MOVES[lease.state]:
+        raise IllegalMoveError(lease.state, to)
+    return replace(lease, state=to, **changes)  # type: ignore[arg-type] # keys are Lease's own

@@ -1,0 +1,1 @@
+"""One planner per capability: it checks the inputs and turns them into actions."""

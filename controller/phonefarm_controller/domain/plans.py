@@ -1,0 +1,61 @@
+"""An action plan: what the executor does on the phone, in order, each with its limit."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+DEFAULT_LIMIT_SECONDS: Final = 60.0
+CAP_MARGIN_SECONDS: Final = 60.0
+MOST_CAP_SECONDS: Final = 4 * 3600.0
+
+
+class Repeat(StrEnum):
+    """Whether a second run of an action is harmless."""
+
+    SAFE = "safe"
+    ONCE = "once"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One step; kinds and params are listed in docs/seams.md."""
+
+    kind: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    limit_seconds: float = DEFAULT_LIMIT_SECONDS
+    repeat: Repeat = Repeat.SAFE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The whole of what one item does; frozen on the item at enqueue."""
+
+    actions: tuple[Action, ...]
+    dummy: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cap_seconds(self) -> float:
+        """Return how long a run of it may take at the most."""
+        total = sum(action.limit_seconds for action in self.actions) + CAP_MARGIN_SECONDS
+        return min(total, MOST_CAP_SECONDS)
+
+    @property
+    def once_actions(self) -> tuple[int, ...]:
+        """Return the indices of the actions that must not be repeated."""
+        return tuple(i for i, a in enumerate(self.actions) if a.repeat is Repeat.ONCE)
+
+    def to_json(self) -> str:
+        """Return the actions and the dummy's steering as a JSON object."""
+        actions = [
+            {
+                "index": index,
+                "kind": action.kind,
+                "params": dict(action.params),
+                "limit_seconds": action.limit_seconds,
+                "repeat": action.repeat,
+            }
+            for index, action in enumerate(self.actions)
+        ]
+        return json.dumps({"actions": actions, "dummy": dict(self.dummy)})

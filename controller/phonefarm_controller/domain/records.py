@@ -1,0 +1,124 @@
+"""The record of a process: what GET answers and callbacks carry, as plain JSON values."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.processes import Process
+from phonefarm_controller.domain.states import ItemState, ProcessState
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemLine:
+    """What the record tells of an item."""
+
+    item_id: str
+    ordinal: int
+    state: ItemState
+    phone_id: str | None  # chosen, else wanted
+    account_id: str | None
+    actions_done: int
+    actions_total: int
+    attempt: int
+    failure: Failure | None
+    outputs: str | None
+
+
+def record_of(process: Process, items: Sequence[ItemLine]) -> dict[str, Any]:
+    """Return the record; times are epoch microseconds or None."""
+    lines = sorted(items, key=lambda line: line.ordinal)
+    single = lines[0] if process.single_target and lines else None
+    return {
+        "process_id": process.process_id,
+        "process_type": process.process_type,
+        "request_id": process.request_id,
+        "status": str(process.status),
+        "state": str(process.state),
+        "target": {
+            "account_id": single.account_id if single else None,
+            "phone_id": single.phone_id if single else None,
+        },
+        "requested_by": {
+            "system": process.system,
+            "user": process.user,
+            "metadata_json": process.requested_by_metadata,
+        },
+        "callback": {"url": process.callback_url, "metadata_json": process.callback_metadata}
+        if process.callback_url is not None
+        else None,
+        "result_json": _result(lines),
+        "error": _error(process, lines),
+        "timestamps": {
+            "created_at": micros(process.created_at),
+            "accepted_at": micros(process.created_at),
+            "queued_at": micros(process.created_at),
+            "executing_at": micros(process.executing_at),
+            "retrying_at": micros(process.retrying_at),
+            "cancel_requested_at": micros(process.cancel_requested_at),
+            "finished_at": micros(process.finished_at),
+        },
+        "queue_item_ids": [line.item_id for line in lines],
+        "completed_queue_item_ids": [
+            line.item_id for line in lines if line.state is ItemState.DONE
+        ],
+        "partial_progress": _progress(lines),
+    }
+
+
+def micros(moment: datetime | None) -> int | None:
+    """Return microseconds since 1970 in UTC."""
+    return None if moment is None else round(moment.timestamp() * 1_000_000)
+
+
+def _result(lines: Sequence[ItemLine]) -> str:
+    done = [line for line in lines if line.outputs is not None]
+    if not done:
+        return "{}"
+    return json.dumps({"items": {line.item_id: json.loads(line.outputs or "{}") for line in done}})
+
+
+def _error(process: Process, lines: Sequence[ItemLine]) -> dict[str, Any] | None:
+    if process.state is ProcessState.DONE:
+        return None
+    failed = [line for line in lines if line.failure is not None]
+    if not failed:
+        return None
+    ended = [line for line in failed if line.state is ItemState.DEAD_LETTER]
+    line = (ended or failed)[0]
+    failure = line.failure
+    if failure is None:
+        return None
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "class": str(failure.failure_class),
+        "queue_item_id": line.item_id,
+        "action": failure.action,
+        "attempt": line.attempt,
+    }
+
+
+def _progress(lines: Sequence[ItemLine]) -> dict[str, Any]:
+    def count(state: ItemState) -> int:
+        return sum(line.state is state for line in lines)
+
+    return {
+        "items_total": len(lines),
+        "items_completed": count(ItemState.DONE),
+        "items_failed": count(ItemState.DEAD_LETTER),
+        "items_cancelled": count(ItemState.CANCELLED),
+        "items": [
+            {
+                "queue_item_id": line.item_id,
+                "phone_id": line.phone_id,
+                "account_id": line.account_id,
+                "status": str(line.state),
+                "actions_done": line.actions_done,
+                "actions_total": line.actions_total,
+            }
+            for line in lines
+        ],
+    }

@@ -1,0 +1,154 @@
+"""From a target to the phones and accounts an item may use."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+
+from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.requests import AccountFact, Facts, Routing, Target
+
+MOST_IN_A_GROUP: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where one item may run. Without a phone and an account any fit phone of the group will do."""
+
+    app: str
+    phone_id: str | None = None
+    account_id: str | None = None
+    phone_group: str | None = None
+
+
+def resolve(target: Target, *, app: str | None, facts: Facts) -> tuple[Slot, ...]:
+    """Return one slot per item; FarmError names the id or field that cannot be used."""
+    match target.routing:
+        case Routing.DIRECT:
+            return (_direct(target, app, facts),)
+        case Routing.QUEUE:
+            return (_queue(target, app, facts),)
+        case Routing.GROUP:
+            return _group(target, app, facts)
+
+
+def _direct(target: Target, app: str | None, facts: Facts) -> Slot:
+    if target.account_id is not None:
+        slot = _slot_of_account(target.account_id, app, facts, field="target.account_id")
+        if target.phone_id is not None:
+            _known_phone(target.phone_id, facts, field="target.phone_id")
+            if slot.phone_id != target.phone_id:
+                raise _not_on_phone(target.account_id, target.phone_id)
+        return slot
+    if target.phone_id is not None:
+        return _slot_of_phone(target.phone_id, app, facts, field="target.phone_id")
+    raise invalid_field("target", "needs phone_id or account_id when routing is direct")
+
+
+def _queue(target: Target, app: str | None, facts: Facts) -> Slot:
+    if target.phone_id is not None:
+        raise invalid_field("target.phone_id", "is for routing direct; queue takes any fit phone")
+    if target.phone_group is not None and target.phone_group not in facts.phone_groups:
+        raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
+    if target.account_id is not None:
+        slot = _slot_of_account(target.account_id, app, facts, field="target.account_id")
+        members = facts.phone_groups.get(target.phone_group or "", ())
+        if target.phone_group is not None and slot.phone_id not in members:
+            raise _not_on_phone(target.account_id, f"a phone of {target.phone_group}")
+        return slot
+    return Slot(app=app or _only_app(facts), phone_group=target.phone_group)
+
+
+def _group(target: Target, app: str | None, facts: Facts) -> tuple[Slot, ...]:
+    phones = list(target.phone_ids)
+    accounts = list(target.account_ids)
+    if target.phone_group is not None:
+        if target.phone_group not in facts.phone_groups:
+            raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
+        phones += facts.phone_groups[target.phone_group]
+    if target.account_group is not None:
+        if target.account_group not in facts.account_groups:
+            raise _missing(Reason.UNKNOWN_GROUP, target.account_group, "target.account_group")
+        accounts += facts.account_groups[target.account_group]
+    if target.phone_id is not None:
+        phones.append(target.phone_id)
+    if target.account_id is not None:
+        accounts.append(target.account_id)
+    slots = [_slot_of_phone(phone, app, facts, field="target.phone_ids") for phone in phones]
+    slots += [_slot_of_account(name, app, facts, field="target.account_ids") for name in accounts]
+    distinct = tuple(dict.fromkeys(slots))
+    if not distinct:
+        raise FarmError(
+            Reason.EMPTY_GROUP,
+            "the group has no phone and no account",
+            problems=(FieldProblem(field="target", message="needs phone_ids or account_ids"),),
+        )
+    if len(distinct) > MOST_IN_A_GROUP:
+        raise FarmError(
+            Reason.GROUP_TOO_LARGE,
+            f"the group has {len(distinct)} members; at most {MOST_IN_A_GROUP} fit in one request",
+            problems=(FieldProblem(field="target", message=f"is over {MOST_IN_A_GROUP}"),),
+        )
+    return distinct
+
+
+def _slot_of_account(account_id: str, app: str | None, facts: Facts, *, field: str) -> Slot:
+    account = facts.accounts.get(account_id)
+    if account is None:
+        raise _missing(Reason.UNKNOWN_ACCOUNT, account_id, field)
+    if not account.active:
+        raise _missing(Reason.INACTIVE_ACCOUNT, account_id, field)
+    if account.phone_id is None:
+        raise _not_on_phone(account_id, "any phone")
+    if app is not None and app != account.app:
+        message = f"is {app!r}, but the account {account_id} is of {account.app!r}"
+        raise invalid_field("inputs.app", message)
+    return Slot(app=account.app, phone_id=account.phone_id, account_id=account_id)
+
+
+def _slot_of_phone(phone_id: str, app: str | None, facts: Facts, *, field: str) -> Slot:
+    _known_phone(phone_id, facts, field=field)
+    accounts = facts.accounts_on(phone_id, app)
+    if not accounts:
+        raise _account_problem(Reason.ACCOUNT_REQUIRED, phone_id, "has no active account", field)
+    if len(accounts) > 1:
+        message = "has several active accounts; name one"
+        raise _account_problem(Reason.ACCOUNT_AMBIGUOUS, phone_id, message, field)
+    account: AccountFact = accounts[0]
+    return Slot(app=account.app, phone_id=phone_id, account_id=account.account_id)
+
+
+def _known_phone(phone_id: str, facts: Facts, *, field: str) -> None:
+    phone = facts.phones.get(phone_id)
+    if phone is None:
+        raise _missing(Reason.UNKNOWN_PHONE, phone_id, field)
+    if phone.retired:
+        raise _missing(Reason.INACTIVE_PHONE, phone_id, field)
+
+
+def _only_app(facts: Facts) -> str:
+    if len(facts.apps_in_use) == 1:
+        return next(iter(facts.apps_in_use))
+    if not facts.apps_in_use:
+        raise invalid_field("inputs.app", "is required: no account is active yet")
+    known = ", ".join(sorted(facts.apps_in_use))
+    raise invalid_field("inputs.app", f"is required: the farm has several apps ({known})")
+
+
+def _missing(reason: Reason, name: str, field: str) -> FarmError:
+    words = str(reason).replace("_", " ")
+    problem = FieldProblem(field=field, message=f"names {name!r}: {words}")
+    return FarmError(reason, f"{words}: {name}", detail=name[:128], problems=(problem,))
+
+
+def _not_on_phone(account_id: str, phone: str) -> FarmError:
+    message = f"the account {account_id} is not bound to {phone}"
+    problem = FieldProblem(field="target.account_id", message="is not bound to that phone")
+    return FarmError(Reason.ACCOUNT_NOT_ON_PHONE, message, problems=(problem,))
+
+
+def _account_problem(reason: Reason, phone_id: str, message: str, field: str) -> FarmError:
+    problem = FieldProblem(field=field, message=f"the phone {phone_id} {message}")
+    return FarmError(
+        reason, f"the phone {phone_id} {message}", detail=phone_id, problems=(problem,)
+    )

@@ -1,0 +1,88 @@
+"""Accounts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import accounts
+
+_a = accounts.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """An account of an app, bound to a phone."""
+
+    account_id: str
+    phone_id: str | None
+    app: str
+    active: bool
+    condition: Condition = Condition.OK
+    condition_reason: str = ""
+
+
+_NAMES = tuple(Account.__dataclass_fields__)
+_COLUMNS = [accounts.c[name] for name in _NAMES]
+
+
+async def put(tx: Transaction, account: Account) -> None:
+    """Create the account, or replace all of it."""
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    values = {name: getattr(account, name) for name in _NAMES}
+    statement = build(accounts).values(values)
+    changes = {name: values[name] for name in _NAMES if name != "account_id"}
+    await tx.connection.execute(
+        statement.on_conflict_do_update(index_elements=["account_id"], set_=changes)
+    )
+
+
+async def lock(tx: Transaction, account_ids: Iterable[str]) -> dict[str, Account]:
+    """Return the accounts by id, locked until the end, in the order of their ids."""
+    query = (
+        select(*_COLUMNS).where(_a.account_id.in_(set(account_ids))).order_by(_a.account_id)
+    ).with_for_update()
+    return {row.account_id: _account(row) for row in await tx.connection.execute(query)}
+
+
+async def named_or_on(
+    tx: Transaction, account_ids: Iterable[str], phone_ids: Iterable[str]
+) -> list[Account]:
+    """Return the named accounts and all accounts on the named phones, by id."""
+    query = (
+        select(*_COLUMNS)
+        .where(or_(_a.account_id.in_(set(account_ids)), _a.phone_id.in_(set(phone_ids))))
+        .order_by(_a.account_id)
+    )
+    return [_account(row) for row in await tx.connection.execute(query)]
+
+
+async def apps_in_use(tx: Transaction) -> frozenset[str]:
+    """Return the apps that have an active account."""
+    query = select(_a.app).where(_a.active.is_(True)).distinct()
+    return frozenset((await tx.connection.execute(query)).scalars())
+
+
+async def all_of(tx: Transaction) -> Sequence[Account]:
+    """Return every account, by id."""
+    query = select(*_COLUMNS).order_by(_a.account_id)
+    return [_account(row) for row in await tx.connection.execute(query)]
+
+
+async def needs_attention(tx: Transaction, account_id: str, *, reason: str) -> None:
+    """Keep the account from work until somebody has looked at it."""
+    await tx.connection.execute(
+        update(accounts)
+        .where(_a.account_id == account_id)
+        .values(condition=Condition.NEEDS_ATTENTION, condition_reason=reason)
+    )
+
+
+def _account(row: Row[Any]) -> Account:
+    values = row._asdict()
+    values["condition"] = Condition(values["condition"])
+    return Account(**values)

@@ -1,0 +1,82 @@
+"""Agents and their sessions' terms."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import agents
+
+_a = agents.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """An agent as it last said hello; `term` rises with each of its sessions."""
+
+    agent_id: str
+    boot_id: str
+    incarnation: int
+    version: str
+    term: int
+    connected: bool
+    heard_at: datetime
+
+
+_NAMES = tuple(Agent.__dataclass_fields__)
+_COLUMNS = [agents.c[name] for name in _NAMES]
+
+
+async def lock(tx: Transaction, agent_id: str) -> Agent | None:
+    """Return the agent, locked until the end; None when it was never heard."""
+    query = select(*_COLUMNS).where(_a.agent_id == agent_id).with_for_update()
+    row = (await tx.connection.execute(query)).one_or_none()
+    return None if row is None else _agent(row)
+
+
+async def get(tx: Transaction, agent_ids: set[str]) -> dict[str, Agent]:
+    """Return the agents by id; unknown ones are missing."""
+    query = select(*_COLUMNS).where(_a.agent_id.in_(agent_ids))
+    return {row.agent_id: _agent(row) for row in await tx.connection.execute(query)}
+
+
+async def put(tx: Transaction, agent: Agent) -> None:
+    """Create the agent, or replace all of it."""
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    values = {name: getattr(agent, name) for name in _NAMES}
+    statement = build(agents).values(values)
+    changes = {name: values[name] for name in _NAMES if name != "agent_id"}
+    await tx.connection.execute(
+        statement.on_conflict_do_update(index_elements=["agent_id"], set_=changes)
+    )
+
+
+async def heard_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
+    """Note that the agent was heard; False when a newer session has taken over."""
+    result = await tx.connection.execute(
+        update(agents)
+        .where(_a.agent_id == agent_id, _a.term == term)
+        .values(heard_at=tx.now, connected=True)
+    )
+    return result.rowcount == 1
+
+
+async def parted_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
+    """Note that the session is over; False when a newer one has taken over."""
+    result = await tx.connection.execute(
+        update(agents).where(_a.agent_id == agent_id, _a.term == term).values(connected=False)
+    )
+    return result.rowcount == 1
+
+
+async def all_of(tx: Transaction) -> list[Agent]:
+    """Return every agent, by id."""
+    query = select(*_COLUMNS).order_by(_a.agent_id)
+    return [_agent(row) for row in await tx.connection.execute(query)]
+
+
+def _agent(row: Row[Any]) -> Agent:
+    return Agent(**row._asdict())

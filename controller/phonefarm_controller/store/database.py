@@ -1,0 +1,177 @@
+"""Opening the database, and the one way to a transaction, on SQLite and on PostgreSQL."""
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from phonefarm_common.clock import Clock
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+
+class DatabaseBusyError(Exception):
+    """The database could not be reached or did not answer in time; nothing was committed."""
+
+
+class DatabaseTakenError(Exception):
+    """Another controller has this SQLite file; the text names the lock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transaction:
+    """One transaction. `now` is the database's clock at its begin."""
+
+    connection: AsyncConnection
+    now: datetime
+
+
+class Database:
+    """One database; made by `open_database`."""
+
+    def __init__(
+        self, *, writer: AsyncEngine, reader: AsyncEngine, now: Callable[[], datetime] | None
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._now = now
+
+    @property
+    def writer(self) -> AsyncEngine:
+        """Return the engine that writes, for migrations and tests."""
+        return self._writer
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Transaction]:
+        """Run a transaction that may write: committed at the end, rolled back on any exception.
+
+        Raises DatabaseBusyError when the engine is away; SQLite's writers wait in line.
+        """
+        with _translated():
+            async with self._writer.begin() as connection:
+                yield await self._transaction(connection)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Transaction]:
+        """Run a transaction that only reads."""
+        with _translated():
+            async with self._reader.connect() as connection:
+                yield await self._transaction(connection)
+
+    async def _transaction(self, connection: AsyncConnection) -> Transaction:
+        if self._now is not None:
+            return Transaction(connection=connection, now=self._now())
+        row = await connection.execute(text("SELECT clock_timestamp()"))
+        return Transaction(connection=connection, now=row.scalar_one().astimezone(UTC))
+
+
+class _translated:  # noqa: N801 - used like a function
+    """Turns the driver's connection errors into DatabaseBusyError."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OperationalError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        ):
+            raise DatabaseBusyError(str(error.orig)) from error
+        if isinstance(error, OSError):  # a refused connection, before there is a driver error
+            raise DatabaseBusyError(str(error)) from error
+
+
+@asynccontextmanager
+async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
+    """Open *url* (sqlite:///FILE or postgresql://...) while the block runs.
+
+    Raises DatabaseTakenError when another controller has the SQLite file.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        async with _open_sqlite(Path(parsed.database or ""), clock) as database:
+            yield database
+    else:
+        engine = create_async_engine(
+            parsed.set(drivername="postgresql+asyncpg"),
+            pool_size=8,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=False,
+            connect_args={
+                "timeout": 5,
+                "server_settings": {
+                    "statement_timeout": "15000",
+                    "lock_timeout": "10000",
+                    "idle_in_transaction_session_timeout": "20000",
+                    "application_name": "phonefarm-controller",
+                },
+            },
+        )
+        try:
+            yield Database(writer=engine, reader=engine, now=None)
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def _open_sqlite(path: Path, clock: Clock) -> AsyncIterator[Database]:
+    if not path.name:
+        raise ValueError("an SQLite database needs a file: sqlite:////absolute/path.db")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(path.name + ".lock").open("w")
+    _take(lock, path)
+    writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", connections=1)
+    reader = _sqlite_engine(path, begin="BEGIN", connections=4)
+    try:
+        yield Database(writer=writer, reader=reader, now=clock.now)
+    finally:
+        await asyncio.gather(writer.dispose(), reader.dispose())
+        lock.close()
+
+
+def _take(lock: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise DatabaseTakenError(
+            f"{path} belongs to another running controller; SQLite allows one: "
+            "stop it, or use PostgreSQL for several"
+        ) from error
+
+
+def _sqlite_engine(path: Path, *, begin: str, connections: int) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=30,
+        connect_args={"isolation_level": None},  # BEGIN is ours, see below
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _prepare(connection: Any, record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "busy_timeout = 10000",
+            "cache_size = -65536",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    # The driver would begin DEFERRED, and two readers that become writers deadlock.
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,106 @@
+"""Leases: granting, renewing, ending."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from phonefarm_controller.domain.leases import Lease
+from phonefarm_controller.domain.states import LeaseState
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import leases
+from phonefarm_controller.store.writes import insert_rows, update_if
+
+_l = leases.c
+_NAMES = tuple(Lease.__dataclass_fields__)
+_COLUMNS = [leases.c[name] for name in _NAMES]
+_CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason")
+
+
+async def grant(tx: Transaction, new: Sequence[Lease]) -> None:
+    """Insert new leases; the unique indexes refuse a second one for a phone or an account."""
+    rows = [{name: getattr(lease, name) for name in _NAMES} for lease in new]
+    await insert_rows(tx, leases, rows)
+
+
+async def get(tx: Transaction, lease_ids: Iterable[str]) -> dict[str, Lease]:
+    """Return the leases by id; unknown ones are missing."""
+    query = select(*_COLUMNS).where(_l.lease_id.in_(set(lease_ids)))
+    return {row.lease_id: _lease(row) for row in await tx.connection.execute(query)}
+
+
+async def held_by(tx: Transaction, agent_id: str) -> list[Lease]:
+    """Return every lease that still keeps a phone of this agent."""
+    query = select(*_COLUMNS).where(_l.agent_id == agent_id, _l.phone_held).order_by(_l.lease_id)
+    return [_lease(row) for row in await tx.connection.execute(query)]
+
+
+async def held(tx: Transaction) -> list[Lease]:
+    """Return every lease that still keeps a phone."""
+    query = select(*_COLUMNS).where(_l.phone_held)
+    return [_lease(row) for row in await tx.connection.execute(query)]
+
+
+async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Lease]:
+    """Return the lease that keeps each phone; a free phone is missing."""
+    query = select(*_COLUMNS).where(_l.phone_id.in_(set(phone_ids)), _l.phone_held)
+    return {row.phone_id: _lease(row) for row in await tx.connection.execute(query)}
+
+
+async def held_accounts(tx: Transaction, account_ids: Iterable[str]) -> set[str]:
+    """Return which of the accounts a run acts for now."""
+    query = select(_l.account_id).where(_l.account_id.in_(set(account_ids)), _l.account_held)
+    return set((await tx.connection.execute(query)).scalars())
+
+
+async def renew_if_live(
+    tx: Transaction, agent_id: str, lease_epochs: Mapping[str, int]
+) -> dict[str, Lease]:
+    """Raise the renewal counter of the agent's live leases that are under their cap.
+
+    Returns all named leases of this agent with a matching epoch that are not lost, by id: those renewed
+    and those whose phone is being released. One write.
+    """
+    known = await get(tx, lease_epochs)
+    mine = {
+        lease_id: lease
+        for lease_id, lease in known.items()
+        if lease.agent_id == agent_id
+        and lease.epoch == lease_epochs[lease_id]
+        and lease.state in {LeaseState.LIVE, LeaseState.RELEASING}
+        and (lease.state is LeaseState.RELEASING or lease.cap_at > tx.now)
+    }
+    live = [lease_id for lease_id, lease in mine.items() if lease.state is LeaseState.LIVE]
+    if live:
+        await tx.connection.execute(
+            update(leases)
+            .where(_l.lease_id.in_(live), _l.state == LeaseState.LIVE)
+            .values(renewals=_l.renewals + 1)
+        )
+    return mine
+
+
+async def save(tx: Transaction, before: Mapping[str, Lease], after: Sequence[Lease]) -> None:
+    """Write moved leases, each only if its state is still that of *before*."""
+    rows = [
+        {name: getattr(lease, name) for name in _CHANGING}
+        | {"was_lease_id": lease.lease_id, "was_state": before[lease.lease_id].state}
+        for lease in sorted(after, key=lambda lease: lease.lease_id)
+    ]
+    await update_if(tx, leases, keys=("lease_id", "state"), changes=_CHANGING, rows=rows)
+
+
+async def unrenewed(tx: Transaction, lease_id: str, *, renewals: int) -> bool:
+    """Tell, under lock, whether the live lease still has this renewal counter."""
+    query = (
+        select(_l.lease_id).where(
+            _l.lease_id == lease_id, _l.renewals == renewals, _l.state == LeaseState.LIVE
+        )
+    ).with_for_update()
+    return (await tx.connection.execute(query)).one_or_none() is not None
+
+
+def _lease(row: Row[Any]) -> Lease:
+    values = row._asdict()
+    values["state"] = LeaseState(values["state"])
+    return Lease(**values)

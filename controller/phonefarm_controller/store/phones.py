@@ -1,0 +1,156 @@
+"""Phones and groups of phones."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import groups, phones
+from phonefarm_controller.store.writes import insert_rows, update_if
+
+_p = phones.c
+_CHANGING = (
+    "agent_id",
+    "adb_serial",
+    "transport",
+    "readiness",
+    "readiness_reason",
+    "health",
+    "health_reason",
+    "intent",
+    "epoch",
+    "model",
+    "android_release",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phone:
+    """One phone, on the axes that are stored."""
+
+    phone_id: str
+    serialno: str
+    agent_id: str
+    adb_serial: str
+    transport: Transport
+    readiness: Readiness
+    readiness_reason: str
+    health: Health
+    health_reason: str
+    intent: Intent
+    epoch: int
+    model: str
+    android_release: str
+
+    @property
+    def may_work(self) -> bool:
+        """Tell whether controller and operator let it work; the agent's offer is the other half."""
+        return self.health in {Health.GOOD, Health.SUSPECT} and self.intent is Intent.IN_SERVICE
+
+
+_NAMES = tuple(Phone.__dataclass_fields__)
+_COLUMNS = [phones.c[name] for name in _NAMES]
+
+
+async def insert(tx: Transaction, new: Sequence[Phone]) -> None:
+    """Insert new phones."""
+    await insert_rows(
+        tx, phones, [{name: getattr(phone, name) for name in _NAMES} for phone in new]
+    )
+
+
+async def lock(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
+    """Return the phones by id, locked until the end, in the order of their ids."""
+    query = (
+        select(*_COLUMNS).where(_p.phone_id.in_(set(phone_ids))).order_by(_p.phone_id)
+    ).with_for_update()
+    return {row.phone_id: _phone(row) for row in await tx.connection.execute(query)}
+
+
+async def get(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
+    """Return the phones by id; unknown ones are missing."""
+    query = select(*_COLUMNS).where(_p.phone_id.in_(set(phone_ids)))
+    return {row.phone_id: _phone(row) for row in await tx.connection.execute(query)}
+
+
+async def lock_reported(
+    tx: Transaction, agent_id: str, serialnos: Iterable[str]
+) -> dict[str, Phone]:
+    """Return, by serial number, the agent's phones and those it names, locked in id order."""
+    query = (
+        select(*_COLUMNS)
+        .where((_p.agent_id == agent_id) | _p.serialno.in_(set(serialnos)))
+        .order_by(_p.phone_id)
+    ).with_for_update()
+    return {row.serialno: _phone(row) for row in await tx.connection.execute(query)}
+
+
+async def all_of(tx: Transaction, agent_id: str | None = None) -> list[Phone]:
+    """Return every phone (of the agent), by id."""
+    query = select(*_COLUMNS).order_by(_p.phone_id)
+    if agent_id is not None:
+        query = query.where(_p.agent_id == agent_id)
+    return [_phone(row) for row in await tx.connection.execute(query)]
+
+
+async def save(tx: Transaction, after: Sequence[Phone]) -> None:
+    """Write phones that this transaction has locked."""
+    rows = [
+        {name: getattr(phone, name) for name in _CHANGING} | {"was_phone_id": phone.phone_id}
+        for phone in sorted(after, key=lambda phone: phone.phone_id)
+    ]
+    await update_if(tx, phones, keys=("phone_id",), changes=_CHANGING, rows=rows)
+
+
+async def raise_epochs(tx: Transaction, phone_ids: Sequence[str]) -> dict[str, int]:
+    """Add one to the epoch of each locked phone; return the new ones."""
+    chosen = _p.phone_id.in_(phone_ids)
+    await tx.connection.execute(update(phones).where(chosen).values(epoch=_p.epoch + 1))
+    query = select(_p.phone_id, _p.epoch).where(chosen)
+    return {row.phone_id: row.epoch for row in await tx.connection.execute(query)}
+
+
+async def groups_of(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the names of the groups that each phone is in."""
+    query = select(groups.c.member_id, groups.c.name).where(
+        groups.c.kind == "phone", groups.c.member_id.in_(set(phone_ids))
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in await tx.connection.execute(query):
+        found[row.member_id].add(row.name)
+    return {phone_id: frozenset(names) for phone_id, names in found.items()}
+
+
+async def members_of(
+    tx: Transaction, kind: str, names: Iterable[str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the members of the named groups of *kind* (phone, account); unknown ones are missing."""
+    query = (
+        select(groups.c.name, groups.c.member_id)
+        .where(groups.c.kind == kind, groups.c.name.in_(set(names)))
+        .order_by(groups.c.member_id)
+    )
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in await tx.connection.execute(query):
+        found[row.name].append(row.member_id)
+    return {name: tuple(members) for name, members in found.items()}
+
+
+async def replace_group(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:
+    """Make *members* the group's only ones."""
+    await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))
+    rows = [{"kind": kind, "name": name, "member_id": member} for member in dict.fromkeys(members)]
+    await insert_rows(tx, groups, rows)
+
+
+def _phone(row: Row[Any]) -> Phone:
+    values = row._asdict()
+    values["transport"] = Transport(values["transport"])
+    values["readiness"] = Readiness(values["readiness"])
+    values["health"] = Health(values["health"])
+    values["intent"] = Intent(values["intent"])
+    return Phone(**values)

@@ -1,0 +1,154 @@
+"""Processes: the request rows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.domain.processes import Process
+from phonefarm_controller.domain.states import ProcessState
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import capability_requests, queue_items
+from phonefarm_controller.store.writes import update_if
+
+_p = capability_requests.c
+_CHANGING = (
+    "state",
+    "executing_at",
+    "retrying_at",
+    "cancel_requested_at",
+    "finished_at",
+    "sequence",
+)
+_FIXED = (
+    "process_id",
+    "process_type",
+    "request_id",
+    "system",
+    "user",
+    "requested_by_metadata",
+    "callback_url",
+    "callback_metadata",
+    "created_at",
+    "single_target",
+)
+_COLUMNS = [capability_requests.c[name] for name in _FIXED + _CHANGING]
+
+
+@dataclass(frozen=True, kw_only=True)
+class First:
+    """The process that a repeated request is a duplicate of."""
+
+    process: Process
+    digest: str
+
+
+async def first_of(
+    tx: Transaction, keys: Iterable[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], First]:
+    """Return the processes that already have these (process_type, system, request_id)."""
+    wanted = list(set(keys))
+    if not wanted:
+        return {}
+    query = select(*_COLUMNS, _p.digest).where(
+        tuple_(_p.process_type, _p.system, _p.request_id).in_(wanted)
+    )
+    found = {}
+    for row in await tx.connection.execute(query):
+        process = _process(row)
+        key = (process.process_type, process.system, process.request_id or "")
+        found[key] = First(process=process, digest=row.digest)
+    return found
+
+
+async def insert_if_new(
+    tx: Transaction, new: Sequence[Process], details: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
+    """Insert processes whose key is free; return the ids that were inserted.
+
+    *details* gives per process id the columns that never change: mode, digest, target, inputs.
+    """
+    if not new:
+        return set()
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    rows = [
+        {name: getattr(process, name) for name in _FIXED + _CHANGING}
+        | dict(details[process.process_id])
+        for process in new
+    ]
+    statement = (
+        build(capability_requests)
+        .on_conflict_do_nothing(index_elements=["process_type", "system", "request_id"])
+        .returning(_p.process_id)
+    )
+    return set((await tx.connection.execute(statement, rows)).scalars())
+
+
+async def lock(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Process]:
+    """Return the processes by id, locked until the end, in the order of their ids."""
+    query = (
+        select(*_COLUMNS).where(_p.process_id.in_(set(process_ids))).order_by(_p.process_id)
+    ).with_for_update()
+    return {row.process_id: _process(row) for row in await tx.connection.execute(query)}
+
+
+async def get(tx: Transaction, process_id: str) -> Process | None:
+    """Return the process, None when there is none."""
+    query = select(*_COLUMNS).where(_p.process_id == process_id)
+    row = (await tx.connection.execute(query)).one_or_none()
+    return None if row is None else _process(row)
+
+
+async def newest(tx: Transaction, *, states: Iterable[ProcessState], limit: int) -> list[Process]:
+    """Return the newest processes in one of *states* (all when empty)."""
+    query = select(*_COLUMNS).order_by(_p.created_at.desc(), _p.process_id).limit(limit)
+    wanted = list(states)
+    if wanted:
+        query = query.where(_p.state.in_(wanted))
+    return [_process(row) for row in await tx.connection.execute(query)]
+
+
+async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[Process]) -> None:
+    """Write changed processes, each only if its state and sequence are those of *before*."""
+    rows = [
+        {name: getattr(process, name) for name in _CHANGING}
+        | {
+            "was_process_id": process.process_id,
+            "was_state": before[process.process_id].state,
+            "was_sequence": before[process.process_id].sequence,
+        }
+        for process in sorted(after, key=lambda process: process.process_id)
+    ]
+    keys = ("process_id", "state", "sequence")
+    await update_if(tx, capability_requests, keys=keys, changes=_CHANGING, rows=rows)
+
+
+async def note_cancel(tx: Transaction, process_id: str, *, requested_by: str) -> None:
+    """Keep who asked to cancel."""
+    await tx.connection.execute(
+        capability_requests.update()
+        .where(_p.process_id == process_id)
+        .values(cancel_requested_by=requested_by)
+    )
+
+
+async def unfinished_without_work(tx: Transaction, *, limit: int) -> list[str]:
+    """Return processes that are not terminal although all their items are: each is a bug."""
+    open_items = (
+        select(queue_items.c.item_id)
+        .where(
+            queue_items.c.process_id == _p.process_id,
+            queue_items.c.state.not_in(("DONE", "DEAD_LETTER", "CANCELLED")),
+        )
+        .exists()
+    )
+    query = select(_p.process_id).where(_p.finished_at.is_(None), ~open_items).limit(limit)
+    return list((await tx.connection.execute(query)).scalars())
+
+
+def _process(row: Row[Any]) -> Process:
+    values = {name: getattr(row, name) for name in _FIXED + _CHANGING}
+    values["state"] = ProcessState(values["state"])
+    return Process(**values)

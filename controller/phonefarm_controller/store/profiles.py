@@ -1,0 +1,86 @@
+"""App profiles by version, verifications, evidence and audit."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import app_profiles, audit, evidence, verifications
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One kept file of a run; `path` is below the evidence directory."""
+
+    evidence_id: str
+    run_id: str
+    process_id: str
+    name: str
+    kind: str
+    path: str
+    bytes: int
+    sha256: str
+    truncated: bool
+    action_index: int
+    received_at: datetime
+
+
+async def keep_profile(tx: Transaction, *, version: str, name: str, content: str) -> None:
+    """Keep the profile under its version; a kept one stays as it is."""
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    values = {"version": version, "name": name, "content": content, "created_at": tx.now}
+    await tx.connection.execute(
+        build(app_profiles).values(values).on_conflict_do_nothing(index_elements=["version"])
+    )
+
+
+async def profile_contents(tx: Transaction, versions: Iterable[str]) -> Mapping[str, str]:
+    """Return the TOML of the profile versions."""
+    query = select(app_profiles.c.version, app_profiles.c.content).where(
+        app_profiles.c.version.in_(set(versions))
+    )
+    return {row.version: row.content for row in await tx.connection.execute(query)}
+
+
+async def verified(tx: Transaction, capability: str, profile_version: str) -> bool:
+    """Tell whether the capability was live verified with this profile version."""
+    query = select(verifications.c.run_id).where(
+        verifications.c.capability == capability,
+        verifications.c.profile_version == profile_version,
+    )
+    return (await tx.connection.execute(query)).one_or_none() is not None
+
+
+async def keep_evidence(tx: Transaction, kept: Evidence) -> str:
+    """Keep the file's line, or return the id of the one with this name that the run already has."""
+    query = select(evidence.c.evidence_id).where(
+        evidence.c.run_id == kept.run_id, evidence.c.name == kept.name
+    )
+    present = (await tx.connection.execute(query)).scalar_one_or_none()
+    if present is not None:
+        return str(present)
+    values = {name: getattr(kept, name) for name in Evidence.__dataclass_fields__}
+    await tx.connection.execute(insert(evidence).values(values))
+    return kept.evidence_id
+
+
+async def evidence_of(tx: Transaction, process_id: str) -> list[Evidence]:
+    """Return the evidence of the process, oldest first."""
+    query = (
+        select(evidence)
+        .where(evidence.c.process_id == process_id)
+        .order_by(evidence.c.received_at, evidence.c.name)
+    )
+    return [Evidence(**row._asdict()) for row in await tx.connection.execute(query)]
+
+
+async def note(
+    tx: Transaction, *, audit_id: str, actor: str, verb: str, subject: str, reason: str
+) -> None:
+    """Keep who did what to whom, and why."""
+    values = {"audit_id": audit_id, "at": tx.now, "actor": actor}
+    values |= {"verb": verb, "subject": subject, "reason": reason}
+    await tx.connection.execute(insert(audit).values(values))

@@ -1,0 +1,95 @@
+"""Runs and what they reported."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.domain.states import RunState
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import action_results, runs
+from phonefarm_controller.store.writes import insert_rows, update_if
+
+_r = runs.c
+_CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "ended_at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One attempt of an item."""
+
+    run_id: str
+    item_id: str
+    attempt: int
+    phone_id: str
+    account_id: str
+    agent_id: str
+    lease_id: str
+    epoch: int
+    state: RunState
+    created_at: datetime
+    container: str | None = None
+    last_sequence: int = 0
+    outcome: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+_FIXED = tuple(name for name in Run.__dataclass_fields__ if name not in _CHANGING)
+_COLUMNS = [runs.c[name] for name in _FIXED + _CHANGING]
+
+
+async def insert(tx: Transaction, new: Sequence[Run]) -> None:
+    """Insert new runs."""
+    rows = [{name: getattr(run, name) for name in _FIXED + _CHANGING} for run in new]
+    await insert_rows(tx, runs, rows)
+
+
+async def get(tx: Transaction, run_ids: Iterable[str]) -> dict[str, Run]:
+    """Return the runs by id; their process and item locks guard them."""
+    query = select(*_COLUMNS).where(_r.run_id.in_(set(run_ids)))
+    found = {}
+    for row in await tx.connection.execute(query):
+        values = row._asdict()
+        values["state"] = RunState(values["state"])
+        found[row.run_id] = Run(**values)
+    return found
+
+
+async def save(tx: Transaction, before: Mapping[str, Run], after: Sequence[Run]) -> None:
+    """Write changed runs, each only if its state and last sequence are those of *before*."""
+    rows = [
+        {name: getattr(run, name) for name in _CHANGING}
+        | {
+            "was_run_id": run.run_id,
+            "was_state": before[run.run_id].state,
+            "was_last_sequence": before[run.run_id].last_sequence,
+        }
+        for run in sorted(after, key=lambda run: run.run_id)
+    ]
+    keys = ("run_id", "state", "last_sequence")
+    await update_if(tx, runs, keys=keys, changes=_CHANGING, rows=rows)
+
+
+async def keep_results(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep reported lines; one that is kept already stays as it is."""
+    if not rows:
+        return
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    statement = build(action_results).on_conflict_do_nothing(
+        index_elements=["run_id", "epoch", "sequence"]
+    )
+    await tx.connection.execute(statement, list(rows))
+
+
+async def results_of(tx: Transaction, run_id: str) -> list[tuple[int, str, str]]:
+    """Return (sequence, kind, body) of everything the run reported, in order."""
+    query = (
+        select(action_results.c.sequence, action_results.c.kind, action_results.c.body)
+        .where(action_results.c.run_id == run_id)
+        .order_by(action_results.c.epoch, action_results.c.sequence)
+    )
+    return [(row.sequence, row.kind, row.body) for row in await tx.connection.execute(query)]
