@@ -33,7 +33,7 @@ EXPLAINED: dict[Fault, str] = {
     Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
     Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
     Fault.REBOOT: "gone for `seconds` (2), then a new boot id; files and account stay",
-    Fault.DUPLICATE_SERIAL: "ro.serialno reads `serial` (may be empty), as on cheap phones",
+    Fault.DUPLICATE_SERIAL: "ro.serialno reads `as_serial` (may be empty), as on cheap phones",
     Fault.DROP_MID_COMMAND: (
         "the connection is cut once a command has had its effect: the `nth` (1) whose text contains "
         "`match`, or whichever records the `effect` (a ledger kind, say posted); then it clears itself"
@@ -51,7 +51,7 @@ class FaultSettings:
     seconds: float = 2.0
     level: int = 5
     celsius: float = 48.0
-    serial: str = ""
+    as_serial: str = ""
     nth: int = 1
     match: str = ""
     effect: str = ""

@@ -3,6 +3,7 @@
 import errno
 import fnmatch
 import os
+import posixpath
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Status:
 
 def normal_path(path: str) -> str:
     """Return `path` absolute, without dots and doubled slashes, and by its one name under /sdcard."""
-    plain = os.path.normpath("/" + path).replace("//", "/")
+    plain = posixpath.normpath("/" + path).replace("//", "/")
     for alias in _ALIASES:
         if plain == alias or plain.startswith(alias + "/"):
             return "/sdcard" + plain.removeprefix(alias)
@@ -139,7 +140,7 @@ class FileSystem:
     ) -> None:
         """Put `data` at `path` as one step: a reader sees the old file or the new one."""
         plain = self._writable(path)
-        parent_path, name = os.path.split(plain)
+        parent_path, name = posixpath.split(plain)
         if parents:
             self._make(parent_path)
         parent = self._node(parent_path)
@@ -161,7 +162,7 @@ class FileSystem:
         if parents:
             self._make(plain)
             return
-        parent_path, name = os.path.split(plain)
+        parent_path, name = posixpath.split(plain)
         parent = self._node(parent_path)
         if not isinstance(parent, Directory):
             raise _error(errno.ENOTDIR, path)
@@ -177,7 +178,7 @@ class FileSystem:
             raise _error(errno.EISDIR, path)
         if plain in _WRITABLE:
             raise _error(errno.EBUSY, path)
-        parent_path, name = os.path.split(plain)
+        parent_path, name = posixpath.split(plain)
         parent = self._node(parent_path)
         if isinstance(parent, Directory):
             del parent.children[name]
@@ -188,16 +189,16 @@ class FileSystem:
         node = self._node(start)
         end = self._writable(target)
         if self.exists(end) and isinstance(self._node(end), Directory):
-            end = f"{end}/{os.path.basename(start)}"  # noqa: PTH119 -- a path on the phone
+            end = f"{end}/{posixpath.basename(start)}"
         if end == start or end.startswith(start + "/"):
             raise _error(errno.EINVAL, target)
-        parent = self._node(os.path.dirname(end))  # noqa: PTH120 -- a path on the phone
+        parent = self._node(posixpath.dirname(end))
         if not isinstance(parent, Directory):
             raise _error(errno.ENOTDIR, target)
-        parent.children[os.path.basename(end)] = node  # noqa: PTH119 -- a path on the phone
-        old_parent = self._node(os.path.dirname(start))  # noqa: PTH120 -- a path on the phone
+        parent.children[posixpath.basename(end)] = node
+        old_parent = self._node(posixpath.dirname(start))
         if isinstance(old_parent, Directory):
-            del old_parent.children[os.path.basename(start)]  # noqa: PTH119 -- a path on the phone
+            del old_parent.children[posixpath.basename(start)]
         return end
 
     def names(self, path: str) -> list[str]:
@@ -207,9 +208,7 @@ class FileSystem:
         if isinstance(node, File):
             raise _error(errno.ENOTDIR, path)
         computed = {
-            os.path.basename(name)  # noqa: PTH119 -- a path on the phone
-            for name in self._computed
-            if os.path.dirname(name) == plain  # noqa: PTH120 -- a path on the phone
+            posixpath.basename(name) for name in self._computed if posixpath.dirname(name) == plain
         }
         return sorted(computed | node.children.keys())
 

@@ -1,0 +1,343 @@
+"""The short-video app: its account, its screens and what a finger or a key does on them.
+
+Nothing here draws (see screens) and nothing here knows of adb.
+"""
+
+import enum
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, assert_never
+
+from phonefarm_simulator.catalogue import Video, feed_video, search_videos
+from phonefarm_simulator.ledger import Entry, Kind
+from phonefarm_simulator.textbox import TextBox
+from phonefarm_simulator.views import Bounds, Field, Focus, OpenResult, Press, Tap
+
+RESULTS_ON_SCREEN = 5
+USERNAME = re.compile(r"[a-z0-9._]{2,24}", re.IGNORECASE)
+
+
+class Screen(enum.StrEnum):
+    """Where in the app one is; a dialog or the log-in page may lie over it."""
+
+    FEED = "feed"
+    SEARCH = "search"
+    RESULTS = "results"
+    PLAYER = "player"
+    PROFILE = "profile"
+    EDIT_PROFILE = "edit_profile"
+    COMPOSER = "composer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """A video posted from this phone."""
+
+    caption: str
+    stream: str
+    wall: float
+
+
+@dataclass(kw_only=True)
+class Account:
+    """Who is logged in; it outlives the app and the boot, not `pm clear`."""
+
+    display_name: str
+    username: str
+    bio: str = ""
+    posts: list[Post] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Playback:
+    """A video someone sees, since a monotonic second."""
+
+    video: Video
+    where: Screen
+    position: int
+    since: float
+
+
+class ShortVideoApp:
+    """One running or stopped app and its lasting data."""
+
+    def __init__(
+        self,
+        *,
+        account: Account,
+        record: Callable[..., Entry],
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._record = record
+        self._monotonic = monotonic
+        self._wall = wall
+        self.account = account
+        self.running = False
+        self.in_front = False
+        self.consent_pending = False
+        self.logged_out = False
+        self._playback: Playback | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.screen = Screen.FEED
+        self.feed_index = 0
+        self.query = ""
+        self.results: tuple[Video, ...] = ()
+        self.results_offset = 0
+        self.result_index = 0
+        self.boxes = {name: TextBox() for name in Field}
+        self.focused: Field | None = None
+        self.edit_error = ""
+        self.stream = ""
+
+    @property
+    def obstructed(self) -> bool:
+        """Whether something lies over the app's screens."""
+        return self.consent_pending or self.logged_out
+
+    @property
+    def video(self) -> Video | None:
+        """The video of the current screen, seen or not."""
+        match self.screen:
+            case Screen.FEED:
+                return feed_video(self.feed_index)
+            case Screen.PLAYER:
+                return self.results[self.result_index]
+            case (
+                Screen.SEARCH
+                | Screen.RESULTS
+                | Screen.PROFILE
+                | Screen.EDIT_PROFILE
+                | Screen.COMPOSER
+            ):
+                return None
+            case _:
+                assert_never(self.screen)
+
+    @property
+    def watched(self) -> float:
+        """Seconds the video in view has been in view; 0 when there is none."""
+        return self._monotonic() - self._playback.since if self._playback else 0.0
+
+    def start(self) -> bool:
+        """Bring the app to the front as it was left, or to the feed; tell whether it was stopped."""
+        cold = not self.running
+        if cold:
+            self._reset()
+            self.running = True
+        if cold or not self.in_front:
+            self._record(Kind.APP_STARTED, cold=cold)
+        self.in_front = True
+        self.settle()
+        return cold
+
+    def share(self, stream: str) -> None:
+        """Open the composer on a file of the phone."""
+        self.start()
+        self.stream = stream
+        self.boxes[Field.CAPTION].put("")
+        self._show(Screen.COMPOSER)
+
+    def stop(self, reason: str) -> bool:
+        """End the app's process; tell whether it ran."""
+        if not self.running:
+            return False
+        self.in_front = False
+        self.settle()
+        self.running = False
+        self._reset()
+        self._record(Kind.APP_STOPPED, reason=reason)
+        return True
+
+    def hide(self) -> None:
+        """Leave the front; the app keeps its place."""
+        self.in_front = False
+        self.settle()
+
+    def tap(self, tap: Tap, bounds: Bounds, x: float) -> None:
+        """Do what a tap on a view with this action and these bounds does."""
+        match tap:
+            case Focus():
+                self.focused = tap.field
+                share = (x - bounds.left - 24) / max(1, bounds.right - bounds.left - 48)
+                self.boxes[tap.field].move_near(share)
+            case OpenResult():
+                self.result_index = tap.index
+                self._show(Screen.PLAYER)
+            case Press():
+                self._press(tap)
+            case _:
+                assert_never(tap)
+
+    def _press(self, press: Press) -> None:
+        match press:
+            case Press.FEED:
+                self._show(Screen.FEED)
+            case Press.SEARCH:
+                self.boxes[Field.SEARCH].put("")
+                self._show(Screen.SEARCH)
+            case Press.PROFILE | Press.CANCEL_EDIT:
+                self._show(Screen.PROFILE)
+            case Press.SUBMIT_SEARCH:
+                self._search()
+            case Press.EDIT_PROFILE:
+                self.boxes[Field.DISPLAY_NAME].put(self.account.display_name)
+                self.boxes[Field.USERNAME].put(self.account.username)
+                self.boxes[Field.BIO].put(self.account.bio)
+                self._show(Screen.EDIT_PROFILE)
+            case Press.SAVE_PROFILE:
+                self._save_profile()
+            case Press.POST:
+                self._post()
+            case Press.ACCEPT_CONSENT:
+                self.consent_pending = False
+                self._record(Kind.DIALOG_DISMISSED, dialog="consent")
+                self.settle()
+            case Press.LOG_IN | Press.OPEN_APP:
+                pass
+            case _:
+                assert_never(press)
+
+    def back(self) -> bool:
+        """Do what the BACK key does; tell whether the app stays in front."""
+        if self.consent_pending:
+            return True
+        if self.logged_out:
+            return False
+        match self.screen:
+            case Screen.PLAYER:
+                self._show(Screen.RESULTS)
+            case Screen.RESULTS:
+                self._show(Screen.SEARCH)
+            case Screen.EDIT_PROFILE:
+                self._show(Screen.PROFILE)
+            case Screen.SEARCH | Screen.PROFILE | Screen.COMPOSER:
+                self._show(Screen.FEED)
+            case Screen.FEED:
+                return False
+            case _:
+                assert_never(self.screen)
+        return True
+
+    def enter(self) -> None:
+        """Do what the ENTER key does."""
+        if not self.obstructed and self.focused is Field.SEARCH:
+            self._search()
+
+    def scroll(self, step: int) -> None:
+        """Follow a swipe: step 1 towards what comes next (finger up), -1 back."""
+        if self.obstructed:
+            return
+        match self.screen:
+            case Screen.FEED:
+                self.feed_index = max(0, self.feed_index + step)
+            case Screen.PLAYER:
+                self.result_index = min(len(self.results) - 1, max(0, self.result_index + step))
+            case Screen.RESULTS:
+                last = max(0, len(self.results) - RESULTS_ON_SCREEN)
+                self.results_offset = min(
+                    last, max(0, self.results_offset + step * (RESULTS_ON_SCREEN - 1))
+                )
+            case Screen.SEARCH | Screen.PROFILE | Screen.EDIT_PROFILE | Screen.COMPOSER:
+                pass
+            case _:
+                assert_never(self.screen)
+        self.settle()
+
+    def box_in_focus(self) -> TextBox | None:
+        """Return the field the keyboard types into, None when it types nowhere."""
+        if self.obstructed or self.focused is None:
+            return None
+        return self.boxes[self.focused]
+
+    def clear_data(self, account: Account) -> None:
+        """Forget everything, as `pm clear` does."""
+        self.stop("data cleared")
+        self.account = account
+        self._record(Kind.APP_DATA_CLEARED)
+
+    def settle(self) -> None:
+        """Take note of which video is in view now and record one that no longer is."""
+        video = self.video
+        seen = video if self.running and self.in_front and not self.obstructed else None
+        position = self.feed_index if self.screen is Screen.FEED else self.result_index
+        before = self._playback
+        if before is not None:
+            same = (before.video, before.where, before.position) == (seen, self.screen, position)
+            if same:
+                return
+            self._playback = None
+            self._record(
+                Kind.VIDEO_SHOWN,
+                **asdict(before.video),
+                seconds=round(self._monotonic() - before.since, 3),
+                since=before.since,
+                where=before.where,
+                query=self.query if before.where is Screen.PLAYER else "",
+            )
+        if seen is not None:
+            self._playback = Playback(
+                video=seen, where=self.screen, position=position, since=self._monotonic()
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the control API tells of the app."""
+        video = self.video if self._playback else None
+        return {
+            "running": self.running,
+            "in_front": self.in_front,
+            "screen": self.screen,
+            "consent_dialog": self.consent_pending,
+            "logged_out": self.logged_out,
+            "query": self.query,
+            "focused": self.focused,
+            "video": asdict(video) if video else None,
+            "watched_seconds": round(self.watched, 3),
+        }
+
+    def _show(self, screen: Screen) -> None:
+        changed = screen is not self.screen
+        self.screen = screen
+        self.focused = None
+        self.edit_error = ""
+        self.settle()
+        if changed:
+            self._record(Kind.SCREEN_SHOWN, screen=screen)
+
+    def _search(self) -> None:
+        query = self.boxes[Field.SEARCH].text.strip()
+        if not query:
+            return
+        self.query = query
+        self.results = search_videos(query)
+        self.results_offset = 0
+        self._record(Kind.SEARCHED, query=query, results=len(self.results))
+        self._show(Screen.RESULTS)
+
+    def _save_profile(self) -> None:
+        wanted = {
+            "display_name": self.boxes[Field.DISPLAY_NAME].text.strip(),
+            "username": self.boxes[Field.USERNAME].text.strip(),
+            "bio": self.boxes[Field.BIO].text,
+        }
+        if not wanted["display_name"]:
+            self.edit_error = "Display name cannot be empty"
+            return
+        if USERNAME.fullmatch(wanted["username"]) is None:
+            self.edit_error = "Username: 2 to 24 letters, digits, . or _"
+            return
+        changed = [name for name, value in wanted.items() if getattr(self.account, name) != value]
+        self.account.display_name = wanted["display_name"]
+        self.account.username = wanted["username"]
+        self.account.bio = wanted["bio"]
+        self._record(Kind.PROFILE_SAVED, **wanted, changed=changed)
+        self._show(Screen.PROFILE)
+
+    def _post(self) -> None:
+        post = Post(caption=self.boxes[Field.CAPTION].text, stream=self.stream, wall=self._wall())
+        self.account.posts.append(post)
+        self._record(Kind.POSTED, caption=post.caption, stream=post.stream)
+        self._show(Screen.PROFILE)

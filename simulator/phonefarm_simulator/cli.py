@@ -1,0 +1,109 @@
+"""The `phonefarm-simulator` command."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from phonefarm_common.lifecycle import announce, stop_signals
+from phonefarm_common.logs import configure_logs
+
+from phonefarm_simulator.control_server import control_served
+from phonefarm_simulator.farm import simulated_phones
+from phonefarm_simulator.faults import EXPLAINED
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+MAX_PHONES = 1000
+
+log = structlog.get_logger()
+
+DESCRIPTION = """\
+Run simulated Android phones. Each is a TCP adb device on 127.0.0.1 with a short-video app inside;
+any adb can drive it:
+
+  phonefarm-simulator --phones 3 --data /tmp/sim --ready-file /tmp/sim/ready.json
+  adb connect 127.0.0.1:PORT                       # PORT from the ready-file
+  adb -s 127.0.0.1:PORT shell input tap 360 580    # opens the app from the home screen
+  adb -s 127.0.0.1:PORT exec-out screencap -p > screen.png
+"""
+
+
+def _epilog() -> str:
+    faults = "\n".join(f"  {fault:<18} {text}" for fault, text in EXPLAINED.items())
+    return (
+        "The control API takes JSON lines, for instance\n"
+        '  {"op": "fault", "serial": "SIM0001", "fault": "slow", "on": true, "milliseconds": 500}\n'
+        '  {"op": "state", "serial": "SIM0001"}      {"op": "ledger", "serial": "SIM0001", "since": 0}\n'
+        f"\nFaults:\n{faults}\n"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phonefarm-simulator",
+        description=DESCRIPTION,
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--phones", type=int, default=1, metavar="N", help="how many (1)")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="where the ledgers are written"
+    )
+    parser.add_argument(
+        "--listen-base",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="first phone's port, the others above it (0: any free ones)",
+    )
+    parser.add_argument(
+        "--control",
+        default="127.0.0.1:0",
+        metavar="HOST:PORT",
+        help="where the control API listens, loopback only (127.0.0.1:0: any free port)",
+    )
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help="written once all phones listen: control address, serials and addresses",
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"]
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command until SIGTERM or SIGINT; 0 then, 1 when a port was taken, 2 for bad use."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    host, colon, port = options.control.rpartition(":")
+    if not colon or host not in LOOPBACK or not port.isdecimal() or int(port) > 65535:
+        parser.error("--control: a loopback HOST:PORT, for instance 127.0.0.1:0")
+    if not 1 <= options.phones <= MAX_PHONES:
+        parser.error(f"--phones: a number from 1 to {MAX_PHONES}")
+    if options.listen_base and not 1024 <= options.listen_base <= 65536 - options.phones:
+        parser.error("--listen-base: 0 or a port from 1024 that leaves room for every phone")
+    configure_logs(program="simulator", level=options.log_level)
+    try:
+        asyncio.run(_run(options, host, int(port)))
+    except OSError as error:
+        print(f"phonefarm-simulator: cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace, host: str, port: int) -> None:
+    async with (
+        stop_signals() as stop,
+        simulated_phones(options.phones, options.data, listen_base=options.listen_base) as farm,
+        control_served(farm, host=host, port=port) as control,
+    ):
+        phones = [{"serial": phone.serial, "address": phone.address} for phone in farm]
+        announce(options.ready_file, {"control": control, "phones": phones})
+        log.info("simulator.started", control=control, phones=len(phones))
+        await stop.wait()
+        log.info("simulator.stopped")

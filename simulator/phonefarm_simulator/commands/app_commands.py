@@ -1,0 +1,274 @@
+"""Commands about apps: am, pm, monkey and the `cmd` front of them."""
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass, field
+
+from phonefarm_simulator.commands.call import Call, Table
+from phonefarm_simulator.ledger import Kind
+from phonefarm_simulator.phone import Package
+from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
+
+SEND = "android.intent.action.SEND"
+MAIN = "android.intent.action.MAIN"
+STREAM = "android.intent.extra.STREAM"
+LARGEST_APK_BYTES = 200 * 1024 * 1024
+
+_FLAGS_WITH_VALUE = {"-a", "-d", "-t", "-c", "-f", "-p", "--user", "-n", "--display"}
+_EXTRAS = {"-e", "--es", "--eu", "--ei", "--ez", "--el", "--ef"}
+
+
+@dataclass(kw_only=True)
+class Intent:
+    """What `am start` was asked for."""
+
+    action: str = ""
+    data: str = ""
+    component: str = ""
+    package: str = ""
+    category: str = ""
+    wait: bool = False
+    stop_first: bool = False
+    extras: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{name}={value}"
+            for name, value in (("act", self.action), ("dat", self.data), ("cmp", self.component))
+            if value
+        ]
+        return "Intent { " + " ".join(parts) + (" (has extras) }" if self.extras else " }")
+
+
+def read_intent(words: tuple[str, ...]) -> Intent:
+    """Return the intent of am's words; raise ValueError for a word that is none of them."""
+    intent = Intent()
+    rest = iter(words)
+    for word in rest:
+        if word in _EXTRAS:
+            name, value = next(rest, None), next(rest, None)
+            if name is None or value is None:
+                raise ValueError(f'Argument expected after "{word}"')
+            intent.extras[name] = value
+        elif word in _FLAGS_WITH_VALUE:
+            given = next(rest, None)
+            if given is None:
+                raise ValueError(f'Argument expected after "{word}"')
+            match word:
+                case "-a":
+                    intent.action = given
+                case "-d":
+                    intent.data = given
+                case "-n":
+                    intent.component = given
+                case "-p":
+                    intent.package = given
+                case "-c":
+                    intent.category = given
+        elif word == "-W":
+            intent.wait = True
+        elif word == "-S":
+            intent.stop_first = True
+        elif word.startswith("--grant-") or word == "--activity-clear-top":
+            pass
+        elif word.startswith("-"):
+            raise ValueError(f"Unknown option: {word}")
+        else:
+            intent.package = word
+    return intent
+
+
+async def am(call: Call) -> int:
+    """Start and stop apps."""
+    match call.arguments:
+        case ["start" | "start-activity", *words]:
+            try:
+                intent = read_intent(tuple(words))
+            except ValueError as error:
+                return await call.complain(f"Error: {error}", status=255)
+            return await _start(call, intent)
+        case ["force-stop" | "kill" as how, *words] if words:
+            if words[-1] == APP_PACKAGE and not (how == "kill" and call.phone.app.in_front):
+                call.phone.app.stop(how)
+            return 0
+        case ["kill-all"]:
+            return 0
+        case ["get-current-user"]:
+            await call.say("0")
+            return 0
+        case ["broadcast", *_]:
+            await call.say("Broadcast completed: result=0")
+            return 0
+        case _:
+            return await call.complain("Error: unknown command of am", status=255)
+
+
+async def _start(call: Call, intent: Intent) -> int:
+    await call.say(f"Starting: {intent}")
+    package, _slash, activity = intent.component.partition("/")
+    activity = activity.removeprefix(package).removeprefix(".")
+    target = package or intent.package
+    if not target and intent.category.endswith(".HOME"):
+        target, activity = LAUNCHER_PACKAGE, "Launcher"
+    if target == LAUNCHER_PACKAGE:
+        call.phone.go_home()
+        return 0
+    wanted = activity or ("ShareActivity" if intent.action == SEND else "MainActivity")
+    if target != APP_PACKAGE or wanted not in {"MainActivity", "ShareActivity"}:
+        return await _no_activity(call, intent)
+    if intent.stop_first:
+        call.phone.app.stop("force-stop")
+    was_in_front = call.phone.app.in_front
+    cold = call.phone.open_app()
+    if wanted == "ShareActivity":
+        _share(call, intent.extras.get(STREAM, ""))
+    elif was_in_front and not cold:
+        await call.say(
+            "Warning: Activity not started, intent has been delivered to currently running "
+            "top-most instance."
+        )
+    if intent.wait:
+        state = "COLD" if cold else "HOT"
+        await call.say(
+            f"Status: ok\nLaunchState: {state}\nActivity: {APP_PACKAGE}/.{wanted}\n"
+            "TotalTime: 184\nWaitTime: 190\nComplete"
+        )
+    return 0
+
+
+def _share(call: Call, stream: str) -> None:
+    """Open the composer on a file that can be read; else the app says so in its log and stays."""
+    path = stream.removeprefix("file://")
+    try:
+        call.phone.files.read(path)
+    except OSError as error:
+        call.phone.log.write("ShareActivity", f"cannot open {stream}: {error.strerror}", level="E")
+        return
+    call.phone.app.share(stream)
+
+
+async def _no_activity(call: Call, intent: Intent) -> int:
+    if intent.component:
+        return await call.complain(
+            f"Error type 3\nError: Activity class {{{intent.component}}} does not exist."
+        )
+    return await call.complain(f"Error: Activity not started, unable to resolve {intent}")
+
+
+async def monkey(call: Call) -> int:
+    """Open the app's launcher activity, which is all a farm uses monkey for."""
+    words = list(call.arguments)
+    package = words[words.index("-p") + 1] if "-p" in words[:-1] else ""
+    await call.say(f"  bash arg: -p\n  bash arg: {package}")
+    if package != APP_PACKAGE:
+        await call.say("** No activities found to run, monkey aborted.")
+        return 252
+    call.phone.open_app()
+    await call.say("Events injected: 1\n## Network stats: elapsed time=12ms")
+    return 0
+
+
+async def pm(call: Call) -> int:
+    """List, locate, clear, install and remove packages."""
+    phone = call.phone
+    match call.arguments:
+        case ["list", "packages", *words]:
+            return await _list_packages(call, words)
+        case ["path", name]:
+            if name not in phone.packages:
+                return 1
+            await call.say(f"package:{phone.packages[name].path}")
+            return 0
+        case ["clear", *words] if words:
+            if words[-1] not in phone.packages:
+                await call.say("Failed")
+                return 1
+            if words[-1] == APP_PACKAGE:
+                phone.clear_app()
+            await call.say("Success")
+            return 0
+        case ["install", *words]:
+            return await _install(call, words)
+        case ["uninstall", *words] if words:
+            return await _uninstall(call, words[-1])
+        case ["grant" | "revoke", _, _] | ["disable-user" | "enable", *_]:
+            return 0
+        case _:
+            return await call.complain("Error: unknown command of pm", status=255)
+
+
+async def _list_packages(call: Call, words: list[str]) -> int:
+    wanted = [word for word in words if not word.startswith("-")]
+    for name, package in sorted(call.phone.packages.items()):
+        if ("-3" in words and package.system) or ("-s" in words and not package.system):
+            continue
+        if wanted and wanted[0] not in name:
+            continue
+        where = f"{package.path}=" if "-f" in words else ""
+        await call.say(f"package:{where}{name}")
+    return 0
+
+
+async def _install(call: Call, words: list[str]) -> int:
+    """Install from a path, or with -S from as many bytes of the input, as adb install does."""
+    paths = [word for word in words if word.startswith("/")]
+    if paths:
+        try:
+            data = call.phone.files.read(paths[-1])
+        except OSError:
+            return await call.complain(f"Error: Unable to open file: {paths[-1]}", status=255)
+    elif "-S" in words[:-1] and words[words.index("-S") + 1].isdecimal():
+        size = int(words[words.index("-S") + 1][:12])
+        if size > LARGEST_APK_BYTES:
+            return await call.complain("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]")
+        content = bytearray()
+        while len(content) < size and (more := await call.stdin.read()):
+            content += more
+        data = bytes(content)
+    else:
+        return await call.complain("Error: no package specified", status=255)
+    if call.phone.files.full:
+        return await call.complain("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]")
+    manifest = _manifest(data)
+    if manifest is None:
+        return await call.complain("Failure [INSTALL_PARSE_FAILED_NOT_APK: no manifest]")
+    name, version, code = manifest
+    call.phone.packages[name] = Package(
+        path=f"/data/app/{name}-1/base.apk", version=version, code=code, system=False
+    )
+    call.phone.record(Kind.APP_INSTALLED, package=name, version=version)
+    await call.say("Success")
+    return 0
+
+
+def _manifest(data: bytes) -> tuple[str, str, int] | None:
+    """Read package, version and code of an APK whose AndroidManifest.xml is plain text."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.getinfo("AndroidManifest.xml").file_size > 1024 * 1024:
+                return None
+            text = archive.read("AndroidManifest.xml").decode(errors="replace")
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError, RuntimeError):
+        return None
+    name = re.search(r'package="([\w.]{1,200})"', text)
+    version = re.search(r'versionName="([^"]{1,50})"', text)
+    code = re.search(r'versionCode="(\d{1,9})"', text)
+    if name is None:
+        return None
+    return name[1], version[1] if version else "1.0", int(code[1]) if code else 1
+
+
+async def _uninstall(call: Call, name: str) -> int:
+    package = call.phone.packages.get(name)
+    if package is None or package.system:
+        return await call.complain("Failure [DELETE_FAILED_INTERNAL_ERROR]")
+    if name == APP_PACKAGE:
+        call.phone.clear_app()
+    del call.phone.packages[name]
+    call.phone.record(Kind.APP_REMOVED, package=name)
+    await call.say("Success")
+    return 0
+
+
+COMMANDS: Table = {"am": am, "monkey": monkey, "pm": pm}

@@ -1,0 +1,396 @@
+"""One simulated phone: its properties, files, battery, app and faults; nothing of any network."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from phonefarm_common.clock import SystemClock
+
+from phonefarm_simulator.app import Account, ShortVideoApp
+from phonefarm_simulator.faults import Fault, Faults, FaultSettings
+from phonefarm_simulator.files import FileSystem, normal_path
+from phonefarm_simulator.keys import Key
+from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
+from phonefarm_simulator.logbuffer import LogBuffer
+from phonefarm_simulator.screens import app_screen, launcher_screen
+from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, Press, View, view_at
+
+APP_VERSION = "1.4.2"
+APP_VERSION_CODE = 142
+SWIPE_PIXELS = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Battery:
+    """Level in percent, temperature in Celsius."""
+
+    level: int = 82
+    celsius: float = 27.5
+    charging: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """An installed app that is only a name and a version."""
+
+    path: str
+    version: str
+    code: int
+    system: bool
+
+
+class Phone:
+    """What outlives a connection; what outlives a boot too is everything but the running app."""
+
+    def __init__(
+        self,
+        *,
+        serial: str,
+        directory: Path,
+        monotonic: Callable[[], float] = SystemClock().monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.serial = serial
+        self.monotonic = monotonic
+        self.wall = wall
+        self.ledger = Ledger(serial=serial, directory=directory, monotonic=monotonic, wall=wall)
+        self.log = LogBuffer(wall=wall)
+        self.faults = Faults()
+        self.battery = Battery()
+        self.settings: dict[tuple[str, str], str] = {
+            ("global", "adb_enabled"): "1",
+            ("global", "airplane_mode_on"): "0",
+            ("global", "window_animation_scale"): "1.0",
+            ("secure", "android_id"): uuid.uuid5(uuid.NAMESPACE_OID, serial).hex[:16],
+            ("secure", "default_input_method"): "com.android.inputmethod.latin/.LatinIME",
+            ("system", "screen_brightness"): "102",
+            ("system", "screen_off_timeout"): "1800000",
+        }
+        self.packages: dict[str, Package] = {
+            "android": _system_package("/system/framework/framework-res.apk"),
+            LAUNCHER_PACKAGE: _system_package("/system/priv-app/Launcher3/Launcher3.apk"),
+            "com.android.inputmethod.latin": _system_package("/system/app/LatinIME/LatinIME.apk"),
+            APP_PACKAGE: Package(
+                path=f"/data/app/{APP_PACKAGE}-1/base.apk",
+                version=APP_VERSION,
+                code=APP_VERSION_CODE,
+                system=False,
+            ),
+        }
+        self.files = FileSystem(
+            wall=wall,
+            computed={
+                "/proc/uptime": lambda: f"{self.uptime:.2f} {self.uptime * 3.6:.2f}\n".encode(),
+                "/proc/sys/kernel/random/boot_id": lambda: f"{self.boot_id}\n".encode(),
+                "/proc/version": lambda: b"Linux version 5.10.0-sim (phonefarm) #1 SMP PREEMPT\n",
+            },
+        )
+        self.app = ShortVideoApp(
+            account=self._first_account(), record=self.record, monotonic=monotonic, wall=wall
+        )
+        self._boot()
+
+    def close(self) -> None:
+        """Close the ledger's file."""
+        self.app.stop("simulator stopped")
+        self.ledger.close()
+
+    def _first_account(self) -> Account:
+        return Account(
+            display_name=f"Phone {self.serial}", username=self.serial.lower(), bio="Hello"
+        )
+
+    def _boot(self) -> None:
+        self.boot_id = str(uuid.uuid4())
+        self._booted = self.monotonic()
+        self.awake = True
+        self.app_pid = 4000
+        self.log.write("boot", f"boot completed, boot id {self.boot_id}")
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since this boot."""
+        return self.monotonic() - self._booted
+
+    @property
+    def reported_serial(self) -> str:
+        """What ro.serialno answers; another phone's while the duplicate fault is on."""
+        duplicate = self.faults.get(Fault.DUPLICATE_SERIAL)
+        return self.serial if duplicate is None else duplicate.as_serial
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What getprop prints."""
+        build = "sim/sim_phone/sim_phone:14/SIM1.240101.001/1:user/release-keys"
+        return {
+            "dev.bootcomplete": "1",
+            "persist.sys.locale": "en-US",
+            "persist.sys.timezone": "UTC",
+            "ro.boot.serialno": self.reported_serial,
+            "ro.build.characteristics": "default",
+            "ro.build.fingerprint": build,
+            "ro.build.id": "SIM1.240101.001",
+            "ro.build.type": "user",
+            "ro.build.version.release": "14",
+            "ro.build.version.sdk": "34",
+            "ro.build.version.security_patch": "2024-01-01",
+            "ro.product.brand": "Phonefarm",
+            "ro.product.cpu.abi": "arm64-v8a",
+            "ro.product.cpu.abilist": "arm64-v8a",
+            "ro.product.device": "sim_phone",
+            "ro.product.manufacturer": "Phonefarm",
+            "ro.product.model": "Simulated Phone",
+            "ro.product.name": "sim_phone",
+            "ro.serialno": self.reported_serial,
+            "ro.sf.lcd_density": "320",
+            "sys.boot_completed": "1",
+        }
+
+    @property
+    def battery_now(self) -> Battery:
+        """The battery as it reads, faults included."""
+        battery = self.battery
+        low = self.faults.get(Fault.BATTERY_LOW)
+        if low is not None:
+            battery = replace(battery, level=low.level, charging=False)
+        hot = self.faults.get(Fault.BATTERY_HOT)
+        if hot is not None:
+            battery = replace(battery, celsius=hot.celsius)
+        return battery
+
+    @property
+    def focus(self) -> tuple[str, str]:
+        """Package and full activity name of the window in front."""
+        if not self.app.in_front:
+            return LAUNCHER_PACKAGE, f"{LAUNCHER_PACKAGE}.Launcher"
+        name = "ShareActivity" if self.app.screen == "composer" else "MainActivity"
+        return APP_PACKAGE, f"{APP_PACKAGE}.{name}"
+
+    def record(self, kind: Kind, **detail: Any) -> Entry:
+        """Write an effect to the ledger and to the phone's own log."""
+        entry = self.ledger.record(kind, **detail)
+        self.log.write("simphone", f"{kind} {_brief(detail)}", pid=self.app_pid)
+        return entry
+
+    def screen(self) -> View:
+        """Return what is on the display now, were it on."""
+        return app_screen(self.app) if self.app.in_front else launcher_screen()
+
+    def tap(self, x: float, y: float) -> None:
+        """Touch the display for a moment."""
+        if not self.awake:
+            return
+        view = view_at(self.screen(), x, y)
+        self.record(Kind.TAPPED, x=x, y=y, target=view.name if view else "")
+        if view is None or view.tap is None:
+            return
+        if view.tap is Press.OPEN_APP:
+            self.open_app()
+        else:
+            self.app.tap(view.tap, view.bounds, x)
+
+    def swipe(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw a finger over the display; a short way is a tap."""
+        if not self.awake:
+            return
+        across, down = end[0] - start[0], end[1] - start[1]
+        if abs(across) < SWIPE_PIXELS and abs(down) < SWIPE_PIXELS:
+            self.tap(*start)
+            return
+        self.record(Kind.SWIPED, start=list(start), end=list(end))
+        if self.app.in_front and abs(down) > abs(across):
+            self.app.scroll(1 if down < 0 else -1)
+
+    def type_text(self, text: str) -> None:
+        """Type where the cursor is; without a cursor the text goes nowhere, as on a real phone."""
+        box = self.app.box_in_focus() if self.awake and self.app.in_front else None
+        self.record(Kind.TYPED, text=text, field=self.app.focused if box is not None else None)
+        if box is not None:
+            box.insert(text)
+
+    def press_keys(self, codes: list[int]) -> None:
+        """Press keys one after the other."""
+        self.record(Kind.KEYS_PRESSED, codes=codes)
+        for code in codes:
+            with contextlib.suppress(ValueError):
+                self._press(Key(code))
+
+    def _press(self, key: Key) -> None:
+        match key:
+            case Key.POWER:
+                self._set_awake(not self.awake)
+                return
+            case Key.SLEEP | Key.WAKEUP:
+                self._set_awake(key is Key.WAKEUP)
+                return
+            case Key.HOME | Key.APP_SWITCH:
+                self.go_home()
+                return
+            case _ if not (self.awake and self.app.in_front):
+                return
+            case Key.BACK:
+                if not self.app.back():
+                    self.app.hide()
+                return
+            case Key.ENTER:
+                self.app.enter()
+                return
+            case _:
+                pass
+        box = self.app.box_in_focus()
+        if box is None:
+            return
+        match key:
+            case Key.DEL:
+                box.delete_before()
+            case Key.FORWARD_DEL:
+                box.delete_after()
+            case Key.MOVE_HOME:
+                box.move(-len(box.text))
+            case Key.MOVE_END:
+                box.move(len(box.text))
+            case Key.DPAD_LEFT:
+                box.move(-1)
+            case Key.DPAD_RIGHT:
+                box.move(1)
+
+    def _set_awake(self, awake: bool) -> None:
+        self.awake = awake
+        if not awake and self.app.in_front:
+            self.app.hide()
+
+    def go_home(self) -> None:
+        """Show the launcher; the app keeps its state behind it."""
+        self.app.hide()
+        self.record(Kind.HOME_PRESSED)
+
+    def open_app(self) -> bool:
+        """Start the app or bring it back; tell whether it was stopped."""
+        if not self.app.running:
+            self.app_pid += 17
+        self.awake = True
+        return self.app.start()
+
+    def write_file(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        append: bool = False,
+        mode: int = 0o660,
+        mtime: int | None = None,
+        parents: bool = False,
+    ) -> None:
+        """Write a file and note it; a write of the lease file is noted with the new epoch."""
+        plain = normal_path(path)
+        self.files.write(plain, data, append=append, mode=mode, mtime=mtime, parents=parents)
+        if plain == LEASE_PATH:
+            lease = read_lease(self.files.read(plain))
+            if lease.epoch is not None:
+                self.ledger.lease = lease
+            self.record(Kind.LEASE_WRITTEN, epoch=lease.epoch, run=lease.run, agent=lease.agent)
+        else:
+            self.record(Kind.FILE_WRITTEN, path=plain, size=len(data), append=append)
+
+    def remove_file(self, path: str, *, recursive: bool) -> None:
+        """Remove a file or a whole directory and note it."""
+        self.files.remove(path, recursive=recursive)
+        self.record(Kind.FILE_REMOVED, path=normal_path(path))
+
+    def move_file(self, source: str, target: str) -> None:
+        """Rename a file or directory and note it."""
+        now = self.files.move(source, target)
+        self.record(Kind.FILE_REMOVED, path=normal_path(source))
+        self.record(Kind.FILE_WRITTEN, path=now, size=self.files.status(now).size, append=False)
+
+    def clear_app(self) -> None:
+        """Do what `pm clear` does to the app."""
+        self.app.clear_data(self._first_account())
+
+    def put_fault(self, fault: Fault, settings: FaultSettings) -> None:
+        """Make a fault active; what it does to connections is the listener's business."""
+        self.ledger.record(Kind.FAULT_SET, fault=fault, settings=asdict(settings))
+        if fault is not Fault.REBOOT:
+            self.faults.put(fault, settings)
+        self._apply_faults()
+        if fault is Fault.CONSENT_DIALOG:
+            self.app.consent_pending = True
+            self.app.settle()
+
+    def drop_fault(self, fault: Fault) -> None:
+        """End a fault; nothing happens when it was not active."""
+        if self.faults.drop(fault):
+            self.ledger.record(Kind.FAULT_CLEARED, fault=fault)
+        self._apply_faults()
+        if fault is Fault.CONSENT_DIALOG:
+            self.app.consent_pending = False
+            self.app.settle()
+
+    def drops_now(self, command: str) -> bool:
+        """Whether the drop fault falls on this command; if so it is spent."""
+        settings = self.faults.get(Fault.DROP_MID_COMMAND)
+        if settings is None or settings.effect or settings.match not in command:
+            return False
+        if not self.counts_down():
+            return False
+        self.drop_fault(Fault.DROP_MID_COMMAND)
+        return True
+
+    def counts_down(self) -> bool:
+        """Count one occasion of the drop fault; True when it was the one waited for."""
+        settings = self.faults.get(Fault.DROP_MID_COMMAND)
+        if settings is None:
+            return False
+        if settings.nth > 1:
+            self.faults.put(Fault.DROP_MID_COMMAND, replace(settings, nth=settings.nth - 1))
+            return False
+        return True
+
+    def _apply_faults(self) -> None:
+        self.files.full = Fault.STORAGE_FULL in self.faults
+        self.app.logged_out = Fault.LOGGED_OUT in self.faults
+        self.app.settle()
+
+    def reboot(self) -> None:
+        """Start anew: another boot id, no app running, everything stored still there."""
+        self.app.stop("reboot")
+        self._boot()
+        self.record(Kind.REBOOTED, boot_id=self.boot_id)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the control API tells of this phone."""
+        package, activity = self.focus
+        account = self.app.account
+        return {
+            "serial": self.serial,
+            "reported_serial": self.reported_serial,
+            "boot_id": self.boot_id,
+            "uptime_seconds": round(self.uptime, 3),
+            "awake": self.awake,
+            "foreground": {"package": package, "activity": activity},
+            "app": self.app.describe(),
+            "account": {
+                "display_name": account.display_name,
+                "username": account.username,
+                "bio": account.bio,
+                "posts": [asdict(post) for post in account.posts],
+            },
+            "faults": self.faults.active(),
+            "battery": asdict(self.battery_now),
+            "storage": {"used": self.files.used, "free": self.files.free},
+            "lease": asdict(self.ledger.lease),
+            "last_sequence": self.ledger.sequence,
+        }
+
+
+def _system_package(path: str) -> Package:
+    return Package(path=path, version="14", code=34, system=True)
+
+
+def _brief(detail: dict[str, Any]) -> str:
+    words = " ".join(f"{name}={value}" for name, value in detail.items())
+    return words.replace("\n", " ")[:300]

@@ -1,0 +1,356 @@
+"""The app's screens as trees of views, made anew from the app's state each time they are asked for."""
+
+import math
+from typing import assert_never
+
+from phonefarm_simulator.app import RESULTS_ON_SCREEN, Screen, ShortVideoApp
+from phonefarm_simulator.catalogue import Video
+from phonefarm_simulator.views import (
+    APP_PACKAGE,
+    LAUNCHER_PACKAGE,
+    SCREEN,
+    WIDTH,
+    Bounds,
+    Field,
+    Focus,
+    Look,
+    OpenResult,
+    Press,
+    Tap,
+    View,
+)
+
+TITLES = {
+    Screen.FEED: "For you",
+    Screen.SEARCH: "Search",
+    Screen.RESULTS: "Results",
+    Screen.PLAYER: "Video",
+    Screen.PROFILE: "Profile",
+    Screen.EDIT_PROFILE: "Edit profile",
+    Screen.COMPOSER: "New post",
+}
+_TABS = (
+    ("nav_feed", "Home", Press.FEED, {Screen.FEED}),
+    ("nav_search", "Search", Press.SEARCH, {Screen.SEARCH, Screen.RESULTS, Screen.PLAYER}),
+    ("nav_profile", "Profile", Press.PROFILE, {Screen.PROFILE, Screen.EDIT_PROFILE}),
+)
+_CONTENT = Bounds(0, 144, WIDTH, 1160)
+_ROW_HEIGHT = 180
+_MARGIN = 32
+
+
+def launcher_screen() -> View:
+    """Return the home screen with the app's icon."""
+    icon = View(
+        kind="android.widget.TextView",
+        bounds=Bounds(280, 480, 440, 680),
+        package=LAUNCHER_PACKAGE,
+        name="icon",
+        text="Short Video",
+        description="Short Video",
+        look=Look.ICON,
+        tap=Press.OPEN_APP,
+        focusable=True,
+    )
+    return View(
+        kind="android.widget.FrameLayout",
+        bounds=SCREEN,
+        package=LAUNCHER_PACKAGE,
+        name="launcher",
+        look=Look.WALLPAPER,
+        children=(icon,),
+    )
+
+
+def app_screen(app: ShortVideoApp) -> View:
+    """Return what the app shows: a dialog's own window when one is open, as the real dump does."""
+    if app.consent_pending:
+        return _page(_consent_dialog())
+    if app.logged_out:
+        return _page(*_log_in())
+    return _page(_title(TITLES[app.screen]), *_content(app), _tabs(app))
+
+
+def _content(app: ShortVideoApp) -> tuple[View, ...]:
+    match app.screen:
+        case Screen.FEED | Screen.PLAYER:
+            return _video(app)
+        case Screen.SEARCH:
+            return _search(app)
+        case Screen.RESULTS:
+            return _results(app)
+        case Screen.PROFILE:
+            return _profile(app)
+        case Screen.EDIT_PROFILE:
+            return _edit_profile(app)
+        case Screen.COMPOSER:
+            return _composer(app)
+        case _:
+            assert_never(app.screen)
+
+
+def _page(*children: View) -> View:
+    return View(kind="android.widget.FrameLayout", bounds=SCREEN, look=Look.PAGE, children=children)
+
+
+def _title(text: str) -> View:
+    title = _label("screen_title", text, Bounds(_MARGIN, 64, 560, 128), Look.TITLE)
+    return View(
+        kind="android.widget.LinearLayout",
+        bounds=Bounds(0, 48, WIDTH, 144),
+        name="title_bar",
+        look=Look.BAR,
+        children=(title,),
+    )
+
+
+def _tabs(app: ShortVideoApp) -> View:
+    width = WIDTH // len(_TABS)
+    tabs = tuple(
+        View(
+            kind="android.widget.Button",
+            bounds=Bounds(place * width, 1160, (place + 1) * width, 1280),
+            name=name,
+            text=text,
+            description=text,
+            look=Look.TAB,
+            tap=press,
+            focusable=True,
+            selected=app.screen in screens,
+        )
+        for place, (name, text, press, screens) in enumerate(_TABS)
+    )
+    return View(
+        kind="android.widget.LinearLayout",
+        bounds=Bounds(0, 1160, WIDTH, 1280),
+        name="bottom_bar",
+        look=Look.BAR,
+        children=tabs,
+    )
+
+
+def _video(app: ShortVideoApp) -> tuple[View, ...]:
+    video = app.video
+    if video is None:
+        return ()
+    position = app.watched % video.length
+    children = [
+        _label("video_author", f"@{video.author}", Bounds(32, 930, 688, 980), Look.VIDEO_AUTHOR),
+        _label("video_title", video.title, Bounds(32, 980, 688, 1060), Look.VIDEO_TITLE),
+    ]
+    if app.screen is Screen.PLAYER:
+        at = math.floor(position)
+        children.append(
+            View(
+                kind="android.widget.ProgressBar",
+                bounds=Bounds(32, 1090, 688, 1130),
+                name="player_progress",
+                text=f"{at // 60}:{at % 60:02} / {video.length // 60}:{video.length % 60:02}",
+                look=Look.PROGRESS,
+                share=at / video.length,
+            )
+        )
+    pager = View(
+        kind="androidx.viewpager2.widget.ViewPager2",
+        bounds=_CONTENT,
+        name="video_pager",
+        description=video.title,
+        look=Look.VIDEO,
+        scrollable=True,
+        children=tuple(children),
+    )
+    return (pager,)
+
+
+def _search(app: ShortVideoApp) -> tuple[View, ...]:
+    return (
+        _field(app, Field.SEARCH, Bounds(32, 176, 528, 264), "Search videos"),
+        _button("search_button", "Search", Bounds(548, 176, 688, 264), Press.SUBMIT_SEARCH),
+        _label(
+            "search_hint", "Type a word and press Search", Bounds(32, 300, 688, 360), Look.FAINT
+        ),
+    )
+
+
+def _results(app: ShortVideoApp) -> tuple[View, ...]:
+    first = app.results_offset
+    rows = tuple(
+        _result(video, first + place, 224 + place * _ROW_HEIGHT)
+        for place, video in enumerate(app.results[first : first + RESULTS_ON_SCREEN])
+    )
+    listing = View(
+        kind="androidx.recyclerview.widget.RecyclerView",
+        bounds=Bounds(0, 216, WIDTH, 1160),
+        name="results_list",
+        scrollable=True,
+        children=rows,
+    )
+    return (
+        _label("results_query", app.query, Bounds(32, 152, 688, 212), Look.FAINT),
+        listing,
+    )
+
+
+def _result(video: Video, index: int, top: int) -> View:
+    bounds = Bounds(16, top, 704, top + _ROW_HEIGHT - 12)
+    return View(
+        kind="android.view.ViewGroup",
+        bounds=bounds,
+        name="result_item",
+        description=video.title,
+        look=Look.CARD,
+        tap=OpenResult(index=index),
+        focusable=True,
+        children=(
+            View(
+                kind="android.widget.ImageView",
+                bounds=Bounds(28, top + 12, 148, top + 156),
+                name="result_thumbnail",
+                description=video.id,
+                look=Look.THUMBNAIL,
+            ),
+            _label("result_title", video.title, Bounds(168, top + 24, 692, top + 84), Look.TEXT),
+            _label(
+                "result_author",
+                f"@{video.author}",
+                Bounds(168, top + 92, 692, top + 136),
+                Look.FAINT,
+            ),
+        ),
+    )
+
+
+def _profile(app: ShortVideoApp) -> tuple[View, ...]:
+    account = app.account
+    posts = tuple(
+        _label(
+            "profile_video",
+            post.caption or "Untitled",
+            Bounds(32, 640 + place * 84, 688, 716 + place * 84),
+            Look.CARD,
+        )
+        for place, post in enumerate(reversed(account.posts[-6:]))
+    )
+    return (
+        View(
+            kind="android.widget.ImageView",
+            bounds=Bounds(32, 176, 192, 336),
+            name="profile_picture",
+            description=account.display_name,
+            look=Look.AVATAR,
+        ),
+        _label("profile_display_name", account.display_name, Bounds(216, 192, 688, 252), Look.NAME),
+        _label("profile_username", f"@{account.username}", Bounds(216, 260, 688, 312), Look.FAINT),
+        _label("profile_bio", account.bio, Bounds(32, 352, 688, 440), Look.TEXT),
+        _button(
+            "edit_profile_button",
+            "Edit profile",
+            Bounds(32, 460, 688, 548),
+            Press.EDIT_PROFILE,
+            Look.QUIET_BUTTON,
+        ),
+        _label("profile_videos_label", "Videos", Bounds(32, 572, 688, 624), Look.FAINT),
+        *posts,
+    )
+
+
+def _edit_profile(app: ShortVideoApp) -> tuple[View, ...]:
+    rows: list[View] = []
+    fields = (
+        (Field.DISPLAY_NAME, "Display name"),
+        (Field.USERNAME, "Username"),
+        (Field.BIO, "Bio"),
+    )
+    for place, (name, label) in enumerate(fields):
+        top = 176 + place * 160
+        rows.append(_label("", label, Bounds(32, top, 688, top + 44), Look.FAINT))
+        rows.append(_field(app, name, Bounds(32, top + 48, 688, top + 136), label))
+    if app.edit_error:
+        rows.append(_label("edit_error", app.edit_error, Bounds(32, 650, 688, 700), Look.ALERT))
+    return (
+        *rows,
+        _button(
+            "cancel_button",
+            "Cancel",
+            Bounds(32, 720, 348, 808),
+            Press.CANCEL_EDIT,
+            Look.QUIET_BUTTON,
+        ),
+        _button("save_button", "Save", Bounds(372, 720, 688, 808), Press.SAVE_PROFILE),
+    )
+
+
+def _composer(app: ShortVideoApp) -> tuple[View, ...]:
+    file_name = app.stream.rsplit("/", 1)[-1]
+    return (
+        View(
+            kind="android.widget.ImageView",
+            bounds=Bounds(220, 176, 500, 576),
+            name="composer_preview",
+            description=file_name,
+            look=Look.THUMBNAIL,
+        ),
+        _label("composer_file", file_name, Bounds(32, 596, 688, 648), Look.FAINT),
+        _field(app, Field.CAPTION, Bounds(32, 672, 688, 760), "Write a caption"),
+        _button("post_button", "Post", Bounds(32, 800, 688, 888), Press.POST),
+    )
+
+
+def _consent_dialog() -> View:
+    return View(
+        kind="android.widget.FrameLayout",
+        bounds=Bounds(60, 420, 660, 860),
+        name="dialog",
+        look=Look.DIALOG,
+        children=(
+            _label("dialog_title", "We updated our terms", Bounds(100, 460, 620, 520), Look.NAME),
+            _label(
+                "dialog_text",
+                "Accept them to keep watching.",
+                Bounds(100, 540, 620, 600),
+                Look.TEXT,
+            ),
+            _button(
+                "consent_accept_button", "Accept", Bounds(100, 720, 620, 808), Press.ACCEPT_CONSENT
+            ),
+        ),
+    )
+
+
+def _log_in() -> tuple[View, ...]:
+    return (
+        _label("login_title", "Log in", Bounds(32, 360, 688, 440), Look.NAME),
+        _label("login_text", "Your session has ended.", Bounds(32, 460, 688, 520), Look.FAINT),
+        _button("login_button", "Log in", Bounds(32, 560, 688, 648), Press.LOG_IN),
+    )
+
+
+def _label(name: str, text: str, bounds: Bounds, look: Look) -> View:
+    return View(kind="android.widget.TextView", bounds=bounds, name=name, text=text, look=look)
+
+
+def _button(name: str, text: str, bounds: Bounds, tap: Tap, look: Look = Look.BUTTON) -> View:
+    return View(
+        kind="android.widget.Button",
+        bounds=bounds,
+        name=name,
+        text=text,
+        look=look,
+        tap=tap,
+        focusable=True,
+    )
+
+
+def _field(app: ShortVideoApp, field: Field, bounds: Bounds, hint: str) -> View:
+    return View(
+        kind="android.widget.EditText",
+        bounds=bounds,
+        package=APP_PACKAGE,
+        name=field,
+        text=app.boxes[field].text,
+        description="" if app.boxes[field].text else hint,
+        look=Look.FIELD,
+        tap=Focus(field=field),
+        focusable=True,
+        focused=app.focused is field,
+    )

@@ -1,0 +1,131 @@
+"""What a stream can be opened for: shell, shell v2, exec, sync. Everything else is refused."""
+
+import asyncio
+from dataclasses import dataclass
+
+from phonefarm_simulator.commands.call import Input, Write
+from phonefarm_simulator.faults import Fault
+from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.shell import Exit, Shell
+from phonefarm_simulator.shellpackets import PlainInput, ShellPackets
+from phonefarm_simulator.stream import Stream
+from phonefarm_simulator.sync import serve_sync
+
+FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2")
+PROMPT = b"sim_phone:/ $ "
+LONGEST_LINE_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service name taken apart; `pty` where the peer wants a terminal."""
+
+    kind: str
+    command: str = ""
+    pty: bool = False
+
+
+def read_service(name: str) -> Service | None:
+    """Return the service a name asks for, None for one this phone has not."""
+    head, colon, command = name.partition(":")
+    if not colon:
+        return None
+    kind, *options = head.split(",")
+    match kind:
+        case "sync" if not command and not options:
+            return Service(kind="sync")
+        case "exec":
+            return Service(kind="exec", command=command)
+        case "shell":
+            pty = "pty" in options or (not command and "raw" not in options)
+            return Service(kind="shell2" if "v2" in options else "shell", command=command, pty=pty)
+        case _:
+            return None
+
+
+async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
+    """Serve a stream to its end; tell whether the connection is to be cut now, by a fault."""
+    await phone.faults.ended(Fault.SHELL_HANGS)
+    if service.kind == "sync":
+        await serve_sync(phone, stream)
+        return False
+    if phone.drops_now(service.command):
+        await run_silently(phone, service)
+        return True
+    if service.kind == "shell2":
+        packets = ShellPackets(stream)
+        status = await _run(
+            phone, service, stdin=packets, out=packets.write_out, error=packets.write_error
+        )
+        await packets.exit(status)
+    else:
+        stdin = PlainInput(stream)
+        await _run(phone, service, stdin=stdin, out=stream.write, error=stream.write)
+    return False
+
+
+async def run_silently(phone: Phone, service: Service) -> None:
+    """Run a command for its effect alone: no input, and nobody hears what it says."""
+
+    async def discard(data: bytes) -> None:
+        """Take the bytes and forget them."""
+
+    await _run(phone, service, stdin=_Nothing(), out=discard, error=discard)
+
+
+class _Nothing:
+    async def read(self) -> bytes:
+        return b""
+
+
+async def _run(phone: Phone, service: Service, *, stdin: Input, out: Write, error: Write) -> int:
+    shell = Shell(phone=phone, stdin=stdin, out=out, error=error)
+    try:
+        if service.command:
+            return await shell.run(service.command)
+        return await _converse(shell, service, stdin, out)
+    except Exit as leaving:
+        return leaving.status
+
+
+async def _converse(shell: Shell, service: Service, stdin: Input, out: Write) -> int:
+    """Read lines and run them, with a prompt and an echo where the peer has a terminal."""
+    line = bytearray()
+    if service.pty:
+        await out(PROMPT)
+    while data := await stdin.read():
+        for byte in data:
+            letter = bytes([byte])
+            if letter in b"\r\n":
+                if service.pty:
+                    await out(b"\r\n")
+                await shell.run(line.decode(errors="replace"))
+                line.clear()
+                if service.pty:
+                    await out(PROMPT)
+            elif letter == b"\x04" and service.pty:
+                return shell.status
+            elif letter == b"\x7f" and service.pty:
+                if line:
+                    line.pop()
+                    await out(b"\b \b")
+            elif len(line) < LONGEST_LINE_BYTES:
+                line += letter
+                if service.pty:
+                    await out(letter)
+    if line:
+        await shell.run(line.decode(errors="replace"))
+    return shell.status
+
+
+async def serve_until_closed(phone: Phone, service: Service, stream: Stream) -> bool:
+    """Serve, but stop the command when the peer closes, as the hang-up signal does on a phone."""
+    serving = asyncio.ensure_future(serve(phone, service, stream))
+    closing = asyncio.ensure_future(stream.closed())
+    try:
+        await asyncio.wait({serving, closing}, return_when=asyncio.FIRST_COMPLETED)
+        return serving.done() and serving.result()
+    finally:
+        closing.cancel()
+        serving.cancel()
+        await asyncio.gather(serving, closing, return_exceptions=True)

@@ -1,0 +1,216 @@
+"""Runs a command line on a phone."""
+
+import posixpath
+from dataclasses import dataclass, field, replace
+
+from phonefarm_simulator.commands import (
+    app_commands,
+    file_commands,
+    screen_commands,
+    system_commands,
+    text_commands,
+)
+from phonefarm_simulator.commands.call import Call, Command, Input, Write
+from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.shellwords import (
+    Join,
+    Pipeline,
+    Redirect,
+    ShellSyntaxError,
+    Simple,
+    Word,
+    parse,
+)
+
+COMMANDS: dict[str, Command] = {
+    **app_commands.COMMANDS,
+    **file_commands.COMMANDS,
+    **screen_commands.COMMANDS,
+    **system_commands.COMMANDS,
+    **text_commands.COMMANDS,
+}
+LARGEST_PIPE_BYTES = 64 * 1024 * 1024
+_FRONTS = {"package": "pm", "activity": "am", "settings": "settings", "window": "wm"}
+_WILD = frozenset("*?[")
+
+
+class Exit(Exception):  # noqa: N818 -- it is how `exit` leaves, nothing failed
+    """The line said `exit`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Streams:
+    stdin: Input
+    out: Write
+    error: Write
+
+
+@dataclass(kw_only=True)
+class Bytes:
+    """Bytes kept in memory, to be written to and then read from."""
+
+    data: bytearray = field(default_factory=bytearray)
+
+    async def write(self, data: bytes) -> None:
+        """Append; what passes 64 MiB is lost."""
+        self.data += data[: LARGEST_PIPE_BYTES - len(self.data)]
+
+    async def read(self) -> bytes:
+        """Return what is left and leave nothing."""
+        data = bytes(self.data)
+        self.data.clear()
+        return data
+
+
+async def _discard(data: bytes) -> None:
+    """Take the bytes and forget them."""
+
+
+class Shell:
+    """One shell: it remembers the last status between lines."""
+
+    def __init__(self, *, phone: Phone, stdin: Input, out: Write, error: Write) -> None:
+        self._phone = phone
+        self._streams = _Streams(stdin=stdin, out=out, error=error)
+        self.status = 0
+
+    async def run(self, line: str) -> int:
+        """Run a line to its end and return its status; `exit` raises Exit."""
+        try:
+            pipelines = parse(line)
+        except ShellSyntaxError as error:
+            await self._streams.error(f"/system/bin/sh: syntax error: {error}\n".encode())
+            self.status = 1
+            return self.status
+        for pipeline in pipelines:
+            if pipeline.join is Join.ON_SUCCESS and self.status != 0:
+                continue
+            if pipeline.join is Join.ON_FAILURE and self.status == 0:
+                continue
+            self.status = await self._run_pipeline(pipeline)
+        return self.status
+
+    async def _run_pipeline(self, pipeline: Pipeline) -> int:
+        streams = self._streams
+        status = 0
+        for place, command in enumerate(pipeline.commands):
+            last = place == len(pipeline.commands) - 1
+            pipe = Bytes()
+            out = self._streams.out if last else pipe.write
+            status = await self._run_simple(command, replace(streams, out=out))
+            streams = replace(streams, stdin=pipe)
+        return status
+
+    async def _run_simple(self, command: Simple, streams: _Streams) -> int:
+        words = [text for word in command.words for text in self._expand(word)]
+        files: list[tuple[str, bool, Bytes]] = []
+        try:
+            for redirect in command.redirects:
+                streams = self._redirected(redirect, streams, files)
+        except OSError as error:
+            text = f"/system/bin/sh: can't open {error.filename}: {error.strerror}\n"
+            await streams.error(text.encode())
+            return 1
+        status = await self._run_words(words, streams) if words else 0
+        for path, append, kept in files:
+            try:
+                self._phone.write_file(path, bytes(kept.data), append=append)
+            except OSError as error:
+                text = f"/system/bin/sh: can't create {path}: {error.strerror}\n"
+                await streams.error(text.encode())
+                status = 1
+        return status
+
+    def _redirected(
+        self, redirect: Redirect, streams: _Streams, files: list[tuple[str, bool, Bytes]]
+    ) -> _Streams:
+        if redirect.copy_of is not None:
+            source = streams.error if redirect.copy_of == 2 else streams.out
+            name = "error" if redirect.fd == 2 else "out"
+            return replace(streams, **{name: source})
+        path = "".join(self._expand(redirect.target))
+        if redirect.fd == 0:
+            data = b"" if path == "/dev/null" else self._phone.files.read(path)
+            return replace(streams, stdin=Bytes(data=bytearray(data)))
+        write: Write
+        if path == "/dev/null":
+            write = _discard
+        elif path == "/dev/tty":
+            write = self._streams.out
+        else:
+            kept = Bytes()
+            files.append((path, redirect.append, kept))
+            write = kept.write
+        return replace(streams, **{"error" if redirect.fd == 2 else "out": write})
+
+    async def _run_words(self, words: list[str], streams: _Streams) -> int:
+        name, *arguments = words
+        if name == "exit":
+            code = arguments[0] if arguments else str(self.status)
+            raise Exit(int(code[:9]) & 0xFF if code.isdecimal() else 255)
+        if name == "exec" and arguments:
+            name, *arguments = arguments
+        if name == "cmd" and arguments and arguments[0] in _FRONTS:
+            name, arguments = _FRONTS[arguments[0]], arguments[1:]
+        name = name.removeprefix("/system/bin/")
+        if name in {"command", "which"} and arguments:
+            return await self._locate(arguments[-1], streams)
+        if name == "sh" and arguments[:1] == ["-c"] and len(arguments) > 1:
+            inner = Shell(
+                phone=self._phone, stdin=streams.stdin, out=streams.out, error=streams.error
+            )
+            try:
+                return await inner.run(arguments[1])
+            except Exit as leaving:
+                return leaving.status
+        command = COMMANDS.get(name)
+        if command is None:
+            await streams.error(f"/system/bin/sh: {name}: inaccessible or not found\n".encode())
+            return 127
+        call = Call(
+            phone=self._phone,
+            name=name,
+            arguments=tuple(arguments),
+            stdin=streams.stdin,
+            write_out=streams.out,
+            write_error=streams.error,
+        )
+        return await command(call)
+
+    async def _locate(self, name: str, streams: _Streams) -> int:
+        if name not in COMMANDS:
+            return 1
+        await streams.out(f"/system/bin/{name}\n".encode())
+        return 0
+
+    def _expand(self, word: Word) -> list[str]:
+        """Return what a word stands for: nothing for an unquoted empty one, several for a pattern."""
+        text = ""
+        wild = False
+        for piece in word:
+            if not piece.variable:
+                text += piece.text
+                wild = wild or (not piece.quoted and piece.text in _WILD)
+            elif piece.text == "?":
+                text += str(self.status)
+            elif piece.text in _VARIABLES:
+                text += _VARIABLES[piece.text]
+        if not text and not any(piece.quoted for piece in word):
+            return []
+        if wild:
+            return self._phone.files.matching(posixpath.join("/", text)) or [text]
+        return [text]
+
+
+_VARIABLES = {
+    "$": "9000",
+    "HOME": "/",
+    "PATH": "/system/bin",
+    "SHELL": "/system/bin/sh",
+    "TMPDIR": "/data/local/tmp",
+    "USER": "shell",
+}

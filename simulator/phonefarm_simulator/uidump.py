@@ -1,0 +1,49 @@
+"""The screen as `uiautomator dump` writes it."""
+
+from xml.sax.saxutils import quoteattr
+
+from phonefarm_simulator.views import View
+
+
+def dump(root: View) -> str:
+    """Return the window hierarchy as XML in one line, with the attributes of the real tool."""
+    return (
+        "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?>"
+        f'<hierarchy rotation="0">{_node(root, 0)}</hierarchy>'
+    )
+
+
+def _node(view: View, index: int) -> str:
+    attributes = {
+        "index": str(index),
+        "text": view.text,
+        "resource-id": view.resource_id,
+        "class": view.kind,
+        "package": view.package,
+        "content-desc": view.description,
+        "checkable": "false",
+        "checked": "false",
+        "clickable": _truth(view.tap is not None),
+        "enabled": "true",
+        "focusable": _truth(view.focusable),
+        "focused": _truth(view.focused),
+        "scrollable": _truth(view.scrollable),
+        "long-clickable": "false",
+        "password": "false",
+        "selected": _truth(view.selected),
+        "bounds": str(view.bounds),
+    }
+    opening = "<node " + " ".join(f"{name}={_quoted(value)}" for name, value in attributes.items())
+    if not view.children:
+        return opening + " />"
+    inner = "".join(_node(child, place) for place, child in enumerate(view.children))
+    return f"{opening}>{inner}</node>"
+
+
+def _quoted(value: str) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in value)
+    return quoteattr(printable, {'"': "&quot;"})
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"

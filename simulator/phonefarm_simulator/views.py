@@ -1,0 +1,140 @@
+"""What a screen is made of: views with bounds, texts and what a tap on them does."""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+WIDTH = 720
+HEIGHT = 1280
+APP_PACKAGE = "com.example.shortvideo"
+LAUNCHER_PACKAGE = "com.android.launcher"
+
+
+class Bounds(NamedTuple):
+    """A rectangle in pixels; right and bottom are just outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether the point lies inside."""
+        return self.left <= x < self.right and self.top <= y < self.bottom
+
+    def __str__(self) -> str:
+        return f"[{self.left},{self.top}][{self.right},{self.bottom}]"
+
+
+SCREEN = Bounds(0, 0, WIDTH, HEIGHT)
+
+
+class Look(enum.Enum):
+    """How a view is drawn; it means nothing to a program that reads the dump."""
+
+    PLAIN = enum.auto()
+    PAGE = enum.auto()
+    BAR = enum.auto()
+    TITLE = enum.auto()
+    TEXT = enum.auto()
+    NAME = enum.auto()
+    FAINT = enum.auto()
+    FIELD = enum.auto()
+    BUTTON = enum.auto()
+    QUIET_BUTTON = enum.auto()
+    TAB = enum.auto()
+    CARD = enum.auto()
+    THUMBNAIL = enum.auto()
+    VIDEO = enum.auto()
+    VIDEO_TITLE = enum.auto()
+    VIDEO_AUTHOR = enum.auto()
+    PROGRESS = enum.auto()
+    AVATAR = enum.auto()
+    DIALOG = enum.auto()
+    WALLPAPER = enum.auto()
+    ICON = enum.auto()
+    ALERT = enum.auto()
+
+
+class Field(enum.StrEnum):
+    """The text fields; the value is the resource name."""
+
+    SEARCH = "search_box"
+    DISPLAY_NAME = "edit_display_name"
+    USERNAME = "edit_username"
+    BIO = "edit_bio"
+    CAPTION = "caption_box"
+
+
+class Press(enum.Enum):
+    """What a tap does where no value goes with it."""
+
+    OPEN_APP = enum.auto()
+    FEED = enum.auto()
+    SEARCH = enum.auto()
+    PROFILE = enum.auto()
+    SUBMIT_SEARCH = enum.auto()
+    EDIT_PROFILE = enum.auto()
+    SAVE_PROFILE = enum.auto()
+    CANCEL_EDIT = enum.auto()
+    POST = enum.auto()
+    ACCEPT_CONSENT = enum.auto()
+    LOG_IN = enum.auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Focus:
+    """A tap that puts the cursor into a field."""
+
+    field: Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenResult:
+    """A tap that plays the search result at `index`."""
+
+    index: int
+
+
+Tap = Press | Focus | OpenResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One node of the screen; a tree of them is the screen. Hashable, so pictures can be kept by it."""
+
+    kind: str
+    bounds: Bounds
+    package: str = APP_PACKAGE
+    name: str = ""
+    text: str = ""
+    description: str = ""
+    look: Look = Look.PLAIN
+    tap: Tap | None = None
+    focusable: bool = False
+    focused: bool = False
+    scrollable: bool = False
+    selected: bool = False
+    share: float = 0.0
+    children: tuple["View", ...] = ()
+
+    @property
+    def resource_id(self) -> str:
+        """The full id as the dump shows it; empty for a view without a name."""
+        return f"{self.package}:id/{self.name}" if self.name else ""
+
+    def walk(self) -> Iterator["View"]:
+        """Yield this view and all below it, in drawing order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def view_at(root: View, x: float, y: float) -> View | None:
+    """Return the topmost view at the point that does something when tapped."""
+    found = None
+    for view in root.walk():
+        if view.tap is not None and view.bounds.contains(x, y):
+            found = view
+    return found
