@@ -1,0 +1,285 @@
+"""Which shell commands a run may give: a grammar without metacharacters, then a rule per word."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import MappingProxyType
+
+META = frozenset(";|&$`<>(){}*?[]~#!\\")
+"""Characters a shell reads as more than themselves; outside quotes none of them passes."""
+META_IN_DOUBLE_QUOTES = frozenset("$`\\")
+WORDS_LIMIT = 256
+NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
+NUMBER = re.compile(r"-?[0-9]{1,6}")
+KEY = re.compile(r"[0-9]{1,3}|[A-Z][A-Z0-9_]{0,63}")
+POWER_KEYS = frozenset({"26", "POWER", "KEYCODE_POWER"})
+
+
+class RefusedError(Exception):
+    """The request is not for this run; the text says which rule refused it."""
+
+
+class Effect(Enum):
+    """Whether a command changes anything; only reads pass before `go`."""
+
+    READS = auto()
+    ACTS = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What one run may touch: its folder on the phone, its app, its words."""
+
+    phone_folder: str
+    package: str
+    words: frozenset[str]
+
+    def __post_init__(self) -> None:
+        if self.phone_folder.count("/") < 2 or normalised(self.phone_folder) != self.phone_folder:
+            raise ValueError(f"the phone folder must be a plain absolute path: {self.phone_folder}")
+
+    def check_path(self, path: str) -> None:
+        """Return when *path* is the run's folder or under it; raise RefusedError otherwise."""
+        plain = normalised(path)
+        if plain != self.phone_folder and not plain.startswith(self.phone_folder + "/"):
+            raise RefusedError(f"path outside the run's folder: {path[:200]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that may be given; `text` is quoted anew from the words that were judged."""
+
+    text: str
+    effect: Effect
+
+
+def normalised(path: str) -> str:
+    """Return *path* with single slashes; raise RefusedError unless it is absolute, without `..`."""
+    if not path.startswith("/"):
+        raise RefusedError(f"path is not absolute: {path[:200]}")
+    if not path.isprintable():
+        raise RefusedError("path holds characters that cannot be printed")
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise RefusedError(f"path goes up: {path[:200]}")
+    return "/" + "/".join(parts)
+
+
+def split(text: str) -> list[str]:
+    """Return the words of a command line; raise RefusedError for whatever a shell would act on."""
+    words: list[str] = []
+    word: list[str] | None = None
+    quote = ""
+    for character in text:
+        if not character.isprintable():
+            raise RefusedError(f"character {ord(character):#x} in a command")
+        if quote:
+            word = word if word is not None else []
+            if character == quote:
+                quote = ""
+            elif quote == '"' and character in META_IN_DOUBLE_QUOTES:
+                raise RefusedError(f"{character} inside double quotes")
+            else:
+                word.append(character)
+        elif character in "'\"":
+            quote = character
+            word = word if word is not None else []
+        elif character == " ":
+            if word is not None:
+                words.append("".join(word))
+            word = None
+        elif character in META:
+            raise RefusedError(f"unquoted {character}")
+        else:
+            word = word if word is not None else []
+            word.append(character)
+    if quote:
+        raise RefusedError("a quote is not closed")
+    if word is not None:
+        words.append("".join(word))
+    if len(words) > WORDS_LIMIT:
+        raise RefusedError(f"more than {WORDS_LIMIT} words")
+    return words
+
+
+def judge(text: str, scope: Scope) -> Command:
+    """Return the command to give for *text*; raise RefusedError when the run may not give it."""
+    words = split(text)
+    if not words:
+        raise RefusedError("no interactive shell")
+    name, *arguments = words
+    rule = RULES.get(name) if name in scope.words else None
+    if rule is None:
+        raise RefusedError(f"word not in the run's list: {name[:100]}")
+    try:
+        effect = rule(arguments, scope)
+    except RefusedError as error:
+        raise RefusedError(f"{name}: {error}") from error
+    return Command(text=shlex.join(words), effect=effect)
+
+
+def _getprop(arguments: list[str], _scope: Scope) -> Effect:
+    _expect(len(arguments) <= 1, "takes one name")
+    _expect_all(NAME, arguments)
+    return Effect.READS
+
+
+def _settings(arguments: list[str], _scope: Scope) -> Effect:
+    match arguments:
+        case ["get", "system" | "secure" | "global", key]:
+            _expect_all(NAME, [key])
+        case _:
+            raise RefusedError("only `settings get NAMESPACE KEY`")
+    return Effect.READS
+
+
+def _wm(arguments: list[str], _scope: Scope) -> Effect:
+    _expect(arguments in (["size"], ["density"]), "only `wm size` and `wm density`")
+    return Effect.READS
+
+
+def _pm(arguments: list[str], _scope: Scope) -> Effect:
+    match arguments:
+        case ["path", package]:
+            _expect_all(PACKAGE, [package])
+        case ["list", "packages", *rest]:
+            _expect_all(re.compile(r"-[fdes3]|--show-versioncode|[A-Za-z0-9_.]+"), rest)
+        case _:
+            raise RefusedError("only `pm path PACKAGE` and `pm list packages`")
+    return Effect.READS
+
+
+def _dumpsys(arguments: list[str], _scope: Scope) -> Effect:
+    match arguments:
+        case ["battery" | "window" | "activity" | "display" | "input_method"]:
+            pass
+        case ["window", "windows" | "displays"] | ["activity", "activities" | "top" | "recents"]:
+            pass
+        case ["package", package]:
+            _expect_all(PACKAGE, [package])
+        case _:
+            raise RefusedError("only what reads: battery, window, activity, display, package NAME")
+    return Effect.READS
+
+
+def _input(arguments: list[str], _scope: Scope) -> Effect:
+    match arguments:
+        case ["tap", x, y]:
+            _expect_all(NUMBER, [x, y])
+        case ["swipe", *numbers] if len(numbers) in {4, 5}:
+            _expect_all(NUMBER, numbers)
+        case ["text", text]:
+            _expect(bool(text), "no text")
+        case ["keyevent", *keys]:
+            keys = keys[1:] if keys[:1] == ["--longpress"] else keys
+            _expect(bool(keys), "no key")
+            _expect_all(KEY, keys)
+            _expect(
+                all(key.lstrip("0") not in POWER_KEYS for key in keys),
+                "the power key is the agent's",
+            )
+        case _:
+            raise RefusedError("only tap X Y, swipe X1 Y1 X2 Y2 [MS], text TEXT, keyevent KEY...")
+    return Effect.ACTS
+
+
+def _am(arguments: list[str], scope: Scope) -> Effect:
+    match arguments:
+        case ["force-stop", package]:
+            _expect(package == scope.package, f"only {scope.package} may be stopped")
+        case ["start", *rest]:
+            _intent(rest, scope)
+        case _:
+            raise RefusedError("only `am start -n COMPONENT` and `am force-stop PACKAGE`")
+    return Effect.ACTS
+
+
+_INTENT_TAKES = MappingProxyType(
+    {"-a": 1, "-c": 1, "-d": 1, "-t": 1, "-f": 1, "--es": 2, "--eu": 2, "--ez": 2, "--ei": 2}
+)
+
+
+def _intent(arguments: list[str], scope: Scope) -> None:
+    rest = iter(arguments)
+    components = 0
+    for argument in rest:
+        if argument == "-n":
+            component = next(rest, "")
+            package, slash, activity = component.partition("/")
+            _expect(
+                package == scope.package and bool(slash) and bool(activity),
+                f"only activities of {scope.package} may be started, not {component[:100]}",
+            )
+            components += 1
+        elif argument in _INTENT_TAKES:
+            values = [next(rest, None) for _ in range(_INTENT_TAKES[argument])]
+            _expect(None not in values, f"{argument} lacks its value")
+        else:
+            _expect(argument in {"-W", "-S"}, f"option not allowed: {argument[:100]}")
+    _expect(components == 1, "exactly one -n COMPONENT is needed")
+
+
+def _uiautomator(arguments: list[str], scope: Scope) -> Effect:
+    _expect(arguments[:1] == ["dump"], "only `uiautomator dump`")
+    rest = arguments[1:]
+    rest = rest[1:] if rest[:1] == ["--compressed"] else rest
+    _expect(len(rest) == 1, "says where to write: a file in the run's folder or /dev/tty")
+    if rest != ["/dev/tty"]:
+        scope.check_path(rest[0])
+    return Effect.ACTS
+
+
+def _screencap(arguments: list[str], scope: Scope) -> Effect:
+    rest = arguments[1:] if arguments[:1] == ["-p"] else arguments
+    _expect(len(rest) <= 1, "takes -p and one file")
+    for path in rest:
+        scope.check_path(path)
+    return Effect.ACTS
+
+
+def _file_word(options: str, scope: Scope, arguments: list[str]) -> Effect:
+    paths = [argument for argument in arguments if not argument.startswith("-")]
+    for option in arguments:
+        if option.startswith("-"):
+            _expect(
+                len(option) > 1 and set(option[1:]) <= set(options),
+                f"option not allowed: {option[:100]}",
+            )
+    _expect(bool(paths), "no path")
+    for path in paths:
+        scope.check_path(path)
+    return Effect.ACTS
+
+
+RULES: Mapping[str, Callable[[list[str], Scope], Effect]] = MappingProxyType(
+    {
+        "am": _am,
+        "cat": lambda arguments, scope: _file_word("", scope, arguments),
+        "dumpsys": _dumpsys,
+        "getprop": _getprop,
+        "input": _input,
+        "ls": lambda arguments, scope: _file_word("aln1d", scope, arguments),
+        "mkdir": lambda arguments, scope: _file_word("p", scope, arguments),
+        "pm": _pm,
+        "rm": lambda arguments, scope: _file_word("rf", scope, arguments),
+        "screencap": _screencap,
+        "settings": _settings,
+        "sha256sum": lambda arguments, scope: _file_word("", scope, arguments),
+        "uiautomator": _uiautomator,
+        "wm": _wm,
+    }
+)
+DEFAULT_WORDS = frozenset(RULES)
+
+
+def _expect(holds: bool, rule: str) -> None:
+    if not holds:
+        raise RefusedError(rule)
+
+
+def _expect_all(pattern: re.Pattern[str], words: list[str]) -> None:
+    for word in words:
+        _expect(pattern.fullmatch(word) is not None, f"argument not allowed: {word[:100]}")

@@ -1,0 +1,206 @@
+"""Which command lines a run may give."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phonefarm_agent.phones.proxy_words import (
+    DEFAULT_WORDS,
+    META,
+    Effect,
+    RefusedError,
+    Scope,
+    judge,
+    split,
+)
+
+FOLDER = "/data/local/tmp/phonefarm/run-1"
+SCOPE = Scope(phone_folder=FOLDER, package="com.example.shortvideo", words=DEFAULT_WORDS)
+
+READS = [
+    "getprop",
+    "getprop ro.serialno",
+    "wm size",
+    "wm density",
+    "settings get global airplane_mode_on",
+    "pm path com.example.shortvideo",
+    "pm list packages -3",
+    "dumpsys battery",
+    "dumpsys window windows",
+    "dumpsys package com.example.shortvideo",
+]
+ACTS = [
+    "input tap 10 20",
+    "input swipe 10 900 10 200 300",
+    "input text 'night%strains; rm -rf /'",
+    'input text "plain words"',
+    "input keyevent 66",
+    "input keyevent --longpress KEYCODE_DEL",
+    "input keyevent 123 67 67 67",
+    "am start -W -n com.example.shortvideo/.MainActivity",
+    "am start -a android.intent.action.SEND -t video/mp4 --eu android.intent.extra.STREAM "
+    f"file://{FOLDER}/clip.mp4 -n com.example.shortvideo/.ShareActivity",
+    "am force-stop com.example.shortvideo",
+    f"uiautomator dump {FOLDER}/ui.xml",
+    "uiautomator dump --compressed /dev/tty",
+    "screencap -p",
+    f"screencap -p {FOLDER}/screen.png",
+    f"cat {FOLDER}/ui.xml",
+    f"rm -rf {FOLDER}",
+    f"mkdir -p {FOLDER}/a",
+    f"ls -la {FOLDER}",
+    f"sha256sum {FOLDER}//./clip.mp4",
+    f"cat '{FOLDER}/a name; with $signs'",
+]
+FORBIDDEN = [
+    "",
+    "   ",
+    "sh",
+    "su 0 id",
+    "reboot",
+    "root",
+    "logcat",
+    "ln -s / /data/local/tmp/phonefarm/run-1/x",
+    "mv a b",
+    "monkey -p com.example.shortvideo 1",
+    "content query --uri content://settings/global",
+    "svc power reboot",
+    "cmd package list packages",
+    "FOO=bar input tap 1 2",
+    "'' input tap 1 2",
+    "input tap 1 2; reboot",
+    "input tap 1 2 && reboot",
+    "input tap 1 2 | sh",
+    "input tap 1 2 &",
+    "input text $(reboot)",
+    "input text `reboot`",
+    'input text "$HOME"',
+    'input text "`id`"',
+    'input text "a\\"; reboot"',
+    "input text a\\ b",
+    "input text 'open",
+    "input text a\nreboot",
+    "input text 'a\nreboot'",
+    "input text a\rreboot",
+    "input text a\tb",
+    "input text *",
+    "input text a?b",
+    "input text [a]",
+    "input text ~",
+    "input text {a,b}",
+    "input text !x",
+    "input text #x",
+    "input text <x",
+    f"cat {FOLDER}/x > /sdcard/x",
+    "input text \x00",
+    "input tap 1 2 3",
+    "input tap $X 2",
+    "input text a b",
+    "input keyevent 26",
+    "input keyevent 026",
+    "input keyevent KEYCODE_POWER",
+    "input keyevent +26",
+    "input keyevent",
+    "input roll 1 2",
+    "settings put global airplane_mode_on 1",
+    "settings get global",
+    "settings list global",
+    "settings delete global x",
+    "wm size 100x100",
+    "wm density 100",
+    "wm",
+    "pm uninstall com.example.shortvideo",
+    "pm clear com.example.shortvideo",
+    "pm install /data/local/tmp/x.apk",
+    "pm list users",
+    "dumpsys",
+    "dumpsys battery set level 5",
+    "dumpsys battery reset",
+    "dumpsys deviceidle force-idle",
+    "dumpsys package --write",
+    "am start -n com.android.settings/.Settings",
+    "am start -a android.settings.SETTINGS",
+    "am start com.example.shortvideo",
+    "am start -n com.example.shortvideo/.A -n com.android.settings/.Settings",
+    "am start -n com.example.shortvideo/.A --user 10",
+    "am start -n com.example.shortvideo/",
+    "am start -n",
+    "am force-stop com.android.settings",
+    "am force-stop --user all com.example.shortvideo",
+    "am broadcast -a x",
+    "am instrument x",
+    "am kill-all",
+    "uiautomator runtest x.jar",
+    "uiautomator dump",
+    "uiautomator dump /sdcard/window_dump.xml",
+    "screencap -p /sdcard/x.png",
+    f"screencap -p {FOLDER}/../x.png",
+    "cat",
+    "cat /data/local/tmp/phonefarm-lease",
+    "cat /data/local/tmp/phonefarm/run-12/x",
+    f"cat {FOLDER}/../run-2/x",
+    f"cat {FOLDER}/x /etc/hosts",
+    "cat ui.xml",
+    "cat -",
+    "rm -rf /",
+    f"rm -rf {FOLDER}/..",
+    "rm -rf /data/local/tmp/phonefarm",
+    f"rm --no-preserve-root {FOLDER}",
+    f"ls -R {FOLDER} /",
+    f"mkdir -m 777 {FOLDER}/x",
+]
+
+
+@pytest.mark.parametrize("command", READS)
+def test_a_read_passes_before_the_gate(command: str) -> None:
+    """What changes nothing is known as a read."""
+    assert judge(command, SCOPE).effect is Effect.READS
+
+
+@pytest.mark.parametrize("command", ACTS)
+def test_an_act_is_known_as_one(command: str) -> None:
+    """What acts is allowed, and told apart from a read."""
+    assert judge(command, SCOPE).effect is Effect.ACTS
+
+
+@pytest.mark.parametrize("command", FORBIDDEN)
+def test_what_is_not_listed_is_refused(command: str) -> None:
+    """The list is closed: every other word, option, path and shell character is refused."""
+    with pytest.raises(RefusedError, match=r"."):
+        judge(command, SCOPE)
+
+
+def test_a_word_outside_the_plans_list_is_refused() -> None:
+    """The plan's list may be shorter than what the proxy knows."""
+    scope = Scope(phone_folder=FOLDER, package="com.example.a", words=frozenset({"getprop"}))
+
+    assert judge("getprop", scope).effect is Effect.READS
+    with pytest.raises(RefusedError, match="word not in the run's list: input"):
+        judge("input tap 1 2", scope)
+
+
+@pytest.mark.parametrize("folder", ["/", "/data", "data/x", "/a/../b", "/a//b", "/a/b/"])
+def test_a_folder_that_is_too_wide_is_refused(folder: str) -> None:
+    """A scope needs a plain folder of its own."""
+    with pytest.raises((ValueError, RefusedError)):
+        Scope(phone_folder=folder, package="com.example.a", words=DEFAULT_WORDS)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"))), min_size=1))
+def test_quoted_words_come_back_as_they_were(words: list[str]) -> None:
+    """Quoting by the standard library is understood, whatever the words hold."""
+    assert split(shlex.join(words)) == words
+
+
+@given(st.text(st.sampled_from(["'", '"', " ", "a", "\\", "$", ";", "\n", "é", *META])))
+def test_a_line_that_passes_holds_nothing_a_shell_acts_on(text: str) -> None:
+    """What split accepts, a POSIX lexer reads as the same words."""
+    try:
+        words = split(text)
+    except RefusedError:
+        return
+
+    assert shlex.split(text) == words
+    assert split(shlex.join(words)) == words
