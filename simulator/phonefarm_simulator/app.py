@@ -123,7 +123,7 @@ class ShortVideoApp:
         return self._monotonic() - self._playback.since if self._playback else 0.0
 
     def start(self) -> bool:
-        """Bring the app to the front as it was left, or to the feed; tell whether it was stopped."""
+        """Bring the app to the front as it was left, else the feed; tell whether it was stopped."""
         cold = not self.running
         if cold:
             self._reset()

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 RESULTS_PER_SEARCH = 20
 
 _TOPICS = (
-    "Sourdough bread",
-    "Street photography",
-    "Latte art",
-    "Bouldering",
-    "Tiny houses",
-    "Night trains",
-    "Watercolour",
-    "Balcony garden",
-    "Trail running",
-    "Film cameras",
-    "Ramen at home",
-    "Bike repair",
+    "sourdough bread",
+    "street photography",
+    "latte art",
+    "bouldering",
+    "tiny houses",
+    "night trains",
+    "watercolour",
+    "balcony garden",
+    "trail running",
+    "film cameras",
+    "ramen at home",
+    "bike repair",
 )
 _SHAPES = (
     "{} for beginners",
@@ -69,7 +69,8 @@ def search_videos(query: str) -> tuple[Video, ...]:
 def _video(source: str, topic: str, index: int) -> Video:
     number = _number(source, index)
     shape = _SHAPES[index % len(_SHAPES)]
-    title = shape.format(topic if shape.startswith("{") else topic[:1].lower() + topic[1:])
+    title = shape.format(topic)
+    title = title[:1].upper() + title[1:]
     part = index // len(_SHAPES)
     return Video(
         id=f"v{number:08x}",

@@ -35,7 +35,8 @@ def _epilog() -> str:
     return (
         "The control API takes JSON lines, for instance\n"
         '  {"op": "fault", "serial": "SIM0001", "fault": "slow", "on": true, "milliseconds": 500}\n'
-        '  {"op": "state", "serial": "SIM0001"}      {"op": "ledger", "serial": "SIM0001", "since": 0}\n'
+        '  {"op": "state", "serial": "SIM0001"}\n'
+        '  {"op": "ledger", "serial": "SIM0001", "since": 0}\n'
         f"\nFaults:\n{faults}\n"
     )
 

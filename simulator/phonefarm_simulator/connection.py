@@ -54,7 +54,7 @@ class Connection:
         self._writer.transport.abort()
 
     async def run(self) -> None:
-        """Serve until either side ends it; whatever the peer sends, this returns and never raises."""
+        """Serve until either side ends it; no byte the peer may send makes this raise."""
         origin.set(Origin(connection=self.number))
         record = self._phone.ledger.record
         record(Kind.CONNECTION_OPENED)

@@ -1,10 +1,11 @@
 """The control API's client: JSON lines over TCP, one request a line and one answer a line.
 
-Requests: `{"op": "list"}`, `{"op": "state", "serial": S}`, `{"op": "ledger", "serial": S, "since": 0}`,
-`{"op": "wait", "serial": S, "kind": K, "since": 0, "timeout": 10}`, `{"op": "fault", "serial": S,
-"fault": F, "on": true, ...settings}`, `{"op": "clear", "serial": S}`, `{"op": "battery", "serial": S,
-"level": 50, ...}`, `{"op": "account", "serial": S, "bio": ...}`. Answers carry `"ok": true` and what was
-asked for, or `"ok": false` and `"error"`.
+Requests, each but the first with a `serial`: `{"op": "list"}` · `{"op": "state"}` ·
+`{"op": "ledger", "since": 0}` · `{"op": "wait", "kind": K, "since": 0, "timeout": 10}` ·
+`{"op": "fault", "fault": F, "on": true, ...settings}` · `{"op": "clear"}` (every fault) ·
+`{"op": "battery", "level": 50, "celsius": 30.0, "charging": true}` ·
+`{"op": "account", "display_name": ..., "username": ..., "bio": ...}`.
+Answers carry `"ok": true` and what was asked for, or `"ok": false` and `"error"`.
 """
 
 import asyncio

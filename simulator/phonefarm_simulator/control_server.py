@@ -77,7 +77,7 @@ async def _answer(farm: Farm, request: Mapping[str, Any]) -> dict[str, Any]:
             return {"entries": [asdict(entry) for entry in entries]}
         case "wait":
             timeout = min(float(request.get("timeout", 10.0)), LONGEST_WAIT_SECONDS)
-            kind = Kind(request.get("kind"))
+            kind = Kind(str(request.get("kind")))
             entry = await phone.wait_for(kind, since=int(request.get("since", 0)), timeout=timeout)
             return {"entry": asdict(entry)}
         case "fault":
@@ -96,7 +96,7 @@ async def _answer(farm: Farm, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _fault(phone: SimulatedPhone, request: Mapping[str, Any]) -> dict[str, Any]:
-    fault = Fault(request.get("fault"))
+    fault = Fault(str(request.get("fault")))
     if request.get("on", True):
         await phone.fault(fault, **_settings(request))
     else:

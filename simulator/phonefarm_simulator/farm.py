@@ -105,10 +105,9 @@ async def simulated_phones(
 ) -> AsyncIterator[Farm]:
     """Run `count` phones that listen on 127.0.0.1, their ledgers in `directory`.
 
-    With `listen_base` they take that port and those above it, else free ones. OSError when a port is
-    taken. One task owns everything, so this may be entered and left in different tasks.
+    With `listen_base` they take that port and those above it, else free ones. OSError when a port
+    is taken. One task owns everything, so this may be entered and left in different tasks.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     phones = [Phone(serial=serial, directory=directory) for serial in serials(count)]
     farm = Farm(
         [

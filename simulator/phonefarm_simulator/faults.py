@@ -35,8 +35,8 @@ EXPLAINED: dict[Fault, str] = {
     Fault.REBOOT: "gone for `seconds` (2), then a new boot id; files and account stay",
     Fault.DUPLICATE_SERIAL: "ro.serialno reads `as_serial` (may be empty), as on cheap phones",
     Fault.DROP_MID_COMMAND: (
-        "the connection is cut once a command has had its effect: the `nth` (1) whose text contains "
-        "`match`, or whichever records the `effect` (a ledger kind, say posted); then it clears itself"
+        "the connection is cut once a command has had its effect: the `nth` (1) whose text has "
+        "`match` in it, or which records `effect` (a ledger kind, say posted); clears itself"
     ),
     Fault.LOGGED_OUT: "the app shows its log-in screen",
     Fault.CONSENT_DIALOG: "a consent dialog lies over the app until it is accepted",

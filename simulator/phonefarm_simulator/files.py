@@ -58,7 +58,7 @@ class Status:
 
 
 def normal_path(path: str) -> str:
-    """Return `path` absolute, without dots and doubled slashes, and by its one name under /sdcard."""
+    """Return `path` absolute, without dots, and by its one name if it is under /sdcard."""
     plain = posixpath.normpath("/" + path).replace("//", "/")
     for alias in _ALIASES:
         if plain == alias or plain.startswith(alias + "/"):
@@ -157,7 +157,7 @@ class FileSystem:
         parent.children[name] = File(data=whole, mode=mode & 0o777, mtime=when)
 
     def make_directory(self, path: str, *, parents: bool = False) -> None:
-        """Create a directory, with all above it when `parents` (then an existing one is no error)."""
+        """Create a directory; with `parents` all above it too, and an existing one is no error."""
         plain = self._writable(path)
         if parents:
             self._make(plain)
@@ -213,7 +213,7 @@ class FileSystem:
         return sorted(computed | node.children.keys())
 
     def matching(self, pattern: str) -> list[str]:
-        """Return the sorted paths an absolute shell pattern names; no hidden files by a wildcard."""
+        """Return the sorted paths an absolute shell pattern names; a wildcard finds none hidden."""
         found = ["/"]
         for part in [part for part in pattern.split("/") if part]:
             deeper = []

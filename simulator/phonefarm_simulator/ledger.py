@@ -1,7 +1,7 @@
 """The ledger: every effect on a phone and every hand that drove it, in order and never changed.
 
-It is what a history checker reads. An entry tells the epoch last written to the phone at that moment
-and the adb connection and stream it came by (0 and 0: nobody's hand, for instance a fault).
+It is what a history checker reads. An entry tells the epoch last written to the phone at that
+moment and the adb connection and stream it came by (0 and 0: nobody's hand, say a fault).
 """
 
 import asyncio
@@ -72,8 +72,10 @@ class Origin:
     stream: int = 0
 
 
-origin: contextvars.ContextVar[Origin] = contextvars.ContextVar("origin", default=Origin())
-"""Set once by the task that serves a connection or a stream; whatever it does is stamped with it."""
+NOBODY = Origin()
+
+origin: contextvars.ContextVar[Origin] = contextvars.ContextVar("origin", default=NOBODY)
+"""Set once by the task that serves a connection or a stream; what it does is stamped with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ def read_lease(data: bytes) -> Lease:
 
 
 class Ledger:
-    """Appends, remembers, and wakes who waits. The last 100,000 entries are kept in memory, all on file."""
+    """Appends, remembers and wakes who waits: 100,000 entries in memory, all of them on file."""
 
     def __init__(
         self,
@@ -194,7 +196,7 @@ class Ledger:
     async def wait_for(
         self, kind: Kind, *, since: int = 0, match: Callable[[Entry], bool] | None = None
     ) -> Entry:
-        """Return the first entry of `kind` after `since` that matches, waiting until there is one."""
+        """Return the first entry of `kind` after `since` that matches; wait until there is one."""
         while True:
             changed = self._changed
             for entry in self.since(since):

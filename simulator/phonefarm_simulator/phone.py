@@ -1,14 +1,12 @@
 """One simulated phone: its properties, files, battery, app and faults; nothing of any network."""
 
 import contextlib
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from phonefarm_common.clock import SystemClock
+from phonefarm_common.clock import Clock, SystemClock
 
 from phonefarm_simulator.app import Account, ShortVideoApp
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings
@@ -51,14 +49,18 @@ class Phone:
         *,
         serial: str,
         directory: Path,
-        monotonic: Callable[[], float] = SystemClock().monotonic,
-        wall: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
-        self.serial = serial
+        clock = clock or SystemClock()
+        self._clock = clock
+        monotonic = clock.monotonic
         self.monotonic = monotonic
-        self.wall = wall
-        self.ledger = Ledger(serial=serial, directory=directory, monotonic=monotonic, wall=wall)
-        self.log = LogBuffer(wall=wall)
+        self.serial = serial
+        directory.mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(
+            serial=serial, directory=directory, monotonic=monotonic, wall=self.wall
+        )
+        self.log = LogBuffer(wall=self.wall)
         self.faults = Faults()
         self.battery = Battery()
         self.settings: dict[tuple[str, str], str] = {
@@ -82,7 +84,7 @@ class Phone:
             ),
         }
         self.files = FileSystem(
-            wall=wall,
+            wall=self.wall,
             computed={
                 "/proc/uptime": lambda: f"{self.uptime:.2f} {self.uptime * 3.6:.2f}\n".encode(),
                 "/proc/sys/kernel/random/boot_id": lambda: f"{self.boot_id}\n".encode(),
@@ -90,7 +92,7 @@ class Phone:
             },
         )
         self.app = ShortVideoApp(
-            account=self._first_account(), record=self.record, monotonic=monotonic, wall=wall
+            account=self._first_account(), record=self.record, monotonic=monotonic, wall=self.wall
         )
         self._boot()
 
@@ -110,6 +112,10 @@ class Phone:
         self.awake = True
         self.app_pid = 4000
         self.log.write("boot", f"boot completed, boot id {self.boot_id}")
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+        return self._clock.now().timestamp()
 
     @property
     def uptime(self) -> float:

@@ -221,9 +221,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
         except OSError:
             continue
     font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow was built without FreeType and cannot draw text")
-    return font
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return font
+    raise RuntimeError("this Pillow was built without FreeType and cannot draw text")
 
 
 def _colour_of(seed: str) -> _Colour:

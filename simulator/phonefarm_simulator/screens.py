@@ -1,4 +1,4 @@
-"""The app's screens as trees of views, made anew from the app's state each time they are asked for."""
+"""The app's screens as trees of views, made anew from its state each time they are asked for."""
 
 import math
 from typing import assert_never

@@ -66,6 +66,10 @@ class Bytes:
         return data
 
 
+def _with_output(streams: _Streams, fd: int, write: Write) -> _Streams:
+    return replace(streams, error=write) if fd == 2 else replace(streams, out=write)
+
+
 async def _discard(data: bytes) -> None:
     """Take the bytes and forget them."""
 
@@ -130,8 +134,7 @@ class Shell:
     ) -> _Streams:
         if redirect.copy_of is not None:
             source = streams.error if redirect.copy_of == 2 else streams.out
-            name = "error" if redirect.fd == 2 else "out"
-            return replace(streams, **{name: source})
+            return _with_output(streams, redirect.fd, source)
         path = "".join(self._expand(redirect.target))
         if redirect.fd == 0:
             data = b"" if path == "/dev/null" else self._phone.files.read(path)
@@ -145,7 +148,7 @@ class Shell:
             kept = Bytes()
             files.append((path, redirect.append, kept))
             write = kept.write
-        return replace(streams, **{"error" if redirect.fd == 2 else "out": write})
+        return _with_output(streams, redirect.fd, write)
 
     async def _run_words(self, words: list[str], streams: _Streams) -> int:
         name, *arguments = words
@@ -188,7 +191,7 @@ class Shell:
         return 0
 
     def _expand(self, word: Word) -> list[str]:
-        """Return what a word stands for: nothing for an unquoted empty one, several for a pattern."""
+        """Return what a word stands for: none if empty and unquoted, several for a pattern."""
         text = ""
         wild = False
         for piece in word:

@@ -1,7 +1,7 @@
 """A small sh: a command line as a tree of what to run.
 
-Quotes, escapes, `;` `&&` `||` `|`, redirections, `$?` and unset variables are understood. Background
-jobs, loops, functions and substitutions are refused as syntax errors, never half obeyed.
+Quotes, escapes, `;` `&&` `||` `|`, redirections, `$?` and unset variables are understood.
+Background jobs, loops, functions and substitutions are syntax errors, never half obeyed.
 """
 
 import enum

@@ -43,7 +43,7 @@ class Stream:
         await self._send(self._packet(Command.OKAY))
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`, each packet once the one before was taken; raise StreamClosedError."""
+        """Send `data`, each packet once the one before was taken; raise StreamClosedError."""
         for start in range(0, len(data), self._chunk):
             await self._turn_to_write()
             delay = self._delay_seconds()
@@ -86,11 +86,11 @@ class Stream:
         return True
 
     def take_okay(self) -> None:
-        """The peer took our last packet."""
+        """Note that the peer took our last packet."""
         self._may_write.set()
 
     def break_off(self) -> None:
-        """The peer closed, or the connection is gone."""
+        """Note that the peer closed or the connection is gone."""
         self._closed.set()
         self._may_write.set()
         self._arrived.set()

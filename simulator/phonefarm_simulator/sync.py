@@ -1,7 +1,7 @@
 """The `sync:` service: stat, list, push and pull.
 
-Source: AOSP packages/modules/adb, SYNC.TXT and file_sync_protocol.h: four letters, four bytes of length,
-little-endian. Of the second versions only stat and list are spoken, as the banner says.
+Source: AOSP packages/modules/adb, SYNC.TXT and file_sync_protocol.h: four letters, four bytes of
+length, little-endian. Of the second versions only stat and list are spoken, as the banner says.
 """
 
 import contextlib

@@ -102,7 +102,7 @@ Tap = Press | Focus | OpenResult
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One node of the screen; a tree of them is the screen. Hashable, so pictures can be kept by it."""
+    """One node of the screen, the root being all of it. Hashable, so a picture is drawn once."""
 
     kind: str
     bounds: Bounds

@@ -1,8 +1,8 @@
 """The packets of the adb device protocol, as bytes and back.
 
-Source: AOSP packages/modules/adb, protocol.txt and adb.h. A packet is six little-endian 32-bit words
-(command, arg0, arg1, payload length, checksum, command xor 0xffffffff) and its payload. From version
-0x01000001 on the checksum is not looked at.
+Source: AOSP packages/modules/adb, protocol.txt and adb.h. A packet is six little-endian words of
+32 bits (command, arg0, arg1, payload length, checksum, command xor 0xffffffff) and its payload.
+From version 0x01000001 on nobody looks at the checksum.
 """
 
 import enum
@@ -48,14 +48,13 @@ class Packet:
     payload: bytes = b""
 
     def encode(self) -> bytes:
-        """Return the bytes for the wire, checksum included for peers of version 0x01000000."""
-        checksum = sum(self.payload) & 0xFFFFFFFF if len(self.payload) < 4096 else 0
+        """Return the bytes for the wire; the checksum is left 0, as adbd does."""
         header = HEADER.pack(
             self.command,
             self.arg0,
             self.arg1,
             len(self.payload),
-            checksum,
+            0,
             self.command ^ 0xFFFFFFFF,
         )
         return header + self.payload

@@ -66,6 +66,8 @@ def read_intent(words: tuple[str, ...]) -> Intent:
                     intent.package = given
                 case "-c":
                     intent.category = given
+                case _:
+                    pass
         elif word == "-W":
             intent.wait = True
         elif word == "-S":

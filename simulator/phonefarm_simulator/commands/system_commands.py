@@ -1,4 +1,4 @@
-"""Commands about the phone itself: getprop, settings, wm, dumpsys, logcat, ps, date and the like."""
+"""Commands about the phone itself: getprop, settings, wm, dumpsys, logcat, ps, date and such."""
 
 import time
 
@@ -65,7 +65,7 @@ async def wm(call: Call) -> int:
 
 
 async def dumpsys(call: Call) -> int:
-    """Print what a service tells: battery, window, activity, power, display, input_method, package."""
+    """Print what a service tells; battery, window, activity, power and package matter most."""
     words = [word for word in call.arguments if not word.startswith("-")]
     match words:
         case ["battery", *_]:
@@ -92,7 +92,10 @@ async def dumpsys(call: Call) -> int:
             text = f"DISPLAY MANAGER (dumpsys display)\n  real {WIDTH} x {HEIGHT}, orientation=0"
         case ["input_method", *_]:
             shown = call.phone.app.in_front and call.phone.app.box_in_focus() is not None
-            text = f"  mInputShown={str(shown).lower()}\n  mCurMethodId=com.android.inputmethod.latin/.LatinIME"
+            text = (
+                f"  mInputShown={str(shown).lower()}\n"
+                "  mCurMethodId=com.android.inputmethod.latin/.LatinIME"
+            )
         case ["package", name, *_] if name in call.phone.packages:
             package_record = call.phone.packages[name]
             text = (
@@ -247,7 +250,7 @@ async def uname(call: Call) -> int:
 
 
 async def svc(call: Call) -> int:
-    """Accept `svc power stayon` and the switching of wifi and data; nothing here depends on them."""
+    """Accept `svc power stayon` and switching wifi and data; nothing here depends on them."""
     if call.arguments[:1] and call.arguments[0] in {"power", "wifi", "data"}:
         return 0
     return await call.complain("Available commands: power wifi data", status=1)

@@ -20,12 +20,13 @@ async def echo(call: Call) -> int:
 
 
 async def printf(call: Call) -> int:
-    r"""Print a format with %s, %d, \n and \t filled in."""
+    r"""Print a format with %s, \n and \t filled in."""
     if not call.arguments:
         return await call.complain("printf: Needs 1 argument")
     text = call.arguments[0].replace("\\n", "\n").replace("\\t", "\t")
     for value in call.arguments[1:]:
-        text = re.sub(r"%[sd]", lambda _match, value=value: value, text, count=1)
+        before, mark, after = text.partition("%s")
+        text = before + value + after if mark else text
     await call.write_out(text.replace("%%", "%").encode())
     return 0
 
