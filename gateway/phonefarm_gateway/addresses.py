@@ -1,0 +1,146 @@
+"""Which addresses a callback may go to: the public internet, and what the operator adds."""
+
+import re
+import socket
+from dataclasses import dataclass
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Final, TypeAlias
+
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+from yarl import URL
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+# IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its successors), written out:
+# what Python's ipaddress calls global differs between patch versions.
+_NOT_PUBLIC_V4: Final = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+_PUBLIC_V6: Final = IPv6Network("2000::/3")
+_NOT_PUBLIC_V6: Final = tuple(
+    IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "3fff::/20")
+)
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_NUMERIC: Final = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressPolicy:
+    """Decides about one address at a time; `allowed` are networks beyond the public internet."""
+
+    allowed: tuple[Network, ...] = ()
+
+    def permits(self, address: Address) -> bool:
+        """Tell whether a callback may be sent to *address*."""
+        if isinstance(address, IPv6Address):
+            if address.scope_id is not None:
+                return False
+            address = address.ipv4_mapped or address
+        return self._is_listed(address) or _is_public(address)
+
+    def _is_listed(self, address: Address) -> bool:
+        return any(address in net for net in self.allowed if net.version == address.version)
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_V4)
+    # A translator on the way would take these to the IPv4 address inside.
+    if address in _NAT64:
+        return _is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+    if address.sixtofour is not None:
+        return _is_public(address.sixtofour)
+    return address in _PUBLIC_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
+
+
+class DisguisedAddressError(ValueError):
+    """A host is an address, but not in the one form everybody reads the same way."""
+
+
+def literal(host: str) -> Address | None:
+    """Return the address *host* is, None when it is a name.
+
+    Raise DisguisedAddressError for an IPv4 address in octal, hexadecimal, short or single-number
+    form (inet_aton(3) reads those), or with a dot behind it.
+    """
+    bare = host.rstrip(".")
+    try:
+        address = ip_address(bare.strip("[]"))
+    except (AddressValueError, ValueError):
+        address = None
+    if address is not None:
+        if bare != host:
+            raise DisguisedAddressError(f"write {address} without a dot behind it")
+        return address
+    if ":" in bare:
+        raise DisguisedAddressError("it looks like an IPv6 address and is none")
+    if _NUMERIC.fullmatch(bare):
+        try:
+            packed = socket.inet_aton(bare)
+        except OSError:
+            return None
+        raise DisguisedAddressError(f"write it as {IPv4Address(packed)}")
+    return None
+
+
+def network(text: str) -> Network:
+    """Return the network of a CIDR such as 127.0.0.0/8; ValueError says what is wrong."""
+    return ip_network(text)
+
+
+def check_callback_url(text: str, policy: AddressPolicy, *, field: str = "callback.url") -> None:
+    """Raise FarmError naming *field* unless *text* is an http(s) URL whose host may be a receiver.
+
+    A name is not resolved here: what it means is looked at when each attempt is made.
+    """
+    try:
+        url = URL(text)
+        host, port = url.raw_host, url.port
+    except (ValueError, TypeError):
+        raise _refused(Reason.INVALID_REQUEST, field, "is not a URL") from None
+    if url.scheme not in {"http", "https"}:
+        raise _refused(Reason.INVALID_REQUEST, field, "must begin with http:// or https://")
+    if not host or any(char.isspace() or not char.isprintable() for char in text):
+        raise _refused(Reason.INVALID_REQUEST, field, "is not a URL with a host")
+    if port == 0:
+        raise _refused(Reason.INVALID_REQUEST, field, "must not name port 0")
+    try:
+        address = literal(host)
+    except DisguisedAddressError as error:
+        raise _refused(Reason.CALLBACK_URL_NOT_ALLOWED, field, str(error)) from None
+    if address is not None and not policy.permits(address):
+        message = (
+            f"{address} is not a public address; use one, or have the operator allow its network"
+        )
+        raise _refused(Reason.CALLBACK_URL_NOT_ALLOWED, field, message)
+
+
+def _refused(reason: Reason, field: str, message: str) -> FarmError:
+    problem = FieldProblem(field=field, message=message)
+    return FarmError(reason, f"{field}: {message}", problems=(problem,))

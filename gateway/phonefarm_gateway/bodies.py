@@ -1,0 +1,85 @@
+"""Request bodies: read within bounds, parsed strictly, checked against a shape."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+from aiohttp import hdrs, web
+from phonefarm_common.reasons import FieldProblem, Reason
+from pydantic import ValidationError
+
+from phonefarm_gateway.problems import Problem, invalid
+from phonefarm_gateway.schemas import Shape, problems_of
+from phonefarm_gateway.strict_json import BODY, NotAcceptableError, NotJsonError, parse
+
+READ_SECONDS: Final = 30.0
+
+_Shape = TypeVar("_Shape", bound=Shape)
+
+
+async def read_json(request: web.Request) -> Any:
+    """Return the parsed body; Problem 408, 413, 415 or 422 otherwise."""
+    _check_type(request)
+    most = request.client_max_size
+    too_large = Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"The body may have {most} bytes."
+    )
+    if (request.content_length or 0) > most:
+        raise too_large
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            raw = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise too_large from error
+    except TimeoutError as error:
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            "body_too_slow",
+            f"The body did not arrive within {READ_SECONDS:g} s.",
+        ) from error
+    except web.RequestPayloadError as error:
+        raise _malformed("the body ended early or is framed wrongly") from error
+    try:
+        return parse(raw)
+    except NotJsonError as error:
+        raise _malformed(str(error)) from error
+    except NotAcceptableError as error:
+        raise invalid(*error.problems) from error
+
+
+def shaped(shape: type[_Shape], value: object) -> _Shape:
+    """Return *value* as *shape*; Problem 422 naming each field that does not fit."""
+    if not isinstance(value, dict):
+        raise invalid(FieldProblem(field=BODY, message="must be a JSON object"))
+    try:
+        return shape.model_validate(value)
+    except ValidationError as error:
+        raise invalid(*problems_of(error)) from error
+
+
+def _malformed(message: str) -> Problem:
+    problem = FieldProblem(field=BODY, message=f"is not JSON: {message}")
+    return invalid(problem, error=f"{Reason.INVALID_REQUEST}:malformed_json")
+
+
+def _check_type(request: web.Request) -> None:
+    """Accept JSON, and no type at all from callers that send none."""
+    coding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if hdrs.CONTENT_TYPE in request.headers:
+        kind = request.content_type
+        is_json = kind == "application/json" or (
+            kind.startswith("application/") and kind.endswith("+json")
+        )
+    else:
+        is_json = True
+    try:
+        charset = (request.charset or "utf-8").lower()
+    except ValueError:
+        charset = "?"
+    if not is_json or charset not in {"utf-8", "utf8", "us-ascii"} or coding != "identity":
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Send application/json in UTF-8, not compressed.",
+            headers={"Accept": "application/json"},
+        )

@@ -1,0 +1,1 @@
+"""Callbacks: lease what is due, send it, say how it went."""

@@ -1,0 +1,136 @@
+"""The life of a delivery here: leased, sent when its receiver has a turn, reported."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from phonefarm_common.backoff import backoff
+from phonefarm_common.clock import Clock
+
+from phonefarm_gateway.callbacks.limits import Limits
+from phonefarm_gateway.callbacks.receivers import BusyError, Receivers
+from phonefarm_gateway.callbacks.reports import Reports
+from phonefarm_gateway.callbacks.sender import Sender
+from phonefarm_gateway.controller import Controller, RefusedError
+from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome
+
+_log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def dispatching(
+    controller: Controller, sender: Sender, *, limits: Limits, clock: Clock
+) -> AsyncIterator[None]:
+    """Send what is due while the body runs; then finish what is on its way, within `limits.stop`.
+
+    What that cuts short is reported as failed: no other gateway need wait for the lease to lapse.
+    """
+    reports = Reports(controller, held=limits.held, lease=limits.lease, clock=clock)
+    async with asyncio.TaskGroup() as owner:
+        dispatch = _Dispatch(controller, sender, reports, owner, limits=limits, clock=clock)
+        telling = owner.create_task(reports.tell_forever(), name="reports")
+        leasing = owner.create_task(dispatch.lease_forever(), name="leasing")
+        try:
+            yield
+        finally:
+            leasing.cancel()
+            await dispatch.finish()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.stop):
+                    await reports.told()
+            telling.cancel()
+
+
+class _Dispatch:
+    """Holds the deliveries that are leased and not yet reported."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        sender: Sender,
+        reports: Reports,
+        owner: asyncio.TaskGroup,
+        *,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self._controller = controller
+        self._sender = sender
+        self._reports = reports
+        self._owner = owner
+        self._limits = limits
+        self._clock = clock
+        self._receivers = Receivers(
+            per_receiver=limits.per_receiver, patience=limits.patience, clock=clock
+        )
+        self._held: set[asyncio.Task[None]] = set()
+
+    async def lease_forever(self) -> None:
+        """Keep as many deliveries as may be held; wait out a controller that is away."""
+        failures = 0
+        while True:
+            if len(self._held) >= self._limits.held:
+                await asyncio.wait(self._held, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            room = min(self._limits.batch, self._limits.held - len(self._held))
+            try:
+                due, unreadable = await self._controller.lease(
+                    limit=room, wait_seconds=self._limits.poll
+                )
+            except RefusedError as refused:
+                failures += 1
+                _log.warning("deliveries.not_leased", error=str(refused), failures=failures)
+                await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=5))
+                continue
+            failures = 0
+            for report in unreadable:
+                await self._reports.add(report)
+            leased_at = self._clock.monotonic()
+            for delivery in due:
+                task = self._owner.create_task(self._deliver(delivery, leased_at))
+                self._held.add(task)
+                task.add_done_callback(self._held.discard)
+
+    async def finish(self) -> None:
+        """Wait for what is under way, then cut it short."""
+        if not self._held:
+            return
+        _, late = await asyncio.wait(self._held, timeout=self._limits.stop)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    async def _deliver(self, delivery: Delivery, leased_at: float) -> None:
+        began = self._clock.monotonic()
+        attempt = None
+        try:
+            async with self._receivers.turn(delivery.url):
+                # A process frozen since the lease may no longer send what is now another's.
+                if self._clock.monotonic() - leased_at < self._limits.lease - self._limits.attempt:
+                    attempt = await self._sender.send(delivery)
+        except BusyError:
+            pass
+        except asyncio.CancelledError:
+            attempt = Attempt(outcome=Outcome.FAILED, error="the gateway stopped before an answer")
+            self._reports.add_if_room(attempt.reported(delivery.delivery_id, delivery.lease_token))
+            raise
+        except Exception:  # noqa: BLE001 - logged and reported; the next line says why
+            # One delivery's trouble must not end the others.
+            _log.exception("delivery.crashed", delivery_id=delivery.delivery_id)
+            attempt = Attempt(outcome=Outcome.FAILED, error="the gateway failed; its log says why")
+        if attempt is not None:
+            await self._reports.add(attempt.reported(delivery.delivery_id, delivery.lease_token))
+        _log.info(
+            "delivery.attempted" if attempt else "delivery.left_to_lapse",
+            process_id=delivery.process_id,
+            delivery_id=delivery.delivery_id,
+            milestone=delivery.milestone,
+            sequence=delivery.sequence,
+            attempt=delivery.attempt,
+            outcome=attempt and str(attempt.outcome),
+            status=attempt and attempt.http_status,
+            error=(attempt and attempt.error) or None,
+            seconds=round(self._clock.monotonic() - began, 3),
+        )

@@ -1,0 +1,24 @@
+"""How much the callbacks may hold at once, and how long anything there may take."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Seconds and counts. `patience` + `attempt` stay below `lease`, or receivers see repeats."""
+
+    held: int = 256  # deliveries leased at once, waiting or on their way
+    batch: int = 25  # leased by one call; a record of a large group is some 200 KB
+    per_receiver: int = 8  # attempts at one host and port at once
+    patience: float = (
+        5  # how long a delivery waits for its receiver's turn before its lease is left to lapse
+    )
+    attempt: float = 30
+    lease: float = 60  # how long the controller lends a delivery
+    poll: float = 20  # how long one call waits for something due
+    stop: float = 10  # how long a stop waits for attempts under way
+    lookups: int = 32  # threads that resolve names
+
+    def __post_init__(self) -> None:
+        if self.patience + self.attempt >= self.lease:
+            raise ValueError("patience + attempt must stay below lease")

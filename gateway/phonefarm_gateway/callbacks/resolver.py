@@ -1,0 +1,78 @@
+"""Names become addresses here, permitted ones only: what was checked is what is dialled."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from phonefarm_gateway.addresses import Address, AddressPolicy
+
+Lookup: TypeAlias = Callable[[str], Awaitable[list[Address]]]
+"""Return every address of a name; OSError when there is none."""
+
+
+class AddressNotAllowedError(OSError):
+    """Every address of a host is one callbacks may not go to."""
+
+
+class SystemLookup:
+    """The system's resolver, in threads of its own: a slow zone holds up nothing but lookups."""
+
+    def __init__(self, *, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
+
+    async def __call__(self, name: str) -> list[Address]:
+        """Return the addresses of *name* in the system's order; OSError when there is none."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._pool, _addresses, name)
+        return list(dict.fromkeys(found))
+
+    def close(self) -> None:
+        """Wait for nothing: a thread inside getaddrinfo cannot be stopped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _addresses(name: str) -> list[Address]:
+    # An address with a scope keeps it (`fe80::1%2`), so that the policy sees it.
+    infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [_scoped(str(info[4][0]), info[4]) for info in infos]
+
+
+def _scoped(host: str, sockaddr: tuple[Any, ...]) -> Address:
+    has_scope = len(sockaddr) == 4 and sockaddr[3] and "%" not in host
+    return ip_address(f"{host}%{sockaddr[3]}" if has_scope else host)
+
+
+class PermittedResolver(AbstractResolver):
+    """aiohttp's resolver for callbacks; asked anew for every attempt."""
+
+    def __init__(self, lookup: Lookup, policy: AddressPolicy) -> None:
+        self._lookup = lookup
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the permitted addresses of *host*; AddressNotAllowedError if none is."""
+        addresses = await self._lookup(host)
+        permitted = [address for address in addresses if self._policy.permits(address)]
+        if not permitted:
+            raise AddressNotAllowedError(f"{host} has no address that callbacks may go to")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in permitted
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""

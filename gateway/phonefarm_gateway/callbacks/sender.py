@@ -1,0 +1,187 @@
+"""One attempt at one delivery: dial a checked address, send the event, read the verdict."""
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any, Final, Self
+
+import aiohttp
+from phonefarm_common.clock import Clock
+from phonefarm_common.reasons import FarmError
+from yarl import URL
+
+from phonefarm_gateway.addresses import AddressPolicy, check_callback_url
+from phonefarm_gateway.callbacks.resolver import AddressNotAllowedError, Lookup, PermittedResolver
+from phonefarm_gateway.callbacks.signing import Signer
+from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome
+from phonefarm_gateway.records import instant, render
+from phonefarm_gateway.strict_json import dump
+
+MOST_ANSWER_BYTES: Final = 20 * 1024
+MOST_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
+_SHOWN_CHARACTERS: Final = 200
+_EXPLANATION_SECONDS: Final = 2.0
+_HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "phonefarm-callback/1.0"}
+
+
+def event(delivery: Delivery) -> bytes:
+    """Return the body of *delivery*: the same bytes on every attempt."""
+    return dump(
+        {
+            "event_type": "process.updated",
+            "milestone": delivery.milestone,
+            "emitted_at": instant(delivery.emitted_at),
+            "sequence": delivery.sequence,
+            "process": render(delivery.record),
+        }
+    ).encode()
+
+
+class Sender:
+    """Sends to permitted addresses: no redirects, proxies, cookies; a new connection each time."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        policy: AddressPolicy,
+        signer: Signer | None,
+        clock: Clock,
+        attempt_seconds: float,
+    ) -> None:
+        self._session = session
+        self._policy = policy
+        self._signer = signer
+        self._clock = clock
+        self._attempt_seconds = attempt_seconds
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls,
+        *,
+        policy: AddressPolicy,
+        signer: Signer | None,
+        lookup: Lookup,
+        clock: Clock,
+        attempt_seconds: float,
+    ) -> AsyncIterator[Self]:
+        """Yield a sender whose attempts take at most *attempt_seconds* each."""
+        connector = aiohttp.TCPConnector(
+            resolver=PermittedResolver(lookup, policy),
+            use_dns_cache=False,
+            # A kept connection would skip the check of the address.
+            force_close=True,
+            limit=0,
+            socket_factory=lambda info: _permitted_socket(info, policy),
+        )
+        async with aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # A small compressed answer may be a large one; what it says is only shown.
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers=_HEADERS,
+            skip_auto_headers=("Accept-Encoding",),
+        ) as session:
+            yield cls(
+                session,
+                policy=policy,
+                signer=signer,
+                clock=clock,
+                attempt_seconds=attempt_seconds,
+            )
+
+    async def send(self, delivery: Delivery) -> Attempt:
+        """Return how the attempt went; every failure is an answer, none is raised."""
+        body = event(delivery)
+        try:
+            check_callback_url(delivery.url, self._policy)
+        except FarmError as refused:
+            return _failed(f"address_not_allowed: {refused.message}")
+        headers = {}
+        if self._signer is not None:
+            epoch_seconds = int(self._clock.now().timestamp())
+            headers = self._signer.headers(
+                body, delivery_id=delivery.delivery_id, epoch_seconds=epoch_seconds
+            )
+        try:
+            async with asyncio.timeout(self._attempt_seconds):
+                return await self._post(URL(delivery.url), body, headers)
+        except TimeoutError:
+            return _failed(f"no answer within {self._attempt_seconds:g} s")
+        except aiohttp.ClientConnectorError as error:
+            if _is_forbidden(error.os_error):
+                return _failed(f"address_not_allowed: {error.os_error}")
+            return _failed(f"cannot connect: {error.os_error.strerror or error.os_error}")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _failed(f"{type(error).__name__}: {error}")
+
+    async def _post(self, url: URL, body: bytes, headers: dict[str, str]) -> Attempt:
+        async with self._session.post(
+            url, data=body, headers=headers, allow_redirects=False
+        ) as response:
+            status = response.status
+            if 200 <= status < 300:
+                return Attempt(outcome=Outcome.DELIVERED, http_status=status)
+            return Attempt(
+                outcome=Outcome.GONE if status == 410 else Outcome.FAILED,
+                http_status=status,
+                error=await _explanation(response),
+                retry_after_seconds=retry_after(
+                    response.headers.get("Retry-After"), now=self._clock.now()
+                ),
+            )
+
+
+def _permitted_socket(info: tuple[Any, ...], policy: AddressPolicy) -> socket.socket:
+    """Open the socket of one connection; the last look at the address, whatever path led here."""
+    family, kind, protocol, _, sockaddr = info
+    if not policy.permits(ip_address(sockaddr[0])):
+        raise AddressNotAllowedError(f"callbacks may not go to {sockaddr[0]}")
+    return socket.socket(family, kind, protocol)
+
+
+def _is_forbidden(error: BaseException | None) -> bool:
+    return isinstance(error, AddressNotAllowedError)
+
+
+async def _explanation(response: aiohttp.ClientResponse) -> str:
+    """Return the status and the beginning of the answer, reading at most MOST_ANSWER_BYTES."""
+    said = bytearray()
+    # The status has been read; the rest is only for the log, so it may fail and must not take long.
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_EXPLANATION_SECONDS):
+            while len(said) < MOST_ANSWER_BYTES:
+                chunk = await response.content.read(MOST_ANSWER_BYTES - len(said))
+                if not chunk:
+                    break
+                said += chunk
+    text = " ".join(said.decode("utf-8", "replace").split())
+    shown = "".join(char for char in text[:_SHOWN_CHARACTERS] if char.isprintable())
+    return f"HTTP {response.status}: {shown}" if shown else f"HTTP {response.status}"
+
+
+def retry_after(value: str | None, *, now: datetime) -> float:
+    """Return the seconds a Retry-After header asks for, at most a day; 0 if it asks for nothing."""
+    if value is None:
+        return 0
+    try:
+        seconds = float(value) if value.strip().isascii() else math.nan
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, TypeError, OverflowError):
+            return 0
+        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    return min(max(seconds, 0.0), MOST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else 0
+
+
+def _failed(error: str) -> Attempt:
+    return Attempt(outcome=Outcome.FAILED, error=error)

@@ -1,0 +1,244 @@
+"""Between the gateway's values and the messages of phonefarm.v1. Nothing here decides."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+from phonefarm.v1 import callback_pb2, process_pb2
+from phonefarm_common.reasons import FieldProblem
+
+from phonefarm_gateway import records, schemas
+from phonefarm_gateway.answers import Accepted, Cancelled
+from phonefarm_gateway.deliveries import Delivery, Outcome, Report
+from phonefarm_gateway.strict_json import dump
+
+_MODES: Final = {
+    "manual": process_pb2.MODE_MANUAL,
+    "unattended": process_pb2.MODE_UNATTENDED,
+}
+_ROUTINGS: Final = {
+    "direct": process_pb2.ROUTING_DIRECT,
+    "queue": process_pb2.ROUTING_QUEUE,
+    "group": process_pb2.ROUTING_GROUP,
+}
+_STRATEGIES: Final = {
+    "soft": process_pb2.CANCEL_STRATEGY_SOFT,
+    "hard": process_pb2.CANCEL_STRATEGY_HARD,
+    "soft_then_force": process_pb2.CANCEL_STRATEGY_SOFT_THEN_FORCE,
+}
+_OUTCOMES: Final = {
+    Outcome.DELIVERED: callback_pb2.DELIVERY_OUTCOME_DELIVERED,
+    Outcome.FAILED: callback_pb2.DELIVERY_OUTCOME_FAILED,
+    Outcome.GONE: callback_pb2.DELIVERY_OUTCOME_GONE,
+}
+
+
+def enqueue_request(body: schemas.Enqueue) -> process_pb2.EnqueueRequest:
+    """Return the call that *body* asks for; objects travel as JSON text, verbatim."""
+    target, who = body.target, body.requested_by
+    return process_pb2.EnqueueRequest(
+        request_id=body.request_id,
+        capability=body.capability,
+        mode=_MODES[body.mode],
+        target=process_pb2.Target(
+            routing=_ROUTINGS[target.routing],
+            phone_id=target.phone_id or "",
+            account_id=target.account_id or "",
+            phone_group=target.phone_group or "",
+            account_group=target.account_group or "",
+            phone_ids=target.phone_ids or (),
+            account_ids=target.account_ids or (),
+        ),
+        inputs_json=dump(body.inputs),
+        callback=process_pb2.Callback(
+            url=body.callback.url, metadata_json=dump(body.callback.metadata)
+        ),
+        requested_by=process_pb2.RequestedBy(
+            system=who.system, user=who.user, metadata_json=dump(who.metadata)
+        ),
+        priority=body.priority,
+        not_before=_timestamp(body.not_before),
+        deadline=_timestamp(body.deadline),
+        dry_run=body.dry_run,
+    )
+
+
+def accepted(answer: process_pb2.EnqueueResponse) -> Accepted:
+    """Return what the controller said about an enqueue."""
+    return Accepted(
+        process_id=answer.process_id or None,
+        request_id=answer.request_id,
+        process_type=answer.process_type,
+        duplicate=answer.duplicate,
+        process_status=answer.process_status,
+        request_differs=answer.request_differs,
+        items_planned=answer.items_planned,
+    )
+
+
+def cancel_request(process_id: str, body: schemas.Cancel) -> process_pb2.CancelProcessRequest:
+    """Return the call that *body* asks for; the wire has one name for who asks: `system/user`."""
+    who = body.requested_by
+    return process_pb2.CancelProcessRequest(
+        process_id=process_id,
+        reason=body.reason,
+        requested_by=f"{who.system}/{who.user}" if who.user else who.system,
+        strategy=_STRATEGIES[body.strategy],
+        force_after_seconds=body.force_after_seconds,
+    )
+
+
+def cancelled(answer: process_pb2.CancelProcessResponse) -> Cancelled:
+    """Return what the controller said about a cancel."""
+    return Cancelled(
+        status=answer.status,
+        cancelled_queue_item_ids=tuple(answer.cancelled_queue_item_ids),
+        active_queue_item_ids=tuple(answer.active_queue_item_ids),
+        phone_id=answer.active_phone_id or None,
+        account_id=answer.active_account_id or None,
+        queue_item_id=answer.active_queue_item_id or None,
+        termination_status=answer.termination_status,
+        terminate_issued=answer.terminate_issued,
+        container=answer.container or None,
+        process_id=answer.process_id,
+        process_status=answer.process_status,
+    )
+
+
+def record(process: process_pb2.Process) -> records.ProcessRecord:
+    """Return the record; ValueError when a JSON text in it is not an object."""
+    who, times = process.requested_by, process.timestamps
+    return records.ProcessRecord(
+        process_id=process.process_id,
+        process_type=process.process_type,
+        request_id=process.request_id or None,
+        status=process.status,
+        account_id=process.target_account_id or None,
+        phone_id=process.target_phone_id or None,
+        requested_by=records.RequestedBy(
+            system=who.system,
+            user=who.user if who.HasField("user") else None,
+            metadata=_json_object(who.metadata_json),
+        ),
+        callback=records.Callback(
+            url=process.callback.url, metadata=_json_object(process.callback.metadata_json)
+        )
+        if process.HasField("callback")
+        else None,
+        result=_json_object(process.result_json),
+        error=_error(process.error) if process.HasField("error") else None,
+        timestamps=records.Timestamps(
+            created_at=_moment(times.created_at),
+            accepted_at=_moment(times.accepted_at),
+            queued_at=_moment(times.queued_at),
+            executing_at=_moment(times.executing_at),
+            retrying_at=_moment(times.retrying_at),
+            cancel_requested_at=_moment(times.cancel_requested_at),
+            finished_at=_moment(times.finished_at),
+        ),
+        queue_item_ids=tuple(process.queue_item_ids),
+        completed_queue_item_ids=tuple(process.completed_queue_item_ids),
+        partial_progress=_progress(process.partial_progress)
+        if process.HasField("partial_progress")
+        else None,
+    )
+
+
+def delivery(leased: callback_pb2.Delivery) -> Delivery:
+    """Return one leased delivery; ValueError as `record`."""
+    return Delivery(
+        delivery_id=leased.delivery_id,
+        lease_token=leased.lease_token,
+        process_id=leased.process_id,
+        sequence=leased.sequence,
+        milestone=leased.milestone,
+        emitted_at=leased.emitted_at.ToDatetime(tzinfo=UTC),
+        url=leased.url,
+        attempt=leased.attempt,
+        record=record(leased.process),
+    )
+
+
+def report(settled: Report) -> callback_pb2.DeliveryReport:
+    """Return how one attempt went, as the wire says it."""
+    return callback_pb2.DeliveryReport(
+        delivery_id=settled.delivery_id,
+        lease_token=settled.lease_token,
+        outcome=_OUTCOMES[settled.outcome],
+        http_status=settled.http_status,
+        error=settled.error[:500],
+        retry_after_seconds=settled.retry_after_seconds,
+    )
+
+
+def refusal(details: bytes) -> tuple[str, str, tuple[FieldProblem, ...]] | None:
+    """Return reason text, message, field problems of a `grpc-status-details-bin`, if readable."""
+    try:
+        status = status_pb2.Status.FromString(details)
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        for detail in status.details:
+            for wanted in (info, bad):
+                if detail.Is(wanted.DESCRIPTOR):
+                    detail.Unpack(wanted)
+    except ValueError:  # DecodeError is one
+        return None
+    if not info.reason:
+        return None
+    problems = tuple(
+        FieldProblem(field=violation.field, message=violation.description)
+        for violation in bad.field_violations
+    )
+    return info.reason, status.message, problems
+
+
+def _error(error: process_pb2.ProcessError) -> records.ProcessError:
+    return records.ProcessError(
+        code=error.code,
+        message=error.message,
+        failure_class=error.failure_class,
+        queue_item_id=error.queue_item_id or None,
+        action=error.action or None,
+        attempt=error.attempt,
+    )
+
+
+def _progress(progress: process_pb2.PartialProgress) -> records.PartialProgress:
+    return records.PartialProgress(
+        items_total=progress.items_total,
+        items_completed=progress.items_completed,
+        items_failed=progress.items_failed,
+        items_cancelled=progress.items_cancelled,
+        items=tuple(
+            records.ItemProgress(
+                queue_item_id=item.queue_item_id,
+                phone_id=item.phone_id or None,
+                account_id=item.account_id or None,
+                status=item.status,
+                actions_done=item.actions_done,
+                actions_total=item.actions_total,
+            )
+            for item in progress.items
+        ),
+    )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text) if text else {}
+    if not isinstance(value, dict):
+        raise ValueError(f"not a JSON object: {text[:80]}")  # noqa: TRY004 - one error for all unreadable records
+    return value
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def _moment(stamp: Timestamp) -> datetime | None:
+    # An absent message reads as 1970; no milestone of a process is that old.
+    return stamp.ToDatetime(tzinfo=UTC) if stamp.ByteSize() else None

@@ -1,0 +1,80 @@
+"""Around every handler: errors become problem documents, each request leaves one log line."""
+
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TypeAlias
+
+import structlog
+from aiohttp import hdrs, web
+from phonefarm_common.identity import new_id
+from phonefarm_common.reasons import FarmError, Reason
+
+from phonefarm_gateway.controller import RefusedError
+from phonefarm_gateway.problems import Problem, from_farm_error, from_refused
+from phonefarm_gateway.routes import PROCESS_ID
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = structlog.get_logger()
+
+
+@web.middleware
+async def problem_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every failure with a problem document; none leaks what happened inside."""
+    began = time.monotonic()
+    problem = None
+    try:
+        response = await handler(request)
+    except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer
+        problem = _problem(request, error)
+        response = problem.response()
+    _log.info(
+        "request.answered",
+        method=request.method,
+        path=_template(request),
+        status=response.status,
+        error=problem and problem.error,
+        process_id=request.get(PROCESS_ID),
+        remote=request.remote,
+        milliseconds=round((time.monotonic() - began) * 1000, 1),
+    )
+    return response
+
+
+def _problem(request: web.Request, error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case RefusedError():
+            return from_refused(error)
+        case FarmError():
+            return from_farm_error(error)
+        case web.HTTPException():
+            return _from_aiohttp(error)
+        case ConnectionError():
+            # Nobody reads this answer; the line in the log is all that is left to write.
+            return Problem(HTTPStatus.REQUEST_TIMEOUT, "caller_gone", "The caller hung up.")
+        case _:
+            incident = new_id()
+            _log.error("request.failed_unexpectedly", incident=incident, exc_info=error)
+            detail = f"Something went wrong here; the log knows it as {incident}."
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.INTERNAL, detail)
+
+
+def _from_aiohttp(error: web.HTTPException) -> Problem:
+    status = HTTPStatus(error.status)
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            return Problem(status, "not_found", "There is no such endpoint.")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = error.headers.get(hdrs.ALLOW, "")
+            detail = f"This endpoint takes {allowed}."
+            return Problem(status, "method_not_allowed", detail, headers={hdrs.ALLOW: allowed})
+        case _:
+            return Problem(status, status.phrase.lower().replace(" ", "_"), status.phrase)
+
+
+def _template(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "?"
