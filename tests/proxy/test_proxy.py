@@ -6,10 +6,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from support.proxy_bench import FOLDER, SERIAL, proxy_bench
-
 from phonefarm_agent.phones.proxy import CONNECTIONS
 from phonefarm_agent.phones.proxy_wire import REQUEST_LIMIT
+from support.proxy_bench import FOLDER, SERIAL, proxy_bench
 
 TRANSPORT = f"host:transport:{SERIAL}"
 

@@ -5,7 +5,6 @@ import shlex
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from phonefarm_agent.phones.proxy_words import (
     DEFAULT_WORDS,
     META,
@@ -40,8 +39,10 @@ ACTS = [
     "input keyevent --longpress KEYCODE_DEL",
     "input keyevent 123 67 67 67",
     "am start -W -n com.example.shortvideo/.MainActivity",
-    "am start -a android.intent.action.SEND -t video/mp4 --eu android.intent.extra.STREAM "
-    f"file://{FOLDER}/clip.mp4 -n com.example.shortvideo/.ShareActivity",
+    (
+        "am start -a android.intent.action.SEND -t video/mp4 --eu android.intent.extra.STREAM "
+        f"file://{FOLDER}/clip.mp4 -n com.example.shortvideo/.ShareActivity"
+    ),
     "am force-stop com.example.shortvideo",
     f"uiautomator dump {FOLDER}/ui.xml",
     "uiautomator dump --compressed /dev/tty",
