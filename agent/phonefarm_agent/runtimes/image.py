@@ -1,0 +1,146 @@
+"""The image of the run container, built from what is installed here; no network in the build."""
+
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.resources
+import importlib.util
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from phonefarm_agent.runtimes import base_image, wheels
+from phonefarm_agent.runtimes.contract import RuntimeFailedError
+from phonefarm_agent.runtimes.engine import Engine, NotKnownError
+
+CONTENTS_LABEL = "phonefarm.contents"
+BASE_LABEL = "phonefarm.base"
+
+_EXECUTOR = "phonefarm_executor"
+_NOISE = ("--->", "Removing intermediate")
+_TELL_TARGET = (
+    "import json, platform, sys;"
+    "print(json.dumps({'python': '%d.%d' % sys.version_info[:2],"
+    " 'machine': platform.machine(), 'glibc': platform.libc_ver()[1]}))"
+)
+
+
+def default_name() -> str:
+    """Return the image a run container of this version is started from."""
+    return f"phonefarm-executor:{importlib.metadata.version('phonefarm')}"
+
+
+def build(
+    name: str | None = None,
+    base: str | None = None,
+    progress: Callable[[str], None] = print,
+    *,
+    rebuild: bool = False,
+) -> bool:
+    """Build the image; return False when the engine has it with the same contents already.
+
+    *base* is any image with Python 3.11 or newer on glibc; without it, see `base_image`. Raises
+    RuntimeFailedError with the remedy. Blocks for up to some minutes.
+    """
+    name = name or default_name()
+    engine = Engine()
+    sources = {"Dockerfile": _dockerfile(), **_executor()}
+    pins = wheels.pins("adbutils")
+    digest = _digest(sources, pins)
+    if not rebuild and _is_current(engine, name, digest=digest, base=base):
+        progress(f"{name} is up to date")
+        return False
+    base = base_image.choose(engine, base, progress)
+    target = wheels.Target(**json.loads(engine.run_once(base, ["python3", "-c", _TELL_TARGET])))
+    progress(f"building {name} from {base} (Python {target.python})")
+    files = dict(sources)
+    for wheel in wheels.fetch(pins, target=target, cache=_cache(), progress=progress):
+        files |= {f"lib/{path}": content for path, content in wheels.contents(wheel)}
+    labels = {CONTENTS_LABEL: digest, BASE_LABEL: base}
+    for line in engine.build(_context(files), name, arguments={"BASE": base}, labels=labels):
+        if not line.startswith(_NOISE):
+            progress(f"  {line}")
+    progress(f"built {name}")
+    return True
+
+
+def add_image_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `image build`; the chosen command is `arguments.perform(arguments)`, an exit code."""
+    image = subparsers.add_parser("image", help="the image of the run container")
+    verbs = image.add_subparsers(dest="verb", required=True)
+    command = verbs.add_parser(
+        "build",
+        help="build it, unless it is up to date",
+        description="Build the run container's image from the installed executor. Needs a "
+        f"container engine, and network once for wheels; starts from {base_image.PUBLIC}, or, "
+        "where no registry answers, from a Debian made by debootstrap (as root).",
+    )
+    command.add_argument("--name", help=f"default: {default_name()}")
+    command.add_argument("--base", help="an image with Python 3.11 or newer on glibc")
+    command.add_argument("--rebuild", action="store_true", help="build even if it is up to date")
+    command.set_defaults(perform=_perform_build)
+
+
+def _perform_build(arguments: argparse.Namespace) -> int:
+    def tell(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    try:
+        build(arguments.name, arguments.base, tell, rebuild=arguments.rebuild)
+    except RuntimeFailedError as error:
+        sys.stderr.write(f"phonefarm-agent image build: {error}\n")
+        return 1
+    return 0
+
+
+def _is_current(engine: Engine, name: str, *, digest: str, base: str | None) -> bool:
+    try:
+        labels = engine.image_labels(name)
+    except NotKnownError:
+        return False
+    return labels.get(CONTENTS_LABEL) == digest and base in {None, labels.get(BASE_LABEL)}
+
+
+def _dockerfile() -> bytes:
+    return (importlib.resources.files(__package__) / "Dockerfile").read_bytes()
+
+
+def _executor() -> dict[str, bytes]:
+    """Return the executor's files; it is looked up, not imported: programs stay apart."""
+    spec = importlib.util.find_spec(_EXECUTOR)
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeFailedError(f"{_EXECUTOR} is not installed: pip install 'phonefarm[agent]'")
+    root = Path(spec.submodule_search_locations[0])
+    return {
+        f"lib/{_EXECUTOR}/{path.relative_to(root)}": path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _digest(sources: Mapping[str, bytes], pins: Mapping[str, str]) -> str:
+    summary = {path: hashlib.sha256(content).hexdigest() for path, content in sources.items()}
+    told = json.dumps({"sources": summary, "pins": dict(pins)}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _context(files: Mapping[str, bytes]) -> io.BytesIO:
+    """Return a tar of *files* that is the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in sorted(files.items()):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "phonefarm" / "wheels"
