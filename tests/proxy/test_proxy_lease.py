@@ -149,8 +149,15 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
 FROZEN_PROXY = """
 import asyncio, sys
 from pathlib import Path
+from phonefarm_agent.phones import proxy
 from phonefarm_agent.phones.proxy import Lease, run_proxy
 from phonefarm_common.clock import SystemClock
+
+async def unwatched(_proxy):
+    await asyncio.Event().wait()
+
+# Thawed, the watcher might be first to look at the clock; what must hold is the look before a write.
+proxy._Proxy._watch = unwatched
 
 async def main(path, port, serial, folder, seconds):
     clock = SystemClock()
