@@ -156,7 +156,7 @@ from phonefarm_common.clock import SystemClock
 async def unwatched(_proxy):
     await asyncio.Event().wait()
 
-# Thawed, the watcher might be first to look at the clock; what must hold is the look before a write.
+# Thawed, the watcher might look at the clock first; what must hold is the look before a write.
 proxy._Proxy._watch = unwatched
 
 async def main(path, port, serial, folder, seconds):
