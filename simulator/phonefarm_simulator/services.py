@@ -8,7 +8,7 @@ from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.shell import Exit, Shell
 from phonefarm_simulator.shellpackets import PlainInput, ShellPackets
-from phonefarm_simulator.stream import Stream
+from phonefarm_simulator.stream import Stream, StreamClosedError
 from phonefarm_simulator.sync import serve_sync
 
 FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2")
@@ -119,12 +119,17 @@ async def _converse(shell: Shell, service: Service, stdin: Input, out: Write) ->
 
 
 async def serve_until_closed(phone: Phone, service: Service, stream: Stream) -> bool:
-    """Serve, but stop the command when the peer closes, as the hang-up signal does on a phone."""
+    """Serve, but stop the command when the peer closes, as the hang-up signal does on a phone.
+
+    StreamClosedError when the peer closed first; else as `serve`.
+    """
     serving = asyncio.ensure_future(serve(phone, service, stream))
     closing = asyncio.ensure_future(stream.closed())
     try:
         await asyncio.wait({serving, closing}, return_when=asyncio.FIRST_COMPLETED)
-        return serving.done() and serving.result()
+        if not serving.done():
+            raise StreamClosedError
+        return serving.result()
     finally:
         closing.cancel()
         serving.cancel()

@@ -155,6 +155,8 @@ class Shell:
         if name == "exit":
             code = arguments[0] if arguments else str(self.status)
             raise Exit(int(code[:9]) & 0xFF if code.isdecimal() else 255)
+        if name == "export":
+            return 0
         if name == "exec" and arguments:
             name, *arguments = arguments
         if name == "cmd" and arguments and arguments[0] in _FRONTS:
