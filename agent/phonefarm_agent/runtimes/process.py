@@ -12,10 +12,11 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from phonefarm_common.lifecycle import announce
+
 from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec, RuntimeFailedError
 from phonefarm_agent.runtimes.lines import LineSplitter
 from phonefarm_agent.runtimes.sessions import ProcessMark, members, send
-from phonefarm_common.lifecycle import announce
 
 # The leader begins once the agent has noted it: an agent that dies before leaves nothing behind.
 _LEADER = """

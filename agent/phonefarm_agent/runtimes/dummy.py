@@ -1,0 +1,102 @@
+"""Runs inside the agent itself: no phone, no container; the plan's `dummy` object steers them.
+
+They keep the seams (control socket, numbered lines, exit codes) and refuse calls in an order that
+the contract of a runtime does not allow.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec
+from phonefarm_agent.runtimes.dummy_executor import DummyExecutor
+
+_KILLED_CODE = 137
+
+
+class IllegalCallError(Exception):
+    """The contract of a runtime does not allow this call now: a fault of the caller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    handle: Handle
+    executor: DummyExecutor
+    task: asyncio.Task[int]
+
+
+class DummyRuntime:
+    """Acts runs out; they end with the agent, so a later life of it finds none."""
+
+    name = "dummy"
+
+    def __init__(self) -> None:
+        self._checked = False
+        self._runs: dict[str, _Run] = {}
+        self._removed: set[str] = set()
+
+    async def check(self) -> None:
+        """Return: a dummy can always be started."""
+        self._checked = True
+
+    async def start(self, spec: RunSpec) -> Handle:
+        """Start acting *spec* out."""
+        if not self._checked:
+            raise IllegalCallError("start before check")
+        if spec.run_id in self._runs or spec.run_id in self._removed:
+            raise IllegalCallError(f"run {spec.run_id} was started already")
+        handle = Handle(run_id=spec.run_id, name=f"dummy-{spec.run_id}", token=spec.run_id)
+        executor = DummyExecutor(spec)
+        task = asyncio.create_task(executor.run(), name=handle.name)
+        task.add_done_callback(lambda _: executor.story.close())
+        self._runs[spec.run_id] = _Run(handle=handle, executor=executor, task=task)
+        return handle
+
+    async def held(self) -> list[Handle]:
+        """Return the runs of this life that were not removed."""
+        return [run.handle for run in self._runs.values()]
+
+    async def lines(self, handle: Handle) -> AsyncGenerator[bytes, None]:
+        """Yield the lines the executor would print."""
+        if run := self._find(handle, "lines"):
+            async for line in run.executor.story.read():
+                yield line
+
+    async def wait(self, handle: Handle) -> Exit:
+        """Return when the run has ended; one of a former life is gone."""
+        run = self._find(handle, "wait")
+        if run is None:
+            return Exit(code=None, detail="dummy runs end with the agent")
+        await asyncio.wait([run.task])
+        if run.task.cancelled():
+            return Exit(code=_KILLED_CODE)
+        if error := run.task.exception():
+            return Exit(code=None, detail=repr(error))
+        return Exit(code=run.task.result())
+
+    async def stop(self, handle: Handle, *, grace: float) -> None:
+        """Ask the run to stop, end it after *grace* seconds."""
+        if run := self._find(handle, "stop"):
+            await self._end(run, grace=grace)
+
+    async def remove(self, handle: Handle) -> None:
+        """End the run and forget it."""
+        run = self._runs.get(handle.run_id)
+        if run is not None:
+            await self._end(run, grace=0)
+            self._runs.pop(handle.run_id, None)
+        self._removed.add(handle.run_id)
+
+    def _find(self, handle: Handle, call: str) -> _Run | None:
+        if handle.run_id in self._removed:
+            raise IllegalCallError(f"{call} after remove of run {handle.run_id}")
+        if not self._checked:
+            raise IllegalCallError(f"{call} before check")
+        return self._runs.get(handle.run_id)
+
+    async def _end(self, run: _Run, *, grace: float) -> None:
+        if grace > 0:
+            run.executor.ask_to_stop()
+            await asyncio.wait([run.task], timeout=grace)
+        run.task.cancel()
+        await asyncio.wait([run.task])
