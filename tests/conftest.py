@@ -1,0 +1,24 @@
+"""What every test gets: components or a reason, and an environment that says nothing of farms."""
+
+import os
+
+import pytest
+from support.components import COMPONENTS, REQUIRE, insist_or_skip
+
+pytest_plugins = ["support.engine", "support.postgres"]
+
+_OURS = ("PHONEFARM_", "PHONE_FARM_")
+
+
+def pytest_configure() -> None:
+    """Forget the settings of a farm that runs on this machine."""
+    for name in list(os.environ):
+        if name != REQUIRE and (name.startswith(_OURS) or name == "INGEST_SECRET"):
+            del os.environ[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose component is missing, or fail it where PHONEFARM_REQUIRE names it."""
+    for marker, look in COMPONENTS.items():
+        if item.get_closest_marker(marker) and (missing := look()):
+            insist_or_skip(marker, missing, required=os.environ.get(REQUIRE, ""))

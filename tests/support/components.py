@@ -1,0 +1,42 @@
+"""What a test may need of its machine, and whether it is there."""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+
+import pytest
+from phonefarm_agent.runtimes.contract import RuntimeFailedError
+from phonefarm_agent.runtimes.engine import Engine
+from support.postgres_server import programs, server_user
+
+REQUIRE = "PHONEFARM_REQUIRE"
+
+
+def _docker() -> str | None:
+    try:
+        Engine().version()
+    except RuntimeFailedError as error:
+        return str(error)
+    return None
+
+
+def _postgres() -> str | None:
+    if programs() is None:
+        return "no initdb found: `apt-get install postgresql` (scripts/provision.sh postgres)"
+    if os.geteuid() == 0 and server_user() is None:
+        return "root cannot run PostgreSQL and there is neither a user postgres nor nobody"
+    return None
+
+
+COMPONENTS: Mapping[str, Callable[[], str | None]] = {
+    "docker": functools.cache(_docker),
+    "postgres": functools.cache(_postgres),
+}
+"""Marker -> what is missing of it, None when nothing is; looked at once, when first needed."""
+
+
+def insist_or_skip(marker: str, missing: str, *, required: str) -> None:
+    """Skip the test for what is missing; fail it when *required* (a,b,c) names the marker."""
+    if marker in required.split(","):
+        pytest.fail(f"{REQUIRE} names {marker}, but: {missing}", pytrace=False)
+    pytest.skip(f"{marker}: {missing}")

@@ -1,0 +1,164 @@
+"""A private PostgreSQL server: its own directory and port, not root, gone with the tests."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+_COMMAND_SECONDS = 60
+_LOOK_SECONDS = 0.05
+_PORT_TRIES = 3
+_OPTIONS = (
+    "fsync=off",  # a machine that loses power loses its tests as well
+    "full_page_writes=off",
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "autovacuum=off",
+)
+
+
+class ServerFailedError(Exception):
+    """The server could not be made or started; the text holds its own words."""
+
+
+def programs() -> Path | None:
+    """Return the folder of the newest initdb, where Debian puts it or on PATH."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4])
+    )
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("initdb")
+    return Path(on_path).resolve().parent if on_path else None
+
+
+def server_user() -> pwd.struct_passwd | None:
+    """Return who runs the server when we are root, who may not."""
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresServer:
+    """A running server; anybody on this machine may connect as `postgres` without a password."""
+
+    port: int
+    directory: Path
+
+    def url(self, database: str) -> str:
+        """Return what SQLAlchemy connects with."""
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{database}"
+
+    @contextlib.contextmanager
+    def database(self, name: str) -> Iterator[str]:
+        """Make a fresh database, yield its URL, drop it whoever is still connected."""
+        self.sql(f'CREATE DATABASE "{name}"')
+        try:
+            yield self.url(name)
+        finally:
+            self.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def sql(self, statement: str) -> str:
+        """Run one statement as superuser; return what psql prints, without a header."""
+        address = ["-h", str(self.directory), "-p", str(self.port), "-U", "postgres"]
+        return _run(["psql", *address, "-d", "postgres", "-XqAt", "-c", statement])
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a fresh server until the block ends; it also ends when this process is killed."""
+    directory = Path(tempfile.mkdtemp(prefix="pf-pg-", dir="/tmp"))
+    try:
+        if os.geteuid() == 0 and (user := server_user()):
+            os.chown(directory, user.pw_uid, user.pw_gid)
+        data = directory / "data"
+        initdb = ["initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
+        _run([*initdb, "--locale=C.UTF-8", "--no-sync", "-D", str(data)])
+        process, port = _started(directory, data)
+        try:
+            yield PostgresServer(port=port, directory=directory)
+        finally:
+            process.send_signal(signal.SIGINT)  # fast shutdown: connections are ended
+            process.wait(_STOP_SECONDS)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _started(directory: Path, data: Path) -> tuple["subprocess.Popen[bytes]", int]:
+    log = directory / "log"
+    for _ in range(_PORT_TRIES):  # another program may take the port before the server does
+        port = _free_port()
+        settings = [f"port={port}", "listen_addresses=127.0.0.1"]
+        settings += [f"unix_socket_directories={directory}", *_OPTIONS]
+        arguments = [word for setting in settings for word in ("-c", setting)]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                _command(["postgres", "-D", str(data), *arguments], die_with_us=True),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+            )
+        if _answers(process, directory, port):
+            return process, port
+        process.kill()
+        process.wait()
+    raise ServerFailedError(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}")
+
+
+def _answers(process: "subprocess.Popen[bytes]", directory: Path, port: int) -> bool:
+    ready = ["pg_isready", "-q", "-h", str(directory), "-p", str(port)]
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if subprocess.run(_command(ready), cwd="/", check=False).returncode == 0:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_SECONDS)
+    return False
+
+
+def _command(words: Sequence[str], *, die_with_us: bool = False) -> list[str]:
+    folder = programs()
+    if folder is None:
+        raise ServerFailedError("no initdb on this machine")
+    prefix = []
+    if os.geteuid() == 0 and (user := server_user()):
+        prefix = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    if die_with_us:
+        prefix.append("--pdeathsig=INT")
+    tool = str(folder / words[0])
+    return [*(["setpriv", *prefix, "--"] if prefix else []), tool, *words[1:]]
+
+
+def _run(words: Sequence[str]) -> str:
+    done = subprocess.run(
+        _command(words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_COMMAND_SECONDS,
+        cwd="/",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ServerFailedError(f"{words[0]} ended with {done.returncode}: {done.stdout}")
+    return done.stdout.strip()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
