@@ -46,7 +46,7 @@ async def test_each_test_gets_a_database_of_its_own(
 def test_a_missing_component_skips_or_fails_with_its_reason(
     tmp_path: Path, required: str, status: int, told: str
 ) -> None:
-    """Where no engine answers a docker test is skipped, or failed when PHONEFARM_REQUIRE says so."""
+    """Without an engine a docker test is skipped, or failed when PHONEFARM_REQUIRE says so."""
     (tmp_path / "test_needy.py").write_text(_NEEDS_DOCKER)
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (tmp_path / "pytest.ini").write_text(
