@@ -40,7 +40,7 @@ class AdbServer:
     async def run(
         self, *words: str, serial: str | None = None, stdin: bytes = b"", timeout: float = 30.0
     ) -> Answer:
-        """Run one adb command to its end; after `timeout` seconds kill it and raise TimeoutError."""
+        """Run one adb command to its end; kill it and raise TimeoutError after `timeout`."""
         chosen = ["-s", serial] if serial is not None else []
         process = await asyncio.create_subprocess_exec(
             self.binary,
@@ -152,7 +152,8 @@ async def _answers(process: asyncio.subprocess.Process, port: int, log: Path) ->
                     return
             finally:
                 writer.close()
-    raise RuntimeError(f"adb server ended at its start:\n{log.read_text()}")
+    said = await asyncio.to_thread(log.read_text)
+    raise RuntimeError(f"adb server ended at its start:\n{said}")
 
 
 def _free_port() -> int:
