@@ -47,10 +47,12 @@ class Connection:
         self._streams: dict[int, Stream] = {}
         self._next_stream = 1
         self._online = False
+        self._cut_reason = ""
         self._largest_payload = MAX_PAYLOAD
 
-    def cut(self) -> None:
-        """Drop the connection at once, with what was not yet sent."""
+    def cut(self, reason: str) -> None:
+        """Drop the connection at once, with what was not yet sent; the ledger gets the reason."""
+        self._cut_reason = self._cut_reason or reason
         self._writer.transport.abort()
 
     async def run(self) -> None:
@@ -69,8 +71,8 @@ class Connection:
                     for stream in self._streams.values():
                         stream.break_off()
         finally:
-            self.cut()
-            record(Kind.CONNECTION_CLOSED, reason=reason)
+            self.cut(reason)
+            record(Kind.CONNECTION_CLOSED, reason=self._cut_reason)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
         while data := await self._reader.read(READ_BYTES):
@@ -159,10 +161,10 @@ class Connection:
         try:
             if await work():
                 outcome = "cut by a fault"
-                self.cut()
+                self.cut(outcome)
             await stream.finish()
         except StreamClosedError:
-            outcome = "closed by the host"
+            outcome = "broken off"
         except ConnectionError:
             outcome = "connection lost"
         except Exception as error:  # a fault of the simulator ends this stream, never the phone
@@ -179,7 +181,7 @@ class Connection:
         try:
             await self._send(packet)
         except ConnectionError:
-            self.cut()
+            self.cut("connection lost")
 
     async def _write(self, packet: Packet) -> None:
         stream = self._stream_of(packet)

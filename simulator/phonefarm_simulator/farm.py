@@ -147,4 +147,11 @@ async def _serve(farm: Farm, ready: asyncio.Event) -> None:
                 await listening.wait()
             ready.set()
     except* OSError as errors:
-        raise errors.exceptions[0] from None
+        raise _first(errors) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the one error inside groups of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

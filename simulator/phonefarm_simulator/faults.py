@@ -32,7 +32,10 @@ EXPLAINED: dict[Fault, str] = {
     Fault.STORAGE_FULL: "every write fails with 'No space left on device'",
     Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
     Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
-    Fault.REBOOT: "gone for `seconds` (2), then a new boot id; files and account stay",
+    Fault.REBOOT: (
+        "gone for `seconds` (2), then a new boot id and, for `boot_seconds` (0), no "
+        "sys.boot_completed; files and account stay"
+    ),
     Fault.DUPLICATE_SERIAL: "ro.serialno reads `as_serial` (may be empty), as on cheap phones",
     Fault.DROP_MID_COMMAND: (
         "the connection is cut once a command has had its effect: the `nth` (1) whose text has "
@@ -49,12 +52,32 @@ class FaultSettings:
 
     milliseconds: float = 200.0
     seconds: float = 2.0
+    boot_seconds: float = 0.0
     level: int = 5
     celsius: float = 48.0
     as_serial: str = ""
     nth: int = 1
     match: str = ""
     effect: str = ""
+
+    def __post_init__(self) -> None:
+        check_number("milliseconds", self.milliseconds, 0, 600_000)
+        check_number("seconds", self.seconds, 0, 3600)
+        check_number("boot_seconds", self.boot_seconds, 0, 3600)
+        check_number("level", self.level, 0, 100)
+        check_number("celsius", self.celsius, -50, 150)
+        check_number("nth", self.nth, 1, 1_000_000)
+        for name in ("as_serial", "match", "effect"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a text")
+
+
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Raise TypeError or ValueError unless `value` is a number from `low` to `high`."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is a number from {low} to {high}")
 
 
 class Faults:

@@ -61,7 +61,7 @@ class Listener:
             self._close()
         if fault is Fault.REBOOT and not self._rebooting and self._group is not None:
             self._rebooting = True
-            self._group.create_task(self._reboot(settings.seconds))
+            self._group.create_task(self._reboot(settings))
 
     async def drop_fault(self, fault: Fault) -> None:
         """End a fault; after one that kept hosts off, they can connect anew at once."""
@@ -72,11 +72,12 @@ class Listener:
         if not self._rebooting and Fault.UNPLUG not in self.phone.faults:
             await self._listen()
 
-    async def _reboot(self, seconds: float) -> None:
+    async def _reboot(self, settings: FaultSettings) -> None:
         self._close()
         self._cut_all()
-        await asyncio.sleep(seconds)
-        self.phone.reboot()
+        self.phone.shut_down()
+        await asyncio.sleep(settings.seconds)
+        self.phone.boot(completes_in=settings.boot_seconds)
         self._rebooting = False
         if Fault.UNPLUG not in self.phone.faults:
             await self._listen()
@@ -94,7 +95,7 @@ class Listener:
 
     def _cut_all(self) -> None:
         for connection in list(self._connections.values()):
-            connection.cut()
+            connection.cut("cut by a fault")
 
     def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._group is None or self._server is None or len(self._connections) >= MAX_CONNECTIONS:
@@ -125,4 +126,4 @@ class Listener:
         if connection is None or not self.phone.counts_down():
             return
         self.phone.drop_fault(Fault.DROP_MID_COMMAND)
-        connection.cut()
+        connection.cut("cut by a fault")

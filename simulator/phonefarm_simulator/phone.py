@@ -9,7 +9,7 @@ from typing import Any
 from phonefarm_common.clock import Clock, SystemClock
 
 from phonefarm_simulator.app import Account, ShortVideoApp
-from phonefarm_simulator.faults import Fault, Faults, FaultSettings
+from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
 from phonefarm_simulator.keys import Key
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
@@ -29,6 +29,12 @@ class Battery:
     level: int = 82
     celsius: float = 27.5
     charging: bool = True
+
+    def __post_init__(self) -> None:
+        check_number("level", self.level, 0, 100)
+        check_number("celsius", self.celsius, -50, 150)
+        if not isinstance(self.charging, bool):
+            raise TypeError("charging is true or false")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,8 @@ class Phone:
             display_name=f"Phone {self.serial}", username=self.serial.lower(), bio="Hello"
         )
 
-    def _boot(self) -> None:
+    def _boot(self, completes_in: float = 0.0) -> None:
+        self._boot_seconds = completes_in
         self.boot_id = str(uuid.uuid4())
         self._booted = self.monotonic()
         self.awake = True
@@ -132,8 +139,9 @@ class Phone:
     def properties(self) -> dict[str, str]:
         """What getprop prints."""
         build = "sim/sim_phone/sim_phone:14/SIM1.240101.001/1:user/release-keys"
+        booted = "1" if self.uptime >= self._boot_seconds else ""
         return {
-            "dev.bootcomplete": "1",
+            "dev.bootcomplete": booted,
             "persist.sys.locale": "en-US",
             "persist.sys.timezone": "UTC",
             "ro.boot.serialno": self.reported_serial,
@@ -153,7 +161,7 @@ class Phone:
             "ro.product.name": "sim_phone",
             "ro.serialno": self.reported_serial,
             "ro.sf.lcd_density": "320",
-            "sys.boot_completed": "1",
+            "sys.boot_completed": booted,
         }
 
     @property
@@ -184,7 +192,11 @@ class Phone:
 
     def screen(self) -> View:
         """Return what is on the display now, were it on."""
-        return app_screen(self.app) if self.app.in_front else launcher_screen()
+        return (
+            app_screen(self.app)
+            if self.app.in_front
+            else launcher_screen(with_app=APP_PACKAGE in self.packages)
+        )
 
     def tap(self, x: float, y: float) -> None:
         """Touch the display for a moment."""
@@ -361,10 +373,13 @@ class Phone:
         self.app.logged_out = Fault.LOGGED_OUT in self.faults
         self.app.settle()
 
-    def reboot(self) -> None:
-        """Start anew: another boot id, no app running, everything stored still there."""
+    def shut_down(self) -> None:
+        """End the running app, as the beginning of a reboot does."""
         self.app.stop("reboot")
-        self._boot()
+
+    def boot(self, *, completes_in: float) -> None:
+        """Start anew with another boot id; sys.boot_completed is set after so many seconds."""
+        self._boot(completes_in)
         self.record(Kind.REBOOTED, boot_id=self.boot_id)
 
     def describe(self) -> dict[str, Any]:

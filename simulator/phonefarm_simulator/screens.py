@@ -39,8 +39,8 @@ _ROW_HEIGHT = 180
 _MARGIN = 32
 
 
-def launcher_screen() -> View:
-    """Return the home screen with the app's icon."""
+def launcher_screen(*, with_app: bool) -> View:
+    """Return the home screen, with the app's icon while it is installed."""
     icon = View(
         kind="android.widget.TextView",
         bounds=Bounds(280, 480, 440, 680),
@@ -58,7 +58,7 @@ def launcher_screen() -> View:
         package=LAUNCHER_PACKAGE,
         name="launcher",
         look=Look.WALLPAPER,
-        children=(icon,),
+        children=(icon,) if with_app else (),
     )
 
 

@@ -12,6 +12,12 @@ from support.adb import AdbServer, adb_server
 APP = "com.example.shortvideo"
 
 
+async def reconnected(adb: AdbServer, phone: SimulatedPhone, *, since: int) -> None:
+    """Wait until adb has connected anew after that entry of the ledger."""
+    await phone.wait_for(Kind.CONNECTION_OPENED, since=since, timeout=20)
+    await adb.wait_for_state(phone.address, "device")
+
+
 async def test_offline_and_back(adb: AdbServer, phone: SimulatedPhone) -> None:
     """An offline phone is listed as offline and answers again once it is cleared."""
     await phone.fault("offline")
@@ -136,8 +142,8 @@ async def test_reboot_changes_the_boot_id_and_keeps_the_files(
     before = phone.state()
 
     await phone.fault("reboot", seconds=0.3)
-    await phone.wait_for(Kind.REBOOTED)
-    await adb.wait_for_state(phone.address, "device")
+    rebooted = await phone.wait_for(Kind.REBOOTED)
+    await reconnected(adb, phone, since=rebooted.sequence)
     answer = await adb.shell(
         phone.address, f"cat /proc/sys/kernel/random/boot_id /sdcard/kept; pidof {APP}"
     )
@@ -148,6 +154,21 @@ async def test_reboot_changes_the_boot_id_and_keeps_the_files(
     assert (kept, answer.status) == ("kept", 1)
     assert after["account"] == before["account"]
     assert after["address"] == before["address"]
+
+
+async def test_a_phone_that_is_still_booting_says_so(adb: AdbServer, phone: SimulatedPhone) -> None:
+    """After a reboot adb may answer long before sys.boot_completed is set."""
+    await phone.fault("reboot", seconds=0, boot_seconds=3600)
+    rebooted = await phone.wait_for(Kind.REBOOTED)
+    await reconnected(adb, phone, since=rebooted.sequence)
+
+    booting = await adb.shell(phone.address, "getprop sys.boot_completed")
+    await phone.fault("reboot", seconds=0)
+    again = await phone.wait_for(Kind.REBOOTED, since=rebooted.sequence)
+    await reconnected(adb, phone, since=again.sequence)
+
+    assert booting.text == ""
+    assert (await adb.shell(phone.address, "getprop sys.boot_completed")).text == "1"
 
 
 async def test_duplicate_and_empty_serials(adb: AdbServer, phone: SimulatedPhone) -> None:
@@ -168,7 +189,8 @@ async def test_a_drop_after_the_command_had_its_effect(
 
     before = await adb.shell(phone.address, "echo before")
     dropped = await adb.shell(phone.address, "touch /sdcard/made; echo said")
-    await adb.wait_for_state(phone.address, "device")
+    written = await phone.wait_for(Kind.FILE_WRITTEN)
+    await reconnected(adb, phone, since=written.sequence)
     after = await adb.shell(phone.address, "ls /sdcard/made")
 
     assert before.text == "before"

@@ -146,7 +146,7 @@ async def test_streaming_logcat_stays_open_and_stops_with_its_reader(
     await process.wait()
 
     closed = await phone.wait_for(Kind.SERVICE_CLOSED, since=before)
-    assert closed.detail["outcome"] == "closed by the host"
+    assert closed.detail["outcome"] == "broken off"
 
 
 async def test_a_command_stops_when_its_caller_leaves(

@@ -117,7 +117,8 @@ async def _start(call: Call, intent: Intent) -> int:
         call.phone.go_home()
         return 0
     wanted = activity or ("ShareActivity" if intent.action == SEND else "MainActivity")
-    if target != APP_PACKAGE or wanted not in {"MainActivity", "ShareActivity"}:
+    known = target == APP_PACKAGE and APP_PACKAGE in call.phone.packages
+    if not known or wanted not in {"MainActivity", "ShareActivity"}:
         return await _no_activity(call, intent)
     if intent.stop_first:
         call.phone.app.stop("force-stop")
@@ -163,7 +164,7 @@ async def monkey(call: Call) -> int:
     words = list(call.arguments)
     package = words[words.index("-p") + 1] if "-p" in words[:-1] else ""
     await call.say(f"  bash arg: -p\n  bash arg: {package}")
-    if package != APP_PACKAGE:
+    if package != APP_PACKAGE or package not in call.phone.packages:
         await call.say("** No activities found to run, monkey aborted.")
         return 252
     call.phone.open_app()
