@@ -1,0 +1,26 @@
+"""Editing the account's own profile."""
+
+from phonefarm_executor.actions.registry import Context, Outputs, ProfileField, TypedText, action
+from phonefarm_executor.failures import Code, FailedError
+
+
+@action
+def edit_profile_field(context: Context, *, field: ProfileField, value: TypedText) -> Outputs:
+    """Give a field of the profile a value, save, and read it back; done already is done."""
+    drive = context.drive
+    shown = drive.profile.selector(f"profile.{field}")
+    wanted = value.strip()
+    drive.reach("profile")
+    if shown.value_of(drive.find(shown.name)) != wanted:
+        drive.reach("edit_profile")
+        drive.fill(f"edit_profile.{field}", value)
+        drive.tap("edit_profile.save")
+        drive.arrive("profile")
+    saved = drive.until(
+        lambda screen: (node := screen.find(shown)) is not None and shown.value_of(node) == wanted
+    )
+    if saved is None:
+        reads = shown.value_of(drive.find(shown.name))
+        message = f"{field} reads {reads!r} after saving {wanted!r}"
+        raise FailedError(Code.SCREEN_NOT_REACHED, message)
+    return {"field": field, "value": wanted}

@@ -1,0 +1,130 @@
+"""The kinds of action. A kind is its function: name, params and their types come from it."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NewType
+
+from phonefarm_executor.drive import Drive
+from phonefarm_executor.evidence import Evidence
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.phone import is_typeable
+from phonefarm_executor.plan import Step
+from phonefarm_executor.profile import Profile
+from phonefarm_executor.results import Results
+
+TypedText = NewType("TypedText", str)
+"""Text that is typed on the phone: printable ASCII."""
+SelectorName = NewType("SelectorName", str)
+"""The name of a selector of the profile."""
+KeyName = NewType("KeyName", str)
+"""A KEYCODE_ name without the prefix."""
+FileName = NewType("FileName", str)
+"""A plain name for evidence, without a suffix."""
+ProfileField = NewType("ProfileField", str)
+"""A field of the account's profile that the app profile knows how to read and edit."""
+Direction = NewType("Direction", str)
+"""Where the finger goes."""
+
+DIRECTIONS = ("up", "down", "left", "right")
+Outputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What an action works with."""
+
+    drive: Drive
+    evidence: Evidence
+    results: Results
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of action."""
+
+    name: str
+    function: Callable[..., Outputs]
+    parameters: Mapping[str, inspect.Parameter]
+
+    def bind(self, step: Step, profile: Profile) -> dict[str, Any]:
+        """Return the function's arguments; `plan_invalid` or `text_not_typeable` names the param.
+
+        Nothing is done on the phone.
+        """
+        unknown = sorted(step.params.keys() - self.parameters.keys())
+        if unknown:
+            raise _invalid(step, f"has unknown params: {', '.join(unknown)}")
+        arguments = {}
+        for name, parameter in self.parameters.items():
+            value = step.params.get(name)
+            if value is not None:
+                arguments[name] = _checked(step, name, parameter.annotation, value, profile)
+            elif parameter.default is inspect.Parameter.empty:
+                raise _invalid(step, f"needs {name}")
+        return arguments
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def action(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Register *function* as the kind of its name; its keyword-only parameters are the params."""
+    signature = inspect.signature(function)
+    KINDS[function.__name__] = Kind(
+        name=function.__name__,
+        function=function,
+        parameters={
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        },
+    )
+    return function
+
+
+def bind(step: Step, profile: Profile) -> Callable[[Context], Outputs]:
+    """Return the step ready to be performed; raises what Kind.bind raises."""
+    kind = KINDS.get(step.kind)
+    if kind is None:
+        raise _invalid(step, f"is of a kind this executor does not know; it knows {sorted(KINDS)}")
+    arguments = kind.bind(step, profile)
+    return lambda context: kind.function(context, **arguments)
+
+
+def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted in {int, int | None}:
+        if not isinstance(value, int) or not number or not 0 <= value < 100_000:
+            raise _invalid(step, f"{name} must be a whole number from 0")
+        return value
+    if wanted in {float, float | None}:
+        if not number or not 0 <= value < 1e6:
+            raise _invalid(step, f"{name} must be seconds from 0")
+        return float(value)
+    if not isinstance(value, str):
+        raise _invalid(step, f"{name} must be a string")
+    if wanted == TypedText and not is_typeable(value):
+        raise FailedError(
+            Code.TEXT_NOT_TYPEABLE,
+            f"action {step.index} ({step.kind}): {name} holds characters beyond printable ASCII, "
+            f"which the phone's `input text` cannot type: {value[:100]!r}",
+        )
+    if wanted in {SelectorName, SelectorName | None}:
+        profile.selector(value)
+    if wanted == ProfileField:
+        profile.selector(f"profile.{value}")
+        profile.selector(f"edit_profile.{value}")
+    if wanted == KeyName and not re.fullmatch(r"[A-Z0-9][A-Z0-9_]{0,40}", value):
+        raise _invalid(step, f"{name} must be a KEYCODE_ name without the prefix, such as BACK")
+    if wanted == FileName and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", value):
+        raise _invalid(step, f"{name} must be a plain file name")
+    if wanted == Direction and value not in DIRECTIONS:
+        raise _invalid(step, f"{name} must be one of {', '.join(DIRECTIONS)}")
+    return value
+
+
+def _invalid(step: Step, message: str) -> FailedError:
+    return FailedError(Code.PLAN_INVALID, f"action {step.index} ({step.kind}) {message}")

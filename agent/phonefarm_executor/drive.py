@@ -1,0 +1,172 @@
+"""Driving one app by its profile: look, find, tap, type, and get from screen to screen."""
+
+import time
+from collections.abc import Callable
+
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.pace import Pace
+from phonefarm_executor.phone import Phone
+from phonefarm_executor.profile import Interrupt, Place, Profile
+from phonefarm_executor.screen import Node, Screen, Selector
+
+PATIENCE_SECONDS = 10.0
+"""How long a screen or a view may take to appear; scaled in tests."""
+POLL_SECONDS = 0.3
+MOST_INTERRUPTS = 5
+MOST_TURNS = 6
+MOST_CLEARINGS = 3
+
+
+class Drive:
+    """One app on one phone. Everything raises FailedError and what Phone raises."""
+
+    def __init__(self, phone: Phone, profile: Profile, pace: Pace, *, time_scale: float) -> None:
+        self.phone = phone
+        self.profile = profile
+        self.pace = pace
+        self.patience = PATIENCE_SECONDS * time_scale
+        self.last_screen: Screen | None = None  # what a failure was searched on
+        self.interruptions = 0
+
+    def look(self) -> Screen:
+        """Return the screen once no interrupt lies over it; some interrupts end the run."""
+        met: list[str] = []
+        while len(met) < MOST_INTERRUPTS:
+            self.last_screen = screen = self.phone.look()
+            interrupt = self.profile.interrupt_of(screen)
+            if interrupt is None:
+                return screen
+            self._meet(interrupt, screen)
+            met.append(interrupt.name)
+        message = f"interrupts came back after their dismissal: {', '.join(met)}"
+        raise FailedError(Code.SCREEN_NOT_REACHED, message)
+
+    def _meet(self, interrupt: Interrupt, screen: Screen) -> None:
+        if interrupt.stop is not None:
+            message = f"the app shows {interrupt.name}: {screen.words()}"
+            raise FailedError(interrupt.stop, message)
+        button = interrupt.dismiss and screen.find(interrupt.dismiss)
+        if not button:
+            raise self.missing(f"interrupt {interrupt.name}", interrupt.dismiss, screen)
+        self.phone.tap(*button.center)
+        self.interruptions += 1
+
+    def until(
+        self, holds: Callable[[Screen], bool], *, seconds: float | None = None
+    ) -> Screen | None:
+        """Look until *holds*, at least twice; None when it did not within *seconds* (patience)."""
+        end = time.monotonic() + (self.patience if seconds is None else seconds)
+        looks = 0
+        while True:
+            screen = self.look()
+            looks += 1
+            if holds(screen):
+                return screen
+            if looks > 1 and time.monotonic() >= end:
+                return None
+            self.pace.wait(POLL_SECONDS)
+
+    def find(self, name: str, *, seconds: float | None = None) -> Node:
+        """Return the view of a selector, waiting for it; `selector_not_found` says where it was."""
+        selector = self.profile.selector(name)
+        screen = self.until(lambda now: now.find(selector) is not None, seconds=seconds)
+        node = screen.find(selector) if screen else None
+        if node is None:
+            raise self.missing("find", selector, self.last_screen)
+        return node
+
+    def tap(self, name: str) -> None:
+        """Tap the view of a selector, waiting for it."""
+        self.phone.tap(*self.find(name).center)
+
+    def missing(self, what: str, selector: Selector | None, screen: Screen | None) -> FailedError:
+        """Return the failure that says which selector matched nothing on which screen."""
+        where = self.name_of(screen) if screen else "unknown"
+        words = screen.words() if screen else ""
+        return FailedError(
+            Code.SELECTOR_NOT_FOUND,
+            f"{what}: nothing matched {selector} on screen {where} (it reads: {words})",
+        )
+
+    def name_of(self, screen: Screen) -> str:
+        """Return what to call a screen in a message."""
+        place = self.profile.place_of(screen)
+        if place is not None:
+            return place.name
+        packages = ", ".join(sorted(screen.packages())) or "nothing"
+        return f"unknown to the profile, of {packages}"
+
+    def is_at(self, place: Place) -> Callable[[Screen], bool]:
+        """Return the test whether a screen is *place*."""
+        return lambda screen: self.profile.place_of(screen) is place
+
+    def arrive(self, name: str, *, seconds: float | None = None) -> Screen:
+        """Return the screen *name* once it shows; `screen_not_reached` tells what shows instead."""
+        screen = self.until(self.is_at(self.profile.place(name)), seconds=seconds)
+        if screen is None:
+            raise self._not_reached(name)
+        return screen
+
+    def launch(self) -> None:
+        """Bring the app to the front and wait for a screen the profile knows."""
+        self.phone.start(self.profile.component)
+        if self.until(lambda screen: self.profile.place_of(screen) is not None) is None:
+            raise self._not_reached("any that the profile knows")
+
+    def reach(self, name: str) -> Screen:
+        """Go to a screen from wherever the app is, and return it."""
+        target = self.profile.place(name)
+        if target.tap is None:
+            message = f"the app profile {self.profile.name} says no way to screen {name}"
+            raise FailedError(Code.PLAN_INVALID, message)
+        for _ in range(MOST_TURNS):
+            screen = self.look()
+            here = self.profile.place_of(screen)
+            if here is target:
+                return screen
+            if target.source is not None and (here is None or here.name != target.source):
+                screen = self.reach(target.source)
+            button = screen.find(target.tap)
+            if button is not None:
+                self.phone.tap(*button.center)
+                if (arrived := self.until(self.is_at(target))) is not None:
+                    return arrived
+            elif self.profile.package in screen.packages():
+                self.phone.press("BACK")
+            else:
+                self.launch()
+        raise self._not_reached(name)
+
+    def _not_reached(self, name: str) -> FailedError:
+        screen = self.last_screen
+        where = self.name_of(screen) if screen else "unknown"
+        words = screen.words() if screen else ""
+        return FailedError(
+            Code.SCREEN_NOT_REACHED,
+            f"screen {name} did not show; shown is {where} (it reads: {words})",
+        )
+
+    def fill(self, name: str, text: str) -> None:
+        """Replace what a text field holds."""
+        selector = self.profile.selector(name)
+        box = self.find(name)
+        self.phone.tap(*box.center)
+        held = box.text
+        for _ in range(MOST_CLEARINGS):
+            if not held:
+                break
+            self.phone.delete_before_cursor(len(held))
+            left = self.find(name).text
+            if left == held:
+                break  # nothing could be deleted: an empty field that shows its hint as text
+            held = left
+        self.phone.type_text(text)
+        filled = self.until(
+            lambda screen: (node := screen.find(selector)) is not None and node.text == text
+        )
+        if filled is None:
+            node = self.last_screen.find(selector) if self.last_screen else None
+            raise FailedError(
+                Code.SCREEN_NOT_REACHED,
+                f"{selector} reads {node.text if node else None!r} after typing {text!r}",
+            )

@@ -1,0 +1,66 @@
+"""What a run keeps to show: the screen as a picture and as a UI dump."""
+
+import io
+
+from PIL import Image
+
+from phonefarm_executor.control import EVIDENCE_LIMIT, Control
+from phonefarm_executor.failures import Code, FailedError, LinkLostError
+from phonefarm_executor.pace import Pace
+from phonefarm_executor.phone import Phone
+from phonefarm_executor.screen import Screen
+
+CAPTURE_SECONDS = 10.0
+
+
+class Evidence:
+    """Takes pictures and hands them to the agent."""
+
+    def __init__(self, phone: Phone, control: Control, pace: Pace) -> None:
+        self._phone = phone
+        self._control = control
+        self._pace = pace
+
+    def keep_picture(self, name: str, action: int) -> str | None:
+        """Send the screen as a PNG; return the file's name, None when there was no room for it."""
+        picture = fitted(self._phone.picture())
+        sent = self._control.send_evidence(name, "screenshot", action, picture)
+        return name if sent else None
+
+    def keep_dump(self, name: str, action: int, screen: Screen) -> str | None:
+        """Send a UI dump; return the file's name, None when there was no room for it."""
+        sent = self._control.send_evidence(name, "ui_dump", action, screen.xml[:EVIDENCE_LIMIT])
+        return name if sent else None
+
+    def of_failure(self, action: int, screen: Screen | None) -> list[str]:
+        """Keep what shows why an action failed: *screen* as it was searched, and a picture now.
+
+        A phone that no longer answers has no picture; the names of what was kept come back.
+        """
+        kept = []
+        with self._pace.limited(CAPTURE_SECONDS, "evidence", shielded=True):
+            try:
+                kept.append(self.keep_picture(f"a{action}-screen.png", action))
+            except (FailedError, LinkLostError):
+                kept.append(None)
+        if screen is not None:
+            kept.append(self.keep_dump(f"a{action}-ui.xml", action, screen))
+        return [name for name in kept if name is not None]
+
+
+def fitted(picture: bytes) -> bytes:
+    """Return the picture, halved in size until one evidence frame holds it.
+
+    Raises FailedError `adb_failed` for a large one that cannot be read.
+    """
+    while len(picture) > EVIDENCE_LIMIT:
+        try:
+            with Image.open(io.BytesIO(picture)) as image:
+                smaller = image.convert("RGB").resize((image.width // 2, image.height // 2))
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            message = f"the picture of the screen cannot be read: {error}"
+            raise FailedError(Code.ADB_FAILED, message) from error
+        output = io.BytesIO()
+        smaller.save(output, format="PNG", optimize=True)
+        picture = output.getvalue()
+    return picture

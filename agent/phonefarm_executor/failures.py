@@ -1,0 +1,84 @@
+"""What can go wrong in a run, in the farm's words (copied here: nothing of ours is imported)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Code(StrEnum):
+    """Why an action or a run failed; a subset of the farm's failure codes."""
+
+    SELECTOR_NOT_FOUND = "selector_not_found"
+    SCREEN_NOT_REACHED = "screen_not_reached"
+    TEXT_NOT_TYPEABLE = "text_not_typeable"
+    ACTION_TIMEOUT = "action_timeout"
+    RUN_TIMEOUT = "run_timeout"
+    PLAN_INVALID = "plan_invalid"
+    APP_NOT_INSTALLED = "app_not_installed"
+    APP_UPDATE_REQUIRED = "app_update_required"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    ACCOUNT_LOGGED_OUT = "account_logged_out"
+    ACCOUNT_CHALLENGED = "account_challenged"
+    ACCOUNT_SUSPENDED = "account_suspended"
+    PHONE_LOST = "phone_lost"
+    ADB_FAILED = "adb_failed"
+    RUN_ABANDONED = "run_abandoned"
+    RUN_CRASHED = "run_crashed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nature:
+    """Whose fault a code is, and whether the same plan must fail the same way again."""
+
+    owner: str
+    final: bool = False
+
+
+NATURES = MappingProxyType(
+    {
+        Code.SELECTOR_NOT_FOUND: Nature(owner="work", final=True),
+        Code.SCREEN_NOT_REACHED: Nature(owner="work"),
+        Code.TEXT_NOT_TYPEABLE: Nature(owner="work", final=True),
+        Code.ACTION_TIMEOUT: Nature(owner="work"),
+        Code.RUN_TIMEOUT: Nature(owner="work"),
+        Code.PLAN_INVALID: Nature(owner="work", final=True),
+        Code.APP_NOT_INSTALLED: Nature(owner="work"),
+        Code.APP_UPDATE_REQUIRED: Nature(owner="work"),
+        Code.OUTCOME_UNKNOWN: Nature(owner="work", final=True),
+        Code.ACCOUNT_LOGGED_OUT: Nature(owner="account", final=True),
+        Code.ACCOUNT_CHALLENGED: Nature(owner="account", final=True),
+        Code.ACCOUNT_SUSPENDED: Nature(owner="account", final=True),
+        Code.PHONE_LOST: Nature(owner="infra"),
+        Code.ADB_FAILED: Nature(owner="infra"),
+        Code.RUN_ABANDONED: Nature(owner="infra"),
+        Code.RUN_CRASHED: Nature(owner="infra"),
+    }
+)
+
+
+class FailedError(Exception):
+    """The action, or the run, failed; the message is for the person who has to mend it."""
+
+    def __init__(self, code: Code, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail
+
+    def as_json(self) -> dict[str, object]:
+        """Return the failure as the story tells it."""
+        nature = NATURES[self.code]
+        return {
+            "code": f"{self.code}:{self.detail}" if self.detail else str(self.code),
+            "class": nature.owner,
+            "final": nature.final,
+            "message": self.message[:4000],
+        }
+
+
+class StoppedError(Exception):
+    """The agent asked the run to stop; the text is its reason."""
+
+
+class LinkLostError(Exception):
+    """adb.sock does not answer: the agent is away or has closed it."""

@@ -1,0 +1,210 @@
+"""The way to the phone: adbutils' framing over adb.sock. The only file that knows adbutils.
+
+adbutils dials TCP and runs `adb start-server` whenever a connect fails. Its one place that connects
+is replaced here, so it dials the run's unix socket and starts nothing; no TCP port is involved.
+"""
+
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adbutils import AdbConnection
+
+from phonefarm_executor.failures import Code, FailedError, LinkLostError
+from phonefarm_executor.pace import LOOK_SECONDS, Pace
+
+OUTPUT_LIMIT = 32 * 1024 * 1024
+HOST_SECONDS = 5.0
+_STDOUT, _STDERR, _EXIT = 1, 2, 3
+"""Packet ids of shell v2. Source: AOSP packages/modules/adb, shell_protocol.h."""
+
+
+class _BrokenError(Exception):
+    """The connection ended, or said something that is no adb, before the answer was whole."""
+
+
+class _RefusedError(Exception):
+    """The other side said FAIL; the text is its reason."""
+
+
+class _NoAnswerError(Exception):
+    """No answer came in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command printed and how it ended."""
+
+    stdout: bytes
+    stderr: bytes
+    code: int
+
+    def text(self) -> str:
+        """Return everything it printed, for a person or a search."""
+        return (self.stdout + self.stderr).decode(errors="replace").strip()
+
+
+class _Connection(AdbConnection):  # type: ignore[misc] # adbutils ships no types
+    """A connection to the adb.sock of this run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__("", 0)
+
+    def _safe_connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(HOST_SECONDS)
+            sock.connect(str(self._path))
+        except OSError as error:
+            sock.close()
+            raise LinkLostError(f"{self._path.name}: {error}") from error
+        sock.settimeout(LOOK_SECONDS)
+        return sock
+
+    def close(self) -> None:
+        """Close without adbutils' pause of 10 ms: a unix socket loses nothing."""
+        self.conn.close()
+
+
+class Link:
+    """Gives one phone commands, one connection each."""
+
+    def __init__(self, path: Path, serial: str, pace: Pace) -> None:
+        self._path = path
+        self._serial = serial
+        self._pace = pace
+
+    def shell(self, words: Sequence[str], *, limit: float) -> Answer:
+        """Run one command and return its answer, each word quoted.
+
+        Raises FailedError `adb_failed` or `phone_lost`, LinkLostError when adb.sock is gone, and
+        what Pace.check raises, looked at twice a second.
+        """
+        with self._told(words, limit) as end, self._service(words, "shell,v2,raw", end) as peer:
+            streams = {_STDOUT: bytearray(), _STDERR: bytearray()}
+            while True:
+                kind, *length = self._read(peer, 5, end)
+                data = self._read(peer, int.from_bytes(bytes(length), "little"), end)
+                if kind == _EXIT and data:
+                    return Answer(
+                        stdout=bytes(streams[_STDOUT]),
+                        stderr=bytes(streams[_STDERR]),
+                        code=data[0],
+                    )
+                if kind in streams:
+                    streams[kind] += data
+                if sum(map(len, streams.values())) > OUTPUT_LIMIT:
+                    raise _BrokenError(f"it printed more than {OUTPUT_LIMIT} bytes")
+
+    def output(self, words: Sequence[str], *, limit: float) -> bytes:
+        """Run one command and return its raw output, whatever its exit; raises as `shell` does."""
+        with self._told(words, limit) as end, self._service(words, "exec", end) as peer:
+            output = bytearray()
+            while part := self._receive(peer, 65536, end):
+                output += part
+                if len(output) > OUTPUT_LIMIT:
+                    raise _BrokenError(f"it printed more than {OUTPUT_LIMIT} bytes")
+            return bytes(output)
+
+    def answers(self) -> bool:
+        """Tell whether somebody serves adb.sock."""
+        try:
+            self._ask("host:version")
+        except (LinkLostError, _BrokenError, _RefusedError, _NoAnswerError):
+            return False
+        return True
+
+    def state(self) -> str:
+        """Return what adb says of the phone: `device`, `offline`, or the reason it gives."""
+        try:
+            return self._ask(f"host-serial:{self._serial}:get-state")
+        except _RefusedError as error:
+            return str(error)
+        except (_BrokenError, _NoAnswerError) as error:
+            raise LinkLostError(str(error)) from error
+
+    @contextmanager
+    def _told(self, words: Sequence[str], limit: float) -> Iterator[float]:
+        """Yield when the command must have ended; tell what broke it in the farm's words."""
+        try:
+            yield time.monotonic() + limit
+        except _NoAnswerError as error:
+            self._pace.check()
+            raise self._judge(words, f"did not answer within {limit:g} s") from error
+        except (_BrokenError, _RefusedError, OSError) as error:
+            raise self._judge(words, str(error)) from error
+
+    def _judge(self, words: Sequence[str], what: str) -> Exception:
+        """Return whose fault a broken command is: the agent's, the phone's or adb's."""
+        if not self.answers():
+            return LinkLostError(f"adb.sock does not answer after `{words[0]}`: {what}")
+        state = self.state()
+        command = shlex.join(words)[:200]
+        if state == "device":
+            return FailedError(Code.ADB_FAILED, f"`{command}`: {what}")
+        return FailedError(Code.PHONE_LOST, f"`{command}`: {what}; adb says: {state}")
+
+    @contextmanager
+    def _service(self, words: Sequence[str], kind: str, end: float) -> Iterator[AdbConnection]:
+        """Yield a connection on which the phone took the command."""
+        self._pace.check()
+        with _Connection(self._path) as peer:
+            for request in (f"host:transport:{self._serial}", f"{kind}:{shlex.join(words)}"):
+                peer.send_command(request)
+                self._read_status(peer, end)
+            yield peer
+
+    def _ask(self, request: str) -> str:
+        end = time.monotonic() + HOST_SECONDS
+        with _Connection(self._path) as peer:
+            try:
+                peer.send_command(request)
+                self._read_status(peer, end, heedless=True)
+                return self._read_text(peer, end)
+            except OSError as error:
+                raise _BrokenError(str(error)) from error
+
+    def _read_status(self, peer: AdbConnection, end: float, *, heedless: bool = False) -> None:
+        status = self._read(peer, 4, end, heedless=heedless)
+        if status == b"FAIL":
+            raise _RefusedError(self._read_text(peer, end))
+        if status != b"OKAY":
+            raise _BrokenError(f"adb said {status!r}")
+
+    def _read_text(self, peer: AdbConnection, end: float) -> str:
+        try:
+            length = int(self._read(peer, 4, end, heedless=True), 16)
+        except ValueError as error:
+            raise _BrokenError("adb's answer has no length") from error
+        return self._read(peer, length, end, heedless=True).decode(errors="replace")
+
+    def _read(
+        self, peer: AdbConnection, count: int, end: float, *, heedless: bool = False
+    ) -> bytes:
+        if count > OUTPUT_LIMIT:
+            raise _BrokenError(f"adb announced {count} bytes")
+        data = bytearray()
+        while len(data) < count:
+            part = self._receive(peer, min(65536, count - len(data)), end, heedless=heedless)
+            if not part:
+                raise _BrokenError("the connection ended before the answer was whole")
+            data += part
+        return bytes(data)
+
+    def _receive(
+        self, peer: AdbConnection, most: int, end: float, *, heedless: bool = False
+    ) -> bytes:
+        """Return bytes, b"" at the end; unless *heedless*, look at the wish to stop meanwhile."""
+        while True:
+            try:
+                return bytes(peer.conn.recv(most))
+            except TimeoutError as error:
+                if not heedless:
+                    self._pace.check()
+                if time.monotonic() >= end:
+                    raise _NoAnswerError from error

@@ -1,0 +1,186 @@
+"""One run from plan to last line: prepare, wait at the start gate, act, tell how it ended."""
+
+import faulthandler
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TypeVar
+
+from phonefarm_executor.actions.registry import Context, Outputs, bind
+from phonefarm_executor.control import Control
+from phonefarm_executor.drive import Drive
+from phonefarm_executor.evidence import Evidence
+from phonefarm_executor.failures import Code, FailedError, LinkLostError, StoppedError
+from phonefarm_executor.link import Link
+from phonefarm_executor.pace import Pace
+from phonefarm_executor.phone import Phone
+from phonefarm_executor.plan import Plan, Step, read_plan
+from phonefarm_executor.results import Results
+from phonefarm_executor.signals import Signals
+from phonefarm_executor.story import Outcome, Story
+
+RUN_DIRECTORY = "/run/phonefarm"
+ABANDON_SECONDS = 90.0
+LINK_PAUSE_SECONDS = 0.5
+FLUSH_SECONDS = 5.0
+LAST_RESORT_SECONDS = 15.0
+
+Ready = Callable[[Context], Outputs]
+T = TypeVar("T")
+
+
+class AbandonedError(Exception):
+    """The agent did not come back in time; the text says what was missing."""
+
+
+def main(environment: Mapping[str, str] = os.environ, output: IO[bytes] | None = None) -> int:
+    """Perform the plan in PHONEFARM_RUN_DIR (default /run/phonefarm); return the exit code."""
+    directory = Path(environment.get("PHONEFARM_RUN_DIR", RUN_DIRECTORY))
+    story = Story(output or sys.stdout.buffer)
+    try:
+        plan = read_plan(directory / "plan.json")
+    except FailedError as error:
+        return story.finished(Outcome.FAILED, error)
+    # Waiting is bounded everywhere; this ends a run that is stuck all the same.
+    faulthandler.dump_traceback_later(plan.cap_seconds + LAST_RESORT_SECONDS, exit=True)
+    signals = Signals()
+    signal.signal(signal.SIGTERM, lambda *_: signals.stop("terminated"))
+    scale = float(environment.get("PHONEFARM_TIME_SCALE", "1"))
+    run = Run(plan, directory, story, signals, time_scale=scale)
+    try:
+        return run.perform()
+    except Exception as error:  # noqa: BLE001 - a fault of ours is told like any other ending
+        traceback.print_exc()
+        return story.finished(Outcome.FAILED, FailedError(Code.RUN_CRASHED, repr(error)))
+    finally:
+        run.control.close(FLUSH_SECONDS)
+        faulthandler.cancel_dump_traceback_later()
+
+
+class Run:
+    """One attempt of one plan on one phone."""
+
+    def __init__(
+        self, plan: Plan, directory: Path, story: Story, signals: Signals, *, time_scale: float
+    ) -> None:
+        self._plan = plan
+        self._story = story
+        self._signals = signals
+        self._abandon_seconds = ABANDON_SECONDS * time_scale
+        self._pace = Pace(signals, cap_seconds=plan.cap_seconds)
+        self._link = Link(directory / "adb.sock", plan.serial, self._pace)
+        self._phone = Phone(self._link, self._pace, folder=plan.phone_folder)
+        self._drive = Drive(self._phone, plan.profile, self._pace, time_scale=time_scale)
+        self._results = Results(self._drive)
+        self.control = Control(directory / "control.sock", plan.run_id, signals)
+        self._evidence = Evidence(self._phone, self.control, self._pace)
+
+    def perform(self) -> int:
+        """Prepare, wait for `go`, act; return the exit code that the last line goes with."""
+        try:
+            ready = self._prepare()
+            self.control.ready()
+            self._wait_at_gate()
+            self._patiently(self._phone.make_folder)
+            for step in self._plan.steps:
+                if step.index not in self._plan.skip:
+                    self._act(step, ready[step.index])
+        except StoppedError:
+            return self._story.finished(Outcome.STOPPED)
+        except AbandonedError as error:
+            failure = FailedError(Code.RUN_ABANDONED, str(error))
+            return self._story.finished(Outcome.ABANDONED, failure)
+        except FailedError as error:
+            return self._story.finished(Outcome.FAILED, error)
+        return self._story.finished(Outcome.DONE)
+
+    def _prepare(self) -> dict[int, Ready]:
+        """Understand the whole plan and meet the phone, by reads alone."""
+        ready = {step.index: bind(step, self._plan.profile) for step in self._plan.steps}
+        self._patiently(lambda: self._phone.greet(self._plan.profile.package))
+        return ready
+
+    def _wait_at_gate(self) -> None:
+        while not self._signals.going:
+            self._pace.check()
+            self._check_agent()
+            self._signals.wait(
+                lambda: self._signals.going or self._signals.stop_reason is not None,
+                LINK_PAUSE_SECONDS,
+            )
+        self._pace.check()
+
+    def _act(self, step: Step, perform: Ready) -> None:
+        self._pace.check()
+        sequence = self._story.started(step.index, step.kind)
+        if step.once:
+            self._wait_for_acknowledgement(sequence)
+        begun = time.monotonic()
+        context = Context(
+            drive=self._drive, evidence=self._evidence, results=self._results, index=step.index
+        )
+        try:
+            what = f"action {step.index} ({step.kind})"
+            with self._pace.limited(step.limit_seconds, what, shielded=step.once):
+                outputs = self._attempt(step, lambda: perform(context))
+        except FailedError as error:
+            error.message = f"{step.kind}: {error.message}"
+            self._story.failed(
+                step.index,
+                step.kind,
+                failure=error,
+                seconds=time.monotonic() - begun,
+                evidence=self._evidence.of_failure(step.index, self._drive.last_screen),
+            )
+            raise
+        seconds = time.monotonic() - begun
+        self._story.done(step.index, step.kind, outputs=outputs, seconds=seconds)
+
+    def _attempt(self, step: Step, perform: Callable[[], Outputs]) -> Outputs:
+        """Perform a step; a safe one is begun anew when adb.sock was away meanwhile."""
+        if not step.once:
+            return self._patiently(perform)
+        try:
+            return perform()
+        except LinkLostError as error:
+            message = f"adb.sock was lost on the way: {error}"
+            raise FailedError(Code.OUTCOME_UNKNOWN, message, detail=step.kind) from error
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do *work*, anew each time adb.sock came back; AbandonedError when it does not."""
+        while True:
+            try:
+                return work()
+            except LinkLostError as error:
+                self._wait_for_link(str(error))
+
+    def _wait_for_link(self, why: str) -> None:
+        """Return once adb.sock answers; the time is not charged to the action's limit."""
+        begun = time.monotonic()
+        while not self._link.answers():
+            if time.monotonic() - begun >= self._abandon_seconds:
+                raise AbandonedError(f"adb.sock was gone for {self._abandon_seconds:g} s: {why}")
+            self._pace.extend(LINK_PAUSE_SECONDS)
+            self._pace.wait(LINK_PAUSE_SECONDS)
+
+    def _wait_for_acknowledgement(self, sequence: int) -> None:
+        """Return once the controller is known to have the line; until then nothing is done."""
+        while not self._signals.has_acknowledged(sequence):
+            self._pace.check()
+            self._check_agent()
+            self._signals.wait(
+                lambda: (
+                    self._signals.has_acknowledged(sequence)
+                    or self._signals.stop_reason is not None
+                ),
+                LINK_PAUSE_SECONDS,
+            )
+
+    def _check_agent(self) -> None:
+        since = self._signals.silent_since
+        if since is not None and time.monotonic() - since >= self._abandon_seconds:
+            raise AbandonedError(f"control.sock was gone for {self._abandon_seconds:g} s")

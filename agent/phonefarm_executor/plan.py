@@ -1,0 +1,97 @@
+"""The plan of a run, read from plan.json (docs/seams.md)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.profile import Profile, read_profile
+
+MOST_ACTIONS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One action as planned."""
+
+    index: int
+    kind: str
+    params: Mapping[str, Any]
+    limit_seconds: float
+    once: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What this run does, on which phone, with which app."""
+
+    run_id: str
+    serial: str
+    phone_folder: str
+    cap_seconds: float
+    skip: frozenset[int]
+    profile: Profile
+    steps: tuple[Step, ...]
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan in the file; `plan_invalid` names what is wrong with it."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _invalid(f"plan.json cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise _invalid("plan.json must hold an object")
+    actions = content.get("actions")
+    if not isinstance(actions, list) or len(actions) > MOST_ACTIONS:
+        raise _invalid(f"actions must be a list of at most {MOST_ACTIONS}")
+    skip = content.get("skip", [])
+    if not isinstance(skip, list) or not all(isinstance(index, int) for index in skip):
+        raise _invalid("skip must be a list of indices")
+    return Plan(
+        run_id=_text(content, "run_id"),
+        serial=_text(content, "serial"),
+        phone_folder=_text(content, "phone_folder"),
+        cap_seconds=_seconds(content, "cap_seconds"),
+        skip=frozenset(skip),
+        profile=read_profile(content.get("profile")),
+        steps=tuple(_step(place, action) for place, action in enumerate(actions)),
+    )
+
+
+def _step(place: int, action: Any) -> Step:
+    if not isinstance(action, dict) or action.get("index") != place:
+        raise _invalid(f"actions[{place}] must be an object with index {place}")
+    params = action.get("params", {})
+    if not isinstance(params, dict):
+        raise _invalid(f"actions[{place}].params must be an object")
+    repeat = action.get("repeat")
+    if repeat not in {"safe", "once"}:
+        raise _invalid(f"actions[{place}].repeat must be safe or once, not {repeat!r}")
+    return Step(
+        index=place,
+        kind=_text(action, "kind"),
+        params=params,
+        limit_seconds=_seconds(action, "limit_seconds"),
+        once=repeat == "once",
+    )
+
+
+def _text(table: Mapping[str, Any], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise _invalid(f"{key} must be a string")
+    return value
+
+
+def _seconds(table: Mapping[str, Any], key: str) -> float:
+    value = table.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise _invalid(f"{key} must be seconds above 0")
+    return float(value)
+
+
+def _invalid(message: str) -> FailedError:
+    return FailedError(Code.PLAN_INVALID, message)

@@ -1,0 +1,197 @@
+"""An app profile as the executor uses it; docs/app-profiles.md describes the format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.screen import Screen, Selector
+
+FORMAT = 1
+STOPS = frozenset(
+    {
+        Code.ACCOUNT_LOGGED_OUT,
+        Code.ACCOUNT_CHALLENGED,
+        Code.ACCOUNT_SUSPENDED,
+        Code.APP_UPDATE_REQUIRED,
+    }
+)
+_SELECTOR_KEYS = {"id": "resource_id", "class": "kind"} | {
+    field.name: field.name
+    for field in fields(Selector)
+    if field.name not in {"name", "resource_id", "kind"}
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A screen of the app: how it is recognised and how one gets there."""
+
+    name: str
+    shows: Selector
+    source: str | None = None  # the screen one comes from; None: from every screen
+    tap: Selector | None = None  # what to tap there; None: only actions lead to it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupt:
+    """A screen that may come at any time: dismissed by a button, or the end of the run."""
+
+    name: str
+    shows: Selector
+    dismiss: Selector | None = None
+    stop: Code | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How one app is driven."""
+
+    name: str
+    package: str
+    activity: str
+    places: Mapping[str, Place]
+    selectors: Mapping[str, Selector]
+    interrupts: tuple[Interrupt, ...]
+
+    @property
+    def component(self) -> str:
+        """What `am start -n` takes."""
+        return f"{self.package}/{self.activity}"
+
+    def selector(self, name: str) -> Selector:
+        """Return the selector *name*; `plan_invalid` when the profile has none."""
+        found = self.selectors.get(name)
+        if found is None:
+            raise _invalid(f"the app profile {self.name} has no selector {name}")
+        return found
+
+    def place(self, name: str) -> Place:
+        """Return the screen *name*; `plan_invalid` when the profile has none."""
+        found = self.places.get(name)
+        if found is None:
+            raise _invalid(f"the app profile {self.name} has no screen {name}")
+        return found
+
+    def place_of(self, screen: Screen) -> Place | None:
+        """Return which of the app's screens this is; None for one the profile does not know."""
+        return next((p for p in self.places.values() if screen.find(p.shows)), None)
+
+    def interrupt_of(self, screen: Screen) -> Interrupt | None:
+        """Return the interrupt that lies over the screen, if one does."""
+        return next((i for i in self.interrupts if screen.find(i.shows)), None)
+
+
+def read_profile(content: Any) -> Profile:
+    """Return the profile; `plan_invalid` names what is wrong with it."""
+    table = _table(content, "profile")
+    if table.get("format") != FORMAT:
+        raise _invalid(f"profile.format must be {FORMAT}, not {table.get('format')!r}")
+    package = _text(table, "package", "profile")
+    selectors = {
+        f"{group}.{name}": _selector(f"{group}.{name}", value, package)
+        for group, entries in _table(table.get("selectors", {}), "selectors").items()
+        for name, value in _table(entries, f"selectors.{group}").items()
+    }
+    places = {
+        name: _place(name, _table(value, f"screens.{name}"), selectors, package)
+        for name, value in _table(table.get("screens", {}), "screens").items()
+    }
+    for place in places.values():
+        _check_way(place, places)
+    interrupts = table.get("interrupts", [])
+    if not isinstance(interrupts, list):
+        raise _invalid("interrupts must be an array of tables")
+    return Profile(
+        name=_text(table, "name", "profile"),
+        package=package,
+        activity=_text(table, "activity", "profile"),
+        places=places,
+        selectors=selectors,
+        interrupts=tuple(_interrupt(_table(value, "interrupts"), package) for value in interrupts),
+    )
+
+
+def _place(
+    name: str, table: dict[str, Any], selectors: Mapping[str, Selector], package: str
+) -> Place:
+    _only(table, {"shows", "from", "tap"}, f"screens.{name}")
+    tap = table.get("tap")
+    if tap is not None and tap not in selectors:
+        raise _invalid(f"screens.{name}.tap names no selector: {tap!r}")
+    source = table.get("from")
+    if source is not None and tap is None:
+        raise _invalid(f"screens.{name}.from needs a tap")
+    return Place(
+        name=name,
+        shows=_selector(f"screens.{name}.shows", table.get("shows"), package),
+        source=source,
+        tap=None if tap is None else selectors[tap],
+    )
+
+
+def _check_way(place: Place, places: Mapping[str, Place]) -> None:
+    seen = {place.name}
+    here = place
+    while here.source is not None:
+        if here.source not in places or here.source in seen:
+            raise _invalid(f"screens.{place.name}: its `from` does not lead back to a tap")
+        seen.add(here.source)
+        here = places[here.source]
+    if here.tap is None and here is not place:
+        raise _invalid(f"screens.{place.name}: no tap leads to {here.name}")
+
+
+def _interrupt(table: dict[str, Any], package: str) -> Interrupt:
+    _only(table, {"name", "shows", "dismiss", "stop"}, "interrupts")
+    name = _text(table, "name", "interrupts")
+    stop = table.get("stop")
+    if ("dismiss" in table) == (stop is not None):
+        raise _invalid(f"interrupt {name} needs either dismiss or stop")
+    if stop is not None and stop not in STOPS:
+        raise _invalid(f"interrupt {name}: stop must be one of {', '.join(sorted(STOPS))}")
+    return Interrupt(
+        name=name,
+        shows=_selector(f"interrupts.{name}.shows", table.get("shows"), package),
+        dismiss=(
+            _selector(f"interrupts.{name}.dismiss", table["dismiss"], package)
+            if stop is None
+            else None
+        ),
+        stop=None if stop is None else Code(stop),
+    )
+
+
+def _selector(name: str, value: Any, package: str) -> Selector:
+    table = _table(value, name)
+    _only(table, set(_SELECTOR_KEYS), name)
+    if not table.keys() - {"strip"} or not all(isinstance(text, str) for text in table.values()):
+        raise _invalid(f"{name} must give at least one of {', '.join(sorted(_SELECTOR_KEYS))}")
+    given = {_SELECTOR_KEYS[key]: text for key, text in table.items()}
+    resource_id = given.get("resource_id")
+    if resource_id is not None and ":" not in resource_id:
+        given["resource_id"] = f"{package}:id/{resource_id}"
+    return Selector(name=name, **given)
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _invalid(f"{name} must be a table")
+    return value
+
+
+def _text(table: dict[str, Any], key: str, where: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise _invalid(f"{where}.{key} must be a string")
+    return value
+
+
+def _only(table: dict[str, Any], keys: set[str], where: str) -> None:
+    unknown = sorted(table.keys() - keys)
+    if unknown:
+        raise _invalid(f"{where} has unknown keys: {', '.join(unknown)}")
+
+
+def _invalid(message: str) -> FailedError:
+    return FailedError(Code.PLAN_INVALID, message)

@@ -1,0 +1,52 @@
+"""What the agent has said so far; written by the control thread, waited for by the run."""
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Signals:
+    """Go, stop, acknowledgements and whether the agent can be heard."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._acknowledged = 0
+        self.going = False
+        self.stop_reason: str | None = None
+        self.silent_since: float | None = time.monotonic()
+
+    def go(self) -> None:
+        """Open the start gate."""
+        with self._changed:
+            self.going = True
+            self._changed.notify_all()
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to stop; the first reason stays."""
+        with self._changed:
+            self.stop_reason = self.stop_reason or reason
+            self._changed.notify_all()
+
+    def acknowledge(self, sequence: int) -> None:
+        """Note that the controller has every line up to *sequence*."""
+        with self._changed:
+            self._acknowledged = max(self._acknowledged, sequence)
+            self._changed.notify_all()
+
+    def heard(self, *, connected: bool) -> None:
+        """Note whether the control socket is connected."""
+        with self._changed:
+            if connected:
+                self.silent_since = None
+            elif self.silent_since is None:
+                self.silent_since = time.monotonic()
+            self._changed.notify_all()
+
+    def has_acknowledged(self, sequence: int) -> bool:
+        """Tell whether the controller has every line up to *sequence*."""
+        return self._acknowledged >= sequence
+
+    def wait(self, until: Callable[[], bool], seconds: float) -> bool:
+        """Return as soon as *until* holds, at the latest after *seconds*; tell whether it holds."""
+        with self._changed:
+            return self._changed.wait_for(until, timeout=max(0.0, seconds))

@@ -1,0 +1,267 @@
+"""A run on a simulated phone: the real executor, adb server and proxy; the test plays the agent."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.adb import AdbServer, adb_server
+
+import phonefarm_controller
+from phonefarm_agent.phones.proxy import Lease, run_proxy
+from phonefarm_common.clock import SystemClock
+from phonefarm_simulator.farm import SimulatedPhone, simulated_phones
+
+RUN_ID = "0f3e0a4e-0000-4000-8000-000000000001"
+FOLDER = f"/data/local/tmp/phonefarm/{RUN_ID}"
+PROFILE = Path(phonefarm_controller.__file__).parent / "profiles" / "shortvideo.toml"
+
+
+def profile_content() -> dict[str, Any]:
+    """Return the packaged profile as a plan carries it."""
+    content = tomllib.loads(PROFILE.read_text())
+    return {**content, "name": "shortvideo", "version": "0" * 64}
+
+
+def step(kind: str, *, limit: float = 30.0, repeat: str = "safe", **params: Any) -> dict[str, Any]:
+    """Return one action of a plan, still without its index."""
+    return {"kind": kind, "params": params, "limit_seconds": limit, "repeat": repeat}
+
+
+@dataclass(kw_only=True)
+class Control:
+    """The agent's end of control.sock."""
+
+    path: Path
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    connections: int = 0
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _server: asyncio.Server | None = None
+
+    async def listen(self) -> None:
+        """Make the listener (anew)."""
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(
+            self._serve, str(self.path), limit=1024 * 1024
+        )
+
+    async def hang_up(self) -> None:
+        """Close the listener and every connection."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+        self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        try:
+            while line := await reader.readline():
+                async with self._changed:
+                    self.messages.append(json.loads(line))
+                    self._changed.notify_all()
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    async def until(self, kind: str, *, count: int = 1) -> dict[str, Any]:
+        """Return the *count*-th message of a type, waiting for it."""
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: len(self.of(kind)) >= count)
+        return self.of(kind)[count - 1]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the messages of a type."""
+        return [message for message in self.messages if message["type"] == kind]
+
+    def say(self, **message: Any) -> None:
+        """Send one line to the executor."""
+        self._writers[-1].write(json.dumps(message).encode() + b"\n")
+
+    def evidence(self, name: str) -> bytes:
+        """Return the content of an evidence file that was sent."""
+        [frame] = [frame for frame in self.of("evidence") if frame["name"] == name]
+        return base64.b64decode(frame["data"])
+
+
+@dataclass(kw_only=True)
+class Story:
+    """The executor's stdout as it comes."""
+
+    process: asyncio.subprocess.Process
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def read(self) -> None:
+        """Take in lines until the executor closes them."""
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            async with self._changed:
+                self.lines.append(json.loads(line))
+                self._changed.notify_all()
+
+    async def until(self, kind: str, *, index: int | None = None) -> dict[str, Any]:
+        """Return the first line of a type (and action), waiting for it."""
+
+        def found() -> list[dict[str, Any]]:
+            return [
+                line
+                for line in self.lines
+                if line["type"] == kind and index in {None, line.get("index")}
+            ]
+
+        async with asyncio.timeout(30), self._changed:
+            await self._changed.wait_for(lambda: bool(found()))
+        return found()[0]
+
+    async def ending(self) -> tuple[int, dict[str, Any]]:
+        """Return the exit code and the last line; the numbers of all lines have no gap."""
+        async with asyncio.timeout(60):
+            code = await self.process.wait()
+            async with self._changed:
+                await self._changed.wait_for(
+                    lambda: bool(self.lines) and self.lines[-1]["type"] == "run_finished"
+                )
+        assert [line["sequence"] for line in self.lines] == list(range(1, len(self.lines) + 1))
+        return code, self.lines[-1]
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """Return what the finished actions handed out, in order."""
+        return [line["outputs"] for line in self.lines if line["type"] == "action_done"]
+
+
+@dataclass(kw_only=True)
+class RunBench:
+    """One phone, one run directory, and everything between them."""
+
+    phone: SimulatedPhone
+    adb: AdbServer
+    directory: Path
+    lease: Lease
+    control: Control
+    _proxies: contextlib.AsyncExitStack
+
+    async def open_proxy(self) -> None:
+        """Serve adb.sock."""
+        await self._proxies.enter_async_context(
+            run_proxy(
+                path=self.directory / "adb.sock",
+                upstream=("localhost", self.adb.port),
+                serial=self.phone.address,
+                phone_folder=FOLDER,
+                package="com.example.shortvideo",
+                lease=self.lease,
+            )
+        )
+
+    async def close_proxy(self) -> None:
+        """End adb.sock and its connections, as an agent that dies does."""
+        await self._proxies.aclose()
+
+    @asynccontextmanager
+    async def run(
+        self,
+        *actions: dict[str, Any],
+        go: bool = True,
+        scale: float = 0.1,
+        change: Callable[[dict[str, Any]], None] = lambda plan: None,
+    ) -> AsyncIterator[Story]:
+        """Start the executor on a plan of these actions; with *go* the gate opens once it is ready.
+
+        *change* may alter the plan before it is written.
+        """
+        plan: dict[str, Any] = {
+            "run_id": RUN_ID,
+            "item_id": "item-1",
+            "process_id": "process-1",
+            "attempt": 1,
+            "epoch": 7,
+            "serial": self.phone.address,
+            "capability": "test",
+            "cap_seconds": 120.0,
+            "skip": [],
+            "phone_folder": FOLDER,
+            "account": {"account_id": "acc-1", "app": "shortvideo"},
+            "profile": profile_content(),
+            "actions": [{"index": place, **action} for place, action in enumerate(actions)],
+            "dummy": {},
+        }
+        change(plan)
+        (self.directory / "plan.json").write_text(json.dumps(plan))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "phonefarm_executor",
+            stdout=asyncio.subprocess.PIPE,
+            env={
+                **os.environ,
+                "PHONEFARM_RUN_DIR": str(self.directory),
+                "PHONEFARM_TIME_SCALE": str(scale),
+            },
+        )
+        story = Story(process=process)
+        reading = asyncio.create_task(story.read())
+        opening = asyncio.create_task(self.open_gate()) if go else None
+        try:
+            yield story
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+            await process.wait()
+            await reading
+            if opening is not None:
+                opening.cancel()
+                await asyncio.wait([opening])
+
+    async def open_gate(self) -> None:
+        """Wait for `ready` and answer `go`, as the agent does."""
+        await self.control.until("ready")
+        self.lease.going = True
+        self.control.say(type="go")
+
+    def effects(self, kind: str) -> list[dict[str, Any]]:
+        """Return the details of the phone's ledger entries of a kind."""
+        return [dict(entry.detail) for entry in self.phone.ledger() if entry.kind == kind]
+
+
+@asynccontextmanager
+async def run_bench(tmp_path: Path) -> AsyncIterator[RunBench]:
+    """Yield a bench with a connected simulated phone and a served adb.sock."""
+    clock = SystemClock()
+    directory = tmp_path / "run"
+    directory.mkdir()
+    control = Control(path=directory / "control.sock")
+    async with (
+        simulated_phones(1, tmp_path) as farm,
+        adb_server(tmp_path) as adb,
+        contextlib.AsyncExitStack() as proxies,
+    ):
+        phone = farm.phones[0]
+        await adb.connect(phone.address)
+        await control.listen()
+        bench = RunBench(
+            phone=phone,
+            adb=adb,
+            directory=directory,
+            lease=Lease(deadline=clock.monotonic() + 600, clock=clock),
+            control=control,
+            _proxies=proxies,
+        )
+        await bench.open_proxy()
+        try:
+            yield bench
+        finally:
+            await control.hang_up()
