@@ -72,6 +72,7 @@ class SimulatedPhone:
         for name, value in values.items():
             if name not in {"display_name", "username", "bio"}:
                 raise ValueError(f"an account has no {name}")
+            value.encode()
             setattr(self.phone.app.account, name, value)
 
 

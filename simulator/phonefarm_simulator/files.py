@@ -118,6 +118,10 @@ class FileSystem:
             return False
         return True
 
+    def is_directory(self, path: str) -> bool:
+        """Whether there is a directory at `path`."""
+        return self.exists(path) and self.status(path).is_directory
+
     def read(self, path: str) -> bytes:
         """Return a file's bytes."""
         plain = normal_path(path)

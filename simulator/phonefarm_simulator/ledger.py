@@ -44,6 +44,7 @@ class Kind(enum.StrEnum):
     DIALOG_DISMISSED = "dialog_dismissed"
     FILE_WRITTEN = "file_written"
     FILE_REMOVED = "file_removed"
+    DIRECTORY_MADE = "directory_made"
     LEASE_WRITTEN = "lease_written"
     SETTING_CHANGED = "setting_changed"
     FAULT_SET = "fault_set"

@@ -29,6 +29,7 @@ class Listener:
         self._rebooting = False
         self._group: asyncio.TaskGroup | None = None
         phone.ledger.listen(self._cut_after_effect)
+        phone.ask_reboot = self._begin_reboot
 
     @property
     def address(self) -> str:
@@ -59,9 +60,8 @@ class Listener:
             self._cut_all()
         if fault is Fault.UNPLUG:
             self._close()
-        if fault is Fault.REBOOT and not self._rebooting and self._group is not None:
-            self._rebooting = True
-            self._group.create_task(self._reboot(settings))
+        if fault is Fault.REBOOT:
+            self._begin_reboot(settings)
 
     async def drop_fault(self, fault: Fault) -> None:
         """End a fault; after one that kept hosts off, they can connect anew at once."""
@@ -71,6 +71,12 @@ class Listener:
             self._cut_all()
         if not self._rebooting and Fault.UNPLUG not in self.phone.faults:
             await self._listen()
+
+    def _begin_reboot(self, settings: FaultSettings | None = None) -> None:
+        if self._rebooting or self._group is None:
+            return
+        self._rebooting = True
+        self._group.create_task(self._reboot(settings or FaultSettings()))
 
     async def _reboot(self, settings: FaultSettings) -> None:
         self._close()

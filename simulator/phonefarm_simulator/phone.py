@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from phonefarm_common.clock import Clock, SystemClock
 
 from phonefarm_simulator.app import Account, ShortVideoApp
+from phonefarm_simulator.factory import build_properties, first_packages, first_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
 from phonefarm_simulator.keys import Key
@@ -17,8 +19,6 @@ from phonefarm_simulator.logbuffer import LogBuffer
 from phonefarm_simulator.screens import app_screen, launcher_screen
 from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, Press, View, view_at
 
-APP_VERSION = "1.4.2"
-APP_VERSION_CODE = 142
 SWIPE_PIXELS = 80
 
 
@@ -35,16 +35,6 @@ class Battery:
         check_number("celsius", self.celsius, -50, 150)
         if not isinstance(self.charging, bool):
             raise TypeError("charging is true or false")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Package:
-    """An installed app that is only a name and a version."""
-
-    path: str
-    version: str
-    code: int
-    system: bool
 
 
 class Phone:
@@ -69,26 +59,8 @@ class Phone:
         self.log = LogBuffer(wall=self.wall)
         self.faults = Faults()
         self.battery = Battery()
-        self.settings: dict[tuple[str, str], str] = {
-            ("global", "adb_enabled"): "1",
-            ("global", "airplane_mode_on"): "0",
-            ("global", "window_animation_scale"): "1.0",
-            ("secure", "android_id"): uuid.uuid5(uuid.NAMESPACE_OID, serial).hex[:16],
-            ("secure", "default_input_method"): "com.android.inputmethod.latin/.LatinIME",
-            ("system", "screen_brightness"): "102",
-            ("system", "screen_off_timeout"): "1800000",
-        }
-        self.packages: dict[str, Package] = {
-            "android": _system_package("/system/framework/framework-res.apk"),
-            LAUNCHER_PACKAGE: _system_package("/system/priv-app/Launcher3/Launcher3.apk"),
-            "com.android.inputmethod.latin": _system_package("/system/app/LatinIME/LatinIME.apk"),
-            APP_PACKAGE: Package(
-                path=f"/data/app/{APP_PACKAGE}-1/base.apk",
-                version=APP_VERSION,
-                code=APP_VERSION_CODE,
-                system=False,
-            ),
-        }
+        self.settings = first_settings(serial)
+        self.packages = first_packages()
         self.files = FileSystem(
             wall=self.wall,
             computed={
@@ -97,6 +69,7 @@ class Phone:
                 "/proc/version": lambda: b"Linux version 5.10.0-sim (phonefarm) #1 SMP PREEMPT\n",
             },
         )
+        self.ask_reboot: Callable[[], None] = lambda: None
         self.app = ShortVideoApp(
             account=self._first_account(), record=self.record, monotonic=monotonic, wall=self.wall
         )
@@ -138,31 +111,8 @@ class Phone:
     @property
     def properties(self) -> dict[str, str]:
         """What getprop prints."""
-        build = "sim/sim_phone/sim_phone:14/SIM1.240101.001/1:user/release-keys"
-        booted = "1" if self.uptime >= self._boot_seconds else ""
-        return {
-            "dev.bootcomplete": booted,
-            "persist.sys.locale": "en-US",
-            "persist.sys.timezone": "UTC",
-            "ro.boot.serialno": self.reported_serial,
-            "ro.build.characteristics": "default",
-            "ro.build.fingerprint": build,
-            "ro.build.id": "SIM1.240101.001",
-            "ro.build.type": "user",
-            "ro.build.version.release": "14",
-            "ro.build.version.sdk": "34",
-            "ro.build.version.security_patch": "2024-01-01",
-            "ro.product.brand": "Phonefarm",
-            "ro.product.cpu.abi": "arm64-v8a",
-            "ro.product.cpu.abilist": "arm64-v8a",
-            "ro.product.device": "sim_phone",
-            "ro.product.manufacturer": "Phonefarm",
-            "ro.product.model": "Simulated Phone",
-            "ro.product.name": "sim_phone",
-            "ro.serialno": self.reported_serial,
-            "ro.sf.lcd_density": "320",
-            "sys.boot_completed": booted,
-        }
+        booted = self.uptime >= self._boot_seconds
+        return build_properties(serial=self.reported_serial, booted=booted)
 
     @property
     def battery_now(self) -> Battery:
@@ -314,6 +264,13 @@ class Phone:
         else:
             self.record(Kind.FILE_WRITTEN, path=plain, size=len(data), append=append)
 
+    def make_directory(self, path: str, *, parents: bool) -> None:
+        """Make a directory and note it; with `parents` an existing one is no effect."""
+        if parents and self.files.is_directory(path):
+            return
+        self.files.make_directory(path, parents=parents)
+        self.record(Kind.DIRECTORY_MADE, path=normal_path(path))
+
     def remove_file(self, path: str, *, recursive: bool) -> None:
         """Remove a file or a whole directory and note it."""
         self.files.remove(path, recursive=recursive)
@@ -406,10 +363,6 @@ class Phone:
             "lease": asdict(self.ledger.lease),
             "last_sequence": self.ledger.sequence,
         }
-
-
-def _system_package(path: str) -> Package:
-    return Package(path=path, version="14", code=34, system=True)
 
 
 def _brief(detail: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a stream can be opened for: shell, shell v2, exec, sync. Everything else is refused."""
+"""What a stream can be opened for: shell, shell v2, exec, sync, reboot. All else is refused."""
 
 import asyncio
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ def read_service(name: str) -> Service | None:
     match kind:
         case "sync" if not command and not options:
             return Service(kind="sync")
+        case "reboot":
+            return Service(kind="reboot", command=command)
         case "exec":
             return Service(kind="exec", command=command)
         case "shell":
@@ -46,6 +48,9 @@ def read_service(name: str) -> Service | None:
 async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
     """Serve a stream to its end; tell whether the connection is to be cut now, by a fault."""
     await phone.faults.ended(Fault.SHELL_HANGS)
+    if service.kind == "reboot":
+        phone.ask_reboot()
+        return False
     if service.kind == "sync":
         await serve_sync(phone, stream)
         return False

@@ -44,7 +44,7 @@ async def serve_sync(phone: Phone, stream: Stream) -> None:
         if length > MAX_PATH_BYTES:
             await _fail(stream, "path too long")
             return
-        path = (await reader.exactly(length)).decode(errors="surrogateescape")
+        path = (await reader.exactly(length)).decode(errors="replace")
         try:
             match identity:
                 case b"STAT":
@@ -96,7 +96,7 @@ def _stat2_numbers(what: Status) -> tuple[int, ...]:
 def _entries(phone: Phone, path: str) -> list[tuple[bytes, Status]]:
     with contextlib.suppress(OSError):
         return [
-            (name.encode(errors="surrogateescape"), phone.files.status(f"{path}/{name}"))
+            (name.encode(), phone.files.status(f"{path}/{name}"))
             for name in phone.files.names(path)
         ]
     return []
@@ -167,7 +167,7 @@ async def _receive_file(
 
 
 async def _fail(stream: Stream, reason: str) -> None:
-    message = reason.encode(errors="surrogateescape")
+    message = reason.encode()
     await stream.write(_REQUEST.pack(b"FAIL", len(message)) + message)
 
 

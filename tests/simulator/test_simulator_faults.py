@@ -156,6 +156,17 @@ async def test_reboot_changes_the_boot_id_and_keeps_the_files(
     assert after["address"] == before["address"]
 
 
+async def test_adb_reboot_reboots(adb: AdbServer, phone: SimulatedPhone) -> None:
+    """`adb reboot` ends in another boot id, as it does on a real phone."""
+    before = phone.state()["boot_id"]
+
+    answer = await adb.run("reboot", serial=phone.address)
+    await phone.wait_for(Kind.REBOOTED)
+
+    assert answer.status == 0
+    assert phone.state()["boot_id"] != before
+
+
 async def test_a_phone_that_is_still_booting_says_so(adb: AdbServer, phone: SimulatedPhone) -> None:
     """After a reboot adb may answer long before sys.boot_completed is set."""
     await phone.fault("reboot", seconds=0, boot_seconds=3600)

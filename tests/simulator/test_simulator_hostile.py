@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from phonefarm_simulator.farm import Farm, SimulatedPhone, simulated_phones
 from phonefarm_simulator.ledger import Kind
+from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.shell import COMMANDS, Bytes, Exit, Shell
 from phonefarm_simulator.shellwords import ShellSyntaxError, parse
 from phonefarm_simulator.wire import HEADER, MAX_PAYLOAD, Command, Packet, PacketParser, WireError
 
@@ -278,3 +280,38 @@ async def test_too_many_connections_are_turned_away(farm: Farm, phone: Simulated
     for _connection in range(64):
         last = (await phone.wait_for(Kind.CONNECTION_CLOSED, since=last)).sequence
     await assert_serves(phone)
+
+
+WORDS = st.one_of(
+    st.sampled_from(sorted(COMMANDS)),
+    st.sampled_from(["-d", "-r", "-rf", "-p", "-n", "-c", "-S", "-a", "-l", "-t", "-e", "--", "!"]),
+    st.sampled_from(["/sdcard", "/sdcard/f", "/", "/data/local/tmp/*", "../..", "/proc/uptime"]),
+    st.sampled_from(["dump", "tap", "swipe", "text", "keyevent", "start", "list", "packages"]),
+    st.sampled_from(["get", "put", "install", "battery", "package", "com.example.shortvideo"]),
+    st.sampled_from(["0", "7", "-3", "1e309", "nan", "99999999999999999999", "²", "%s%d", "+%s"]),
+    st.sampled_from(["|", ";", "&&", "||", ">", ">>", "<", "2>&1", "'", '"', "$?", "\n", "&"]),
+    st.text(max_size=6),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(words=st.lists(WORDS, max_size=9))
+def test_no_command_line_breaks_the_phone(tmp_path: Path, words: list[str]) -> None:
+    """Any words in any order give a status from 0 to 255, wait, or leave the shell."""
+
+    async def discard(data: bytes) -> None:
+        """Take the bytes and forget them."""
+
+    async def scene() -> None:
+        phone = Phone(serial="SIM0001", directory=tmp_path)
+        shell = Shell(phone=phone, stdin=Bytes(), out=discard, error=discard)
+        try:
+            async with asyncio.timeout(0.05):
+                status = await shell.run(" ".join(words))
+            assert 0 <= status <= 255
+        except (TimeoutError, Exit):
+            pass
+        finally:
+            phone.close()
+
+    asyncio.run(scene())

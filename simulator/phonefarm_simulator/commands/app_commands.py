@@ -6,8 +6,8 @@ import zipfile
 from dataclasses import dataclass, field
 
 from phonefarm_simulator.commands.call import Call, Table
+from phonefarm_simulator.factory import Package
 from phonefarm_simulator.ledger import Kind
-from phonefarm_simulator.phone import Package
 from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
 
 SEND = "android.intent.action.SEND"

@@ -81,7 +81,7 @@ async def mkdir(call: Call) -> int:
     status = 0
     for path in paths:
         try:
-            call.phone.files.make_directory(path, parents="p" in flags)
+            call.phone.make_directory(path, parents="p" in flags)
         except OSError as error:
             status = await call.complain_of(error, path)
     return status

@@ -1,6 +1,7 @@
 """Commands that touch and show the screen: input, uiautomator, screencap."""
 
 import asyncio
+import math
 
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.keys import key_code
@@ -39,6 +40,8 @@ async def _tap(call: Call, x: str, y: str) -> int:
         point = float(x), float(y)
     except ValueError as error:
         return await _java_error(call, "tap", f"java.lang.NumberFormatException: {error}")
+    if not all(map(math.isfinite, point)):
+        return await call.complain("Error: no such point", status=255)
     call.phone.tap(*point)
     return 0
 
@@ -48,6 +51,8 @@ async def _swipe(call: Call, words: list[str]) -> int:
         x1, y1, x2, y2, *rest = (float(word) for word in words)
     except ValueError as error:
         return await _java_error(call, "swipe", f"java.lang.NumberFormatException: {error}")
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        return await call.complain("Error: no such point", status=255)
     milliseconds = rest[0] if rest else SWIPE_MILLISECONDS
     if not 0 <= milliseconds <= LONGEST_SWIPE_MILLISECONDS:
         return await call.complain("Error: duration out of range", status=255)
@@ -103,7 +108,7 @@ async def uiautomator(call: Call) -> int:
         await call.write_out(text.encode())
     else:
         try:
-            call.phone.files.write(path, text.encode(), mode=0o660)
+            call.phone.write_file(path, text.encode())
         except OSError as error:
             return await call.complain(f"ERROR: could not write {path}: {error.strerror}")
     await call.say(f"UI hierchary dumped to: {path}")
@@ -128,7 +133,7 @@ async def screencap(call: Call) -> int:
         await call.write_out(picture)
         return 0
     try:
-        call.phone.files.write(paths[0], picture, mode=0o660)
+        call.phone.write_file(paths[0], picture)
     except OSError as error:
         return await call.complain(f"Error opening file: {paths[0]} ({error.strerror})")
     return 0

@@ -264,6 +264,12 @@ async def ime(call: Call) -> int:
     return await call.complain("Error: only ime list is known here", status=255)
 
 
+async def reboot(call: Call) -> int:
+    """Begin a reboot, which will cut this connection."""
+    call.phone.ask_reboot()
+    return 0
+
+
 COMMANDS: Table = {
     "date": date,
     "dumpsys": dumpsys,
@@ -274,6 +280,7 @@ COMMANDS: Table = {
     "logcat": logcat,
     "pidof": pidof,
     "ps": ps,
+    "reboot": reboot,
     "setprop": setprop,
     "settings": settings,
     "svc": svc,
