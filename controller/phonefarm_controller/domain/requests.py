@@ -50,6 +50,8 @@ class Submission:
     callback_url: str | None
     callback_metadata: str
     digest: str
+    target_json: str
+    inputs_json: str
     priority: int = 5
     not_before: datetime | None = None
     deadline: datetime | None = None

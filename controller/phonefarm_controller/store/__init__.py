@@ -1,1 +1,1 @@
-"""The database: tables, and reads and writes with a purpose. The only package that knows SQLAlchemy."""
+"""The database: tables, reads and writes with a purpose. Only here is SQLAlchemy known."""

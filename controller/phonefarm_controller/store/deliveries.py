@@ -129,6 +129,13 @@ async def stop_rest(tx: Transaction, process_ids: Iterable[str]) -> None:
     )
 
 
+async def any_due(tx: Transaction) -> bool:
+    """Tell whether an unsettled delivery is due."""
+    unsettled = or_(_d.state == "pending", _d.state == "leased")
+    query = select(_d.delivery_id).where(unsettled, _d.due_at <= tx.now).limit(1)
+    return (await tx.connection.execute(query)).one_or_none() is not None
+
+
 async def next_due(tx: Transaction) -> datetime | None:
     """Return the earliest moment at which an unsettled delivery is due; None when none is left."""
     unsettled = or_(_d.state == "pending", _d.state == "leased")

@@ -79,6 +79,12 @@ async def lock(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
     return {row.item_id: _item(row) for row in await tx.connection.execute(query)}
 
 
+async def get(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
+    """Return the items by id, as they are now."""
+    query = select(*_COLUMNS).where(_i.item_id.in_(set(item_ids)))
+    return {row.item_id: _item(row) for row in await tx.connection.execute(query)}
+
+
 async def lock_of_processes(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Item]:
     """Return every item of the processes by id, locked until the end, in the order of their ids."""
     query = (
@@ -218,6 +224,14 @@ async def first_open(
         .limit(limit)
     )
     return [_candidate(row) for row in await tx.connection.execute(query)]
+
+
+async def waiting_for_account(tx: Transaction, account_id: str) -> list[tuple[str, str]]:
+    """Return (process, item) of waiting items that only this account can do."""
+    query = select(_i.process_id, _i.item_id).where(
+        _i.want_account_id == account_id, _i.state.in_(sorted(ITEM_WAITING))
+    )
+    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
 
 
 async def due_for_retry(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:

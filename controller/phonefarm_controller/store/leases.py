@@ -58,8 +58,8 @@ async def renew_if_live(
 ) -> dict[str, Lease]:
     """Raise the renewal counter of the agent's live leases that are under their cap.
 
-    Returns all named leases of this agent with a matching epoch that are not lost, by id: those renewed
-    and those whose phone is being released. One write.
+    Returns the named leases of this agent and epoch that are not lost, by id: those renewed and
+    those whose phone is being released. One write.
     """
     known = await get(tx, lease_epochs)
     mine = {

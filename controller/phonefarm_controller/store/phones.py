@@ -128,7 +128,7 @@ async def groups_of(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, froz
 async def members_of(
     tx: Transaction, kind: str, names: Iterable[str]
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return the members of the named groups of *kind* (phone, account); unknown ones are missing."""
+    """Return the members of the named groups of *kind*; unknown ones are missing."""
     query = (
         select(groups.c.name, groups.c.member_id)
         .where(groups.c.kind == kind, groups.c.name.in_(set(names)))

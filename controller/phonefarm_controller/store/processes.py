@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.processes import Process
@@ -148,7 +148,7 @@ async def unfinished_without_work(tx: Transaction, *, limit: int) -> list[str]:
     return list((await tx.connection.execute(query)).scalars())
 
 
-def _process(row: Row[Any]) -> Process:
+def _process(row: Any) -> Process:
     values = {name: getattr(row, name) for name in _FIXED + _CHANGING}
     values["state"] = ProcessState(values["state"])
     return Process(**values)

@@ -37,12 +37,12 @@ async def keep_profile(tx: Transaction, *, version: str, name: str, content: str
     )
 
 
-async def profile_contents(tx: Transaction, versions: Iterable[str]) -> Mapping[str, str]:
-    """Return the TOML of the profile versions."""
-    query = select(app_profiles.c.version, app_profiles.c.content).where(
-        app_profiles.c.version.in_(set(versions))
-    )
-    return {row.version: row.content for row in await tx.connection.execute(query)}
+async def profiles_by_version(
+    tx: Transaction, versions: Iterable[str]
+) -> Mapping[str, tuple[str, str]]:
+    """Return (name, TOML) of the profile versions."""
+    query = select(app_profiles).where(app_profiles.c.version.in_(set(versions)))
+    return {row.version: (row.name, row.content) for row in await tx.connection.execute(query)}
 
 
 async def verified(tx: Transaction, capability: str, profile_version: str) -> bool:

@@ -1,5 +1,6 @@
 """Runs and what they reported."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,11 +86,14 @@ async def keep_results(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> No
     await tx.connection.execute(statement, list(rows))
 
 
-async def results_of(tx: Transaction, run_id: str) -> list[tuple[int, str, str]]:
-    """Return (sequence, kind, body) of everything the run reported, in order."""
+async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return (kind, body) of everything each run reported, in order."""
     query = (
-        select(action_results.c.sequence, action_results.c.kind, action_results.c.body)
-        .where(action_results.c.run_id == run_id)
-        .order_by(action_results.c.epoch, action_results.c.sequence)
+        select(action_results.c.run_id, action_results.c.kind, action_results.c.body)
+        .where(action_results.c.run_id.in_(set(run_ids)))
+        .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
     )
-    return [(row.sequence, row.kind, row.body) for row in await tx.connection.execute(query)]
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in await tx.connection.execute(query):
+        found[row.run_id].append((row.kind, row.body))
+    return found

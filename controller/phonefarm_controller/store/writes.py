@@ -9,7 +9,7 @@ from phonefarm_controller.store.database import Transaction
 
 
 class LostRowError(Exception):
-    """A row that this transaction had locked was not as it was read: a bug, nothing is committed."""
+    """A locked row was not as it was read: a bug; nothing is committed."""
 
 
 async def insert_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,213 @@
+"""A whole controller: everything opened, wired, and closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import structlog
+from phonefarm_common.clock import Clock, SystemClock
+
+from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.profiles import Profile, ProfileError, read_profile
+from phonefarm_controller.domain.reports import Report
+from phonefarm_controller.loops.auditor import auditor
+from phonefarm_controller.loops.clockwork import clockwork
+from phonefarm_controller.loops.pump import pump
+from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.operations.batch import Batcher
+from phonefarm_controller.operations.cancel import Cancel
+from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.deliver import Deliver
+from phonefarm_controller.operations.desire import Desire
+from phonefarm_controller.operations.enqueue import Enqueue
+from phonefarm_controller.operations.evidence import KeepEvidence
+from phonefarm_controller.operations.fleet import Fleet
+from phonefarm_controller.operations.greet import Greet
+from phonefarm_controller.operations.inventory import Inventory
+from phonefarm_controller.operations.mend import Mend
+from phonefarm_controller.operations.part import Part
+from phonefarm_controller.operations.read import Read
+from phonefarm_controller.operations.reap import Reap
+from phonefarm_controller.operations.renew import Renew
+from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
+from phonefarm_controller.operations.watch import Audit, Watch
+from phonefarm_controller.operations.wind import Wind
+from phonefarm_controller.rpc.agents import AgentEdge
+from phonefarm_controller.rpc.callbacks import CallbackEdge
+from phonefarm_controller.rpc.credentials import Keys
+from phonefarm_controller.rpc.fleet import FleetEdge
+from phonefarm_controller.rpc.processes import ProcessEdge
+from phonefarm_controller.rpc.server import serving
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.database import Database, open_database
+from phonefarm_controller.store.migrate import migrate
+from phonefarm_controller.store.profiles import keep_profile
+
+log = structlog.get_logger()
+
+ENQUEUE_BATCH = 100
+AGENT_BATCH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """A running controller."""
+
+    port: int
+    database: Database
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Controller]:
+    """Run a controller while the block runs; everything is closed, in reverse, on the way out."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings.database_url, clock))
+        await migrate(database)
+        profiles = await _keep_profiles(database, settings.data / "profiles")
+        port = await stack.enter_async_context(_wired(settings, clock, database, profiles))
+        log.info("controller.ready", port=port, database=settings.database_url.split("@")[-1])
+        yield Controller(port=port, database=database)
+
+
+@asynccontextmanager
+async def _wired(
+    settings: Settings, clock: Clock, database: Database, profiles: dict[str, Profile]
+) -> AsyncIterator[int]:
+    timers = settings.timers
+    policy = Policy().scaled(settings.time_scale)
+    hints = Hints()
+    sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
+    claim = Claim(database=database, timers=timers)
+    reap = Reap(database=database, policy=policy, sessions=sessions, hints=hints)
+    inventory = Inventory(database=database)
+    enqueue = Batcher(
+        Enqueue(
+            database=database,
+            profiles=profiles,
+            policy=policy,
+            hints=hints,
+            dummy_allowed=not settings.production,
+        ),
+        most=ENQUEUE_BATCH,
+    )
+    starts = Batcher(
+        _grouped_starts(Start(database=database, deliveries_made=hints.deliveries)),
+        most=AGENT_BATCH,
+    )
+    reports = Batcher(
+        _grouped_reports(TakeReports(database=database, policy=policy, hints=hints)),
+        most=AGENT_BATCH,
+    )
+    keys = Keys(
+        ingest_secret=settings.ingest_secret,
+        agent_token=settings.agent_token,
+        gateway_token=settings.gateway_token,
+    )
+    cancel = Cancel(database=database, sessions=sessions, hints=hints, timers=timers)
+    deliver = Deliver(database=database, hints=hints, time_scale=settings.time_scale)
+    fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
+    agents = AgentEdge(
+        keys=keys,
+        farm_id=settings.farm_id,
+        timers=timers,
+        sessions=sessions,
+        greet=Greet(database=database, inventory=inventory, time_scale=settings.time_scale),
+        part=Part(database=database),
+        inventory=inventory,
+        renew=Renew(database=database),
+        reap=reap,
+        desire=Desire(database=database, claim=claim),
+        start=starts,
+        report=reports,
+        keep_evidence=KeepEvidence(database=database, directory=settings.data / "evidence"),
+    )
+    reaper = Reaper(watch=Watch(database=database), reap=reap, timers=timers, clock=clock)
+    wind = Wind(database=database, hints=hints)
+    mend = Mend(database=database, hints=hints)
+    loops = {
+        "enqueue": enqueue.run(),
+        "starts": starts.run(),
+        "reports": reports.run(),
+        "pump": pump(claim=claim, sessions=sessions, hints=hints),
+        "reaper": reaper.run(),
+        "clockwork": clockwork(wind=wind, hints=hints, poll_seconds=timers.reap),
+        "auditor": auditor(audit=Audit(database=database), mend=mend),
+    }
+    async with asyncio.TaskGroup() as tasks:
+        running_loops = [tasks.create_task(loop, name=name) for name, loop in loops.items()]
+        try:
+            async with serving(
+                host=settings.host,
+                port=settings.port,
+                timers=timers,
+                processes=ProcessEdge(
+                    keys=keys, enqueue=enqueue, cancel=cancel, read=Read(database=database)
+                ),
+                agents=agents,
+                fleet=FleetEdge(keys=keys, fleet=fleet),
+                callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
+            ) as port:
+                yield port
+        finally:
+            for task in running_loops:
+                task.cancel()
+
+
+class _grouped_starts:  # noqa: N801 - used like a function
+    """Lets the start gate answer groups of runs, one group per session."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+
+    async def __call__(
+        self, groups: Sequence[tuple[StartAsk, ...]]
+    ) -> list[tuple[StartAnswer, ...] | Exception]:
+        answers = iter(await self._start([ask for group in groups for ask in group]))
+        return [tuple(next(answers) for _ in group) for group in groups]
+
+
+class _grouped_reports:  # noqa: N801 - used like a function
+    """Lets reports be taken in groups, one group per session."""
+
+    def __init__(self, take: TakeReports) -> None:
+        self._take = take
+
+    async def __call__(
+        self, groups: Sequence[tuple[Report, ...]]
+    ) -> list[tuple[Ack, ...] | Exception]:
+        acks = iter(await self._take([report for group in groups for report in group]))
+        return [tuple(next(acks) for _ in group) for group in groups]
+
+
+async def _keep_profiles(database: Database, own: Path) -> dict[str, Profile]:
+    """Return the usable profiles by name; each version is kept in the database."""
+    profiles = {}
+    for name, text in _profile_texts(own).items():
+        try:
+            profiles[name] = read_profile(name, text)
+        except ProfileError as error:
+            log.error("profile.refused", profile=name, error=str(error))  # noqa: TRY400 - told whole
+    async with database.writing() as tx:
+        for profile in profiles.values():
+            await keep_profile(tx, version=profile.version, name=profile.name, content=profile.toml)
+    return profiles
+
+
+def _profile_texts(own: Path) -> dict[str, str]:
+    """Read the packaged profiles and those in *own*, which win."""
+    packaged = resources.files("phonefarm_controller").joinpath("profiles")
+    texts = {
+        Path(entry.name).stem: entry.read_text()
+        for entry in packaged.iterdir()
+        if entry.name.endswith(".toml")
+    }
+    if own.is_dir():
+        texts |= {path.stem: path.read_text() for path in sorted(own.glob("*.toml"))}
+    return texts

@@ -1,0 +1,93 @@
+"""`phonefarm-controller`: run a controller."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from phonefarm_common import config, lifecycle, logs
+from phonefarm_common.identity import is_name
+
+from phonefarm_controller.app import running
+from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.database import DatabaseBusyError, DatabaseTakenError
+
+EPILOG = """\
+environment:
+  INGEST_SECRET(_FILE)              the key that callers show; without one every call is refused
+  PHONEFARM_AGENT_TOKEN(_FILE)      the token that agents show
+  PHONEFARM_GATEWAY_TOKEN(_FILE)    the token that gateways show
+  PHONEFARM_PRODUCTION              set: no scaled timers, no inputs for the dummy runtime
+  PHONEFARM_TIME_SCALE              for tests: every timer times this, above 0 and at most 1
+
+exit codes:
+  0 stopped by SIGTERM or SIGINT   2 a setting is wrong   3 the database is away or taken
+
+example:
+  INGEST_SECRET=... phonefarm-controller --database sqlite:////var/lib/phonefarm/farm.db
+"""
+
+
+def main() -> None:
+    """Run until told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="phonefarm-controller",
+        description="Owns process and queue state; speaks gRPC to gateways, agents and clients.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1:7070", help="HOST:PORT of gRPC; port 0 for any (%(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(".farm/controller"), help="own files (%(default)s)"
+    )
+    parser.add_argument(
+        "--database",
+        help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (SQLite in the data folder)",
+    )
+    parser.add_argument("--farm", default="farm", help="the farm's name (%(default)s)")
+    parser.add_argument("--ready-file", type=Path, help="write {grpc, pid} here once serving")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
+    options = parser.parse_args()
+    logs.configure_logs(program="controller", level=options.log_level)
+    try:
+        settings = _settings(options)
+        code = asyncio.run(_serve(settings))
+    except (config.ConfigError, ValueError) as error:
+        print(f"phonefarm-controller: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (DatabaseTakenError, DatabaseBusyError) as error:
+        print(f"phonefarm-controller: {error}", file=sys.stderr)
+        sys.exit(3)
+    sys.exit(code)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    host, port = config.address(options.listen, name="--listen")
+    if not is_name(options.farm):
+        raise config.ConfigError("--farm must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+    data = options.data.absolute()
+    return Settings(
+        host=host,
+        port=port,
+        database_url=options.database or f"sqlite:///{data / 'farm.db'}",
+        data=data,
+        farm_id=options.farm,
+        ingest_secret=config.secret("INGEST_SECRET"),
+        agent_token=config.secret("PHONEFARM_AGENT_TOKEN"),
+        gateway_token=config.secret("PHONEFARM_GATEWAY_TOKEN"),
+        timers=config.timers(),
+        time_scale=config.time_scale(),
+        production=config.production(),
+        ready_file=options.ready_file,
+    )
+
+
+async def _serve(settings: Settings) -> int:
+    async with lifecycle.stop_signals() as stop, running(settings) as controller:
+        facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
+        lifecycle.announce(settings.ready_file, facts)
+        await stop.wait()
+    return 0

@@ -1,0 +1,34 @@
+"""What a finished run hands to its caller: the outputs its capability names."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def outputs_of(capability: str, done: Sequence[tuple[str, str]]) -> str:
+    """Return the outputs as a JSON object, from (action kind, outputs JSON) in plan order."""
+    steps = [(kind, json.loads(outputs)) for kind, outputs in done]
+    match capability:
+        case "keyword_warmup":
+            return json.dumps({"keywords": _keywords(steps)})
+        case "fyp_warmup":
+            videos = [
+                v for kind, out in steps if kind == "scroll_feed" for v in out.get("videos", [])
+            ]
+            return json.dumps({"videos": videos})
+        case "maintenance":
+            edits = [out for kind, out in steps if kind == "edit_profile_field"]
+            profile = {str(out.get("field")): out.get("value") for out in edits}
+            return json.dumps({"profile": profile})
+        case _:
+            return "{}"
+
+
+def _keywords(steps: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    keywords: list[dict[str, Any]] = []
+    for kind, out in steps:
+        if kind == "search":
+            keywords.append({**out, "watched": []})
+        elif kind == "watch" and keywords:
+            keywords[-1]["watched"].append(out)
+    return keywords

@@ -1,0 +1,253 @@
+"""Claim: match waiting items with offered phones and commit run, phone lease and account lease."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from phonefarm_common.identity import new_id
+from phonefarm_common.timers import Timers
+
+from phonefarm_controller.domain.items import Item, claimed
+from phonefarm_controller.domain.leases import Lease
+from phonefarm_controller.domain.matching import Candidate, FreePhone, Pair, matched
+from phonefarm_controller.domain.profiles import read_profile
+from phonefarm_controller.domain.reports import Assignment, RunRef
+from phonefarm_controller.domain.states import (
+    ITEM_CLAIMABLE,
+    Condition,
+    LeaseState,
+    RunState,
+)
+from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
+from phonefarm_controller.store import profiles as kept_profiles
+from phonefarm_controller.store.database import Database, Transaction
+
+CAP_GRACE_SECONDS = 30.0
+"""No lease is renewed past its run's cap and this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedPhone:
+    """A phone that an agent says is fit now, in which term of its session it said so."""
+
+    agent_id: str
+    term: int
+    phone_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    item: Item
+    lease: Lease
+    run: runs.Run
+
+
+class Claim:
+    """Claims for many phones of many agents at once."""
+
+    def __init__(
+        self, *, database: Database, timers: Timers, ids: Callable[[], str] = new_id
+    ) -> None:
+        self._database = database
+        self._timers = timers
+        self._ids = ids
+        self._profile_json: dict[str, str] = {}
+
+    async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
+        """Return what was claimed; it is committed. At most one item per phone and account."""
+        async with self._database.reading() as tx:
+            pairs = await self._look(tx, offers)
+        if not pairs:
+            return []
+        async with self._database.writing() as tx:
+            return await self._take(tx, pairs, offers)
+
+    async def _look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
+        """Match on what can be seen without locks; `_take` looks again."""
+        free = await _free_phones(tx, offers)
+        if not free:
+            return []
+        candidates = await _candidates(tx, free)
+        return matched(candidates, free)
+
+    async def _take(
+        self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
+    ) -> list[Assignment]:
+        locked = await processes.lock(tx, {pair.process_id for pair in pairs})
+        before = await items.lock(tx, {pair.item_id for pair in pairs})
+        known = await phones.lock(tx, {pair.phone_id for pair in pairs})
+        owners = await accounts.lock(tx, {pair.account_id for pair in pairs})
+        live = await agents.get(tx, {offer.agent_id for offer in offers})
+        terms = {(o.agent_id, o.phone_id): o.term for o in offers}
+        busy_phones = await leases.of_phones(tx, known)
+        busy_accounts = await leases.held_accounts(tx, owners)
+        pairs = [
+            pair
+            for pair in pairs
+            if pair.phone_id not in busy_phones
+            and pair.account_id not in busy_accounts
+            and before[pair.item_id].state in ITEM_CLAIMABLE
+            and before[pair.item_id].cancel is None
+            and known[pair.phone_id].may_work
+            and known[pair.phone_id].agent_id == pair.agent_id
+            and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
+            and _can_act(owners.get(pair.account_id), pair.phone_id)
+        ]
+        if not pairs:
+            return []
+        epochs = await phones.raise_epochs(tx, [pair.phone_id for pair in pairs])
+        chosen = [
+            self._choose(tx, pair, before[pair.item_id], epochs[pair.phone_id]) for pair in pairs
+        ]
+        await items.save(tx, before, [choice.item for choice in chosen])
+        await runs.insert(tx, [choice.run for choice in chosen])
+        await leases.grant(tx, [choice.lease for choice in chosen])
+        touched = {choice.item.process_id for choice in chosen}
+        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        serials = {phone.phone_id: phone.serialno for phone in known.values()}
+        return await self.assignments(tx, [(c.item, c.lease) for c in chosen], serials)
+
+    def _choose(self, tx: Transaction, pair: Pair, item: Item, epoch: int) -> _Chosen:
+        lease_id, run_id = self._ids(), self._ids()
+        moved = claimed(
+            item,
+            phone_id=pair.phone_id,
+            account_id=pair.account_id,
+            run_id=run_id,
+            lease_id=lease_id,
+            epoch=epoch,
+        )
+        limit = item.cap_seconds + CAP_GRACE_SECONDS + self._timers.start
+        lease = Lease(
+            lease_id=lease_id,
+            run_id=run_id,
+            item_id=item.item_id,
+            process_id=item.process_id,
+            phone_id=pair.phone_id,
+            account_id=pair.account_id,
+            agent_id=pair.agent_id,
+            epoch=epoch,
+            state=LeaseState.LIVE,
+            phone_held=True,
+            account_held=True,
+            renewals=0,
+            cap_at=tx.now + timedelta(seconds=limit),
+            granted_at=tx.now,
+        )
+        run = runs.Run(
+            run_id=run_id,
+            item_id=item.item_id,
+            attempt=moved.attempt,
+            phone_id=pair.phone_id,
+            account_id=pair.account_id,
+            agent_id=pair.agent_id,
+            lease_id=lease_id,
+            epoch=epoch,
+            state=RunState.CLAIMED,
+            created_at=tx.now,
+        )
+        return _Chosen(item=moved, lease=lease, run=run)
+
+    async def assignments(
+        self,
+        tx: Transaction,
+        held: Sequence[tuple[Item, Lease]],
+        serials: Mapping[str, str],
+    ) -> list[Assignment]:
+        """Return what the agents must be told of these claims."""
+        plans = await items.plans(tx, [item.item_id for item, _ in held])
+        missing = {item.profile_version for item, _ in held} - self._profile_json.keys()
+        if missing:
+            contents = await kept_profiles.profiles_by_version(tx, missing)
+            for version, (name, toml) in contents.items():
+                self._profile_json[version] = read_profile(name, toml).json
+        return [
+            Assignment(
+                agent_id=lease.agent_id,
+                run=RunRef(
+                    run_id=lease.run_id,
+                    item_id=item.item_id,
+                    attempt=item.attempt,
+                    lease_id=lease.lease_id,
+                    epoch=lease.epoch,
+                ),
+                process_id=item.process_id,
+                phone_id=lease.phone_id,
+                serialno=serials[lease.phone_id],
+                account_id=lease.account_id,
+                capability=item.capability,
+                plan=_plan_json(
+                    item, lease, plans[item.item_id], self._profile_json[item.profile_version]
+                ),
+                cap_seconds=item.cap_seconds,
+            )
+            for item, lease in held
+        ]
+
+
+def _plan_json(item: Item, lease: Lease, plan: str, profile: str) -> str:
+    """Put the frozen parts together as text; parsing them for each claim would cost the most."""
+    account = json.dumps(lease.account_id), json.dumps(item.app)
+    return (
+        f'{{"capability": {json.dumps(item.capability)}, "profile": {profile}, '
+        f'"account": {{"account_id": {account[0]}, "app": {account[1]}}}, '
+        f'"skip": {list(item.once_done)}, {plan[1:]}'
+    )
+
+
+def _can_act(account: accounts.Account | None, phone_id: str) -> bool:
+    return (
+        account is not None
+        and account.active
+        and account.condition is Condition.OK
+        and account.phone_id == phone_id
+    )
+
+
+async def _free_phones(tx: Transaction, offers: Sequence[OfferedPhone]) -> list[FreePhone]:
+    offered = {offer.phone_id: offer for offer in offers}
+    known = await phones.get(tx, offered)
+    held = await leases.of_phones(tx, offered)
+    workable = [
+        phone
+        for phone in known.values()
+        if phone.may_work
+        and phone.phone_id not in held
+        and phone.agent_id == offered[phone.phone_id].agent_id
+    ]
+    if not workable:
+        return []
+    ids = [phone.phone_id for phone in workable]
+    bound = await accounts.named_or_on(tx, (), ids)
+    busy = await leases.held_accounts(tx, [account.account_id for account in bound])
+    by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for account in bound:
+        if account.active and account.condition is Condition.OK and account.account_id not in busy:
+            by_app[account.phone_id or ""][account.app].append(account.account_id)
+    groups = await phones.groups_of(tx, ids)
+    return [
+        FreePhone(
+            phone_id=phone.phone_id,
+            agent_id=phone.agent_id,
+            accounts={app: tuple(names) for app, names in by_app[phone.phone_id].items()},
+            groups=groups.get(phone.phone_id, frozenset()),
+        )
+        for phone in workable
+        if phone.phone_id in by_app
+    ]
+
+
+async def _candidates(tx: Transaction, free: Iterable[FreePhone]) -> list[Candidate]:
+    phones_here = list(free)
+    found = await items.first_bound(tx, [phone.phone_id for phone in phones_here])
+    keys: dict[tuple[str, str | None], int] = defaultdict(int)
+    for phone in phones_here:
+        for app in phone.accounts:
+            for group in (None, *phone.groups):
+                keys[app, group] += 1
+    for (app, group), count in keys.items():
+        found += await items.first_open(tx, app=app, phone_group=group, limit=count)
+    return found

@@ -1,0 +1,92 @@
+"""How attempts end and phones come back, inside a batch of moves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+from phonefarm_common.reasons import FailureClass, FailureCode
+
+from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.items import Item, cancelled, done, failed, voided
+from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing
+from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.operations.work import Work
+from phonefarm_controller.store import runs
+
+log = structlog.get_logger()
+
+
+def end_run(
+    work: Work,
+    item: Item,
+    lease: Lease,
+    run: runs.Run,
+    body: RunEnded,
+    *,
+    policy: Policy,
+    chance: Callable[[], float],
+) -> None:
+    """End the attempt as *body* says; its phone waits for clean-up."""
+    now = work.tx.now
+    match body.outcome:
+        case Outcome.DONE if item.state is ItemState.EXECUTING:
+            moved = done(item, now=now)
+        case Outcome.STOPPED if item.cancel is not None and item.once_started is None:
+            moved = cancelled(item, failure=failures.cancelled(item.cancel.reason), now=now)
+        case _:
+            failure = body.failure or failures.infra(
+                FailureCode.RUN_CRASHED, f"the run ended ({body.outcome}) and did not say why"
+            )
+            moved = failed(item, failure, policy=policy, now=now, chance=chance)
+            if failure.failure_class is FailureClass.ACCOUNT:
+                work.attention[lease.account_id] = failure.code
+    work.items[item.item_id] = moved
+    work.leases[lease.lease_id] = releasing(lease)
+    work.runs[run.run_id] = replace(
+        run, state=RunState.ENDED, ended_at=now, outcome=str(body.outcome)
+    )
+    log.info(
+        "run.ended",
+        process_id=item.process_id,
+        item_id=item.item_id,
+        run_id=run.run_id,
+        phone_id=lease.phone_id,
+        outcome=str(body.outcome),
+        state=str(moved.state),
+        code=moved.failure.code if moved.failure else None,
+    )
+
+
+def refuse_run(work: Work, item: Item, lease: Lease, run: runs.Run, *, reason: str) -> None:
+    """Give item, phone and account back: the agent did not begin. A cancelled item ends."""
+    now = work.tx.now
+    if item.cancel is not None:
+        failure = failures.cancelled(item.cancel.reason)
+        work.items[item.item_id] = cancelled(item, failure=failure, now=now)
+    else:
+        work.items[item.item_id] = voided(item, ready_at=item.ready_at)
+    work.leases[lease.lease_id] = ended(lease, now=now, reason=f"refused: {reason}")
+    work.runs[run.run_id] = replace(run, state=RunState.VOIDED, ended_at=now, outcome=reason)
+
+
+def release(work: Work, lease: Lease, body: PhoneReleased) -> None:
+    """Free the phone when it is clean, else keep it from work with the reason."""
+    if lease.state not in {LeaseState.RELEASING, LeaseState.DIRTY}:
+        return
+    if body.clean:
+        work.leases[lease.lease_id] = ended(lease, now=work.tx.now, reason="clean")
+        if lease.state is LeaseState.DIRTY:
+            work.cleaned.add(lease.phone_id)
+    elif lease.state is LeaseState.RELEASING:
+        reason = body.reason or "clean-up failed"
+        work.leases[lease.lease_id] = dirty(lease, reason=reason)
+        work.quarantined[lease.phone_id] = reason
+        log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
+
+
+def lost(code: FailureCode, message: str) -> RunEnded:
+    """Return the ending of a run that nobody can report on any more."""
+    failure = failures.infra(code, message)
+    return RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=None)

@@ -1,0 +1,107 @@
+"""Keep evidence: one file of a run, checked by size and hash, under the evidence directory."""
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonefarm_common.identity import is_uuid, new_id
+
+from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.reports import RunRef
+from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.store import items, profiles, runs
+from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.profiles import Evidence
+
+MOST_BYTES = 64 * 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+KINDS = frozenset({"screenshot", "ui_dump", "logcat", "log", "manifest"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceHead:
+    """What a file claims to be."""
+
+    run: RunRef
+    name: str
+    kind: str
+    bytes: int
+    sha256: str
+    truncated: bool
+    action_index: int
+
+
+class KeepEvidence:
+    """Keeps files under DIRECTORY/<process>/<run>/<name>."""
+
+    def __init__(self, *, database: Database, directory: Path) -> None:
+        self._database = database
+        self._directory = directory
+
+    async def __call__(self, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> str:
+        """Return the evidence's id once it is kept; FarmError when it is not what its head says."""
+        _check(head)
+        async with self._database.reading() as tx:
+            run = (await runs.get(tx, {head.run.run_id})).get(head.run.run_id)
+            if run is None or (run.lease_id, run.epoch) != (head.run.lease_id, head.run.epoch):
+                raise invalid_field("head.run", "names no run with this lease and epoch")
+            owner = await items.processes_of(tx, {run.item_id})
+        process_id = owner.get(run.item_id)
+        if process_id is None:
+            raise unknown_process(head.run.item_id)
+        relative = Path(process_id) / run.run_id / head.name
+        await self._write(relative, head, chunks)
+        async with self._database.writing() as tx:
+            return await profiles.keep_evidence(
+                tx,
+                Evidence(
+                    evidence_id=new_id(),
+                    run_id=run.run_id,
+                    process_id=process_id,
+                    name=head.name,
+                    kind=head.kind,
+                    path=str(relative),
+                    bytes=head.bytes,
+                    sha256=head.sha256,
+                    truncated=head.truncated,
+                    action_index=head.action_index,
+                    received_at=tx.now,
+                ),
+            )
+
+    async def _write(
+        self, relative: Path, head: EvidenceHead, chunks: AsyncIterator[bytes]
+    ) -> None:
+        target = self._directory / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{target.name}.{new_id()}")
+        seen, size = hashlib.sha256(), 0
+        try:
+            with scratch.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > head.bytes:
+                        break
+                    seen.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            if size != head.bytes or seen.hexdigest() != head.sha256:
+                raise invalid_field("head.sha256", "is not that of the bytes sent")
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _check(head: EvidenceHead) -> None:
+    if not _NAME.fullmatch(head.name):
+        raise invalid_field("head.name", "must be a plain file name")
+    if not is_uuid(head.run.run_id):
+        raise invalid_field("head.run.run_id", "must be a UUID")
+    if head.kind not in KINDS:
+        raise invalid_field("head.kind", f"must be one of {', '.join(sorted(KINDS))}")
+    if not 0 <= head.bytes <= MOST_BYTES:
+        raise invalid_field("head.bytes", f"must be at most {MOST_BYTES}")

@@ -1,0 +1,181 @@
+"""The operator's hands on phones, accounts and groups; each is audited."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from phonefarm_common.identity import is_name, new_id
+from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
+
+from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.items import dead
+from phonefarm_controller.domain.leases import Lease, ended
+from phonefarm_controller.domain.profiles import Profile
+from phonefarm_controller.domain.states import ITEM_WAITING, Health, Intent, LeaseState
+from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, profiles
+from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.agents import Agent
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.phones import Phone
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneView:
+    """A phone on all its axes, as of now."""
+
+    phone: Phone
+    lease: Lease | None
+    offered: bool
+
+
+class Fleet:
+    """What operators do and see."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        sessions: Sessions,
+        hints: Hints,
+        profiles: dict[str, Profile],
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._hints = hints
+        self._profiles = profiles
+
+    async def phones(self) -> list[PhoneView]:
+        """Return every phone, by id."""
+        async with self._database.reading() as tx:
+            known = await phones.all_of(tx)
+            held = await leases.of_phones(tx, [phone.phone_id for phone in known])
+        return [self._view(phone, held.get(phone.phone_id)) for phone in known]
+
+    async def admit(self, phone_id: str, *, actor: str) -> PhoneView:
+        """Take a new phone into service; FarmError `unknown_phone`."""
+        async with self._database.writing() as tx:
+            phone = await _locked(tx, phone_id)
+            after = replace(phone, intent=Intent.IN_SERVICE)
+            await phones.save(tx, [after])
+            held = await leases.of_phones(tx, [phone_id])
+            await _note(tx, actor, "admit", phone_id, "")
+        self._hints.work.give()
+        return self._view(after, held.get(phone_id))
+
+    async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
+        """End a quarantine and a dirty state, because somebody has looked at the phone."""
+        if not reason.strip():
+            raise invalid_field("reason", "is required: it is kept in the audit")
+        async with self._database.writing() as tx:
+            phone = await _locked(tx, phone_id)
+            after = replace(phone, health=Health.GOOD, health_reason="")
+            await phones.save(tx, [after])
+            held = await leases.of_phones(tx, [phone_id])
+            lease = held.get(phone_id)
+            if lease is not None and lease.state is LeaseState.DIRTY:
+                over = ended(lease, now=tx.now, reason=f"returned: {reason}")
+                await leases.save(tx, {lease.lease_id: lease}, [over])
+                lease = None
+            await _note(tx, actor, "return", phone_id, reason)
+        self._hints.work.give()
+        return self._view(after, lease)
+
+    async def put_account(self, account: Account, *, actor: str) -> Account:
+        """Create or replace an account; one made inactive ends its waiting items at once."""
+        _check_account(account, self._profiles)
+        async with self._database.writing() as tx:
+            waiting = []
+            if not account.active:
+                waiting = await items.waiting_for_account(tx, account.account_id)
+            locked = await processes.lock(tx, {process_id for process_id, _ in waiting})
+            before = await items.lock(tx, {item_id for _, item_id in waiting})
+            failure = Failure(
+                code="account_inactive",
+                message=f"the account {account.account_id} was made inactive",
+                failure_class=FailureClass.ACCOUNT,
+                final=True,
+            )
+            # Read again under lock: one may have been claimed meanwhile and goes on.
+            over = [
+                dead(item, failure=failure, now=tx.now)
+                for item in before.values()
+                if item.state in ITEM_WAITING
+            ]
+            await items.save(tx, before, over)
+            touched = {item.process_id for item in over}
+            await sync(tx, {key: p for key, p in locked.items() if key in touched})
+            await accounts.put(tx, account)
+            await _note(tx, actor, "put account", account.account_id, "")
+        self._hints.work.give()
+        self._hints.deliveries()
+        return account
+
+    async def accounts(self) -> Sequence[Account]:
+        """Return every account, by id."""
+        async with self._database.reading() as tx:
+            return await accounts.all_of(tx)
+
+    async def put_group(
+        self, kind: str, name: str, members: Sequence[str], *, actor: str
+    ) -> tuple[str, ...]:
+        """Replace the members of a group of phones or accounts; FarmError for unknown members."""
+        if not is_name(name):
+            raise invalid_field("group.name", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        async with self._database.writing() as tx:
+            if kind == "phone":
+                known = set(await phones.get(tx, members))
+                reason = Reason.UNKNOWN_PHONE
+            else:
+                known = {a.account_id for a in await accounts.named_or_on(tx, members, ())}
+                reason = Reason.UNKNOWN_ACCOUNT
+            for member in members:
+                if member not in known:
+                    problem = FieldProblem(field="group.member_ids", message=f"names {member!r}")
+                    message = f"there is no {kind} {member}"
+                    raise FarmError(reason, message, detail=member, problems=(problem,))
+            await phones.replace_group(tx, kind, name, members)
+            await _note(tx, actor, f"put {kind} group", name, "")
+        self._hints.work.give()
+        return tuple(dict.fromkeys(members))
+
+    async def agents(self) -> list[tuple[Agent, int]]:
+        """Return every agent with the number of its phones, by id."""
+        async with self._database.reading() as tx:
+            known = await agents.all_of(tx)
+            owners = [phone.agent_id for phone in await phones.all_of(tx)]
+        return [(agent, owners.count(agent.agent_id)) for agent in known]
+
+    def _view(self, phone: Phone, lease: Lease | None) -> PhoneView:
+        offered = (
+            lease is None
+            and phone.may_work
+            and self._sessions.is_offered(phone.agent_id, phone.phone_id)
+        )
+        return PhoneView(phone=phone, lease=lease, offered=offered)
+
+
+async def _locked(tx: Transaction, phone_id: str) -> Phone:
+    found = await phones.lock(tx, {phone_id})
+    if phone_id not in found:
+        problem = FieldProblem(field="phone_id", message="names no phone")
+        message = f"there is no phone {phone_id}; `phonefarm phones list` shows them"
+        raise FarmError(Reason.UNKNOWN_PHONE, message, detail=phone_id[:128], problems=(problem,))
+    return found[phone_id]
+
+
+async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
+    await profiles.note(
+        tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
+    )
+
+
+def _check_account(account: Account, known: dict[str, Profile]) -> None:
+    if not is_name(account.account_id):
+        raise invalid_field("account.account_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+    if account.phone_id is not None and not is_name(account.phone_id):
+        raise invalid_field("account.phone_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+    if account.app not in known:
+        raise invalid_field("account.app", f"must be one of: {', '.join(sorted(known))}")

@@ -1,0 +1,127 @@
+"""Inventory: what an agent sees of its phones, written down when it changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+from phonefarm_common.identity import is_name
+
+from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.store import agents, phones
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.phones import Phone
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenPhone:
+    """One phone as its agent sees it."""
+
+    serialno: str
+    adb_serial: str
+    transport: Transport
+    readiness: Readiness
+    reason: str
+    model: str
+    android_release: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneName:
+    """The id of a phone, or why it is refused."""
+
+    serialno: str
+    phone_id: str
+    refused: str = ""
+
+
+class Inventory:
+    """Takes inventories."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    async def __call__(
+        self, agent_id: str, term: int, seen: Sequence[SeenPhone]
+    ) -> tuple[PhoneName, ...] | None:
+        """Write what changed; return the phones' names, None when a newer session took over."""
+        async with self._database.writing() as tx:
+            if not await agents.heard_in_term(tx, agent_id, term):
+                return None
+            return await self.take(tx, agent_id, seen)
+
+    async def take(
+        self, tx: Transaction, agent_id: str, seen: Sequence[SeenPhone]
+    ) -> tuple[PhoneName, ...]:
+        """Write what changed within the caller's transaction."""
+        known = await phones.lock_reported(tx, agent_id, [phone.serialno for phone in seen])
+        others = {phone.agent_id for phone in known.values()} - {agent_id}
+        owners = await agents.get(tx, others)
+        names, new, changed = [], [], []
+        for report in seen:
+            before = known.pop(report.serialno, None)
+            refused = _refusal(report, before, agent_id, owners)
+            if refused:
+                names.append(PhoneName(serialno=report.serialno, phone_id="", refused=refused))
+                continue
+            after = _seen(report, before, agent_id)
+            names.append(PhoneName(serialno=report.serialno, phone_id=after.phone_id))
+            if before is None:
+                new.append(after)
+                log.info("phone.found", phone_id=after.phone_id, agent_id=agent_id)
+            elif after != before:
+                changed.append(after)
+        changed += [
+            replace(phone, transport=Transport.ABSENT, readiness=Readiness.UNKNOWN)
+            for phone in known.values()
+            if phone.agent_id == agent_id and phone.transport is not Transport.ABSENT
+        ]
+        await phones.insert(tx, new)
+        await phones.save(tx, changed)
+        return tuple(names)
+
+
+def _refusal(
+    report: SeenPhone, before: Phone | None, agent_id: str, owners: dict[str, agents.Agent]
+) -> str:
+    if not is_name(report.serialno):
+        return "the serial number is empty or unusable"
+    if before is None or before.agent_id == agent_id:
+        return ""
+    owner = owners.get(before.agent_id)
+    if owner is not None and owner.connected and before.transport is not Transport.ABSENT:
+        return f"the same serial number is alive on agent {before.agent_id}"
+    return ""
+
+
+def _seen(report: SeenPhone, before: Phone | None, agent_id: str) -> Phone:
+    if before is None:
+        before = Phone(
+            phone_id=f"ph-{report.serialno.lower()}",
+            serialno=report.serialno,
+            agent_id=agent_id,
+            adb_serial="",
+            transport=Transport.ABSENT,
+            readiness=Readiness.UNKNOWN,
+            readiness_reason="",
+            health=Health.GOOD,
+            health_reason="",
+            intent=Intent.NEW,
+            epoch=0,
+            model="",
+            android_release="",
+        )
+    return replace(
+        before,
+        agent_id=agent_id,
+        adb_serial=report.adb_serial,
+        transport=report.transport,
+        readiness=report.readiness,
+        readiness_reason=report.reason,
+        model=report.model or before.model,
+        android_release=report.android_release or before.android_release,
+        # The next epoch is above every epoch that the phone has seen.
+        epoch=max(before.epoch, report.epoch),
+    )

@@ -1,0 +1,20 @@
+"""Mend: derive one process anew from its items."""
+
+from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.store import processes
+from phonefarm_controller.store.database import Database
+
+
+class Mend:
+    """Syncs a process that nothing else will."""
+
+    def __init__(self, *, database: Database, hints: Hints) -> None:
+        self._database = database
+        self._hints = hints
+
+    async def __call__(self, process_id: str) -> None:
+        """Derive, save and announce the process."""
+        async with self._database.writing() as tx:
+            await sync(tx, await processes.lock(tx, {process_id}))
+        self._hints.deliveries()

@@ -1,0 +1,153 @@
+"""Reap: end what nobody speaks for any more. Each call is decided by compare-and-set under lock."""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.items import cancelled, voided
+from phonefarm_controller.domain.leases import Lease, dirty, releasing
+from phonefarm_controller.domain.reports import RunEnded, RunRef, Stop
+from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.operations.endings import end_run, lost
+from phonefarm_controller.operations.work import Work, open_work
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.store import leases
+from phonefarm_controller.store.database import Database
+
+log = structlog.get_logger()
+
+
+class Reap:
+    """Ends silent leases, unstarted runs, endless clean-ups and runs that an agent forgot."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        policy: Policy,
+        sessions: Sessions,
+        hints: Hints,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._sessions = sessions
+        self._hints = hints
+        self._chance = chance
+
+    async def expire(self, lease_id: str, *, renewals: int) -> bool:
+        """End a live lease that was not renewed since; the phone is dirty. False: it was."""
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id})
+            lease = work.leases.get(lease_id)
+            if lease is None or not await leases.unrenewed(tx, lease_id, renewals=renewals):
+                return False
+            silence = "the agent was not heard until the lease expired"
+            self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, silence))
+            work.leases[lease_id] = dirty(lease, reason="lease expired")
+            work.quarantined[lease.phone_id] = "lease expired"
+            await work.save(locked)
+        log.warning("lease.expired", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
+        self._wake()
+        return True
+
+    async def forget(self, lease_ids: Iterable[str], *, agent_id: str) -> None:
+        """End runs past the start gate that their agent, back again, does not know of.
+
+        Its phone may hold anything: the agent is told to clean it.
+        """
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, set(lease_ids))
+            told = []
+            for lease in list(work.leases.values()):
+                if lease.state is LeaseState.LIVE and lease.agent_id == agent_id:
+                    message = "the agent came back without this run"
+                    self._end(work, lease, lost(FailureCode.RUN_CRASHED, message))
+                    told.append(_stop(work, lease, "the run is over"))
+            await work.save(locked)
+        self._sessions.send(told)
+        self._wake()
+
+    async def void(self, lease_id: str) -> bool:
+        """Take back a claim whose run did not reach the start gate in time, uncharged."""
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id})
+            lease = work.leases.get(lease_id)
+            if lease is None or lease.state is not LeaseState.LIVE:
+                return False
+            item, run = work.items[lease.item_id], work.runs[lease.run_id]
+            if item.state is not ItemState.CLAIMED or item.lease_id != lease_id:
+                return False
+            if item.cancel is not None:
+                failure = failures.cancelled(item.cancel.reason)
+                work.items[item.item_id] = cancelled(item, failure=failure, now=tx.now)
+            else:
+                work.items[item.item_id] = voided(item, ready_at=item.ready_at)
+            work.leases[lease_id] = releasing(lease)
+            work.runs[run.run_id] = replace(
+                run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"
+            )
+            stop = _stop(work, lease, "not started in time")
+            await work.save(locked)
+        log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
+        self._sessions.send([stop])
+        self._wake()
+        return True
+
+    async def give_up_clean_up(self, lease_id: str) -> bool:
+        """Call a phone dirty whose clean-up was not confirmed in time, and keep it from work."""
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id})
+            lease = work.leases.get(lease_id)
+            if lease is None or lease.state is not LeaseState.RELEASING:
+                return False
+            reason = "clean-up was not confirmed in time"
+            work.leases[lease_id] = dirty(lease, reason=reason)
+            work.quarantined[lease.phone_id] = reason
+            await work.save(locked)
+        log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
+        return True
+
+    def _end(self, work: Work, lease: Lease, body: RunEnded) -> None:
+        item, run = work.items[lease.item_id], work.runs[lease.run_id]
+        current = item.lease_id == lease.lease_id and item.epoch == lease.epoch
+        if not current or item.state not in {ItemState.CLAIMED, ItemState.EXECUTING}:
+            work.leases[lease.lease_id] = releasing(lease)
+            return
+        if item.cancel is not None and item.once_started is None:
+            failure = failures.cancel_unconfirmed(item.cancel.reason)
+            work.items[item.item_id] = cancelled(item, failure=failure, now=work.tx.now)
+            work.leases[lease.lease_id] = releasing(lease)
+            work.runs[run.run_id] = replace(
+                run, state=RunState.ENDED, ended_at=work.tx.now, outcome="unconfirmed"
+            )
+            return
+        end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
+
+    def _wake(self) -> None:
+        self._hints.work.give()
+        self._hints.clockwork.give()
+        self._hints.deliveries()
+
+
+def _stop(work: Work, lease: Lease, reason: str) -> Stop:
+    run = work.runs_before[lease.run_id]
+    return Stop(
+        agent_id=lease.agent_id,
+        run=RunRef(
+            run_id=run.run_id,
+            item_id=run.item_id,
+            attempt=run.attempt,
+            lease_id=run.lease_id,
+            epoch=run.epoch,
+        ),
+        reason=reason,
+        strategy="hard",
+        force_after_seconds=0,
+    )

@@ -1,0 +1,106 @@
+"""The start gate: whether a prepared run may act, decided in one transaction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.items import Item, dead, started
+from phonefarm_controller.domain.leases import Lease, releasing
+from phonefarm_controller.domain.reports import RunRef
+from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.store import items, leases, processes, runs
+from phonefarm_controller.store.database import Database, Transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartAsk:
+    """A run that is prepared and has not acted."""
+
+    agent_id: str
+    run: RunRef
+    container: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartAnswer:
+    """`stop` is None for go, else why the run must not act."""
+
+    run: RunRef
+    stop: str | None
+
+
+class Start:
+    """Answers many runs at once; repeating a question repeats its answer."""
+
+    def __init__(self, *, database: Database, deliveries_made: Callable[[], None]) -> None:
+        self._database = database
+        self._deliveries_made = deliveries_made
+
+    async def __call__(self, asks: Sequence[StartAsk]) -> list[StartAnswer]:
+        """Return go or stop for each, in order; the items that may act are EXECUTING."""
+        async with self._database.writing() as tx:
+            answers = await self._decide(tx, asks)
+        self._deliveries_made()
+        return answers
+
+    async def _decide(self, tx: Transaction, asks: Sequence[StartAsk]) -> list[StartAnswer]:
+        named = await leases.get(tx, [ask.run.lease_id for ask in asks])
+        locked = await processes.lock(tx, {lease.process_id for lease in named.values()})
+        before = await items.lock(tx, {lease.item_id for lease in named.values()})
+        held = await leases.get(tx, named)  # again: now nobody else moves them
+        old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
+        new_items: dict[str, Item] = {}
+        new_leases: dict[str, Lease] = {}
+        new_runs: dict[str, runs.Run] = {}
+        stops: dict[StartAsk, str | None] = {}
+        for ask in dict.fromkeys(asks):  # one asked twice in a batch is decided once
+            item = before.get(ask.run.item_id)
+            stop = _refusal(ask, held.get(ask.run.lease_id), item)
+            if stop is None and item is not None and item.state is ItemState.CLAIMED:
+                if item.deadline_at < tx.now:
+                    stop = FailureCode.DEADLINE_PASSED
+                    new_items[item.item_id] = dead(
+                        item,
+                        failure=failures.expired(deadline=item.deadline_given, last=item.failure),
+                        now=tx.now,
+                    )
+                    new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
+                    new_runs[ask.run.run_id] = replace(
+                        old_runs[ask.run.run_id], state=RunState.ENDED, ended_at=tx.now
+                    )
+                else:
+                    new_items[item.item_id] = started(item)
+                    new_runs[ask.run.run_id] = replace(
+                        old_runs[ask.run.run_id],
+                        state=RunState.EXECUTING,
+                        started_at=tx.now,
+                        container=ask.container,
+                    )
+            stops[ask] = stop
+        await items.save(tx, before, list(new_items.values()))
+        await leases.save(tx, held, list(new_leases.values()))
+        await runs.save(tx, old_runs, list(new_runs.values()))
+        touched = {item.process_id for item in new_items.values()}
+        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        return [StartAnswer(run=ask.run, stop=stops[ask]) for ask in asks]
+
+
+def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | None:
+    if lease is None or item is None:
+        return "unknown_run"
+    if lease.agent_id != ask.agent_id or lease.run_id != ask.run.run_id:
+        return "not_your_run"
+    ref = ask.run
+    current = item.is_attempt(attempt=ref.attempt, lease_id=ref.lease_id, epoch=ref.epoch)
+    if not current or lease.state is not LeaseState.LIVE:
+        return "lease_lost"
+    if item.state is ItemState.EXECUTING:
+        return None
+    if item.state is not ItemState.CLAIMED:
+        return "lease_lost"
+    if item.cancel is not None:
+        return FailureCode.CANCELLED
+    return None

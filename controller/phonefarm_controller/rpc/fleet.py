@@ -1,0 +1,161 @@
+"""FleetService: phones, accounts, groups and agents for operators."""
+
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2 as pb
+from phonefarm.v1 import fleet_pb2_grpc
+
+from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.operations.fleet import Fleet, PhoneView
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE, TRANSPORT_TO_WIRE
+from phonefarm_controller.rpc.credentials import Keys
+from phonefarm_controller.rpc.requests import timestamp
+from phonefarm_controller.rpc.status import translated
+from phonefarm_controller.store.accounts import Account
+
+_LEASE_WORDS: Final = {
+    "live": "leased",
+    "releasing": "releasing",
+    "dirty": "dirty",
+}
+_GROUP_KINDS: Final = {pb.GROUP_KIND_PHONE: "phone", pb.GROUP_KIND_ACCOUNT: "account"}
+
+
+class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
+    """Serves operators."""
+
+    def __init__(self, *, keys: Keys, fleet: Fleet) -> None:
+        self._keys = keys
+        self._fleet = fleet
+
+    async def ListPhones(  # noqa: N802 - the wire's name
+        self, request: pb.ListPhonesRequest, context: Context
+    ) -> pb.ListPhonesResponse:
+        """Return every phone on its axes."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            views = await self._fleet.phones()
+        return pb.ListPhonesResponse(phones=[_phone(view) for view in views])
+
+    async def AdmitPhone(  # noqa: N802
+        self, request: pb.AdmitPhoneRequest, context: Context
+    ) -> pb.Phone:
+        """Take a new phone into service."""
+        async with translated(context):
+            actor = self._keys.check_caller(context)
+            view = await self._fleet.admit(request.phone_id, actor=actor)
+        return _phone(view)
+
+    async def ReturnPhone(  # noqa: N802
+        self, request: pb.ReturnPhoneRequest, context: Context
+    ) -> pb.Phone:
+        """End a quarantine."""
+        async with translated(context):
+            actor = self._keys.check_caller(context)
+            view = await self._fleet.give_back(request.phone_id, actor=actor, reason=request.reason)
+        return _phone(view)
+
+    async def PutAccount(  # noqa: N802
+        self, request: pb.PutAccountRequest, context: Context
+    ) -> pb.Account:
+        """Create or replace an account."""
+        async with translated(context):
+            actor = self._keys.check_caller(context)
+            account = Account(
+                account_id=request.account.account_id,
+                phone_id=request.account.phone_id or None,
+                app=request.account.app,
+                active=request.account.active,
+                condition=_condition(request.account.condition),
+                condition_reason=request.account.condition_reason[:500],
+            )
+            kept = await self._fleet.put_account(account, actor=actor)
+        return _account(kept)
+
+    async def ListAccounts(  # noqa: N802
+        self, request: pb.ListAccountsRequest, context: Context
+    ) -> pb.ListAccountsResponse:
+        """Return every account."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            known = await self._fleet.accounts()
+        return pb.ListAccountsResponse(accounts=[_account(account) for account in known])
+
+    async def PutGroup(  # noqa: N802
+        self, request: pb.PutGroupRequest, context: Context
+    ) -> pb.Group:
+        """Replace the members of a group."""
+        async with translated(context):
+            actor = self._keys.check_caller(context)
+            group = request.group
+            kind = _GROUP_KINDS.get(group.kind)
+            if kind is None:
+                raise invalid_field("group.kind", "must be phone or account")
+            members = await self._fleet.put_group(
+                kind, group.name, list(group.member_ids), actor=actor
+            )
+        return pb.Group(kind=group.kind, name=group.name, member_ids=members)
+
+    async def ListAgents(  # noqa: N802
+        self, request: pb.ListAgentsRequest, context: Context
+    ) -> pb.ListAgentsResponse:
+        """Return every agent."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            known = await self._fleet.agents()
+        return pb.ListAgentsResponse(
+            agents=[
+                pb.Agent(
+                    agent_id=agent.agent_id,
+                    version=agent.version,
+                    connected=agent.connected,
+                    last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
+                    phones=count,
+                )
+                for agent, count in known
+            ]
+        )
+
+
+def _condition(text: str) -> Condition:
+    try:
+        return Condition(text or "ok")
+    except ValueError as error:
+        raise invalid_field("account.condition", "must be ok or needs_attention") from error
+
+
+def _phone(view: PhoneView) -> pb.Phone:
+    phone, lease = view.phone, view.lease
+    return pb.Phone(
+        phone_id=phone.phone_id,
+        serialno=phone.serialno,
+        agent_id=phone.agent_id,
+        transport=TRANSPORT_TO_WIRE[phone.transport],
+        readiness=READINESS_TO_WIRE[phone.readiness],
+        readiness_reason=phone.readiness_reason,
+        health=phone.health,
+        health_reason=phone.health_reason,
+        lease=_LEASE_WORDS[lease.state] if lease else "free",
+        epoch=phone.epoch,
+        intent=phone.intent,
+        model=phone.model,
+        android_release=phone.android_release,
+        offered=view.offered,
+        run_id=lease.run_id if lease else "",
+        process_id=lease.process_id if lease else "",
+        adb_serial=phone.adb_serial,
+    )
+
+
+def _account(account: Account) -> pb.Account:
+    return pb.Account(
+        account_id=account.account_id,
+        phone_id=account.phone_id or "",
+        app=account.app,
+        active=account.active,
+        condition=account.condition,
+        condition_reason=account.condition_reason,
+    )

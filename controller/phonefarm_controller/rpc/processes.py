@@ -1,0 +1,109 @@
+"""ProcessService: read the wire, call one operation, write the wire."""
+
+from typing import Final
+
+from phonefarm.v1 import process_pb2 as pb
+from phonefarm.v1 import process_pb2_grpc
+from phonefarm_common.identity import is_uuid
+
+from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.requests import Submission
+from phonefarm_controller.domain.states import PublicStatus
+from phonefarm_controller.operations.batch import Batcher
+from phonefarm_controller.operations.cancel import Cancel, unknown_process
+from phonefarm_controller.operations.enqueue import Accepted
+from phonefarm_controller.operations.read import Read
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.credentials import Keys
+from phonefarm_controller.rpc.requests import cancel_of, process_to_wire, submission_of
+from phonefarm_controller.rpc.status import translated
+
+DEFAULT_LIMIT: Final = 50
+MOST_LIMIT: Final = 500
+
+
+class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
+    """Serves callers and gateways."""
+
+    def __init__(
+        self, *, keys: Keys, enqueue: Batcher[Submission, Accepted], cancel: Cancel, read: Read
+    ) -> None:
+        self._keys = keys
+        self._enqueue = enqueue
+        self._cancel = cancel
+        self._read = read
+
+    async def Enqueue(  # noqa: N802 - the wire's name
+        self, request: pb.EnqueueRequest, context: Context
+    ) -> pb.EnqueueResponse:
+        """Accept work."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            answer = await self._enqueue.do(submission_of(request))
+        return pb.EnqueueResponse(
+            process_id=answer.process_id,
+            request_id=answer.request_id,
+            process_type=answer.process_type,
+            duplicate=answer.duplicate,
+            process_status=answer.status,
+            request_differs=answer.request_differs,
+            items_planned=answer.items_planned,
+        )
+
+    async def GetProcess(  # noqa: N802
+        self, request: pb.GetProcessRequest, context: Context
+    ) -> pb.Process:
+        """Return the whole record."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            if not is_uuid(request.process_id):
+                raise unknown_process(request.process_id)
+            record = await self._read.process(request.process_id.lower())
+        return process_to_wire(record)
+
+    async def ListProcesses(  # noqa: N802
+        self, request: pb.ListProcessesRequest, context: Context
+    ) -> pb.ListProcessesResponse:
+        """Return the newest."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            limit = request.limit or DEFAULT_LIMIT
+            if not 1 <= limit <= MOST_LIMIT:
+                raise invalid_field("limit", f"must be between 1 and {MOST_LIMIT}")
+            known = [str(status) for status in PublicStatus]
+            for status in request.statuses:
+                if status not in known:
+                    raise invalid_field("statuses", f"must be of: {', '.join(known)}")
+            statuses = [PublicStatus(status) for status in request.statuses]
+            records = await self._read.newest(statuses=statuses, limit=limit)
+        return pb.ListProcessesResponse(processes=[process_to_wire(r) for r in records])
+
+    async def CancelProcess(  # noqa: N802
+        self, request: pb.CancelProcessRequest, context: Context
+    ) -> pb.CancelProcessResponse:
+        """Record the wish to end a process."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            answer = await self._cancel(cancel_of(request))
+        active = answer.first_active
+        return pb.CancelProcessResponse(
+            status="ignored_terminal" if answer.ignored else "cancel_requested",
+            cancelled_queue_item_ids=answer.cancelled_items,
+            active_queue_item_ids=answer.active_items,
+            active_phone_id=(active.phone_id or "") if active else "",
+            active_account_id=(active.account_id or "") if active else "",
+            active_queue_item_id=active.item_id if active else "",
+            termination_status=answer.termination,
+            terminate_issued=answer.termination == "issued",
+            container=answer.container or "",
+            process_id=answer.process.process_id,
+            process_status=answer.process.status,
+        )
+
+    async def CheckKey(  # noqa: N802
+        self, request: pb.CheckKeyRequest, context: Context
+    ) -> pb.CheckKeyResponse:
+        """Tell whether the caller's key is good."""
+        async with translated(context):
+            name = self._keys.check_caller(context)
+        return pb.CheckKeyResponse(name=name)

@@ -1,0 +1,82 @@
+"""Reasons as gRPC codes, with google.rpc details."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, NoReturn
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from phonefarm_common.reasons import FarmError, Reason
+
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.store.database import DatabaseBusyError
+
+log = structlog.get_logger()
+
+Code = grpc.StatusCode
+
+CODES: Final[dict[Reason, grpc.StatusCode]] = {
+    Reason.UNAUTHENTICATED: Code.UNAUTHENTICATED,
+    Reason.NO_SECRET_CONFIGURED: Code.FAILED_PRECONDITION,
+    Reason.INSUFFICIENT_SCOPE: Code.PERMISSION_DENIED,
+    Reason.UNKNOWN_PROCESS: Code.NOT_FOUND,
+    Reason.UNKNOWN_ACCOUNT: Code.NOT_FOUND,
+    Reason.INACTIVE_ACCOUNT: Code.NOT_FOUND,
+    Reason.UNKNOWN_PHONE: Code.NOT_FOUND,
+    Reason.INACTIVE_PHONE: Code.NOT_FOUND,
+    Reason.UNKNOWN_GROUP: Code.NOT_FOUND,
+    Reason.STATE_CONFLICT: Code.FAILED_PRECONDITION,
+    Reason.IDENTITY_CLONED: Code.FAILED_PRECONDITION,
+    Reason.AGENT_TOO_OLD: Code.FAILED_PRECONDITION,
+    Reason.TIME_SCALE_DIFFERS: Code.FAILED_PRECONDITION,
+    Reason.CONTROLLER_UNAVAILABLE: Code.UNAVAILABLE,
+    Reason.STORAGE_FULL: Code.RESOURCE_EXHAUSTED,
+    Reason.INTERNAL: Code.INTERNAL,
+}
+"""Every other reason is INVALID_ARGUMENT."""
+
+
+async def refuse(context: Context, error: FarmError) -> NoReturn:
+    """End the call with the error's code and details; never returns."""
+    info = error_details_pb2.ErrorInfo(reason=error.text, domain="phonefarm")
+    details = [_packed(info)]
+    if error.problems:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=p.field, description=p.message)
+            for p in error.problems
+        ]
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    code = CODES.get(error.reason, Code.INVALID_ARGUMENT)
+    number = code.value[0]
+    status = status_pb2.Status(code=number, message=error.message, details=details)
+    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(code, error.message, trailing_metadata=trailers)
+    raise AssertionError("abort returned")
+
+
+@asynccontextmanager
+async def translated(context: Context) -> AsyncIterator[None]:
+    """Turn what operations raise into the call's end; a surprise is logged and INTERNAL."""
+    try:
+        yield
+    except FarmError as error:
+        await refuse(context, error)
+    except DatabaseBusyError as error:
+        log.warning("database.away", error=str(error))
+        unavailable = FarmError(Reason.CONTROLLER_UNAVAILABLE, "the database does not answer now")
+        await refuse(context, unavailable)
+    except (grpc.RpcError, grpc.aio.AbortError):
+        raise
+    except Exception:
+        log.exception("call.failed")
+        await refuse(context, FarmError(Reason.INTERNAL, "unexpected; the controller's log has it"))
+
+
+def _packed(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,50 @@
+"""Hints that there may be something to do. Losing one costs a poll, never correctness."""
+
+import asyncio
+
+
+class Hint:
+    """A level: set by whoever made work, awaited by the one who does it."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def give(self) -> None:
+        """Wake whoever waits, now or next."""
+        self._event.set()
+
+    async def taken(self, *, within: float) -> bool:
+        """Wait for a hint at most *within* seconds and take it; False when none came."""
+        try:
+            async with asyncio.timeout(within):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Hints:
+    """The hints of one controller."""
+
+    def __init__(self) -> None:
+        self.work = Hint()  # an item or a phone may have become claimable
+        self.clockwork = Hint()  # something became due at a new time
+        self._deliveries: set[asyncio.Event] = set()
+
+    def deliveries(self) -> None:
+        """Wake every gateway that waits for deliveries."""
+        for event in self._deliveries:
+            event.set()
+
+    async def delivery_made(self, *, within: float) -> None:
+        """Wait until a delivery was made, at most *within* seconds."""
+        event = asyncio.Event()
+        self._deliveries.add(event)
+        try:
+            async with asyncio.timeout(within):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._deliveries.discard(event)

@@ -1,0 +1,1 @@
+"""Alembic's migrations; expand in one release, contract in a later one."""
