@@ -286,16 +286,19 @@ class LogStream:
         """Yield chunks until the container ended, the engine went away or `close`."""
         with _translated(f"read the log of {self._container}"):
             api = _connected(version=self._version)
+            api.inspect_container(
+                self._container
+            )  # if it is gone, `logs` would leave a socket open
+            source = api.logs(self._container, stderr=False, stream=True, follow=True)
             try:
-                source = api.logs(self._container, stderr=False, stream=True, follow=True)
                 with self._guard:
                     if self._closed:
-                        source.close()
                         return
                     self._source = source
                 yield from source
             finally:
                 self.close()
+                _release(source)
                 api.close()
 
     def close(self) -> None:
@@ -303,13 +306,21 @@ class LogStream:
         with self._guard:
             self._closed = True
             if self._source is not None:
-                self._source.close()
+                with suppress(AttributeError, OSError):  # it ended in this very moment
+                    self._source.close()
                 self._source = None
 
 
 def _connected(*, version: str = "auto", seconds: float = _ANSWER_SECONDS) -> docker.APIClient:
     address = docker.utils.kwargs_from_env()
-    return docker.APIClient(version=version, timeout=seconds, **address)  # type: ignore[arg-type] # requests takes fractions
+    api = docker.APIClient(version=version, timeout=seconds, **address)  # type: ignore[arg-type] # requests takes fractions
+    api.headers["Connection"] = "close"  # a kept connection would be stale after an engine restart
+    return api
+
+
+def _release(stream: "CancellableStream[bytes]") -> None:
+    """Close the connection for good: the SDK's own `close` leaves that to the collector."""
+    stream._response.close()  # type: ignore[attr-defined] # noqa: SLF001 - no public way
 
 
 def _read_only_mount(spec: ContainerSpec) -> docker.types.Mount:

@@ -1,0 +1,53 @@
+"""Runs to put before a runtime, and ways to watch them."""
+
+import json
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from phonefarm_agent.runtimes.contract import Handle, RunSpec, Runtime
+from phonefarm_common.identity import new_id
+from support import acting
+
+ACTING = Path(acting.__file__).read_text()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeBench:
+    """One kind of runtime; each `life` is a fresh instance, as after a restart of the agent."""
+
+    kind: str
+    life: Callable[..., Runtime]
+    folder: Path
+
+    def spec(self, *acts: Any, plan: Mapping[str, Any] | None = None) -> RunSpec:
+        """Lay out the directory of a run that performs *acts* (support.acting)."""
+        run_id = new_id()
+        directory = self.folder / run_id[:8]
+        directory.mkdir(mode=0o755)
+        told = {"acts": acts, "serial": "SIM0001", **(plan or {})}
+        (directory / "plan.json").write_text(json.dumps(told))
+        return RunSpec(run_id=run_id, epoch=7, directory=directory, cap_seconds=60, plan=told)
+
+
+def acting_command(kind: str) -> list[str]:
+    """Return what performs acts, inside the image or here."""
+    return [sys.executable if kind == "process" else "python3", "-c", ACTING]
+
+
+async def all_lines(runtime: Runtime, handle: Handle) -> list[str]:
+    """Return every line of a run, to its end."""
+    return [line.decode() async for line in runtime.lines(handle)]
+
+
+@asynccontextmanager
+async def following(runtime: Runtime, handle: Handle) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Read a run's lines; the reading is over with the block."""
+    lines = runtime.lines(handle)
+    try:
+        yield lines
+    finally:
+        await cast("AsyncGenerator[bytes, None]", lines).aclose()
