@@ -168,7 +168,8 @@ def report(settled: Report) -> callback_pb2.DeliveryReport:
         lease_token=settled.lease_token,
         outcome=_OUTCOMES[settled.outcome],
         http_status=settled.http_status,
-        error=settled.error[:500],
+        # What a receiver answered may hold halves of surrogates, which a message cannot.
+        error=settled.error[:500].encode("utf-8", "replace").decode(),
         retry_after_seconds=settled.retry_after_seconds,
     )
 

@@ -65,8 +65,8 @@ class Target(Shape):
     account_id: str | None = None
     phone_group: str | None = None
     account_group: str | None = None
-    phone_ids: list[str] | None = None
-    account_ids: list[str] | None = None
+    phone_ids: Annotated[list[str], Field(fail_fast=True)] | None = None
+    account_ids: Annotated[list[str], Field(fail_fast=True)] | None = None
 
 
 class Callback(Shape):
@@ -110,7 +110,7 @@ class Step(Shape):
 class MaintenanceInputs(Shape):
     """The steps, in order."""
 
-    steps: Annotated[list[Step], Field(min_length=1)]
+    steps: Annotated[list[Step], Field(min_length=1, fail_fast=True)]
     metadata: Object = Field(default_factory=dict)
 
 

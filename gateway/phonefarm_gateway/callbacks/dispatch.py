@@ -27,12 +27,15 @@ async def dispatching(
     What that cuts short is reported as failed: no other gateway need wait for the lease to lapse.
     """
     reports = Reports(controller, held=limits.held, lease=limits.lease, clock=clock)
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as owner:
         dispatch = _Dispatch(controller, sender, reports, owner, limits=limits, clock=clock)
         telling = owner.create_task(reports.tell_forever(), name="reports")
         leasing = owner.create_task(dispatch.lease_forever(), name="leasing")
         try:
             yield
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+            failure = error
         finally:
             leasing.cancel()
             await dispatch.finish()
@@ -40,6 +43,9 @@ async def dispatching(
                 async with asyncio.timeout(limits.stop):
                     await reports.told()
             telling.cancel()
+    if failure is not None:
+        # The body's own, as it was: within the group it would come out wrapped.
+        raise failure
 
 
 class _Dispatch:
@@ -69,21 +75,25 @@ class _Dispatch:
     async def lease_forever(self) -> None:
         """Keep as many deliveries as may be held; wait out a controller that is away."""
         failures = 0
+        batch = self._limits.batch
         while True:
             if len(self._held) >= self._limits.held:
                 await asyncio.wait(self._held, return_when=asyncio.FIRST_COMPLETED)
                 continue
-            room = min(self._limits.batch, self._limits.held - len(self._held))
+            room = min(batch, self._limits.held - len(self._held))
             try:
                 due, unreadable = await self._controller.lease(
                     limit=room, wait_seconds=self._limits.poll
                 )
             except RefusedError as refused:
                 failures += 1
+                # Perhaps the answer was too large for one message: then a small one goes through.
+                batch = 1
                 _log.warning("deliveries.not_leased", error=str(refused), failures=failures)
                 await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=5))
                 continue
             failures = 0
+            batch = min(batch * 2, self._limits.batch)
             for report in unreadable:
                 await self._reports.add(report)
             leased_at = self._clock.monotonic()

@@ -1,6 +1,7 @@
 """One attempt at one delivery: dial a checked address, send the event, read the verdict."""
 
 import asyncio
+import io
 import math
 import socket
 from collections.abc import AsyncIterator
@@ -120,12 +121,14 @@ class Sender:
             if _is_forbidden(error.os_error):
                 return _failed(f"address_not_allowed: {error.os_error}")
             return _failed(f"cannot connect: {error.os_error.strerror or error.os_error}")
+        except aiohttp.ClientResponseError as error:
+            return _failed(f"the answer is not HTTP: {error.message}")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failed(f"{type(error).__name__}: {error}")
 
     async def _post(self, url: URL, body: bytes, headers: dict[str, str]) -> Attempt:
         async with self._session.post(
-            url, data=body, headers=headers, allow_redirects=False
+            url, data=io.BytesIO(body), headers=headers, allow_redirects=False
         ) as response:
             status = response.status
             if 200 <= status < 300:
@@ -184,4 +187,4 @@ def retry_after(value: str | None, *, now: datetime) -> float:
 
 
 def _failed(error: str) -> Attempt:
-    return Attempt(outcome=Outcome.FAILED, error=error)
+    return Attempt(outcome=Outcome.FAILED, error=" ".join(error.split()))

@@ -1,0 +1,142 @@
+"""A real gateway on loopback between a test and a controller in memory."""
+
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+from gateway.support.memory_controller import ACCOUNT, KEY, TOKEN, MemoryController
+from phonefarm_common.timers import Timers
+from phonefarm_gateway.addresses import Address, network
+from phonefarm_gateway.app import running
+from phonefarm_gateway.callbacks.limits import Limits
+from phonefarm_gateway.callbacks.resolver import Lookup
+from phonefarm_gateway.settings import Settings
+
+LOOPBACK = ("127.0.0.0/8",)
+
+
+class Names:
+    """A name service of the test's own: no test asks the real one about names it made up."""
+
+    def __init__(self, **names: tuple[str, ...]) -> None:
+        self.names = {name.replace("_", "."): addresses for name, addresses in names.items()}
+        self.asked: list[str] = []
+
+    async def __call__(self, name: str) -> list[Address]:
+        """Return the addresses given for *name*; OSError when there are none."""
+        self.asked.append(name)
+        if name not in self.names:
+            raise OSError(f"{name} has no address here")
+        return [ip_address(text) for text in self.names[name]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back from the gateway."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Farm:
+    """Calls the gateway as a caller does."""
+
+    def __init__(
+        self, controller: MemoryController, base: str, session: aiohttp.ClientSession
+    ) -> None:
+        self.controller = controller
+        self.base = base
+        self._session = session
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = KEY,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send *body* (bytes as they are, anything else as JSON) and return the answer."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent.setdefault("Authorization", f"Bearer {key}")
+        data = body
+        if body is not None and not isinstance(body, bytes):
+            data = json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        url = self.base + path
+        payload = None if data is None else io.BytesIO(data)
+        async with self._session.request(method, url, data=payload, headers=sent) as got:
+            raw = await got.read()
+            parsed = json.loads(raw) if "json" in got.headers.get("Content-Type", "") else raw
+            return Answer(status=got.status, headers=got.headers, body=parsed)
+
+    async def enqueue(self, **changes: Any) -> Answer:
+        """Enqueue a valid body with *changes*."""
+        return await self.call("POST", "/capability-requests/enqueue", enqueue_body(**changes))
+
+
+@asynccontextmanager
+async def farm(
+    *,
+    webhook_secret: str | None = None,
+    allowed: tuple[str, ...] = LOOPBACK,
+    body_limit: int = 1024 * 1024,
+    limits: Limits | None = None,
+    lookup: Lookup | None = None,
+) -> AsyncIterator[Farm]:
+    """Yield a caller's view of a gateway that may call back to *allowed* networks."""
+    async with MemoryController.serving() as controller:
+        settings = Settings(
+            host="127.0.0.1",
+            port=0,
+            controller=controller.address,
+            gateway_token=TOKEN,
+            webhook_secret=webhook_secret,
+            ready_file=None,
+            allowed_networks=tuple(network(text) for text in allowed),
+            body_limit=body_limit,
+            timers=Timers(),
+        )
+        async with (
+            running(settings, limits=limits, lookup=lookup or Names()) as address,
+            aiohttp.ClientSession() as session,
+        ):
+            yield Farm(controller, f"http://{address}", session)
+
+
+def enqueue_body(**changes: Any) -> dict[str, Any]:
+    """Return a body that is accepted, with *changes* at its top; None removes a key."""
+    body = {
+        "request_id": "req-1",
+        "capability": "keyword_warmup",
+        "mode": "manual",
+        "target": {"routing": "direct", "phone_id": None, "account_id": ACCOUNT},
+        "inputs": {"keywords": ["tea"]},
+        "callback": {"url": "http://198.18.0.1.example.com/hook"},
+        "requested_by": {"system": "tests", "user": None, "metadata": {}},
+    }
+    body.update(changes)
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def maintenance_body(**changes: Any) -> dict[str, Any]:
+    """Return a maintenance body that is accepted, with *changes* at its top."""
+    steps = [{"action": "edit_profile", "params": {"bio": "tea"}, "mutation_kind": "bio"}]
+    body = {
+        "request_id": "m-1",
+        "account_id": ACCOUNT,
+        "inputs": {"steps": steps, "metadata": {"ticket": 7}},
+        "callback": {"url": "http://hooks.example.com/m"},
+        "requested_by": {"system": "tests"},
+    }
+    body.update(changes)
+    return {name: value for name, value in body.items() if value is not None}
