@@ -89,6 +89,7 @@ class Control:
                 await self._writer.drain()
                 raw = await self._reader.readline()
         except (OSError, TimeoutError) as error:
+            self._writer.transport.abort()  # a late answer must not be taken for the next one's
             raise ControlError(f"no answer from the simulator: {error!r}") from error
         if not raw:
             raise ControlError("the simulator closed the connection")

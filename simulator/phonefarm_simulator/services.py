@@ -84,13 +84,27 @@ class _Nothing:
 
 
 async def _run(phone: Phone, service: Service, *, stdin: Input, out: Write, error: Write) -> int:
-    shell = Shell(phone=phone, stdin=stdin, out=out, error=error)
+    shell = Shell(
+        phone=phone,
+        stdin=stdin,
+        out=_for_terminal(out) if service.pty else out,
+        error=_for_terminal(error) if service.pty else error,
+    )
     try:
         if service.command:
             return await shell.run(service.command)
         return await _converse(shell, service, stdin, out)
     except Exit as leaving:
         return leaving.status
+
+
+def _for_terminal(write: Write) -> Write:
+    """Return `write` with line ends as a terminal in raw mode needs them."""
+
+    async def write_lines(data: bytes) -> None:
+        await write(data.replace(b"\n", b"\r\n"))
+
+    return write_lines
 
 
 async def _converse(shell: Shell, service: Service, stdin: Input, out: Write) -> int:

@@ -110,6 +110,18 @@ async def test_exec_out_is_raw_and_stdin_arrives(adb: AdbServer, phone: Simulate
     assert got.out == data
 
 
+async def test_an_interactive_shell(adb: AdbServer, phone: SimulatedPhone) -> None:
+    """Lines come in, answers come out, `exit` ends it with its status; a terminal gets an echo."""
+    lines = b"getprop ro.serialno\nexit 3\n"
+
+    plain = await adb.run("shell", serial=phone.address, stdin=lines)
+    terminal = await adb.run("shell", "-tt", serial=phone.address, stdin=lines)
+
+    assert (plain.status, plain.out) == (3, b"SIM0001\n")
+    assert terminal.status == 3
+    assert terminal.out.startswith(b"sim_phone:/ $ getprop ro.serialno\r\nSIM0001\r\n")
+
+
 async def test_many_commands_at_once_on_one_connection(
     adb: AdbServer, phone: SimulatedPhone
 ) -> None:
