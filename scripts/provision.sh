@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs and starts what the tests need on Debian, as root: scripts/provision.sh [docker] [postgres] [python]
-# Safe to repeat: what is there already is left alone. An engine that this script starts leaves its pid in
-# $PHONEFARM_PROVISION_DIR/dockerd.pid (default /run/phonefarm-provision), so that the caller can stop it.
+# Safe to repeat: what is there already is left alone. An engine that this script starts leaves dockerd.pid (or,
+# with systemd, docker.service) in $PHONEFARM_PROVISION_DIR (default /run/phonefarm-provision), so that the
+# caller can stop it.
 set -euo pipefail
 
 state=${PHONEFARM_PROVISION_DIR:-/run/phonefarm-provision}
@@ -34,6 +35,14 @@ install_missing() {
     apt-get -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+provide_python() {
+    if command -v make >/dev/null && command -v git >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        say "there already: $(python3 --version), make, git"
+    else
+        install_missing python3 python3-venv make git ca-certificates
+    fi
+}
+
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
 start_engine() {
@@ -42,6 +51,7 @@ start_engine() {
     if [ -d /run/systemd/system ]; then
         say "starting docker.service"
         systemctl start docker.service
+        mkdir -p "$state" && touch "$state/docker.service"
     else
         # Runs have no network, so neither bridge nor iptables is needed; with live-restore an engine
         # restart leaves runs alive.
@@ -67,7 +77,7 @@ for component in "$@"; do
     case $component in
         docker) install_missing docker.io debootstrap; start_engine ;;
         postgres) install_missing postgresql ;;
-        python) install_missing python3 python3-venv make git ca-certificates ;;
+        python) provide_python ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; fail "unknown component: $component" ;;
     esac
