@@ -5,12 +5,14 @@ import io
 from PIL import Image
 
 from phonefarm_executor.control import EVIDENCE_LIMIT, Control
-from phonefarm_executor.failures import Code, FailedError, LinkLostError
+from phonefarm_executor.failures import NATURES, Code, FailedError, LinkLostError
 from phonefarm_executor.pace import Pace
 from phonefarm_executor.phone import Phone
 from phonefarm_executor.screen import Screen
 
 CAPTURE_SECONDS = 10.0
+LOST_CAPTURE_SECONDS = 2.0
+"""How long a last picture may take; little from a phone that just failed to answer."""
 
 
 class Evidence:
@@ -32,13 +34,15 @@ class Evidence:
         sent = self._control.send_evidence(name, "ui_dump", action, screen.xml[:EVIDENCE_LIMIT])
         return name if sent else None
 
-    def of_failure(self, action: int, screen: Screen | None) -> list[str]:
+    def of_failure(self, failure: FailedError, action: int, screen: Screen | None) -> list[str]:
         """Keep what shows why an action failed: *screen* as it was searched, and a picture now.
 
         A phone that no longer answers has no picture; the names of what was kept come back.
         """
         kept = []
-        with self._pace.limited(CAPTURE_SECONDS, "evidence", shielded=True):
+        lost = NATURES[failure.code].owner == "infra"
+        seconds = LOST_CAPTURE_SECONDS if lost else CAPTURE_SECONDS
+        with self._pace.limited(seconds, "evidence", shielded=True):
             try:
                 kept.append(self.keep_picture(f"a{action}-screen.png", action))
             except (FailedError, LinkLostError):

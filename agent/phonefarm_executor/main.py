@@ -73,7 +73,7 @@ class Run:
         self._abandon_seconds = ABANDON_SECONDS * time_scale
         self._pace = Pace(signals, cap_seconds=plan.cap_seconds)
         self._link = Link(directory / "adb.sock", plan.serial, self._pace)
-        self._phone = Phone(self._link, self._pace, folder=plan.phone_folder)
+        self._phone = Phone(self._link, self._pace, folder=plan.phone_folder, time_scale=time_scale)
         self._drive = Drive(self._phone, plan.profile, self._pace, time_scale=time_scale)
         self._results = Results(self._drive)
         self.control = Control(directory / "control.sock", plan.run_id, signals)
@@ -134,7 +134,7 @@ class Run:
                 step.kind,
                 failure=error,
                 seconds=time.monotonic() - begun,
-                evidence=self._evidence.of_failure(step.index, self._drive.last_screen),
+                evidence=self._evidence.of_failure(error, step.index, self._drive.last_screen),
             )
             raise
         seconds = time.monotonic() - begun

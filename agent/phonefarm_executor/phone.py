@@ -10,7 +10,10 @@ from phonefarm_executor.pace import Pace
 from phonefarm_executor.screen import DumpError, Screen, read_screen
 
 COMMAND_SECONDS = 8.0
-"""Less than any action's limit, so that a phone which hangs is told apart from a slow action."""
+LEAST_COMMAND_SECONDS = 4.0
+"""A command's limit, and how far tests may scale it down. It is less than any action's limit, so
+that a phone which hangs is told apart from an action that is slow.
+"""
 START_SECONDS = 30.0
 DUMP_SECONDS = 10.0
 DUMP_PAUSE_SECONDS = 0.5
@@ -26,10 +29,11 @@ _DELETE = "KEYCODE_DEL"
 class Phone:
     """One phone. Everything raises what Link.shell raises."""
 
-    def __init__(self, link: Link, pace: Pace, *, folder: str) -> None:
+    def __init__(self, link: Link, pace: Pace, *, folder: str, time_scale: float) -> None:
         self._link = link
         self._pace = pace
         self._folder = folder
+        self._command_seconds = max(LEAST_COMMAND_SECONDS, COMMAND_SECONDS * time_scale)
         self.size = (0, 0)
 
     def greet(self, package: str) -> None:
@@ -129,12 +133,12 @@ class Phone:
 
     def picture(self) -> bytes:
         """Return the screen as a PNG; `adb_failed` when the phone sends something else."""
-        data = self._link.output(["screencap", "-p"], limit=self._limit(COMMAND_SECONDS))
+        data = self._link.output(["screencap", "-p"], limit=self._limit())
         if not data.startswith(_PNG):
             raise FailedError(Code.ADB_FAILED, f"screencap sent no PNG: {data[:100]!r}")
         return data
 
-    def _run(self, *words: str, expect: int | None = 0, limit: float = COMMAND_SECONDS) -> Answer:
+    def _run(self, *words: str, expect: int | None = 0, limit: float | None = None) -> Answer:
         answer = self._link.shell(words, limit=self._limit(limit))
         if expect is not None and answer.code != expect:
             raise FailedError(
@@ -143,8 +147,8 @@ class Phone:
             )
         return answer
 
-    def _limit(self, seconds: float) -> float:
-        return min(seconds, self._pace.remaining())
+    def _limit(self, seconds: float | None = None) -> float:
+        return min(seconds or self._command_seconds, self._pace.remaining())
 
 
 def typed_pieces(text: str) -> Sequence[str]:

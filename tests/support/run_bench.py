@@ -5,21 +5,19 @@ import base64
 import contextlib
 import json
 import os
-import signal
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.adb import AdbServer, adb_server
-
 import phonefarm_controller
 from phonefarm_agent.phones.proxy import Lease, run_proxy
 from phonefarm_common.clock import SystemClock
 from phonefarm_simulator.farm import SimulatedPhone, simulated_phones
+from support.adb import AdbServer, adb_server
 
 RUN_ID = "0f3e0a4e-0000-4000-8000-000000000001"
 FOLDER = f"/data/local/tmp/phonefarm/{RUN_ID}"
@@ -143,6 +141,52 @@ class Story:
         return [line["outputs"] for line in self.lines if line["type"] == "action_done"]
 
 
+def plan_of(actions: Sequence[dict[str, Any]], *, serial: str) -> dict[str, Any]:
+    """Return the plan of these actions."""
+    return {
+        "run_id": RUN_ID,
+        "item_id": "item-1",
+        "process_id": "process-1",
+        "attempt": 1,
+        "epoch": 7,
+        "serial": serial,
+        "capability": "test",
+        "cap_seconds": 120.0,
+        "skip": [],
+        "phone_folder": FOLDER,
+        "account": {"account_id": "acc-1", "app": "shortvideo"},
+        "profile": profile_content(),
+        "actions": [{"index": place, **action} for place, action in enumerate(actions)],
+        "dummy": {},
+    }
+
+
+@asynccontextmanager
+async def executor(directory: Path, plan: str, *, scale: float = 0.1) -> AsyncIterator[Story]:
+    """Start the executor on the text of a plan; it is dead afterwards."""
+    await asyncio.to_thread((directory / "plan.json").write_text, plan)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "phonefarm_executor",
+        stdout=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "PHONEFARM_RUN_DIR": str(directory),
+            "PHONEFARM_TIME_SCALE": str(scale),
+        },
+    )
+    story = Story(process=process)
+    reading = asyncio.create_task(story.read())
+    try:
+        yield story
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
+
+
 @dataclass(kw_only=True)
 class RunBench:
     """One phone, one run directory, and everything between them."""
@@ -177,51 +221,20 @@ class RunBench:
         *actions: dict[str, Any],
         go: bool = True,
         scale: float = 0.1,
-        change: Callable[[dict[str, Any]], None] = lambda plan: None,
+        change: Callable[[dict[str, Any]], None] | None = None,
     ) -> AsyncIterator[Story]:
         """Start the executor on a plan of these actions; with *go* the gate opens once it is ready.
 
         *change* may alter the plan before it is written.
         """
-        plan: dict[str, Any] = {
-            "run_id": RUN_ID,
-            "item_id": "item-1",
-            "process_id": "process-1",
-            "attempt": 1,
-            "epoch": 7,
-            "serial": self.phone.address,
-            "capability": "test",
-            "cap_seconds": 120.0,
-            "skip": [],
-            "phone_folder": FOLDER,
-            "account": {"account_id": "acc-1", "app": "shortvideo"},
-            "profile": profile_content(),
-            "actions": [{"index": place, **action} for place, action in enumerate(actions)],
-            "dummy": {},
-        }
-        change(plan)
-        (self.directory / "plan.json").write_text(json.dumps(plan))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "phonefarm_executor",
-            stdout=asyncio.subprocess.PIPE,
-            env={
-                **os.environ,
-                "PHONEFARM_RUN_DIR": str(self.directory),
-                "PHONEFARM_TIME_SCALE": str(scale),
-            },
-        )
-        story = Story(process=process)
-        reading = asyncio.create_task(story.read())
+        plan = plan_of(actions, serial=self.phone.address)
+        if change is not None:
+            change(plan)
         opening = asyncio.create_task(self.open_gate()) if go else None
         try:
-            yield story
+            async with executor(self.directory, json.dumps(plan), scale=scale) as story:
+                yield story
         finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGKILL)
-            await process.wait()
-            await reading
             if opening is not None:
                 opening.cancel()
                 await asyncio.wait([opening])

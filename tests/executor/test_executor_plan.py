@@ -1,0 +1,139 @@
+"""Which plans and profiles the executor understands."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_executor.actions.registry import KINDS, bind
+from phonefarm_executor.failures import NATURES, Code, FailedError
+from phonefarm_executor.plan import read_plan
+from phonefarm_executor.profile import read_profile
+from support.run_bench import plan_of, profile_content, step
+
+SEAM_KINDS = {
+    "launch_app", "stop_app", "tap", "swipe", "type_text", "press_key", "find", "wait_for",
+    "open_feed", "search", "watch", "scroll_feed", "edit_profile_field", "screenshot", "ui_dump",
+}  # fmt: skip
+
+
+def test_every_kind_of_the_seam_is_known() -> None:
+    """The executor performs exactly the kinds docs/seams.md names."""
+    assert KINDS.keys() == SEAM_KINDS
+
+
+def test_the_words_are_the_farms() -> None:
+    """Codes and classes, copied because nothing of ours is imported, are those of the farm."""
+    assert {str(code) for code in Code} <= {str(code) for code in FailureCode}
+    assert {nature.owner for nature in NATURES.values()} <= {str(owner) for owner in FailureClass}
+    assert NATURES.keys() == set(Code)
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        (step("search", keyword="Grüße"), "text_not_typeable"),
+        (step("type_text", text="two\nlines"), "text_not_typeable"),
+        (step("edit_profile_field", field="bio", value="日本"), "text_not_typeable"),
+        (step("dance"), "plan_invalid"),
+        (step("search"), "plan_invalid"),
+        (step("search", keyword="a", speed=1), "plan_invalid"),
+        (step("search", keyword=5), "plan_invalid"),
+        (step("watch", seconds="long"), "plan_invalid"),
+        (step("watch", seconds=True), "plan_invalid"),
+        (step("tap", selector="no.such"), "plan_invalid"),
+        (step("swipe", direction="sideways"), "plan_invalid"),
+        (step("press_key", key="BACK; reboot"), "plan_invalid"),
+        (step("screenshot", name="../../x"), "plan_invalid"),
+        (step("edit_profile_field", field="password", value="x"), "plan_invalid"),
+        (step("launch_app", limit=-1), "plan_invalid"),
+        (step("launch_app", repeat="often"), "plan_invalid"),
+    ],
+)
+def test_an_action_that_cannot_be_done_is_refused(
+    tmp_path: Path, action: dict[str, Any], code: str
+) -> None:
+    """Kinds, params, selectors and text are looked at before the first action."""
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan_of([step("launch_app"), action], serial="nowhere")))
+
+    with pytest.raises(FailedError) as caught:
+        _understand(path)
+
+    assert caught.value.code == code
+    assert caught.value.as_json()["class"] == "work"
+    assert caught.value.as_json()["final"] is True
+
+
+def _understand(path: Path) -> None:
+    plan = read_plan(path)
+    for one in plan.steps:
+        bind(one, plan.profile)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("run_id", ""),
+        ("serial", None),
+        ("cap_seconds", 0),
+        ("cap_seconds", "1"),
+        ("skip", ["a"]),
+        ("actions", {}),
+        ("actions", [1]),
+        ("actions", [{"index": 1, "kind": "launch_app", "limit_seconds": 1, "repeat": "safe"}]),
+        ("profile", None),
+        ("profile", {}),
+    ],
+)
+def test_a_plan_with_a_wrong_part_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    """The refusal is `plan_invalid`, whatever is wrong."""
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({**plan_of([], serial="nowhere"), key: value}))
+
+    with pytest.raises(FailedError) as caught:
+        read_plan(path)
+
+    assert caught.value.code == Code.PLAN_INVALID
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": 2}, "format must be 1"),
+        ({"package": ""}, "profile.package"),
+        ({"activity": 5}, "profile.activity"),
+        ({"selectors": {"nav": {"feed": {}}}}, "selectors.nav|nav.feed must give"),
+        ({"selectors": {"nav": {"feed": {"colour": "red"}}}}, "unknown keys: colour"),
+        ({"selectors": {"nav": {"feed": {"id": 5}}}}, "nav.feed must give"),
+        ({"screens": {"feed": {"tap": "nav.feed"}}}, "screens.feed.shows must be a table"),
+        ({"screens": {"feed": {"shows": {"id": "x"}, "tap": "no.such"}}}, "names no selector"),
+        ({"screens": {"feed": {"shows": {"id": "x"}, "from": "profile"}}}, "needs a tap"),
+        (
+            {"screens": {"a": {"shows": {"id": "x"}, "from": "a", "tap": "nav.feed"}}},
+            "does not lead back",
+        ),
+        (
+            {
+                "screens": {
+                    "a": {"shows": {"id": "x"}, "from": "b", "tap": "nav.feed"},
+                    "b": {"shows": {"id": "y"}},
+                }
+            },
+            "no tap leads to b",
+        ),
+        ({"interrupts": {}}, "array of tables"),
+        ({"interrupts": [{"name": "x", "shows": {"id": "x"}}]}, "either dismiss or stop"),
+        (
+            {"interrupts": [{"name": "x", "shows": {"id": "x"}, "stop": "run_timeout"}]},
+            "stop must be one of",
+        ),
+    ],
+)
+def test_a_profile_with_a_wrong_part_is_refused(change: dict[str, Any], says: str) -> None:
+    """The message names the part."""
+    with pytest.raises(FailedError, match=says) as caught:
+        read_profile({**profile_content(), **change})
+
+    assert caught.value.code == Code.PLAN_INVALID
