@@ -1,0 +1,266 @@
+"""One agent from start to stop."""
+
+import asyncio
+import importlib.metadata
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from enum import IntEnum
+
+import structlog
+from phonefarm_common.clock import SystemClock
+from phonefarm_common.identity import boot_id
+from phonefarm_common.lifecycle import announce
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.app.hosting import OUTLIVES_AGENT, Hosting, choose_runtime
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.app.state import only_agent, raise_incarnation
+from phonefarm_agent.link.line import Address, Line, LineClosedError
+from phonefarm_agent.link.session import Identity
+from phonefarm_agent.phones.dummy import DummyPhones
+from phonefarm_agent.phones.farm import AdbPhones, adb_phones
+from phonefarm_agent.runtimes.contract import Handle, RuntimeFailedError
+from phonefarm_agent.work.directory import place_for_runs
+from phonefarm_agent.work.ending import broken
+from phonefarm_agent.work.journal import open_journal
+from phonefarm_agent.work.life import lose
+from phonefarm_agent.work.outbox import Outbox
+from phonefarm_agent.work.roster import Roster
+from phonefarm_agent.work.run import Run, Tools
+from phonefarm_agent.work.shelf import Shelf
+from phonefarm_agent.work.tables import Kept, put_fact
+
+log = structlog.get_logger()
+
+FAREWELL_SECONDS = 5.0
+
+
+class ExitCode(IntEnum):
+    """How `phonefarm-agent run` ends; cli documents them."""
+
+    STOPPED = 0
+    FAILED = 1
+    MISCONFIGURED = 2
+    STATE_BUSY = 4
+    SUPERSEDED = 5
+    REFUSED = 6
+
+
+class _StoppedError(Exception):
+    """All is said; the tasks may be cancelled."""
+
+
+async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
+    """Work until *stop* is set, or until the controller will not have this agent again.
+
+    Raises ConfigError, StateBusyError, NoRoomError or sqlite3.Error when it cannot begin.
+    """
+    with only_agent(settings.state):
+        identity = Identity(
+            agent_id=settings.agent_id,
+            boot_id=boot_id(),
+            incarnation=raise_incarnation(settings.state),
+            version=importlib.metadata.version("phonefarm"),
+            time_scale=settings.time_scale,
+        )
+        place = place_for_runs(settings.state)
+        kind = await choose_runtime(settings)
+        changed = asyncio.Event()
+        async with (
+            open_journal(settings.state / "journal.sqlite") as (journal, kept),
+            _phones(settings, changed) as phones,
+        ):
+            evidence_changed = asyncio.Event()
+            hosting = Hosting(kind, settings=settings, changed=changed.set)
+            tools = Tools(
+                journal=journal,
+                outbox=Outbox(),
+                shelf=Shelf(
+                    place=settings.state / "evidence",
+                    journal=journal,
+                    changed=evidence_changed,
+                    kept=kept.evidence,
+                ),
+                phones=phones,
+                runtime=hosting.runtime,
+                place=place,
+                timers=settings.timers,
+                scale=settings.time_scale,
+                clock=SystemClock(),
+                changed=changed,
+            )
+            work = _Work(settings=settings, hosting=hosting, tools=tools, kept=kept)
+            log.info("agent.started", runtime=kind, incarnation=identity.incarnation)
+            code = ExitCode.FAILED
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    if isinstance(phones, AdbPhones):
+                        tasks.create_task(phones.keep(), name="phones")
+                    roster = work.begin(tasks)
+                    line = Line(
+                        address=Address(target=settings.controller, token=settings.token),
+                        identity=identity,
+                        host=roster,
+                        timers=settings.timers,
+                        clock=tools.clock,
+                        changed=changed,
+                        evidence_changed=evidence_changed,
+                    )
+                    announce(settings.ready_file, _facts(settings, kind, phones))
+                    code = await work.until_stopped(line, roster, stop)
+                    raise _StoppedError  # noqa: TRY301 - how a TaskGroup is told to cancel its tasks
+            except* _StoppedError:
+                log.info("agent.stopped", exit_code=int(code))
+            return code
+
+
+@asynccontextmanager
+async def _phones(
+    settings: Settings, changed: asyncio.Event
+) -> AsyncIterator[AdbPhones | DummyPhones]:
+    if settings.dummy_phones:
+        yield DummyPhones(settings.dummy_phones)
+        return
+    opening: AbstractAsyncContextManager[AdbPhones] = adb_phones(
+        state=settings.state,
+        agent_id=settings.agent_id,
+        port=settings.adb_port,
+        addresses=settings.connect,
+        timers=settings.timers,
+        scale=settings.time_scale,
+        clock=SystemClock(),
+        changed=changed.set,
+    )
+    async with opening as phones:
+        yield phones
+
+
+def _facts(settings: Settings, kind: str, phones: AdbPhones | DummyPhones) -> dict[str, object]:
+    adb = f"{phones.upstream[0]}:{phones.upstream[1]}" if isinstance(phones, AdbPhones) else ""
+    return {"adb": adb, "pid": os.getpid(), "runtime": kind, "agent_id": settings.agent_id}
+
+
+class _Work:
+    """The runs of this life: what an earlier one left, what the line brings, how it ends."""
+
+    def __init__(self, *, settings: Settings, hosting: Hosting, tools: Tools, kept: Kept) -> None:
+        self._settings = settings
+        self._hosting = hosting
+        self._tools = tools
+        self._kept = kept
+        self._stopping = ""
+
+    def begin(self, tasks: asyncio.TaskGroup) -> Roster:
+        """Take back the runs of an earlier life and begin to look after the host."""
+        roster = Roster(
+            tools=self._tools, tasks=tasks, withheld=self._withheld, farm=self._farm_known
+        )
+        for records in self._kept.records.values():
+            self._tools.outbox.put(records)
+        kept_runs = roster.remember(self._kept.runs)
+        if farm := self._kept.facts.get("farm_id"):
+            self._hosting.set_farm(farm)
+        tasks.create_task(self._hosting.look_after(), name="hosting")
+        tasks.create_task(self._settle(roster, kept_runs), name="settle")
+        return roster
+
+    async def until_stopped(self, line: Line, roster: Roster, stop: asyncio.Event) -> ExitCode:
+        """Hold the line until *stop*, or until it is closed for good, and end in good order."""
+        goodbye = asyncio.Event()
+        holding = asyncio.create_task(line.hold(goodbye=goodbye), name="line")
+        told = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait({holding, told}, return_when=asyncio.FIRST_COMPLETED)
+            code = ExitCode.STOPPED
+            if holding.done():
+                code = _closed(holding)
+            self._stopping = "agent_stopping"
+            self._tools.changed.set()
+            # Runs of an agent the controller will not hear again must not go on unseen.
+            if (
+                holding.done()
+                or self._settings.stop_runs_on_exit
+                or self._hosting.kind not in OUTLIVES_AGENT
+            ):
+                await self._end_runs(roster, heard=not holding.done())
+            goodbye.set()
+            self._tools.changed.set()
+            await asyncio.wait({holding}, timeout=FAREWELL_SECONDS * self._settings.time_scale)
+        finally:
+            for task in (holding, told):
+                task.cancel()
+            await asyncio.gather(holding, told, return_exceptions=True)
+        return code
+
+    async def _end_runs(self, roster: Roster, *, heard: bool) -> None:
+        """End every run, clean up, and have the controller acknowledge it if it can."""
+        timers = self._settings.timers
+        roster.end_all(
+            broken(
+                FailureCode.AGENT_FENCED, f"the agent was stopped ({self._hosting.kind} runtime)"
+            )
+        )
+        waits = [asyncio.create_task(run.released.wait()) for run in roster.runs()]
+        if waits:
+            await asyncio.wait(waits, timeout=timers.kill + timers.clean_up)
+        for wait in waits:
+            wait.cancel()
+        if heard:
+            await roster.acknowledged(FAREWELL_SECONDS * self._settings.time_scale)
+
+    def _withheld(self) -> str:
+        return self._stopping or self._hosting.trouble
+
+    def _farm_known(self, farm: str) -> None:
+        known = self._kept.facts.get("farm_id")
+        if known and known != farm:
+            log.error("farm.changed", was=known, now=farm)
+        self._hosting.set_farm(farm)
+        self._tools.journal.note(put_fact("farm_id", farm))
+
+    async def _settle(self, roster: Roster, kept_runs: list[Run]) -> None:
+        """Match what the journal holds with what the runtime holds."""
+        await self._hosting.known.wait()
+        handles = {handle.run_id: handle for handle in await self._held()}
+        for run in kept_runs:
+            handle = handles.get(run.ref.run_id)
+            await self._take_back(run, handle)
+            roster.resume(run)
+        known = {run.ref.run_id for run in roster.runs()}
+        for run_id, handle in handles.items():
+            if run_id not in known:
+                log.warning("container.unknown_removed", run_id=run_id, container=handle.name)
+                await self._remove(handle)
+
+    async def _take_back(self, run: Run, handle: Handle | None) -> None:
+        if handle is not None:
+            run.adopt(handle)
+            log.info("run.adopted", run_id=run.ref.run_id, phase=run.state.phase.value)
+            return
+        run.adopt(None)
+        await lose(run)
+
+    async def _held(self) -> list[Handle]:
+        while True:
+            try:
+                return await self._hosting.runtime().held()
+            except RuntimeFailedError as error:
+                log.warning("runtime.away", error=str(error))
+                await asyncio.sleep(self._settings.time_scale)
+
+    async def _remove(self, handle: Handle) -> None:
+        try:
+            await self._hosting.runtime().remove(handle)
+        except RuntimeFailedError as error:
+            log.warning("container.not_removed", container=handle.name, error=str(error))
+
+
+def _closed(holding: asyncio.Task[None]) -> ExitCode:
+    """Return the exit code of a line that is closed for good; a fault of its own is raised."""
+    try:
+        holding.result()
+    except LineClosedError as error:
+        log.warning("line.closed", reason=error.reason, error=str(error))
+        return ExitCode.SUPERSEDED if error.reason == "superseded" else ExitCode.REFUSED
+    return ExitCode.STOPPED

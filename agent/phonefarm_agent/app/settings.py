@@ -1,0 +1,26 @@
+"""What an agent is started with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phonefarm_common.timers import Timers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Read once, by `cli`."""
+
+    controller: str  # HOST:PORT
+    token: str
+    agent_id: str
+    state: Path
+    runtime: str  # auto, docker, process or dummy
+    image: str
+    connect: tuple[str, ...]  # addresses of network phones
+    adb_port: int  # 0: any
+    dummy_phones: int  # above 0: no adb at all
+    ready_file: Path | None
+    stop_runs_on_exit: bool
+    production: bool
+    time_scale: float
+    timers: Timers

@@ -1,0 +1,57 @@
+"""The state directory: one agent at a time, and a counter that rises with every start."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class StateBusyError(Exception):
+    """Another agent works with this state directory."""
+
+
+class StateBrokenError(Exception):
+    """The state directory holds what no agent has written; the text names the remedy."""
+
+
+@contextmanager
+def only_agent(state: Path) -> Iterator[None]:
+    """Make the directory for this user only and hold its lock; StateBusyError."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateBusyError(
+                f"another agent works with {state}; stop it or give --state another directory"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def raise_incarnation(state: Path) -> int:
+    """Return a number above every earlier one; it is on the disk before this returns."""
+    path = state / "incarnation"
+    try:
+        last = int(path.read_text())
+    except FileNotFoundError:
+        last = 0
+    except ValueError as error:
+        raise StateBrokenError(
+            f"{path} holds no number; write there one above the last this agent was seen with"
+        ) from error
+    scratch = state / ".incarnation.new"
+    with scratch.open("w") as file:
+        file.write(str(last + 1))
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return last + 1

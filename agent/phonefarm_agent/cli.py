@@ -1,0 +1,193 @@
+"""`phonefarm-agent`: the daemon on a phone host, and the image its runs live in."""
+
+import argparse
+import asyncio
+import os
+import sqlite3
+import sys
+from pathlib import Path
+
+from phonefarm_common import config
+from phonefarm_common.config import ConfigError
+from phonefarm_common.identity import is_name
+from phonefarm_common.lifecycle import stop_signals
+from phonefarm_common.logs import configure_logs
+
+from phonefarm_agent.app.agent import ExitCode, run_agent
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.app.state import StateBrokenError, StateBusyError
+from phonefarm_agent.phones.adb_server import AdbStartError
+from phonefarm_agent.runtimes import image
+from phonefarm_agent.work.directory import NoRoomError
+
+_ABOUT = """\
+The daemon on each phone host. It owns an adb server, tells the controller which phones are fit
+now, and runs what the controller assigns to them, each run in a container of its own.
+"""
+
+_EPILOG = """\
+example:
+  phonefarm-agent image build
+  PHONEFARM_AGENT_TOKEN_FILE=/etc/phonefarm/token \\
+    phonefarm-agent run --controller 127.0.0.1:7070 --state /var/lib/phonefarm-agent \\
+      --name host-1 --connect 10.0.0.21:5555
+"""
+
+_RUN_EPILOG = """\
+environment:
+  PHONEFARM_AGENT_TOKEN       what proves to the controller who calls (required)
+  PHONEFARM_AGENT_TOKEN_FILE  a file that holds it, instead
+  PHONEFARM_PRODUCTION        1: no runtime without isolation, no scaled timers
+  PHONEFARM_TIME_SCALE        for tests: 0.1 makes every timer ten times as fast
+  PHONEFARM_LOG_LEVEL         debug, info (default), warning or error
+
+exit codes:
+  0  stopped by SIGTERM or SIGINT; runs in containers go on and are taken back at the next start
+  1  a fault in the agent, or the host does not let it begin (adb, disk)
+  2  a setting is missing or wrong
+  4  another agent works with the state directory
+  5  superseded: an agent of this name with a newer start has taken over, twice in a row
+  6  the controller refused this agent: identity_cloned, agent_too_old or time_scale_differs
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    code: int = parsed.perform(parsed)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phonefarm-agent",
+        description=_ABOUT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_run(commands)
+    image.add_image_commands(commands)
+    return parser
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = commands.add_parser(
+        "run",
+        help="work until told to stop",
+        description="Work for a controller until SIGTERM or SIGINT.",
+        epilog=_RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument(
+        "--controller", required=True, metavar="HOST:PORT", help="the controller's gRPC"
+    )
+    run.add_argument(
+        "--state",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="journal, adb key, evidence: what must survive a restart; for one agent alone",
+    )
+    run.add_argument("--name", required=True, metavar="AGENT_ID", help="this agent's name")
+    run.add_argument(
+        "--runtime",
+        default="auto",
+        choices=["auto", "docker", "process", "dummy"],
+        help="where runs live; auto: docker where an engine answers and the image is there,"
+        " otherwise process, which isolates nothing, with a warning",
+    )
+    run.add_argument(
+        "--image",
+        default=image.default_name(),
+        metavar="NAME",
+        help="the run container's image (default %(default)s), made by `image build`",
+    )
+    run.add_argument(
+        "--connect",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a phone that speaks adb over the network; may be given again",
+    )
+    run.add_argument(
+        "--adb-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="where the agent's own adb server listens on localhost (0: any; never 5037)",
+    )
+    run.add_argument(
+        "--dummy-phones",
+        type=int,
+        default=0,
+        metavar="N",
+        help="no adb: N phones that are not there, DUMMY0001 and on, for the dummy runtime",
+    )
+    run.add_argument(
+        "--stop-runs-on-exit",
+        action="store_true",
+        default=os.environ.get("PHONEFARM_STOP_RUNS_ON_EXIT", "") not in {"", "0"},
+        help="end containers too when the agent stops (env PHONEFARM_STOP_RUNS_ON_EXIT=1)",
+    )
+    run.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help='written once ready: {"adb": "HOST:PORT", "pid": N, "runtime": .., "agent_id": ..}',
+    )
+    run.set_defaults(perform=_run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    configure_logs(program="agent", level=os.environ.get("PHONEFARM_LOG_LEVEL") or "info")
+    try:
+        return asyncio.run(_work(_settings(parsed)))
+    except (ConfigError, NoRoomError, StateBrokenError) as error:
+        return _complain(error, ExitCode.MISCONFIGURED)
+    except StateBusyError as error:
+        return _complain(error, ExitCode.STATE_BUSY)
+    except (AdbStartError, sqlite3.Error, OSError) as error:
+        return _complain(error, ExitCode.FAILED)
+
+
+async def _work(settings: Settings) -> int:
+    async with stop_signals() as stop:
+        return await run_agent(settings, stop)
+
+
+def _complain(error: Exception, code: ExitCode) -> int:
+    print(f"phonefarm-agent: {error}", file=sys.stderr)
+    return int(code)
+
+
+def _settings(parsed: argparse.Namespace) -> Settings:
+    """Read every setting once; ConfigError names the one that is wrong."""
+    token = config.secret("PHONEFARM_AGENT_TOKEN")
+    if not token:
+        raise ConfigError("PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE must be set")
+    if not is_name(parsed.name):
+        raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {parsed.name!r}")
+    if parsed.adb_port == 5037 or not 0 <= parsed.adb_port < 65536:
+        raise ConfigError("--adb-port must be a port, and not 5037: that one is other tools'")
+    if parsed.dummy_phones < 0:
+        raise ConfigError("--dummy-phones must be 0 or more")
+    config.address(parsed.controller, name="--controller")
+    for phone in parsed.connect:
+        config.address(phone, name="--connect")
+    return Settings(
+        controller=parsed.controller,
+        token=token,
+        agent_id=parsed.name,
+        state=parsed.state.absolute(),
+        runtime=parsed.runtime,
+        image=parsed.image,
+        connect=tuple(dict.fromkeys(parsed.connect)),
+        adb_port=parsed.adb_port,
+        dummy_phones=parsed.dummy_phones,
+        ready_file=parsed.ready_file,
+        stop_runs_on_exit=parsed.stop_runs_on_exit,
+        production=config.production(),
+        time_scale=config.time_scale(),
+        timers=config.timers(),
+    )

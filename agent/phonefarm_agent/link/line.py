@@ -1,0 +1,141 @@
+"""The line to the controller for the agent's whole life: session after session, with back-off."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from phonefarm.v1 import agent_pb2_grpc
+from phonefarm_common.backoff import backoff
+from phonefarm_common.channel import bearer, open_channel
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.link.courier import Courier
+from phonefarm_agent.link.session import (
+    Identity,
+    Session,
+    SessionLostError,
+    SessionRefusedError,
+    Stream,
+    SupersededError,
+)
+from phonefarm_agent.model.talk import Host
+
+log = structlog.get_logger()
+
+FATAL_REASONS = frozenset({"identity_cloned", "agent_too_old", "time_scale_differs"})
+
+
+class LineClosedError(Exception):
+    """The controller will not have this agent again; `reason` says why."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where the controller is, and what proves who calls."""
+
+    target: str
+    token: str
+
+
+class Line:
+    """Keeps one session open at a time."""
+
+    def __init__(
+        self,
+        *,
+        address: Address,
+        identity: Identity,
+        host: Host,
+        timers: Timers,
+        clock: Clock,
+        changed: asyncio.Event,
+        evidence_changed: asyncio.Event,
+    ) -> None:
+        self._address = address
+        self._identity = identity
+        self._host = host
+        self._timers = timers
+        self._clock = clock
+        self._changed = changed
+        self._evidence_changed = evidence_changed
+        self._superseded_at: float | None = None
+        self.is_open = False
+
+    async def hold(self, *, goodbye: asyncio.Event) -> None:
+        """Keep a session until *goodbye* is set and said; LineClosedError when it is hopeless."""
+        channel = open_channel(self._address.target, self._timers)
+        stub = agent_pb2_grpc.AgentServiceStub(channel)
+        courier = Courier(
+            stub=stub,
+            metadata=bearer(self._address.token),
+            host=self._host,
+            changed=self._evidence_changed,
+            scale=self._identity.time_scale,
+        )
+        carrying = asyncio.create_task(courier.carry(), name="courier")
+        try:
+            await self._sessions(stub, goodbye)
+        finally:
+            carrying.cancel()
+            await asyncio.gather(carrying, return_exceptions=True)
+            await channel.close(None)
+
+    async def _sessions(
+        self, stub: "agent_pb2_grpc.AgentServiceAsyncStub", goodbye: asyncio.Event
+    ) -> None:
+        failures = 0
+        while not goodbye.is_set():
+            opened_at = self._clock.monotonic()
+            try:
+                await self._one_session(stub, goodbye)
+            except SessionLostError as error:
+                log.warning("session.lost", error=str(error), failures=failures)
+            except SupersededError as error:
+                self._count_supersession(error)
+            except SessionRefusedError as error:
+                if error.reason.partition(":")[0] in FATAL_REASONS:
+                    raise LineClosedError(error.reason.partition(":")[0], error.reason) from error
+                log.warning("session.refused", reason=error.reason, failures=failures)
+            else:
+                return
+            lasted = self._clock.monotonic() - opened_at
+            failures = 1 if lasted > self._timers.heartbeat else failures + 1
+            scale = self._identity.time_scale
+            wait = backoff(failures, first=0.2 * scale, factor=2, most=5 * scale, jitter=0.5)
+            try:
+                async with asyncio.timeout(wait):
+                    await goodbye.wait()
+            except TimeoutError:
+                continue
+
+    async def _one_session(
+        self, stub: "agent_pb2_grpc.AgentServiceAsyncStub", goodbye: asyncio.Event
+    ) -> None:
+        call = stub.Session(None, metadata=bearer(self._address.token))
+        session = Session(
+            stream=cast("Stream", call),
+            host=self._host,
+            identity=self._identity,
+            timers=self._timers,
+            clock=self._clock,
+            changed=self._changed,
+        )
+        try:
+            await session.hold(goodbye=goodbye)
+        finally:
+            log.info("session.closed")
+
+    def _count_supersession(self, error: SupersededError) -> None:
+        """Allow one new registration per episode; two agents must not evict each other for ever."""
+        now = self._clock.monotonic()
+        episode = self._timers.lease_ttl
+        if self._superseded_at is not None and now - self._superseded_at < episode:
+            raise LineClosedError("superseded", str(error)) from error
+        self._superseded_at = now
+        log.warning("session.superseded", by_incarnation=error.by_incarnation)

@@ -1,0 +1,148 @@
+"""One run from assignment to release: its values, and the moves it may make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRef:
+    """Names one attempt; every write of a run carries all five."""
+
+    run_id: str
+    item_id: str
+    attempt: int
+    lease_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One item for one phone; `plan_json` is the controller's part of plan.json."""
+
+    ref: RunRef
+    process_id: str
+    phone_id: str
+    serialno: str
+    account_id: str
+    capability: str
+    plan_json: str
+    cap_seconds: float
+
+
+class Strategy(StrEnum):
+    """How a run is stopped, from the gentlest to the hardest."""
+
+    SOFT = "soft"
+    SOFT_THEN_FORCE = "soft_then_force"
+    HARD = "hard"
+
+
+_FIRMNESS = {Strategy.SOFT: 0, Strategy.SOFT_THEN_FORCE: 1, Strategy.HARD: 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOrder:
+    """The controller wants a run to end."""
+
+    ref: RunRef
+    reason: str
+    strategy: Strategy = Strategy.HARD
+    force_after_seconds: float = 0.0
+
+
+def firmer(standing: StopOrder | None, order: StopOrder) -> StopOrder:
+    """Return *order* when it asks for more than the *standing* one, else the standing one.
+
+    A repeated order changes nothing, so that its window goes on from the first.
+    """
+    if standing is None or _FIRMNESS[order.strategy] > _FIRMNESS[standing.strategy]:
+        return order
+    return standing
+
+
+class Phase(StrEnum):
+    """How far a run has come on this host."""
+
+    ASSIGNED = "assigned"  # journalled
+    PREPARING = "preparing"  # the phone is being probed, the container made
+    READY = "ready"  # waiting at the start gate
+    GOING = "going"  # `go` was seen
+    ENDED = "ended"  # the container is gone, RunEnded is journalled; the phone is cleaned up
+    RELEASED = "released"  # PhoneReleased is journalled; records wait for acknowledgement
+    FORGOTTEN = "forgotten"  # all acknowledged
+
+
+MOVES: Mapping[Phase, frozenset[Phase]] = {
+    # Straight to RELEASED: refused, nothing was started.
+    Phase.ASSIGNED: frozenset({Phase.PREPARING, Phase.ENDED, Phase.RELEASED}),
+    Phase.PREPARING: frozenset({Phase.READY, Phase.ENDED, Phase.RELEASED}),
+    Phase.READY: frozenset({Phase.GOING, Phase.ENDED, Phase.RELEASED}),
+    Phase.GOING: frozenset({Phase.ENDED}),
+    Phase.ENDED: frozenset({Phase.RELEASED}),
+    Phase.RELEASED: frozenset({Phase.FORGOTTEN}),
+    Phase.FORGOTTEN: frozenset(),
+}
+
+LIVE = frozenset(
+    {Phase.ASSIGNED, Phase.PREPARING, Phase.READY, Phase.GOING, Phase.ENDED},
+)
+"""Not yet released: the lease is renewed and the phone is not on offer."""
+
+
+class IllegalMoveError(Exception):
+    """A run was asked to make a move its state does not allow; a fault in the agent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """What is journalled of a run besides its records; every change returns a new value."""
+
+    assignment: Assignment
+    phase: Phase = Phase.ASSIGNED
+    went: bool = False
+    stop: StopOrder | None = None
+    last_sequence: int = 0
+    open_action: tuple[int, str] | None = None  # begun and neither done nor failed
+    failed_action: tuple[int, str] | None = None
+    adb_serial: str = ""
+    handle_name: str = ""
+    handle_token: str = ""
+
+    @property
+    def ref(self) -> RunRef:
+        """Return what names the run."""
+        return self.assignment.ref
+
+    def move(self, to: Phase) -> Self:
+        """Return the state in phase *to*; IllegalMoveError when no such move exists.
+
+        A run that was told to stop never goes, and a run that went is never refused.
+        """
+        if to not in MOVES[self.phase]:
+            raise IllegalMoveError(f"run {self.ref.run_id}: {self.phase} -> {to}")
+        if to is Phase.GOING and self.stop is not None:
+            raise IllegalMoveError(f"run {self.ref.run_id}: told to stop, it may not go")
+        return replace(self, phase=to, went=self.went or to is Phase.GOING)
+
+    def order_stop(self, order: StopOrder) -> Self:
+        """Return the state with the firmer of the standing stop and *order*."""
+        return replace(self, stop=firmer(self.stop, order))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldRun:
+    """A run this agent answers for, told in Hello."""
+
+    ref: RunRef
+    going: bool
+    ended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """The container is prepared and waits at the start gate."""
+
+    ref: RunRef
+    container: str

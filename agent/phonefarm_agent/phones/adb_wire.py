@@ -1,0 +1,141 @@
+"""A small client of the adb server (SERVICES.TXT and shell_protocol.h of adb), on asyncio.
+
+A request is four hex digits of length and the text; the answer OKAY or FAIL with a counted reason.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+ANSWER_BYTES = 1024 * 1024
+OUTPUT_BYTES = 1024 * 1024
+
+_STDOUT, _STDERR, _EXIT = 1, 2, 3
+
+
+class AdbError(Exception):
+    """The server or the phone refused, or did not speak adb; the text says what was asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command on the phone wrote, and its exit code."""
+
+    out: str
+    error: str
+    code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adb:
+    """One adb server. Callers set the time limits: every call may be cancelled at any moment."""
+
+    host: str
+    port: int
+
+    async def version(self) -> int:
+        """Return the server's protocol version."""
+        return int(await self._counted_request("host:version"), 16)
+
+    async def devices(self) -> dict[str, str]:
+        """Return the state of every device by its serial."""
+        return parse_devices(await self._counted_request("host:devices"))
+
+    async def track(self) -> AsyncIterator[dict[str, str]]:
+        """Yield the states of all devices, now and at every change, until the server hangs up."""
+        async with self._connected() as (reader, writer):
+            await _ask(reader, writer, "host:track-devices")
+            while True:
+                yield parse_devices(await _counted(reader, "host:track-devices"))
+
+    async def connect(self, address: str) -> str:
+        """Have the server connect to a network phone; return what it says of that."""
+        return await self._counted_request(f"host:connect:{address}")
+
+    async def disconnect(self, address: str) -> None:
+        """Have the server forget a network phone, if it knows it."""
+        try:
+            await self._counted_request(f"host:disconnect:{address}")
+        except AdbError:
+            return
+
+    async def shell(self, serial: str, command: str) -> Answer:
+        """Run *command* on the phone to its end (shell protocol version 2)."""
+        async with self._connected() as (reader, writer):
+            await _ask(reader, writer, f"host:transport:{serial}")
+            await _ask(reader, writer, f"shell,v2,raw:{command}")
+            return await _shell_answer(reader, command)
+
+    async def _counted_request(self, request: str) -> str:
+        async with self._connected() as (reader, writer):
+            await _ask(reader, writer, request)
+            return await _counted(reader, request)
+
+    @asynccontextmanager
+    async def _connected(
+        self,
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        try:
+            reader, writer = await asyncio.open_connection(self.host, self.port)
+        except OSError as error:
+            raise AdbError(f"the adb server is away: {error}") from error
+        try:
+            yield reader, writer
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise AdbError(f"the adb server hung up: {error}") from error
+        finally:
+            # Abort rather than close: a phone that hangs must not keep the connection.
+            writer.transport.abort()
+
+
+def parse_devices(text: str) -> dict[str, str]:
+    """Return serial and state of each line of a listing; lines of another form are passed over."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        serial, tab, state = line.partition("\t")
+        if tab and serial:
+            found[serial] = state
+    return found
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: str) -> None:
+    data = request.encode()
+    if len(data) > 0xFFFF:
+        raise AdbError(f"{request[:60]}...: longer than adb can carry")
+    writer.write(b"%04x" % len(data) + data)
+    status = await reader.readexactly(4)
+    if status == b"OKAY":
+        return
+    if status == b"FAIL":
+        raise AdbError(f"{request[:200]}: {await _counted(reader, request)}")
+    raise AdbError(f"{request[:200]}: answered {status!r}")
+
+
+async def _counted(reader: asyncio.StreamReader, request: str) -> str:
+    digits = await reader.readexactly(4)
+    try:
+        length = int(digits, 16)
+    except ValueError as error:
+        raise AdbError(f"{request[:200]}: answered {digits!r}") from error
+    return (await reader.readexactly(length)).decode("utf-8", "replace")
+
+
+async def _shell_answer(reader: asyncio.StreamReader, command: str) -> Answer:
+    written = {_STDOUT: bytearray(), _STDERR: bytearray()}
+    while True:
+        head = await reader.readexactly(5)
+        kind, length = head[0], int.from_bytes(head[1:], "little")
+        if length > ANSWER_BYTES:
+            raise AdbError(f"{command[:200]}: a packet of {length} bytes")
+        data = await reader.readexactly(length)
+        if kind == _EXIT:
+            return Answer(
+                out=written[_STDOUT].decode("utf-8", "replace"),
+                error=written[_STDERR].decode("utf-8", "replace"),
+                code=data[0] if data else 255,
+            )
+        if kind in written:
+            written[kind] += data
+            if len(written[kind]) > OUTPUT_BYTES:
+                raise AdbError(f"{command[:200]}: wrote more than {OUTPUT_BYTES} bytes")

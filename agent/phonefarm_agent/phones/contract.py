@@ -1,0 +1,70 @@
+"""What the rest of the agent asks of the phones of this host."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from phonefarm_agent.model.phone import PhoneReport
+from phonefarm_agent.phones.proxy_lease import Lease
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A phone that has just answered: what adb calls it, and the epoch left on it (0: none)."""
+
+    adb_serial: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a run may have left on a phone."""
+
+    run_id: str
+    epoch: int
+    serialno: str
+    phone_folder: str
+    package: str
+
+
+class Phones(Protocol):
+    """The phones of this host, named by their ro.serialno."""
+
+    def reports(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as seen now."""
+        ...
+
+    def fit(self) -> tuple[str, ...]:
+        """Return the phones that could begin work at this moment."""
+        ...
+
+    def busy(self, serialno: str, *, on: bool) -> None:
+        """Learn whether a run holds the phone: a busy one is asked less often."""
+        ...
+
+    async def claim(self, serialno: str) -> Claimed:
+        """Ask the phone once more; PhoneNotFitError with the reason when it cannot begin work."""
+        ...
+
+    async def locate(self, serialno: str) -> Claimed:
+        """Ask the phone who and where it is, fit or not; PhoneNotFitError or PhoneFailedError."""
+        ...
+
+    async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
+        """Leave the lease on the phone; PhoneFailedError when it is not known to be there."""
+        ...
+
+    def gate(
+        self, *, path: Path, adb_serial: str, phone_folder: str, package: str, lease: Lease
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
+        ...
+
+    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+        """Remove what the run left and return what is still there.
+
+        Raises PhoneFailedError when that could not be told. A phone that a newer lease took over is
+        left alone.
+        """
+        ...

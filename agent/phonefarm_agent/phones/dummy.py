@@ -1,0 +1,64 @@
+"""Phones that are not there: always fit, nothing to probe, nothing to clean."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
+from phonefarm_agent.phones.contract import Claimed, Trace
+from phonefarm_agent.phones.proxy_lease import Lease
+
+
+class DummyPhones:
+    """DUMMY0001 and on, for the dummy runtime."""
+
+    def __init__(self, count: int) -> None:
+        self._epochs = {f"DUMMY{number:04d}": 0 for number in range(1, count + 1)}
+        self._reports = tuple(
+            PhoneReport(
+                serialno=serialno,
+                adb_serial=serialno,
+                transport=Transport.ONLINE,
+                readiness=Readiness.READY,
+                model="dummy",
+                android_release="0",
+            )
+            for serialno in self._epochs
+        )
+        self._fit = tuple(self._epochs)
+
+    def reports(self) -> tuple[PhoneReport, ...]:
+        """Return them all, ready."""
+        return self._reports
+
+    def fit(self) -> tuple[str, ...]:
+        """Return them all."""
+        return self._fit
+
+    def busy(self, serialno: str, *, on: bool) -> None:
+        """Do nothing: nobody asks a dummy."""
+
+    async def claim(self, serialno: str) -> Claimed:
+        """Return the epoch last written."""
+        if serialno not in self._epochs:
+            raise PhoneNotFitError("phone_unknown")
+        return Claimed(adb_serial=serialno, epoch=self._epochs[serialno])
+
+    async def locate(self, serialno: str) -> Claimed:
+        """Return the same as `claim`."""
+        return await self.claim(serialno)
+
+    async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
+        """Remember the epoch."""
+        self._epochs[serialno] = epoch
+
+    @asynccontextmanager
+    async def gate(
+        self, *, path: Path, adb_serial: str, phone_folder: str, package: str, lease: Lease
+    ) -> AsyncIterator[None]:
+        """Serve nothing."""
+        yield
+
+    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+        """Return nothing: nothing was left."""
+        return ()

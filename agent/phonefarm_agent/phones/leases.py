@@ -1,0 +1,74 @@
+"""What the agent leaves on a phone and takes away again: the lease file, a run's traces."""
+
+import json
+import re
+
+from phonefarm_agent.phones.adb_wire import Answer
+from phonefarm_agent.phones.contract import Trace
+
+LEASE_FILE = "/data/local/tmp/phonefarm-lease"
+_PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
+_FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
+# Names under which tools that a run may have started show up in `ps`.
+_TOOLS = re.compile(r"com\.android\.commands\.(uiautomator|monkey|input)|uiautomator|screencap")
+
+READ_LEASE = f"getprop ro.serialno; cat {LEASE_FILE}"
+"""Who are you, and which epoch did you see last? The answer is read by `read_lease`."""
+
+
+def read_lease(answer: Answer) -> tuple[str, int]:
+    """Return ro.serialno and the epoch in the lease file, 0 when there is none to read."""
+    serialno, _, rest = answer.out.partition("\n")
+    epoch = 0
+    for line in rest.splitlines():
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, dict):
+            found = document.get("epoch")
+            if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**63:
+                epoch = found
+    return serialno.strip(), epoch
+
+
+def write_lease(*, epoch: int, run_id: str, agent_id: str) -> str:
+    """Return the command that leaves a lease; names hold no quote (identity.is_name)."""
+    text = json.dumps({"epoch": epoch, "run": run_id, "agent": agent_id})
+    return f"echo '{text}' > {LEASE_FILE}"
+
+
+def clean_up(trace: Trace) -> str:
+    """Return the command that ends a run's traces and then shows what is left of them."""
+    package = trace.package if _PACKAGE.fullmatch(trace.package) else ""
+    folder = trace.phone_folder if _FOLDER.fullmatch(trace.phone_folder) else ""
+    words = []
+    if package:
+        words.append(f"am force-stop {package}")
+    if folder:
+        words.append(f"rm -rf {folder}")
+    words.append("input keyevent 3")
+    words.append("echo --left")
+    if folder:
+        words.append(f"ls -d {folder}")
+    if package:
+        words.append(f"pidof {package}")
+    words.append("ps -A -o PID,ARGS")
+    return "; ".join(words)
+
+
+def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
+    """Return what the answer to `clean_up` says is left; None when it says nothing of that."""
+    _, mark, left = answer.out.partition("--left\n")
+    if not mark:
+        return None
+    found: list[str] = []
+    for line in left.splitlines():
+        text = line.strip()
+        if trace.phone_folder and text == trace.phone_folder:
+            found.append(f"folder {text}")
+        elif text.replace(" ", "").isdigit():
+            found.append(f"process {trace.package}")
+        elif (trace.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
+            found.append(f"process {text[:200]}")
+    return tuple(found)

@@ -1,0 +1,175 @@
+"""The agent's end of control.sock: JSON lines to and from one executor (docs/seams.md)."""
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from phonefarm_agent.model.evidence import KINDS
+
+log = structlog.get_logger()
+
+LINE_BYTES = 1024 * 1024
+EVIDENCE_BYTES = 700 * 1024
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A piece of evidence the executor handed over."""
+
+    name: str
+    kind: str
+    action: int
+    data: bytes
+
+
+class Control:
+    """Listens at one path; the latest connection that said a proper hello is the executor."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        run_id: str,
+        ready: Callable[[], None],
+        heard: Callable[[], None],
+        evidence: Callable[[Frame], Awaitable[None]],
+    ) -> None:
+        self._path = path
+        self._run_id = run_id
+        self._ready = ready
+        self._heard = heard
+        self._evidence = evidence
+        self._server: asyncio.Server | None = None
+        self._executor: asyncio.StreamWriter | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._standing: dict[str, bytes] = {}
+
+    async def open(self) -> None:
+        """Listen; OSError when the socket cannot be made."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(
+            self._serve, path=self._path, limit=LINE_BYTES
+        )
+        # The executor is another user in its container; the directory above is closed to others.
+        self._path.chmod(0o666)
+
+    async def close(self) -> None:
+        """Stop listening and hang up."""
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._connections):
+                writer.transport.abort()
+            await self._server.wait_closed()
+            self._server = None
+            self._path.unlink(missing_ok=True)
+
+    def go(self) -> None:
+        """Tell the executor to act, also when it connects again."""
+        self._say("go", {"type": "go"})
+
+    def stop(self, reason: str) -> None:
+        """Tell the executor to stop between actions, also when it connects again."""
+        self._say("stop", {"type": "stop", "reason": reason})
+
+    def acknowledge(self, sequence: int) -> None:
+        """Tell the executor that the controller has every line up to *sequence*."""
+        self._say("ack", {"type": "ack", "sequence": sequence})
+
+    def _say(self, topic: str, document: dict[str, object]) -> None:
+        self._standing[topic] = json.dumps(document).encode() + b"\n"
+        if self._executor is not None:
+            self._write(self._executor, self._standing[topic])
+
+    def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        # An executor that does not read is hung up on rather than buffered for.
+        if writer.transport.get_write_buffer_size() > LINE_BYTES:
+            writer.transport.abort()
+        elif not writer.is_closing():
+            writer.write(data)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= _CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._connections.add(writer)
+        try:
+            await self._listen(reader, writer)
+        except (ValueError, OSError, asyncio.IncompleteReadError) as error:
+            log.warning("control.broken", run_id=self._run_id, error=str(error))
+        except asyncio.CancelledError:
+            # The server is closing; asyncio would log this as an error of the connection.
+            return
+        finally:
+            self._connections.discard(writer)
+            if self._executor is writer:
+                self._executor = None
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            document = _parse(line)
+            kind = document.get("type")
+            if kind == "hello":
+                if document.get("run_id") != self._run_id:
+                    raise ValueError("hello names another run")
+                self._executor = writer
+                for data in self._standing.values():
+                    self._write(writer, data)
+            elif self._executor is not writer:
+                raise ValueError("no hello")
+            self._heard()
+            if kind == "ready":
+                self._ready()
+            elif kind == "evidence":
+                await self._take_evidence(document)
+
+    async def _take_evidence(self, document: dict[str, object]) -> None:
+        """Hand a frame on; a bad one is dropped, since the executor would only send it again."""
+        try:
+            frame = _frame(document)
+        except ValueError as error:
+            log.warning("evidence.refused", run_id=self._run_id, error=str(error))
+            return
+        await self._evidence(frame)
+
+
+def _parse(line: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - the peer's fault, told like the others
+    return document
+
+
+def _frame(document: dict[str, object]) -> Frame:
+    name, kind, action = document.get("name"), document.get("kind"), document.get("action", -1)
+    data = document.get("data")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError("evidence with a name that is no plain file name")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"evidence of unknown kind {kind!r}")
+    if not isinstance(action, int) or not -1 <= action < 2**31:
+        raise ValueError("evidence of no action")
+    if not isinstance(data, str):
+        raise ValueError("evidence without data")  # noqa: TRY004 - the peer's fault, as above
+    try:
+        content = base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"evidence that is not base64: {error}") from error
+    if len(content) > EVIDENCE_BYTES:
+        raise ValueError("evidence above its size limit")
+    return Frame(name=name, kind=kind, action=action, data=content)

@@ -1,0 +1,80 @@
+"""The run directory of docs/seams.md, where socket paths stay under 108 bytes."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+SOCKET_PATH_BYTES = 107
+_LONGEST_BELOW = len("/12345678-1234-1234-1234-123456789012/control.sock")
+
+
+class NoRoomError(Exception):
+    """No directory with a short enough path can be had; the text names the remedy."""
+
+
+def place_for_runs(state: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory that holds the run directories, made for this user only.
+
+    It is STATE/runs, or where that path is too long a directory below XDG_RUNTIME_DIR or /tmp, of
+    the same name at every start. Raises NoRoomError.
+    """
+    wanted = state / "runs"
+    if _fits(wanted):
+        return _private(wanted)
+    name = "pf-" + hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
+    for root in (environment.get("XDG_RUNTIME_DIR"), "/tmp"):  # noqa: S108 - made 0700 and checked
+        if root and _fits(Path(root) / name):
+            return _private(Path(root) / name)
+    raise NoRoomError(f"the state directory's path is too long for sockets: {state}")
+
+
+def _fits(directory: Path) -> bool:
+    return len(os.fsencode(directory)) + _LONGEST_BELOW <= SOCKET_PATH_BYTES
+
+
+def _private(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = directory.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise NoRoomError(f"{directory} belongs to somebody else; remove it")
+    directory.chmod(0o700)
+    return directory
+
+
+class RunDirectory:
+    """One run's directory; the container sees it read-only."""
+
+    def __init__(self, place: Path, run_id: str) -> None:
+        self.path = place / run_id
+
+    @property
+    def plan(self) -> Path:
+        """Return where the plan lies."""
+        return self.path / "plan.json"
+
+    @property
+    def adb_socket(self) -> Path:
+        """Return where the proxy listens."""
+        return self.path / "adb.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        """Return where the agent listens for the executor."""
+        return self.path / "control.sock"
+
+    def make(self, plan: Mapping[str, object] | None = None) -> None:
+        """Create the directory and write *plan*, if one is given; OSError when the disk refuses."""
+        self.path.mkdir(mode=0o755, exist_ok=True)
+        # The container's user is another one; the directory above is closed to everybody else.
+        self.path.chmod(0o755)
+        if plan is not None:
+            self.plan.write_text(json.dumps(plan))
+            self.plan.chmod(0o644)
+
+    def remove(self) -> None:
+        """Remove the directory, if it is there."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""Turns the executor's lines into records, each number once, whatever the executor writes."""
+
+from collections.abc import AsyncIterator
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.work.ending import broken
+from phonefarm_agent.work.run import Run
+from phonefarm_agent.work.story import BadLineError, Finished, StoryLine, read_line
+
+log = structlog.get_logger()
+
+_LOGGED_LINES = 200
+_LOGGED_CHARACTERS = 500
+
+
+class Relay:
+    """Reads one run's story; `finished` is its last line, once it was read."""
+
+    def __init__(self, *, run: Run, actions: int) -> None:
+        self.finished: Finished | None = None
+        self._run = run
+        # Each action begins once and ends once; more than that is an executor gone wild.
+        self._most_records = 2 * actions
+        self._logged = 0
+
+    async def follow(self, lines: AsyncIterator[bytes]) -> None:
+        """Read to the end. Lines known from an earlier life of the agent are passed over."""
+        async for line in lines:
+            self._run.hear_life()
+            if self.finished is not None:
+                continue
+            try:
+                story = read_line(line)
+                if story is None:
+                    self._log(line)
+                else:
+                    await self._take(story)
+            except BadLineError as error:
+                self._run.end(broken(FailureCode.RUN_CRASHED, f"the executor's story: {error}"))
+
+    async def _take(self, line: StoryLine) -> None:
+        last = self._run.state.last_sequence
+        told = line.told
+        if isinstance(told, Finished):
+            if line.sequence > last + 1:
+                raise BadLineError(f"line {last + 1} is missing before {line.sequence}")
+            self.finished = told
+            return
+        if line.sequence <= last:
+            return
+        if line.sequence != last + 1:
+            raise BadLineError(f"line {last + 1} is missing before {line.sequence}")
+        if line.sequence > self._most_records:
+            raise BadLineError(f"line {line.sequence} of at most {self._most_records}")
+        await self._run.record(told)
+
+    def _log(self, line: bytes) -> None:
+        self._logged += 1
+        if self._logged <= _LOGGED_LINES:
+            log.debug("run.said", line=line[:_LOGGED_CHARACTERS].decode("utf-8", "replace"))

@@ -1,0 +1,73 @@
+"""After the container: nothing of the run stays on host or phone, or it is said what does."""
+
+import asyncio
+
+import structlog
+
+from phonefarm_agent.model.phone import PhoneFailedError
+from phonefarm_agent.model.record import PhoneReleased
+from phonefarm_agent.phones.contract import Trace
+from phonefarm_agent.runtimes.contract import RuntimeFailedError
+from phonefarm_agent.work.plan import BadPlanError, complete
+from phonefarm_agent.work.run import Run
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 1.0
+
+
+async def release(run: Run) -> PhoneReleased:
+    """Clean up after *run* within the timer's limit and return what became of the phone."""
+    await remove_container(run)
+    await run.tools.shelf.close(run.ref)
+    released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
+    await asyncio.to_thread(run.directory.remove)
+    return released
+
+
+async def remove_container(run: Run) -> None:
+    """Return once the runtime knows nothing of the run; an engine that is away is asked again."""
+    handle = run.handle
+    while handle is not None:
+        try:
+            await run.tools.runtime().remove(handle)
+        except RuntimeFailedError as error:
+            log.warning("runtime.away", error=str(error))
+            await asyncio.sleep(RETRY_SECONDS * run.tools.scale)
+        else:
+            return
+
+
+async def _clean_phone(run: Run) -> PhoneReleased:
+    trace = _trace(run)
+    last = "nothing was tried"
+    residue: tuple[str, ...] = ()
+    try:
+        async with asyncio.timeout(run.tools.timers.clean_up):
+            while True:
+                try:
+                    residue = await run.tools.phones.clean_up(trace)
+                    if not residue:
+                        return PhoneReleased(clean=True)
+                    last = "something is left"
+                except PhoneFailedError as error:
+                    last = str(error)
+                await asyncio.sleep(RETRY_SECONDS * run.tools.scale)
+    except TimeoutError:
+        log.warning("phone.not_cleaned", reason=last, residue=residue)
+        return PhoneReleased(clean=False, reason=f"clean_up_failed: {last}", residue=residue)
+
+
+def _trace(run: Run) -> Trace:
+    try:
+        plan = complete(run.state.assignment, adb_serial=run.state.adb_serial)
+        folder, package = plan.phone_folder, plan.package
+    except BadPlanError:  # A run that went had a plan; a journal from another version may not.
+        folder, package = "", ""
+    return Trace(
+        run_id=run.ref.run_id,
+        epoch=run.ref.epoch,
+        serialno=run.state.assignment.serialno,
+        phone_folder=folder,
+        package=package,
+    )

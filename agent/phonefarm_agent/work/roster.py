@@ -1,0 +1,331 @@
+"""The runs of this host: what is heard goes to each, what is to be said is read from all."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.model import talk
+from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.phone import PhoneReport
+from phonefarm_agent.model.record import (
+    Body,
+    Outcome,
+    PhoneReleased,
+    Record,
+    RunEnded,
+    RunRefused,
+)
+from phonefarm_agent.model.run import (
+    LIVE,
+    Assignment,
+    HeldRun,
+    Phase,
+    RunRef,
+    RunStarted,
+    RunState,
+    StopOrder,
+    Strategy,
+)
+from phonefarm_agent.work.ending import Cause, broken
+from phonefarm_agent.work.journal import JournalFailedError
+from phonefarm_agent.work.life import live
+from phonefarm_agent.work.run import Run, Tools
+from phonefarm_agent.work.tables import FORGOTTEN_KEPT, add_run, drop_records, put_record
+
+log = structlog.get_logger()
+
+
+class Roster:
+    """Implements what the link needs of this host (`model.talk.Host`)."""
+
+    def __init__(
+        self,
+        *,
+        tools: Tools,
+        tasks: asyncio.TaskGroup,
+        withheld: Callable[[], str],
+        farm: Callable[[str], None],
+    ) -> None:
+        """Take the *tasks* that own the runs, and why nothing new may begin (empty: it may).
+
+        *farm* is told the farm's id at every Welcome.
+        """
+        self._farm = farm
+        self._tools = tools
+        self._tasks = tasks
+        self._withheld = withheld
+        self._runs: dict[str, Run] = {}
+        self._owners: dict[asyncio.Task[None], Run] = {}
+        self._forgotten: dict[str, RunState] = {}
+        self._basis = -float("inf")
+
+    # What is read.
+
+    def phones(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as seen now."""
+        return self._tools.phones.reports()
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the phones that are fit and free."""
+        if self._withheld() or self._tools.journal.failing:
+            return ()
+        busy = self._busy()
+        return tuple(s for s in self._tools.phones.fit() if s not in busy)
+
+    def held(self) -> tuple[HeldRun, ...]:
+        """Return every run not yet forgotten."""
+        return tuple(
+            HeldRun(
+                ref=run.ref,
+                going=run.state.went,
+                ended=run.state.phase in {Phase.ENDED, Phase.RELEASED},
+            )
+            for run in self._runs.values()
+        )
+
+    def live(self) -> tuple[RunRef, ...]:
+        """Return the runs not yet released."""
+        return tuple(run.ref for run in self._runs.values() if run.state.phase in LIVE)
+
+    def started(self) -> tuple[RunStarted, ...]:
+        """Return the runs that wait at the start gate."""
+        return tuple(
+            RunStarted(ref=run.ref, container=run.state.handle_name)
+            for run in self._runs.values()
+            if run.state.phase is Phase.READY
+            and run.ready
+            and not run.verdict_go
+            and run.state.stop is None
+        )
+
+    def take_records(self, limit: int) -> list[Record]:
+        """Return at most *limit* records that were not sent since the last `rewind`."""
+        return self._tools.outbox.take(limit)
+
+    def rewind(self) -> None:
+        """Make every unacknowledged record unsent again."""
+        self._tools.outbox.rewind()
+
+    def unacknowledged(self) -> int:
+        """Return how many records wait for acknowledgement."""
+        return len(self._tools.outbox)
+
+    def evidence(self) -> tuple[EvidenceFile, ...]:
+        """Return the stored files that wait for upload."""
+        return self._tools.shelf.waiting()
+
+    def evidence_received(self, file: EvidenceFile) -> None:
+        """Forget *file*."""
+        self._tools.shelf.remove(file)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return every run not yet forgotten."""
+        return tuple(self._runs.values())
+
+    # What is heard.
+
+    def connected(self, sent_at: float, welcome: talk.Welcome) -> None:
+        """Take in the verdicts on what was held, and that leases were known at *sent_at*."""
+        self._farm(welcome.farm_id)
+        self._basis = max(self._basis, sent_at)
+        for ref in welcome.going_on:
+            if run := self._find(ref):
+                run.hear_continue(sent_at)
+        self._stop_each(welcome.stops)
+        self.hear(talk.PhoneNames(phones=welcome.phones))
+
+    def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
+        """Renew the leases that the heartbeat of *sent_at* named, end those that are lost."""
+        self._basis = max(self._basis, sent_at)
+        for ref in set(runs) - set(lost):
+            if run := self._find(ref):
+                run.hear_renewal(sent_at)
+        for ref in lost:
+            if run := self._find(ref):
+                run.end(broken(FailureCode.AGENT_FENCED, "the controller ended the lease"))
+
+    def hear(self, said: talk.Said) -> None:
+        """Take in what the controller said; a repetition changes nothing."""
+        match said:
+            case talk.Assignments(assignments=assignments):
+                self._assign_each(assignments)
+            case talk.StartVerdicts(go=go, stops=stops):
+                for ref in go:
+                    if run := self._find(ref):
+                        run.hear_go()
+                self._stop_each(stops)
+            case talk.RecordAcks(acks=acks):
+                self._acknowledge_each(acks)
+            case talk.Stops(stops=stops):
+                self._stop_each(stops)
+            case talk.Desired(claimed=claimed, stops=stops):
+                # Stops first: an assignment that is also to be stopped must not begin.
+                self._stop_each(stops)
+                self._assign_each(claimed)
+            case talk.PhoneNames(phones=phones):
+                for phone in phones:
+                    if phone.refused:
+                        log.warning(
+                            "phone.not_taken", serialno=phone.serialno, reason=phone.refused
+                        )
+            case talk.Welcome() | talk.HeartbeatAck() | talk.Superseded():
+                pass  # Told by `connected`, `renewed` and the end of the session.
+            case _:
+                assert_never(said)
+
+    # What an earlier life left.
+
+    def remember(self, states: Iterable[RunState]) -> list[Run]:
+        """Take back the runs of an earlier life; their tasks begin with `resume`."""
+        runs: list[Run] = []
+        for state in states:
+            if state.phase is Phase.FORGOTTEN:
+                self._forget(state)
+                continue
+            now = self._tools.clock.monotonic()
+            run = Run(state=state, tools=self._tools, basis=now, adopted=True)
+            self._runs[state.ref.run_id] = run
+            runs.append(run)
+        return runs
+
+    def resume(self, run: Run) -> None:
+        """Begin to lead a run that was taken back."""
+        self._lead(run)
+
+    def end_all(self, cause: Cause) -> None:
+        """End every run that still has a container."""
+        for run in self._runs.values():
+            if run.state.phase in LIVE - {Phase.ENDED}:
+                run.end(cause)
+
+    async def acknowledged(self, seconds: float) -> None:
+        """Wait until the controller has every record, at most *seconds*."""
+        if self._owners:
+            await asyncio.wait(self._owners, timeout=seconds)
+
+    # How.
+
+    def _find(self, ref: RunRef) -> Run | None:
+        run = self._runs.get(ref.run_id)
+        return run if run is not None and run.ref == ref else None
+
+    def _busy(self) -> set[str]:
+        return {
+            run.state.assignment.serialno for run in self._runs.values() if run.state.phase in LIVE
+        }
+
+    def _assign_each(self, assignments: Iterable[Assignment]) -> None:
+        for assignment in assignments:
+            self._assign(assignment)
+
+    def _assign(self, assignment: Assignment) -> None:
+        run_id = assignment.ref.run_id
+        if run_id in self._runs or run_id in self._forgotten:
+            return  # A repetition.
+        refusal = self._withheld()
+        if assignment.serialno in self._busy():
+            refusal = "phone_busy"
+        state = RunState(assignment=assignment)
+        if refusal:
+            log.warning("run.refused", run_id=run_id, reason=refusal)
+            bodies = (RunRefused(reason=refusal), PhoneReleased(clean=True))
+            self._enter(self._told(state, bodies), bodies)
+            return
+        self._enter(state, ())
+
+    def _enter(self, state: RunState, bodies: tuple[Body, ...]) -> None:
+        """Add a run whose journal entry is still to be written."""
+        run = Run(state=state, tools=self._tools, basis=self._basis)
+        self._runs[state.ref.run_id] = run
+        self._tools.changed.set()
+        self._lead(run, entry=self._records(state, bodies))
+
+    def _told(self, state: RunState, bodies: tuple[Body, ...]) -> RunState:
+        return RunState(
+            assignment=state.assignment,
+            phase=Phase.RELEASED,
+            last_sequence=state.last_sequence + len(bodies),
+        )
+
+    def _records(self, state: RunState, bodies: tuple[Body, ...]) -> list[Record]:
+        first = state.last_sequence - len(bodies) + 1
+        return [
+            Record(ref=state.ref, sequence=first + number, at=self._tools.clock.now(), body=body)
+            for number, body in enumerate(bodies)
+        ]
+
+    def _lead(self, run: Run, entry: list[Record] | None = None) -> None:
+        task = self._tasks.create_task(self._life(run, entry), name=f"run-{run.ref.run_id}")
+        self._owners[task] = run
+        task.add_done_callback(self._owners.pop)
+
+    async def _life(self, run: Run, entry: list[Record] | None) -> None:
+        if entry is not None:
+            try:
+                await self._tools.journal.try_keep(
+                    add_run(run.state), *(put_record(record) for record in entry)
+                )
+            except JournalFailedError as error:
+                # Nothing was promised: the controller sends it again, or takes it back.
+                log.warning("run.not_taken", run_id=run.ref.run_id, error=str(error))
+                del self._runs[run.ref.run_id]
+                self._tools.changed.set()
+                return
+            self._tools.outbox.put(entry)
+            self._tools.changed.set()
+        await live(run)
+        del self._runs[run.ref.run_id]
+        self._forget(run.state)
+
+    def _forget(self, state: RunState) -> None:
+        self._forgotten[state.ref.run_id] = state
+        while len(self._forgotten) > FORGOTTEN_KEPT:
+            del self._forgotten[next(iter(self._forgotten))]
+
+    def _acknowledge_each(self, acks: Iterable[talk.RecordAck]) -> None:
+        for ack in acks:
+            self._tools.outbox.acknowledge(ack.run_id, ack.epoch, ack.sequence)
+            self._tools.journal.note(drop_records(ack.run_id, ack.epoch, ack.sequence))
+            run = self._runs.get(ack.run_id)
+            if run is not None and run.ref.epoch == ack.epoch:
+                run.hear_acknowledged(ack.sequence)
+
+    def _stop_each(self, orders: Iterable[StopOrder]) -> None:
+        for order in orders:
+            run = self._runs.get(order.ref.run_id)
+            if run is None:
+                self._answer_unknown(order)
+            elif run.ref == order.ref:
+                run.hear_stop(order)
+            else:
+                log.warning("stop.not_understood", run_id=order.ref.run_id, ref=str(order.ref))
+
+    def _answer_unknown(self, order: StopOrder) -> None:
+        """Tell the controller that a run it wants stopped is not here, so that it can finish."""
+        bodies: tuple[Body, ...] = (
+            RunEnded(outcome=Outcome.STOPPED),
+            PhoneReleased(clean=True, reason="run_unknown"),
+        )
+        log.warning("stop.answered_for_unknown", run_id=order.ref.run_id)
+        known = self._forgotten.pop(order.ref.run_id, None)
+        if known is not None and known.ref == order.ref:
+            # It had all of it once; a restored controller may need the end again.
+            self._enter(self._told(known, bodies), bodies)
+            return
+        state = RunState(
+            assignment=Assignment(
+                ref=order.ref,
+                process_id="",
+                phone_id="",
+                serialno="",
+                account_id="",
+                capability="",
+                plan_json="",
+                cap_seconds=0.0,
+            ),
+            stop=StopOrder(ref=order.ref, reason=order.reason, strategy=Strategy.HARD),
+        )
+        self._enter(self._told(state, bodies), bodies)

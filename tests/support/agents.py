@@ -1,0 +1,90 @@
+"""An agent in this process, and the work its tests give it."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from phonefarm.v1 import agent_pb2 as pb
+from phonefarm_agent.app.agent import ExitCode, run_agent
+from phonefarm_agent.app.settings import Settings
+
+SCALE = 0.05
+
+
+@dataclass(kw_only=True)
+class RunningAgent:
+    """An agent at work; `stop` ends it."""
+
+    settings: Settings
+    stopping: asyncio.Event
+    task: asyncio.Task[ExitCode]
+
+    async def stop(self, *, seconds: float = 15.0) -> ExitCode:
+        """Tell it to stop and return its exit code."""
+        self.stopping.set()
+        async with asyncio.timeout(seconds):
+            return await self.task
+
+
+AgentMaker = Callable[..., AbstractAsyncContextManager[RunningAgent]]
+
+
+@asynccontextmanager
+async def running_agent(settings: Settings, **changes: Any) -> AsyncIterator[RunningAgent]:
+    """Run an agent with *settings*, changed as told, until the block ends."""
+    wanted = replace(settings, **changes)
+    stopping = asyncio.Event()
+    task = asyncio.create_task(run_agent(wanted, stopping))
+    running = RunningAgent(settings=wanted, stopping=stopping, task=task)
+    try:
+        yield running
+    finally:
+        if not task.done():
+            await running.stop()
+
+
+def assignment(
+    serialno: str = "DUMMY0001",
+    *,
+    epoch: int = 1,
+    actions: int = 2,
+    repeat: str = "safe",
+    cap: float = 60.0,
+    **dummy: Any,
+) -> pb.Assignment:
+    """Return an assignment; `dummy` steers the dummy runtime."""
+    plan = {
+        "account": {"account_id": "acc-1", "app": "shortvideo"},
+        "profile": {"name": "shortvideo", "version": "v", "package": "com.example.shortvideo"},
+        "actions": [
+            {
+                "index": index,
+                "kind": "launch_app",
+                "params": {},
+                "limit_seconds": 60.0,
+                "repeat": repeat,
+            }
+            for index in range(actions)
+        ],
+        "dummy": dummy,
+    }
+    return pb.Assignment(
+        run=pb.RunRef(
+            run_id=str(uuid.uuid4()),
+            item_id=str(uuid.uuid4()),
+            attempt=1,
+            lease_id=str(uuid.uuid4()),
+            epoch=epoch,
+        ),
+        process_id=str(uuid.uuid4()),
+        phone_id="phone-1",
+        serialno=serialno,
+        account_id="acc-1",
+        capability="keyword_warmup",
+        plan_json=json.dumps(plan),
+        cap_seconds=cap,
+    )
