@@ -107,11 +107,12 @@ class Screen:
 
 def read_screen(xml: bytes) -> Screen:
     """Return the screen of a dump; raise DumpError for anything that is none."""
-    if b"<!DOCTYPE" in xml or b"<!ENTITY" in xml:
+    text = xml.decode(errors="replace")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DumpError("a UI dump declares no document type")
     try:
-        root = ET.fromstring(xml)  # noqa: S314 - entities cannot be declared, see above
-    except ET.ParseError as error:
+        root = ET.fromstring(text)  # noqa: S314 - entities cannot be declared, see above
+    except (ET.ParseError, ValueError) as error:
         raise DumpError(f"the UI dump cannot be read: {error}") from error
     if root.tag != "hierarchy":
         raise DumpError(f"a UI dump is a <hierarchy>, not <{root.tag[:100]}>")

@@ -34,6 +34,10 @@ SERVER_VERSION = f"{41:04x}"
 log = structlog.get_logger()
 
 
+class ServerFailedError(Exception):
+    """The adb server said FAIL; the text is its reason and is passed on."""
+
+
 @asynccontextmanager
 async def run_proxy(
     *,
@@ -110,13 +114,16 @@ class _Proxy:
         with contextlib.closing(client):
             try:
                 await self._serve_requests(client)
-            except (RefusedError, WireError) as error:
-                self._note_refusal(str(error))
+            except (RefusedError, ServerFailedError, WireError) as error:
+                if not isinstance(error, ServerFailedError):
+                    self._note_refusal(str(error))
                 with contextlib.suppress(LeaseEndedError, OSError):
                     await client.send(fail(str(error)))
                 await client.finish()
             except (LeaseEndedError, EOFError, OSError):
                 return  # the peer, the adb server or the lease is gone: there is nobody to tell
+            except Exception:  # a fault in one connection must not end the run's others
+                log.exception("proxy.connection_crashed", serial=self.serial)
             finally:
                 self.connections -= 1
 
@@ -180,7 +187,7 @@ class _Proxy:
             yield wire
 
     async def _ask(self, request: str) -> str:
-        """Return the adb server's answer to *request*; raise RefusedError with its FAIL."""
+        """Return the adb server's answer to *request*; raise ServerFailedError with its FAIL."""
         async with self._dial() as upstream:
             try:
                 async with asyncio.timeout(DIAL_SECONDS):
@@ -199,9 +206,14 @@ class _Proxy:
     async def _serve_transport(self, client: Wire, request: str, *, answer_bytes: int) -> None:
         """Connect the client to the phone, then serve the one service it asks for."""
         async with self._dial() as upstream:
-            await upstream.send(framed(request))
-            await _expect_okay(upstream)
-            await client.send(b"OKAY" + await upstream.receive_exactly(answer_bytes))
+            try:
+                async with asyncio.timeout(DIAL_SECONDS):
+                    await upstream.send(framed(request))
+                    await _expect_okay(upstream)
+                    answer = await upstream.receive_exactly(answer_bytes)
+            except TimeoutError as error:
+                raise WireError("the adb server did not open the transport in time") from error
+            await client.send(b"OKAY" + answer)
             service = await self._handshake(client)
             if service == "sync:":
                 self._check_gate("sync:")
@@ -253,14 +265,14 @@ def _listen(path: Path) -> socket.socket:
 
 
 async def _expect_okay(upstream: Wire) -> None:
-    """Return on OKAY; raise RefusedError with the adb server's own words on FAIL."""
+    """Return on OKAY; raise ServerFailedError with the adb server's own words on FAIL."""
     status = await upstream.receive_exactly(4)
     if status == b"FAIL":
         try:
             length = int(await upstream.receive_exactly(4), 16)
         except ValueError as error:
             raise WireError("the adb server's FAIL cannot be read") from error
-        raise RefusedError((await upstream.receive_exactly(length)).decode(errors="replace"))
+        raise ServerFailedError((await upstream.receive_exactly(length)).decode(errors="replace"))
     if status != b"OKAY":
         raise WireError(f"the adb server said {status!r}")
 
