@@ -14,6 +14,7 @@ from gateway.support.farm import Farm, Names, farm
 from gateway.support.memory_controller import TOKEN, Owed
 from gateway.support.receiver import Received, Receiver
 from phonefarm.v1 import callback_pb2
+from phonefarm_common.clock import SystemClock
 from phonefarm_gateway.callbacks.limits import Limits
 from phonefarm_gateway.callbacks.resolver import SystemLookup
 from standardwebhooks import Webhook
@@ -260,13 +261,21 @@ async def test_an_endless_answer_is_read_only_so_far() -> None:
     assert sent < 20_000_000
 
 
-async def test_a_success_counts_even_if_its_body_never_ends() -> None:
-    """2xx in the status line is the receiver's word; its body is not waited for."""
-    async with farm() as it:
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, callback_pb2.DELIVERY_OUTCOME_DELIVERED),
+        (410, callback_pb2.DELIVERY_OUTCOME_GONE),
+        (500, callback_pb2.DELIVERY_OUTCOME_FAILED),
+    ],
+)
+async def test_the_status_counts_even_if_the_body_never_ends(status: int, outcome: int) -> None:
+    """The status line is the receiver's word; a body that stalls is not waited for long."""
+    async with farm(limits=Limits(attempt=6)) as it:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 1000\r\n\r\nx".encode())
             await writer.drain()
             await reader.read()
             writer.close()
@@ -277,7 +286,8 @@ async def test_a_success_counts_even_if_its_body_never_ends() -> None:
 
             report = await _first_report(it, f"http://127.0.0.1:{port}/")
 
-        assert report.outcome == callback_pb2.DELIVERY_OUTCOME_DELIVERED
+        assert report.http_status == status
+        assert report.outcome == outcome
 
 
 async def test_a_name_that_means_a_private_address_is_not_dialled() -> None:
@@ -398,6 +408,51 @@ async def test_a_slow_receiver_is_sent_no_more_than_its_turns_at_once() -> None:
 
         assert most == 3
         assert len(receiver.received) == 60
+
+
+class JumpingClock(SystemClock):
+    """The machine's clock, after a freeze of `frozen` seconds."""
+
+    frozen = 0.0
+
+    def monotonic(self) -> float:
+        """Return the machine's time and what passed in the freeze."""
+        return super().monotonic() + self.frozen
+
+
+async def test_a_gateway_frozen_past_its_lease_does_not_send() -> None:
+    """A delivery that waited through a freeze may be another's by now: it is left alone."""
+    clock = JumpingClock()
+    release = asyncio.Event()
+    async with (
+        Receiver.serving() as receiver,
+        farm(limits=Limits(per_receiver=1), clock=clock) as it,
+    ):
+
+        async def answer(received: Received) -> web.StreamResponse:
+            await release.wait()
+            return web.Response()
+
+        receiver.answer = answer
+        ids = [it.controller.add_process(url=receiver.url()) for _ in range(3)]
+        for process_id in ids[:2]:
+            await it.controller.owe(process_id, "accepted")
+        await receiver.wait(1)
+        # It asks again only when it has taken in what it was lent.
+        await it.controller.until(
+            lambda: (
+                all(one.attempts for one in it.controller.outbox)
+                and it.controller.lease_calls > it.controller.lent_in_call
+            )
+        )
+
+        clock.frozen = 60
+        release.set()
+        await it.controller.settled(1)
+        await it.controller.owe(ids[2], "accepted")
+        got = await receiver.wait(2)
+
+        assert [one.event["process"]["process_id"] for one in got] == [ids[0], ids[2]]
 
 
 async def test_a_report_the_controller_missed_is_told_again() -> None:

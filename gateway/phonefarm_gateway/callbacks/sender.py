@@ -26,7 +26,7 @@ from phonefarm_gateway.strict_json import dump
 MOST_ANSWER_BYTES: Final = 20 * 1024
 MOST_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
 _SHOWN_CHARACTERS: Final = 200
-_EXPLANATION_SECONDS: Final = 2.0
+_EXPLANATION_SECONDS: Final = 1.0
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "phonefarm-callback/1.0"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 from gateway.support.memory_controller import ACCOUNT, KEY, TOKEN, MemoryController
+from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.addresses import Address, network
 from phonefarm_gateway.app import running
@@ -92,6 +93,7 @@ async def farm(
     body_limit: int = 1024 * 1024,
     limits: Limits | None = None,
     lookup: Lookup | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Farm]:
     """Yield a caller's view of a gateway that may call back to *allowed* networks."""
     async with MemoryController.serving() as controller:
@@ -107,7 +109,7 @@ async def farm(
             timers=Timers(),
         )
         async with (
-            running(settings, limits=limits, lookup=lookup or Names()) as address,
+            running(settings, limits=limits, lookup=lookup or Names(), clock=clock) as address,
             aiohttp.ClientSession() as session,
         ):
             yield Farm(controller, f"http://{address}", session)

@@ -89,6 +89,7 @@ class MemoryController(
         self.crash_next = False
         self.reports_refused = 0
         self.lease_calls = 0
+        self.lent_in_call = 0
         self.changed = asyncio.Condition()
         self.address = ""
         self._server: grpc.aio.Server | None = None
@@ -118,6 +119,20 @@ class MemoryController(
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
+            await self._refusing()
+
+    async def _refusing(self) -> None:
+        """Wait until the port is closed: gRPC goes on listening for a moment, answering nobody."""
+        host, _, port = self.address.rpartition(":")
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(host, int(port))
+                except OSError:
+                    return
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
     async def move(self, process_id: str, status: str, **owed: str) -> None:
         """Set the public status and owe the delivery of that milestone."""
@@ -308,6 +323,8 @@ class MemoryController(
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(waking - now, 0.01)):
                         await self.changed.wait()
+        if due:
+            self.lent_in_call = self.lease_calls
         for one in due:
             one.attempts += 1
             one.lease_token = str(uuid.uuid4())
