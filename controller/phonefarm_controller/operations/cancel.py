@@ -15,6 +15,7 @@ from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.reports import RunRef, Stop
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
 from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import agents, items, processes, runs
@@ -62,6 +63,7 @@ class Cancel:
         self._hints = hints
         self._timers = timers
 
+    @whole
     async def __call__(self, ask: CancelAsk) -> CancelAnswer:
         """Commit the wish and send it on its way; FarmError `unknown_process`."""
         async with self._database.writing() as tx:

@@ -21,6 +21,7 @@ from phonefarm_controller.domain.states import (
     RunState,
 )
 from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
 from phonefarm_controller.store import profiles as kept_profiles
 from phonefarm_controller.store.database import Database, Transaction
@@ -56,6 +57,7 @@ class Claim:
         self._ids = ids
         self._profile_json: dict[str, str] = {}
 
+    @whole
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
         """Return what was claimed; it is committed. At most one item per phone and account."""
         async with self._database.reading() as tx:

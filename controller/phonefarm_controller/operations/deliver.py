@@ -11,6 +11,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.identity import new_secret
 
 from phonefarm_controller.domain.states import DeliveryState
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import deliveries
 from phonefarm_controller.store.database import Database, Transaction
@@ -61,6 +62,7 @@ class Deliver:
         self._scale = time_scale
         self._chance = chance
 
+    @whole
     async def lease(self, *, limit: int) -> list[Delivery]:
         """Lend at most *limit* due deliveries for 60 s each, one per process, the oldest first."""
         async with self._database.reading() as tx:
@@ -83,12 +85,14 @@ class Deliver:
             await deliveries.save(tx, before, lent)
         return lent
 
+    @whole
     async def seconds_until_due(self) -> float | None:
         """Return how long until the next unsettled delivery is due; None when none waits."""
         async with self._database.reading() as tx:
             due = await deliveries.next_due(tx)
             return None if due is None else max(0.0, (due - tx.now).total_seconds())
 
+    @whole
     async def settle(self, reports: Sequence[DeliveryReport]) -> list[str]:
         """Settle attempts whose lease still stands; return their ids."""
         by_id = {report.delivery_id: report for report in reports}

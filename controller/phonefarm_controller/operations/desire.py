@@ -6,6 +6,7 @@ from phonefarm_controller.domain.reports import Assignment, RunRef, Stop
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.cancel import stop_of
 from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, leases, phones, runs
 from phonefarm_controller.store.database import Database
 
@@ -26,6 +27,7 @@ class Desire:
         self._database = database
         self._claim = claim
 
+    @whole
     async def __call__(self, agent_id: str) -> Desired:
         """Return the list of this agent as of now."""
         async with self._database.reading() as tx:

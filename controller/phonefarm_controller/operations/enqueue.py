@@ -24,6 +24,7 @@ from phonefarm_controller.domain.requests import AccountFact, Facts, PhoneFact, 
 from phonefarm_controller.domain.states import Health, ItemState
 from phonefarm_controller.domain.targets import Slot, resolve
 from phonefarm_controller.operations.sync import announce
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import accounts, items, phones, processes, profiles
 from phonefarm_controller.store.database import Database, Transaction
@@ -70,6 +71,7 @@ class Enqueue:
         self._dummy_allowed = dummy_allowed
         self._ids = ids
 
+    @whole
     async def __call__(self, batch: Sequence[Submission]) -> list[Accepted | Exception]:
         """Return an Accepted or a FarmError for each submission, in order; one transaction."""
         answers: list[Accepted | Exception | None] = [None] * len(batch)

@@ -12,6 +12,7 @@ from phonefarm_common.identity import is_uuid, new_id
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, profiles, runs
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.profiles import Evidence
@@ -44,6 +45,13 @@ class KeepEvidence:
     async def __call__(self, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> str:
         """Return the evidence's id once it is kept; FarmError when it is not what its head says."""
         _check(head)
+        process_id = await self._process_of(head)
+        relative = Path(process_id) / head.run.run_id / head.name
+        await self._write(relative, head, chunks)
+        return await self._keep(process_id, relative, head)
+
+    @whole
+    async def _process_of(self, head: EvidenceHead) -> str:
         async with self._database.reading() as tx:
             run = (await runs.get(tx, {head.run.run_id})).get(head.run.run_id)
             if run is None or (run.lease_id, run.epoch) != (head.run.lease_id, head.run.epoch):
@@ -52,14 +60,16 @@ class KeepEvidence:
         process_id = owner.get(run.item_id)
         if process_id is None:
             raise unknown_process(head.run.item_id)
-        relative = Path(process_id) / run.run_id / head.name
-        await self._write(relative, head, chunks)
+        return process_id
+
+    @whole
+    async def _keep(self, process_id: str, relative: Path, head: EvidenceHead) -> str:
         async with self._database.writing() as tx:
             return await profiles.keep_evidence(
                 tx,
                 Evidence(
                     evidence_id=new_id(),
-                    run_id=run.run_id,
+                    run_id=head.run.run_id,
                     process_id=process_id,
                     name=head.name,
                     kind=head.kind,

@@ -13,6 +13,7 @@ from phonefarm_controller.domain.leases import Lease, ended
 from phonefarm_controller.domain.profiles import Profile
 from phonefarm_controller.domain.states import ITEM_WAITING, Health, Intent, LeaseState
 from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, profiles
@@ -47,6 +48,7 @@ class Fleet:
         self._hints = hints
         self._profiles = profiles
 
+    @whole
     async def phones(self) -> list[PhoneView]:
         """Return every phone, by id."""
         async with self._database.reading() as tx:
@@ -54,6 +56,7 @@ class Fleet:
             held = await leases.of_phones(tx, [phone.phone_id for phone in known])
         return [self._view(phone, held.get(phone.phone_id)) for phone in known]
 
+    @whole
     async def admit(self, phone_id: str, *, actor: str) -> PhoneView:
         """Take a new phone into service; FarmError `unknown_phone`."""
         async with self._database.writing() as tx:
@@ -65,6 +68,7 @@ class Fleet:
         self._hints.work.give()
         return self._view(after, held.get(phone_id))
 
+    @whole
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """End a quarantine and a dirty state, because somebody has looked at the phone."""
         if not reason.strip():
@@ -83,6 +87,7 @@ class Fleet:
         self._hints.work.give()
         return self._view(after, lease)
 
+    @whole
     async def put_account(self, account: Account, *, actor: str) -> Account:
         """Create or replace an account; one made inactive ends its waiting items at once."""
         _check_account(account, self._profiles)
@@ -113,11 +118,13 @@ class Fleet:
         self._hints.deliveries()
         return account
 
+    @whole
     async def accounts(self) -> Sequence[Account]:
         """Return every account, by id."""
         async with self._database.reading() as tx:
             return await accounts.all_of(tx)
 
+    @whole
     async def put_group(
         self, kind: str, name: str, members: Sequence[str], *, actor: str
     ) -> tuple[str, ...]:
@@ -141,6 +148,7 @@ class Fleet:
         self._hints.work.give()
         return tuple(dict.fromkeys(members))
 
+    @whole
     async def agents(self) -> list[tuple[Agent, int]]:
         """Return every agent with the number of its phones, by id."""
         async with self._database.reading() as tx:

@@ -8,6 +8,7 @@ from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.domain.states import LeaseState, RunState
 from phonefarm_controller.operations.inventory import Inventory, PhoneName, SeenPhone
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, leases, runs
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
@@ -56,6 +57,7 @@ class Greet:
         self._inventory = inventory
         self._time_scale = time_scale
 
+    @whole
     async def __call__(self, greeting: Greeting) -> Greeted:
         """Return the session's term and what the agent must know; FarmError refuses it."""
         self._check(greeting)

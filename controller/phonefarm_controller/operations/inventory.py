@@ -7,6 +7,7 @@ import structlog
 from phonefarm_common.identity import is_name
 
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, phones
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
@@ -43,6 +44,7 @@ class Inventory:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
+    @whole
     async def __call__(
         self, agent_id: str, term: int, seen: Sequence[SeenPhone]
     ) -> tuple[PhoneName, ...] | None:

@@ -1,6 +1,7 @@
 """Mend: derive one process anew from its items."""
 
 from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import processes
 from phonefarm_controller.store.database import Database
@@ -13,6 +14,7 @@ class Mend:
         self._database = database
         self._hints = hints
 
+    @whole
     async def __call__(self, process_id: str) -> None:
         """Derive, save and announce the process."""
         async with self._database.writing() as tx:

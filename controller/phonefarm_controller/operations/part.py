@@ -1,5 +1,6 @@
 """Part: an agent's session is over; its phones' leases live on until they expire."""
 
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.database import Database, DatabaseBusyError
 
@@ -10,6 +11,7 @@ class Part:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
+    @whole
     async def __call__(self, agent_id: str, term: int) -> None:
         """Note that the session is over, unless a newer one has taken over."""
         try:

@@ -14,6 +14,7 @@ from phonefarm_controller.domain.leases import Lease, dirty, releasing
 from phonefarm_controller.domain.reports import RunEnded, RunRef, Stop
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.endings import end_run, lost
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
@@ -41,6 +42,7 @@ class Reap:
         self._hints = hints
         self._chance = chance
 
+    @whole
     async def expire(self, lease_id: str, *, renewals: int) -> bool:
         """End a live lease that was not renewed since; the phone is dirty. False: it was."""
         async with self._database.writing() as tx:
@@ -57,6 +59,7 @@ class Reap:
         self._wake()
         return True
 
+    @whole
     async def forget(self, lease_ids: Iterable[str], *, agent_id: str) -> None:
         """End runs past the start gate that their agent, back again, does not know of.
 
@@ -74,6 +77,7 @@ class Reap:
         self._sessions.send(told)
         self._wake()
 
+    @whole
     async def void(self, lease_id: str) -> bool:
         """Take back a claim whose run did not reach the start gate in time, uncharged."""
         async with self._database.writing() as tx:
@@ -100,6 +104,7 @@ class Reap:
         self._wake()
         return True
 
+    @whole
     async def give_up_clean_up(self, lease_id: str) -> bool:
         """Call a phone dirty whose clean-up was not confirmed in time, and keep it from work."""
         async with self._database.writing() as tx:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from phonefarm_controller.domain.reports import RunRef
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database
 
@@ -13,6 +14,7 @@ class Renew:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
+    @whole
     async def __call__(
         self, agent_id: str, term: int, held: Sequence[RunRef]
     ) -> list[RunRef] | None:

@@ -22,6 +22,7 @@ from phonefarm_controller.domain.reports import (
 )
 from phonefarm_controller.domain.states import ItemState, LeaseState
 from phonefarm_controller.operations.endings import end_run, refuse_run, release
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import runs
@@ -55,6 +56,7 @@ class TakeReports:
         self._hints = hints
         self._chance = chance
 
+    @whole
     async def __call__(self, batch: Sequence[Report]) -> list[Ack]:
         """Return for each record how far its run's records are taken, in order; committed."""
         async with self._database.writing() as tx:

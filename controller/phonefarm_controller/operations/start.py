@@ -11,6 +11,7 @@ from phonefarm_controller.domain.leases import Lease, releasing
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, leases, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -39,6 +40,7 @@ class Start:
         self._database = database
         self._deliveries_made = deliveries_made
 
+    @whole
     async def __call__(self, asks: Sequence[StartAsk]) -> list[StartAnswer]:
         """Return go or stop for each, in order; the items that may act are EXECUTING."""
         async with self._database.writing() as tx:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.states import RunState
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import leases, processes, runs
 from phonefarm_controller.store.database import Database
 
@@ -22,6 +23,7 @@ class Watch:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
+    @whole
     async def __call__(self) -> list[Watched]:
         """Return every lease that keeps a phone, as of now."""
         async with self._database.reading() as tx:
@@ -39,6 +41,7 @@ class Audit:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
+    @whole
     async def __call__(self, *, limit: int) -> list[str]:
         """Return processes that are not terminal although all their items are."""
         async with self._database.reading() as tx:

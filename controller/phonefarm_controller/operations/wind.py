@@ -8,6 +8,7 @@ from phonefarm_controller.domain.failures import expired
 from phonefarm_controller.domain.items import Item, dead, requeued
 from phonefarm_controller.domain.states import ITEM_WAITING, ItemState
 from phonefarm_controller.operations.sync import sync
+from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, processes
 from phonefarm_controller.store.database import Database, Transaction
@@ -24,12 +25,14 @@ class Wind:
         self._database = database
         self._hints = hints
 
+    @whole
     async def next_due(self) -> float | None:
         """Return the seconds until the next item becomes claimable by time; None for never."""
         async with self._database.reading() as tx:
             due: datetime | None = await items.next_due(tx)
             return None if due is None else (due - tx.now).total_seconds()
 
+    @whole
     async def requeue(self) -> int:
         """Put retryable items whose back-off is over back into the queue; return how many."""
         async with self._database.reading() as tx:
@@ -41,6 +44,7 @@ class Wind:
         self._hints.work.give()
         return moved
 
+    @whole
     async def expire(self) -> int:
         """End waiting items whose deadline has passed; return how many."""
         async with self._database.reading() as tx:

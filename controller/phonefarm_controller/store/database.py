@@ -2,8 +2,8 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,9 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+READERS = 4
+CLOSE_SECONDS = 5.0
 
 
 class DatabaseBusyError(Exception):
@@ -41,6 +44,9 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._now = now
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def writer(self) -> AsyncEngine:
@@ -53,16 +59,35 @@ class Database:
 
         Raises DatabaseBusyError when the engine is away; SQLite's writers wait in line.
         """
-        with _translated():
+        with _translated(), self._counted():
             async with self._writer.begin() as connection:
                 yield await self._transaction(connection)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """Run a transaction that only reads."""
-        with _translated():
+        with _translated(), self._counted():
             async with self._reader.connect() as connection:
                 yield await self._transaction(connection)
+
+    async def close(self) -> None:
+        """Wait for transactions under way (5 s at the most) and close every connection."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._idle.wait()
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     async def _transaction(self, connection: AsyncConnection) -> Transaction:
         if self._now is not None:
@@ -113,10 +138,11 @@ async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
                 },
             },
         )
+        database = Database(writer=engine, reader=engine, now=None)
         try:
-            yield Database(writer=engine, reader=engine, now=None)
+            yield database
         finally:
-            await engine.dispose()
+            await database.close()
 
 
 @asynccontextmanager
@@ -127,12 +153,22 @@ async def _open_sqlite(path: Path, clock: Clock) -> AsyncIterator[Database]:
     lock = path.with_name(path.name + ".lock").open("w")
     _take(lock, path)
     writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", connections=1)
-    reader = _sqlite_engine(path, begin="BEGIN", connections=4)
+    reader = _sqlite_engine(path, begin="BEGIN", connections=READERS)
+    database = Database(writer=writer, reader=reader, now=clock.now)
     try:
-        yield Database(writer=writer, reader=reader, now=clock.now)
+        # A call that is cancelled while it connects would leave the new connection to nobody.
+        await _warm(writer, 1)
+        await _warm(reader, READERS)
+        yield database
     finally:
-        await asyncio.gather(writer.dispose(), reader.dispose())
+        await database.close()
         lock.close()
+
+
+async def _warm(engine: AsyncEngine, connections: int) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(connections):
+            await stack.enter_async_context(engine.connect())
 
 
 def _take(lock: IO[str], path: Path) -> None:
