@@ -1,5 +1,7 @@
 """A dummy agent against a scripted controller: what is said, repeated, acknowledged."""
 
+import hashlib
+
 from phonefarm.v1 import agent_pb2 as pb
 from support.agents import AgentMaker, assignment
 from support.controller_script import TOKEN, ScriptedController
@@ -29,3 +31,309 @@ async def test_a_run_goes_from_assignment_to_release(
         await heard.until(lambda: heard.offered() == TWO_PHONES)
         assert heard.hellos[0].incarnation == 1
         assert controller.tokens == [f"Bearer {TOKEN}"]
+
+
+async def test_records_without_acknowledgement_are_repeated_after_a_reconnect(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """What was not acknowledged comes again, the same, over the next session; nothing is lost."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment()
+        controller.manners.acknowledge_records = False
+        await controller.assign(work)
+        await heard.until(lambda: heard.ended(work.run.run_id))
+
+        await controller.stop_serving()
+        controller.manners.acknowledge_records = True
+        await controller.start()
+        await heard.until(lambda: heard.repeated >= len(WHOLE_STORY))
+
+        assert heard.story(work.run.run_id) == WHOLE_STORY
+        held = heard.hellos[-1].held_runs
+        assert [(run.run, run.going, run.ended) for run in held] == [(work.run, True, True)]
+
+
+async def test_records_are_repeated_within_a_session_too(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """An acknowledgement that never came costs one interval, not the record."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment()
+        controller.manners.acknowledge_records = False
+
+        await controller.assign(work)
+        await heard.until(lambda: heard.repeated >= len(WHOLE_STORY))
+
+        assert len(heard.hellos) == 1
+        assert heard.story(work.run.run_id) == WHOLE_STORY
+
+
+async def test_run_started_is_repeated_until_it_is_answered(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """The executor waits at the gate however long the verdict takes; a repeated `go` is one."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        controller.manners.answer_starts = False
+        work = assignment()
+
+        await controller.assign(work)
+        await heard.until(lambda: heard.starts(work.run.run_id) >= 3)
+        assert heard.records == {}
+        go = pb.StartVerdict(run=work.run, go=pb.Go())
+        for _ in range(3):
+            await controller.say(
+                pb.ControllerMessage(start_verdicts=pb.StartVerdicts(verdicts=[go]))
+            )
+        await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert heard.story(work.run.run_id) == WHOLE_STORY
+
+
+async def test_a_stop_at_the_gate_does_nothing_and_frees_the_phone(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """`stop` instead of `go`: no action was begun, the run is STOPPED, the phone is on offer."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        controller.manners.answer_starts = False
+        work = assignment()
+        await controller.assign(work)
+        await heard.until(lambda: heard.starts(work.run.run_id))
+
+        stop = pb.StartVerdict(run=work.run, stop=pb.Stop(reason="deadline_passed"))
+        await controller.say(pb.ControllerMessage(start_verdicts=pb.StartVerdicts(verdicts=[stop])))
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_STOPPED
+        assert heard.story(work.run.run_id) == ["run_ended", "phone_released"]
+        await heard.until(lambda: heard.offered() == TWO_PHONES)
+
+
+async def test_a_soft_stop_ends_a_run_between_actions(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """The executor is asked; it stops by itself with its own exit code."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment(actions=3, seconds=30.0)
+        await controller.assign(work)
+        await heard.until(lambda: "action_started" in heard.story(work.run.run_id))
+
+        await controller.stop(work.run)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_STOPPED
+        assert ended.exit_code == 3
+
+
+async def test_soft_then_force_is_escalated_by_the_agent_itself(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """An executor that ignores `stop` is killed after the window, also with the controller away."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment(seconds=60.0, ignore_stop=True)
+        await controller.assign(work)
+        await heard.until(lambda: "action_started" in heard.story(work.run.run_id))
+
+        await controller.stop(work.run, strategy=pb.STOP_STRATEGY_SOFT_THEN_FORCE, after=0.3)
+        await controller.stop_serving()
+        await controller.start()
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_STOPPED
+        assert ended.exit_code == 137
+
+
+async def test_a_hard_stop_overtakes_a_soft_one(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """A firmer order counts at once, a gentler one behind it changes nothing."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment(seconds=60.0, ignore_stop=True)
+        await controller.assign(work)
+        await heard.until(lambda: "action_started" in heard.story(work.run.run_id))
+
+        await controller.stop(work.run)
+        await controller.stop(work.run, strategy=pb.STOP_STRATEGY_HARD)
+        await controller.stop(work.run)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_STOPPED
+
+
+async def test_a_stop_for_an_unknown_run_is_answered(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """The controller can finish what is not here; a late assignment of it starts nothing."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment()
+
+        await controller.stop(work.run, strategy=pb.STOP_STRATEGY_HARD)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+        await controller.assign(work)
+        other = assignment("DUMMY0002")
+        await controller.assign(other)
+        await heard.until(lambda: heard.ended(other.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_STOPPED
+        assert heard.story(work.run.run_id) == ["run_ended", "phone_released"]
+        assert heard.starts(work.run.run_id) == 0
+
+
+async def test_a_repeated_assignment_is_one_run(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """The same assignment again, before and after its end, by push and by the desired list."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment()
+        desired = pb.ControllerMessage(desired=pb.Desired(claimed=[work]))
+
+        await controller.say(desired)
+        await controller.assign(work, work)
+        await heard.until(lambda: heard.ended(work.run.run_id))
+        await controller.say(desired)
+        other = assignment()
+        await heard.until(lambda: heard.offered() == TWO_PHONES)
+        await controller.assign(other)
+        await heard.until(lambda: heard.ended(other.run.run_id))
+
+        assert heard.story(work.run.run_id) == WHOLE_STORY
+        assert heard.starts(work.run.run_id) == 1
+
+
+async def test_a_busy_or_unknown_phone_is_refused(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """A second item for a phone that works, and one for a phone that is not here, go back."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work, second, stranger = assignment(seconds=30.0), assignment(), assignment("STRANGER")
+        await controller.assign(work)
+
+        await controller.assign(second, stranger)
+        reason = await heard.until(lambda: heard.refused(second.run.run_id))
+        unknown = await heard.until(lambda: heard.refused(stranger.run.run_id))
+
+        assert reason == "phone_busy"
+        assert unknown == "phone_unknown"
+        assert heard.story(second.run.run_id) == ["run_refused", "phone_released"]
+
+
+async def test_an_action_done_once_waits_for_its_acknowledgement(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """A `once` action is not done before the controller has its `started` line."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        controller.manners.acknowledge_records = False
+        work = assignment(actions=1, repeat="once")
+
+        await controller.assign(work)
+        await heard.until(lambda: heard.repeated >= 2)
+        before = heard.story(work.run.run_id)
+        controller.manners.acknowledge_records = True
+        await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert before == ["action_started"]
+        assert heard.story(work.run.run_id)[1:] == ["action_done", "run_ended", "phone_released"]
+
+
+async def test_a_failed_action_ends_the_run_with_its_failure_and_evidence(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """Failure, action and evidence reach the controller; evidence is retried until its receipt."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        controller.manners.take_evidence = False
+        work = assignment(fail={"index": 1, "code": "selector_not_found", "final": True})
+
+        await controller.assign(work)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+        await heard.until(lambda: heard.uploads >= 2)
+        controller.manners.take_evidence = True
+        await heard.until(lambda: len(heard.evidence) == 2)
+
+        assert ended.outcome == pb.RUN_OUTCOME_FAILED
+        assert ended.failure.code == "selector_not_found"
+        assert ended.failure.failure_class == pb.FAILURE_CLASS_WORK
+        assert ended.failure.final
+        assert (ended.failed_action_index, ended.failed_action_kind) == (1, "launch_app")
+        names = {file.head.name: file for file in heard.evidence}
+        assert set(names) == {"a1-ui.xml", "manifest.json"}
+        for file in heard.evidence:
+            assert hashlib.sha256(file.data).hexdigest() == file.head.sha256
+            assert len(file.data) == file.head.bytes
+            assert file.head.run == work.run
+        assert names["a1-ui.xml"].head.action_index == 1
+        assert b"a1-ui.xml" in names["manifest.json"].data
+
+
+async def test_a_crash_of_the_executor_is_infra_and_names_the_open_action(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """An exit without a last line is `run_crashed`."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment(crash=True)
+
+        await controller.assign(work)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.failure.code == "run_crashed"
+        assert ended.failure.failure_class == pb.FAILURE_CLASS_INFRA
+        assert (ended.failed_action_index, ended.failed_action_kind) == (0, "launch_app")
+
+
+async def test_a_run_past_its_cap_times_out(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """The agent keeps the cap by itself; the time is charged to the work."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment(seconds=60.0, cap=0.2)
+
+        await controller.assign(work)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.failure.code == "run_timeout"
+        assert ended.failure.failure_class == pb.FAILURE_CLASS_WORK
+
+
+async def test_a_plan_that_is_none_fails_for_good(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """A plan the agent cannot read is `plan_invalid` and final, and the next run works."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        bad = assignment()
+        bad.plan_json = "[" * 50_000
+        good = assignment("DUMMY0002")
+
+        await controller.assign(bad, good)
+        ended = await heard.until(lambda: heard.ended(bad.run.run_id))
+        await heard.until(lambda: heard.ended(good.run.run_id))
+
+        assert ended.failure.code == "plan_invalid"
+        assert ended.failure.final

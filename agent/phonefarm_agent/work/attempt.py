@@ -59,6 +59,7 @@ async def attempt(run: Run) -> RunEnded | RunRefused:
             exit_code=None,
             exit_detail="",
             cause=run.cause,
+            stop_ordered=run.state.stop is not None,
             failed_action=None,
         )
 
@@ -189,6 +190,7 @@ async def _watch(run: Run, handle: Handle, plan: Plan, control: Control) -> RunE
         exit_code=exit_.code,
         exit_detail=exit_.detail,
         cause=run.cause,
+        stop_ordered=run.state.stop is not None,
         failed_action=run.state.failed_action or run.state.open_action,
     )
 

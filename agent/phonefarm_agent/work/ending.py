@@ -46,6 +46,7 @@ def judge(
     exit_code: int | None,
     exit_detail: str,
     cause: Cause | None,
+    stop_ordered: bool,
     failed_action: tuple[int, str] | None,
 ) -> RunEnded:
     """Return the ending of a run whose container is gone.
@@ -83,6 +84,8 @@ def judge(
             Outcome.FAILED,
             told.failure or broken(FailureCode.RUN_ABANDONED, message).failure,
         )
+    if told and told.outcome == "stopped" and stop_ordered:
+        return ended(Outcome.STOPPED)
     if told and told.outcome == "stopped":
         return ended(
             Outcome.FAILED,

@@ -133,7 +133,7 @@ class Roster:
         self._basis = max(self._basis, sent_at)
         for ref in welcome.going_on:
             if run := self._find(ref):
-                run.hear_continue(sent_at)
+                run.hear_continue()
         self._stop_each(welcome.stops)
         self.hear(talk.PhoneNames(phones=welcome.phones))
 

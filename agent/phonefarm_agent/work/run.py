@@ -67,6 +67,7 @@ class Run:
         self.ready = False
         self.verdict_go = False
         self.confirmed = asyncio.Event()
+        self.renewed = asyncio.Event()
         self.released = asyncio.Event()
         self.cause: Cause | None = None
         self.heard_at = tools.clock.monotonic()
@@ -110,13 +111,13 @@ class Run:
     def hear_renewal(self, sent_at: float) -> None:
         """Take in that a message sent at *sent_at* renewed the lease."""
         self.basis = max(self.basis, sent_at)
+        self.renewed.set()
         if self._admitted:
             self.lease.renew(self.fence_at)
         self.news.set()
 
-    def hear_continue(self, sent_at: float) -> None:
-        """Take in that the controller still counts on this run."""
-        self.hear_renewal(sent_at)
+    def hear_continue(self) -> None:
+        """Take in that the controller still counts on this run; that renews nothing by itself."""
         self.confirmed.set()
 
     def hear_acknowledged(self, sequence: int) -> None:

@@ -127,10 +127,12 @@ class Watch:
     async def _reopen(self) -> None:
         """Let an adopted run reach its phone again, once the controller says `continue`.
 
-        Only when adb still calls the same phone by the name the proxy was made for.
+        Only when adb still calls the same phone by the name the proxy was made for, and after a
+        heartbeat of this life was acknowledged: before that nobody here knows the lease's age.
         """
         run = self._run
         await run.confirmed.wait()
+        await run.renewed.wait()
         while True:
             try:
                 claimed = await run.tools.phones.locate(run.state.assignment.serialno)
