@@ -121,6 +121,8 @@ class Engine:
                     memswap_limit=limits.memory_bytes,  # memory and swap together: no swap
                     nano_cpus=int(limits.cpus * 1_000_000_000),
                     pids_limit=limits.processes,
+                    # Message queues would be files below /dev/mqueue.
+                    ulimits=[docker.types.Ulimit(name="msgqueue", soft=0, hard=0)],
                     init=True,
                     mounts=[_read_only_mount(spec)],
                     log_config=docker.types.LogConfig(
