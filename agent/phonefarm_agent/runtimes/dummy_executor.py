@@ -20,10 +20,10 @@ class Story:
         self._closed = False
         self._changed = asyncio.Event()
 
-    def tell(self, kind: str, **facts: Any) -> int:
+    def tell(self, event: str, /, **facts: Any) -> int:
         """Append a line; return its number."""
         sequence = len(self._lines) + 1
-        self._lines.append(json.dumps({"sequence": sequence, "type": kind, **facts}).encode())
+        self._lines.append(json.dumps({"sequence": sequence, "type": event, **facts}).encode())
         self._announce()
         return sequence
 
