@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -187,12 +188,34 @@ async def test_an_agent_that_stays_away_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_an_agent_that_never_listens_is_given_up(tmp_path: Path) -> None:
-    """Without any agent the executor ends by itself, before the gate."""
+    """Without any agent the executor ends by itself before the gate, and starts no adb server."""
+    adb = tmp_path / "adb"
+    adb.write_text(f"#!/bin/sh\ntouch {tmp_path}/adb-was-run\n")
+    adb.chmod(0o755)
     plan = json.dumps(plan_of([step("launch_app")], serial="nowhere"))
-    async with executor(tmp_path, plan, scale=0.01) as story:
+    path = {"ADBUTILS_ADB_PATH": str(adb), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    async with executor(tmp_path, plan, scale=0.01, environment=path) as story:
         code, last = await story.ending()
 
     assert (code, last["outcome"]) == (75, "abandoned")
+    assert not (tmp_path / "adb-was-run").exists()
+
+
+async def test_hostile_lines_of_the_agent_are_passed_over(tmp_path: Path) -> None:
+    """Garbage on the control socket is ignored; an endless line only costs the connection."""
+    garbage = b'[1\n\xff\xfe\n{}\n{"type": 5}\n{"type": "ack"}\n' + b"[" * 100_000 + b"\n"
+    async with (
+        run_bench(tmp_path) as bench,
+        bench.run(step("launch_app"), go=False, scale=1.0) as story,
+    ):
+        await bench.control.until("ready")
+        bench.control.say_bytes(garbage + b"x" * 2_000_000)
+        await bench.control.until("ready", count=2)
+        bench.control.say_bytes(garbage)
+        await bench.open_gate()
+        code, _ = await story.ending()
+
+        assert code == 0
 
 
 async def test_a_cut_lease_ends_a_run_that_goes_on(tmp_path: Path) -> None:

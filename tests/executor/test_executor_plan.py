@@ -1,6 +1,8 @@
 """Which plans and profiles the executor understands."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,16 @@ def test_the_words_are_the_farms() -> None:
     assert {str(code) for code in Code} <= {str(code) for code in FailureCode}
     assert {nature.owner for nature in NATURES.values()} <= {str(owner) for owner in FailureClass}
     assert NATURES.keys() == set(Code)
+
+
+def test_the_executor_stands_alone() -> None:
+    """Nothing of ours is imported: the run container holds only the executor and adbutils."""
+    script = "import sys, phonefarm_executor.main; print(*sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+
+    ours = {name.partition(".")[0] for name in ran.stdout.split() if name.startswith("phonefarm")}
+    assert ours == {"phonefarm_executor"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +89,10 @@ class Control:
         """Send one line to the executor."""
         self._writers[-1].write(json.dumps(message).encode() + b"\n")
 
+    def say_bytes(self, data: bytes) -> None:
+        """Send whatever bytes to the executor."""
+        self._writers[-1].write(data)
+
     def evidence(self, name: str) -> bytes:
         """Return the content of an evidence file that was sent."""
         [frame] = [frame for frame in self.of("evidence") if frame["name"] == name]
@@ -162,7 +166,9 @@ def plan_of(actions: Sequence[dict[str, Any]], *, serial: str) -> dict[str, Any]
 
 
 @asynccontextmanager
-async def executor(directory: Path, plan: str, *, scale: float = 0.1) -> AsyncIterator[Story]:
+async def executor(
+    directory: Path, plan: str, *, scale: float = 0.1, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Story]:
     """Start the executor on the text of a plan; it is dead afterwards."""
     await asyncio.to_thread((directory / "plan.json").write_text, plan)
     process = await asyncio.create_subprocess_exec(
@@ -174,6 +180,7 @@ async def executor(directory: Path, plan: str, *, scale: float = 0.1) -> AsyncIt
             **os.environ,
             "PHONEFARM_RUN_DIR": str(directory),
             "PHONEFARM_TIME_SCALE": str(scale),
+            **(environment or {}),
         },
     )
     story = Story(process=process)

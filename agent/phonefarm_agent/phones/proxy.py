@@ -82,24 +82,46 @@ class _Proxy:
         """Serve until cancelled; the listener is closed then, and every connection."""
         with contextlib.closing(listener):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch())
-                while True:
-                    await self._accept(listener, tasks)
+                loop = asyncio.get_running_loop()
+                loop.add_reader(listener, self._accept, listener, tasks)
+                try:
+                    await self._watch()
+                finally:
+                    loop.remove_reader(listener)
 
-    async def _accept(self, listener: socket.socket, tasks: asyncio.TaskGroup) -> None:
+    def _accept(self, listener: socket.socket, tasks: asyncio.TaskGroup) -> None:
         """Serve the next connection in a task of its own; above the limit it is refused."""
         try:
-            peer, _ = await asyncio.get_running_loop().sock_accept(listener)
-        except OSError as error:
+            peer, _ = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # no file descriptor is left, say: look again a little later
             log.warning("proxy.accept_failed", serial=self.serial, error=str(error))
-            await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again, listener, tasks)
             return
-        wire = Wire(peer, self.lease)
         if self.connections >= CONNECTIONS:
-            await self._turn_away(wire)
+            self._turn_away(peer)
             return
+        client = Wire(peer, self.lease)
         self.connections += 1
-        tasks.create_task(self._serve_client(wire))
+        serving = tasks.create_task(self._serve_client(client))
+        serving.add_done_callback(lambda _: self._end(client))
+
+    def _accept_again(self, listener: socket.socket, tasks: asyncio.TaskGroup) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener, tasks)
+
+    def _turn_away(self, peer: socket.socket) -> None:
+        self._note_refusal("too many connections")
+        with contextlib.closing(peer), contextlib.suppress(OSError):
+            peer.setblocking(False)
+            peer.send(fail(f"more than {CONNECTIONS} connections"))
+
+    def _end(self, client: Wire) -> None:
+        client.close()
+        self.connections -= 1
 
     async def _watch(self) -> None:
         """Close the connections of a lease that ran out, also those on which nothing moves."""
@@ -111,26 +133,18 @@ class _Proxy:
 
     async def _serve_client(self, client: Wire) -> None:
         """Serve one connection to its end; whatever the peer sends, this returns."""
-        with contextlib.closing(client):
-            try:
-                await self._serve_requests(client)
-            except (RefusedError, ServerFailedError, WireError) as error:
-                if not isinstance(error, ServerFailedError):
-                    self._note_refusal(str(error))
-                with contextlib.suppress(LeaseEndedError, OSError):
-                    await client.send(fail(str(error)))
-                await client.finish()
-            except (LeaseEndedError, EOFError, OSError):
-                return  # the peer, the adb server or the lease is gone: there is nobody to tell
-            except Exception:  # a fault in one connection must not end the run's others
-                log.exception("proxy.connection_crashed", serial=self.serial)
-            finally:
-                self.connections -= 1
-
-    async def _turn_away(self, client: Wire) -> None:
-        with contextlib.closing(client), contextlib.suppress(LeaseEndedError, OSError):
-            await client.send(fail(f"more than {CONNECTIONS} connections"))
-            self._note_refusal("too many connections")
+        try:
+            await self._serve_requests(client)
+        except (RefusedError, ServerFailedError, WireError) as error:
+            if not isinstance(error, ServerFailedError):
+                self._note_refusal(str(error))
+            with contextlib.suppress(LeaseEndedError, OSError):
+                await client.send(fail(str(error)))
+            await client.finish()
+        except (LeaseEndedError, EOFError, OSError):
+            return  # the peer, the adb server or the lease is gone: there is nobody to tell
+        except Exception:  # a fault in one connection must not end the run's others
+            log.exception("proxy.connection_crashed", serial=self.serial)
 
     def _note_refusal(self, reason: str) -> None:
         self.refusals += 1
