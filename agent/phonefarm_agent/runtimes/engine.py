@@ -1,5 +1,6 @@
 """The container engine: the one module that knows its SDK. Every call here blocks."""
 
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from docker.types.daemon import CancellableStream
 
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 
+_DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 30
 _BUILD_SECONDS = 600
 _NOT_RUNNING = frozenset({"created", "exited", "dead", "removing"})  # words of the engine's API
@@ -261,6 +263,7 @@ class Engine:
         return output
 
     def _api(self) -> docker.APIClient:
+        _knock()
         if self._client is None:
             self._client = _connected()
         return self._client
@@ -314,10 +317,19 @@ class LogStream:
 
 
 def _connected(*, version: str = "auto", seconds: float = _ANSWER_SECONDS) -> docker.APIClient:
-    address = docker.utils.kwargs_from_env()
-    api = docker.APIClient(version=version, timeout=seconds, **address)  # type: ignore[arg-type] # requests takes fractions
+    _knock()
+    api = docker.APIClient(version=version, timeout=seconds, **docker.utils.kwargs_from_env())  # type: ignore[arg-type] # requests takes fractions
     api.headers["Connection"] = "close"  # a kept connection would be stale after an engine restart
     return api
+
+
+def _knock() -> None:
+    """Raise OSError when nobody listens: the SDK leaves a socket open for each such failure."""
+    address = docker.utils.kwargs_from_env().get("base_url", _DEFAULT_ADDRESS)
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(_ANSWER_SECONDS)
+            caller.connect(address.removeprefix("unix://"))
 
 
 def _release(stream: "CancellableStream[bytes]") -> None:
