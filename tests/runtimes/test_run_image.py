@@ -1,6 +1,7 @@
 """The image of the run container: built only when needed, from what is installed."""
 
 import argparse
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.docker import EXECUTOR_USER, DockerRuntime
 from phonefarm_agent.runtimes.engine import Engine
 from phonefarm_agent.runtimes.wheels import Target
+from support.runtime_bench import RuntimeBench, all_lines
 
 TARGET = Target(python="3.12", machine="aarch64", glibc="2.36")
 
@@ -46,6 +48,22 @@ def test_the_executor_is_started_as_its_own_user(executor_image: str, engine: En
 
     assert f"{told}:{told}" == EXECUTOR_USER
     assert told != "0"
+
+
+@pytest.mark.docker
+async def test_the_image_starts_the_executor_on_the_run_directory(
+    executor_image: str, farm_name: str, tmp_path: Path
+) -> None:
+    """With no command of the test's own the real entry reads the plan and refuses it."""
+    bench = RuntimeBench(kind="docker", life=DockerRuntime, folder=tmp_path)
+    runtime = DockerRuntime(farm=farm_name, agent="a", image=executor_image)
+
+    handle = await runtime.start(bench.spec())
+    last = json.loads((await all_lines(runtime, handle))[-1])
+
+    assert (last["type"], last["outcome"]) == ("run_finished", "failed")
+    assert last["failure"]["code"] == "plan_invalid"
+    assert (await runtime.wait(handle)).code == 1
 
 
 @pytest.mark.docker
