@@ -2,17 +2,24 @@
 
 import asyncio
 import json
+import tomllib
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import phonefarm_controller
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
 
 SCALE = 0.05
+PHONE_SCALE = 0.2
+"""Real adb and simulated phones need some time to answer, also on a busy machine."""
+
+PROFILE = Path(phonefarm_controller.__file__).with_name("profiles") / "shortvideo.toml"
 
 
 @dataclass(kw_only=True)
@@ -88,3 +95,20 @@ def assignment(
         plan_json=json.dumps(plan),
         cap_seconds=cap,
     )
+
+
+def phone_work(serialno: str, *steps: tuple[str, dict[str, Any]], epoch: int = 1) -> pb.Assignment:
+    """Return an assignment that drives the simulator's app: kind and params of each step."""
+    work = assignment(serialno, epoch=epoch)
+    plan = json.loads(work.plan_json)
+    plan["profile"] = {
+        "name": "shortvideo",
+        "version": "of-a-test",
+        **tomllib.loads(PROFILE.read_text()),
+    }
+    plan["actions"] = [
+        {"index": index, "kind": kind, "params": params, "limit_seconds": 30.0, "repeat": "safe"}
+        for index, (kind, params) in enumerate(steps)
+    ]
+    work.plan_json = json.dumps(plan)
+    return work

@@ -113,6 +113,11 @@ class Heard:
                     continue
         return {}
 
+    def phone(self, adb_serial: str, *, reason: str) -> pb.PhoneReport | None:
+        """Return the newest report of a phone if that is its reason."""
+        report = self.phones().get(adb_serial)
+        return report if report is not None and report.reason == reason else None
+
     def starts(self, run_id: str) -> int:
         """Return how often the agent said that the run waits at the gate."""
         return sum(

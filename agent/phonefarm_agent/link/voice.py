@@ -62,8 +62,7 @@ class Voice:
         yield from self._heartbeat()
         yield from self._starts()
         yield from self._records()
-        yield from self._inventory()
-        yield from self._offer()
+        yield from self._fleet()
 
     def pause(self) -> float:
         """Return for how many seconds nothing is due unless something changes."""
@@ -133,24 +132,21 @@ class Voice:
             # A long story must not keep a heartbeat waiting.
             yield from self._heartbeat()
 
-    def _inventory(self) -> Iterator[pb.AgentMessage]:
-        phones = self._host.phones()
+    def _fleet(self) -> Iterator[pb.AgentMessage]:
+        """Say what phones there are before which are offered; both as of the same moment."""
+        now = self._clock.monotonic()
+        phones, offered = self._host.phones(), self._host.offered()
         # The epoch rises with every run and the controller is who raises it: no news.
         if phones is not self._phones and _seen(phones) != _seen(self._phones):
             self._phones = phones
             yield pb.AgentMessage(
                 inventory=pb.Inventory(phones=[convert.phone_to_wire(phone) for phone in phones])
             )
-
-    def _offer(self) -> Iterator[pb.AgentMessage]:
-        now = self._clock.monotonic()
-        offered = self._host.offered()
-        if offered == self._offered and now - self._offer_at < self._offer_every:
-            return
-        self._offered = offered
-        self._offer_at = now
-        self._offer_number += 1
-        yield pb.AgentMessage(offer=pb.Offer(number=self._offer_number, serialnos=offered))
+        if offered != self._offered or now - self._offer_at >= self._offer_every:
+            self._offered = offered
+            self._offer_at = now
+            self._offer_number += 1
+            yield pb.AgentMessage(offer=pb.Offer(number=self._offer_number, serialnos=offered))
 
 
 def _seen(phones: tuple[PhoneReport, ...]) -> list[PhoneReport]:

@@ -24,6 +24,7 @@ START_SECONDS = 15.0
 STOP_SECONDS = 3.0
 LOOK_SECONDS = 5.0
 LOOKS_MISSED = 4
+_USB = Path("/dev/bus/usb")
 
 # The server must not outlive an agent that was killed: it would hold the phones against the next.
 _BOUND = (
@@ -153,8 +154,13 @@ class AdbServer:
             "HOME": str(self._home),
             "TMPDIR": str(self._home),
             # A farm connects only to phones it was told of.
+            "ADB_MDNS": "0",
             "ADB_MDNS_AUTO_CONNECT": "0",
             "ADB_EMU": "0",
+            # Only this agent ends its server, by a signal.
+            "ADB_REJECT_KILL_SERVER": "1",
+            # Without any USB adb would wait 3 s for the first look at it.
+            "ADB_USB": "1" if _USB.exists() else "0",
         }
 
 
