@@ -203,6 +203,20 @@ class Engine:
             found = self._api().inspect_image(image)  # type: ignore[no-untyped-call] # its stub is bare
             return found["Config"].get("Labels") or {}
 
+    def image_id(self, image: str) -> str | None:
+        """Return the id of a local image; None when there is none."""
+        try:
+            with _translated(f"inspect image {image}"):
+                found = self._api().inspect_image(image)  # type: ignore[no-untyped-call] # its stub is bare
+        except NotKnownError:
+            return None
+        return str(found["Id"])
+
+    def drop_image(self, image: str) -> None:
+        """Remove a local image; one that is in use or gone is fine."""
+        with suppress(NotKnownError, ConflictError), _translated(f"remove image {image}"):
+            self._api().remove_image(image)
+
     def pull(self, image: str, *, seconds: float) -> None:
         """Fetch *image* from its registry; give up once it has said nothing for *seconds*."""
         repository, _, tag = image.rpartition(":")

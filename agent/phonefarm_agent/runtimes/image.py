@@ -61,9 +61,12 @@ def build(
     for wheel in wheels.fetch(pins, target=target, cache=_cache(), progress=progress):
         files |= {f"lib/{path}": content for path, content in wheels.contents(wheel)}
     labels = {CONTENTS_LABEL: digest, BASE_LABEL: base}
+    replaced = engine.image_id(name)
     for line in engine.build(_context(files), name, arguments={"BASE": base}, labels=labels):
         if not line.startswith(_NOISE):
             progress(f"  {line}")
+    if replaced not in {None, engine.image_id(name)}:
+        engine.drop_image(replaced)
     progress(f"built {name}")
     return True
 
