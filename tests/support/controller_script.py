@@ -126,6 +126,10 @@ class Heard:
             for run in message.runs_started.runs
         )
 
+    def beats(self, run: pb.RunRef, *, since: int) -> int:
+        """Return how many heartbeats from message *since* on name the run."""
+        return sum(run in message.heartbeat.runs for message in self.messages[since:])
+
     def story(self, run_id: str) -> list[str]:
         """Return the kinds of the run's records; AssertionError unless 1, 2, 3 ... without gaps."""
         of_run = self.records.get(run_id, {})
