@@ -25,6 +25,7 @@ from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
 from phonefarm_controller.operations.fleet import Fleet
+from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.mend import Mend
@@ -84,9 +85,10 @@ async def _wired(
     policy = Policy().scaled(settings.time_scale)
     hints = Hints()
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
-    claim = Claim(database=database, timers=timers)
+    fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
+    claim = Claim(database=database, fleet_view=fleet_view, timers=timers)
     reap = Reap(database=database, policy=policy, sessions=sessions, hints=hints)
-    inventory = Inventory(database=database)
+    inventory = Inventory(database=database, hints=hints)
     enqueue = Batcher(
         Enqueue(
             database=database,

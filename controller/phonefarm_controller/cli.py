@@ -29,6 +29,9 @@ example:
 """
 
 
+SWITCH_SECONDS = 0.0005
+
+
 def main() -> None:
     """Run until told to stop."""
     parser = argparse.ArgumentParser(
@@ -51,6 +54,8 @@ def main() -> None:
     parser.add_argument("--ready-file", type=Path, help="write {grpc, pid} here once serving")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
     options = parser.parse_args()
+    # The thread that commits must not wait the default 5 ms for the interpreter's lock.
+    sys.setswitchinterval(SWITCH_SECONDS)
     logs.configure_logs(program="controller", level=options.log_level)
     try:
         settings = _settings(options)

@@ -20,6 +20,7 @@ from phonefarm_controller.domain.states import (
     LeaseState,
     RunState,
 )
+from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
@@ -50,9 +51,15 @@ class Claim:
     """Claims for many phones of many agents at once."""
 
     def __init__(
-        self, *, database: Database, timers: Timers, ids: Callable[[], str] = new_id
+        self,
+        *,
+        database: Database,
+        fleet_view: FleetView,
+        timers: Timers,
+        ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
+        self._fleet_view = fleet_view
         self._timers = timers
         self._ids = ids
         self._profile_json: dict[str, str] = {}
@@ -69,7 +76,13 @@ class Claim:
 
     async def _look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
         """Match on what can be seen without locks; `_take` looks again."""
-        free = await _free_phones(tx, offers)
+        fleet = await self._fleet_view.current(tx)
+        busy = await leases.busy(tx)
+        free = [
+            phone
+            for offer in offers
+            if (phone := fleet.free(offer.phone_id, offer.agent_id, busy)) is not None
+        ]
         if not free:
             return []
         candidates = await _candidates(tx, free)
@@ -207,39 +220,6 @@ def _can_act(account: accounts.Account | None, phone_id: str) -> bool:
         and account.condition is Condition.OK
         and account.phone_id == phone_id
     )
-
-
-async def _free_phones(tx: Transaction, offers: Sequence[OfferedPhone]) -> list[FreePhone]:
-    offered = {offer.phone_id: offer for offer in offers}
-    known = await phones.get(tx, offered)
-    held = await leases.of_phones(tx, offered)
-    workable = [
-        phone
-        for phone in known.values()
-        if phone.may_work
-        and phone.phone_id not in held
-        and phone.agent_id == offered[phone.phone_id].agent_id
-    ]
-    if not workable:
-        return []
-    ids = [phone.phone_id for phone in workable]
-    bound = await accounts.named_or_on(tx, (), ids)
-    busy = await leases.held_accounts(tx, [account.account_id for account in bound])
-    by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for account in bound:
-        if account.active and account.condition is Condition.OK and account.account_id not in busy:
-            by_app[account.phone_id or ""][account.app].append(account.account_id)
-    groups = await phones.groups_of(tx, ids)
-    return [
-        FreePhone(
-            phone_id=phone.phone_id,
-            agent_id=phone.agent_id,
-            accounts={app: tuple(names) for app, names in by_app[phone.phone_id].items()},
-            groups=groups.get(phone.phone_id, frozenset()),
-        )
-        for phone in workable
-        if phone.phone_id in by_app
-    ]
 
 
 async def _candidates(tx: Transaction, free: Iterable[FreePhone]) -> list[Candidate]:

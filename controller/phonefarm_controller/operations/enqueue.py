@@ -84,7 +84,8 @@ class Enqueue:
         async with self._database.writing() as tx:
             await self._accept(tx, batch, plans, answers)
         self._hints.work.give()
-        self._hints.clockwork.give()
+        if any(submission.not_before is not None for submission in batch):
+            self._hints.clockwork.give()
         self._hints.deliveries()
         return [answer for answer in answers if answer is not None]
 

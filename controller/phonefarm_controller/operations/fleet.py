@@ -65,7 +65,7 @@ class Fleet:
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "admit", phone_id, "")
-        self._hints.work.give()
+        self._hints.fleet_changed()
         return self._view(after, held.get(phone_id))
 
     @whole
@@ -84,7 +84,7 @@ class Fleet:
                 await leases.save(tx, {lease.lease_id: lease}, [over])
                 lease = None
             await _note(tx, actor, "return", phone_id, reason)
-        self._hints.work.give()
+        self._hints.fleet_changed()
         return self._view(after, lease)
 
     @whole
@@ -114,7 +114,7 @@ class Fleet:
             await sync(tx, {key: p for key, p in locked.items() if key in touched})
             await accounts.put(tx, account)
             await _note(tx, actor, "put account", account.account_id, "")
-        self._hints.work.give()
+        self._hints.fleet_changed()
         self._hints.deliveries()
         return account
 
@@ -145,7 +145,7 @@ class Fleet:
                     raise FarmError(reason, message, detail=member, problems=(problem,))
             await phones.replace_group(tx, kind, name, members)
             await _note(tx, actor, f"put {kind} group", name, "")
-        self._hints.work.give()
+        self._hints.fleet_changed()
         return tuple(dict.fromkeys(members))
 
     @whole

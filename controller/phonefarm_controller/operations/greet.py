@@ -80,6 +80,7 @@ class Greet:
             names = await self._inventory.take(tx, greeting.agent_id, greeting.phones)
             verdicts = await _verdicts(tx, greeting)
             lost = await _lost(tx, greeting)
+        self._inventory.announce()
         return Greeted(term=term, verdicts=verdicts, phones=names, lost=lost)
 
     def _check(self, greeting: Greeting) -> None:

@@ -8,6 +8,7 @@ from phonefarm_common.identity import is_name
 
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import agents, phones
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
@@ -41,8 +42,9 @@ class PhoneName:
 class Inventory:
     """Takes inventories."""
 
-    def __init__(self, *, database: Database) -> None:
+    def __init__(self, *, database: Database, hints: Hints) -> None:
         self._database = database
+        self._hints = hints
 
     @whole
     async def __call__(
@@ -52,7 +54,13 @@ class Inventory:
         async with self._database.writing() as tx:
             if not await agents.heard_in_term(tx, agent_id, term):
                 return None
-            return await self.take(tx, agent_id, seen)
+            names = await self.take(tx, agent_id, seen)
+        self.announce()
+        return names
+
+    def announce(self) -> None:
+        """Let the change be seen by whoever matches items with phones."""
+        self._hints.fleet_changed()
 
     async def take(
         self, tx: Transaction, agent_id: str, seen: Sequence[SeenPhone]

@@ -136,7 +136,7 @@ class Reap:
         end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
 
     def _wake(self) -> None:
-        self._hints.work.give()
+        self._hints.fleet_changed()
         self._hints.clockwork.give()
         self._hints.deliveries()
 

@@ -20,7 +20,7 @@ from phonefarm_controller.domain.reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.domain.states import ItemState, LeaseState
+from phonefarm_controller.domain.states import ITEM_WAITING, ItemState, LeaseState
 from phonefarm_controller.operations.endings import end_run, refuse_run, release
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
@@ -67,8 +67,12 @@ class TakeReports:
             await work.save(locked)
             acks: list[Ack] = [_ack(work, report) for report in batch]
         self._hints.deliveries()
-        self._hints.work.give()
-        self._hints.clockwork.give()
+        if work.quarantined or work.cleaned or work.attention:
+            self._hints.fleet_changed()
+        else:
+            self._hints.work.give()
+        if any(item.state in ITEM_WAITING for item in changed(work.items_before, work.items)):
+            self._hints.clockwork.give()  # its back-off may end before anything else is due
         return acks
 
     def _take(self, work: Work, report: Report) -> dict[str, object] | None:

@@ -30,7 +30,13 @@ class Hints:
     def __init__(self) -> None:
         self.work = Hint()  # an item or a phone may have become claimable
         self.clockwork = Hint()  # something became due at a new time
+        self.fleet_version = 0
         self._deliveries: set[asyncio.Event] = set()
+
+    def fleet_changed(self) -> None:
+        """Let phones and accounts be read anew; there may be work for them."""
+        self.fleet_version += 1
+        self.work.give()
 
     def deliveries(self) -> None:
         """Wake every gateway that waits for deliveries."""

@@ -15,6 +15,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from phonefarm_controller.store import inline
+
 READERS = 4
 CLOSE_SECONDS = 5.0
 
@@ -189,7 +191,7 @@ def _sqlite_engine(path: Path, *, begin: str, connections: int) -> AsyncEngine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=30,
-        connect_args={"isolation_level": None},  # BEGIN is ours, see below
+        async_creator=lambda: inline.connect(path),
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -199,7 +201,6 @@ def _sqlite_engine(path: Path, *, begin: str, connections: int) -> AsyncEngine:
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
-            "busy_timeout = 10000",
             "cache_size = -65536",
         ):
             cursor.execute(f"PRAGMA {pragma}")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
-from sqlalchemy import Row, Select, func, null, or_, select, union_all
+from sqlalchemy import Row, Select, func, null, or_, select
 
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
@@ -16,7 +16,7 @@ from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
 from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import accounts, queue_items
+from phonefarm_controller.store.tables import accounts, phones, queue_items
 from phonefarm_controller.store.writes import insert_rows, update_if
 
 _i = queue_items.c
@@ -184,26 +184,28 @@ async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, str]:
 
 async def first_bound(tx: Transaction, phone_ids: Sequence[str]) -> list[Candidate]:
     """Return the next claimable item bound to each phone whose account can work now."""
-    if not phone_ids:
-        return []
-    branches = [
-        select(
-            _candidate_query()
-            .join(accounts, accounts.c.account_id == _i.want_account_id)
-            .where(
-                _i.want_phone_id == phone_id,
-                _i.ready_at <= tx.now,
-                accounts.c.active.is_(True),
-                accounts.c.condition == "ok",
-                accounts.c.phone_id == phone_id,
-            )
-            .order_by(*_TURN)
-            .limit(1)
-            .subquery()
+    next_item = (
+        select(_i.item_id)
+        .join(accounts, accounts.c.account_id == _i.want_account_id)
+        .where(
+            _CLAIMABLE,
+            _i.want_phone_id == phones.c.phone_id,
+            _i.ready_at <= tx.now,
+            accounts.c.active.is_(True),
+            accounts.c.condition == "ok",
+            accounts.c.phone_id == phones.c.phone_id,
         )
-        for phone_id in phone_ids
-    ]
-    rows = await tx.connection.execute(union_all(*branches))
+        .order_by(*_TURN)
+        .limit(1)
+        .correlate(phones)
+        .scalar_subquery()
+    )
+    # One walk down the index per phone, not one of the whole queue.
+    firsts = select(next_item.label("item_id")).where(phones.c.phone_id.in_(phone_ids))
+    found = [item for item in (await tx.connection.execute(firsts)).scalars() if item is not None]
+    if not found:
+        return []
+    rows = await tx.connection.execute(_candidate_query().where(_i.item_id.in_(found)))
     return [_candidate(row) for row in rows]
 
 

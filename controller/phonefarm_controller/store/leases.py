@@ -1,6 +1,7 @@
 """Leases: granting, renewing, ending."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, select, update
@@ -45,6 +46,24 @@ async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Leas
     """Return the lease that keeps each phone; a free phone is missing."""
     query = select(*_COLUMNS).where(_l.phone_id.in_(set(phone_ids)), _l.phone_held)
     return {row.phone_id: _lease(row) for row in await tx.connection.execute(query)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Busy:
+    """Phones and accounts that a lease keeps."""
+
+    phones: frozenset[str]
+    accounts: frozenset[str]
+
+
+async def busy(tx: Transaction) -> Busy:
+    """Return every phone and account that a lease keeps."""
+    query = select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held)
+    rows = (await tx.connection.execute(query)).all()
+    return Busy(
+        phones=frozenset(row.phone_id for row in rows),
+        accounts=frozenset(row.account_id for row in rows if row.account_held),
+    )
 
 
 async def held_accounts(tx: Transaction, account_ids: Iterable[str]) -> set[str]:

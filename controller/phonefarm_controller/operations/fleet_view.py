@@ -1,0 +1,82 @@
+"""What the matcher needs to know of phones and accounts, remembered for a moment.
+
+It is only for looking: a claim reads everything again under lock before it commits.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from phonefarm_controller.domain.matching import FreePhone
+from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.store import accounts, phones
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.leases import Busy
+
+FRESH_SECONDS = 1.0
+"""How late a change by another controller may be seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """The phones that may work, with their accounts, as of a moment ago."""
+
+    phones: Mapping[str, FreePhone]
+
+    def free(self, phone_id: str, agent_id: str, busy: Busy) -> FreePhone | None:
+        """Return the phone with the accounts that are free, None when it cannot work now."""
+        phone = self.phones.get(phone_id)
+        if phone is None or phone.agent_id != agent_id or phone_id in busy.phones:
+            return None
+        if not any(name in busy.accounts for names in phone.accounts.values() for name in names):
+            return phone
+        free = {
+            app: tuple(name for name in names if name not in busy.accounts)
+            for app, names in phone.accounts.items()
+        }
+        accounts_left = {app: names for app, names in free.items() if names}
+        return FreePhone(
+            phone_id=phone_id, agent_id=agent_id, accounts=accounts_left, groups=phone.groups
+        )
+
+
+class FleetView:
+    """Reads the fleet when somebody said that it changed, else once a second."""
+
+    def __init__(self, *, hints: Hints, monotonic: Callable[[], float]) -> None:
+        self._hints = hints
+        self._monotonic = monotonic
+        self._fleet = Fleet(phones={})
+        self._version = -1
+        self._read_at = 0.0
+
+    async def current(self, tx: Transaction) -> Fleet:
+        """Return the fleet, at most a second old."""
+        now = self._monotonic()
+        version = self._hints.fleet_version
+        if version != self._version or now - self._read_at > FRESH_SECONDS:
+            self._fleet = await _read(tx)
+            self._version, self._read_at = version, now
+        return self._fleet
+
+
+async def _read(tx: Transaction) -> Fleet:
+    workable = [phone for phone in await phones.all_of(tx) if phone.may_work]
+    groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
+    by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for account in await accounts.all_of(tx):
+        if account.active and account.condition is Condition.OK and account.phone_id is not None:
+            by_app[account.phone_id][account.app].append(account.account_id)
+    return Fleet(
+        phones={
+            phone.phone_id: FreePhone(
+                phone_id=phone.phone_id,
+                agent_id=phone.agent_id,
+                accounts={app: tuple(names) for app, names in by_app[phone.phone_id].items()},
+                groups=groups.get(phone.phone_id, frozenset()),
+            )
+            for phone in workable
+            if phone.phone_id in by_app
+        }
+    )

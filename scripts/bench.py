@@ -1,0 +1,98 @@
+"""Print this machine's figures as one JSON table. They are reported, never gated.
+
+Latency: seconds from calling Enqueue to the assignment at the agent, one request at a time.
+Lifecycles: processes per second from Enqueue to the acknowledged end, with runs that end at once
+(scripts/bench_load.py); one controller process, the load in another.
+Containers: creating and starting a prepared run container beside a bare `docker run` of the image.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+
+import bench_load as load  # noqa: E402 - after the path is set
+from support.postgres_server import postgres_server  # noqa: E402
+
+READY_SECONDS = 20
+
+
+@contextmanager
+def controller(database_url: str | None, folder: Path) -> Iterator[str]:
+    """Run a controller process; yield its HOST:PORT."""
+    ready = folder / "ready.json"
+    command = [sys.executable, "-m", "phonefarm_controller", "--listen", "127.0.0.1:0"]
+    command += ["--data", str(folder), "--ready-file", str(ready), "--log-level", "warning"]
+    if database_url is not None:
+        command += ["--database", database_url]
+    environment = os.environ | {
+        "INGEST_SECRET": load.KEY,
+        "PHONEFARM_AGENT_TOKEN": load.AGENT_TOKEN,
+        "PHONEFARM_GATEWAY_TOKEN": load.GATEWAY_TOKEN,
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            yield asyncio.run(_ready(ready, process))
+        finally:
+            process.terminate()
+            process.wait(READY_SECONDS)
+
+
+async def _ready(ready: Path, process: "subprocess.Popen[bytes]") -> str:
+    async with asyncio.timeout(READY_SECONDS):
+        while not ready.exists():
+            if process.poll() is not None:
+                raise RuntimeError(f"the controller ended with {process.returncode}")
+            await asyncio.sleep(0.02)
+    return str(json.loads(ready.read_text())["grpc"])
+
+
+def measure(database_url: str | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of one database."""
+    with tempfile.TemporaryDirectory() as scratch, controller(database_url, Path(scratch)) as at:
+        seen = asyncio.run(load.latencies(at, samples=options.samples))
+        flow = asyncio.run(
+            load.lifecycles(at, count=options.count, agents=4, phones=options.phones, callers=256)
+        )
+    cuts = statistics.quantiles(seen, n=100)
+    return {
+        "submit_to_agent_ms": {
+            "p50": round(statistics.median(seen) * 1000, 2),
+            "p99": round(cuts[98] * 1000, 2),
+            "samples": len(seen),
+        },
+        **flow,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=5000, help="lifecycles (%(default)s)")
+    parser.add_argument("--samples", type=int, default=300, help="latency samples (%(default)s)")
+    parser.add_argument("--phones", type=int, default=100, help="phones per agent (%(default)s)")
+    parser.add_argument("--only", choices=["sqlite", "postgres", "container"])
+    options = parser.parse_args()
+    table: dict[str, Any] = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
+    if options.only in {None, "sqlite"}:
+        table["sqlite"] = measure(None, options)
+    if options.only in {None, "postgres"}:
+        with postgres_server() as server, server.database("bench") as url:
+            table["postgres"] = measure(url, options)
+    print(json.dumps(table, indent=2))
+
+
+if __name__ == "__main__":
+    main()
