@@ -1,0 +1,342 @@
+"""The pure parts of the agent: moves, endings, story lines, fitness, names of phones."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from phonefarm_agent.model.phone import Readiness
+from phonefarm_agent.model.record import (
+    ActionDone,
+    ActionFailed,
+    ActionStarted,
+    Body,
+    Failure,
+    Outcome,
+    PhoneReleased,
+    Record,
+    RunEnded,
+    RunRefused,
+    decode_body,
+    encode_body,
+)
+from phonefarm_agent.model.run import (
+    MOVES,
+    Assignment,
+    IllegalMoveError,
+    Phase,
+    RunRef,
+    RunState,
+    StopOrder,
+    Strategy,
+)
+from phonefarm_agent.phones.fitness import Fitness
+from phonefarm_agent.phones.fitness import judge as judge_fitness
+from phonefarm_agent.phones.identity import duplicates, serialno_problem
+from phonefarm_agent.work.ending import Cause, Stopped, broken, judge
+from phonefarm_agent.work.outbox import Outbox
+from phonefarm_agent.work.story import BadLineError, Finished, StoryLine, read_line
+from phonefarm_agent.work.tables import decode_state, encode_state
+from phonefarm_common.reasons import FailureClass, FailureCode
+
+REF = RunRef(run_id="r", item_id="i", attempt=1, lease_id="l", epoch=3)
+ASSIGNMENT = Assignment(
+    ref=REF,
+    process_id="p",
+    phone_id="phone",
+    serialno="S",
+    account_id="a",
+    capability="c",
+    plan_json="{}",
+    cap_seconds=1.0,
+)
+FAILURE = Failure(code="selector_not_found", message="m", failure_class=FailureClass.WORK)
+
+names = st.text(max_size=20)
+failures = st.builds(
+    Failure,
+    code=names,
+    message=names,
+    failure_class=st.sampled_from([FailureClass.WORK, FailureClass.INFRA, FailureClass.ACCOUNT]),
+    final=st.booleans(),
+)
+numbers = st.integers(min_value=0, max_value=1000)
+seconds = st.floats(min_value=0, max_value=1e6)
+bodies: st.SearchStrategy[Body] = st.one_of(
+    st.builds(ActionStarted, index=numbers, kind=names),
+    st.builds(ActionDone, index=numbers, kind=names, outputs_json=names, seconds=seconds),
+    st.builds(ActionFailed, index=numbers, kind=names, failure=failures, seconds=seconds),
+    st.builds(RunEnded, outcome=st.sampled_from(Outcome), failure=st.none() | failures),
+    st.builds(RunRefused, reason=names),
+    st.builds(PhoneReleased, clean=st.booleans(), residue=st.lists(names).map(tuple)),
+)
+
+
+class RunMoves(RuleBasedStateMachine):
+    """Any order of moves and stop orders, legal or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = RunState(assignment=ASSIGNMENT)
+        self.trail = [Phase.ASSIGNED]
+
+    @rule(to=st.sampled_from(Phase))
+    def move(self, to: Phase) -> None:
+        """Try a move; one that is refused changes nothing."""
+        before = self.state
+        try:
+            self.state = before.move(to)
+        except IllegalMoveError:
+            assert to not in MOVES[before.phase] or before.stop is not None
+            assert self.state == before
+        else:
+            self.trail.append(to)
+
+    @rule(strategy=st.sampled_from(Strategy), after=st.floats(0, 10))
+    @precondition(lambda self: self.state.phase is not Phase.FORGOTTEN)
+    def order_stop(self, strategy: Strategy, after: float) -> None:
+        """Order a stop; orders only become firmer."""
+        before = self.state.stop
+        order = StopOrder(ref=REF, reason="x", strategy=strategy, force_after_seconds=after)
+        self.state = self.state.order_stop(order)
+        if before is not None and before.strategy is Strategy.HARD:
+            assert self.state.stop == before
+
+    @invariant()
+    def story_is_sound(self) -> None:
+        """No phase twice, `went` just when it went, nothing after the end."""
+        assert len(set(self.trail)) == len(self.trail)
+        assert self.state.went == (Phase.GOING in self.trail)
+        if self.state.went and Phase.RELEASED in self.trail:
+            assert Phase.ENDED in self.trail
+
+    @invariant()
+    def journal_keeps_it(self) -> None:
+        """Read back from the journal's text what was written."""
+        text = json.dumps(
+            {
+                "ref": REF.__dict__,
+                **{k: v for k, v in ASSIGNMENT.__dict__.items() if k != "ref"},
+            }
+        )
+        assert decode_state(text, encode_state(self.state)) == self.state
+
+
+TestRunMoves = RunMoves.TestCase
+
+
+def test_every_phase_has_moves_and_can_be_reached() -> None:
+    """The table names every phase, as a source and (but the first) as a target."""
+    assert set(MOVES) == set(Phase)
+    assert set().union(*MOVES.values()) == set(Phase) - {Phase.ASSIGNED}
+
+
+@given(body=bodies)
+def test_records_come_back_from_the_journal_as_they_went(body: Body) -> None:
+    """Encoding and decoding a body gives the same value."""
+    assert decode_body(encode_body(body)) == body
+
+
+@given(line=st.binary(max_size=300))
+def test_hostile_lines_are_logs_or_named_faults(line: bytes) -> None:
+    """No bytes make the parser fail in any other way."""
+    try:
+        told = read_line(line)
+    except BadLineError:
+        return
+    assert told is None or told.sequence >= 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    document=st.fixed_dictionaries(
+        {"sequence": st.integers(-1, 5) | json_values},
+        optional={
+            "type": st.sampled_from(
+                ["action_started", "action_done", "action_failed", "run_finished", "x"]
+            ),
+            "index": json_values,
+            "kind": json_values,
+            "outputs": json_values,
+            "seconds": json_values,
+            "failure": json_values,
+            "outcome": st.sampled_from(["done", "stopped"]) | json_values,
+        },
+    )
+)
+def test_hostile_story_lines_are_named_faults(document: dict[str, Any]) -> None:
+    """Whatever a line holds where something else belongs, it is a BadLineError or a value."""
+    try:
+        told = read_line(json.dumps(document).encode())
+    except BadLineError:
+        return
+    assert isinstance(told, StoryLine)
+
+
+DONE = Finished(outcome="done", failure=None)
+FAILED = Finished(outcome="failed", failure=FAILURE)
+HALTED = Finished(outcome="stopped", failure=None)
+FENCED = broken(FailureCode.AGENT_FENCED, "x")
+CANCELLED = Stopped(reason="cancelled")
+
+
+@pytest.mark.parametrize(
+    ("finished", "code", "cause", "told_to_stop", "outcome", "failure"),
+    [
+        (DONE, 0, None, False, Outcome.DONE, None),
+        (DONE, 0, CANCELLED, True, Outcome.DONE, None),
+        (DONE, 0, FENCED, False, Outcome.DONE, None),
+        (DONE, 1, None, False, Outcome.FAILED, "run_crashed"),
+        (FAILED, 1, None, False, Outcome.FAILED, "selector_not_found"),
+        (FAILED, 1, None, True, Outcome.FAILED, "selector_not_found"),
+        (FAILED, 1, FENCED, False, Outcome.FAILED, "agent_fenced"),
+        (FAILED, 137, None, False, Outcome.FAILED, "run_crashed"),
+        (HALTED, 3, None, True, Outcome.STOPPED, None),
+        (HALTED, 3, None, False, Outcome.FAILED, "run_crashed"),
+        (
+            Finished(outcome="abandoned", failure=None),
+            75,
+            None,
+            False,
+            Outcome.FAILED,
+            "run_abandoned",
+        ),
+        (None, 137, CANCELLED, True, Outcome.STOPPED, None),
+        (None, 137, FENCED, True, Outcome.FAILED, "agent_fenced"),
+        (None, None, None, False, Outcome.FAILED, "run_crashed"),
+        (None, 0, None, False, Outcome.FAILED, "run_crashed"),
+    ],
+)
+def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
+    finished: Finished | None,
+    code: int | None,
+    cause: Cause | None,
+    told_to_stop: bool,
+    outcome: Outcome,
+    failure: str | None,
+) -> None:
+    """The table of endings."""
+    ended = judge(
+        finished=finished,
+        exit_code=code,
+        exit_detail="",
+        cause=cause,
+        stop_ordered=told_to_stop,
+        failed_action=(2, "search"),
+    )
+
+    assert ended.outcome is outcome
+    assert (ended.failure.code if ended.failure else None) == failure
+    assert ended.failed_action_kind == ("search" if outcome is Outcome.FAILED else "")
+
+
+HEALTHY = """1
+Current Battery Service state:
+  level: 80
+  temperature: 250
+Filesystem      1K-blocks    Used Available Use% Mounted on
+/dev/block/dm-5  52000000 9000000  43000000  18% /data
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "readiness", "reason"),
+    [
+        (("", ""), "", Readiness.READY, ""),
+        (("1\n", "\n"), "", Readiness.PREPARING, "booting"),
+        (("level: 80", "level: 14"), "", Readiness.UNFIT, "battery_low:14"),
+        (("level: 80", "level: 17"), "", Readiness.READY, ""),
+        (("level: 80", "level: 17"), "battery_low:14", Readiness.UNFIT, "battery_low:17"),
+        (("temperature: 250", "temperature: 450"), "", Readiness.COOLING, "battery_hot:45"),
+        (("temperature: 250", "temperature: 430"), "", Readiness.READY, ""),
+        (
+            ("temperature: 250", "temperature: 430"),
+            "battery_hot:45",
+            Readiness.COOLING,
+            "battery_hot:43",
+        ),
+        (("43000000", "1000"), "", Readiness.UNFIT, "storage_low:1000KiB"),
+    ],
+)
+def test_fitness_gates(
+    change: tuple[str, str], before: str, readiness: Readiness, reason: str
+) -> None:
+    """Battery, heat, storage and boot hold a phone back; it must recover a little to return."""
+    was = Fitness(readiness=Readiness.UNFIT, reason=before) if before else None
+
+    found = judge_fitness(HEALTHY.replace(*change, 1), was)
+
+    assert found == Fitness(readiness=readiness, reason=reason)
+
+
+@given(answer=st.text(max_size=200))
+def test_no_answer_breaks_the_fitness_gates(answer: str) -> None:
+    """Whatever a phone says, there is a verdict."""
+    assert judge_fitness(answer, None).readiness in Readiness
+
+
+@pytest.mark.parametrize(
+    ("serialno", "problem"),
+    [
+        ("", "empty_serial"),
+        ("unknown", "placeholder_serial"),
+        ("0123456789ABCDEF", "placeholder_serial"),
+        ("00000000", "placeholder_serial"),
+        ("a b", "unusable_serial"),
+        ("x" * 200, "placeholder_serial"),
+        ("R58M123ABC", ""),
+        ("10.0.0.1:5555", ""),
+    ],
+)
+def test_serials_that_name_no_phone(serialno: str, problem: str) -> None:
+    """Empty, placeholder and unusable serials are refused by name."""
+    assert serialno_problem(serialno) == problem
+
+
+def test_a_serial_seen_twice_is_named() -> None:
+    """Only what two devices claim is a duplicate."""
+    assert duplicates({"usb": "A", "tcp": "A", "other": "B"}) == {"A"}
+
+
+@given(
+    taken=st.lists(st.integers(1, 12), max_size=6),
+    acknowledged=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 12)), max_size=6),
+)
+def test_the_outbox_loses_nothing_that_is_not_acknowledged(
+    taken: list[int], acknowledged: list[tuple[int, int]]
+) -> None:
+    """After any takes, acknowledgements and a rewind, the rest comes in order, each once."""
+    outbox = Outbox()
+    for epoch in (1, 2, 3):
+        ref = RunRef(run_id=f"r{epoch}", item_id="i", attempt=1, lease_id="l", epoch=epoch)
+        outbox.put(
+            Record(
+                ref=ref,
+                sequence=number,
+                at=datetime.now(UTC),
+                body=ActionStarted(index=0, kind="x"),
+            )
+            for number in range(1, 11)
+        )
+    for limit in taken:
+        outbox.take(limit)
+    upto = {1: 0, 2: 0, 3: 0}
+    for epoch, sequence in acknowledged:
+        outbox.acknowledge(f"r{epoch}", epoch, sequence)
+        outbox.acknowledge(f"r{epoch}", epoch + 1, 12)
+        upto[epoch] = max(upto[epoch], sequence)
+
+    outbox.rewind()
+    rest = [(record.ref.epoch, record.sequence) for record in outbox.take(1000)]
+
+    assert rest == [(e, n) for e in (1, 2, 3) for n in range(upto[e] + 1, 11)]
+    assert len(outbox) == len(rest)
