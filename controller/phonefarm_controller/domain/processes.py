@@ -98,7 +98,7 @@ def synced(
         executing_at=process.executing_at
         or (now if any(tally.executed and tally.count for tally in counts) else None),
         retrying_at=next_attempt if to is ProcessState.RETRYABLE else None,
-        finished_at=now if not PROCESS_MOVES[to] else None,
+        finished_at=None if PROCESS_MOVES[to] else process.finished_at or now,
     )
 
 
