@@ -3,93 +3,22 @@
 import asyncio
 import os
 import random
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
+from support.agent_processes import agents, driving
 from support.agents import PHONE_SCALE, assignment, phone_work
-from support.controller_script import TOKEN, ScriptedController
+from support.controller_script import ScriptedController
 
 
 @pytest.fixture
 def timers() -> Timers:
     """Return the table, five times as fast."""
     return Timers().scaled(PHONE_SCALE)
-
-
-@asynccontextmanager
-async def agents(
-    controller: ScriptedController, folder: Path, *options: str
-) -> AsyncIterator["Agents"]:
-    """Start agent processes with one state directory, one at a time; the last one is stopped."""
-    made = Agents(controller, folder, options)
-    try:
-        yield made
-    finally:
-        await made.end()
-
-
-class Agents:
-    """One agent process after another."""
-
-    def __init__(
-        self, controller: ScriptedController, folder: Path, options: tuple[str, ...]
-    ) -> None:
-        self._controller = controller
-        self._folder = folder
-        self._options = options
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start one and return once it has said hello."""
-        before = len(self._controller.heard.hellos)
-        environment = {
-            **os.environ,
-            "PHONEFARM_AGENT_TOKEN": TOKEN,
-            "PHONEFARM_TIME_SCALE": str(PHONE_SCALE),
-        }
-        with (self._folder / "agent.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "phonefarm_agent",
-                "run",
-                "--controller",
-                self._controller.address,
-                "--state",
-                str(self._folder / "state"),
-                "--name",
-                "agent-1",
-                *self._options,
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
-        await self._controller.heard.until(lambda: len(self._controller.heard.hellos) > before)
-
-    async def kill(self) -> None:
-        """Kill it with SIGKILL."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
-
-    async def stop(self) -> int:
-        """Stop it with SIGTERM and return its exit code."""
-        assert self._process is not None
-        self._process.terminate()
-        async with asyncio.timeout(30):
-            return await self._process.wait()
-
-    async def end(self) -> None:
-        """Stop what still runs, with what it holds."""
-        if self._process is not None and self._process.returncode is None:
-            await self.stop()
 
 
 @pytest.fixture
@@ -99,20 +28,11 @@ async def farm(tmp_path: Path) -> AsyncIterator[Farm]:
         yield phones
 
 
-def driving(farm: Farm) -> tuple[str, ...]:
-    """Return the options of an agent that drives the farm in plain processes."""
-    return (
-        "--runtime",
-        "process",
-        *(word for phone in farm for word in ("--connect", phone.address)),
-    )
-
-
 async def test_a_run_outlives_a_killed_agent_and_is_taken_back(
     controller: ScriptedController, farm: Farm, tmp_path: Path
 ) -> None:
     """The executor goes on with its story; each line reaches the controller under one number."""
-    async with agents(controller, tmp_path, *driving(farm)) as made:
+    async with agents(controller, tmp_path, *driving(farm, "process")) as made:
         await made.start()
         heard = controller.heard
         await heard.until(lambda: "SIM0001" in heard.offered())
@@ -148,7 +68,7 @@ async def test_a_proxy_stays_closed_until_the_controller_says_continue(
     controller: ScriptedController, farm: Farm, tmp_path: Path
 ) -> None:
     """A restarted agent without that verdict lets nothing through, whatever heartbeats say."""
-    async with agents(controller, tmp_path, *driving(farm)) as made:
+    async with agents(controller, tmp_path, *driving(farm, "process")) as made:
         await made.start()
         heard = controller.heard
         await heard.until(lambda: "SIM0001" in heard.offered())
@@ -238,7 +158,7 @@ async def test_a_clean_stop_of_the_process_runtime_leaves_no_process(
     controller: ScriptedController, farm: Farm, tmp_path: Path
 ) -> None:
     """SIGTERM ends its runs, tells of them, says goodbye and exits 0."""
-    async with agents(controller, tmp_path, *driving(farm)) as made:
+    async with agents(controller, tmp_path, *driving(farm, "process")) as made:
         await made.start()
         heard = controller.heard
         await heard.until(lambda: "SIM0001" in heard.offered())

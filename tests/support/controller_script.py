@@ -170,6 +170,7 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
         self.heard = Heard()
         self.manners = Manners()
         self.address = "127.0.0.1:0"
+        self.farm = FARM
         self.tokens: list[str] = []
         self._term = 0
         self._stream: Any = None
@@ -242,7 +243,9 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
             case "hello" if self.manners.welcome:
                 self._term += 1
                 welcome = pb.Welcome(
-                    term=self._term, farm_id=FARM, verdicts=self.manners.verdicts(message.hello)
+                    term=self._term,
+                    farm_id=self.farm,
+                    verdicts=self.manners.verdicts(message.hello),
                 )
                 await context.write(pb.ControllerMessage(welcome=welcome))
             case "heartbeat" if self.manners.acknowledge_beats:

@@ -227,11 +227,11 @@ class _Work:
             handle = handles.get(run.ref.run_id)
             await self._take_back(run, handle)
             roster.resume(run)
-        known = {run.ref.run_id for run in roster.runs()}
-        for run_id, handle in handles.items():
-            if run_id not in known:
-                log.warning("container.unknown_removed", run_id=run_id, container=handle.name)
-                await self._remove(handle)
+        unknown = roster.sweep(handles)
+        for run_id in unknown:
+            await self._remove(handles[run_id])
+            log.warning("container.unknown_removed", run_id=run_id)
+        roster.swept(unknown)
 
     async def _take_back(self, run: Run, handle: Handle | None) -> None:
         if handle is not None:
@@ -250,10 +250,14 @@ class _Work:
                 await asyncio.sleep(self._settings.time_scale)
 
     async def _remove(self, handle: Handle) -> None:
-        try:
-            await self._hosting.runtime().remove(handle)
-        except RuntimeFailedError as error:
-            log.warning("container.not_removed", container=handle.name, error=str(error))
+        while True:
+            try:
+                await self._hosting.runtime().remove(handle)
+            except RuntimeFailedError as error:
+                log.warning("container.not_removed", container=handle.name, error=str(error))
+                await asyncio.sleep(self._settings.time_scale)
+            else:
+                return
 
 
 def _closed(holding: asyncio.Task[None]) -> ExitCode:

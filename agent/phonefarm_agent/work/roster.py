@@ -1,7 +1,7 @@
 """The runs of this host: what is heard goes to each, what is to be said is read from all."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import assert_never
 
 import structlog
@@ -27,7 +27,6 @@ from phonefarm_agent.model.run import (
     RunStarted,
     RunState,
     StopOrder,
-    Strategy,
 )
 from phonefarm_agent.work.ending import Cause, broken
 from phonefarm_agent.work.journal import JournalFailedError
@@ -61,6 +60,8 @@ class Roster:
         self._owners: dict[asyncio.Task[None], Run] = {}
         self._forgotten: dict[str, RunState] = {}
         self._basis = -float("inf")
+        self._swept = asyncio.Event()
+        self._removed: frozenset[str] = frozenset()
 
     # What is read.
 
@@ -193,7 +194,18 @@ class Roster:
 
     def resume(self, run: Run) -> None:
         """Begin to lead a run that was taken back."""
-        self._lead(run)
+        self._lead(run, self._life(run))
+
+    def sweep(self, run_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of the *run_ids* the runtime holds nobody here answers for."""
+        return frozenset(run_ids) - {
+            run.ref.run_id for run in self._runs.values() if run.adopted or run.state.phase in LIVE
+        }
+
+    def swept(self, removed: frozenset[str]) -> None:
+        """Learn that the runtime holds no run but those led here, since *removed* are gone."""
+        self._removed = removed
+        self._swept.set()
 
     def end_all(self, cause: Cause) -> None:
         """End every run that still has a container."""
@@ -231,51 +243,60 @@ class Roster:
         state = RunState(assignment=assignment)
         if refusal:
             log.warning("run.refused", run_id=run_id, reason=refusal)
-            bodies = (RunRefused(reason=refusal), PhoneReleased(clean=True))
-            self._enter(self._told(state, bodies), bodies)
+            self._enter(state, (RunRefused(reason=refusal), PhoneReleased(clean=True)))
             return
         self._enter(state, ())
 
-    def _enter(self, state: RunState, bodies: tuple[Body, ...]) -> None:
-        """Add a run whose journal entry is still to be written."""
+    def _enter(
+        self, state: RunState, bodies: tuple[Body, ...], *, after_sweep: bool = False
+    ) -> None:
+        """Add a run whose journal entry is still to be written.
+
+        With *bodies* its whole story is told by them.
+        """
+        if bodies:
+            state = RunState(
+                assignment=state.assignment,
+                phase=Phase.RELEASED,
+                last_sequence=state.last_sequence + len(bodies),
+            )
         run = Run(state=state, tools=self._tools, basis=self._basis)
         self._runs[state.ref.run_id] = run
         self._tools.changed.set()
-        self._lead(run, entry=self._records(state, bodies))
+        self._lead(run, self._life_of_new(run, bodies, after_sweep=after_sweep))
 
-    def _told(self, state: RunState, bodies: tuple[Body, ...]) -> RunState:
-        return RunState(
-            assignment=state.assignment,
-            phase=Phase.RELEASED,
-            last_sequence=state.last_sequence + len(bodies),
-        )
-
-    def _records(self, state: RunState, bodies: tuple[Body, ...]) -> list[Record]:
-        first = state.last_sequence - len(bodies) + 1
-        return [
-            Record(ref=state.ref, sequence=first + number, at=self._tools.clock.now(), body=body)
-            for number, body in enumerate(bodies)
-        ]
-
-    def _lead(self, run: Run, entry: list[Record] | None = None) -> None:
-        task = self._tasks.create_task(self._life(run, entry), name=f"run-{run.ref.run_id}")
+    def _lead(self, run: Run, life: Coroutine[None, None, None]) -> None:
+        task = self._tasks.create_task(life, name=f"run-{run.ref.run_id}")
         self._owners[task] = run
         task.add_done_callback(self._owners.pop)
 
-    async def _life(self, run: Run, entry: list[Record] | None) -> None:
-        if entry is not None:
-            try:
-                await self._tools.journal.try_keep(
-                    add_run(run.state), *(put_record(record) for record in entry)
-                )
-            except JournalFailedError as error:
-                # Nothing was promised: the controller sends it again, or takes it back.
-                log.warning("run.not_taken", run_id=run.ref.run_id, error=str(error))
-                del self._runs[run.ref.run_id]
-                self._tools.changed.set()
-                return
-            self._tools.outbox.put(entry)
+    async def _life_of_new(self, run: Run, bodies: tuple[Body, ...], *, after_sweep: bool) -> None:
+        if after_sweep:
+            # Nobody may hear that it has ended while a container of it may be alive.
+            await self._swept.wait()
+            if run.ref.run_id in self._removed:
+                bodies = (bodies[0], PhoneReleased(clean=False, reason="journal_lost"))
+        first = run.state.last_sequence - len(bodies) + 1
+        at = self._tools.clock.now()
+        records = [
+            Record(ref=run.ref, sequence=first + number, at=at, body=body)
+            for number, body in enumerate(bodies)
+        ]
+        try:
+            await self._tools.journal.try_keep(
+                add_run(run.state), *(put_record(record) for record in records)
+            )
+        except JournalFailedError as error:
+            # Nothing was promised: the controller sends it again, or takes it back.
+            log.warning("run.not_taken", run_id=run.ref.run_id, error=str(error))
+            del self._runs[run.ref.run_id]
             self._tools.changed.set()
+            return
+        self._tools.outbox.put(records)
+        self._tools.changed.set()
+        await self._life(run)
+
+    async def _life(self, run: Run) -> None:
         await live(run)
         del self._runs[run.ref.run_id]
         self._forget(run.state)
@@ -311,21 +332,18 @@ class Roster:
         )
         log.warning("stop.answered_for_unknown", run_id=order.ref.run_id)
         known = self._forgotten.pop(order.ref.run_id, None)
-        if known is not None and known.ref == order.ref:
-            # It had all of it once; a restored controller may need the end again.
-            self._enter(self._told(known, bodies), bodies)
-            return
-        state = RunState(
-            assignment=Assignment(
-                ref=order.ref,
-                process_id="",
-                phone_id="",
-                serialno="",
-                account_id="",
-                capability="",
-                plan_json="",
-                cap_seconds=0.0,
-            ),
-            stop=StopOrder(ref=order.ref, reason=order.reason, strategy=Strategy.HARD),
-        )
-        self._enter(self._told(state, bodies), bodies)
+        if known is None or known.ref != order.ref:
+            # It had none of it, as far as is known here.
+            known = RunState(
+                assignment=Assignment(
+                    ref=order.ref,
+                    process_id="",
+                    phone_id="",
+                    serialno="",
+                    account_id="",
+                    capability="",
+                    plan_json="",
+                    cap_seconds=0.0,
+                )
+            )
+        self._enter(known, bodies, after_sweep=True)

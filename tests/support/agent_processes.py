@@ -1,0 +1,91 @@
+"""The agent as a process of its own, to be killed and started again."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from phonefarm_simulator.farm import Farm
+from support.agents import PHONE_SCALE
+from support.controller_script import TOKEN, ScriptedController
+
+
+def driving(farm: Farm, runtime: str) -> tuple[str, ...]:
+    """Return the options of an agent that drives the farm under *runtime*."""
+    return (
+        "--runtime",
+        runtime,
+        *(word for phone in farm for word in ("--connect", phone.address)),
+    )
+
+
+@asynccontextmanager
+async def agents(
+    controller: ScriptedController, folder: Path, *options: str
+) -> AsyncIterator["Agents"]:
+    """Start agent processes with one state directory, one at a time; the last one is stopped."""
+    made = Agents(controller, folder, options)
+    try:
+        yield made
+    finally:
+        await made.end()
+
+
+class Agents:
+    """One agent process after another."""
+
+    def __init__(
+        self, controller: ScriptedController, folder: Path, options: tuple[str, ...]
+    ) -> None:
+        self._controller = controller
+        self._folder = folder
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start one and return once it has said hello."""
+        before = len(self._controller.heard.hellos)
+        environment = {
+            **os.environ,
+            "PHONEFARM_AGENT_TOKEN": TOKEN,
+            "PHONEFARM_TIME_SCALE": str(PHONE_SCALE),
+        }
+        with (self._folder / "agent.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "phonefarm_agent",
+                "run",
+                "--controller",
+                self._controller.address,
+                "--state",
+                str(self._folder / "state"),
+                "--name",
+                "agent-1",
+                *self._options,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        await self._controller.heard.until(lambda: len(self._controller.heard.hellos) > before)
+
+    async def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """Stop it with SIGTERM and return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        async with asyncio.timeout(30):
+            return await self._process.wait()
+
+    async def end(self) -> None:
+        """Stop what still runs, with what it holds."""
+        if self._process is not None and self._process.returncode is None:
+            await self.stop()
