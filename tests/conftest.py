@@ -7,6 +7,7 @@ from support.components import COMPONENTS, REQUIRE, insist_or_skip
 
 pytest_plugins = ["support.engine", "support.postgres"]
 
+_IMAGE_SECONDS = 900
 _OURS = ("PHONEFARM_", "PHONE_FARM_")
 
 
@@ -15,6 +16,14 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name != REQUIRE and (name.startswith(_OURS) or name == "INGEST_SECRET"):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the first test that uses containers the time to build the run image."""
+    for item in items:
+        if item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
+            return
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
