@@ -1,0 +1,1 @@
+"""`phonefarm demo`: a farm at work, shown and proved."""

@@ -1,0 +1,65 @@
+"""`phonefarm demo`: its arguments."""
+
+import argparse
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from phonefarm_cli.demo.act import perform_demo
+from phonefarm_cli.failure import CommandError, ExitCode
+from phonefarm_cli.farm.command import add_runtime
+from phonefarm_cli.farm.run import only_one
+
+KEEP_MARK = "keep"
+
+_ABOUT = """\
+Show a farm at work: start one with three simulated phones, send a keyword warm-up to all three and
+an edit of one account's profile over REST, follow them, verify each callback's signature, and check
+on the phones themselves that it happened. Leaves nothing running. Exit code 0 means all was proved.
+"""
+
+_EPILOG = """\
+The demo's files (logs, the phones' ledgers, evidence) stay until the next demo removes them;
+with --keep, or in a folder named by --data, for good.
+"""
+
+
+def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    demo = commands.add_parser(
+        "demo",
+        help="three simulated phones, a job each, callbacks, proof",
+        description=_ABOUT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument(
+        "--data", type=Path, metavar="DIR", help="the demo's folder (.farm/demo-<process id>)"
+    )
+    add_runtime(demo)
+    demo.add_argument("--keep", action="store_true", help="keep the demo's files for good")
+    demo.set_defaults(perform=_demo)
+
+
+def _demo(options: argparse.Namespace) -> ExitCode:
+    own = Path(".farm").absolute()
+    if options.data is None:
+        _remove_old(own)
+    data: Path = (options.data or own / f"demo-{os.getpid()}").absolute()
+    if options.keep:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data / KEEP_MARK).touch()
+    return asyncio.run(perform_demo(data, runtime=options.runtime))
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what demos of before left, but for those to be kept and those that still run."""
+    for old in folder.glob("demo-*"):
+        if (old / KEEP_MARK).exists() or not (old / "up.lock").exists():
+            continue
+        try:
+            with only_one(old):
+                shutil.rmtree(old)
+        except (CommandError, OSError):
+            continue  # it runs, or it is another's: not worth failing for

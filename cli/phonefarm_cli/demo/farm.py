@@ -1,0 +1,67 @@
+"""The demo's farm: `phonefarm up` as a process of its own."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from phonefarm_cli.failure import CommandError
+from phonefarm_cli.farm.children import bound
+from phonefarm_cli.report import Report, read_report
+from phonefarm_cli.screen import note, tell
+
+STOP_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterator[Report]:
+    """Yield the report of a ready farm on free ports; it is stopped, whatever happens.
+
+    CommandError when it does not get ready, or does not stop clean.
+    """
+    command = [sys.executable, "-m", "phonefarm_cli", "up", "--data", str(data)]
+    command += ["--simulate", str(phones), "--runtime", runtime]
+    command += ["--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
+    process = await asyncio.create_subprocess_exec(
+        *bound(command, signal.SIGTERM),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us: we stop it
+    )
+    ready = asyncio.Event()
+    passing_on = asyncio.create_task(_pass_on(process, ready))
+    try:
+        await ready.wait()
+        if process.returncode is not None:
+            raise CommandError(f"the farm did not start (exit code {process.returncode})")
+        yield read_report(data)
+    finally:
+        await _stop(process)
+        await passing_on
+    if process.returncode != 0:
+        raise CommandError(f"the farm stopped with exit code {process.returncode}")
+
+
+async def _pass_on(process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
+    """Show what the farm says; tell when it is ready, or has ended."""
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    async for raw in process.stdout:
+        line = raw.decode(errors="replace").rstrip()
+        (tell if line.startswith("!") else note)(f"  | {line}")
+        if line.startswith("ready:"):
+            ready.set()
+    await process.wait()
+    ready.set()
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,91 @@
+"""A receiver of callbacks on this machine, which believes nothing that is not signed."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+_TOLERANCE_SECONDS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One callback as it came; *at* is monotonic."""
+
+    process_id: str
+    milestone: str
+    sequence: int
+    status: str
+    signed: bool
+    at: float
+
+
+class Receiver:
+    """Answers 204 to every callback and remembers it; 400 to what is none."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+        self._arrived = asyncio.Condition()
+        self.events: list[Event] = []
+        self.url = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def serving(cls, secret: str) -> "AsyncIterator[Receiver]":
+        """Yield a receiver that listens on loopback."""
+        receiver = cls(secret)
+        runner = web.ServerRunner(
+            web.Server(receiver._receive), access_log=None, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/phonefarm"
+            yield receiver
+        finally:
+            await runner.cleanup()
+
+    def of(self, process_id: str) -> list[Event]:
+        """Return a process's events as they came."""
+        return [event for event in self.events if event.process_id == process_id]
+
+    async def until(self, process_id: str, milestone: str, *, within: float) -> None:
+        """Return once the event has come; TimeoutError."""
+        async with asyncio.timeout(within), self._arrived:
+            await self._arrived.wait_for(
+                lambda: any(event.milestone == milestone for event in self.of(process_id))
+            )
+
+    async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        try:
+            told: dict[str, Any] = json.loads(body)
+            event = Event(
+                process_id=str(told["process"]["process_id"]),
+                milestone=str(told["milestone"]),
+                sequence=int(told["sequence"]),
+                status=str(told["process"]["status"]),
+                signed=self._is_signed(request, body),
+                at=time.monotonic(),
+            )
+        except (ValueError, KeyError, TypeError):
+            return web.Response(status=400, text="not a phonefarm event")
+        async with self._arrived:
+            self.events.append(event)
+            self._arrived.notify_all()
+        return web.Response(status=204)
+
+    def _is_signed(self, request: web.BaseRequest, body: bytes) -> bool:
+        """Tell whether the signature is that of `${timestamp}.${body}` and the stamp is fresh."""
+        stamp = request.headers.get("X-PhoneFarm-Timestamp", "")
+        shown = request.headers.get("X-PhoneFarm-Signature", "")
+        expected = hmac.new(self._secret, f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+        fresh = stamp.isdigit() and abs(time.time() - int(stamp)) < _TOLERANCE_SECONDS
+        return fresh and hmac.compare_digest(expected.encode(), shown.encode())

@@ -1,0 +1,1 @@
+"""`phonefarm up`: every program of a farm, started, watched and stopped together."""

@@ -1,0 +1,113 @@
+"""Processes that outlived who started them: those of an earlier `up`, and our own at the end."""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from phonefarm_common.identity import boot_id
+from phonefarm_common.lifecycle import announce
+
+_PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
+# Places in what follows the command's name in /proc/PID/stat, proc(5): fields 3, 4 and 22.
+_STATE, _PARENT, _STARTED = 0, 1, 19
+_PATIENCE_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One process, told apart from another that later gets the same number."""
+
+    pid: int
+    started: int  # clock ticks after boot
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> "Self | None":
+        """Return the mark of a living process; None when there is none."""
+        fields = _stat(pid)
+        if fields is None:
+            return None
+        return cls(pid=pid, started=int(fields[_STARTED]), boot=boot_id())
+
+    def lives(self) -> bool:
+        """Tell whether it still runs."""
+        fields = _stat(self.pid)
+        if fields is None or fields[_STATE] == "Z":
+            return False
+        return int(fields[_STARTED]) == self.started and boot_id() == self.boot
+
+
+def lives(pid: int) -> bool:
+    """Tell whether there is a process of this number that has not ended."""
+    fields = _stat(pid)
+    return fields is not None and fields[_STATE] != "Z"
+
+
+def keep_marks(data: Path, pids: Iterable[int]) -> None:
+    """Write down which processes are ours, for the next `up` with this folder."""
+    marks = [asdict(mark) for pid in pids if (mark := Mark.of(pid)) is not None]
+    announce(data / "programs.json", {"programs": marks})
+
+
+async def end_leftovers(data: Path) -> int:
+    """Wait for the programs of an `up` that was killed, kill what stays; return how many stayed."""
+    try:
+        told = json.loads((data / "programs.json").read_text())
+        marks = [Mark(**mark) for mark in told["programs"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0  # none, or a file that was cut short: nothing to go by
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            # They are no children of ours: nothing tells of their end.
+            while any(mark.lives() for mark in marks):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_SECONDS)
+    stayed = [mark for mark in marks if mark.lives()]
+    for mark in stayed:
+        with suppress(ProcessLookupError):
+            os.kill(mark.pid, signal.SIGKILL)
+    return len(stayed)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below us whose own parent dies (subreaper, prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_orphans() -> int:
+    """Kill every process that is left below us; return how many there were."""
+    count = 0
+    while children := _children():
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            count += 1
+    return count
+
+
+def _children() -> list[int]:
+    """Return our living and unreaped children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields is not None and int(fields[_PARENT]) == os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()

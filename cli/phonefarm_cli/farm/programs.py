@@ -1,0 +1,85 @@
+"""How each program of a farm is started; they find each other by ready-files."""
+
+import signal
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from phonefarm_cli.farm.children import Program
+from phonefarm_cli.farm.secrets import (
+    AGENT_TOKEN,
+    API_KEY,
+    GATEWAY_TOKEN,
+    WEBHOOK_SECRET,
+    Secrets,
+    without_secrets,
+)
+from phonefarm_cli.farm.settings import Settings
+
+AGENT_ID = "local"
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+def simulator(settings: Settings) -> Program:
+    """Return the simulated phones."""
+    return Program(
+        name="simulator",
+        module="phonefarm_simulator",
+        arguments=("--phones", str(settings.simulate), "--data", str(settings.data / "simulator")),
+        environment=without_secrets(settings.environment),
+    )
+
+
+def controller(settings: Settings, secrets: Secrets) -> Program:
+    """Return the controller."""
+    database = ("--database", settings.database) if settings.database else ()
+    listen = ("--listen", settings.grpc, "--data", str(settings.data / "controller"))
+    return Program(
+        name="controller",
+        module="phonefarm_controller",
+        arguments=(*listen, "--farm", secrets.farm, *database),
+        environment=_with(settings, secrets.only(API_KEY, AGENT_TOKEN, GATEWAY_TOKEN)),
+    )
+
+
+def agent(settings: Settings, secrets: Secrets, *, target: str, phones: Iterable[str]) -> Program:
+    """Return the agent, told of *phones* (HOST:PORT); without real ones it scans nothing."""
+    # A farm of simulated phones alone has no use for USB, whose scan takes seconds.
+    quiet = {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"} if settings.simulate else {}
+    where = ("--controller", target, "--state", str(settings.data / "agent"), "--name", AGENT_ID)
+    connect = [word for phone in phones for word in ("--connect", phone)]
+    return Program(
+        name="agent",
+        module="phonefarm_agent",
+        arguments=(
+            "run",
+            *where,
+            "--runtime",
+            settings.runtime,
+            "--stop-runs-on-exit",
+            *connect,
+        ),
+        environment=_with(settings, secrets.only(AGENT_TOKEN)) | quiet,
+        # So that its runs end with it: they are no children of ours.
+        on_our_death=signal.SIGTERM,
+    )
+
+
+def gateway(settings: Settings, secrets: Secrets, *, target: str) -> Program:
+    """Return the gateway."""
+    allowed = [word for network in LOOPBACK for word in ("--allow-callback-cidr", network)]
+    return Program(
+        name="gateway",
+        module="phonefarm_gateway",
+        arguments=("--listen", settings.rest, "--controller", target, *allowed),
+        environment=_with(settings, secrets.only(GATEWAY_TOKEN, WEBHOOK_SECRET)),
+    )
+
+
+def data_folders(data: Path) -> None:
+    """Make the data folder for its owner only."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data.chmod(0o700)
+
+
+def _with(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str]:
+    return without_secrets(settings.environment) | dict(secrets)

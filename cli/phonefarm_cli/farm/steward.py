@@ -1,0 +1,121 @@
+"""Brings phones into service: admits those of this farm's own agent, gives simulated ones work."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.controller import Controller, UnreachableError
+from phonefarm_cli.report import ReportedPhone
+from phonefarm_cli.screen import note, tell, warn
+
+APP = "shortvideo"
+OFFER_SECONDS = 30.0
+_EAGER_SECONDS = 0.1
+_LAZY_SECONDS = 2.0
+
+
+def account_name(serialno: str) -> str:
+    """Return the account of a simulated phone: SIM0001 has sim-0001."""
+    return f"sim-{serialno.removeprefix('SIM').lower()}"
+
+
+@dataclass(kw_only=True)
+class Steward:
+    """Looks after the phones of one agent."""
+
+    controller: Controller
+    agent_id: str
+    simulated: Mapping[str, str]  # serial number -> HOST:PORT
+    connected: Iterable[str]  # HOST:PORT of phones that are not simulated
+    phones: tuple[ReportedPhone, ...] = field(default=(), init=False)
+
+    async def settle(self) -> None:
+        """Admit, give accounts, and wait until every phone we know of is offered.
+
+        One that is not after OFFER_SECONDS is named with the reason, and the farm goes on.
+        """
+        addresses = {*self.simulated.values(), *self.connected}
+        seen: list[fleet_pb2.Phone] = []
+        try:
+            async with asyncio.timeout(OFFER_SECONDS):
+                while True:
+                    seen = await self.look()
+                    if addresses <= {phone.adb_serial for phone in seen if phone.offered}:
+                        return
+                    await asyncio.sleep(_EAGER_SECONDS)
+        except TimeoutError:
+            known = {phone.adb_serial: phone for phone in seen}
+            for address in sorted(addresses):
+                if address not in known:
+                    warn(f"no phone answers at {address} yet; it is taken in when it does")
+                elif not known[address].offered:
+                    warn(_why_not(known[address]))
+
+    async def looks(self) -> AsyncIterator[None]:
+        """Yield after every look at the phones: those that come later are admitted too."""
+        while True:
+            await asyncio.sleep(_LAZY_SECONDS)
+            try:
+                await self.look()
+            except UnreachableError:
+                continue  # the controller is watched elsewhere
+            yield
+
+    async def look(self) -> list[fleet_pb2.Phone]:
+        """Admit what is new and return our agent's phones."""
+        ours = [p for p in await self.controller.phones() if p.agent_id == self.agent_id]
+        accounts = await self.controller.accounts()
+        bound = {account.phone_id for account in accounts}
+        changed = False
+        for phone in ours:
+            if phone.intent == "new":
+                changed = True
+                await self.controller.admit(phone.phone_id)
+                note(f"  admitted {phone.phone_id}: {phone.model or 'a phone'} {phone.adb_serial}")
+            if phone.serialno in self.simulated and phone.phone_id not in bound:
+                changed = True
+                account = await self.controller.put_account(
+                    fleet_pb2.Account(
+                        account_id=account_name(phone.serialno),
+                        phone_id=phone.phone_id,
+                        app=APP,
+                        active=True,
+                    )
+                )
+                accounts.append(account)
+                note(f"  gave {phone.phone_id} the account {account.account_id} of {APP}")
+        self.phones = tuple(_reported(phone, accounts) for phone in ours)
+        return await self.look() if changed else ours
+
+
+def tell_phones(phones: Iterable[ReportedPhone]) -> None:
+    """Say which phones there are, a few by name."""
+    listed = [f"{phone.phone_id} ({phone.account_id or 'no account'})" for phone in phones]
+    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+    tell(f"  phones       {', '.join(listed[:6]) or 'none yet'}{more}")
+
+
+def _reported(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> ReportedPhone:
+    own = [a.account_id for a in accounts if a.active and a.phone_id == phone.phone_id]
+    return ReportedPhone(
+        phone_id=phone.phone_id,
+        serialno=phone.serialno,
+        serial=phone.adb_serial,
+        account_id=own[0] if len(own) == 1 else "",
+    )
+
+
+def _why_not(phone: fleet_pb2.Phone) -> str:
+    reasons = [phone.health, phone.health_reason] if phone.health not in {"", "good"} else []
+    reasons += [f"lease {phone.lease}"] if phone.lease != "free" else []
+    reasons += [phone.readiness_reason] if phone.readiness_reason else []
+    reasons += [phone.intent] if phone.intent != "in_service" else []
+    why = ", ".join(reason for reason in reasons if reason) or "it does not answer its shell"
+    remedy = (
+        f"; `phonefarm phones return {phone.phone_id} --reason TEXT` ends a quarantine"
+        if phone.health == "quarantined"
+        else ""
+    )
+    return f"{phone.phone_id} is not offered: {why}{remedy}"

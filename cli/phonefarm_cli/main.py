@@ -1,0 +1,58 @@
+"""`phonefarm`: a farm in one terminal, and the operator's commands."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from phonefarm_common.config import ConfigError
+
+from phonefarm_cli.demo.command import add_demo
+from phonefarm_cli.failure import CommandError, ExitCode
+from phonefarm_cli.farm.command import add_up
+from phonefarm_cli.operating.accounts import add_accounts
+from phonefarm_cli.operating.phones import add_phones
+from phonefarm_cli.operating.processes import add_processes
+from phonefarm_cli.operating.simulated import add_sim
+from phonefarm_cli.screen import complain
+
+_ABOUT = """\
+Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, `demo` shows one at
+work; the other commands look after a farm that runs.
+"""
+
+_EPILOG = """\
+begin here:
+  phonefarm demo                    three simulated phones, a job each, callbacks, proof
+  phonefarm up --simulate 3         a farm to play with, until Ctrl-C
+  phonefarm phones list             in another terminal
+
+exit codes:
+  0  done   1  it failed; the reason is on stderr   2  a setting is wrong, or a port is in use
+  4  another farm works with the data folder
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Perform one command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="phonefarm",
+        description=_ABOUT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (add_up, add_demo, add_processes, add_phones, add_accounts, add_sim):
+        add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        code: ExitCode = options.perform(options)
+    except CommandError as error:
+        complain(f"phonefarm {options.command}: {error}")
+        return int(error.code)
+    except ConfigError as error:
+        complain(f"phonefarm {options.command}: {error}")
+        return int(ExitCode.MISUSED)
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads on, and nobody needs to be told
+        return int(ExitCode.FAILED)
+    return int(code)

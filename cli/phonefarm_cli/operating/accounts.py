@@ -1,0 +1,50 @@
+"""`phonefarm accounts`."""
+
+import argparse
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.controller import Controller
+from phonefarm_cli.operating.finding import find_phone
+from phonefarm_cli.operating.reaching import add_verb, add_verbs
+from phonefarm_cli.operating.tables import show_table
+from phonefarm_cli.screen import tell
+
+_COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
+
+
+def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "accounts", "the accounts: list them, bind one to a phone")
+    add_verb(verbs, "list", "list every account", _list)
+    put = add_verb(verbs, "put", "create an account or replace it", _put)
+    put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
+    put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
+    put.add_argument("--phone", metavar="PHONE", help="where it is logged in")
+    put.add_argument("--inactive", action="store_true", help="no work for it; what waits ends")
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    rows = [
+        [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
+        for a in await controller.accounts()
+    ]
+    show_table(_COLUMNS, rows, empty="no account yet")
+
+
+async def _put(options: argparse.Namespace, controller: Controller) -> None:
+    phone_id = (await find_phone(controller, options.phone)).phone_id if options.phone else ""
+    account = await controller.put_account(
+        fleet_pb2.Account(
+            account_id=options.account,
+            phone_id=phone_id,
+            app=options.app,
+            active=not options.inactive,
+        )
+    )
+    where = f"on {account.phone_id}" if account.phone_id else "on no phone"
+    tell(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
+
+
+def _yes(*, on: bool) -> str:
+    return "yes" if on else "no"

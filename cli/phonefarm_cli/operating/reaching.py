@@ -1,0 +1,76 @@
+"""How operator commands find the farm: up.json of a data folder, or an address and a key."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from phonefarm_cli.controller import Controller
+from phonefarm_cli.failure import ExitCode
+from phonefarm_cli.report import read_report
+
+EPILOG = """\
+the farm is found by
+  --data DIR                     the folder of a farm that runs here (.farm): its up.json
+  --grpc HOST:PORT, --key KEY    or an address and a key
+  PHONEFARM_GRPC, PHONEFARM_KEY  the same from the environment
+"""
+
+
+def add_reach(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a farm."""
+    parser.add_argument(
+        "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
+    )
+    parser.add_argument("--grpc", metavar="HOST:PORT", help="the controller, instead of up.json's")
+    parser.add_argument("--key", metavar="KEY", help="the API key, instead of up.json's")
+
+
+def add_verbs(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", noun: str, about: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    """Add the command *noun* and return where its verbs go."""
+    parser = commands.add_parser(noun, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    return parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+
+def add_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    about: str,
+    perform: Callable[[argparse.Namespace, Controller], Awaitable[None]],
+) -> argparse.ArgumentParser:
+    """Add one verb that *perform* carries out with a client of the farm's controller."""
+    parser = verbs.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_reach(parser)
+    parser.set_defaults(perform=lambda options: _perform(options, perform))
+    return parser
+
+
+def reach(options: argparse.Namespace) -> tuple[str, str]:
+    """Return address and key; CommandError when they are neither given nor found."""
+    grpc = options.grpc or os.environ.get("PHONEFARM_GRPC")
+    key = options.key or os.environ.get("PHONEFARM_KEY")
+    if grpc and key:
+        return grpc, key
+    report = read_report(options.data)
+    return grpc or report.grpc, key or report.api_key
+
+
+def _perform(
+    options: argparse.Namespace,
+    perform: Callable[[argparse.Namespace, Controller], Awaitable[None]],
+) -> ExitCode:
+    async def work() -> None:
+        async with Controller.opened(*reach(options)) as controller:
+            await perform(options, controller)
+
+    asyncio.run(work())
+    return ExitCode.OK
