@@ -86,6 +86,19 @@ async def test_an_engine_that_is_away_is_named_with_its_remedy(
         await runtime.check()
 
 
+async def test_an_engine_that_keeps_no_limits_is_refused() -> None:
+    """Where the kernel offers no memory limit, no run is started; the text says what to do."""
+
+    class Unlimited(Engine):
+        def cannot_limit(self) -> list[str]:
+            return ["memory", "processes"]
+
+    runtime = DockerRuntime(farm="f", agent="a", image="phonefarm-none:0", engine=Unlimited())
+
+    with pytest.raises(RuntimeFailedError, match="cannot limit memory, processes"):
+        await runtime.check()
+
+
 def test_the_command_reports_failure_on_stderr(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

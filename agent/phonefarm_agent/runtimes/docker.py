@@ -57,10 +57,14 @@ class DockerRuntime:
         self._engine = engine or Engine()
 
     async def check(self) -> None:
-        """Return when the engine answers and has the image."""
+        """Return when the engine answers, can keep the limits and has the image."""
 
         def ask() -> None:
-            self._engine.version()
+            if missing := self._engine.cannot_limit():
+                raise RuntimeFailedError(
+                    f"the engine cannot limit {', '.join(missing)}: switch these cgroup "
+                    "controllers on, else one run can take the host from the others"
+                )
             self._engine.image_labels(self._image)
 
         try:

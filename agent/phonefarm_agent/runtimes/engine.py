@@ -21,6 +21,7 @@ from phonefarm_agent.runtimes.contract import RuntimeFailedError
 _DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS = 30
 _BUILD_SECONDS = 600
+_LIMITS = {"memory": "MemoryLimit", "processes": "PidsLimit", "cpu": "CpuCfsQuota"}
 _NOT_RUNNING = frozenset({"created", "exited", "dead", "removing"})  # words of the engine's API
 
 
@@ -96,6 +97,12 @@ class Engine:
         """Return the engine's version."""
         with _translated("ask for its version"):
             return str(self._api().version()["Version"])
+
+    def cannot_limit(self) -> list[str]:
+        """Return what this engine's kernel offers no limit for; empty is as it should be."""
+        with _translated("ask what it can limit"):
+            told = self._api().info()
+            return [name for name, flag in _LIMITS.items() if not told.get(flag)]
 
     def create(self, spec: ContainerSpec) -> str:
         """Create a confined container, not yet started; return its id.
