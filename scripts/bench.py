@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,18 +45,18 @@ def controller(database_url: str | None, folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            yield asyncio.run(_ready(ready, process))
+            yield _ready(ready, process)
         finally:
             process.terminate()
             process.wait(READY_SECONDS)
 
 
-async def _ready(ready: Path, process: "subprocess.Popen[bytes]") -> str:
-    async with asyncio.timeout(READY_SECONDS):
-        while not ready.exists():
-            if process.poll() is not None:
-                raise RuntimeError(f"the controller ended with {process.returncode}")
-            await asyncio.sleep(0.02)
+def _ready(ready: Path, process: "subprocess.Popen[bytes]") -> str:
+    deadline = time.monotonic() + READY_SECONDS
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the controller did not become ready: {process.returncode}")
+        time.sleep(0.02)
     return str(json.loads(ready.read_text())["grpc"])
 
 

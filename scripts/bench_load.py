@@ -1,7 +1,7 @@
 """A load for `make bench`: a caller, and agents whose runs end at once.
 
-The agents speak AgentService as real ones do, many phones on a stream, and act out each plan's every
-action as a pair of records; nothing happens on a phone. What is measured is the controller.
+The agents speak AgentService as real ones do, many phones on a stream, and act out every action of
+a plan as a pair of records; nothing happens on a phone. What is measured is the controller.
 """
 
 import asyncio
@@ -21,12 +21,11 @@ from phonefarm.v1 import (
     process_pb2,
     process_pb2_grpc,
 )
-
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.timers import Timers
 
-KEY, AGENT_TOKEN, GATEWAY_TOKEN = "bench-key", "bench-agent", "bench-gateway"  # noqa: S105
+KEY, AGENT_TOKEN, GATEWAY_TOKEN = "bench-key", "bench-agent", "bench-gateway"
 HEARTBEAT_SECONDS = 5.0
 
 
@@ -151,7 +150,8 @@ class InstantAgent:
 
 
 def _records(assignment: pb.Assignment) -> list[pb.RunRecord]:
-    run, records = assignment.run, []
+    run = assignment.run
+    records: list[dict[str, Any]] = []
     for action in json.loads(assignment.plan_json)["actions"]:
         index, kind = action["index"], action["kind"]
         records.append({"action_started": pb.ActionStarted(index=index, kind=kind)})

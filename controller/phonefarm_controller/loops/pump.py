@@ -32,6 +32,7 @@ async def pump(*, claim: Claim, sessions: Sessions, hints: Hints) -> None:
                 break
             sessions.send(assignments)
             for assignment in assignments:
+                sessions.withdraw(assignment.agent_id, assignment.phone_id)
                 log.info(
                     "item.claimed",
                     process_id=assignment.process_id,

@@ -76,6 +76,8 @@ class Claim:
 
     async def _look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
         """Match on what can be seen without locks; `_take` looks again."""
+        if not await items.any_claimable(tx):
+            return []
         fleet = await self._fleet_view.current(tx)
         busy = await leases.busy(tx)
         free = [

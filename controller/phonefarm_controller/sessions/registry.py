@@ -109,9 +109,11 @@ class Sessions:
             session.agent_id == agent_id and phone_id in phones for session, phones in self.offers()
         )
 
-    def withdraw(self, session: Session, phone_ids: Iterable[str]) -> None:
-        """Take phones off the offer until the agent offers them anew."""
-        session.offered -= frozenset(phone_ids)
+    def withdraw(self, agent_id: str, phone_id: str) -> None:
+        """Take a phone off its agent's offer until the agent offers it anew."""
+        session = self._sessions.get(agent_id)
+        if session is not None:
+            session.offered -= {phone_id}
 
     def send(self, messages: Iterable[Assignment | Stop]) -> None:
         """Push each message to its agent when it is here; the desired list repeats the others."""

@@ -5,6 +5,7 @@ costs hundreds, several times per statement, and under load waits for the interp
 time. Only what waits for the disk, opening and committing, is worth the hop. See docs/adr/0006.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ class InlineConnection(aiosqlite.Connection):
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self._running or self._connection is None:
             raise ValueError("Connection closed")
+        # gRPC accepts one call per turn of the loop: a transaction without a turn would starve it.
+        await asyncio.sleep(0)
         return fn(*args, **kwargs)
 
 

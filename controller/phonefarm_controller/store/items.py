@@ -182,6 +182,12 @@ async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, str]:
     return {row.item_id: row.plan for row in await tx.connection.execute(query)}
 
 
+async def any_claimable(tx: Transaction) -> bool:
+    """Tell whether any item could be claimed now, if its phone were there."""
+    query = select(_i.item_id).where(_CLAIMABLE, _i.ready_at <= tx.now).limit(1)
+    return (await tx.connection.execute(query)).one_or_none() is not None
+
+
 async def first_bound(tx: Transaction, phone_ids: Sequence[str]) -> list[Candidate]:
     """Return the next claimable item bound to each phone whose account can work now."""
     next_item = (
