@@ -1,11 +1,11 @@
 """The contract every runtime keeps; the order of calls is part of it.
 
-`check` first. Per run: `start` once, then `lines` and `wait` (any number of times, also from a later life of
-the agent), `stop` any number of times, `remove` once nothing more is wanted. Calls for different runs may
-overlap; `stop` may come while `lines` or `wait` are under way.
+`check` first. Per run: `start` once, then `lines` and `wait` (any number of times, also from a
+later life of the agent), `stop` any number of times, `remove` once nothing more is wanted. Calls
+for different runs may overlap; `stop` may come while `lines` or `wait` are under way.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +32,7 @@ class Handle:
 
     run_id: str
     name: str  # the container's name, or what stands for it
-    token: str  # whatever the runtime needs to be sure it is the same one (container id; pid and start time)
+    token: str  # proves it is the same one: a container id; a pid and its start time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Runtime(Protocol):
     name: str
 
     async def check(self) -> None:
-        """Return when runs can be started now; raise RuntimeFailedError with the remedy otherwise."""
+        """Return when runs can be started now; else raise RuntimeFailedError with the remedy."""
         ...
 
     async def start(self, spec: RunSpec) -> Handle:
@@ -63,7 +63,7 @@ class Runtime(Protocol):
         """Return every run of this farm **and** this agent that the engine still knows."""
         ...
 
-    def lines(self, handle: Handle) -> AsyncIterator[bytes]:
+    def lines(self, handle: Handle) -> AsyncGenerator[bytes, None]:
         """Yield every line of the run's stdout, from the first, until it ended and all is read.
 
         Lines over 1 MiB are cut. Starting again yields them all again: they are numbered.
@@ -75,7 +75,7 @@ class Runtime(Protocol):
         ...
 
     async def stop(self, handle: Handle, *, grace: float) -> None:
-        """End the run: ask, after *grace* seconds kill. Returns once it no longer runs; idempotent."""
+        """End the run: ask, after *grace* seconds kill. Returns once it is over; idempotent."""
         ...
 
     async def remove(self, handle: Handle) -> None:
