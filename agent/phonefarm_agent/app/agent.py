@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import IntEnum
+from pathlib import Path
 
 import structlog
 from phonefarm_common.clock import SystemClock
@@ -21,7 +22,7 @@ from phonefarm_agent.link.session import Identity
 from phonefarm_agent.phones.dummy import DummyPhones
 from phonefarm_agent.phones.farm import AdbPhones, adb_phones
 from phonefarm_agent.runtimes.contract import Handle, RuntimeFailedError
-from phonefarm_agent.work.directory import place_for_runs
+from phonefarm_agent.work.directory import RunDirectory, kept_in, leave_place, place_for_runs
 from phonefarm_agent.work.ending import broken
 from phonefarm_agent.work.journal import open_journal
 from phonefarm_agent.work.life import lose
@@ -64,10 +65,10 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
             version=importlib.metadata.version("phonefarm"),
             time_scale=settings.time_scale,
         )
-        place = place_for_runs(settings.state)
         kind = await choose_runtime(settings)
         changed = asyncio.Event()
         async with (
+            _place(settings) as place,
             open_journal(settings.state / "journal.sqlite") as (journal, kept),
             _phones(settings, changed) as phones,
         ):
@@ -113,6 +114,15 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
             except* _StoppedError:
                 log.info("agent.stopped", exit_code=int(code))
             return code
+
+
+@asynccontextmanager
+async def _place(settings: Settings) -> AsyncIterator[Path]:
+    place = place_for_runs(settings.state)
+    try:
+        yield place
+    finally:
+        leave_place(place)
 
 
 @asynccontextmanager
@@ -231,6 +241,9 @@ class _Work:
         for run_id in unknown:
             await self._remove(handles[run_id])
             log.warning("container.unknown_removed", run_id=run_id)
+        # A lost journal leaves directories behind as well.
+        for run_id in roster.sweep(kept_in(self._tools.place)):
+            RunDirectory(self._tools.place, run_id).remove()
         roster.swept(unknown)
 
     async def _take_back(self, run: Run, handle: Handle | None) -> None:

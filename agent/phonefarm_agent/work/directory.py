@@ -6,7 +6,10 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from phonefarm_common.identity import is_uuid
 
 SOCKET_PATH_BYTES = 107
 _LONGEST_BELOW = len("/12345678-1234-1234-1234-123456789012/control.sock")
@@ -30,6 +33,17 @@ def place_for_runs(state: Path, environment: Mapping[str, str] = os.environ) -> 
         if root and _fits(Path(root) / name):
             return _private(Path(root) / name)
     raise NoRoomError(f"the state directory's path is too long for sockets: {state}")
+
+
+def kept_in(place: Path) -> frozenset[str]:
+    """Return the runs that have a directory in *place*."""
+    return frozenset(path.name for path in place.iterdir() if is_uuid(path.name))
+
+
+def leave_place(place: Path) -> None:
+    """Remove the directory that `place_for_runs` returned, unless a run still has its own in it."""
+    with suppress(OSError):
+        place.rmdir()
 
 
 def _fits(directory: Path) -> bool:
