@@ -108,9 +108,17 @@ def started(item: Item) -> Item:
     return _moved(item, ItemState.EXECUTING, executed=True)
 
 
-def voided(item: Item, *, ready_at: datetime) -> Item:
-    """Return a claimed item to the queue; nothing was done, nothing is charged."""
-    return _moved(item, ItemState.QUEUED, ready_at=ready_at, **_unheld(item))
+def voided(item: Item, *, now: datetime) -> Item:
+    """Return what a claim that never passed the start gate makes of the item.
+
+    It goes back to the queue uncharged, or ends when it was cancelled. An agent that began a `once`
+    action without asking has lost it the way back.
+    """
+    if item.once_started is not None:
+        return dead(item, failure=failures.outcome_unknown(item.once_started), now=now)
+    if item.cancel is not None:
+        return cancelled(item, failure=failures.cancelled(item.cancel.reason), now=now)
+    return _moved(item, ItemState.QUEUED, **_unheld(item))
 
 
 def requeued(item: Item) -> Item:

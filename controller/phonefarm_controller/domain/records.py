@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.states import ItemState, ProcessState
 
@@ -25,6 +26,22 @@ class ItemLine:
     attempt: int
     failure: Failure | None
     outputs: str | None
+
+
+def line_of(item: Item) -> ItemLine:
+    """Return what the record tells of the item."""
+    return ItemLine(
+        item_id=item.item_id,
+        ordinal=item.ordinal,
+        state=item.state,
+        phone_id=item.phone_id or item.want_phone_id or item.last_phone_id,
+        account_id=item.account_id or item.want_account_id,
+        actions_done=item.actions_done,
+        actions_total=item.actions_total,
+        attempt=item.attempt,
+        failure=item.failure,
+        outputs=item.outputs,
+    )
 
 
 def record_of(process: Process, items: Sequence[ItemLine]) -> dict[str, Any]:

@@ -99,13 +99,12 @@ class Claim:
         owners = await accounts.lock(tx, {pair.account_id for pair in pairs})
         live = await agents.get(tx, {offer.agent_id for offer in offers})
         terms = {(o.agent_id, o.phone_id): o.term for o in offers}
-        busy_phones = await leases.of_phones(tx, known)
-        busy_accounts = await leases.held_accounts(tx, owners)
+        busy = await leases.busy(tx)
         pairs = [
             pair
             for pair in pairs
-            if pair.phone_id not in busy_phones
-            and pair.account_id not in busy_accounts
+            if pair.phone_id not in busy.phones
+            and pair.account_id not in busy.accounts
             and before[pair.item_id].state in ITEM_CLAIMABLE
             and before[pair.item_id].cancel is None
             and known[pair.phone_id].may_work
@@ -115,7 +114,7 @@ class Claim:
         ]
         if not pairs:
             return []
-        epochs = await phones.raise_epochs(tx, [pair.phone_id for pair in pairs])
+        epochs = await phones.raise_epochs(tx, [known[pair.phone_id] for pair in pairs])
         chosen = [
             self._choose(tx, pair, before[pair.item_id], epochs[pair.phone_id]) for pair in pairs
         ]

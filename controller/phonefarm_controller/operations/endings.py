@@ -60,14 +60,13 @@ def end_run(
 
 
 def refuse_run(work: Work, item: Item, lease: Lease, run: runs.Run, *, reason: str) -> None:
-    """Give item, phone and account back: the agent did not begin. A cancelled item ends."""
+    """Give item and account back: the agent did not begin. A cancelled item ends.
+
+    The phone comes back with the agent's word that it is clean, which follows every refusal.
+    """
     now = work.tx.now
-    if item.cancel is not None:
-        failure = failures.cancelled(item.cancel.reason)
-        work.items[item.item_id] = cancelled(item, failure=failure, now=now)
-    else:
-        work.items[item.item_id] = voided(item, ready_at=item.ready_at)
-    work.leases[lease.lease_id] = ended(lease, now=now, reason=f"refused: {reason}")
+    work.items[item.item_id] = voided(item, now=now)
+    work.leases[lease.lease_id] = releasing(lease)
     work.runs[run.run_id] = replace(run, state=RunState.VOIDED, ended_at=now, outcome=reason)
 
 

@@ -20,13 +20,14 @@ from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.profiles import Profile
-from phonefarm_controller.domain.requests import AccountFact, Facts, PhoneFact, Submission
+from phonefarm_controller.domain.records import line_of
+from phonefarm_controller.domain.requests import AccountFact, Facts, PhoneFact, Routing, Submission
 from phonefarm_controller.domain.states import Health, ItemState
 from phonefarm_controller.domain.targets import Slot, resolve
-from phonefarm_controller.operations.sync import announce
+from phonefarm_controller.operations.sync import delivery_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, items, phones, processes, profiles
+from phonefarm_controller.store import accounts, deliveries, items, phones, processes, profiles
 from phonefarm_controller.store.database import Database, Transaction
 
 
@@ -183,6 +184,7 @@ class Enqueue:
             callback_metadata=submission.callback_metadata,
             created_at=tx.now,
             single_target=len(made) == 1,
+            sequence=0 if submission.callback_url is None else 1,
         )
         details = _details(submission)
         return _Draft(process=process, items=made, plan=planned.plan.to_json(), details=details)
@@ -198,10 +200,12 @@ class Enqueue:
         texts = {item.item_id: draft.plan for draft in fresh for item in draft.items}
         if new:
             await items.insert(tx, new, texts)
-        made = {draft.process.process_id: draft.process for draft in fresh}
-        numbered = await announce(tx, made, [(process_id, "accepted") for process_id in made])
-        changed = [p for p in numbered.values() if p != made[p.process_id]]
-        await processes.save(tx, made, changed)
+        told = [draft for draft in fresh if draft.process.callback_url is not None]
+        accepted = [
+            delivery_of(draft.process, "accepted", [line_of(i) for i in draft.items], now=tx.now)
+            for draft in told
+        ]
+        await deliveries.insert(tx, accepted)
         return inserted
 
     async def _check_verified(
@@ -237,7 +241,9 @@ async def _facts(tx: Transaction, batch: Sequence[Submission]) -> Facts:
     account_ids = {a for t in targets for a in (*t.account_ids, t.account_id) if a is not None}
     account_ids |= {member for members in account_groups.values() for member in members}
     known = await phones.get(tx, phone_ids) if phone_ids else {}
-    named = await accounts.named_or_on(tx, account_ids, phone_ids)
+    hang = bool(account_ids or phone_ids)
+    named = await accounts.named_or_on(tx, account_ids, phone_ids) if hang else []
+    anywhere = any(t.routing is Routing.QUEUE and t.account_id is None for t in targets)
     return Facts(
         phones={
             phone.phone_id: PhoneFact(
@@ -256,7 +262,7 @@ async def _facts(tx: Transaction, batch: Sequence[Submission]) -> Facts:
         },
         phone_groups=phone_groups,
         account_groups=account_groups,
-        apps_in_use=await accounts.apps_in_use(tx),
+        apps_in_use=await accounts.apps_in_use(tx) if anywhere else frozenset(),
     )
 
 

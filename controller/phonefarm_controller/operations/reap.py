@@ -88,11 +88,7 @@ class Reap:
             item, run = work.items[lease.item_id], work.runs[lease.run_id]
             if item.state is not ItemState.CLAIMED or item.lease_id != lease_id:
                 return False
-            if item.cancel is not None:
-                failure = failures.cancelled(item.cancel.reason)
-                work.items[item.item_id] = cancelled(item, failure=failure, now=tx.now)
-            else:
-                work.items[item.item_id] = voided(item, ready_at=item.ready_at)
+            work.items[item.item_id] = voided(item, now=tx.now)
             work.leases[lease_id] = releasing(lease)
             work.runs[run.run_id] = replace(
                 run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"

@@ -2,14 +2,16 @@
 
 import json
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
 
 import structlog
 
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.outcomes import outputs_of
 from phonefarm_controller.domain.reports import (
     ActionDone,
@@ -18,9 +20,10 @@ from phonefarm_controller.domain.reports import (
     PhoneReleased,
     Report,
     RunEnded,
+    RunRef,
     RunRefused,
 )
-from phonefarm_controller.domain.states import ITEM_WAITING, ItemState, LeaseState
+from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
 from phonefarm_controller.operations.endings import end_run, refuse_run, release
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
@@ -29,6 +32,16 @@ from phonefarm_controller.store import runs
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
+
+_ENDINGS: Final = (RunEnded, RunRefused, PhoneReleased)
+_KINDS: Final = {
+    ActionStarted: "action_started",
+    ActionDone: "action_done",
+    ActionFailed: "action_failed",
+    RunEnded: "run_ended",
+    RunRefused: "run_refused",
+    PhoneReleased: "phone_released",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +74,14 @@ class TakeReports:
         """Return for each record how far its run's records are taken, in order; committed."""
         async with self._database.writing() as tx:
             work, locked = await open_work(tx, {report.run.lease_id for report in batch})
-            kept = [row for report in batch if (row := self._take(work, report)) is not None]
+            told: dict[str, list[Report]] = defaultdict(list)
+            for report in batch:
+                told[report.run.run_id].append(report)
+            kept = [row for reports in told.values() for row in self._take(work, reports)]
             await runs.keep_results(tx, kept)
             await self._collect_outputs(work)
             await work.save(locked)
-            acks: list[Ack] = [_ack(work, report) for report in batch]
+            acks = {run_id: _ack(work, reports[-1]) for run_id, reports in told.items()}
         self._hints.deliveries()
         if work.quarantined or work.cleaned or work.attention:
             self._hints.fleet_changed()
@@ -73,49 +89,35 @@ class TakeReports:
             self._hints.work.give()
         if any(item.state in ITEM_WAITING for item in changed(work.items_before, work.items)):
             self._hints.clockwork.give()  # its back-off may end before anything else is due
-        return acks
+        return [acks[report.run.run_id] for report in batch]
 
-    def _take(self, work: Work, report: Report) -> dict[str, object] | None:
-        """Apply one record; return the row to keep, None for a repeat, a gap or a stranger."""
-        ref = report.run
-        lease, item = work.leases.get(ref.lease_id), work.items.get(ref.item_id)
-        run = work.runs.get(ref.run_id)
-        if lease is None or item is None or run is None:
-            log.warning("report.unknown_run", run_id=ref.run_id, agent_id=report.agent_id)
-            return None
-        if (lease.run_id, lease.item_id, lease.epoch) != (ref.run_id, ref.item_id, ref.epoch) or (
-            lease.agent_id != report.agent_id
-        ):
-            log.warning("report.refused", run_id=ref.run_id, agent_id=report.agent_id)
-            return None
-        endings = isinstance(report.body, RunEnded | RunRefused | PhoneReleased)
-        if report.sequence > run.last_sequence + 1 and not endings:
-            return None  # a gap: not acknowledged, so it comes again in order
-        current = (
-            item.is_attempt(attempt=ref.attempt, lease_id=ref.lease_id, epoch=ref.epoch)
-            and item.state in {ItemState.CLAIMED, ItemState.EXECUTING}
-            and lease.state is LeaseState.LIVE
-        )
-        repeat = report.sequence <= run.last_sequence
-        if not repeat or endings:  # endings look at the state, so that a repeat is harmless
-            self._apply(work, report, item, lease, run, current=current)
-        if repeat:
-            return None
-        run = work.runs[ref.run_id]
-        work.runs[ref.run_id] = replace(run, last_sequence=report.sequence)
-        return {
-            "run_id": ref.run_id,
-            "epoch": ref.epoch,
-            "sequence": report.sequence,
-            "kind": _kind(report),
-            "body": json.dumps(asdict(report.body)),
-            "late": not current and not isinstance(report.body, PhoneReleased),
-            "received_at": work.tx.now,
-        }
+    def _take(self, work: Work, reports: Sequence[Report]) -> list[dict[str, object]]:
+        """Apply one run's records; return the rows to keep: no repeats, nothing behind a gap."""
+        ref, agent_id = reports[0].run, reports[0].agent_id
+        if not _is_its_run(work, ref, agent_id):
+            log.warning("report.refused", run_id=ref.run_id, agent_id=agent_id)
+            return []
+        last = work.runs[ref.run_id].last_sequence
+        rows = []
+        for report in reports:
+            if report.run != ref or report.sequence > last + 1:
+                break  # a gap: not acknowledged, so it comes again in order
+            repeat = report.sequence <= last
+            ending = isinstance(report.body, _ENDINGS)
+            current = _is_current(work, ref)
+            if not repeat or ending:  # endings look at the state, so that a repeat is harmless
+                self._apply(work, report, current=current)
+            if not repeat:
+                last = report.sequence
+                late = not current and not isinstance(report.body, PhoneReleased)
+                rows.append(_row(report, late=late, now=work.tx.now))
+        if rows:
+            work.runs[ref.run_id] = replace(work.runs[ref.run_id], last_sequence=last)
+        return rows
 
-    def _apply(
-        self, work: Work, report: Report, item: Item, lease: Lease, run: runs.Run, *, current: bool
-    ) -> None:
+    def _apply(self, work: Work, report: Report, *, current: bool) -> None:
+        item, lease = work.items[report.run.item_id], work.leases[report.run.lease_id]
+        run = work.runs[report.run.run_id]
         match report.body:
             case ActionStarted(index=index, kind=kind):
                 if current and index in item.once_actions:
@@ -154,15 +156,41 @@ class TakeReports:
 
 def _progressed(item: Item, index: int) -> Item:
     done_here = max(item.actions_done, min(index + 1, item.actions_total))
-    if index not in item.once_actions:
-        return replace(item, actions_done=done_here)
-    finished = tuple(sorted({*item.once_done, index}))
-    return replace(item, actions_done=done_here, once_started=None, once_done=finished)
+    if index in item.once_actions:
+        finished = tuple(sorted({*item.once_done, index}))
+        return replace(item, actions_done=done_here, once_started=None, once_done=finished)
+    return item if done_here == item.actions_done else replace(item, actions_done=done_here)
 
 
-def _kind(report: Report) -> str:
-    name = type(report.body).__name__
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+def _is_its_run(work: Work, ref: RunRef, agent_id: str) -> bool:
+    """Tell whether the run is known under this lease and epoch, and is this agent's."""
+    lease, run = work.leases.get(ref.lease_id), work.runs.get(ref.run_id)
+    if lease is None or run is None or lease.agent_id != agent_id:
+        return False
+    named = (ref.run_id, ref.item_id, ref.epoch)
+    return (lease.run_id, lease.item_id, lease.epoch) == named and lease.item_id in work.items
+
+
+def _is_current(work: Work, ref: RunRef) -> bool:
+    """Tell whether the run is the attempt that its item is at, and still holds its lease."""
+    item = work.items[ref.item_id]
+    return (
+        item.is_attempt(attempt=ref.attempt, lease_id=ref.lease_id, epoch=ref.epoch)
+        and item.state in ITEM_ACTIVE
+        and work.leases[ref.lease_id].state is LeaseState.LIVE
+    )
+
+
+def _row(report: Report, *, late: bool, now: datetime) -> dict[str, object]:
+    return {
+        "run_id": report.run.run_id,
+        "epoch": report.run.epoch,
+        "sequence": report.sequence,
+        "kind": _KINDS[type(report.body)],
+        "body": json.dumps(report.body.__dict__, default=vars),
+        "late": late,
+        "received_at": now,
+    }
 
 
 def _ack(work: Work, report: Report) -> Ack:

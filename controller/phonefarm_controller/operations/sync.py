@@ -5,11 +5,12 @@ The caller holds the locks: processes first, then items, then phones, then accou
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.processes import Process, derive, milestone, synced
-from phonefarm_controller.domain.records import record_of
+from phonefarm_controller.domain.records import ItemLine, record_of
 from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.store import deliveries, items, processes
 from phonefarm_controller.store.database import Transaction
@@ -60,17 +61,22 @@ async def announce(
     for process_id, reached in heard:
         process = numbered[process_id]
         numbered[process_id] = replace(process, sequence=process.sequence + 1)
-        new.append(
-            deliveries.Delivery(
-                delivery_id=f"msg_{new_id()}",
-                process_id=process_id,
-                sequence=process.sequence + 1,
-                milestone=reached,
-                emitted_at=tx.now,
-                url=process.callback_url or "",
-                record=record_of(process, lines[process_id]),
-                due_at=tx.now,
-            )
-        )
+        new.append(delivery_of(numbered[process_id], reached, lines[process_id], now=tx.now))
     await deliveries.insert(tx, new)
     return numbered
+
+
+def delivery_of(
+    process: Process, reached: str, lines: Sequence[ItemLine], *, now: datetime
+) -> deliveries.Delivery:
+    """Return the delivery that tells of a milestone, under the process's present sequence."""
+    return deliveries.Delivery(
+        delivery_id=f"msg_{new_id()}",
+        process_id=process.process_id,
+        sequence=process.sequence,
+        milestone=reached,
+        emitted_at=now,
+        url=process.callback_url or "",
+        record=record_of(process, lines),
+        due_at=now,
+    )

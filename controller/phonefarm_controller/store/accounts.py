@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import accounts
+from phonefarm_controller.store.writes import any_of
 
 _a = accounts.c
 
@@ -28,6 +29,12 @@ class Account:
 
 _NAMES = tuple(Account.__dataclass_fields__)
 _COLUMNS = [accounts.c[name] for name in _NAMES]
+_LOCK = (
+    select(*_COLUMNS)
+    .where(_a.account_id.in_(any_of("ids")))
+    .order_by(_a.account_id)
+    .with_for_update()
+)
 
 
 async def put(tx: Transaction, account: Account) -> None:
@@ -43,10 +50,8 @@ async def put(tx: Transaction, account: Account) -> None:
 
 async def lock(tx: Transaction, account_ids: Iterable[str]) -> dict[str, Account]:
     """Return the accounts by id, locked until the end, in the order of their ids."""
-    query = (
-        select(*_COLUMNS).where(_a.account_id.in_(set(account_ids))).order_by(_a.account_id)
-    ).with_for_update()
-    return {row.account_id: _account(row) for row in await tx.connection.execute(query)}
+    rows = await tx.connection.execute(_LOCK, {"ids": list(set(account_ids))})
+    return {row.account_id: _account(row) for row in rows}
 
 
 async def named_or_on(

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
-from sqlalchemy import Row, Select, func, null, or_, select
+from sqlalchemy import Integer, Row, bindparam, func, null, or_, select
 
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
@@ -16,8 +16,8 @@ from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
 from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import accounts, phones, queue_items
-from phonefarm_controller.store.writes import insert_rows, update_if
+from phonefarm_controller.store.tables import Instant, accounts, phones, queue_items
+from phonefarm_controller.store.writes import any_of, insert_rows, update_if
 
 _i = queue_items.c
 _CHANGING = (
@@ -64,6 +64,60 @@ _TURN = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
 # Spelled out, not IN (...) with parameters, so that the partial indexes are used.
 _CLAIMABLE = or_(*(_i.state == _literal for _literal in sorted(ITEM_CLAIMABLE)))
 
+# Built once: building a statement and its cache key costs as much as running it.
+_NOW = bindparam("now", type_=Instant())
+_LOCK = (
+    select(*_COLUMNS).where(_i.item_id.in_(any_of("ids"))).order_by(_i.item_id).with_for_update()
+)
+_TALLY = (
+    select(_i.process_id, _i.state, _i.executed, func.count().label("many"))
+    .where(_i.process_id.in_(any_of("ids")))
+    .group_by(_i.process_id, _i.state, _i.executed)
+)
+_LINES = select(
+    _i.process_id,
+    _i.item_id,
+    _i.ordinal,
+    _i.state,
+    func.coalesce(_i.phone_id, _i.want_phone_id, _i.last_phone_id).label("phone_id"),
+    func.coalesce(_i.account_id, _i.want_account_id).label("account_id"),
+    _i.actions_done,
+    _i.actions_total,
+    _i.attempt,
+    _i.failure,
+    _i.outputs,
+).where(_i.process_id.in_(any_of("ids")))
+_PLANS = select(_i.item_id, _i.plan).where(_i.item_id.in_(any_of("ids")))
+_ANY_CLAIMABLE = select(_i.item_id).where(_CLAIMABLE, _i.ready_at <= _NOW).limit(1)
+_CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
+    _CLAIMABLE
+)
+_CANDIDATES = _CANDIDATE.where(_i.item_id.in_(any_of("ids")))
+# One walk down the index per phone, not one of the whole queue.
+_FIRST_BOUND = select(
+    select(_i.item_id)
+    .join(accounts, accounts.c.account_id == _i.want_account_id)
+    .where(
+        _CLAIMABLE,
+        _i.want_phone_id == phones.c.phone_id,
+        _i.ready_at <= _NOW,
+        accounts.c.active.is_(True),
+        accounts.c.condition == "ok",
+        accounts.c.phone_id == phones.c.phone_id,
+    )
+    .order_by(*_TURN)
+    .limit(1)
+    .correlate(phones)
+    .scalar_subquery()
+).where(phones.c.phone_id.in_(any_of("ids")))
+_OPEN = (
+    _CANDIDATE.where(_i.want_phone_id.is_(null()), _i.app == bindparam("app"), _i.ready_at <= _NOW)
+    .order_by(*_TURN)
+    .limit(bindparam("most", type_=Integer()))
+)
+_FIRST_OPEN = _OPEN.where(_i.want_phone_group.is_(null()))
+_FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
+
 
 async def insert(tx: Transaction, items: Sequence[Item], plans: Mapping[str, str]) -> None:
     """Insert new items; *plans* maps item ids to their frozen plan."""
@@ -73,10 +127,8 @@ async def insert(tx: Transaction, items: Sequence[Item], plans: Mapping[str, str
 
 async def lock(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
     """Return the items by id, locked until the end, in the order of their ids."""
-    query = (
-        select(*_COLUMNS).where(_i.item_id.in_(set(item_ids))).order_by(_i.item_id)
-    ).with_for_update()
-    return {row.item_id: _item(row) for row in await tx.connection.execute(query)}
+    rows = await tx.connection.execute(_LOCK, {"ids": list(set(item_ids))})
+    return {row.item_id: _item(row) for row in rows}
 
 
 async def get(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
@@ -116,13 +168,8 @@ async def processes_of(tx: Transaction, item_ids: Iterable[str]) -> dict[str, st
 
 async def tallies(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[Tally]]:
     """Count the items of each process by state."""
-    query = (
-        select(_i.process_id, _i.state, _i.executed, func.count().label("many"))
-        .where(_i.process_id.in_(set(process_ids)))
-        .group_by(_i.process_id, _i.state, _i.executed)
-    )
     counted: dict[str, list[Tally]] = defaultdict(list)
-    for row in await tx.connection.execute(query):
+    for row in await tx.connection.execute(_TALLY, {"ids": list(set(process_ids))}):
         tally = Tally(state=ItemState(row.state), executed=bool(row.executed), count=row.many)
         counted[row.process_id].append(tally)
     return counted
@@ -144,21 +191,8 @@ async def next_attempts(tx: Transaction, process_ids: Iterable[str]) -> dict[str
 
 async def lines(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[ItemLine]]:
     """Return what records tell of the items of each process."""
-    query = select(
-        _i.process_id,
-        _i.item_id,
-        _i.ordinal,
-        _i.state,
-        func.coalesce(_i.phone_id, _i.want_phone_id, _i.last_phone_id).label("phone_id"),
-        func.coalesce(_i.account_id, _i.want_account_id).label("account_id"),
-        _i.actions_done,
-        _i.actions_total,
-        _i.attempt,
-        _i.failure,
-        _i.outputs,
-    ).where(_i.process_id.in_(set(process_ids)))
     found: dict[str, list[ItemLine]] = defaultdict(list)
-    for row in await tx.connection.execute(query):
+    for row in await tx.connection.execute(_LINES, {"ids": list(set(process_ids))}):
         found[row.process_id].append(
             ItemLine(
                 item_id=row.item_id,
@@ -178,40 +212,23 @@ async def lines(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[I
 
 async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, str]:
     """Return the frozen plans by item."""
-    query = select(_i.item_id, _i.plan).where(_i.item_id.in_(set(item_ids)))
-    return {row.item_id: row.plan for row in await tx.connection.execute(query)}
+    rows = await tx.connection.execute(_PLANS, {"ids": list(item_ids)})
+    return {row.item_id: row.plan for row in rows}
 
 
 async def any_claimable(tx: Transaction) -> bool:
     """Tell whether any item could be claimed now, if its phone were there."""
-    query = select(_i.item_id).where(_CLAIMABLE, _i.ready_at <= tx.now).limit(1)
-    return (await tx.connection.execute(query)).one_or_none() is not None
+    return (await tx.connection.execute(_ANY_CLAIMABLE, {"now": tx.now})).first() is not None
 
 
 async def first_bound(tx: Transaction, phone_ids: Sequence[str]) -> list[Candidate]:
     """Return the next claimable item bound to each phone whose account can work now."""
-    next_item = (
-        select(_i.item_id)
-        .join(accounts, accounts.c.account_id == _i.want_account_id)
-        .where(
-            _CLAIMABLE,
-            _i.want_phone_id == phones.c.phone_id,
-            _i.ready_at <= tx.now,
-            accounts.c.active.is_(True),
-            accounts.c.condition == "ok",
-            accounts.c.phone_id == phones.c.phone_id,
-        )
-        .order_by(*_TURN)
-        .limit(1)
-        .correlate(phones)
-        .scalar_subquery()
-    )
-    # One walk down the index per phone, not one of the whole queue.
-    firsts = select(next_item.label("item_id")).where(phones.c.phone_id.in_(phone_ids))
-    found = [item for item in (await tx.connection.execute(firsts)).scalars() if item is not None]
+    parameters = {"now": tx.now, "ids": list(phone_ids)}
+    firsts = (await tx.connection.execute(_FIRST_BOUND, parameters)).scalars()
+    found = [item_id for item_id in firsts if item_id is not None]
     if not found:
         return []
-    rows = await tx.connection.execute(_candidate_query().where(_i.item_id.in_(found)))
+    rows = await tx.connection.execute(_CANDIDATES, {"ids": found})
     return [_candidate(row) for row in rows]
 
 
@@ -219,19 +236,12 @@ async def first_open(
     tx: Transaction, *, app: str, phone_group: str | None, limit: int
 ) -> list[Candidate]:
     """Return the next *limit* claimable items for any phone (of the group when given)."""
-    group = _i.want_phone_group
-    query = (
-        _candidate_query()
-        .where(
-            _i.want_phone_id.is_(null()),
-            _i.app == app,
-            group.is_(null()) if phone_group is None else group == phone_group,
-            _i.ready_at <= tx.now,
-        )
-        .order_by(*_TURN)
-        .limit(limit)
-    )
-    return [_candidate(row) for row in await tx.connection.execute(query)]
+    parameters = {"now": tx.now, "app": app, "most": limit}
+    if phone_group is None:
+        rows = await tx.connection.execute(_FIRST_OPEN, parameters)
+    else:
+        rows = await tx.connection.execute(_FIRST_OPEN_OF, parameters | {"group": phone_group})
+    return [_candidate(row) for row in rows]
 
 
 async def waiting_for_account(tx: Transaction, account_id: str) -> list[tuple[str, str]]:
@@ -270,21 +280,6 @@ async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]
         .limit(limit)
     )
     return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
-
-
-def _candidate_query() -> Select[Any]:
-    return select(
-        _i.item_id,
-        _i.process_id,
-        _i.priority,
-        _i.created_at,
-        _i.ordinal,
-        _i.app,
-        _i.want_phone_id,
-        _i.want_account_id,
-        _i.want_phone_group,
-        _i.last_phone_id,
-    ).where(_CLAIMABLE)
 
 
 def _candidate(row: Row[Any]) -> Candidate:

@@ -10,12 +10,14 @@ from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.states import LeaseState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import leases
-from phonefarm_controller.store.writes import insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, insert_rows, update_if
 
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)
 _COLUMNS = [leases.c[name] for name in _NAMES]
 _CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason")
+_GET = select(*_COLUMNS).where(_l.lease_id.in_(any_of("ids")))
+_BUSY = select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held)
 
 
 async def grant(tx: Transaction, new: Sequence[Lease]) -> None:
@@ -26,8 +28,8 @@ async def grant(tx: Transaction, new: Sequence[Lease]) -> None:
 
 async def get(tx: Transaction, lease_ids: Iterable[str]) -> dict[str, Lease]:
     """Return the leases by id; unknown ones are missing."""
-    query = select(*_COLUMNS).where(_l.lease_id.in_(set(lease_ids)))
-    return {row.lease_id: _lease(row) for row in await tx.connection.execute(query)}
+    rows = await tx.connection.execute(_GET, {"ids": list(set(lease_ids))})
+    return {row.lease_id: _lease(row) for row in rows}
 
 
 async def held_by(tx: Transaction, agent_id: str) -> list[Lease]:
@@ -58,8 +60,7 @@ class Busy:
 
 async def busy(tx: Transaction) -> Busy:
     """Return every phone and account that a lease keeps."""
-    query = select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held)
-    rows = (await tx.connection.execute(query)).all()
+    rows = (await tx.connection.execute(_BUSY)).all()
     return Busy(
         phones=frozenset(row.phone_id for row in rows),
         accounts=frozenset(row.account_id for row in rows if row.account_held),

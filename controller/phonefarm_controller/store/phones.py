@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, select
 
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import groups, phones
-from phonefarm_controller.store.writes import insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, insert_rows, update_if
 
 _p = phones.c
 _CHANGING = (
@@ -54,6 +54,9 @@ class Phone:
 
 _NAMES = tuple(Phone.__dataclass_fields__)
 _COLUMNS = [phones.c[name] for name in _NAMES]
+_LOCK = (
+    select(*_COLUMNS).where(_p.phone_id.in_(any_of("ids"))).order_by(_p.phone_id).with_for_update()
+)
 
 
 async def insert(tx: Transaction, new: Sequence[Phone]) -> None:
@@ -65,10 +68,8 @@ async def insert(tx: Transaction, new: Sequence[Phone]) -> None:
 
 async def lock(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
     """Return the phones by id, locked until the end, in the order of their ids."""
-    query = (
-        select(*_COLUMNS).where(_p.phone_id.in_(set(phone_ids))).order_by(_p.phone_id)
-    ).with_for_update()
-    return {row.phone_id: _phone(row) for row in await tx.connection.execute(query)}
+    rows = await tx.connection.execute(_LOCK, {"ids": list(set(phone_ids))})
+    return {row.phone_id: _phone(row) for row in rows}
 
 
 async def get(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
@@ -106,12 +107,15 @@ async def save(tx: Transaction, after: Sequence[Phone]) -> None:
     await update_if(tx, phones, keys=("phone_id",), changes=_CHANGING, rows=rows)
 
 
-async def raise_epochs(tx: Transaction, phone_ids: Sequence[str]) -> dict[str, int]:
-    """Add one to the epoch of each locked phone; return the new ones."""
-    chosen = _p.phone_id.in_(phone_ids)
-    await tx.connection.execute(update(phones).where(chosen).values(epoch=_p.epoch + 1))
-    query = select(_p.phone_id, _p.epoch).where(chosen)
-    return {row.phone_id: row.epoch for row in await tx.connection.execute(query)}
+async def raise_epochs(tx: Transaction, locked: Sequence[Phone]) -> dict[str, int]:
+    """Add one to the epoch of each phone, all locked by this transaction; return the new ones."""
+    raised = {phone.phone_id: phone.epoch + 1 for phone in locked}
+    rows = [
+        {"was_phone_id": phone.phone_id, "was_epoch": phone.epoch, "epoch": raised[phone.phone_id]}
+        for phone in locked
+    ]
+    await update_if(tx, phones, keys=("phone_id", "epoch"), changes=("epoch",), rows=rows)
+    return raised
 
 
 async def groups_of(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -129,9 +133,12 @@ async def members_of(
     tx: Transaction, kind: str, names: Iterable[str]
 ) -> Mapping[str, tuple[str, ...]]:
     """Return the members of the named groups of *kind*; unknown ones are missing."""
+    wanted = set(names)
+    if not wanted:
+        return {}
     query = (
         select(groups.c.name, groups.c.member_id)
-        .where(groups.c.kind == kind, groups.c.name.in_(set(names)))
+        .where(groups.c.kind == kind, groups.c.name.in_(wanted))
         .order_by(groups.c.member_id)
     )
     found: dict[str, list[str]] = defaultdict(list)

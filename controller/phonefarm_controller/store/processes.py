@@ -11,7 +11,7 @@ from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import capability_requests, queue_items
-from phonefarm_controller.store.writes import update_if
+from phonefarm_controller.store.writes import any_of, update_if
 
 _p = capability_requests.c
 _CHANGING = (
@@ -35,6 +35,14 @@ _FIXED = (
     "single_target",
 )
 _COLUMNS = [capability_requests.c[name] for name in _FIXED + _CHANGING]
+
+
+_LOCK = (
+    select(*_COLUMNS)
+    .where(_p.process_id.in_(any_of("ids")))
+    .order_by(_p.process_id)
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +96,8 @@ async def insert_if_new(
 
 async def lock(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Process]:
     """Return the processes by id, locked until the end, in the order of their ids."""
-    query = (
-        select(*_COLUMNS).where(_p.process_id.in_(set(process_ids))).order_by(_p.process_id)
-    ).with_for_update()
-    return {row.process_id: _process(row) for row in await tx.connection.execute(query)}
+    rows = await tx.connection.execute(_LOCK, {"ids": list(set(process_ids))})
+    return {row.process_id: _process(row) for row in rows}
 
 
 async def get(tx: Transaction, process_id: str) -> Process | None:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from phonefarm_controller.domain.states import RunState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import action_results, runs
-from phonefarm_controller.store.writes import insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, insert_rows, update_if
 
 _r = runs.c
 _CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "ended_at")
@@ -41,6 +41,12 @@ class Run:
 
 _FIXED = tuple(name for name in Run.__dataclass_fields__ if name not in _CHANGING)
 _COLUMNS = [runs.c[name] for name in _FIXED + _CHANGING]
+_GET = select(*_COLUMNS).where(_r.run_id.in_(any_of("ids")))
+_RESULTS = (
+    select(action_results.c.run_id, action_results.c.kind, action_results.c.body)
+    .where(action_results.c.run_id.in_(any_of("ids")))
+    .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
+)
 
 
 async def insert(tx: Transaction, new: Sequence[Run]) -> None:
@@ -51,9 +57,8 @@ async def insert(tx: Transaction, new: Sequence[Run]) -> None:
 
 async def get(tx: Transaction, run_ids: Iterable[str]) -> dict[str, Run]:
     """Return the runs by id; their process and item locks guard them."""
-    query = select(*_COLUMNS).where(_r.run_id.in_(set(run_ids)))
     found = {}
-    for row in await tx.connection.execute(query):
+    for row in await tx.connection.execute(_GET, {"ids": list(set(run_ids))}):
         values = row._asdict()
         values["state"] = RunState(values["state"])
         found[row.run_id] = Run(**values)
@@ -88,12 +93,7 @@ async def keep_results(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> No
 
 async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     """Return (kind, body) of everything each run reported, in order."""
-    query = (
-        select(action_results.c.run_id, action_results.c.kind, action_results.c.body)
-        .where(action_results.c.run_id.in_(set(run_ids)))
-        .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
-    )
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for row in await tx.connection.execute(query):
+    for row in await tx.connection.execute(_RESULTS, {"ids": list(set(run_ids))}):
         found[row.run_id].append((row.kind, row.body))
     return found

@@ -1141,7 +1141,7 @@ Global___RunEnded: _TypeAlias = RunEnded  # noqa: Y015
 
 @_typing.final
 class RunRefused(_message.Message):
-    """The agent did not start the run: the item goes back and is not charged."""
+    """The agent did not start the run: the item goes back and is not charged. PhoneReleased follows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
