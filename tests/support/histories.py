@@ -89,7 +89,7 @@ def _claim(item: Item, now: datetime) -> Item:
 MOVES: Final[Mapping[str, Callable[[Item, datetime], Item]]] = {
     "claim": _claim,
     "start": lambda item, _: items.started(item),
-    "void": lambda item, _: items.voided(item, ready_at=item.ready_at),
+    "void": lambda item, now: items.voided(item, now=now),
     "requeue": lambda item, _: items.requeued(item),
     "done": lambda item, now: items.done(item, now=now),
     "cancelled": lambda item, now: items.cancelled(

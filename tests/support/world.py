@@ -1,0 +1,254 @@
+"""The controller's operations on a real database, without loops and wires; time is handed in."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, cast
+
+from phonefarm_common.identity import PROTOCOL_VERSION, new_id
+from phonefarm_common.timers import Timers
+from phonefarm_controller.app import _keep_profiles
+from phonefarm_controller.domain.capabilities import CAPABILITIES, Capability
+from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.inputs import Inputs
+from phonefarm_controller.domain.plans import Action, Plan, Repeat
+from phonefarm_controller.domain.reports import Assignment, Body, Report, RunRef
+from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
+from phonefarm_controller.domain.states import Readiness, Transport
+from phonefarm_controller.operations.cancel import Cancel
+from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.deliver import Deliver
+from phonefarm_controller.operations.desire import Desire
+from phonefarm_controller.operations.enqueue import Enqueue
+from phonefarm_controller.operations.fleet import Fleet
+from phonefarm_controller.operations.fleet_view import FleetView
+from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
+from phonefarm_controller.operations.inventory import Inventory, SeenPhone
+from phonefarm_controller.operations.mend import Mend
+from phonefarm_controller.operations.reap import Reap
+from phonefarm_controller.operations.renew import Renew
+from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
+from phonefarm_controller.operations.wind import Wind
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.database import Database, open_database
+from phonefarm_controller.store.migrate import migrate
+
+POST: Final = "post_once"
+"""A capability of the tests: its action 1 must not happen twice."""
+
+
+class VirtualClock:
+    """Time that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self._passed = 0.0
+
+    def now(self) -> datetime:
+        """Return the wall clock."""
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._passed)
+
+    def monotonic(self) -> float:
+        """Return seconds since the begin."""
+        return self._passed
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._passed += seconds
+
+
+def _plan_post(inputs: Inputs) -> Plan:
+    inputs.anything("keywords")
+    inputs.anything("videos_per_keyword")
+    inputs.anything("dummy")
+    inputs.finish()
+    post = Action(kind="post", repeat=Repeat.ONCE)
+    return Plan(actions=(Action(kind="launch_app"), post, Action(kind="stop_app")))
+
+
+@contextmanager
+def posting_allowed() -> Iterator[None]:
+    """Know the capability POST while the block runs."""
+    known = cast("dict[str, Capability]", CAPABILITIES)
+    routings = frozenset(Routing)
+    known[POST] = Capability(name=POST, routings=routings, can_be_verified=False, plan=_plan_post)
+    try:
+        yield
+    finally:
+        del known[POST]
+
+
+@dataclass
+class World:
+    """Every operation of one controller."""
+
+    database: Database
+    clock: VirtualClock
+    policy: Policy
+    profiles: dict[str, Any]
+    timers: Timers = field(default_factory=Timers)
+    hints: Hints = field(default_factory=Hints)
+    terms: dict[str, int] = field(default_factory=dict)  # by agent
+    incarnations: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Wire the operations as the app does."""
+        database, hints = self.database, self.hints
+        self.sessions = Sessions(hints=hints, clock=self.clock, offer_lapses=self.timers.suspect)
+        view = FleetView(hints=hints, monotonic=self.clock.monotonic)
+        self.claim = Claim(database=database, fleet_view=view, timers=self.timers)
+        self.reap = Reap(
+            database=database,
+            policy=self.policy,
+            sessions=self.sessions,
+            hints=hints,
+            chance=lambda: 0.5,
+        )
+        self.inventory = Inventory(database=database, hints=hints)
+        self.enqueue = Enqueue(
+            database=database,
+            profiles=self.profiles,
+            policy=self.policy,
+            hints=hints,
+            dummy_allowed=True,
+        )
+        self.start = Start(database=database, deliveries_made=hints.deliveries)
+        self.take = TakeReports(
+            database=database, policy=self.policy, hints=hints, chance=lambda: 0.5
+        )
+        self.cancel = Cancel(
+            database=database, sessions=self.sessions, hints=hints, timers=self.timers
+        )
+        self.deliver = Deliver(database=database, hints=hints, time_scale=1.0, chance=lambda: 0.5)
+        self.fleet = Fleet(
+            database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
+        )
+        self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
+        self.renew = Renew(database=database)
+        self.desire = Desire(database=database, claim=self.claim)
+        self.wind = Wind(database=database, hints=hints)
+        self.mend = Mend(database=database, hints=hints)
+
+    async def meet(self, agent_id: str, *serials: str, held: Sequence[HeldRun] = ()) -> Greeted:
+        """Let the agent say hello with these phones, in a new life."""
+        self.incarnations[agent_id] = self.incarnations.get(agent_id, 0) + 1
+        greeted: Greeted = await self.greet(
+            Greeting(
+                agent_id=agent_id,
+                boot_id="boot",
+                incarnation=self.incarnations[agent_id],
+                protocol_version=PROTOCOL_VERSION,
+                version="0",
+                time_scale=1.0,
+                phones=tuple(seen_phone(serial) for serial in serials),
+                held=tuple(held),
+            )
+        )
+        self.terms[agent_id] = greeted.term
+        return greeted
+
+    async def furnish(self, agent_id: str, *serials: str) -> None:
+        """Meet the agent, admit its phones and give each one account `acc-<phone id>`."""
+        await self.meet(agent_id, *serials)
+        for serial in serials:
+            await self.fleet.admit(f"ph-{serial}", actor="test")
+            await self.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
+
+    async def put_account(self, account_id: str, **changes: Any) -> None:
+        """Put an active account of the app."""
+        values: dict[str, Any] = {"phone_id": None, "app": "shortvideo", "active": True}
+        account = Account(account_id=account_id, **(values | changes))
+        await self.fleet.put_account(account, actor="test")
+
+    def offers(self, agent_id: str, *serials: str) -> list[OfferedPhone]:
+        """Return the agent's offer of these phones, in its current term."""
+        term = self.terms[agent_id]
+        return [
+            OfferedPhone(agent_id=agent_id, term=term, phone_id=f"ph-{serial}")
+            for serial in serials
+        ]
+
+    async def accept(self, **changes: Any) -> str:
+        """Enqueue one submission and return its process; a refusal is raised."""
+        (answer,) = await self.enqueue([submission(**changes)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.process_id
+
+    async def begin(self, assignment: Assignment) -> StartAnswer:
+        """Bring the run to the start gate."""
+        ask = StartAsk(agent_id=assignment.agent_id, run=assignment.run, container="box")
+        (answer,) = await self.start([ask])
+        return answer
+
+    async def tell(self, assignment: Assignment, sequence: int, *bodies: Body) -> list[Ack]:
+        """Report records of the run, numbered from *sequence*, together."""
+        return await self.take(
+            [
+                Report(
+                    agent_id=assignment.agent_id,
+                    run=assignment.run,
+                    sequence=sequence + place,
+                    body=body,
+                )
+                for place, body in enumerate(bodies)
+            ]
+        )
+
+
+def seen_phone(serial: str, **changes: Any) -> SeenPhone:
+    """Return a phone that is fit; *changes* replace fields."""
+    values: dict[str, Any] = {
+        "serialno": serial,
+        "adb_serial": f"127.0.0.1:{serial}",
+        "transport": Transport.ONLINE,
+        "readiness": Readiness.READY,
+        "reason": "",
+        "model": "",
+        "android_release": "",
+        "epoch": 0,
+    }
+    return SeenPhone(**(values | changes))
+
+
+def submission(**changes: Any) -> Submission:
+    """Return a keyword_warmup for any phone, with a callback; *changes* replace fields."""
+    values: dict[str, Any] = {
+        "request_id": new_id(),
+        "capability": "keyword_warmup",
+        "mode": Mode.MANUAL,
+        "target": Target(routing=Routing.QUEUE),
+        "inputs": {"keywords": ["cats"], "videos_per_keyword": 1},
+        "system": "tests",
+        "user": None,
+        "requested_by_metadata": "{}",
+        "callback_url": "http://127.0.0.1:9/cb",
+        "callback_metadata": "{}",
+        "digest": "d",
+        "target_json": "{}",
+        "inputs_json": "{}",
+    }
+    return Submission(**(values | changes))
+
+
+def moved_ref(run: RunRef, **changes: Any) -> RunRef:
+    """Return a reference that differs in some part: one that must not be believed."""
+    values = {name: getattr(run, name) for name in RunRef.__dataclass_fields__}
+    return RunRef(**(values | changes))
+
+
+@asynccontextmanager
+async def world_on(
+    url: str, *, policy: Policy | None = None, migrated: bool = False
+) -> AsyncIterator[World]:
+    """Open the database and wire a controller's operations while the block runs."""
+    clock = VirtualClock()
+    async with open_database(url, clock) as database:
+        if not migrated:
+            await migrate(database)
+        profiles = await _keep_profiles(database, Path("/nonexistent"))
+        yield World(database=database, clock=clock, policy=policy or Policy(), profiles=profiles)
