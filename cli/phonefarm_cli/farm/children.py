@@ -14,9 +14,11 @@ from typing import Any
 
 from phonefarm_cli.failure import CommandError
 from phonefarm_cli.farm.orphans import keep_marks
+from phonefarm_cli.screen import note
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
+NOTED_SECONDS = 3.0
 _LAST_LINES = 15
 _LOOK_SECONDS = 0.02
 
@@ -113,9 +115,11 @@ class Children:
         with suppress(ProcessLookupError):
             process.terminate()
         hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait(
-            {end, hurried}, timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
+        for patience in (NOTED_SECONDS, STOP_SECONDS - NOTED_SECONDS):
+            waiting = {end, hurried}
+            await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not end.done() and not hurried.done() and patience == NOTED_SECONDS:
+                note(f"  waiting for the {name} to end its work; Ctrl-C again kills it")
         hurried.cancel()
         if end.done():
             return True

@@ -1,0 +1,181 @@
+"""The programs of a farm, each started, killed, frozen and started again by a test."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from phonefarm.v1 import fleet_pb2
+from phonefarm_cli.controller import Controller
+from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 20.0
+_SECRETS = {
+    "INGEST_SECRET": "an-api-key",
+    "PHONEFARM_AGENT_TOKEN": "an-agent-token",
+    "PHONEFARM_GATEWAY_TOKEN": "a-gateway-token",
+    "PHONE_FARM_WEBHOOK_SECRET": "a webhook secret",
+}
+
+
+class Programs:
+    """A farm whose four kinds of programs a test handles itself; made by `programs`."""
+
+    def __init__(self, data: Path, *, scale: float) -> None:
+        self._data = data
+        self._environment = bare_environment() | _SECRETS | {"PHONEFARM_TIME_SCALE": str(scale)}
+        # Without USB and mDNS adb is up in a moment.
+        self._environment |= {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"}
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._grpc = f"127.0.0.1:{_free_port()}"
+        self._rest = f"127.0.0.1:{_free_port()}"
+        self._simulator: dict[str, Any] = {}
+
+    async def simulator(self, phones: int) -> None:
+        """Start that many phones."""
+        arguments = ["--phones", str(phones), "--data", str(self._data / "simulator")]
+        self._simulator = await self._start("simulator", "phonefarm_simulator", *arguments)
+
+    async def controller(self) -> None:
+        """Start the controller, always on the same port and data."""
+        arguments = ["--listen", self._grpc, "--data", str(self._data / "controller")]
+        await self._start("controller", "phonefarm_controller", *arguments)
+
+    async def gateway(self) -> None:
+        """Start the gateway, always on the same port."""
+        arguments = ["--listen", self._rest, "--controller", self._grpc]
+        arguments += ["--allow-callback-cidr", "127.0.0.0/8"]
+        await self._start("gateway", "phonefarm_gateway", *arguments)
+
+    async def agent(self, name: str, phones: Iterable[str]) -> None:
+        """Start the agent of that name with these phones (serial numbers), always on its state."""
+        addresses = {phone["serial"]: phone["address"] for phone in self._simulator["phones"]}
+        connect = [word for serialno in phones for word in ("--connect", addresses[serialno])]
+        arguments = ["--controller", self._grpc, "--state", str(self._data / name)]
+        arguments += ["--name", name, "--runtime", "process", *connect]
+        await self._start(name, "phonefarm_agent", "run", *arguments)
+
+    async def kill(self, name: str) -> None:
+        """Kill it with SIGKILL and wait until it is gone."""
+        process = self._running.pop(name)
+        process.kill()
+        await process.wait()
+
+    def freeze(self, name: str) -> None:
+        """Stop it where it is."""
+        self._running[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let it go on."""
+        self._running[name].send_signal(signal.SIGCONT)
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        """Return the events a program has logged, over all its lives."""
+        events = []
+        for line in (self._data / f"{name}.log").read_text().splitlines():
+            with suppress(ValueError):
+                events.append(json.loads(line))
+        return events
+
+    async def live(self, serialnos: Iterable[str]) -> LiveFarm:
+        """Admit the phones, give each an account, and return the farm."""
+        wanted = set(serialnos)
+        async with Controller.opened(self._grpc, _SECRETS["INGEST_SECRET"]) as fleet:
+
+            async def known() -> list[fleet_pb2.Phone] | None:
+                phones = [p for p in await fleet.phones() if p.serialno in wanted]
+                return phones if len(phones) == len(wanted) else None
+
+            phones = []
+            for phone in await eventually(known, what="the phones"):
+                account_id = f"acc-{phone.serialno}"
+                await fleet.admit(phone.phone_id)
+                await fleet.put_account(
+                    fleet_pb2.Account(
+                        account_id=account_id,
+                        phone_id=phone.phone_id,
+                        app="shortvideo",
+                        active=True,
+                    )
+                )
+                phones.append(
+                    LivePhone(
+                        phone_id=phone.phone_id, serialno=phone.serialno, account_id=account_id
+                    )
+                )
+        return LiveFarm(
+            data=self._data,
+            rest=self._rest,
+            grpc=self._grpc,
+            control=self._simulator["control"],
+            api_key=_SECRETS["INGEST_SECRET"],
+            webhook_secret=_SECRETS["PHONE_FARM_WEBHOOK_SECRET"],
+            phones=tuple(phones),
+            runtime="process",
+        )
+
+    async def stop(self) -> None:
+        """End everything: agents first, so that their runs end with them."""
+        order = sorted(self._running, key=lambda name: not name.startswith("agent"))
+        for name in order:
+            process = self._running.pop(name)
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        """Kill runs whose agent was killed and did not come back."""
+        for note in self._data.glob("agent*/processes/*.json"):
+            leader = int(json.loads(note.read_text())["token"].partition(":")[0])
+            with suppress(ProcessLookupError):
+                os.killpg(leader, signal.SIGKILL)
+
+    async def _start(self, name: str, module: str, *arguments: str) -> dict[str, Any]:
+        ready_file = self._data / f"{name}.ready.json"
+        ready_file.unlink(missing_ok=True)
+        with (self._data / f"{name}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-m", module, *arguments, "--ready-file", str(ready_file)],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        self._running[name] = process
+
+        async def facts() -> dict[str, Any] | None:
+            assert process.returncode is None, (self._data / f"{name}.log").read_text()
+            return json.loads(ready_file.read_text()) if ready_file.exists() else None
+
+        return await eventually(facts, within=READY_SECONDS, what=f"the {name}")
+
+
+@asynccontextmanager
+async def programs(data: Path, *, scale: float = 0.2) -> AsyncIterator[Programs]:
+    """Yield what starts programs with *data*; nothing is left running."""
+    made = Programs(data, scale=scale)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
