@@ -1,0 +1,112 @@
+"""Write docs/states.md from the transition tables; --check compares instead and fails on drift."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from phonefarm_controller.domain import states
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "states.md"
+
+HEAD = """\
+# States
+
+Generated from `controller/phonefarm_controller/domain/states.py` by `make protos`; do not edit.
+The database's CHECK constraints and the errors of forbidden moves come from the same tables.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """One table of allowed moves."""
+
+    title: str
+    what: str
+    moves: Mapping[StrEnum, frozenset[StrEnum]]
+    begins: tuple[StrEnum, ...]
+
+
+MACHINES = (
+    Machine(
+        title="Process",
+        what="What a caller sees as one request. Derived from its items, never set by hand.",
+        moves=states.PROCESS_MOVES,
+        begins=(states.ProcessState.PLANNED,),
+    ),
+    Machine(
+        title="Queue item",
+        what="One unit to claim: one phone, one account, an action plan.",
+        moves=states.ITEM_MOVES,
+        begins=(states.ItemState.QUEUED, states.ItemState.SCHEDULED),
+    ),
+    Machine(
+        title="Run",
+        what="One attempt of an item.",
+        moves=states.RUN_MOVES,
+        begins=(states.RunState.CLAIMED,),
+    ),
+    Machine(
+        title="Lease",
+        what="The right to drive a phone for an account, with an epoch that only rises.",
+        moves=states.LEASE_MOVES,
+        begins=(states.LeaseState.LIVE,),
+    ),
+    Machine(
+        title="Delivery",
+        what="One callback to send; a lease on it lasts 60 s and may be lost.",
+        moves=states.DELIVERY_MOVES,
+        begins=(states.DeliveryState.PENDING,),
+    ),
+)
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join([HEAD, *(_section(machine) for machine in MACHINES), _public()])
+
+
+def _section(machine: Machine) -> str:
+    first = "begins here"
+    lines = [f"## {machine.title}", "", machine.what, "", "| state | may become |", "|---|---|"]
+    for state, to in machine.moves.items():
+        name = f"`{state}` ({first})" if state in machine.begins else f"`{state}`"
+        reached = ", ".join(f"`{after}`" for after in _ordered(machine, to))
+        lines.append(f"| {name} | {reached or 'nothing: it has ended'} |")
+    lines += ["", "```mermaid", "stateDiagram-v2"]
+    lines += [f"    [*] --> {state}" for state in machine.begins]
+    for state, to in machine.moves.items():
+        lines += [f"    {state} --> {after}" for after in _ordered(machine, to)]
+        if not to:
+            lines.append(f"    {state} --> [*]")
+    return "\n".join([*lines, "```", ""])
+
+
+def _ordered(machine: Machine, some: frozenset[StrEnum]) -> list[StrEnum]:
+    return [state for state in machine.moves if state in some]
+
+
+def _public() -> str:
+    lines = ["## What callers see", "", "| internal | public status |", "|---|---|"]
+    lines += [f"| `{state}` | `{status}` |" for state, status in states.PUBLIC.items()]
+    return "\n".join([*lines, ""])
+
+
+def main() -> int:
+    """Write the page, or with --check tell whether it is what the tables make."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 on drift")
+    if not parser.parse_args().check:
+        PAGE.write_text(page())
+        return 0
+    if PAGE.exists() and PAGE.read_text() == page():
+        return 0
+    print("docs/states.md is not what domain/states.py makes: run `make protos`")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
