@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from phonefarm_controller.domain import states
 
@@ -26,7 +27,7 @@ class Machine:
 
     title: str
     what: str
-    moves: Mapping[StrEnum, frozenset[StrEnum]]
+    moves: Mapping[Any, frozenset[Any]]
     begins: tuple[StrEnum, ...]
 
 
@@ -85,7 +86,7 @@ def _section(machine: Machine) -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def _ordered(machine: Machine, some: frozenset[StrEnum]) -> list[StrEnum]:
+def _ordered(machine: Machine, some: frozenset[Any]) -> list[StrEnum]:
     return [state for state in machine.moves if state in some]
 
 
