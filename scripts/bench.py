@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import bench_load as load  # noqa: E402 - after the path is set
+from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
+from phonefarm_agent.runtimes.contract import RunSpec, RuntimeFailedError  # noqa: E402
+from phonefarm_agent.runtimes.docker import DockerRuntime  # noqa: E402
 from support.postgres_server import postgres_server  # noqa: E402
 
 READY_SECONDS = 20
@@ -78,6 +82,45 @@ def measure(database_url: str | None, options: argparse.Namespace) -> dict[str, 
     }
 
 
+async def containers(image: str, *, samples: int) -> dict[str, Any]:
+    """Return the milliseconds of a confined run and of a bare `docker run`, of the same command."""
+    command = ["python3", "-c", "pass"]
+    bare_command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", command[0], image]
+    runtime = DockerRuntime(farm="bench", agent="bench", image=image, command=command)
+    await runtime.check()
+    started, whole, bare = [], [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        for _ in range(samples):
+            begun = time.perf_counter()
+            process = await asyncio.create_subprocess_exec(*bare_command, *command[1:])
+            await process.wait()
+            bare.append(time.perf_counter() - begun)
+            run_id = str(uuid.uuid4())
+            spec = RunSpec(run_id=run_id, epoch=1, directory=Path(scratch), cap_seconds=60)
+            begun = time.perf_counter()
+            handle = await runtime.start(spec)
+            started.append(time.perf_counter() - begun)
+            await runtime.wait(handle)
+            await runtime.remove(handle)
+            whole.append(time.perf_counter() - begun)
+    medians = {
+        "bare_docker_run_ms": statistics.median(bare) * 1000,
+        "run_container_ms": statistics.median(whole) * 1000,
+        "run_container_start_ms": statistics.median(started) * 1000,
+        "ratio_to_bare": statistics.median(w / b for w, b in zip(whole, bare, strict=True)),
+    }
+    return {name: round(value, 2) for name, value in medians.items()} | {"samples": samples}
+
+
+def measure_containers() -> dict[str, Any]:
+    """Return the containers' figures, or why there are none."""
+    try:
+        image.build(image.default_name(), None, lambda line: print(line, file=sys.stderr))
+        return asyncio.run(containers(image.default_name(), samples=12))
+    except RuntimeFailedError as error:
+        return {"not_measured": str(error)}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,6 +135,8 @@ def main() -> None:
     if options.only in {None, "postgres"}:
         with postgres_server() as server, server.database("bench") as url:
             table["postgres"] = measure(url, options)
+    if options.only in {None, "container"}:
+        table["container"] = measure_containers()
     print(json.dumps(table, indent=2))
 
 
