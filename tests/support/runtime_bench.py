@@ -2,11 +2,11 @@
 
 import json
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from phonefarm_agent.runtimes.contract import Handle, RunSpec, Runtime
 from phonefarm_common.identity import new_id
@@ -50,4 +50,4 @@ async def following(runtime: Runtime, handle: Handle) -> AsyncIterator[AsyncIter
     try:
         yield lines
     finally:
-        await cast("AsyncGenerator[bytes, None]", lines).aclose()
+        await lines.aclose()
