@@ -213,6 +213,12 @@ class PlayedAgent:
                 if message.WhichOneof("body") != "desired":
                     self._kept.append(message)
 
+    async def ended(self) -> grpc.StatusCode:
+        """Return how the controller ended the session, once it has."""
+        async with asyncio.timeout(PATIENCE):
+            code: grpc.StatusCode = await self.call.code()
+        return code
+
     async def offer(self, *serialnos: str) -> None:
         """Offer these phones (all when none is named)."""
         self.offers += 1

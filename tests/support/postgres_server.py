@@ -75,6 +75,17 @@ class PostgresServer:
         address = ["-h", str(self.directory), "-p", str(self.port), "-U", "postgres"]
         return _run(["psql", *address, "-d", "postgres", "-XqAt", "-c", statement])
 
+    def shut_out(self, name: str) -> None:
+        """End all connections to the database and take no new ones, as when it goes down."""
+        self.sql(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        self.sql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608 - a name that the tests made
+        )
+
+    def let_in(self, name: str) -> None:
+        """Take connections again."""
+        self.sql(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:

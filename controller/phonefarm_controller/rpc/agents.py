@@ -8,6 +8,7 @@ import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import agent_pb2_grpc
 from phonefarm_common.identity import is_name
+from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.inputs import invalid_field
@@ -27,6 +28,7 @@ from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.sessions.registry import Parting, Push, Session, Sessions
+from phonefarm_controller.store.database import DatabaseBusyError
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
@@ -135,6 +137,8 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         return pb.EvidenceReceipt(evidence_id=evidence_id)
 
     async def _converse(self, talk: _Talk) -> None:
+        """Talk until one of the tasks ends it; what ended it is raised, if it is for the agent."""
+        told: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as tasks:
                 name = talk.session.agent_id
@@ -146,6 +150,10 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 await self._read(talk)
         except* _Over:
             pass
+        except* (FarmError, DatabaseBusyError) as group:
+            told.extend(group.exceptions)
+        if told:
+            raise told[0]
 
     async def _read(self, talk: _Talk) -> None:
         """Read until the stream ends; that is not a goodbye, but nothing more can be said."""

@@ -12,6 +12,7 @@ from typing import IO, Any
 from phonefarm_common.clock import Clock
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -19,6 +20,9 @@ from phonefarm_controller.store import inline
 
 READERS = 4
 CLOSE_SECONDS = 5.0
+PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
+"""Classes of PostgreSQL's SQLSTATE (appendix A) that say nothing of the statement: connections,
+logins, a missing database, deadlocks, resources, locks, an operator's hand, the system."""
 
 
 class DatabaseBusyError(Exception):
@@ -105,12 +109,18 @@ class _translated:  # noqa: N801 - used like a function
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OperationalError) or (
-            isinstance(error, DBAPIError) and error.connection_invalidated
-        ):
+        if isinstance(error, DBAPIError) and _will_pass(error):
             raise DatabaseBusyError(str(error.orig)) from error
-        if isinstance(error, OSError):  # a refused connection, before there is a driver error
+        # No free connection in time; or a refused one, before there is a driver error.
+        if isinstance(error, PoolTimeoutError | OSError):
             raise DatabaseBusyError(str(error)) from error
+
+
+def _will_pass(error: DBAPIError) -> bool:
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return state[:2] in PASSING
 
 
 @asynccontextmanager

@@ -1,0 +1,149 @@
+"""A database in trouble is told as one error, whatever the driver calls it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from phonefarm_common.clock import SystemClock
+from phonefarm_controller.store.database import (
+    Database,
+    DatabaseBusyError,
+    DatabaseTakenError,
+    open_database,
+)
+from phonefarm_controller.store.migrate import migrate
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from support.postgres_server import PostgresServer
+
+PATIENCE = 10.0
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """Open a migrated database."""
+    async with open_database(url, SystemClock()) as database:
+        await migrate(database)
+        yield database
+
+
+async def perform(database: Database, *statements: str) -> None:
+    """Run the statements in one transaction."""
+    async with database.writing() as tx:
+        for statement in statements:
+            await tx.connection.execute(text(statement))
+
+
+async def test_a_broken_rule_is_not_taken_for_trouble(database_url: str) -> None:
+    """A constraint that refuses a row is a bug of ours, and nothing to wait for."""
+    async with opened(database_url) as database:
+        with pytest.raises(IntegrityError):
+            await perform(database, "INSERT INTO groups VALUES ('car', 'n', 'm')")
+
+
+async def test_a_second_controller_on_an_sqlite_file_is_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """SQLite belongs to one controller; the lock goes with its owner."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('farm') / 'farm.db'}"
+
+    async with opened(url):
+        with pytest.raises(DatabaseTakenError, match=r"farm\.db belongs to another running"):
+            async with opened(url):
+                pass
+
+    async with opened(url):
+        pass
+
+
+@pytest.mark.postgres
+async def test_a_deadlock_is_trouble_for_one_and_a_commit_for_the_other(postgres_url: str) -> None:
+    """PostgreSQL ends one of two; it is told so that it can come again."""
+    async with opened(postgres_url) as database:
+        await perform(
+            database, "INSERT INTO groups VALUES ('phone', 'a', 'x'), ('phone', 'b', 'x')"
+        )
+        first_has_a, second_has_b = asyncio.Event(), asyncio.Event()
+
+        async def change(one: str, other: str, mine: asyncio.Event, theirs: asyncio.Event) -> None:
+            update = "UPDATE groups SET member_id = 'y' WHERE name = :name"
+            async with database.writing() as tx:
+                await tx.connection.execute(text(update), {"name": one})
+                mine.set()
+                await theirs.wait()
+                await tx.connection.execute(text(update), {"name": other})
+
+        endings = await asyncio.gather(
+            change("a", "b", first_has_a, second_has_b),
+            change("b", "a", second_has_b, first_has_a),
+            return_exceptions=True,
+        )
+
+        assert sorted(type(ending).__name__ for ending in endings) == [
+            "DatabaseBusyError",
+            "NoneType",
+        ]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("setting", "statement"),
+    [
+        ("SET LOCAL statement_timeout = '50ms'", "SELECT pg_sleep(5)"),
+        ("SET LOCAL lock_timeout = '50ms'", "LOCK TABLE groups"),
+        ("SELECT 1", "SELECT pg_terminate_backend(pg_backend_pid())"),
+    ],
+)
+async def test_a_statement_the_server_gives_up_is_trouble(
+    postgres_url: str, setting: str, statement: str
+) -> None:
+    """Time limits and lost connections are told alike, and the next transaction works."""
+    async with opened(postgres_url) as database:
+        async with database.writing() as holder:
+            await holder.connection.execute(text("LOCK TABLE groups"))
+
+            with pytest.raises(DatabaseBusyError):
+                await perform(database, setting, statement)
+
+        await perform(database, "INSERT INTO groups VALUES ('phone', 'a', 'x')")
+
+
+@pytest.mark.postgres
+async def test_a_server_that_takes_no_connections_is_trouble(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    """A server that starts up or shuts down refuses in its own words; afterwards all is well."""
+    name = postgres_url.rpartition("/")[2]
+    async with opened(postgres_url) as database:
+        postgres.shut_out(name)
+
+        for _ in range(12):  # more than the pool has connections
+            with pytest.raises(DatabaseBusyError):
+                await perform(database, "SELECT 1")
+
+        postgres.let_in(name)
+        await perform(database, "SELECT 1")
+
+
+@pytest.mark.postgres
+async def test_a_pool_without_a_free_connection_is_trouble(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for a connection has an end, which is not a surprise."""
+    async with opened(postgres_url) as database:
+        monkeypatch.setattr(database.writer.pool, "_timeout", 0.05)
+        held, release = asyncio.Barrier(9), asyncio.Event()
+
+        async def hold() -> None:
+            async with database.writing():
+                await held.wait()
+                await release.wait()
+
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(hold())
+            await held.wait()
+            with pytest.raises(DatabaseBusyError):
+                await perform(database, "SELECT 1")
+            release.set()
