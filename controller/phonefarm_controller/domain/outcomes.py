@@ -12,16 +12,18 @@ def outputs_of(capability: str, done: Sequence[tuple[str, str]]) -> str:
         case "keyword_warmup":
             return json.dumps({"keywords": _keywords(steps)})
         case "fyp_warmup":
-            videos = [
-                v for kind, out in steps if kind == "scroll_feed" for v in out.get("videos", [])
-            ]
-            return json.dumps({"videos": videos})
+            return json.dumps({"videos": _videos(steps)})
         case "maintenance":
             edits = [out for kind, out in steps if kind == "edit_profile_field"]
             profile = {str(out.get("field")): out.get("value") for out in edits}
             return json.dumps({"profile": profile})
         case _:
             return "{}"
+
+
+def _videos(steps: Sequence[tuple[str, Any]]) -> list[Any]:
+    listed = [out.get("videos") for kind, out in steps if kind == "scroll_feed"]
+    return [video for videos in listed if isinstance(videos, list) for video in videos]
 
 
 def _keywords(steps: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """AgentService messages as the domain's values, and back."""
 
-import json
 from collections.abc import Iterable
 from typing import Final
 
@@ -30,6 +29,7 @@ from phonefarm_controller.operations.greet import Greeted, Greeting, HeldRun
 from phonefarm_controller.operations.inventory import PhoneName, SeenPhone
 from phonefarm_controller.operations.report import Ack
 from phonefarm_controller.operations.start import StartAnswer
+from phonefarm_controller.rpc.objects import object_of
 
 TRANSPORT_TO_WIRE: Final = {
     Transport.ABSENT: pb.TRANSPORT_ABSENT,
@@ -178,10 +178,7 @@ def _outputs(text: str) -> str:
     """Return the outputs; what is no JSON object of a sane size is dropped, not stored."""
     if len(text) > LONGEST_OUTPUTS:
         return "{}"
-    try:
-        return text if isinstance(json.loads(text or "{}"), dict) and text else "{}"
-    except (ValueError, RecursionError):
-        return "{}"
+    return text if object_of(text) is not None else "{}"
 
 
 def _failure(failure: pb.Failure, action: str) -> Failure:

@@ -16,6 +16,7 @@ from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.operations.cancel import CancelAsk, unknown_process
+from phonefarm_controller.rpc.objects import DEEPEST, object_of
 
 _MODES: Final = {pb.MODE_MANUAL: Mode.MANUAL, pb.MODE_UNATTENDED: Mode.UNATTENDED}
 _ROUTINGS: Final = {
@@ -34,6 +35,8 @@ LONGEST_ID: Final = 256
 LONGEST_TEXT: Final = 4000
 LONGEST_JSON: Final = 256 * 1024
 MOST_NAMED: Final = 1000
+LAST_YEAR: Final = 9998
+"""Days are added to moments, and 9999 is the last year that a datetime knows."""
 
 
 def submission_of(request: pb.EnqueueRequest) -> Submission:
@@ -207,9 +210,12 @@ def timestamp(micros: int) -> Timestamp:
 
 def _moment(field: str, value: Timestamp) -> datetime:
     try:
-        return value.ToDatetime(tzinfo=UTC)
+        moment = value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise invalid_field(field, "is not a moment between the years 1 and 9999") from error
+        raise invalid_field(field, "is not a moment between the years 1 and 9998") from error
+    if moment.year > LAST_YEAR:
+        raise invalid_field(field, f"must be before the end of the year {LAST_YEAR}")
+    return moment
 
 
 def _object(field: str, text: str, problems: list[FieldProblem]) -> dict[str, Any]:
@@ -217,12 +223,10 @@ def _object(field: str, text: str, problems: list[FieldProblem]) -> dict[str, An
         message = f"must be at most {LONGEST_JSON} characters of JSON"
         problems.append(FieldProblem(field=field, message=message))
         return {}
-    try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        problems.append(FieldProblem(field=field, message="must be a JSON object"))
+    value = object_of(text or "{}")
+    if value is None:
+        message = f"must be a JSON object, nested at most {DEEPEST} deep"
+        problems.append(FieldProblem(field=field, message=message))
         return {}
     if "\\u0000" in text:  # PostgreSQL's text cannot hold it
         problems.append(FieldProblem(field=field, message="must not contain NUL characters"))

@@ -38,21 +38,33 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
 """Every other reason is INVALID_ARGUMENT."""
 
 
+LONGEST_REASON: Final = 256
+LONGEST_SENTENCE: Final = 1000
+LONGEST_FIELD: Final = 200
+LONGEST_PROBLEM: Final = 300
+MOST_PROBLEMS: Final = 10
+"""An error travels in trailing metadata, of which clients take 8 KiB; it repeats callers' words."""
+
+
 async def refuse(context: Context, error: FarmError) -> NoReturn:
     """End the call with the error's code and details; never returns."""
-    info = error_details_pb2.ErrorInfo(reason=error.text, domain="phonefarm")
+    reason, sentence = _short(error.text, LONGEST_REASON), _short(error.message, LONGEST_SENTENCE)
+    info = error_details_pb2.ErrorInfo(reason=reason, domain="phonefarm")
     details = [_packed(info)]
     if error.problems:
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=p.field, description=p.message)
-            for p in error.problems
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_short(problem.field, LONGEST_FIELD),
+                description=_short(problem.message, LONGEST_PROBLEM),
+            )
+            for problem in error.problems[:MOST_PROBLEMS]
         ]
         details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
     code = CODES.get(error.reason, Code.INVALID_ARGUMENT)
     number = code.value[0]
-    status = status_pb2.Status(code=number, message=error.message, details=details)
+    status = status_pb2.Status(code=number, message=sentence, details=details)
     trailers = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, error.message, trailing_metadata=trailers)
+    await context.abort(code, sentence, trailing_metadata=trailers)
     raise AssertionError("abort returned")
 
 
@@ -72,6 +84,12 @@ async def translated(context: Context) -> AsyncIterator[None]:
     except Exception:
         log.exception("call.failed")
         await refuse(context, FarmError(Reason.INTERNAL, "unexpected; the controller's log has it"))
+
+
+def _short(text: str, most: int) -> str:
+    """Return the text, cut, without the half characters that JSON can name and UTF-8 cannot."""
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return cut.encode(errors="replace").decode()
 
 
 def _packed(
