@@ -1,6 +1,5 @@
 """Work on a whole farm: sent by REST, done on simulated phones by real runs, told by callbacks."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -14,7 +13,7 @@ from gateway.support.receiver import Received, Receiver
 from phonefarm.v1 import fleet_pb2
 from standardwebhooks import Webhook
 from support.brokenapp import NAME as BROKEN_APP
-from support.live_farm import Hand, LivePhone, eventually, executors, lives, warmup
+from support.live_farm import Hand, LivePhone, containers, eventually, executors, lives, warmup
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -266,11 +265,7 @@ async def _is_gone(at_work: Hand, container: str) -> bool:
     kind, _, rest = container.partition("-")
     if at_work.farm.runtime == "docker":
         assert kind == "pf"
-        command = ["docker", "ps", "--all", "--quiet", "--filter", f"name={container}"]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        out, _ = await process.communicate()
-        assert process.returncode == 0
-        return not out.strip()
+        return not await containers(container)
     assert kind == "process"
 
     async def look() -> bool:

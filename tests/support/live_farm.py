@@ -195,15 +195,24 @@ def warmup(target: dict[str, Any], *, url: str = "http://127.0.0.1:9/", **inputs
 async def executors(farm: LiveFarm, run_id: str) -> list[int]:
     """Return the processes of a run on this host, but for the one that waits for them."""
     if farm.runtime == "docker":
-        command = ["docker", "inspect", "--format", "{{.State.Pid}}", f"pf-{run_id}"]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        out, _ = await process.communicate()
-        leader = int(out)
+        leader = int(await _docker("inspect", "--format", "{{.State.Pid}}", f"pf-{run_id}"))
     else:
         (note,) = farm.data.glob(f"agent*/processes/{run_id}.json")
         leader = int(json.loads(note.read_text())["token"].partition(":")[0])
     parents = {int(entry.name): _stat(int(entry.name))[1] for entry in _processes()}
     return [pid for pid, parent in parents.items() if parent == str(leader)]
+
+
+async def containers(name: str) -> list[str]:
+    """Return the ids of all containers of that name, running or not."""
+    return (await _docker("ps", "--all", "--quiet", "--filter", f"name={name}")).split()
+
+
+async def _docker(*words: str) -> str:
+    process = await asyncio.create_subprocess_exec("docker", *words, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0, words
+    return out.decode()
 
 
 def _processes() -> list[Path]:

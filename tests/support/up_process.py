@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from support.live_farm import LiveFarm, LivePhone, bare_environment
 
@@ -36,12 +37,10 @@ class UpProcess:
     def ready(self) -> LiveFarm:
         """Return the farm once up.json is there; AssertionError when `up` ends or is too slow."""
         deadline = time.monotonic() + READY_SECONDS
-        path = self.data / "up.json"
-        while not path.exists():
+        while (facts := self._facts()) is None:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.05)  # a file gives no news
-        facts = json.loads(path.read_text())
         return LiveFarm(
             data=self.data,
             rest=facts["rest"],
@@ -59,6 +58,14 @@ class UpProcess:
             ),
             runtime=facts["runtime"],
         )
+
+    def _facts(self) -> dict[str, Any] | None:
+        """Return up.json; None while there is none, or only that of a killed `up` before."""
+        try:
+            facts: dict[str, Any] = json.loads((self.data / "up.json").read_text())
+        except FileNotFoundError:
+            return None
+        return facts if facts["pids"]["up"] == self.process.pid else None
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and return the exit code."""

@@ -82,15 +82,15 @@ def adopt_orphans() -> None:
 
 
 def kill_orphans() -> int:
-    """Kill every process that is left below us; return how many there were."""
+    """Kill every process that is left below us; return how many still ran."""
     count = 0
     while children := _children():
         for pid in children:
+            count += lives(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-            count += 1
     return count
 
 

@@ -32,9 +32,9 @@ class Steward:
     phones: tuple[ReportedPhone, ...] = field(default=(), init=False)
 
     async def settle(self) -> None:
-        """Admit, give accounts, and wait until every phone we know of is offered.
+        """Admit, give accounts, and wait until every phone we know of is offered or at work.
 
-        One that is not after OFFER_SECONDS is named with the reason, and the farm goes on.
+        One that is neither after OFFER_SECONDS is named with the reason, and the farm goes on.
         """
         addresses = {*self.simulated.values(), *self.connected}
         seen: list[fleet_pb2.Phone] = []
@@ -42,7 +42,7 @@ class Steward:
             async with asyncio.timeout(OFFER_SECONDS):
                 while True:
                     seen = await self.look()
-                    if addresses <= {phone.adb_serial for phone in seen if phone.offered}:
+                    if addresses <= {phone.adb_serial for phone in seen if _serves(phone)}:
                         return
                     await asyncio.sleep(_EAGER_SECONDS)
         except TimeoutError:
@@ -50,7 +50,7 @@ class Steward:
             for address in sorted(addresses):
                 if address not in known:
                     warn(f"no phone answers at {address} yet; it is taken in when it does")
-                elif not known[address].offered:
+                elif not _serves(known[address]):
                     warn(_why_not(known[address]))
 
     async def looks(self) -> AsyncIterator[None]:
@@ -105,6 +105,11 @@ def _reported(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> Repo
         serial=phone.adb_serial,
         account_id=own[0] if len(own) == 1 else "",
     )
+
+
+def _serves(phone: fleet_pb2.Phone) -> bool:
+    """Tell whether it can be given work, or has some already."""
+    return phone.offered or phone.lease in {"leased", "releasing"}
 
 
 def _why_not(phone: fleet_pb2.Phone) -> str:
