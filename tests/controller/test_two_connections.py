@@ -1,0 +1,145 @@
+"""Two writers on one PostgreSQL at the same instant: the locks decide; nothing is told twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from phonefarm.v1 import agent_pb2, process_pb2
+from phonefarm_common.clock import SystemClock
+from phonefarm_common.identity import new_id
+from phonefarm_common.timers import Timers
+from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.items import CancelStrategy
+from phonefarm_controller.domain.reports import Outcome, Report, RunEnded, RunRef
+from phonefarm_controller.operations.cancel import Cancel, CancelAsk
+from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.fleet_view import FleetView
+from phonefarm_controller.operations.report import TakeReports
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.store.database import Database, open_database
+from support.controller import Farm, farm_on, played_agent, request
+
+pytestmark = pytest.mark.postgres
+
+ROUNDS = 10
+
+
+@asynccontextmanager
+async def two_databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """Open the same database twice, as two controllers would."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(open_database(url, clock))
+        second = await stack.enter_async_context(open_database(url, clock))
+        yield first, second
+
+
+def taking(database: Database) -> TakeReports:
+    """Return the operation on one connection pool."""
+    return TakeReports(database=database, policy=Policy(), hints=Hints())
+
+
+def ended(run: agent_pb2.RunRef) -> Report:
+    """Return the report that a run did everything."""
+    ref = RunRef(
+        run_id=run.run_id,
+        item_id=run.item_id,
+        attempt=run.attempt,
+        lease_id=run.lease_id,
+        epoch=run.epoch,
+    )
+    body = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    return Report(agent_id="agent-1", run=ref, sequence=1, body=body)
+
+
+async def executing_group(
+    farm: Farm, phones: tuple[str, ...]
+) -> tuple[str, list[agent_pb2.RunRef]]:
+    """Bring one item per phone past the start gate; return the process and its runs."""
+    async with played_agent(farm, *phones) as agent:
+        target = process_pb2.Target(
+            routing=process_pb2.ROUTING_GROUP,
+            phone_ids=[f"ph-{serialno.lower()}" for serialno in phones],
+        )
+        accepted = await farm.enqueue(request(target=target))
+        await agent.offer()
+        assigned = await agent.assigned(len(phones))
+        await agent.start(*(assignment.run for assignment in assigned))
+    return accepted.process_id, [assignment.run for assignment in assigned]
+
+
+async def test_two_last_items_that_finish_at_once_end_the_process(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """Each transaction sees the other's item or waits for it: one end, told once."""
+    async with (
+        farm_on(postgres_url, tmp_path / "data") as farm,
+        two_databases(postgres_url) as (first, second),
+    ):
+        for number in range(ROUNDS):
+            phones = (f"A{number}", f"B{number}")
+            process_id, (one, two) = await executing_group(farm, phones)
+
+            await asyncio.gather(taking(first)([ended(one)]), taking(second)([ended(two)]))
+
+            record = await farm.get(process_id)
+            assert record.status == "completed"
+            milestones = await farm.milestones(process_id)
+            assert milestones == ["accepted", "executing", "completed"]
+
+
+async def test_a_cancel_and_a_completion_at_once_end_the_process_once(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """The first terminal write wins; the other changes nothing."""
+    async with (
+        farm_on(postgres_url, tmp_path / "data") as farm,
+        two_databases(postgres_url) as (first, second),
+    ):
+        hints = Hints()
+        sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
+        cancel = Cancel(database=second, sessions=sessions, hints=hints, timers=Timers())
+        for number in range(ROUNDS):
+            process_id, (run,) = await executing_group(farm, (f"A{number}",))
+            ask = CancelAsk(
+                process_id=process_id,
+                reason="race",
+                requested_by="test",
+                strategy=CancelStrategy.HARD,
+                force_after_seconds=0,
+            )
+
+            await asyncio.gather(taking(first)([ended(run)]), cancel(ask))
+
+            milestones = await farm.milestones(process_id)
+            assert milestones[-1] == "completed"  # it had finished everything
+            assert milestones.count("completed") == 1
+            assert milestones[:2] == ["accepted", "executing"]
+
+
+async def test_two_claims_for_one_phone_make_one_lease(postgres_url: str, tmp_path: Path) -> None:
+    """Two controllers look at the same phone and queue; one of them gets it."""
+    async with (
+        farm_on(postgres_url, tmp_path / "data") as farm,
+        two_databases(postgres_url) as databases,
+        played_agent(farm, "A1") as agent,
+    ):
+        claims = [
+            Claim(
+                database=database,
+                fleet_view=FleetView(hints=Hints(), monotonic=SystemClock().monotonic),
+                timers=Timers(),
+                ids=new_id,
+            )
+            for database in databases
+        ]
+        for _ in range(2):
+            await farm.enqueue(request())
+        offer = [OfferedPhone(agent_id="agent-1", term=agent.welcome.term, phone_id="ph-a1")]
+
+        answers = await asyncio.gather(*(claim(offer) for claim in claims))
+
+        assert sum(len(assignments) for assignments in answers) == 1
