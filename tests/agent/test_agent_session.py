@@ -2,7 +2,11 @@
 
 import hashlib
 
+import pytest
 from phonefarm.v1 import agent_pb2 as pb
+from phonefarm_agent.model.phone import PhoneFailedError
+from phonefarm_agent.phones.contract import Trace
+from phonefarm_agent.phones.dummy import DummyPhones
 from support.agents import AgentMaker, assignment
 from support.controller_script import TOKEN, ScriptedController
 
@@ -192,6 +196,39 @@ async def test_a_stop_for_an_unknown_run_is_answered(
         assert ended.outcome == pb.RUN_OUTCOME_STOPPED
         assert heard.story(work.run.run_id) == ["run_ended", "phone_released"]
         assert heard.starts(work.run.run_id) == 0
+
+
+async def test_an_unclean_phone_is_not_called_clean_by_a_later_stop(
+    controller: ScriptedController, agent: AgentMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desired list goes on to stop a run that left its phone unclean: the answer stays."""
+
+    async def fail(self: DummyPhones, trace: Trace) -> tuple[str, ...]:
+        raise PhoneFailedError("no answer in time")
+
+    monkeypatch.setattr(DummyPhones, "clean_up", fail)
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        work = assignment(actions=1)
+        await controller.assign(work)
+        await heard.until(lambda: heard.ended(work.run.run_id))
+        told = len(heard.story(work.run.run_id))
+        before = len(heard.messages)
+        # By its next heartbeat the agent has heard that all of it is acknowledged.
+        await heard.until(lambda: heard.messages[before:])
+
+        await controller.stop(work.run, strategy=pb.STOP_STRATEGY_HARD)
+        await heard.until(lambda: len(heard.story(work.run.run_id)) > told)
+
+        released = [
+            record.phone_released
+            for message in heard.messages[before:]
+            for record in message.run_records.records
+            if record.WhichOneof("body") == "phone_released"
+        ]
+        assert [answer.clean for answer in released] == [False]
+        assert released[0].reason.startswith("clean_up_failed")
 
 
 async def test_a_repeated_assignment_is_one_run(

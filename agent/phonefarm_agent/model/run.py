@@ -109,6 +109,7 @@ class RunState:
     adb_serial: str = ""
     handle_name: str = ""
     handle_token: str = ""
+    unclean: str = ""  # why the phone was not clean when it was released
 
     @property
     def ref(self) -> RunRef:

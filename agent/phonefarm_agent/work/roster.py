@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import structlog
@@ -259,6 +260,7 @@ class Roster:
                 assignment=state.assignment,
                 phase=Phase.RELEASED,
                 last_sequence=state.last_sequence + len(bodies),
+                unclean=state.unclean,
             )
         run = Run(state=state, tools=self._tools, basis=self._basis)
         self._runs[state.ref.run_id] = run
@@ -275,7 +277,9 @@ class Roster:
             # Nobody may hear that it has ended while a container of it may be alive.
             await self._swept.wait()
             if run.ref.run_id in self._removed:
-                bodies = (bodies[0], PhoneReleased(clean=False, reason="journal_lost"))
+                run.state = replace(run.state, unclean="journal_lost")
+            if run.state.unclean:
+                bodies = (bodies[0], PhoneReleased(clean=False, reason=run.state.unclean))
         first = run.state.last_sequence - len(bodies) + 1
         at = self._tools.clock.now()
         records = [
@@ -325,7 +329,10 @@ class Roster:
                 log.warning("stop.not_understood", run_id=order.ref.run_id, ref=str(order.ref))
 
     def _answer_unknown(self, order: StopOrder) -> None:
-        """Tell the controller that a run it wants stopped is not here, so that it can finish."""
+        """Tell the controller that a run it wants stopped is not here, so that it can finish.
+
+        A phone that was left unclean is told so again: nobody here has cleaned it since.
+        """
         bodies: tuple[Body, ...] = (
             RunEnded(outcome=Outcome.STOPPED),
             PhoneReleased(clean=True, reason="run_unknown"),

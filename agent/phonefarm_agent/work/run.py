@@ -14,6 +14,7 @@ from phonefarm_agent.model.record import (
     ActionFailed,
     ActionStarted,
     Body,
+    PhoneReleased,
     Record,
 )
 from phonefarm_agent.model.run import Phase, RunRef, RunState, StopOrder
@@ -199,5 +200,7 @@ def _advanced(state: RunState, body: Body) -> RunState:
             return replace(state, open_action=None)
         case ActionFailed(index=index, kind=kind):
             return replace(state, open_action=None, failed_action=(index, kind))
+        case PhoneReleased(clean=False, reason=reason):
+            return replace(state, unclean=reason or "clean_up_failed")
         case _:
             return state

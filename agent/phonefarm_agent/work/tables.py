@@ -205,6 +205,7 @@ def encode_state(state: RunState) -> str:
             "adb_serial": state.adb_serial,
             "handle_name": state.handle_name,
             "handle_token": state.handle_token,
+            "unclean": state.unclean,
         }
     )
 

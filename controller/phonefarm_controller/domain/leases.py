@@ -5,6 +5,9 @@ from datetime import datetime
 
 from phonefarm_controller.domain.states import LEASE_MOVES, IllegalMoveError, LeaseState
 
+LEASE_EXPIRED = "lease expired"
+CLEAN_UP_UNCONFIRMED = "clean-up was not confirmed in time"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
@@ -27,6 +30,12 @@ class Lease:
     ended_at: datetime | None = None
     reason: str | None = None
 
+    @property
+    def given_up(self) -> bool:
+        """Tell whether the agent itself said that it could not clean the phone."""
+        silent = self.reason in {LEASE_EXPIRED, CLEAN_UP_UNCONFIRMED}
+        return self.state is LeaseState.DIRTY and not silent
+
 
 def releasing(lease: Lease) -> Lease:
     """Return the lease of a run that has ended: the phone waits for its clean-up."""
@@ -36,6 +45,13 @@ def releasing(lease: Lease) -> Lease:
 def dirty(lease: Lease, *, reason: str) -> Lease:
     """Return the lease of a phone that nobody confirmed clean."""
     return _moved(lease, LeaseState.DIRTY, account_held=False, reason=reason)
+
+
+def still_dirty(lease: Lease, *, reason: str) -> Lease:
+    """Return the lease of a dirty phone whose agent, heard again, could not clean it either."""
+    if lease.state is not LeaseState.DIRTY:
+        raise IllegalMoveError(lease.state, LeaseState.DIRTY)
+    return replace(lease, reason=reason)
 
 
 def ended(lease: Lease, *, now: datetime, reason: str) -> Lease:

@@ -54,8 +54,8 @@ class Desire:
                     executing.append(ref)
                 elif current and item.state is ItemState.CLAIMED:
                     claims.append((item, lease))
-                elif run.state in {RunState.ENDED, RunState.VOIDED}:
-                    # The phone waits for the agent's word that it is clean.
+                elif run.state in {RunState.ENDED, RunState.VOIDED} and not lease.given_up:
+                    # The phone waits for the agent's word whether it is clean.
                     stops.append(
                         Stop(
                             agent_id=agent_id,

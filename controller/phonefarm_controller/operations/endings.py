@@ -9,7 +9,7 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import Item, cancelled, done, failed, voided
-from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing
+from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.work import Work
@@ -78,11 +78,16 @@ def release(work: Work, lease: Lease, body: PhoneReleased) -> None:
         work.leases[lease.lease_id] = ended(lease, now=work.tx.now, reason="clean")
         if lease.state is LeaseState.DIRTY:
             work.cleaned.add(lease.phone_id)
-    elif lease.state is LeaseState.RELEASING:
-        reason = body.reason or "clean-up failed"
+        return
+    reason = body.reason or "clean-up failed"
+    if lease.state is LeaseState.RELEASING:
         work.leases[lease.lease_id] = dirty(lease, reason=reason)
-        work.quarantined[lease.phone_id] = reason
-        log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
+    elif not lease.given_up:
+        work.leases[lease.lease_id] = still_dirty(lease, reason=reason)
+    else:
+        return
+    work.quarantined[lease.phone_id] = reason
+    log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
 
 
 def lost(code: FailureCode, message: str) -> RunEnded:

@@ -10,7 +10,13 @@ from phonefarm_common.reasons import FailureCode
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import cancelled, voided
-from phonefarm_controller.domain.leases import Lease, dirty, releasing
+from phonefarm_controller.domain.leases import (
+    CLEAN_UP_UNCONFIRMED,
+    LEASE_EXPIRED,
+    Lease,
+    dirty,
+    releasing,
+)
 from phonefarm_controller.domain.reports import RunEnded, RunRef, Stop
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.endings import end_run, lost
@@ -52,8 +58,8 @@ class Reap:
                 return False
             silence = "the agent was not heard until the lease expired"
             self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, silence))
-            work.leases[lease_id] = dirty(lease, reason="lease expired")
-            work.quarantined[lease.phone_id] = "lease expired"
+            work.leases[lease_id] = dirty(lease, reason=LEASE_EXPIRED)
+            work.quarantined[lease.phone_id] = LEASE_EXPIRED
             await work.save(locked)
         log.warning("lease.expired", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
         self._wake()
@@ -108,7 +114,7 @@ class Reap:
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.RELEASING:
                 return False
-            reason = "clean-up was not confirmed in time"
+            reason = CLEAN_UP_UNCONFIRMED
             work.leases[lease_id] = dirty(lease, reason=reason)
             work.quarantined[lease.phone_id] = reason
             await work.save(locked)
