@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
+from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.watch import Audit
-from phonefarm_controller.store.database import DatabaseBusyError
 
 log = structlog.get_logger()
 
@@ -18,11 +18,10 @@ async def auditor(*, audit: Audit, mend: Mend) -> None:
     suspects: set[str] = set()
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
-        try:
+        with enduring("auditor"):
             found = set(await audit(limit=100))
-            for process_id in sorted(found & suspects):
+            again, suspects = sorted(found & suspects), found
+            for process_id in again:
                 log.error("process.found_unsynced", process_id=process_id)
-                await mend(process_id)
-            suspects = found
-        except DatabaseBusyError as error:
-            log.warning("auditor.failed", error=str(error))
+                with enduring("auditor"):
+                    await mend(process_id)

@@ -1,7 +1,10 @@
 """The pump: claims for offered phones the moment there may be work."""
 
+from collections.abc import Sequence
+
 import structlog
 
+from phonefarm_controller.domain.reports import Assignment
 from phonefarm_controller.operations.claim import Claim, OfferedPhone
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
@@ -26,19 +29,40 @@ async def pump(*, claim: Claim, sessions: Sessions, hints: Hints) -> None:
         ]
         for start in range(0, len(offers), MOST_PHONES):
             try:
-                assignments = await claim(offers[start : start + MOST_PHONES])
+                await _claim(claim, sessions, offers[start : start + MOST_PHONES])
             except DatabaseBusyError as error:
-                log.warning("claim.failed", error=str(error))
+                log.warning("loop.delayed", loop="pump", error=str(error))
                 break
-            sessions.send(assignments)
-            for assignment in assignments:
-                sessions.withdraw(assignment.agent_id, assignment.phone_id)
-                log.info(
-                    "item.claimed",
-                    process_id=assignment.process_id,
-                    item_id=assignment.run.item_id,
-                    run_id=assignment.run.run_id,
-                    phone_id=assignment.phone_id,
-                    agent_id=assignment.agent_id,
-                    epoch=assignment.run.epoch,
-                )
+
+
+async def _claim(claim: Claim, sessions: Sessions, offers: Sequence[OfferedPhone]) -> None:
+    """Claim for these phones; one that cannot be claimed for spoils only itself."""
+    try:
+        assignments = await claim(offers)
+    except DatabaseBusyError:
+        raise
+    except Exception:
+        log.exception("loop.crashed", loop="pump", phones=len(offers))
+        if len(offers) == 1:
+            # Tried again when its agent offers it anew, not at every turn.
+            sessions.withdraw(offers[0].agent_id, offers[0].phone_id)
+            return
+        for offer in offers:
+            await _claim(claim, sessions, [offer])
+        return
+    _push(assignments, sessions)
+
+
+def _push(assignments: Sequence[Assignment], sessions: Sessions) -> None:
+    sessions.send(assignments)
+    for assignment in assignments:
+        sessions.withdraw(assignment.agent_id, assignment.phone_id)
+        log.info(
+            "item.claimed",
+            process_id=assignment.process_id,
+            item_id=assignment.run.item_id,
+            run_id=assignment.run.run_id,
+            phone_id=assignment.phone_id,
+            agent_id=assignment.agent_id,
+            epoch=assignment.run.epoch,
+        )

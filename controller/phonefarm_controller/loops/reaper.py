@@ -13,6 +13,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.states import LeaseState
+from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.watch import Watch, Watched
 from phonefarm_controller.store.database import DatabaseBusyError
@@ -43,10 +44,8 @@ class Reaper:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            try:
+            with enduring("reaper"):
                 await self.look()
-            except DatabaseBusyError as error:
-                log.warning("reaper.failed", error=str(error))
             await asyncio.sleep(self._timers.reap)
 
     async def look(self) -> None:
@@ -58,7 +57,13 @@ class Reaper:
             for gone in memory.keys() - held:
                 del memory[gone]
         for watched in seen:
-            await self._judge(watched, now)
+            try:
+                await self._judge(watched, now)
+            except DatabaseBusyError:
+                raise
+            except Exception:
+                # What keeps one lease from ending must not keep the others.
+                log.exception("lease.not_judged", lease_id=watched.lease.lease_id)
 
     async def _judge(self, watched: Watched, now: float) -> None:
         lease = watched.lease

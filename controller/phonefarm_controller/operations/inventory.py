@@ -15,6 +15,9 @@ from phonefarm_controller.store.phones import Phone
 
 log = structlog.get_logger()
 
+MOST_EPOCH = 2**62
+"""Epochs only rise: one at the end of what a database can count would leave none above it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeenPhone:
@@ -98,6 +101,8 @@ def _refusal(
 ) -> str:
     if not is_name(report.serialno):
         return "the serial number is empty or unusable"
+    if report.epoch > MOST_EPOCH:
+        return f"its lease file names epoch {report.epoch}, which no farm reaches: remove the file"
     if before is None or before.agent_id == agent_id:
         return ""
     owner = owners.get(before.agent_id)
