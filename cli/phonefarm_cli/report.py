@@ -64,5 +64,5 @@ def read_report(directory: Path) -> Report:
             f"no farm runs with the data folder {directory} (there is no {path}): start one with "
             "`phonefarm up`, or name its folder with --data"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CommandError(f"{path} cannot be used: {error}", ExitCode.MISUSED) from error

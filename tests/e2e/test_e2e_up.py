@@ -73,7 +73,7 @@ async def test_up_stops_clean_in_the_middle_of_a_run(data: Path, runtime: str) -
 
 async def test_programs_die_with_a_killed_up(data: Path) -> None:
     """Kill -9 of `up`: no program and no run is left; the next start takes the folder over."""
-    with started_up(data, simulate=1) as up:
+    with started_up(data, simulate=1, scale=0.1) as up:
         farm = up.ready()
         pids = up.pids
         async with hand(farm) as it:
@@ -87,7 +87,7 @@ async def test_programs_die_with_a_killed_up(data: Path) -> None:
     assert left == []
     assert (data / "up.json").exists()
 
-    with started_up(data, simulate=1) as again:
+    with started_up(data, simulate=1, scale=0.1) as again:
         async with hand(again.ready()) as it:
             await it.cancel(process_id, strategy="hard")
             await it.until(process_id, "cancelled")

@@ -75,7 +75,7 @@ class Receiver:
                 signed=self._is_signed(request, body),
                 at=time.monotonic(),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return web.Response(status=400, text="not a phonefarm event")
         async with self._arrived:
             self.events.append(event)

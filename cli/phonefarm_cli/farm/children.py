@@ -71,6 +71,7 @@ class Children:
     async def start(self, program: Program) -> dict[str, Any]:
         """Start it; return its ready-file's content once it is there, or ProgramEndedError."""
         ready_file = self._data / "ready" / f"{program.name}.json"
+        ready_file.parent.mkdir(parents=True, exist_ok=True)
         ready_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", program.module, *program.arguments]
         command += ["--ready-file", str(ready_file)]

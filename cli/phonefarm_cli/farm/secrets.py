@@ -38,19 +38,34 @@ class Secrets:
 def keep_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
     """Return what is given or kept, and make and keep the rest; CommandError for a broken file."""
     path = data / "secrets.json"
-    try:
-        kept: dict[str, str] = json.loads(path.read_text())
-    except FileNotFoundError:
-        kept = {}
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path} cannot be read: {error}", ExitCode.MISUSED) from error
+    kept = _read(path)
     # The name is the label of the farm's containers: two farms on one engine must differ.
     complete = {"farm": f"farm-{new_id()[:8]}"} | {name: new_secret() for name in _NAMES} | kept
     if complete != kept:
         announce(path, complete)
     given = {name: config.secret(name, environment) for name in _NAMES}
     set_now = {name: value for name, value in given.items() if value}
+    for name in (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN):
+        if not all("!" <= char <= "~" for char in set_now.get(name, "")):
+            raise CommandError(
+                f"{name} has a space or a character beyond ASCII, which no header can carry: give "
+                "another, or none to have one made",
+                ExitCode.MISUSED,
+            )
     return Secrets(farm=complete.pop("farm"), values=complete | set_now, given=frozenset(set_now))
+
+
+def _read(path: Path) -> dict[str, str]:
+    remedy = "remove it to have new secrets made"
+    try:
+        kept = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} cannot be used: {error}; {remedy}", ExitCode.MISUSED) from error
+    if isinstance(kept, dict) and all(isinstance(v, str) and v for v in kept.values()):
+        return kept
+    raise CommandError(f"{path} is not an object of texts; {remedy}", ExitCode.MISUSED)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Brings phones into service: admits those of this farm's own agent, gives simulated ones work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from phonefarm.v1 import fleet_pb2
@@ -29,17 +29,18 @@ class Steward:
     agent_id: str
     simulated: Mapping[str, str]  # serial number -> HOST:PORT
     connected: Iterable[str]  # HOST:PORT of phones that are not simulated
+    patience: float = OFFER_SECONDS
     phones: tuple[ReportedPhone, ...] = field(default=(), init=False)
 
     async def settle(self) -> None:
         """Admit, give accounts, and wait until every phone we know of is offered or at work.
 
-        One that is neither after OFFER_SECONDS is named with the reason, and the farm goes on.
+        One that is neither after *patience* seconds is named with the reason, and the farm goes on.
         """
         addresses = {*self.simulated.values(), *self.connected}
         seen: list[fleet_pb2.Phone] = []
         try:
-            async with asyncio.timeout(OFFER_SECONDS):
+            async with asyncio.timeout(self.patience):
                 while True:
                     seen = await self.look()
                     if addresses <= {phone.adb_serial for phone in seen if _serves(phone)}:
@@ -53,7 +54,7 @@ class Steward:
                 elif not _serves(known[address]):
                     warn(_why_not(known[address]))
 
-    async def looks(self) -> AsyncIterator[None]:
+    async def looks(self) -> AsyncGenerator[None, None]:
         """Yield after every look at the phones: those that come later are admitted too."""
         while True:
             await asyncio.sleep(_LAZY_SECONDS)

@@ -1,0 +1,146 @@
+"""The operator's commands where something is wrong: each says what, and what to do."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from phonefarm.v1 import process_pb2
+from phonefarm_cli.controller import Controller
+from phonefarm_cli.failure import CommandError
+from phonefarm_cli.main import main
+from phonefarm_cli.operating.finding import find_phone
+from support.controller import KEY, Farm, farm_on, played_agent
+
+NOBODY = "127.0.0.1:9"
+
+
+@pytest.fixture
+async def farm(tmp_path: Path) -> AsyncIterator[Farm]:
+    """Run a controller."""
+    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as it:
+        yield it
+
+
+def test_no_farm_is_said_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command that needs a running farm names the folder and how to start one."""
+    commands = [
+        ["phones", "list"],
+        ["accounts", "list"],
+        ["processes", "list"],
+        ["processes", "cancel", "x", "--reason", "y"],
+        ["sim", "state", "SIM0001"],
+    ]
+    for command in commands:
+        assert main([*command, "--data", str(tmp_path)]) == 1
+
+        told = capsys.readouterr().err
+        assert f"no farm runs with the data folder {tmp_path}" in told
+        assert "`phonefarm up`" in told
+        assert "Traceback" not in told
+
+
+def test_a_controller_that_does_not_answer_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address and key may come from the environment as well."""
+    monkeypatch.setenv("PHONEFARM_GRPC", NOBODY)
+    monkeypatch.setenv("PHONEFARM_KEY", "a-key")
+
+    assert main(["phones", "list"]) == 1
+    assert f"the controller at {NOBODY} does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--grpc", "10.0.0.1:7070"], "plaintext gRPC is only for loopback"),
+        (["--grpc", "nonsense"], "--grpc must be HOST:PORT"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, and the option's name."""
+    assert main(["phones", "list", "--key", "k", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"phones": [{"x": 1}]}', "null"])
+def test_a_broken_report_is_named(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """up.json of another version, or cut short, is named and not followed."""
+    (tmp_path / "up.json").write_text(content)
+
+    assert main(["phones", "list", "--data", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'up.json'} cannot be used" in capsys.readouterr().err
+
+
+def test_a_fault_needs_simulated_phones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A farm of real phones has none to break."""
+    facts = dict.fromkeys(("rest", "grpc", "adb", "api_key", "webhook_secret", "runtime"), "x")
+    told = facts | {"phones": [], "pids": {}, "simulator_control": ""}
+    (tmp_path / "up.json").write_text(json.dumps(told))
+
+    assert main(["sim", "fault", "x", "slow", "--data", str(tmp_path)]) == 1
+    assert "has no simulated phones" in capsys.readouterr().err
+
+
+async def test_refusals_of_the_controller_are_passed_on(farm: Farm) -> None:
+    """Reason, sentence and fields as the controller told them; a wrong key has its own remedy."""
+    target = f"127.0.0.1:{farm.controller.port}"
+    async with Controller.opened(target, KEY) as controller:
+        with pytest.raises(CommandError, match="unknown_process"):
+            await controller.process("11111111-1111-1111-1111-111111111111")
+        with pytest.raises(CommandError, match="unknown_phone:ph-x"):
+            await controller.admit("ph-x")
+        with pytest.raises(CommandError, match="reason"):
+            await controller.give_back("ph-x", " ")
+        with pytest.raises(CommandError, match="unknown_process"):
+            await controller.cancel(process_pb2.CancelProcessRequest(reason="r", requested_by="t"))
+    async with Controller.opened(target, "wrong") as stranger:
+        with pytest.raises(CommandError, match=r"does not know this key.*--key"):
+            await stranger.phones()
+
+
+async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:
+    """phone_id, what adb calls it, serial number in any case; another is refused with a list."""
+    async with (
+        played_agent(farm, "SIM0001", "SIM0002"),
+        Controller.opened(f"127.0.0.1:{farm.controller.port}", KEY) as controller,
+    ):
+        for word in ("ph-sim0002", "127.0.0.1:SIM0002", "SIM0002", "sim0002"):
+            assert (await find_phone(controller, word)).phone_id == "ph-sim0002"
+        with pytest.raises(CommandError, match=r"no phone SIM9; known: ph-sim0001, ph-sim0002"):
+            await find_phone(controller, "SIM9")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["up"],
+        ["demo"],
+        ["processes", "list"],
+        ["processes", "show"],
+        ["processes", "cancel"],
+        ["phones", "list"],
+        ["phones", "return"],
+        ["accounts", "list"],
+        ["accounts", "put"],
+        ["sim", "state"],
+        ["sim", "fault"],
+    ],
+)
+def test_every_command_explains_itself(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--help of every command says what it does and ends with 0."""
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+
+    assert caught.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 8

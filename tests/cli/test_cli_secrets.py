@@ -1,0 +1,91 @@
+"""The secrets of a farm: given, kept or made, and never half of each."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from phonefarm_cli.failure import CommandError, ExitCode
+from phonefarm_cli.farm.secrets import (
+    AGENT_TOKEN,
+    API_KEY,
+    GATEWAY_TOKEN,
+    WEBHOOK_SECRET,
+    keep_secrets,
+    without_secrets,
+)
+
+NAMES = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
+
+
+def test_secrets_are_made_once_and_kept_for_the_owner(tmp_path: Path) -> None:
+    """A second start has the first one's secrets and farm name; only the owner can read them."""
+    first = keep_secrets(tmp_path, {})
+    second = keep_secrets(tmp_path, {})
+
+    assert second == first
+    assert len({first[name] for name in NAMES}) == len(NAMES)
+    assert all(len(first[name]) >= 43 for name in NAMES)
+    assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
+    assert not any(first[name] in repr(first) for name in NAMES)
+
+
+def test_two_folders_are_two_farms(tmp_path: Path) -> None:
+    """The farm's name labels its containers, so it must differ."""
+    names = {
+        keep_secrets(folder, {}).farm for folder in (_made(tmp_path, "a"), _made(tmp_path, "b"))
+    }
+
+    assert len(names) == 2
+
+
+def test_what_is_given_wins_and_is_not_written_down(tmp_path: Path) -> None:
+    """A secret of the environment, or of the file it names, is used and stays where it was."""
+    made = keep_secrets(tmp_path, {})
+    file = tmp_path / "hook"
+    file.write_text("from a file\n")
+    given = {API_KEY: "given-key", f"{WEBHOOK_SECRET}_FILE": str(file)}
+
+    secrets = keep_secrets(tmp_path, given)
+
+    assert secrets[API_KEY] == "given-key"
+    assert secrets[WEBHOOK_SECRET] == "from a file"
+    assert secrets[AGENT_TOKEN] == made[AGENT_TOKEN]
+    assert secrets.given == {API_KEY, WEBHOOK_SECRET}
+    assert json.loads((tmp_path / "secrets.json").read_text())[API_KEY] == made[API_KEY]
+    assert keep_secrets(tmp_path, {}) == made
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
+def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> None:
+    """It would start a farm that lets nobody in."""
+    with pytest.raises(CommandError, match=API_KEY) as caught:
+        keep_secrets(tmp_path, {API_KEY: key})
+
+    assert caught.value.code is ExitCode.MISUSED
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"farm": 7}', '"text"'])
+def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
+    """What is not a file of ours is left alone and named."""
+    path = tmp_path / "secrets.json"
+    path.write_text(content)
+
+    with pytest.raises(CommandError, match=r"secrets\.json"):
+        keep_secrets(tmp_path, {})
+
+    assert path.read_text() == content
+
+
+def test_no_secret_is_left_for_programs_that_need_none() -> None:
+    """Names and files alike are taken out of the environment; the rest stays."""
+    environment = dict.fromkeys(NAMES, "x") | {f"{name}_FILE": "/x" for name in NAMES}
+
+    assert without_secrets(environment | {"PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def _made(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir()
+    return folder

@@ -1,0 +1,68 @@
+"""`phonefarm demo` as a visitor runs it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.live_farm import bare_environment
+
+pytestmark = pytest.mark.timeout(180)
+
+PROMISED_SECONDS = 30
+
+
+def _demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "phonefarm_cli", "demo", *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=bare_environment(),
+    )
+
+
+@pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+def test_the_demo_proves_itself_in_half_a_minute(tmp_path: Path, runtime: str) -> None:
+    """Exit code 0, six signed callbacks, four looks at phones, its files where it says."""
+    if runtime == "docker":
+        command = [sys.executable, "-m", "phonefarm_agent", "image", "build"]
+        subprocess.run(command, check=True, capture_output=True)
+    began = time.monotonic()
+
+    demo = _demo(tmp_path, "--runtime", runtime)
+    said, _ = demo.communicate(timeout=120)
+
+    assert demo.returncode == 0, said
+    assert time.monotonic() - began < PROMISED_SECONDS, said
+    assert said.count("signature ok") == 6
+    assert said.count("itself: searched 'tiny houses', 'street food'") == 3
+    assert said.count("itself: its profile has") == 1
+    assert "nothing is left running" in said
+    (folder,) = (tmp_path / ".farm").glob("demo-*")
+    assert len(list((folder / "simulator").glob("*.ledger.jsonl"))) == 3
+    assert not (folder / "up.json").exists()
+
+
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in the middle: a reason, exit code 1, every program ended."""
+    demo = _demo(tmp_path, "--runtime", "process")
+    assert demo.stdout is not None
+    said = ""
+    while "accepted" not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+
+    demo.send_signal(signal.SIGINT)
+    rest, _ = demo.communicate(timeout=60)
+
+    assert demo.returncode == 1
+    assert "interrupted; nothing was left running" in rest
+    (folder,) = (tmp_path / ".farm").glob("demo-*")
+    listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True)
+    assert str(folder) not in listed.stdout
