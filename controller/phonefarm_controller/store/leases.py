@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.states import LeaseState
@@ -17,6 +17,14 @@ _NAMES = tuple(Lease.__dataclass_fields__)
 _COLUMNS = [leases.c[name] for name in _NAMES]
 _CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason")
 _GET = select(*_COLUMNS).where(_l.lease_id.in_(any_of("ids")))
+_LOCK = _GET.order_by(_l.lease_id).with_for_update()
+_LOCK_HELD_BY = (
+    select(*_COLUMNS)
+    .where(_l.agent_id == bindparam("agent_id"), _l.phone_held)
+    .order_by(_l.lease_id)
+    .with_for_update()
+)
+_RENEW = update(leases).where(_l.lease_id.in_(any_of("ids"))).values(renewals=_l.renewals + 1)
 _BUSY = select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held)
 
 
@@ -79,24 +87,22 @@ async def renew_if_live(
     """Raise the renewal counter of the agent's live leases that are under their cap.
 
     Returns the named leases of this agent and epoch that are not lost, by id: those renewed and
-    those whose phone is being released. One write.
+    those whose phone is being released. Locked first, in the order of their ids: what is returned
+    as kept is kept when this commits.
     """
-    known = await get(tx, lease_epochs)
+    rows = await tx.connection.execute(_LOCK_HELD_BY, {"agent_id": agent_id})
     mine = {
-        lease_id: lease
-        for lease_id, lease in known.items()
-        if lease.agent_id == agent_id
-        and lease.epoch == lease_epochs[lease_id]
-        and lease.state in {LeaseState.LIVE, LeaseState.RELEASING}
-        and (lease.state is LeaseState.RELEASING or lease.cap_at > tx.now)
+        lease.lease_id: lease
+        for lease in map(_lease, rows)
+        if lease.epoch == lease_epochs.get(lease.lease_id)
+        and (
+            lease.state is LeaseState.RELEASING
+            or (lease.state is LeaseState.LIVE and lease.cap_at > tx.now)
+        )
     }
     live = [lease_id for lease_id, lease in mine.items() if lease.state is LeaseState.LIVE]
     if live:
-        await tx.connection.execute(
-            update(leases)
-            .where(_l.lease_id.in_(live), _l.state == LeaseState.LIVE)
-            .values(renewals=_l.renewals + 1)
-        )
+        await tx.connection.execute(_RENEW, {"ids": live})
     return mine
 
 
