@@ -104,6 +104,8 @@ _FIRST_BOUND = select(
         accounts.c.active.is_(True),
         accounts.c.condition == "ok",
         accounts.c.phone_id == phones.c.phone_id,
+        # An account may have been given another app since: its items wait, and hold nobody back.
+        accounts.c.app == _i.app,
     )
     .order_by(*_TURN)
     .limit(1)
