@@ -65,11 +65,17 @@ class Sessions:
         self._offer_lapses = offer_lapses
 
     def enter(self, session: Session) -> None:
-        """Make it the agent's session; an older one is told, and ends."""
-        older = self._sessions.get(session.agent_id)
+        """Make it the agent's session; an older one is told, and ends.
+
+        Two may come to this in another order than they got their terms in: the higher term stays.
+        """
+        other = self._sessions.get(session.agent_id)
+        if other is not None and other.term > session.term:
+            session.push(Parting(by_incarnation=other.incarnation))
+            return
         self._sessions[session.agent_id] = session
-        if older is not None:
-            older.push(Parting(by_incarnation=session.incarnation))
+        if other is not None:
+            other.push(Parting(by_incarnation=session.incarnation))
 
     def leave(self, session: Session) -> None:
         """Forget the session, unless a newer one has taken its place."""
