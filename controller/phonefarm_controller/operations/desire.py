@@ -34,7 +34,9 @@ class Desire:
             held = await leases.held_by(tx, agent_id)
             lines = await items.get(tx, {lease.item_id for lease in held})
             known = await runs.get(tx, {lease.run_id for lease in held})
-            serials = {p.phone_id: p.serialno for p in await phones.all_of(tx, agent_id)}
+            # By the lease, not by whose phone it is now: it may have moved to another agent.
+            lent = await phones.get(tx, {lease.phone_id for lease in held})
+            serials = {phone.phone_id: phone.serialno for phone in lent.values()}
             executing: list[RunRef] = []
             stops: list[Stop] = []
             claims = []

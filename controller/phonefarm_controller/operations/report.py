@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 import structlog
+from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import Item
@@ -24,7 +25,7 @@ from phonefarm_controller.domain.reports import (
     RunRefused,
 )
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
-from phonefarm_controller.operations.endings import end_run, refuse_run, release
+from phonefarm_controller.operations.endings import end_run, lost, refuse_run, release
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
 from phonefarm_controller.sessions.hints import Hints
@@ -134,6 +135,11 @@ class TakeReports:
                 if current and item.state is ItemState.CLAIMED:
                     log.info("run.refused", run_id=run.run_id, item_id=item.item_id, reason=reason)
                     refuse_run(work, item, lease, run, reason=reason)
+                elif current:
+                    # It asked at the gate and died before it wrote that down: nothing was done.
+                    message = f"the agent lost the run after the start gate: {reason}"
+                    body = lost(FailureCode.RUN_CRASHED, message)
+                    end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
             case PhoneReleased() as body:
                 release(work, lease, body)
 

@@ -1,0 +1,83 @@
+"""Where what the controller holds and what agents and operators do have come apart."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from phonefarm_controller.domain.reports import PhoneReleased, RunRefused
+from phonefarm_controller.domain.requests import Routing, Target
+from phonefarm_controller.domain.states import ItemState
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Parting, Session, Sessions
+from phonefarm_controller.store import accounts, agents, items
+from phonefarm_controller.store.accounts import Account
+from support.world import VirtualClock, world_on
+
+
+async def test_a_run_refused_after_the_gate_is_tried_again_at_once(tmp_path: Path) -> None:
+    """An agent that died between asking and writing it down lost the run: nothing waits a TTL."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1")
+        await world.accept()
+        (assignment,) = await world.claim(world.offers("a", "p1"))
+        await world.begin(assignment)
+
+        released = PhoneReleased(clean=True, reason="", residue=())
+        await world.tell(assignment, 1, RunRefused(reason="agent_restarted"), released)
+        (phone,) = await world.fleet.phones()
+        async with world.database.reading() as tx:
+            item = (await items.get(tx, {assignment.run.item_id}))[assignment.run.item_id]
+
+        assert item.state is ItemState.RETRYABLE
+        assert item.infra_failures == 1
+        assert phone.lease is None
+
+
+async def test_a_phone_that_moved_on_does_not_break_its_old_agents_desired_list(
+    tmp_path: Path,
+) -> None:
+    """The claim is still the old agent's until it is taken back; its list can be made."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1")
+        await world.accept()
+        (assignment,) = await world.claim(world.offers("a", "p1"))
+        async with world.database.writing() as tx:
+            await agents.parted_in_term(tx, "a", world.terms["a"])
+
+        await world.meet("b", "p1")
+        desired = await world.desire("a")
+
+        assert [claim.run for claim in desired.claimed] == [assignment.run]
+        assert desired.claimed[0].serialno == "p1"
+
+
+def test_the_session_of_the_higher_term_stays() -> None:
+    """One that got its term earlier and comes in later is the one that is told."""
+    sessions = Sessions(hints=Hints(), clock=VirtualClock(), offer_lapses=1.0)
+    first = Session(agent_id="a", term=1, incarnation=1)
+    second = Session(agent_id="a", term=2, incarnation=1)
+
+    sessions.enter(second)
+    sessions.enter(first)
+
+    assert sessions.of("a") is second
+    assert second.outbox.empty()
+    assert first.outbox.get_nowait() == Parting(by_incarnation=1)
+
+
+async def test_an_item_whose_account_changed_its_app_holds_nobody_back(tmp_path: Path) -> None:
+    """The item behind it on the same phone is claimed."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1")
+        await world.put_account("other", phone_id="ph-p1")
+        target = Target(routing=Routing.DIRECT, account_id="other")
+        await world.accept(target=target)
+        world.clock.advance(1)
+        process = await world.accept(target=replace(target, account_id="acc-p1"))
+        async with world.database.writing() as tx:
+            await accounts.put(
+                tx, Account(account_id="other", phone_id="ph-p1", app="another", active=True)
+            )
+
+        claimed = await world.claim(world.offers("a", "p1"))
+
+        assert [assignment.process_id for assignment in claimed] == [process]
