@@ -90,7 +90,7 @@ class Greet:
                 f"agent protocol {greeting.protocol_version} is below "
                 f"{max(1, PROTOCOL_VERSION - 1)}: upgrade the agent",
             )
-        if abs(greeting.time_scale - self._time_scale) > 1e-9:
+        if not abs(greeting.time_scale - self._time_scale) <= 1e-9:  # also for what is no number
             raise FarmError(
                 Reason.TIME_SCALE_DIFFERS,
                 f"the agent's timers are scaled by {greeting.time_scale:g}, the controller's by "

@@ -72,10 +72,17 @@ class Inventory:
         known = await phones.lock_reported(tx, agent_id, [phone.serialno for phone in seen])
         others = {phone.agent_id for phone in known.values()} - {agent_id}
         owners = await agents.get(tx, others)
+        fresh = {_phone_id(p.serialno): p.serialno for p in seen if p.serialno not in known}
+        taken = {p.phone_id: p.serialno for p in (await phones.get(tx, fresh)).values()}
         names, new, changed = [], [], []
         for report in seen:
             before = known.pop(report.serialno, None)
+            spelled = taken.setdefault(_phone_id(report.serialno), report.serialno)
             refused = _refusal(report, before, agent_id, owners)
+            if spelled != report.serialno:
+                refused = (
+                    f"there is a phone {spelled}: serial numbers must differ in more than case"
+                )
             if refused:
                 names.append(PhoneName(serialno=report.serialno, phone_id="", refused=refused))
                 continue
@@ -96,10 +103,14 @@ class Inventory:
         return tuple(names)
 
 
+def _phone_id(serialno: str) -> str:
+    return f"ph-{serialno.lower()}"
+
+
 def _refusal(
     report: SeenPhone, before: Phone | None, agent_id: str, owners: dict[str, agents.Agent]
 ) -> str:
-    if not is_name(report.serialno):
+    if not is_name(_phone_id(report.serialno)) or not report.serialno:
         return "the serial number is empty or unusable"
     if report.epoch > MOST_EPOCH:
         return f"its lease file names epoch {report.epoch}, which no farm reaches: remove the file"
@@ -114,7 +125,7 @@ def _refusal(
 def _seen(report: SeenPhone, before: Phone | None, agent_id: str) -> Phone:
     if before is None:
         before = Phone(
-            phone_id=f"ph-{report.serialno.lower()}",
+            phone_id=_phone_id(report.serialno),
             serialno=report.serialno,
             agent_id=agent_id,
             adb_serial="",
