@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.items import Item, dead, started
+from phonefarm_controller.domain.items import CancelStrategy, Item, dead, started
 from phonefarm_controller.domain.leases import Lease, releasing
 from phonefarm_controller.domain.reports import RunRef
-from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, leases, processes, runs
@@ -27,10 +27,12 @@ class StartAsk:
 
 @dataclass(frozen=True, kw_only=True)
 class StartAnswer:
-    """`stop` is None for go, else why the run must not act."""
+    """`stop` is None for go, else why the run must not act, and how it is to be stopped."""
 
     run: RunRef
     stop: str | None
+    strategy: CancelStrategy = CancelStrategy.HARD
+    force_after_seconds: float = 0.0
 
 
 class Start:
@@ -87,7 +89,7 @@ class Start:
         await runs.save(tx, old_runs, list(new_runs.values()))
         touched = {item.process_id for item in new_items.values()}
         await sync(tx, {key: process for key, process in locked.items() if key in touched})
-        return [StartAnswer(run=ask.run, stop=stops[ask]) for ask in asks]
+        return [_answer(ask, stops[ask], before.get(ask.run.item_id)) for ask in asks]
 
 
 def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | None:
@@ -99,10 +101,19 @@ def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | Non
     current = item.is_attempt(attempt=ref.attempt, lease_id=ref.lease_id, epoch=ref.epoch)
     if not current or lease.state is not LeaseState.LIVE:
         return "lease_lost"
-    if item.state is ItemState.EXECUTING:
-        return None
-    if item.state is not ItemState.CLAIMED:
+    if item.state not in ITEM_ACTIVE:
         return "lease_lost"
-    if item.cancel is not None:
-        return FailureCode.CANCELLED
-    return None
+    # Also behind the gate: the go before may have been lost, and nothing been done yet.
+    return FailureCode.CANCELLED if item.cancel is not None else None
+
+
+def _answer(ask: StartAsk, stop: str | None, item: Item | None) -> StartAnswer:
+    """Return the answer; a run that may have begun after all is stopped as the caller wished."""
+    if stop == FailureCode.CANCELLED and item is not None and item.cancel is not None:
+        return StartAnswer(
+            run=ask.run,
+            stop=stop,
+            strategy=item.cancel.strategy,
+            force_after_seconds=item.cancel.force_after_seconds,
+        )
+    return StartAnswer(run=ask.run, stop=stop)

@@ -281,7 +281,8 @@ def verdicts_to_wire(answers: Iterable[StartAnswer]) -> pb.ControllerMessage:
                 pb.Stop(
                     run=ref_to_wire(answer.run),
                     reason=answer.stop,
-                    strategy=pb.STOP_STRATEGY_HARD,
+                    strategy=_STRATEGIES[answer.strategy],
+                    force_after_seconds=answer.force_after_seconds,
                 )
             )
         verdicts.append(verdict)
