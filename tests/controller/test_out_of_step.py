@@ -3,13 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
+import pytest
+from phonefarm.v1 import agent_pb2
+from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.reports import PhoneReleased, RunRefused
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.states import ItemState
+from phonefarm_controller.operations.cancel import CancelAsk
+from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Parting, Session, Sessions
 from phonefarm_controller.store import accounts, agents, items
 from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.database import DatabaseBusyError
+from support.controller import farm_on, played_agent
 from support.world import VirtualClock, world_on
 
 
@@ -81,3 +89,43 @@ async def test_an_item_whose_account_changed_its_app_holds_nobody_back(tmp_path:
         claimed = await world.claim(world.offers("a", "p1"))
 
         assert [assignment.process_id for assignment in claimed] == [process]
+
+
+async def test_a_verdict_that_was_lost_is_not_repeated_after_a_cancel(tmp_path: Path) -> None:
+    """The run asks again, so it has not gone: it hears `stop`, as softly as the caller wished."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1")
+        process_id = await world.accept()
+        (assignment,) = await world.claim(world.offers("a", "p1"))
+        first = await world.begin(assignment)
+
+        ask = CancelAsk(
+            process_id=process_id,
+            reason="test",
+            requested_by="test",
+            strategy=CancelStrategy.SOFT,
+            force_after_seconds=0.0,
+        )
+        await world.cancel(ask)
+        again = await world.begin(assignment)
+
+        assert first.stop is None
+        assert (again.stop, again.strategy) == ("cancelled", CancelStrategy.SOFT)
+
+
+async def test_trouble_inside_a_session_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away makes a session UNAVAILABLE, not INTERNAL with a trace."""
+
+    async def away(*_: object) -> None:
+        raise DatabaseBusyError("gone for a moment")
+
+    monkeypatch.setattr(Renew, "__call__", away)
+    async with (
+        farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as farm,
+        played_agent(farm, "A1") as agent,
+    ):
+        await agent.say(heartbeat=agent_pb2.Heartbeat(number=1))
+
+        assert await agent.ended() is grpc.StatusCode.UNAVAILABLE

@@ -70,20 +70,31 @@ async def refuse(context: Context, error: FarmError) -> NoReturn:
 
 @asynccontextmanager
 async def translated(context: Context) -> AsyncIterator[None]:
-    """Turn what operations raise into the call's end; a surprise is logged and INTERNAL."""
+    """Turn what operations raise into the call's end; a surprise is logged and INTERNAL.
+
+    Of what the tasks of a call raise together the first counts.
+    """
     try:
         yield
-    except FarmError as error:
-        await refuse(context, error)
-    except DatabaseBusyError as error:
-        log.warning("database.away", error=str(error))
-        unavailable = FarmError(Reason.CONTROLLER_UNAVAILABLE, "the database does not answer now")
-        await refuse(context, unavailable)
     except (grpc.RpcError, grpc.aio.AbortError):
         raise
-    except Exception:
-        log.exception("call.failed")
-        await refuse(context, FarmError(Reason.INTERNAL, "unexpected; the controller's log has it"))
+    except Exception as error:  # noqa: BLE001 - told to the caller, and logged when unexpected
+        first = error
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        await refuse(context, _told(first))
+
+
+def _told(error: Exception) -> FarmError:
+    match error:
+        case FarmError():
+            return error
+        case DatabaseBusyError():
+            log.warning("database.away", error=str(error))
+            return FarmError(Reason.CONTROLLER_UNAVAILABLE, "the database does not answer now")
+        case _:
+            log.error("call.failed", exc_info=error)
+            return FarmError(Reason.INTERNAL, "unexpected; the controller's log has it")
 
 
 def _short(text: str, most: int) -> str:
