@@ -1,5 +1,6 @@
 """Keep evidence: one file of a run, checked by size and hash, under the evidence directory."""
 
+import asyncio
 import hashlib
 import os
 import re
@@ -98,7 +99,8 @@ class KeepEvidence:
                     seen.update(chunk)
                     file.write(chunk)
                 file.flush()
-                os.fsync(file.fileno())
+                # The disk may take seconds; every agent's heartbeat would wait with this file.
+                await asyncio.to_thread(os.fsync, file.fileno())
             if size != head.bytes or seen.hexdigest() != head.sha256:
                 raise invalid_field("head.sha256", "is not that of the bytes sent")
             scratch.replace(target)
