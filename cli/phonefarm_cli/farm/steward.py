@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from phonefarm.v1 import fleet_pb2
@@ -35,24 +36,23 @@ class Steward:
     async def settle(self) -> None:
         """Admit, give accounts, and wait until every phone we know of is offered or at work.
 
-        One that is neither after *patience* seconds is named with the reason, and the farm goes on.
+        One that only an operator can bring back is not waited for. One that is still missing after
+        *patience* seconds keeps nobody from starting. Both are named with the reason.
         """
         addresses = {*self.simulated.values(), *self.connected}
-        seen: list[fleet_pb2.Phone] = []
-        try:
+        known: dict[str, fleet_pb2.Phone] = {}
+        with suppress(TimeoutError):
             async with asyncio.timeout(self.patience):
                 while True:
-                    seen = await self.look()
-                    if addresses <= {phone.adb_serial for phone in seen if _serves(phone)}:
-                        return
+                    known = {phone.adb_serial: phone for phone in await self.look()}
+                    if all(a in known and _is_settled(known[a]) for a in addresses):
+                        break
                     await asyncio.sleep(_EAGER_SECONDS)
-        except TimeoutError:
-            known = {phone.adb_serial: phone for phone in seen}
-            for address in sorted(addresses):
-                if address not in known:
-                    warn(f"no phone answers at {address} yet; it is taken in when it does")
-                elif not _serves(known[address]):
-                    warn(_why_not(known[address]))
+        for address in sorted(addresses):
+            if address not in known:
+                warn(f"no phone answers at {address} yet; it is taken in when it does")
+            elif not _serves(known[address]):
+                warn(_why_not(known[address]))
 
     async def looks(self) -> AsyncGenerator[None, None]:
         """Yield after every look at the phones: those that come later are admitted too."""
@@ -111,6 +111,15 @@ def _reported(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> Repo
 def _serves(phone: fleet_pb2.Phone) -> bool:
     """Tell whether it can be given work, or has some already."""
     return phone.offered or phone.lease in {"leased", "releasing"}
+
+
+def _is_settled(phone: fleet_pb2.Phone) -> bool:
+    """Tell whether waiting will change nothing about it."""
+    out_of_service = phone.health in {"quarantined", "retired"} or phone.intent in {
+        "maintenance",
+        "draining",
+    }
+    return _serves(phone) or out_of_service
 
 
 def _why_not(phone: fleet_pb2.Phone) -> str:
