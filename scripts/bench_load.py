@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc.aio
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import (
     agent_pb2_grpc,
@@ -39,13 +40,22 @@ class InstantAgent:
     received: dict[str, float] = field(default_factory=dict)  # process id -> when assigned
     finished: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    over: str = ""  # why the conversation ended, once it has
     _busy: set[str] = field(default_factory=set)
     _held: dict[str, pb.Assignment] = field(default_factory=dict)
     _offers: int = 0
     _unacknowledged: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     async def live(self, target: str) -> None:
-        """Talk with the controller until cancelled."""
+        """Talk with the controller until cancelled; `over` tells why it ended by itself."""
+        try:
+            await self._talk(target)
+            self.over = "the controller ended the stream"
+        except grpc.aio.AioRpcError as error:
+            self.over = f"{error.code().name}: {error.details()}"
+        self.changed.set()
+
+    async def _talk(self, target: str) -> None:
         channel = open_channel(target, Timers())
         try:
             stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
@@ -252,6 +262,9 @@ async def lifecycles(
                 tasks.create_task(call())
         enqueued = time.perf_counter() - begun
         while sum(agent.finished for agent in fleet) < count:
+            for agent in fleet:
+                if agent.over:
+                    raise RuntimeError(f"{agent.agent_id}: {agent.over}")
             for agent in fleet:
                 agent.changed.clear()
             waits = [asyncio.create_task(agent.changed.wait()) for agent in fleet]
