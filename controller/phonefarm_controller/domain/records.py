@@ -4,12 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.states import ItemState, ProcessState
+
+LONGEST_RESULT: Final = 2 * 1024 * 1024
+"""Characters of outputs in one record: it travels in a message of 8 MiB, and in callbacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +94,19 @@ def micros(moment: datetime | None) -> int | None:
 
 
 def _result(lines: Sequence[ItemLine]) -> str:
-    done = [line for line in lines if line.outputs is not None]
+    """Return the items' outputs by id; those that would make it too large are named instead."""
+    done = [(line.item_id, line.outputs) for line in lines if line.outputs is not None]
     if not done:
         return "{}"
-    return json.dumps({"items": {line.item_id: json.loads(line.outputs or "{}") for line in done}})
+    told, omitted, size = [], [], 0
+    for item_id, outputs in done:
+        size += len(outputs)
+        if size > LONGEST_RESULT:
+            omitted.append(item_id)
+        else:
+            told.append(f"{json.dumps(item_id)}: {outputs}")
+    rest = f', "omitted_queue_item_ids": {json.dumps(omitted)}' if omitted else ""
+    return f'{{"items": {{{", ".join(told)}}}{rest}}}'
 
 
 def _error(process: Process, lines: Sequence[ItemLine]) -> dict[str, Any] | None:

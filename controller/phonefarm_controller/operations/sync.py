@@ -11,7 +11,7 @@ from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.processes import Process, derive, milestone, synced
 from phonefarm_controller.domain.records import ItemLine, record_of
-from phonefarm_controller.domain.states import ProcessState
+from phonefarm_controller.domain.states import DeliveryState, ProcessState
 from phonefarm_controller.store import deliveries, items, processes
 from phonefarm_controller.store.database import Transaction
 
@@ -57,11 +57,15 @@ async def announce(
     if not heard:
         return numbered
     lines = await items.lines(tx, {process_id for process_id, _ in heard})
+    gone = await deliveries.stopped(tx, {p for p, _ in heard if current[p].sequence})
     new = []
     for process_id, reached in heard:
         process = numbered[process_id]
         numbered[process_id] = replace(process, sequence=process.sequence + 1)
-        new.append(delivery_of(numbered[process_id], reached, lines[process_id], now=tx.now))
+        made = delivery_of(numbered[process_id], reached, lines[process_id], now=tx.now)
+        if process_id in gone:  # its receiver wants no more; the log keeps what there was to say
+            made = replace(made, state=DeliveryState.STOPPED, settled_at=tx.now)
+        new.append(made)
     await deliveries.insert(tx, new)
     return numbered
 

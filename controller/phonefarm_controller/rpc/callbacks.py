@@ -1,6 +1,8 @@
 """CallbackService: lend deliveries to gateways, take their reports."""
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import Final
 
 from phonefarm.v1 import callback_pb2 as pb
@@ -45,12 +47,16 @@ class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
             if not 1 <= request.limit <= MOST_LEASED:
                 raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
             until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
-            lent = await self._deliver.lease(limit=request.limit)
-            while not lent and (left := until - time.monotonic()) > 0:
-                due = await self._deliver.seconds_until_due()
-                wait = min(left, POLL_SECONDS, POLL_SECONDS if due is None else max(due, 0.01))
-                await self._hints.delivery_made(within=wait)
+            with self._hints.deliveries_heard() as heard:
                 lent = await self._deliver.lease(limit=request.limit)
+                while not lent and (left := until - time.monotonic()) > 0:
+                    due = await self._deliver.seconds_until_due()
+                    wait = min(left, POLL_SECONDS if due is None else max(due, 0.01), POLL_SECONDS)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await heard.wait()
+                    heard.clear()
+                    lent = await self._deliver.lease(limit=request.limit)
         return pb.LeaseDeliveriesResponse(deliveries=[_to_wire(delivery) for delivery in lent])
 
     async def ReportDeliveries(  # noqa: N802

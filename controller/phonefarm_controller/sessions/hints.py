@@ -1,6 +1,8 @@
 """Hints that there may be something to do. Losing one costs a poll, never correctness."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Hint:
@@ -43,14 +45,12 @@ class Hints:
         for event in self._deliveries:
             event.set()
 
-    async def delivery_made(self, *, within: float) -> None:
-        """Wait until a delivery was made, at most *within* seconds."""
+    @contextmanager
+    def deliveries_heard(self) -> Iterator[asyncio.Event]:
+        """Yield an event that every delivery made while the block runs sets."""
         event = asyncio.Event()
         self._deliveries.add(event)
         try:
-            async with asyncio.timeout(within):
-                await event.wait()
-        except TimeoutError:
-            pass
+            yield event
         finally:
             self._deliveries.discard(event)

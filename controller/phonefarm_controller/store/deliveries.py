@@ -1,19 +1,27 @@
 """Deliveries: the transactional outbox."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, and_, or_, select, update
 
 from phonefarm_controller.domain.states import DeliveryState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import deliveries
-from phonefarm_controller.store.writes import insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, insert_rows, update_if
+
+MOST_TOGETHER: Final = 3 * 1024 * 1024
+"""How many characters of records are lent at once: the answer must fit in a message of 8 MiB."""
 
 _d = deliveries.c
+_STOPPED = (
+    select(_d.process_id)
+    .where(_d.process_id.in_(any_of("ids")), _d.state == DeliveryState.STOPPED)
+    .distinct()
+)
 _CHANGING = (
     "state",
     "attempts",
@@ -59,7 +67,10 @@ async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
 
 
 async def lock_due(tx: Transaction, *, limit: int) -> list[Delivery]:
-    """Return, locked, the due deliveries that are the oldest unsettled ones of their process."""
+    """Return, locked, the due deliveries that are the oldest unsettled ones of their process.
+
+    At most *limit*, and no more than MOST_TOGETHER characters of records, but one at least.
+    """
     older = deliveries.alias("older")
     earlier = (
         select(older.c.delivery_id)
@@ -81,7 +92,22 @@ async def lock_due(tx: Transaction, *, limit: int) -> list[Delivery]:
         .limit(limit)
         .with_for_update(skip_locked=True, of=deliveries)
     )
-    return [_delivery(row) for row in await tx.connection.execute(query)]
+    due: list[Delivery] = []
+    size = 0
+    for row in await tx.connection.execute(query):
+        size += len(row.record)
+        if due and size > MOST_TOGETHER:
+            break
+        due.append(_delivery(row))
+    return due
+
+
+async def stopped(tx: Transaction, process_ids: Collection[str]) -> set[str]:
+    """Return which of the processes have a receiver that is gone for good."""
+    if not process_ids:
+        return set()
+    rows = await tx.connection.execute(_STOPPED, {"ids": list(process_ids)})
+    return set(rows.scalars())
 
 
 async def lock_leased(tx: Transaction, tokens: Mapping[str, str]) -> dict[str, Delivery]:
