@@ -151,7 +151,7 @@ async def test_outputs_that_make_no_sense_do_not_keep_a_run_from_ending(farm: Fa
 
 async def test_an_epoch_beyond_belief_is_refused_with_the_phone(farm: Farm) -> None:
     """A broken lease file on a phone must not run the epochs, or the controller, off their end."""
-    phone = {"adb_serial": "1", "transport": agent_pb2.TRANSPORT_ONLINE}
+    phone: dict[str, Any] = {"adb_serial": "1", "transport": agent_pb2.TRANSPORT_ONLINE}
     broken = agent_pb2.PhoneReport(serialno="B1", epoch=MOST_INT64, **phone)
     high = agent_pb2.PhoneReport(serialno="C1", epoch=5_000_000_000, **phone)
     async with played_agent(farm, "A1") as agent:
