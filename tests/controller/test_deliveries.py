@@ -179,7 +179,8 @@ async def test_after_a_day_it_is_dead_and_the_next_one_has_its_turn(world: World
 
 async def test_a_receiver_that_is_gone_hears_nothing_more(world: World) -> None:
     """410 ends what waits, and also what is still to come of that process; it stays on record."""
-    gone, other = await world.accept(), await world.accept()
+    gone = await world.accept(priority=6)
+    other = await world.accept()
     (assignment,) = await world.claim(world.offers("a", "p1"))
     lent = await world.deliver.lease(limit=10)
     mine = next(delivery for delivery in lent if delivery.process_id == gone)

@@ -12,8 +12,8 @@ from phonefarm_controller.domain.states import PROCESS_TERMINAL
 from support.chaos import Chaos
 from support.world import posting_allowed, world_on
 
-STEPS = 400
-SEEDS = range(8)
+STEPS = 350
+SEEDS = range(6)
 
 
 @pytest.fixture
