@@ -261,14 +261,18 @@ async def test_a_phone_unplugged_in_a_run_is_replaced(at_work: Hand, receiver: R
 
 
 async def _is_gone(at_work: Hand, container: str) -> bool:
-    """Tell whether the run's container, or the session that stands for it, is gone for good."""
+    """Tell whether the run's container, or the session that stands for it, is gone for good.
+
+    Nothing of it may run any more; that it is removed may take another moment.
+    """
     kind, _, rest = container.partition("-")
-    if at_work.farm.runtime == "docker":
-        assert kind == "pf"
-        return not await containers(container)
-    assert kind == "process"
+    if at_work.farm.runtime == "process":
+        assert kind == "process"
+        return not lives(int(rest))
+    assert kind == "pf"
+    assert not await containers(container, running=True)
 
     async def look() -> bool:
-        return not lives(int(rest))
+        return not await containers(container)
 
-    return await eventually(look, within=5, what="the end of the run's session")
+    return await eventually(look, within=5, what="the removal of the container")

@@ -203,9 +203,11 @@ async def executors(farm: LiveFarm, run_id: str) -> list[int]:
     return [pid for pid, parent in parents.items() if parent == str(leader)]
 
 
-async def containers(name: str) -> list[str]:
-    """Return the ids of all containers of that name, running or not."""
-    return (await _docker("ps", "--all", "--quiet", "--filter", f"name={name}")).split()
+async def containers(name: str, *, running: bool = False) -> list[str]:
+    """Return the ids of the containers of that name, all of them or the running ones."""
+    which = ["status=running"] if running else []
+    filters = [word for text in [f"name={name}", *which] for word in ("--filter", text)]
+    return (await _docker("ps", "--all", "--quiet", *filters)).split()
 
 
 async def _docker(*words: str) -> str:
