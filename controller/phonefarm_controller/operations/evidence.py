@@ -44,12 +44,21 @@ class KeepEvidence:
         self._directory = directory
 
     async def __call__(self, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> str:
-        """Return the evidence's id once it is kept; FarmError when it is not what its head says."""
+        """Return the evidence's id once it is kept; FarmError when it is not what its head says.
+
+        The same file again is the same evidence; another one under its name is refused.
+        """
         _check(head)
         process_id = await self._process_of(head)
         relative = Path(process_id) / head.run.run_id / head.name
-        await self._write(relative, head, chunks)
-        return await self._keep(process_id, relative, head)
+        target = self._directory / relative
+        scratch = target.with_name(f".{target.name}.{new_id()}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            await _write(scratch, head, chunks)
+            return await self._keep(process_id, relative, head, scratch)
+        finally:
+            scratch.unlink(missing_ok=True)
 
     @whole
     async def _process_of(self, head: EvidenceHead) -> str:
@@ -64,48 +73,49 @@ class KeepEvidence:
         return process_id
 
     @whole
-    async def _keep(self, process_id: str, relative: Path, head: EvidenceHead) -> str:
+    async def _keep(
+        self, process_id: str, relative: Path, head: EvidenceHead, scratch: Path
+    ) -> str:
         async with self._database.writing() as tx:
-            return await profiles.keep_evidence(
-                tx,
-                Evidence(
-                    evidence_id=new_id(),
-                    run_id=head.run.run_id,
-                    process_id=process_id,
-                    name=head.name,
-                    kind=head.kind,
-                    path=str(relative),
-                    bytes=head.bytes,
-                    sha256=head.sha256,
-                    truncated=head.truncated,
-                    action_index=head.action_index,
-                    received_at=tx.now,
-                ),
+            present = await profiles.evidence_named(tx, head.run.run_id, head.name)
+            if present is not None:
+                if present.sha256 != head.sha256:
+                    raise invalid_field("head.name", "is that of another file of this run")
+                return present.evidence_id
+            kept = Evidence(
+                evidence_id=new_id(),
+                run_id=head.run.run_id,
+                process_id=process_id,
+                name=head.name,
+                kind=head.kind,
+                path=str(relative),
+                bytes=head.bytes,
+                sha256=head.sha256,
+                truncated=head.truncated,
+                action_index=head.action_index,
+                received_at=tx.now,
             )
+            await profiles.keep_evidence(tx, kept)
+            # Before the commit: a line never names a file that is not there.
+            scratch.replace(self._directory / relative)  # noqa: ASYNC240 - one quick system call
+            return kept.evidence_id
 
-    async def _write(
-        self, relative: Path, head: EvidenceHead, chunks: AsyncIterator[bytes]
-    ) -> None:
-        target = self._directory / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{target.name}.{new_id()}")
-        seen, size = hashlib.sha256(), 0
-        try:
-            with scratch.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > head.bytes:
-                        break
-                    seen.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                # The disk may take seconds; every agent's heartbeat would wait with this file.
-                await asyncio.to_thread(os.fsync, file.fileno())
-            if size != head.bytes or seen.hexdigest() != head.sha256:
-                raise invalid_field("head.sha256", "is not that of the bytes sent")
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
+
+async def _write(scratch: Path, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> None:
+    """Write what comes to *scratch*, and to the disk; FarmError when it is not what was told."""
+    seen, size = hashlib.sha256(), 0
+    with scratch.open("wb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > head.bytes:
+                break
+            seen.update(chunk)
+            file.write(chunk)
+        file.flush()
+        # The disk may take seconds; every agent's heartbeat would wait with this file.
+        await asyncio.to_thread(os.fsync, file.fileno())
+    if size != head.bytes or seen.hexdigest() != head.sha256:
+        raise invalid_field("head.sha256", "is not that of the bytes sent")
 
 
 def _check(head: EvidenceHead) -> None:

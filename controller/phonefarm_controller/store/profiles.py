@@ -54,17 +54,17 @@ async def verified(tx: Transaction, capability: str, profile_version: str) -> bo
     return (await tx.connection.execute(query)).one_or_none() is not None
 
 
-async def keep_evidence(tx: Transaction, kept: Evidence) -> str:
-    """Keep the file's line, or return the id of the one with this name that the run already has."""
-    query = select(evidence.c.evidence_id).where(
-        evidence.c.run_id == kept.run_id, evidence.c.name == kept.name
-    )
-    present = (await tx.connection.execute(query)).scalar_one_or_none()
-    if present is not None:
-        return str(present)
+async def evidence_named(tx: Transaction, run_id: str, name: str) -> Evidence | None:
+    """Return the run's evidence of this name, None when there is none."""
+    query = select(evidence).where(evidence.c.run_id == run_id, evidence.c.name == name)
+    row = (await tx.connection.execute(query)).one_or_none()
+    return None if row is None else Evidence(**row._asdict())
+
+
+async def keep_evidence(tx: Transaction, kept: Evidence) -> None:
+    """Keep the file's line; the run has none of this name."""
     values = {name: getattr(kept, name) for name in Evidence.__dataclass_fields__}
     await tx.connection.execute(insert(evidence).values(values))
-    return kept.evidence_id
 
 
 async def evidence_of(tx: Transaction, process_id: str) -> list[Evidence]:
