@@ -83,7 +83,7 @@ class AccountFact:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The farm as far as one batch of requests names it."""
+    """The farm as far as one batch of requests names it, and the phones of named accounts."""
 
     phones: Mapping[str, PhoneFact] = field(default_factory=dict)
     accounts: Mapping[str, AccountFact] = field(default_factory=dict)

@@ -100,6 +100,9 @@ def _slot_of_account(account_id: str, app: str | None, facts: Facts, *, field: s
         raise _missing(Reason.INACTIVE_ACCOUNT, account_id, field)
     if account.phone_id is None:
         raise _not_on_phone(account_id, "any phone")
+    phone = facts.phones.get(account.phone_id)
+    if phone is not None and phone.retired:
+        raise _missing(Reason.INACTIVE_PHONE, phone.phone_id, field)
     if app is not None and app != account.app:
         message = f"is {app!r}, but the account {account_id} is of {account.app!r}"
         raise invalid_field("inputs.app", message)

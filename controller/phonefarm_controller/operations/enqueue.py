@@ -240,9 +240,10 @@ async def _facts(tx: Transaction, batch: Sequence[Submission]) -> Facts:
     phone_ids |= {member for members in phone_groups.values() for member in members}
     account_ids = {a for t in targets for a in (*t.account_ids, t.account_id) if a is not None}
     account_ids |= {member for members in account_groups.values() for member in members}
-    known = await phones.get(tx, phone_ids) if phone_ids else {}
     hang = bool(account_ids or phone_ids)
     named = await accounts.named_or_on(tx, account_ids, phone_ids) if hang else []
+    phone_ids |= {account.phone_id for account in named if account.phone_id is not None}
+    known = await phones.get(tx, phone_ids) if phone_ids else {}
     anywhere = any(t.routing is Routing.QUEUE and t.account_id is None for t in targets)
     return Facts(
         phones={
