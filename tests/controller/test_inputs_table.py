@@ -1,0 +1,218 @@
+"""The inputs of each capability: what is taken, what is refused, and which fields are named."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phonefarm_common.reasons import FarmError
+from phonefarm_controller.domain.capabilities import planned
+from phonefarm_controller.domain.plans import MOST_CAP_SECONDS, Plan
+from phonefarm_controller.domain.requests import Mode, Routing, Target
+from support.world import submission
+
+K, F, M = "keyword_warmup", "fyp_warmup", "maintenance"
+
+
+def plan_of(capability: str, inputs: Any, *, dummy_allowed: bool = True, **changes: Any) -> Plan:
+    """Return the plan for these inputs; a refusal is raised."""
+    wanted = submission(capability=capability, inputs=inputs, **changes)
+    return planned(wanted, dummy_allowed=dummy_allowed).plan
+
+
+def edit(**params: Any) -> dict[str, Any]:
+    """Return inputs of one edit_profile step."""
+    return {"steps": [{"action": "edit_profile", "params": params}]}
+
+
+BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
+    (K, {}, "invalid_request", ["keywords"]),
+    (K, {"keywords": None}, "invalid_request", ["keywords"]),
+    (K, {"keywords": "cats"}, "invalid_request", ["keywords"]),
+    (K, {"keywords": []}, "invalid_request", ["keywords"]),
+    (K, {"keywords": ["a"] * 21}, "invalid_request", ["keywords"]),
+    (K, {"keywords": ["a", "", " ", 3]}, "invalid_request", [f"keywords[{n}]" for n in (1, 2, 3)]),
+    (K, {"keywords": ["x" * 101]}, "invalid_request", ["keywords[0]"]),
+    (K, {"keywords": ["a"], "videos_per_keyword": 0}, "invalid_request", ["videos_per_keyword"]),
+    (K, {"keywords": ["a"], "videos_per_keyword": 51}, "invalid_request", ["videos_per_keyword"]),
+    (K, {"keywords": ["a"], "videos_per_keyword": 2.5}, "invalid_request", ["videos_per_keyword"]),
+    (K, {"keywords": ["a"], "videos_per_keyword": True}, "invalid_request", ["videos_per_keyword"]),
+    (K, {"keywords": ["a"], "watch_seconds": 121}, "invalid_request", ["watch_seconds"]),
+    (K, {"keywords": ["a"], "watch_seconds": "8"}, "invalid_request", ["watch_seconds"]),
+    (
+        K,
+        {"keywords": ["a"] * 20, "videos_per_keyword": 50, "watch_seconds": 120},
+        "invalid_request",
+        ["watch_seconds"],
+    ),
+    (
+        K,
+        {"keywords": 1, "videos_per_keyword": -1, "watch_seconds": []},
+        "invalid_request",
+        ["keywords", "videos_per_keyword", "watch_seconds"],
+    ),
+    (K, {"keywords": ["a"], "app": ""}, "invalid_request", ["app"]),
+    (K, {"keywords": ["a"], "app": 5}, "invalid_request", ["app"]),
+    (K, {"keywords": ["a"], "app": "x" * 65}, "invalid_request", ["app"]),
+    (
+        K,
+        {"keywords": ["a"], "comment_plan": {}},
+        "unsupported_input:comment_plan",
+        ["comment_plan"],
+    ),
+    (K, {"keywords": ["a"], "likes": 3}, "unsupported_input:likes", ["likes"]),
+    (K, {"keywords": ["a"], "dummy": 3}, "invalid_request", ["dummy"]),
+    (F, {}, "missing_fyp_judge_prompt", ["judge_prompt"]),
+    (F, {"judge_prompt": ""}, "missing_fyp_judge_prompt", ["judge_prompt"]),
+    (F, {"judge_prompt": None}, "missing_fyp_judge_prompt", ["judge_prompt"]),
+    (F, {"judge_prompt": "  "}, "invalid_request", ["judge_prompt"]),
+    (F, {"judge_prompt": 7}, "invalid_request", ["judge_prompt"]),
+    (F, {"judge_prompt": "p", "max_videos": 201}, "invalid_request", ["max_videos"]),
+    (F, {"judge_prompt": "p", "watch_seconds": 0}, "invalid_request", ["watch_seconds"]),
+    (F, {"judge_prompt": "p", "keywords": ["a"]}, "unsupported_input:keywords", ["keywords"]),
+    (M, {}, "invalid_request", ["steps"]),
+    (M, {"steps": []}, "invalid_request", ["steps"]),
+    (M, {"steps": {}}, "invalid_request", ["steps"]),
+    (M, {"steps": [edit(bio="b")["steps"][0]] * 21}, "invalid_request", ["steps"]),
+    (M, {"steps": ["edit_profile"]}, "invalid_request", ["steps[0]"]),
+    (M, {"steps": [{"params": {"bio": "b"}}]}, "invalid_request", ["steps[0].action"]),
+    (M, {"steps": [{"action": "follow"}]}, "unsupported_action:follow", ["steps[0].action"]),
+    (M, {"steps": [{"action": "edit_profile"}]}, "invalid_request", ["steps[0].params"]),
+    (M, edit(), "invalid_request", ["steps[0].params"]),
+    (M, edit(avatar="x"), "invalid_request", ["steps[0].params"]),
+    (M, edit(bio=""), "invalid_request", ["steps[0].params.bio"]),
+    (M, edit(bio="x" * 501), "invalid_request", ["steps[0].params.bio"]),
+    (
+        M,
+        edit(bio=1, username=" "),
+        "invalid_request",
+        ["steps[0].params.username", "steps[0].params.bio"],
+    ),
+    (M, edit(bio="b") | {"metadata": []}, "invalid_request", ["metadata"]),
+    ("post_everything", {}, "unknown_capability:post_everything", []),
+)
+
+
+@pytest.mark.parametrize(("capability", "inputs", "reason", "fields"), BAD, ids=str)
+def test_bad_inputs_are_refused_with_every_wrong_field(
+    capability: str, inputs: dict[str, Any], reason: str, fields: list[str]
+) -> None:
+    """All that is wrong at once, in the caller's own words for it."""
+    with pytest.raises(FarmError) as refused:
+        plan_of(capability, inputs)
+
+    named = [problem.field for problem in refused.value.problems]
+    assert refused.value.text == reason
+    assert named == ([f"inputs.{name}" for name in fields] or ["capability"])
+    assert all(problem.message for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("capability", "routing", "reason"),
+    [
+        (F, Routing.GROUP, "routing_not_supported:fyp_warmup:group"),
+        (M, Routing.GROUP, "routing_not_supported:maintenance:group"),
+    ],
+)
+def test_a_routing_that_a_capability_does_not_know_is_refused(
+    capability: str, routing: Routing, reason: str
+) -> None:
+    """The answer names the ones it knows."""
+    with pytest.raises(FarmError, match=r"direct, queue") as refused:
+        plan_of(capability, {}, target=Target(routing=routing), mode=Mode.MANUAL)
+
+    assert refused.value.text == reason
+
+
+def test_a_production_farm_has_no_dummy() -> None:
+    """What steers the dummy runtime is no input where there is none."""
+    inputs = {"keywords": ["a"], "dummy": {"seconds": 1}}
+
+    assert plan_of(K, inputs).dummy == {"seconds": 1}
+    with pytest.raises(FarmError) as refused:
+        plan_of(K, inputs, dummy_allowed=False)
+
+    assert refused.value.text == "unsupported_input:dummy"
+
+
+def test_the_plans_do_in_order_what_was_asked() -> None:
+    """Each capability in one line: kinds of its actions, and the values that they carry."""
+    keyword = plan_of(K, {"keywords": ["a", "b"], "videos_per_keyword": 2, "watch_seconds": 3})
+    feed = plan_of(F, {"judge_prompt": "p", "max_videos": 4})
+    edits = plan_of(M, edit(bio="b", display_name="d") | {"metadata": {"why": "new"}})
+
+    watch = [("watch", {"index": n, "seconds": 3}) for n in (0, 1)]
+    assert _story(keyword) == [
+        ("launch_app", {}),
+        ("search", {"keyword": "a"}),
+        *watch,
+        ("search", {"keyword": "b"}),
+        *watch,
+        ("stop_app", {}),
+    ]
+    assert [kind for kind, _ in _story(feed)] == [
+        "launch_app",
+        "open_feed",
+        "scroll_feed",
+        "stop_app",
+    ]
+    assert _story(feed)[2][1] == {"videos": 4, "watch_seconds": 8, "judge_prompt": "p"}
+    assert _story(edits)[1:-1] == [
+        ("edit_profile_field", {"field": "display_name", "value": "d"}),
+        ("edit_profile_field", {"field": "bio", "value": "b"}),
+    ]
+
+
+def _story(plan: Plan) -> list[tuple[str, Any]]:
+    return [(action.kind, action.params) for action in plan.actions]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    [
+        "keywords",
+        "videos_per_keyword",
+        "watch_seconds",
+        "app",
+        "judge_prompt",
+        "max_videos",
+        "steps",
+        "metadata",
+        "dummy",
+        "other",
+    ]
+)
+LIKELY = st.one_of(
+    JSON,
+    st.lists(st.text(max_size=9), max_size=22),
+    st.integers(-1, 250),
+    st.lists(
+        st.fixed_dictionaries(
+            {"action": st.just("edit_profile"), "params": st.dictionaries(st.text(), JSON)}
+        ),
+        max_size=3,
+    ),
+)
+
+
+@given(capability=st.sampled_from([K, F, M]), inputs=st.dictionaries(NAMES, LIKELY, max_size=6))
+def test_any_inputs_make_a_plan_that_fits_or_an_error_that_says_why(
+    capability: str, inputs: dict[str, Any]
+) -> None:
+    """No value of any type is a surprise, and no plan is longer than its run's cap."""
+    try:
+        plan = plan_of(capability, inputs)
+    except FarmError as error:
+        refused = error
+    else:
+        assert plan.actions[0].kind == "launch_app"
+        assert plan.actions[-1].kind == "stop_app"
+        assert sum(action.limit_seconds for action in plan.actions) > 0
+        assert plan.cap_seconds <= MOST_CAP_SECONDS
+        return
+    assert refused.problems
+    assert all(problem.field.startswith("inputs.") for problem in refused.problems)
