@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
@@ -124,6 +125,7 @@ async def test_silence_costs_the_lease_and_the_phone_waits_for_its_agent(farm: F
         assert freed.health == "good"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # one engine: it takes long
 async def test_heartbeats_keep_a_lease_for_longer_than_its_ttl(farm: Farm) -> None:
     """A run that is spoken for is left alone."""
     async with played_agent(farm, "A1") as agent:

@@ -173,7 +173,8 @@ class World:
         ]
 
     async def accept(self, **changes: Any) -> str:
-        """Enqueue one submission and return its process; a refusal is raised."""
+        """Enqueue one submission, a moment after the last; return its process, raise a refusal."""
+        self.clock.advance(0.001)
         (answer,) = await self.enqueue([submission(**changes)])
         if isinstance(answer, Exception):
             raise answer

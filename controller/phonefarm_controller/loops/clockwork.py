@@ -1,25 +1,33 @@
 """The clockwork: moves items that the database's clock makes due."""
 
+import math
+import time
+
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.wind import BATCH, Wind
 from phonefarm_controller.sessions.hints import Hints
 
+MARGIN_SECONDS = 0.002
+"""The database's clock and ours may differ by this when an item has just become due."""
+
 
 async def clockwork(*, wind: Wind, hints: Hints, poll_seconds: float) -> None:
     """Requeue and expire until cancelled; wakes when the next item is due, or is made so."""
+    ripe = math.inf
     while True:
-        wait = poll_seconds
+        if time.monotonic() >= ripe:
+            hints.work.give()  # it may be a scheduled item, which only the pump moves
+        ripe = math.inf
         requeued = expired = 0
         with enduring("clockwork"):
             requeued = await wind.requeue()
         with enduring("clockwork"):
             expired = await wind.expire()
+        wait = poll_seconds
         with enduring("clockwork"):
             due = await wind.next_due()
             if due is not None:
-                wait = min(wait, max(due, 0.005))
-            if due is not None and due <= poll_seconds:
-                # It may be a scheduled item, which only the pump moves.
-                hints.work.give()
+                due = max(due, 0.0) + MARGIN_SECONDS
+                ripe, wait = time.monotonic() + due, min(wait, due)
         if BATCH not in {requeued, expired}:
             await hints.clockwork.taken(within=wait)

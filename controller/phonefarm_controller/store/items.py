@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
-from sqlalchemy import Integer, Row, bindparam, func, null, or_, select
+from sqlalchemy import Integer, Row, bindparam, exists, func, null, or_, select
 
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
@@ -16,7 +16,7 @@ from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
 from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import Instant, accounts, phones, queue_items
+from phonefarm_controller.store.tables import Instant, accounts, leases, phones, queue_items
 from phonefarm_controller.store.writes import any_of, insert_rows, update_if
 
 _i = queue_items.c
@@ -106,6 +106,8 @@ _FIRST_BOUND = select(
         accounts.c.phone_id == phones.c.phone_id,
         # An account may have been given another app since: its items wait, and hold nobody back.
         accounts.c.app == _i.app,
+        # Or have moved here while its run elsewhere goes on.
+        ~exists().where(leases.c.account_id == _i.want_account_id, leases.c.account_held),
     )
     .order_by(*_TURN)
     .limit(1)
