@@ -1,12 +1,25 @@
 """What the command says: short lines, with colour where it is read on a terminal."""
 
+import os
 from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
 
-OUT: Final = Console(highlight=False, soft_wrap=True)
-ERR: Final = Console(highlight=False, soft_wrap=True, stderr=True)
+
+class _Console(Console):
+    """A console that nobody need read: a farm is stopped in order also when its reader is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; rich would end the program here."""
+        self.quiet = True
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, self.file.fileno())
+        os.close(silence)
+
+
+OUT: Final = _Console(highlight=False, soft_wrap=True)
+ERR: Final = _Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def tell(line: str) -> None:

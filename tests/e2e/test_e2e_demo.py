@@ -1,5 +1,6 @@
 """`phonefarm demo` as a visitor runs it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.live_farm import bare_environment
+from support.live_farm import bare_environment, containers, eventually, lives, processes_that_name
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -64,5 +65,31 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     assert demo.returncode == 1
     assert "interrupted; nothing was left running" in rest
     (folder,) = (tmp_path / ".farm").glob("demo-*")
-    listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True)
-    assert str(folder) not in listed.stdout
+    assert processes_that_name(str(folder)) == []
+
+
+@pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+async def test_a_killed_demo_leaves_nothing(tmp_path: Path, runtime: str) -> None:
+    """Kill -9 in the middle of the runs: its farm stops in order though nobody reads its words."""
+    demo = _demo(tmp_path, "--runtime", runtime)
+    assert demo.stdout is not None
+    said = ""
+    while "EXECUTING" not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    (folder,) = (tmp_path / ".farm").glob("demo-*")
+    report = json.loads((folder / "up.json").read_text())
+    farm = json.loads((folder / "secrets.json").read_text())["farm"]
+
+    demo.kill()
+    demo.communicate()
+
+    async def gone() -> bool:
+        return not any(lives(pid) for pid in report["pids"].values())
+
+    await eventually(gone, what="the end of every program")
+    assert processes_that_name(str(folder)) == []
+    assert not (folder / "up.json").exists()
+    if runtime == "docker":
+        assert not await containers(label=f"phonefarm.farm={farm}")

@@ -60,7 +60,7 @@ async def test_up_stops_clean_in_the_middle_of_a_run(data: Path, runtime: str) -
     assert not [pid for pid in [*pids.values(), *runs] if lives(pid)]
     assert not (data / "up.json").exists()
     if runtime == "docker":
-        assert not await containers(f"pf-{run_id}")
+        assert not await containers(name=f"pf-{run_id}")
 
     with started_up(data, simulate=1, runtime=runtime) as again:
         async with hand(again.ready()) as it:

@@ -270,9 +270,9 @@ async def _is_gone(at_work: Hand, container: str) -> bool:
         assert kind == "process"
         return not lives(int(rest))
     assert kind == "pf"
-    assert not await containers(container, running=True)
+    assert not await containers(name=container, running=True)
 
     async def look() -> bool:
-        return not await containers(container)
+        return not await containers(name=container)
 
     return await eventually(look, within=5, what="the removal of the container")

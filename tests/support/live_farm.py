@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,11 +203,12 @@ async def executors(farm: LiveFarm, run_id: str) -> list[int]:
     return [pid for pid, parent in parents.items() if parent == str(leader)]
 
 
-async def containers(name: str, *, running: bool = False) -> list[str]:
-    """Return the ids of the containers of that name, all of them or the running ones."""
-    which = ["status=running"] if running else []
-    filters = [word for text in [f"name={name}", *which] for word in ("--filter", text)]
-    return (await _docker("ps", "--all", "--quiet", *filters)).split()
+async def containers(*, running: bool = False, **filters: str) -> list[str]:
+    """Return the ids of the containers that pass the filters, all of them or the running ones."""
+    if running:
+        filters["status"] = "running"
+    words = [word for item in filters.items() for word in ("--filter", "=".join(item))]
+    return (await _docker("ps", "--all", "--quiet", *words)).split()
 
 
 async def _docker(*words: str) -> str:
@@ -234,6 +235,15 @@ def _stat(pid: int) -> tuple[str, str]:
 def lives(pid: int) -> bool:
     """Tell whether there is a process of this number that has not ended."""
     return _stat(pid)[0] != "Z"
+
+
+def processes_that_name(text: str) -> list[str]:
+    """Return the command lines of living processes that have *text* in them."""
+    lines = []
+    for entry in _processes():
+        with suppress(OSError):
+            lines.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in lines if text in line]
 
 
 def bare_environment() -> dict[str, str]:
