@@ -124,7 +124,8 @@ class Enqueue:
                 continue
             drafts.setdefault(submission.key, draft)
             places[place] = submission.key
-        inserted = await self._insert(tx, list(drafts.values()))
+        # In one order, or two controllers could each wait for a key of the other.
+        inserted = await self._insert(tx, [drafts[key] for key in sorted(drafts)])
         again = [key for key, draft in drafts.items() if draft.process.process_id not in inserted]
         first = await processes.first_of(tx, again)
         for place, key in places.items():

@@ -14,6 +14,7 @@ from phonefarm_controller.domain.profiles import Profile
 from phonefarm_controller.domain.states import ITEM_WAITING, Health, Intent, LeaseState
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.operations.work import open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, profiles
@@ -74,14 +75,17 @@ class Fleet:
         if not reason.strip():
             raise invalid_field("reason", "is required: it is kept in the audit")
         async with self._database.writing() as tx:
+            held = await leases.of_phones(tx, [phone_id])
+            # Whoever moves a lease holds its process and item; an agent may say "clean" just now.
+            work, _ = await open_work(tx, {lease.lease_id for lease in held.values()})
             phone = await _locked(tx, phone_id)
             after = replace(phone, health=Health.GOOD, health_reason="")
             await phones.save(tx, [after])
-            held = await leases.of_phones(tx, [phone_id])
-            lease = held.get(phone_id)
+            lease = next(iter(work.leases.values()), None)
             if lease is not None and lease.state is LeaseState.DIRTY:
                 over = ended(lease, now=tx.now, reason=f"returned: {reason}")
-                await leases.save(tx, {lease.lease_id: lease}, [over])
+                await leases.save(tx, work.leases, [over])
+            if lease is not None and lease.state in {LeaseState.DIRTY, LeaseState.ENDED}:
                 lease = None
             await _note(tx, actor, "return", phone_id, reason)
         self._hints.fleet_changed()

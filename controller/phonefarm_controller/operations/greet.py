@@ -1,6 +1,6 @@
 """Greet: a new session of an agent. It gets a term; its phones and its runs are looked at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError, Reason
@@ -62,21 +62,19 @@ class Greet:
         """Return the session's term and what the agent must know; FarmError refuses it."""
         self._check(greeting)
         async with self._database.writing() as tx:
-            known = await agents.lock(tx, greeting.agent_id)
-            _check_identity(greeting, known)
-            term = 1 if known is None else known.term + 1
-            await agents.put(
-                tx,
-                Agent(
-                    agent_id=greeting.agent_id,
-                    boot_id=greeting.boot_id,
-                    incarnation=greeting.incarnation,
-                    version=greeting.version,
-                    term=term,
-                    connected=True,
-                    heard_at=tx.now,
-                ),
+            agent = Agent(
+                agent_id=greeting.agent_id,
+                boot_id=greeting.boot_id,
+                incarnation=greeting.incarnation,
+                version=greeting.version,
+                term=0,
+                connected=True,
+                heard_at=tx.now,
             )
+            known = await agents.lock_or_new(tx, agent)
+            _check_identity(greeting, known)
+            term = known.term + 1
+            await agents.put(tx, replace(agent, term=term))
             names = await self._inventory.take(tx, greeting.agent_id, greeting.phones)
             verdicts = await _verdicts(tx, greeting)
             lost = await _lost(tx, greeting)
@@ -98,8 +96,8 @@ class Greet:
             )
 
 
-def _check_identity(greeting: Greeting, known: Agent | None) -> None:
-    if known is None or greeting.incarnation > known.incarnation:
+def _check_identity(greeting: Greeting, known: Agent) -> None:
+    if known.term == 0 or greeting.incarnation > known.incarnation:
         return
     if greeting.boot_id != known.boot_id or greeting.incarnation < known.incarnation:
         raise FarmError(

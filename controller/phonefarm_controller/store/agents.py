@@ -30,11 +30,13 @@ _NAMES = tuple(Agent.__dataclass_fields__)
 _COLUMNS = [agents.c[name] for name in _NAMES]
 
 
-async def lock(tx: Transaction, agent_id: str) -> Agent | None:
-    """Return the agent, locked until the end; None when it was never heard."""
-    query = select(*_COLUMNS).where(_a.agent_id == agent_id).with_for_update()
-    row = (await tx.connection.execute(query)).one_or_none()
-    return None if row is None else _agent(row)
+async def lock_or_new(tx: Transaction, new: Agent) -> Agent:
+    """Return the agent of this id as it is known, else *new*; locked until the end either way."""
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    values = {name: getattr(new, name) for name in _NAMES}
+    await tx.connection.execute(build(agents).values(values).on_conflict_do_nothing())
+    query = select(*_COLUMNS).where(_a.agent_id == new.agent_id).with_for_update()
+    return _agent((await tx.connection.execute(query)).one())
 
 
 async def get(tx: Transaction, agent_ids: set[str]) -> dict[str, Agent]:
