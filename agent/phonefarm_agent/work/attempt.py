@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 DRAIN_SECONDS = 20.0
 """How long the rest of a log may take to arrive after its run has ended."""
+HEAR_OUT_SECONDS = 5.0
+"""The same for evidence that was sent and not yet stored."""
 
 
 class RefusedError(Exception):
@@ -179,6 +181,7 @@ async def _watch(run: Run, handle: Handle, plan: Plan, control: Control) -> RunE
         await asyncio.wait({telling}, timeout=DRAIN_SECONDS)
         if not telling.done():
             log.warning("run.log_cut", waited=DRAIN_SECONDS)
+        await control.hear_out(within=HEAR_OUT_SECONDS)
     finally:
         for task in (telling, watching, ending):
             task.cancel()

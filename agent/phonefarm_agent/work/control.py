@@ -52,6 +52,7 @@ class Control:
         self._server: asyncio.Server | None = None
         self._executor: asyncio.StreamWriter | None = None
         self._connections: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._standing: dict[str, bytes] = {}
 
     async def open(self) -> None:
@@ -62,6 +63,11 @@ class Control:
         )
         # The executor is another user in its container; the directory above is closed to others.
         self._path.chmod(0o666)
+
+    async def hear_out(self, *, within: float) -> None:
+        """Take in what an executor that has ended had still sent, for at most *within* seconds."""
+        if self._serving:
+            await asyncio.wait(set(self._serving), timeout=within)
 
     async def close(self) -> None:
         """Stop listening and hang up."""
@@ -102,6 +108,10 @@ class Control:
             writer.transport.abort()
             return
         self._connections.add(writer)
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         try:
             await self._listen(reader, writer)
         except (ValueError, OSError, asyncio.IncompleteReadError) as error:
