@@ -8,14 +8,14 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from phonefarm_common.addresses import AddressPolicy
 from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.identity import new_id
 from phonefarm_common.lifecycle import announce
+from phonefarm_common.outward import Lookup, SystemLookup
 
-from phonefarm_gateway.addresses import AddressPolicy
 from phonefarm_gateway.callbacks.dispatch import dispatching
 from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.resolver import Lookup, SystemLookup
 from phonefarm_gateway.callbacks.sender import Sender
 from phonefarm_gateway.callbacks.signing import Signer
 from phonefarm_gateway.controller import Controller

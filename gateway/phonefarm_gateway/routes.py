@@ -5,11 +5,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
+from phonefarm_common.addresses import AddressPolicy, check_url
 from phonefarm_common.identity import is_uuid
 from phonefarm_common.reasons import FieldProblem, Reason
 
 from phonefarm_gateway import schemas
-from phonefarm_gateway.addresses import AddressPolicy, check_callback_url
 from phonefarm_gateway.answers import Accepted, render_accepted, render_cancelled
 from phonefarm_gateway.bodies import read_json, shaped
 from phonefarm_gateway.callers import bearer_key
@@ -41,7 +41,7 @@ async def enqueue(request: web.Request) -> web.Response:
     """POST /capability-requests/enqueue."""
     key = await _admitted(request, scope="submit")
     body = shaped(schemas.Enqueue, await read_json(request))
-    check_callback_url(body.callback.url, request.app[POLICY])
+    check_url(body.callback.url, request.app[POLICY])
     return _accepted(request, await request.app[CONTROLLER].enqueue(key, body))
 
 
@@ -50,7 +50,7 @@ async def request_maintenance(request: web.Request) -> web.Response:
     key = await _admitted(request, scope="submit")
     value = await read_json(request)
     shape = shaped(schemas.MaintenanceShape, value)
-    check_callback_url(shape.callback.url, request.app[POLICY])
+    check_url(shape.callback.url, request.app[POLICY])
     body = schemas.Enqueue(
         request_id=shape.request_id,
         capability="maintenance",

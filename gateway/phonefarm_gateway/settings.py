@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phonefarm_common import config
+from phonefarm_common.addresses import Network, network
 from phonefarm_common.config import ConfigError
 from phonefarm_common.timers import Timers
-
-from phonefarm_gateway.addresses import Network, network
 
 _ENVIRONMENT = """\
 environment (each NAME may also be NAME_FILE, a file that holds the value):

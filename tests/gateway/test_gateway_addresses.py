@@ -6,15 +6,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phonefarm_common.reasons import FarmError
-from phonefarm_gateway.addresses import (
+from phonefarm_common.addresses import (
     AddressPolicy,
     DisguisedAddressError,
-    check_callback_url,
+    check_url,
     literal,
     network,
 )
-from phonefarm_gateway.callbacks.resolver import AddressNotAllowedError, PermittedResolver
+from phonefarm_common.outward import AddressNotAllowedError, PermittedResolver
+from phonefarm_common.reasons import FarmError
 
 PUBLIC_ONLY = AddressPolicy()
 
@@ -162,7 +162,7 @@ def test_any_text_as_a_url_is_accepted_or_refused_by_name(text: str) -> None:
     for url in (text, f"http://{text}", f"https://{text}/x"):
         refusal = None
         try:
-            check_callback_url(url, PUBLIC_ONLY)
+            check_url(url, PUBLIC_ONLY)
         except FarmError as error:
             refusal = error
 
@@ -185,7 +185,7 @@ def test_any_text_as_a_url_is_accepted_or_refused_by_name(text: str) -> None:
 )
 def test_ordinary_urls_are_accepted(url: str) -> None:
     """A public receiver's URL passes, names that look a little like addresses included."""
-    check_callback_url(url, PUBLIC_ONLY)
+    check_url(url, PUBLIC_ONLY)
 
 
 async def test_the_resolver_lets_only_permitted_addresses_out() -> None:

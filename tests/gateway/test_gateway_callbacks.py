@@ -15,8 +15,8 @@ from gateway.support.memory_controller import TOKEN, Owed
 from gateway.support.receiver import Received, Receiver
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.clock import SystemClock
+from phonefarm_common.outward import SystemLookup
 from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.resolver import SystemLookup
 from standardwebhooks import Webhook
 
 SECRET = "a shared secret, not base64"

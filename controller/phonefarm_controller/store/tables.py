@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -93,6 +94,8 @@ capability_requests = Table(
     Column("inputs", Words, nullable=False),
     Column("callback_url", Words),
     Column("callback_metadata", Words, nullable=False),
+    # Asked for by an operator to prove the capability; its runs leave evidence at their end.
+    Column("verification", Boolean, nullable=False, server_default=false()),
     Column("single_target", Boolean, nullable=False),
     Column("state", Words, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -110,6 +113,23 @@ capability_requests = Table(
     ),
 )
 Index("ix_requests_created", capability_requests.c.created_at, capability_requests.c.process_id)
+
+transitions = Table(  # the timeline: every move of a process and of its items
+    "transitions",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("process_id", Words, nullable=False),
+    Column("item_id", Words),  # None when the process itself moved
+    Column("at", Instant, nullable=False),
+    Column("from_state", Words),  # None when it was made
+    Column("to_state", Words, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("phone_id", Words),
+    Column("account_id", Words),
+)
+Index("ix_transitions_process", transitions.c.process_id, transitions.c.number)
 
 app_profiles = Table(
     "app_profiles",
@@ -223,6 +243,8 @@ runs = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("state", Words, nullable=False),
     Column("container", Words),
+    Column("snapshot_id", Words),  # of the account's runtime snapshot that the run was handed
+    Column("snapshot", Words),  # its JSON, as it was then
     Column("last_sequence", BigInteger, nullable=False),
     Column("outcome", Words),
     Column("created_at", Instant, nullable=False),
@@ -294,6 +316,7 @@ agents = Table(
     Column("boot_id", Words, nullable=False),
     Column("incarnation", BigInteger, nullable=False),
     Column("version", Words, nullable=False),
+    Column("runtime", Words, nullable=False, server_default=text("''")),
     Column("term", BigInteger, nullable=False),
     Column("connected", Boolean, nullable=False),
     Column("heard_at", Instant, nullable=False),
@@ -361,6 +384,7 @@ deliveries = Table(
     Column("milestone", Words, nullable=False),
     Column("emitted_at", Instant, nullable=False),
     Column("url", Words, nullable=False),
+    Column("receiver", Words),  # scheme://host:port of the URL; None from release 0.1.0
     Column("record", Words, nullable=False),  # JSON, as of the transaction that made the event
     Column("state", Words, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -385,6 +409,60 @@ Index(
     deliveries.c.sequence,
     sqlite_where=_UNSETTLED,
     postgresql_where=_UNSETTLED,
+)
+
+delivery_attempts = Table(  # the log of what each attempt met
+    "delivery_attempts",
+    metadata,
+    Column("delivery_id", Words, ForeignKey("deliveries.delivery_id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("gateway_id", Words, nullable=False),
+    Column("ended_at", Instant, nullable=False),
+    Column("outcome", Words, nullable=False),
+    Column("http_status", Integer, nullable=False),  # 0 when no answer came
+    Column("error", Words, nullable=False),
+    CheckConstraint("outcome IN ('delivered', 'failed', 'gone', 'lapsed')", name="outcome_known"),
+)
+
+contents = Table(  # what was ingested: the key that makes a repeat a duplicate
+    "contents",
+    metadata,
+    Column("account_id", Words, primary_key=True),
+    Column("content_id", Words, primary_key=True),
+    Column("process_id", Words, ForeignKey("capability_requests.process_id"), nullable=False),
+    Column("item_id", Words, ForeignKey("queue_items.item_id"), nullable=False),
+)
+
+runtime_snapshots = Table(
+    "runtime_snapshots",
+    metadata,
+    Column("account_id", Words, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("snapshot_id", Words, nullable=False),
+    Column("strategy_version", BigInteger, nullable=False),
+    Column("strategy_synced_at", Instant, nullable=False),
+    Column("body", Words, nullable=False),  # JSON: all fields of the request, as they came
+    Column("updated_at", Instant, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Words, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("digest", Words, nullable=False, unique=True),  # SHA-256 of the key, hexadecimal
+    Column("scopes", Words, nullable=False),  # words between spaces
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Words, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+)
+Index(
+    "uq_api_keys_name",
+    api_keys.c.name,
+    unique=True,
+    sqlite_where=text("revoked_at IS NULL"),
+    postgresql_where=text("revoked_at IS NULL"),
 )
 
 evidence = Table(

@@ -3,21 +3,19 @@
 import asyncio
 import io
 import math
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
+from phonefarm_common.addresses import AddressPolicy, check_url
 from phonefarm_common.clock import Clock
+from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_session
 from phonefarm_common.reasons import FarmError
 from yarl import URL
 
-from phonefarm_gateway.addresses import AddressPolicy, check_callback_url
-from phonefarm_gateway.callbacks.resolver import AddressNotAllowedError, Lookup, PermittedResolver
 from phonefarm_gateway.callbacks.signing import Signer
 from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome
 from phonefarm_gateway.records import instant, render
@@ -73,24 +71,7 @@ class Sender:
         attempt_seconds: float,
     ) -> AsyncIterator[Self]:
         """Yield a sender whose attempts take at most *attempt_seconds* each."""
-        connector = aiohttp.TCPConnector(
-            resolver=PermittedResolver(lookup, policy),
-            use_dns_cache=False,
-            # A kept connection would skip the check of the address.
-            force_close=True,
-            limit=0,
-            socket_factory=lambda info: _permitted_socket(info, policy),
-        )
-        async with aiohttp.ClientSession(
-            connector=connector,
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # A small compressed answer may be a large one; what it says is only shown.
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None),
-            headers=_HEADERS,
-            skip_auto_headers=("Accept-Encoding",),
-        ) as session:
+        async with outward_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
             yield cls(
                 session,
                 policy=policy,
@@ -103,7 +84,7 @@ class Sender:
         """Return how the attempt went; every failure is an answer, none is raised."""
         body = event(delivery)
         try:
-            check_callback_url(delivery.url, self._policy)
+            check_url(delivery.url, self._policy)
         except FarmError as refused:
             return _failed(f"address_not_allowed: {refused.message}")
         headers = {}
@@ -141,14 +122,6 @@ class Sender:
                     response.headers.get("Retry-After"), now=self._clock.now()
                 ),
             )
-
-
-def _permitted_socket(info: tuple[Any, ...], policy: AddressPolicy) -> socket.socket:
-    """Open the socket of one connection; the last look at the address, whatever path led here."""
-    family, kind, protocol, _, sockaddr = info
-    if not policy.permits(ip_address(sockaddr[0])):
-        raise AddressNotAllowedError(f"callbacks may not go to {sockaddr[0]}")
-    return socket.socket(family, kind, protocol)
 
 
 def _is_forbidden(error: BaseException | None) -> bool:

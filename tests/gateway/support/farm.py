@@ -10,12 +10,12 @@ from typing import Any
 
 import aiohttp
 from gateway.support.memory_controller import ACCOUNT, KEY, TOKEN, MemoryController
+from phonefarm_common.addresses import Address, network
 from phonefarm_common.clock import Clock
+from phonefarm_common.outward import Lookup
 from phonefarm_common.timers import Timers
-from phonefarm_gateway.addresses import Address, network
 from phonefarm_gateway.app import running
 from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.resolver import Lookup
 from phonefarm_gateway.settings import Settings
 
 LOOPBACK = ("127.0.0.0/8",)

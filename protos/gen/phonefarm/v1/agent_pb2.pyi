@@ -330,6 +330,7 @@ class Hello(_message.Message):
     PHONES_FIELD_NUMBER: _builtins.int
     HELD_RUNS_FIELD_NUMBER: _builtins.int
     TIME_SCALE_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     boot_id: _builtins.str
     """/proc/sys/kernel/random/boot_id of the host."""
@@ -341,6 +342,8 @@ class Hello(_message.Message):
     agent_version: _builtins.str
     time_scale: _builtins.float
     """The factor by which this agent's timers are scaled; must equal the controller's."""
+    runtime: _builtins.str
+    """docker, process or dummy: what a run is worth as proof. Empty from agents before 0.2.0."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneReport]: ...
     @_builtins.property
@@ -358,10 +361,11 @@ class Hello(_message.Message):
         phones: _abc.Iterable[Global___PhoneReport] | None = ...,
         held_runs: _abc.Iterable[Global___HeldRun] | None = ...,
         time_scale: _builtins.float = ...,
+        runtime: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "boot_id", b"boot_id", "held_runs", b"held_runs", "incarnation", b"incarnation", "phones", b"phones", "protocol_version", b"protocol_version", "time_scale", b"time_scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "boot_id", b"boot_id", "held_runs", b"held_runs", "incarnation", b"incarnation", "phones", b"phones", "protocol_version", b"protocol_version", "runtime", b"runtime", "time_scale", b"time_scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,7 +53,8 @@ class CallbackServiceServicer:
 
     def LeaseDeliveries(self, request, context):
         """LeaseDeliveries hands out due deliveries, each for 60 s, waiting up to wait_seconds for the first.
-        Only the oldest unsettled delivery of a process is ever leased.
+        Only the oldest unsettled delivery of a process is ever leased, and of one receiver (scheme, host and
+        port) at most a few at once: a dead one takes nobody else's place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

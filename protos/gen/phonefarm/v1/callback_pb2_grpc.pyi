@@ -35,7 +35,8 @@ class CallbackServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CallbackServiceAsyncStub: ...
     LeaseDeliveries: _grpc.UnaryUnaryMultiCallable[_callback_pb2.LeaseDeliveriesRequest, _callback_pb2.LeaseDeliveriesResponse]
     """LeaseDeliveries hands out due deliveries, each for 60 s, waiting up to wait_seconds for the first.
-    Only the oldest unsettled delivery of a process is ever leased.
+    Only the oldest unsettled delivery of a process is ever leased, and of one receiver (scheme, host and
+    port) at most a few at once: a dead one takes nobody else's place.
     """
     ReportDeliveries: _grpc.UnaryUnaryMultiCallable[_callback_pb2.ReportDeliveriesRequest, _callback_pb2.ReportDeliveriesResponse]
     """ReportDeliveries settles attempts. A report whose lease was lost changes nothing."""
@@ -47,7 +48,8 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     LeaseDeliveries: _aio.UnaryUnaryMultiCallable[_callback_pb2.LeaseDeliveriesRequest, _callback_pb2.LeaseDeliveriesResponse]  # type: ignore[assignment]
     """LeaseDeliveries hands out due deliveries, each for 60 s, waiting up to wait_seconds for the first.
-    Only the oldest unsettled delivery of a process is ever leased.
+    Only the oldest unsettled delivery of a process is ever leased, and of one receiver (scheme, host and
+    port) at most a few at once: a dead one takes nobody else's place.
     """
     ReportDeliveries: _aio.UnaryUnaryMultiCallable[_callback_pb2.ReportDeliveriesRequest, _callback_pb2.ReportDeliveriesResponse]  # type: ignore[assignment]
     """ReportDeliveries settles attempts. A report whose lease was lost changes nothing."""
@@ -62,7 +64,8 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_callback_pb2.LeaseDeliveriesResponse, _abc.Awaitable[_callback_pb2.LeaseDeliveriesResponse]]:
         """LeaseDeliveries hands out due deliveries, each for 60 s, waiting up to wait_seconds for the first.
-        Only the oldest unsettled delivery of a process is ever leased.
+        Only the oldest unsettled delivery of a process is ever leased, and of one receiver (scheme, host and
+        port) at most a few at once: a dead one takes nobody else's place.
         """
 
     @_abc_1.abstractmethod

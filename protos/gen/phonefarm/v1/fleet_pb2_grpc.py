@@ -95,7 +95,7 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutAccount(self, request, context):
-        """PutAccount creates or replaces an account.
+        """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class FleetServiceStub:
     ReturnPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ReturnPhoneRequest, _fleet_pb2.Phone]
     """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
     PutAccount: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountRequest, _fleet_pb2.Account]
-    """PutAccount creates or replaces an account."""
+    """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]
     PutGroup: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]
     """PutGroup replaces the members of a group."""
@@ -52,7 +52,7 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ReturnPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ReturnPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
     """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
     PutAccount: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountRequest, _fleet_pb2.Account]  # type: ignore[assignment]
-    """PutAccount creates or replaces an account."""
+    """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]  # type: ignore[assignment]
     PutGroup: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]  # type: ignore[assignment]
     """PutGroup replaces the members of a group."""
@@ -88,7 +88,7 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.PutAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Account, _abc.Awaitable[_fleet_pb2.Account]]:
-        """PutAccount creates or replaces an account."""
+        """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
 
     @_abc_1.abstractmethod
     def ListAccounts(

@@ -301,21 +301,56 @@ class ListProcessesRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    PROCESS_TYPES_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    CREATED_FROM_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """1 to 500; 50 when 0."""
+    cursor: _builtins.str
+    """Where the page before ended, as its answer said; empty for the first. INVALID_ARGUMENT for anything else."""
+    system: _builtins.str
+    """requested_by.system; empty keeps all."""
+    request_id: _builtins.str
+    account_id: _builtins.str
+    """Processes with an item that is bound to this account, or acts or acted for it last."""
+    phone_id: _builtins.str
+    """Processes with an item that is bound to this phone, or runs or ran on it last."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Public statuses to keep; empty keeps all."""
 
+    @_builtins.property
+    def process_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Process types to keep; empty keeps all."""
+
+    @_builtins.property
+    def created_from(self) -> _timestamp_pb2.Timestamp:
+        """created_at >= created_from and < created_before."""
+
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         statuses: _abc.Iterable[_builtins.str] | None = ...,
+        cursor: _builtins.str = ...,
+        process_types: _abc.Iterable[_builtins.str] | None = ...,
+        system: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        phone_id: _builtins.str = ...,
+        created_from: _timestamp_pb2.Timestamp | None = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_before", b"created_before", "created_from", b"created_from", "cursor", b"cursor", "limit", b"limit", "phone_id", b"phone_id", "process_types", b"process_types", "request_id", b"request_id", "statuses", b"statuses", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,16 +361,22 @@ class ListProcessesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROCESSES_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    next_cursor: _builtins.str
+    """Give it back for the next page; empty when this is the last."""
     @_builtins.property
-    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Process]: ...
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Process]:
+        """Fewer than the limit when more would not fit in one message."""
+
     def __init__(
         self,
         *,
         processes: _abc.Iterable[Global___Process] | None = ...,
+        next_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["processes", b"processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_cursor", b"next_cursor", "processes", b"processes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,16 +718,22 @@ class CheckKeyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The key's name, for logs."""
+    """The key's name, for logs and rate limits; `ingest_secret` for the server's own."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the key may do."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

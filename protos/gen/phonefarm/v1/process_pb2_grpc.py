@@ -90,7 +90,7 @@ class ProcessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProcesses(self, request, context):
-        """ListProcesses returns the newest first.
+        """ListProcesses returns the newest first, a page at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class ProcessServiceStub:
     GetProcess: _grpc.UnaryUnaryMultiCallable[_process_pb2.GetProcessRequest, _process_pb2.Process]
     """GetProcess returns the whole record. NOT_FOUND `unknown_process`."""
     ListProcesses: _grpc.UnaryUnaryMultiCallable[_process_pb2.ListProcessesRequest, _process_pb2.ListProcessesResponse]
-    """ListProcesses returns the newest first."""
+    """ListProcesses returns the newest first, a page at a time."""
     CancelProcess: _grpc.UnaryUnaryMultiCallable[_process_pb2.CancelProcessRequest, _process_pb2.CancelProcessResponse]
     """CancelProcess records the wish and answers without waiting for any agent."""
     CheckKey: _grpc.UnaryUnaryMultiCallable[_process_pb2.CheckKeyRequest, _process_pb2.CheckKeyResponse]
@@ -71,7 +71,7 @@ class ProcessServiceAsyncStub(ProcessServiceStub):
     GetProcess: _aio.UnaryUnaryMultiCallable[_process_pb2.GetProcessRequest, _process_pb2.Process]  # type: ignore[assignment]
     """GetProcess returns the whole record. NOT_FOUND `unknown_process`."""
     ListProcesses: _aio.UnaryUnaryMultiCallable[_process_pb2.ListProcessesRequest, _process_pb2.ListProcessesResponse]  # type: ignore[assignment]
-    """ListProcesses returns the newest first."""
+    """ListProcesses returns the newest first, a page at a time."""
     CancelProcess: _aio.UnaryUnaryMultiCallable[_process_pb2.CancelProcessRequest, _process_pb2.CancelProcessResponse]  # type: ignore[assignment]
     """CancelProcess records the wish and answers without waiting for any agent."""
     CheckKey: _aio.UnaryUnaryMultiCallable[_process_pb2.CheckKeyRequest, _process_pb2.CheckKeyResponse]  # type: ignore[assignment]
@@ -112,7 +112,7 @@ class ProcessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _process_pb2.ListProcessesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_process_pb2.ListProcessesResponse, _abc.Awaitable[_process_pb2.ListProcessesResponse]]:
-        """ListProcesses returns the newest first."""
+        """ListProcesses returns the newest first, a page at a time."""
 
     @_abc_1.abstractmethod
     def CancelProcess(

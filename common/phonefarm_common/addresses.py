@@ -1,4 +1,4 @@
-"""Which addresses a callback may go to: the public internet, and what the operator adds."""
+"""Which addresses callers' URLs may lead to: the public internet, and what the operator adds."""
 
 import re
 import socket
@@ -14,8 +14,9 @@ from ipaddress import (
 )
 from typing import Final, TypeAlias
 
-from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 from yarl import URL
+
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -57,7 +58,7 @@ class AddressPolicy:
     allowed: tuple[Network, ...] = ()
 
     def permits(self, address: Address) -> bool:
-        """Tell whether a callback may be sent to *address*."""
+        """Tell whether *address* may be dialled for a caller."""
         if isinstance(address, IPv6Address):
             if address.scope_id is not None:
                 return False
@@ -114,10 +115,17 @@ def network(text: str) -> Network:
     return ip_network(text)
 
 
-def check_callback_url(text: str, policy: AddressPolicy, *, field: str = "callback.url") -> None:
-    """Raise FarmError naming *field* unless *text* is an http(s) URL whose host may be a receiver.
+def check_url(
+    text: str,
+    policy: AddressPolicy,
+    *,
+    field: str = "callback.url",
+    refusal: Reason = Reason.CALLBACK_URL_NOT_ALLOWED,
+) -> None:
+    """Raise FarmError naming *field* unless *text* is an http(s) URL whose host may be dialled.
 
-    A name is not resolved here: what it means is looked at when each attempt is made.
+    A literal address that may not is refused as *refusal*. A name is not resolved here: what it
+    means is looked at when each attempt is made.
     """
     try:
         url = URL(text)
@@ -133,12 +141,12 @@ def check_callback_url(text: str, policy: AddressPolicy, *, field: str = "callba
     try:
         address = literal(host)
     except DisguisedAddressError as error:
-        raise _refused(Reason.CALLBACK_URL_NOT_ALLOWED, field, str(error)) from None
+        raise _refused(refusal, field, str(error)) from None
     if address is not None and not policy.permits(address):
         message = (
             f"{address} is not a public address; use one, or have the operator allow its network"
         )
-        raise _refused(Reason.CALLBACK_URL_NOT_ALLOWED, field, message)
+        raise _refused(refusal, field, message)
 
 
 def _refused(reason: Reason, field: str, message: str) -> FarmError:

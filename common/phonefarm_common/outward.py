@@ -1,22 +1,27 @@
-"""Names become addresses here, permitted ones only: what was checked is what is dialled."""
+"""Calls to addresses that callers name: permitted ones only, what was checked is what is dialled.
+
+For programs that have aiohttp: the gateway (callbacks, looking at assets) and the agent (assets).
+"""
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
+import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from phonefarm_gateway.addresses import Address, AddressPolicy
+from phonefarm_common.addresses import Address, AddressPolicy
 
 Lookup: TypeAlias = Callable[[str], Awaitable[list[Address]]]
 """Return every address of a name; OSError when there is none."""
 
 
 class AddressNotAllowedError(OSError):
-    """Every address of a host is one callbacks may not go to."""
+    """Every address of a host is one that may not be dialled for a caller."""
 
 
 class SystemLookup:
@@ -48,7 +53,7 @@ def _scoped(host: str, sockaddr: tuple[Any, ...]) -> Address:
 
 
 class PermittedResolver(AbstractResolver):
-    """aiohttp's resolver for callbacks; asked anew for every attempt."""
+    """aiohttp's resolver for callers' URLs; asked anew for every attempt."""
 
     def __init__(self, lookup: Lookup, policy: AddressPolicy) -> None:
         self._lookup = lookup
@@ -61,7 +66,7 @@ class PermittedResolver(AbstractResolver):
         addresses = await self._lookup(host)
         permitted = [address for address in addresses if self._policy.permits(address)]
         if not permitted:
-            raise AddressNotAllowedError(f"{host} has no address that callbacks may go to")
+            raise AddressNotAllowedError(f"{host} has no address that may be dialled")
         return [
             ResolveResult(
                 hostname=host,
@@ -76,3 +81,42 @@ class PermittedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+@asynccontextmanager
+async def outward_session(
+    *, policy: AddressPolicy, lookup: Lookup, headers: Mapping[str, str]
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield a session that dials permitted addresses only, with a new connection for each request.
+
+    No proxy from the environment, no cookies, nothing decompressed, no timeout of its own. Pass
+    `allow_redirects=False`, and check the URL with `addresses.check_url` first: aiohttp asks no
+    resolver for a literal address (the socket is refused then, but less clearly).
+    """
+    connector = aiohttp.TCPConnector(
+        resolver=PermittedResolver(lookup, policy),
+        use_dns_cache=False,
+        # A kept connection would skip the check of the address.
+        force_close=True,
+        limit=0,
+        socket_factory=lambda info: _permitted_socket(info, policy),
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # A small compressed answer may be a large one.
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None),
+        headers=headers,
+        skip_auto_headers=("Accept-Encoding",),
+    ) as session:
+        yield session
+
+
+def _permitted_socket(info: tuple[Any, ...], policy: AddressPolicy) -> socket.socket:
+    """Open the socket of one connection; the last look at the address, whatever path led here."""
+    family, kind, protocol, _, sockaddr = info
+    if not policy.permits(ip_address(sockaddr[0])):
+        raise AddressNotAllowedError(f"{sockaddr[0]} may not be dialled for a caller")
+    return socket.socket(family, kind, protocol)
