@@ -31,6 +31,7 @@ from phonefarm_cli.screen import note, tell, warn
 
 _STOP_ORDER = ("agent", "gateway", "controller", "simulator")
 """Runs end and are reported while there is somebody to report to."""
+_ECHO_SECONDS = 0.5
 
 
 class _StoppedError(Exception):
@@ -208,14 +209,27 @@ async def _until(stop: asyncio.Event) -> None:
 
 async def _stop(children: Children, stop: asyncio.Event) -> None:
     """Stop every program in order; a second signal ends the patience."""
-    stop.clear()
+    hurry = asyncio.Event()
+    impatience = asyncio.create_task(_second(stop, hurry))
     if children.pids:
         tell("stopping")
     for name in _STOP_ORDER:
-        if not await children.stop(name, hurry=stop):
+        if not await children.stop(name, hurry=hurry):
             warn(f"the {name} had to be killed; the next start cleans up what it left")
+    impatience.cancel()
     if left := kill_orphans():
         warn(f"killed {left} processes that were left")
+
+
+async def _second(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """Set *hurry* when a signal comes that is no echo of the first.
+
+    When our parent is killed, the kernel may signal its death once for each of its threads.
+    """
+    await asyncio.sleep(_ECHO_SECONDS)
+    stop.clear()
+    await stop.wait()
+    hurry.set()
 
 
 def _tell_lost(runtime: str, why: str) -> None:
