@@ -94,16 +94,18 @@ async def test_refusals_of_the_controller_are_passed_on(farm: Farm) -> None:
     target = f"127.0.0.1:{farm.controller.port}"
     async with Controller.opened(target, KEY) as controller:
         with pytest.raises(CommandError, match="unknown_process"):
-            await controller.process("11111111-1111-1111-1111-111111111111")
+            await controller.processes.get("11111111-1111-1111-1111-111111111111")
         with pytest.raises(CommandError, match="unknown_phone:ph-x"):
-            await controller.admit("ph-x")
+            await controller.fleet.admit("ph-x")
         with pytest.raises(CommandError, match="reason"):
-            await controller.give_back("ph-x", " ")
+            await controller.fleet.give_back("ph-x", " ")
         with pytest.raises(CommandError, match="unknown_process"):
-            await controller.cancel(process_pb2.CancelProcessRequest(reason="r", requested_by="t"))
+            await controller.processes.cancel(
+                process_pb2.CancelProcessRequest(reason="r", requested_by="t")
+            )
     async with Controller.opened(target, "wrong") as stranger:
         with pytest.raises(CommandError, match=r"does not know this key.*--key"):
-            await stranger.phones()
+            await stranger.fleet.phones()
 
 
 async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:

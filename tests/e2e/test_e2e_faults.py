@@ -229,7 +229,7 @@ async def test_a_frozen_agent_passes_nothing_of_an_old_epoch(tmp_path: Path) -> 
 
 
 async def _ended(it: Hand, process_id: str) -> bool:
-    process = await it.fleet.process(process_id)
+    process = await it.controller.processes.get(process_id)
     assert process.status not in {"failed_terminal", "cancelled"}
     return process.status == "completed"
 

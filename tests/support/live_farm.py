@@ -67,10 +67,11 @@ class Hand:
     """Calls by REST, operates by gRPC, looks at the phones by the simulator's control API."""
 
     def __init__(
-        self, farm: LiveFarm, rest: aiohttp.ClientSession, fleet: Controller, phones: Control
+        self, farm: LiveFarm, rest: aiohttp.ClientSession, controller: Controller, phones: Control
     ) -> None:
         self.farm = farm
-        self.fleet = fleet
+        self.fleet = controller.fleet
+        self.controller = controller
         self.phones = phones
         self._rest = rest
 
@@ -172,10 +173,10 @@ async def hand(farm: LiveFarm) -> AsyncIterator[Hand]:
     timeout = aiohttp.ClientTimeout(total=15)
     async with (
         aiohttp.ClientSession(f"http://{farm.rest}", headers=headers, timeout=timeout) as rest,
-        Controller.opened(farm.grpc, farm.api_key) as fleet,
+        Controller.opened(farm.grpc, farm.api_key) as controller,
         Control.connected(farm.control) as phones,
     ):
-        yield Hand(farm, rest, fleet, phones)
+        yield Hand(farm, rest, controller, phones)
 
 
 def warmup(target: dict[str, Any], *, url: str = "http://127.0.0.1:9/", **inputs: Any) -> Any:

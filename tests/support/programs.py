@@ -87,7 +87,8 @@ class Programs:
     async def live(self, serialnos: Iterable[str]) -> LiveFarm:
         """Admit the phones, give each an account, and return the farm."""
         wanted = set(serialnos)
-        async with Controller.opened(self._grpc, _SECRETS["INGEST_SECRET"]) as fleet:
+        async with Controller.opened(self._grpc, _SECRETS["INGEST_SECRET"]) as controller:
+            fleet = controller.fleet
 
             async def known() -> list[fleet_pb2.Phone] | None:
                 phones = [p for p in await fleet.phones() if p.serialno in wanted]

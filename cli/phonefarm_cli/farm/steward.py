@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.controller import Controller, UnreachableError
+from phonefarm_cli.clients.wire import UnreachableError
+from phonefarm_cli.controller import Controller
 from phonefarm_cli.report import ReportedPhone
 from phonefarm_cli.screen import note, tell, warn
 
@@ -66,18 +67,18 @@ class Steward:
 
     async def look(self) -> list[fleet_pb2.Phone]:
         """Admit what is new and return our agent's phones."""
-        ours = [p for p in await self.controller.phones() if p.agent_id == self.agent_id]
-        accounts = await self.controller.accounts()
+        ours = [p for p in await self.controller.fleet.phones() if p.agent_id == self.agent_id]
+        accounts = await self.controller.fleet.accounts()
         bound = {account.phone_id for account in accounts}
         changed = False
         for phone in ours:
             if phone.intent == "new":
                 changed = True
-                await self.controller.admit(phone.phone_id)
+                await self.controller.fleet.admit(phone.phone_id)
                 note(f"  admitted {phone.phone_id}: {phone.model or 'a phone'} {phone.adb_serial}")
             if phone.serialno in self.simulated and phone.phone_id not in bound:
                 changed = True
-                account = await self.controller.put_account(
+                account = await self.controller.fleet.put_account(
                     fleet_pb2.Account(
                         account_id=account_name(phone.serialno),
                         phone_id=phone.phone_id,

@@ -27,14 +27,14 @@ def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
     rows = [
         [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
-        for a in await controller.accounts()
+        for a in await controller.fleet.accounts()
     ]
     show_table(_COLUMNS, rows, empty="no account yet")
 
 
 async def _put(options: argparse.Namespace, controller: Controller) -> None:
     phone_id = (await find_phone(controller, options.phone)).phone_id if options.phone else ""
-    account = await controller.put_account(
+    account = await controller.fleet.put_account(
         fleet_pb2.Account(
             account_id=options.account,
             phone_id=phone_id,

@@ -8,7 +8,7 @@ from phonefarm_cli.failure import CommandError
 
 async def find_phone(controller: Controller, word: str) -> fleet_pb2.Phone:
     """Return the one phone that *word* names; CommandError otherwise."""
-    known = await controller.phones()
+    known = await controller.fleet.phones()
     for phone in known:
         if word.lower() in {phone.phone_id, phone.adb_serial.lower(), phone.serialno.lower()}:
             return phone

@@ -25,13 +25,13 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    rows = [_row(phone) for phone in await controller.phones()]
+    rows = [_row(phone) for phone in await controller.fleet.phones()]
     show_table(_COLUMNS, rows, empty="no phone yet")
 
 
 async def _back(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    after = await controller.give_back(phone.phone_id, options.reason)
+    after = await controller.fleet.give_back(phone.phone_id, options.reason)
     tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
 
 

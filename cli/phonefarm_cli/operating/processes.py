@@ -49,12 +49,14 @@ def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    found = await controller.processes(options.limit, options.status)
-    show_table(_COLUMNS, [_row(process) for process in found], empty="no process yet")
+    page = await controller.processes.page(
+        process_pb2.ListProcessesRequest(limit=options.limit, statuses=options.status)
+    )
+    show_table(_COLUMNS, [_row(process) for process in page.processes], empty="no process yet")
 
 
 async def _show(options: argparse.Namespace, controller: Controller) -> None:
-    process = await controller.process(options.process)
+    process = await controller.processes.get(options.process)
     record: dict[str, Any] = json_format.MessageToDict(process, preserving_proto_field_name=True)
     for name in ("result_json", "metadata_json"):
         for part in (record, record.get("callback", {}), record.get("requested_by", {})):
@@ -64,7 +66,7 @@ async def _show(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _end(options: argparse.Namespace, controller: Controller) -> None:
-    answer = await controller.cancel(
+    answer = await controller.processes.cancel(
         process_pb2.CancelProcessRequest(
             process_id=options.process,
             reason=options.reason,

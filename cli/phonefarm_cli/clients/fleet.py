@@ -1,0 +1,42 @@
+"""FleetService: phones, accounts and groups."""
+
+from typing import Any
+
+from phonefarm.v1 import fleet_pb2, fleet_pb2_grpc
+
+from phonefarm_cli.clients.wire import Wire
+
+
+class FleetClient:
+    """Asks about phones, accounts and groups, and changes them."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._stub: Any = fleet_pb2_grpc.FleetServiceStub(wire.channel)
+
+    async def phones(self) -> list[fleet_pb2.Phone]:
+        """Return every phone, by id."""
+        answer = await self._wire.answer(self._stub.ListPhones, fleet_pb2.ListPhonesRequest())
+        return list(answer.phones)
+
+    async def admit(self, phone_id: str) -> None:
+        """Take a new phone into service."""
+        request = fleet_pb2.AdmitPhoneRequest(phone_id=phone_id)
+        await self._wire.answer(self._stub.AdmitPhone, request)
+
+    async def give_back(self, phone_id: str, reason: str) -> fleet_pb2.Phone:
+        """End a phone's quarantine; the reason is kept."""
+        request = fleet_pb2.ReturnPhoneRequest(phone_id=phone_id, reason=reason)
+        phone: fleet_pb2.Phone = await self._wire.answer(self._stub.ReturnPhone, request)
+        return phone
+
+    async def accounts(self) -> list[fleet_pb2.Account]:
+        """Return every account, by id."""
+        answer = await self._wire.answer(self._stub.ListAccounts, fleet_pb2.ListAccountsRequest())
+        return list(answer.accounts)
+
+    async def put_account(self, account: fleet_pb2.Account) -> fleet_pb2.Account:
+        """Create or replace an account."""
+        request = fleet_pb2.PutAccountRequest(account=account)
+        kept: fleet_pb2.Account = await self._wire.answer(self._stub.PutAccount, request)
+        return kept

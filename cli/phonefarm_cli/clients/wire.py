@@ -1,0 +1,104 @@
+"""One caller's line to one controller: how a call is made, and its errors in words for people."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
+from phonefarm_common.channel import bearer
+
+from phonefarm_cli.failure import CommandError
+
+CALL_SECONDS: Final = 10.0
+LONG_CALL_SECONDS: Final = 60.0
+"""For calls that write a thousand rows."""
+
+_SILENT: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+_T = TypeVar("_T")
+
+
+class UnreachableError(CommandError):
+    """The controller does not answer at all."""
+
+
+class RefusedError(CommandError):
+    """The controller answered no; `reason` is the whole reason, `unknown_process` for example."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Wire:
+    """A channel, and the key that is shown with every call."""
+
+    def __init__(self, channel: grpc.aio.Channel, target: str, key: str) -> None:
+        self.channel = channel
+        self._target = target
+        self._metadata = bearer(key)
+
+    async def answer(
+        self, call: Callable[..., Awaitable[_T]], request: Any, *, seconds: float = CALL_SECONDS
+    ) -> _T:
+        """Make one call; CommandError says why there is no answer."""
+        try:
+            return await call(request, metadata=self._metadata, timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
+
+    async def stream(
+        self, call: Callable[..., Any], request: Any, *, seconds: float | None = None
+    ) -> AsyncIterator[Any]:
+        """Yield what the call sends; without *seconds* for as long as it takes."""
+        try:
+            async for part in call(request, metadata=self._metadata, timeout=seconds):
+                yield part
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: grpc.aio.AioRpcError) -> CommandError:
+        reason, problems = _details(error)
+        told = "".join(f"\n  {field}: {text}" for field, text in problems)
+        match error.code():
+            case code if code in _SILENT and not reason:
+                return UnreachableError(
+                    f"the controller at {self._target} does not answer; does the farm run?"
+                )
+            case grpc.StatusCode.UNAUTHENTICATED:
+                return CommandError(
+                    f"the controller at {self._target} does not know this key: give the one from "
+                    "up.json (--data), or --key, or PHONEFARM_KEY"
+                )
+            case grpc.StatusCode.PERMISSION_DENIED:
+                return RefusedError(
+                    f"{reason}: this key may not do that; `phonefarm keys create` makes one with "
+                    "the scope it needs",
+                    reason,
+                )
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return CommandError(
+                    f"the controller at {self._target} is older than this command and does not "
+                    "know what it asks for"
+                )
+            case code:
+                word = reason or code.name.lower()
+                return RefusedError(f"{word}: {error.details()}{told}", reason)
+
+
+def _details(error: grpc.aio.AioRpcError) -> tuple[str, list[tuple[str, str]]]:
+    """Return the whole reason, and what is wrong with which field."""
+    reason, problems = "", []
+    # The stubs describe the synchronous API's metadata; this one has pairs.
+    trailing: Any = error.trailing_metadata() or ()
+    for name, value in trailing:
+        if name != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        for packed in status_pb2.Status.FromString(value).details:
+            info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            if packed.Unpack(info):
+                reason = info.reason
+            elif packed.Unpack(request):
+                problems += [(v.field, v.description) for v in request.field_violations]
+    return reason, problems
