@@ -1,12 +1,14 @@
 """The inputs of each capability: what is taken, what is refused, and which fields are named."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.domain.capabilities import planned
+from phonefarm_controller.domain.capabilities import CAPABILITIES, planned
 from phonefarm_controller.domain.plans import MOST_CAP_SECONDS, Plan
 from phonefarm_controller.domain.requests import Mode, Routing, Target
 from support.world import submission
@@ -60,6 +62,12 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
         "unsupported_input:comment_plan",
         ["comment_plan"],
     ),
+    (
+        K,
+        {"keywords": ["a"], "comment_plan_prompt": "p"},
+        "unsupported_input:comment_plan_prompt",
+        ["comment_plan_prompt"],
+    ),
     (K, {"keywords": ["a"], "likes": 3}, "unsupported_input:likes", ["likes"]),
     (K, {"keywords": ["a"], "dummy": 3}, "invalid_request", ["dummy"]),
     (F, {}, "missing_fyp_judge_prompt", ["judge_prompt"]),
@@ -79,18 +87,29 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
     (M, {"steps": [{"action": "follow"}]}, "unsupported_action:follow", ["steps[0].action"]),
     (M, {"steps": [{"action": "edit_profile"}]}, "invalid_request", ["steps[0].params"]),
     (M, edit(), "invalid_request", ["steps[0].params"]),
-    (M, edit(avatar="x"), "invalid_request", ["steps[0].params"]),
+    (M, edit(avatar="x"), "invalid_request", ["steps[0].params", "steps[0].params.avatar"]),
+    (M, edit(bio="b", avatar="x"), "invalid_request", ["steps[0].params.avatar"]),
     (M, edit(bio=""), "invalid_request", ["steps[0].params.bio"]),
     (M, edit(bio="x" * 501), "invalid_request", ["steps[0].params.bio"]),
     (
         M,
         edit(bio=1, username=" "),
         "invalid_request",
-        ["steps[0].params.username", "steps[0].params.bio"],
+        ["steps[0].params.bio", "steps[0].params.username"],
     ),
     (M, edit(bio="b") | {"metadata": []}, "invalid_request", ["metadata"]),
     ("post_everything", {}, "unknown_capability:post_everything", []),
 )
+GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
+    (K, {"keywords": ["a"]}),
+    (K, {"keywords": ["a"], "videos_per_keyword": 2.0, "watch_seconds": None, "app": None}),
+    (K, {"keywords": ["x" * 100] * 20, "app": "y" * 64, "dummy": {}}),
+    (F, {"judge_prompt": "p", "max_videos": 200, "watch_seconds": 60}),
+    (M, edit(bio="b", username=None) | {"metadata": {"why": "new"}}),
+    (M, {"steps": [edit(bio="b")["steps"][0] | {"mutation_kind": "k", "randomized": True}]}),
+)
+TOO_LONG = {"keywords": ["a"] * 20, "videos_per_keyword": 50, "watch_seconds": 120}
+"""Wrong by a rule between fields, which no schema can say."""
 
 
 @pytest.mark.parametrize(("capability", "inputs", "reason", "fields"), BAD, ids=str)
@@ -122,6 +141,52 @@ def test_a_routing_that_a_capability_does_not_know_is_refused(
         plan_of(capability, {}, target=Target(routing=routing), mode=Mode.MANUAL)
 
     assert refused.value.text == reason
+
+
+@pytest.mark.parametrize("routing", Routing)
+@pytest.mark.parametrize("mode", Mode)
+def test_a_post_is_not_asked_for_by_enqueue(routing: Routing, mode: Mode) -> None:
+    """By no routing and in no mode; the answer names the endpoint that takes it."""
+    with pytest.raises(FarmError, match="POST /ingest") as refused:
+        plan_of("post_video", {}, target=Target(routing=routing), mode=mode)
+
+    assert refused.value.text == f"routing_not_supported:post_video:{routing}"
+
+
+@pytest.mark.parametrize(("capability", "inputs"), GOOD, ids=str)
+def test_good_inputs_make_a_plan_and_satisfy_the_schema(
+    capability: str, inputs: dict[str, Any]
+) -> None:
+    """What is published takes what is checked."""
+    assert plan_of(capability, inputs).actions
+    assert validator(capability).is_valid(inputs)
+
+
+@pytest.mark.parametrize(
+    ("capability", "inputs"),
+    [row[:2] for row in BAD if row[0] in CAPABILITIES and row[1] != TOO_LONG],
+    ids=str,
+)
+def test_the_schema_refuses_what_is_refused(capability: str, inputs: dict[str, Any]) -> None:
+    """Also by the words of a validator that knows nothing of us."""
+    assert not validator(capability).is_valid(inputs)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_every_published_schema_is_one(capability: str) -> None:
+    """JSON Schema 2020-12, closed, each input described; the dummy only where there is one."""
+    schema = CAPABILITIES[capability].schema(dummy_allowed=False)
+
+    Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False
+    assert all(each["description"] for each in schema["properties"].values())
+    assert "dummy" not in schema["properties"]
+
+
+def validator(capability: str) -> Draft202012Validator:
+    """Return what checks the capability's inputs by its published schema."""
+    schema = json.loads(json.dumps(CAPABILITIES[capability].schema(dummy_allowed=True)))
+    return Draft202012Validator(schema)
 
 
 def test_a_production_farm_has_no_dummy() -> None:
@@ -213,6 +278,8 @@ def test_any_inputs_make_a_plan_that_fits_or_an_error_that_says_why(
         assert plan.actions[-1].kind == "stop_app"
         assert sum(action.limit_seconds for action in plan.actions) > 0
         assert plan.cap_seconds <= MOST_CAP_SECONDS
+        assert validator(capability).is_valid(inputs)
         return
     assert refused.problems
     assert all(problem.field.startswith("inputs.") for problem in refused.problems)
+    assert "s of watching" in refused.message or not validator(capability).is_valid(inputs)

@@ -1,6 +1,6 @@
 """The controller's operations on a real database, without loops and wires; time is handed in."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,6 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.app import _keep_profiles
 from phonefarm_controller.domain.capabilities import CAPABILITIES, Capability
 from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.inputs import Inputs
 from phonefarm_controller.domain.plans import Action, Plan, Repeat
 from phonefarm_controller.domain.reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
@@ -61,11 +60,7 @@ class VirtualClock:
         self._passed += seconds
 
 
-def _plan_post(inputs: Inputs) -> Plan:
-    inputs.anything("keywords")
-    inputs.anything("videos_per_keyword")
-    inputs.anything("dummy")
-    inputs.finish()
+def _plan_post(inputs: Mapping[str, Any]) -> Plan:
     post = Action(kind="post", repeat=Repeat.ONCE)
     return Plan(actions=(Action(kind="launch_app"), post, Action(kind="stop_app")))
 
@@ -75,7 +70,13 @@ def posting_allowed() -> Iterator[None]:
     """Know the capability POST while the block runs."""
     known = cast("dict[str, Capability]", CAPABILITIES)
     routings = frozenset(Routing)
-    known[POST] = Capability(name=POST, routings=routings, can_be_verified=False, plan=_plan_post)
+    known[POST] = Capability(
+        name=POST,
+        routings=routings,
+        can_be_verified=False,
+        fields=CAPABILITIES["keyword_warmup"].fields,
+        plan=_plan_post,
+    )
     try:
         yield
     finally:

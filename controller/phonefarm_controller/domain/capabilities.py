@@ -1,17 +1,29 @@
-"""The capabilities, as data: which modes and routings each allows, and who plans it."""
+"""The capabilities, as data: what each takes, which modes and routings it allows, who plans it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.inputs import Inputs, invalid_field
-from phonefarm_controller.domain.planners import fyp_warmup, keyword_warmup, maintenance
+from phonefarm_controller.domain.fields import Field, Free, Text
+from phonefarm_controller.domain.inputs import read_inputs, schema_of, unsupported
+from phonefarm_controller.domain.planners import (
+    fyp_warmup,
+    keyword_warmup,
+    maintenance,
+    post_video,
+)
 from phonefarm_controller.domain.plans import Plan
 from phonefarm_controller.domain.requests import Mode, Routing, Submission
 
-MOST_TEXT: Final = 256
+ENQUEUE: Final = "/capability-requests/enqueue"
+INGEST: Final = "/ingest"
+
+_APP: Final = Text(
+    name="app", description="the app profile; the account's app when absent", most=64
+)
+_DUMMY: Final = Free(name="dummy", description="steers the dummy runtime, see docs/seams.md")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +31,24 @@ class Capability:
     """A kind of work."""
 
     name: str
+    description: str = ""
+    modes: tuple[Mode, ...] = (Mode.MANUAL, Mode.UNATTENDED)
     routings: frozenset[Routing]
+    endpoint: str = ENQUEUE
     can_be_verified: bool  # unattended is allowed once it is live verified
-    plan: Callable[[Inputs], Plan]
+    fields: tuple[Field, ...]
+    plan: Callable[[Mapping[str, Any]], Plan]
+    small: Mapping[str, Any] | None = None  # inputs that do little and change nothing
+
+    def takes(self, *, dummy_allowed: bool) -> tuple[Field, ...]:
+        """Return all its fields, with those that every capability of its endpoint has."""
+        if self.endpoint != ENQUEUE:
+            return self.fields
+        return (*self.fields, _APP, _DUMMY) if dummy_allowed else (*self.fields, _APP)
+
+    def schema(self, *, dummy_allowed: bool) -> dict[str, Any]:
+        """Return the JSON Schema of its inputs."""
+        return schema_of(self.takes(dummy_allowed=dummy_allowed))
 
 
 CAPABILITIES: Final[Mapping[str, Capability]] = {
@@ -29,21 +56,38 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
     for capability in (
         Capability(
             name="keyword_warmup",
+            description="search each keyword and watch the first results; it only looks",
             routings=frozenset(Routing),
             can_be_verified=True,
+            fields=keyword_warmup.FIELDS,
             plan=keyword_warmup.plan,
+            small={"keywords": ["cats"], "videos_per_keyword": 1, "watch_seconds": 3},
         ),
         Capability(
             name="fyp_warmup",
+            description="open the feed and watch what comes; it only looks",
+            modes=(Mode.MANUAL,),
             routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
             can_be_verified=False,
+            fields=fyp_warmup.FIELDS,
             plan=fyp_warmup.plan,
         ),
         Capability(
             name="maintenance",
+            description="edit the account's own profile; also by /maintenance/requests",
             routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
             can_be_verified=True,
+            fields=maintenance.FIELDS,
             plan=maintenance.plan,
+        ),
+        Capability(
+            name="post_video",
+            description="post a video with a caption, once, on the account's phone",
+            routings=frozenset({Routing.DIRECT}),
+            endpoint=INGEST,
+            can_be_verified=True,
+            fields=post_video.FIELDS,
+            plan=post_video.plan,
         ),
     )
 }
@@ -58,23 +102,36 @@ class Planned:
 
 
 def capability_of(submission: Submission) -> Capability:
-    """Return the capability; FarmError when it is unknown or does not know the routing."""
-    capability = CAPABILITIES.get(submission.capability)
+    """Return the capability; FarmError when it is unknown or cannot be asked for like this."""
+    capability = known_capability(submission.capability)
+    routing = submission.target.routing
+    if capability.endpoint == ENQUEUE and routing in capability.routings:
+        return capability
+    if capability.endpoint == ENQUEUE:
+        allowed = ", ".join(sorted(capability.routings))
+        message = f"{capability.name} cannot be routed by {routing}; use one of: {allowed}"
+        problem = FieldProblem(field="target.routing", message=f"must be one of {allowed}")
+    else:
+        message = f"{capability.name} is asked for with POST {capability.endpoint}"
+        problem = FieldProblem(field="capability", message=f"is for POST {capability.endpoint}")
+    raise FarmError(
+        Reason.ROUTING_NOT_SUPPORTED,
+        message,
+        detail=f"{capability.name}:{routing}",
+        problems=(problem,),
+    )
+
+
+def known_capability(name: str) -> Capability:
+    """Return the capability of this name; FarmError `unknown_capability`."""
+    capability = CAPABILITIES.get(name)
     if capability is None:
+        known = ", ".join(name for name, each in CAPABILITIES.items() if each.endpoint == ENQUEUE)
         raise FarmError(
             Reason.UNKNOWN_CAPABILITY,
-            f"there is no capability {submission.capability!r}; known: {', '.join(CAPABILITIES)}",
-            detail=submission.capability[:64],
-            problems=(FieldProblem(field="capability", message="is not known"),),
-        )
-    routing = submission.target.routing
-    if routing not in capability.routings:
-        allowed = ", ".join(sorted(capability.routings))
-        raise FarmError(
-            Reason.ROUTING_NOT_SUPPORTED,
-            f"{capability.name} cannot be routed by {routing}; use one of: {allowed}",
-            detail=f"{capability.name}:{routing}",
-            problems=(FieldProblem(field="target.routing", message=f"must be one of {allowed}"),),
+            f"there is no capability {name[:64]!r}; known: {known}",
+            detail=name[:64],
+            problems=(FieldProblem(field="capability", message=f"must be one of: {known}"),),
         )
     return capability
 
@@ -82,17 +139,18 @@ def capability_of(submission: Submission) -> Capability:
 def planned(submission: Submission, *, dummy_allowed: bool) -> Planned:
     """Return the plan for the submission's inputs; FarmError names every wrong field."""
     capability = capability_of(submission)
-    inputs = Inputs(submission.inputs)
-    app = inputs.text("app", most=64, required=False)
-    if not dummy_allowed and "dummy" in submission.inputs:
-        raise FarmError(
-            Reason.UNSUPPORTED_INPUT,
-            "inputs.dummy steers the dummy runtime, which production does not have",
-            detail="dummy",
-            problems=(FieldProblem(field="inputs.dummy", message="is not supported"),),
-        )
-    _check_dummy(submission.inputs.get("dummy"))
-    return Planned(plan=capability.plan(inputs), app=app)
+    return planned_inputs(capability, submission.inputs, dummy_allowed=dummy_allowed)
+
+
+def planned_inputs(
+    capability: Capability, values: Mapping[str, Any], *, dummy_allowed: bool, path: str = "inputs"
+) -> Planned:
+    """Return the plan for *values*; FarmError names every wrong field below *path*."""
+    if not dummy_allowed and "dummy" in values:
+        raise unsupported("dummy", path=path)
+    inputs = read_inputs(capability.takes(dummy_allowed=dummy_allowed), values, path=path)
+    plan = replace(capability.plan(inputs), dummy=inputs.get("dummy", {}))
+    return Planned(plan=plan, app=inputs.get("app"))
 
 
 def needs_verification(submission: Submission) -> bool:
@@ -109,8 +167,3 @@ def not_verified(capability: str) -> FarmError:
         detail=capability,
         problems=(FieldProblem(field="mode", message="must be manual"),),
     )
-
-
-def _check_dummy(dummy: Any) -> None:
-    if dummy is not None and not isinstance(dummy, dict):
-        raise invalid_field("inputs.dummy", "must be an object")

@@ -1,90 +1,68 @@
 """Reading a capability's inputs: every wrong field is named, all at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
+from phonefarm_controller.domain.fields import Field, or_null
 
-class Inputs:
-    """Reads typed values from a JSON object and collects what is wrong with it.
 
-    Call the readers, then `finish`; a reader that met a problem returns a harmless value.
+def read_inputs(
+    fields: Sequence[Field], values: Mapping[str, Any], *, path: str = "inputs"
+) -> dict[str, Any]:
+    """Return every field's value, absent ones as their default.
+
+    FarmError: the reason of its own that a missing field has, else `unsupported_input:<name>` for
+    the first unknown name, else every wrong field together.
     """
+    problems: list[FieldProblem] = []
+    read: dict[str, Any] = {}
+    for field in fields:
+        where = f"{path}.{field.name}" if path else field.name
+        value = values.get(field.name)
+        if value in (None, "") and field.missing is not None:
+            raise field.missing
+        if value is not None:
+            read[field.name] = field.read(value, where, problems)
+            continue
+        read[field.name] = field.default
+        if field.required:
+            problems.append(FieldProblem(field=where, message="is required"))
+    for name in sorted(values.keys() - read.keys()):
+        raise unsupported(name, path=path)
+    if problems:
+        raise invalid(*problems)
+    return read
 
-    def __init__(self, values: Mapping[str, Any], *, path: str = "inputs") -> None:
-        self._values = values
-        self._path = path
-        self._known: set[str] = set()
-        self.problems: list[FieldProblem] = []
 
-    def problem(self, name: str, message: str) -> None:
-        """Record that the field *name* is wrong."""
-        field = f"{self._path}.{name}" if name else self._path
-        self.problems.append(FieldProblem(field=field, message=message))
+def schema_of(fields: Sequence[Field]) -> dict[str, Any]:
+    """Return the JSON Schema of an object with these fields: it takes what `read_inputs` takes.
 
-    def text(self, name: str, *, most: int, required: bool = True) -> str | None:
-        """Return a non-blank string of at most *most* characters; None when absent."""
-        value = self._take(name)
-        if value is None:
-            if required:
-                self.problem(name, "is required")
-            return None
-        if not isinstance(value, str) or not value.strip():
-            self.problem(name, "must be a string that is not blank")
-        elif len(value) > most:
-            self.problem(name, f"must be at most {most} characters, has {len(value)}")
-        else:
-            return value
-        return None
+    Only what no schema can say is left to the reading: rules between fields, and the words of the
+    errors.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            field.name: field.schema() if field.required else or_null(field.schema())
+            for field in fields
+        },
+        "required": [field.name for field in fields if field.required],
+        "additionalProperties": False,
+    }
 
-    def integer(self, name: str, *, least: int, most: int, default: int) -> int:
-        """Return a whole number between *least* and *most*; *default* when absent."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.problem(name, "must be a whole number")
-        elif not least <= value <= most:
-            self.problem(name, f"must be between {least} and {most}, not {value}")
-        else:
-            return value
-        return default
 
-    def texts(self, name: str, *, least: int, most: int, longest: int) -> list[str]:
-        """Return a list of *least* to *most* non-blank strings."""
-        value = self._take(name)
-        if value is None:
-            self.problem(name, "is required")
-        elif not isinstance(value, list) or not least <= len(value) <= most:
-            self.problem(name, f"must be a list of {least} to {most} strings")
-        else:
-            for place, text in enumerate(value):
-                if not isinstance(text, str) or not text.strip() or len(text) > longest:
-                    message = f"must be a string of 1 to {longest} characters that is not blank"
-                    self.problem(f"{name}[{place}]", message)
-            return [text for text in value if isinstance(text, str)]
-        return []
-
-    def anything(self, name: str) -> Any:
-        """Return the value as it is, None when absent; the caller judges it."""
-        return self._take(name)
-
-    def finish(self) -> None:
-        """Raise FarmError when a field was wrong or is not known."""
-        for name in sorted(self._values.keys() - self._known):
-            raise FarmError(
-                Reason.UNSUPPORTED_INPUT,
-                f"the input {name!r} is not supported by this capability",
-                detail=name,
-                problems=(FieldProblem(field=f"{self._path}.{name}", message="is not supported"),),
-            )
-        if self.problems:
-            raise invalid(*self.problems)
-
-    def _take(self, name: str) -> Any:
-        self._known.add(name)
-        return self._values.get(name)
+def unsupported(name: str, *, path: str = "inputs") -> FarmError:
+    """Return the error for an input that the capability does not have."""
+    where = f"{path}.{name}" if path else name
+    return FarmError(
+        Reason.UNSUPPORTED_INPUT,
+        f"the input {name!r} is not supported by this capability",
+        detail=name,
+        problems=(FieldProblem(field=where, message="is not supported"),),
+    )
 
 
 def invalid(*problems: FieldProblem) -> FarmError:

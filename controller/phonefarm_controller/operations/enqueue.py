@@ -27,7 +27,14 @@ from phonefarm_controller.domain.targets import Slot, resolve
 from phonefarm_controller.operations.sync import delivery_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, deliveries, items, phones, processes, profiles
+from phonefarm_controller.store import (
+    accounts,
+    deliveries,
+    items,
+    phones,
+    processes,
+    verifications,
+)
 from phonefarm_controller.store.database import Database, Transaction
 
 
@@ -215,7 +222,9 @@ class Enqueue:
         if not CAPABILITIES[submission.capability].can_be_verified:
             raise not_verified(submission.capability)
         for app in {slot.app for slot in slots}:
-            if not await profiles.verified(tx, submission.capability, self._profile(app).version):
+            if not await verifications.is_recorded(
+                tx, submission.capability, self._profile(app).version
+            ):
                 raise not_verified(submission.capability)
 
     def _profile(self, app: str) -> Profile:

@@ -5,13 +5,13 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.identity import is_uuid
 from phonefarm_common.reasons import FieldProblem
 
+from phonefarm_controller.domain.fields import is_http
 from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
@@ -62,7 +62,7 @@ def submission_of(request: pb.EnqueueRequest) -> Submission:
         message = "must be direct, queue or group"
         problems.append(FieldProblem(field="target.routing", message=message))
     url = request.callback.url if request.HasField("callback") else None
-    if url is not None and not _is_http(text("callback.url", url, LONGEST_TEXT)):
+    if url is not None and not is_http(text("callback.url", url, LONGEST_TEXT)):
         problems.append(FieldProblem(field="callback.url", message="must be an http or https URL"))
     for name, ids in (
         ("target.phone_ids", request.target.phone_ids),
@@ -231,14 +231,6 @@ def _object(field: str, text: str, problems: list[FieldProblem]) -> dict[str, An
     if "\\u0000" in text:  # PostgreSQL's text cannot hold it
         problems.append(FieldProblem(field=field, message="must not contain NUL characters"))
     return value
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def _target_json(target: pb.Target) -> str:

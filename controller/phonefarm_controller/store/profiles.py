@@ -1,4 +1,4 @@
-"""App profiles by version, verifications, evidence and audit."""
+"""App profiles by version, evidence and audit."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import app_profiles, audit, evidence, verifications
+from phonefarm_controller.store.tables import app_profiles, audit, evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +43,6 @@ async def profiles_by_version(
     """Return (name, TOML) of the profile versions."""
     query = select(app_profiles).where(app_profiles.c.version.in_(set(versions)))
     return {row.version: (row.name, row.content) for row in await tx.connection.execute(query)}
-
-
-async def verified(tx: Transaction, capability: str, profile_version: str) -> bool:
-    """Tell whether the capability was live verified with this profile version."""
-    query = select(verifications.c.run_id).where(
-        verifications.c.capability == capability,
-        verifications.c.profile_version == profile_version,
-    )
-    return (await tx.connection.execute(query)).one_or_none() is not None
 
 
 async def evidence_named(tx: Transaction, run_id: str, name: str) -> Evidence | None:

@@ -1,28 +1,48 @@
 """fyp_warmup: open the feed and watch what comes. It only looks; the judge prompt is handed on."""
 
-from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+from collections.abc import Mapping
+from typing import Any, Final
 
-from phonefarm_controller.domain.inputs import Inputs
+from phonefarm_common.reasons import Reason
+
+from phonefarm_controller.domain.fields import Field, Text, Whole
 from phonefarm_controller.domain.plans import Action, Plan
 
+FIELDS: Final[tuple[Field, ...]] = (
+    Text(
+        name="judge_prompt",
+        description="stored and handed to the run; no model is called",
+        most=8000,
+        required=True,
+        missing_reason=Reason.MISSING_FYP_JUDGE_PROMPT,
+    ),
+    Whole(
+        name="max_videos",
+        description="how many videos of the feed to watch",
+        least=1,
+        most=200,
+        default=20,
+    ),
+    Whole(
+        name="watch_seconds",
+        description="how long to watch each",
+        least=1,
+        most=60,
+        default=8,
+    ),
+)
 
-def plan(inputs: Inputs) -> Plan:
-    """Return the plan; FarmError names every wrong input."""
-    if inputs.anything("judge_prompt") in (None, ""):
-        raise FarmError(
-            Reason.MISSING_FYP_JUDGE_PROMPT,
-            "fyp_warmup needs inputs.judge_prompt",
-            problems=(FieldProblem(field="inputs.judge_prompt", message="is required"),),
-        )
-    prompt = inputs.text("judge_prompt", most=8000)
-    videos = inputs.integer("max_videos", least=1, most=200, default=20)
-    seconds = inputs.integer("watch_seconds", least=1, most=60, default=8)
-    dummy = inputs.anything("dummy") or {}
-    inputs.finish()
 
+def plan(inputs: Mapping[str, Any]) -> Plan:
+    """Return the plan."""
+    videos, seconds = inputs["max_videos"], inputs["watch_seconds"]
     scroll = Action(
         kind="scroll_feed",
-        params={"videos": videos, "watch_seconds": seconds, "judge_prompt": prompt},
+        params={
+            "videos": videos,
+            "watch_seconds": seconds,
+            "judge_prompt": inputs["judge_prompt"],
+        },
         limit_seconds=videos * (seconds + 5) + 30,
     )
     actions = (
@@ -31,4 +51,4 @@ def plan(inputs: Inputs) -> Plan:
         scroll,
         Action(kind="stop_app"),
     )
-    return Plan(actions=actions, dummy=dummy)
+    return Plan(actions=actions)

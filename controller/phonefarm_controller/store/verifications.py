@@ -1,0 +1,56 @@
+"""Recorded live verifications: one per capability and app profile version."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import queue_items, runs, verifications
+
+_v = verifications.c
+_COLUMNS = (_v.capability, _v.profile_version, _v.run_id, _v.verified_by, _v.verified_at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """A run that showed that the capability works with this version of an app profile."""
+
+    capability: str
+    profile_version: str
+    run_id: str
+    process_id: str
+    phone_id: str
+    verified_by: str
+    verified_at: datetime
+
+
+async def of_versions(tx: Transaction, versions: Iterable[str]) -> list[Verification]:
+    """Return what is recorded for these profile versions."""
+    query = (
+        select(*_COLUMNS, queue_items.c.process_id, runs.c.phone_id)
+        .join(runs, runs.c.run_id == _v.run_id)
+        .join(queue_items, queue_items.c.item_id == runs.c.item_id)
+        .where(_v.profile_version.in_(set(versions)))
+    )
+    return [Verification(**row._asdict()) for row in await tx.connection.execute(query)]
+
+
+async def is_recorded(tx: Transaction, capability: str, profile_version: str) -> bool:
+    """Tell whether the capability was live verified with this profile version."""
+    query = select(_v.run_id).where(
+        _v.capability == capability, _v.profile_version == profile_version
+    )
+    return (await tx.connection.execute(query)).one_or_none() is not None
+
+
+async def put(tx: Transaction, verification: Verification) -> None:
+    """Record the verification in the place of an older one of the same version."""
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    values = {column.name: getattr(verification, column.name) for column in _COLUMNS}
+    key = ["capability", "profile_version"]
+    changes = {name: value for name, value in values.items() if name not in key}
+    statement = build(verifications).values(values)
+    await tx.connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
