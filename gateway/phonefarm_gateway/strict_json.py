@@ -143,13 +143,13 @@ def _path(trail: _Trail) -> str:
 
 def _problems(root: Any) -> Iterator[FieldProblem]:
     """Yield what is wrong below *root* in reading order, without recursion."""
+    # The depth is the number of containers around a value.
     waiting: list[tuple[_Trail, int, Any]] = [(None, 0, root)]
     while waiting:
         trail, depth, value = waiting.pop()
-        if depth > MOST_NESTING:
-            yield FieldProblem(field=_path(trail), message=_TOO_DEEP)
-            continue
         match value:
+            case dict() | list() if depth >= MOST_NESTING:
+                yield FieldProblem(field=_path(trail), message=_TOO_DEEP)
             case _Refused():
                 yield FieldProblem(field=_path(trail), message=value.message)
             case str():

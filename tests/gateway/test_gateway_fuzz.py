@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from gateway.support.farm import enqueue_body, farm, maintenance_body
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonefarm_gateway.strict_json import (
     MOST_NESTING,
@@ -106,14 +106,21 @@ def test_any_bytes_are_taken_or_refused(raw: bytes) -> None:
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":', "[[1,2],"])
 @settings(deadline=None)
+@example(times=MOST_NESTING // 2)
+@example(times=MOST_NESTING // 2 + 1)
+@example(times=MOST_NESTING - 1)
+@example(times=MOST_NESTING)
+@example(times=MOST_NESTING + 1)
 @given(times=st.integers(min_value=1, max_value=20_000))
 def test_only_shallow_nesting_is_taken(opening: str, times: int) -> None:
     """What is nested deeper than allowed is refused at every depth, closed or not."""
-    brackets = [c for c in opening if c in "[{"] if not opening.endswith(",") else ["["]
+    has_list_beside = opening.endswith(",")
+    brackets = ["["] if has_list_beside else [c for c in opening if c in "[{"]
     closing = "".join({"[": "]", "{": "}"}[c] for c in reversed(brackets))
+    levels = len(brackets) * times + has_list_beside
 
     _, unclosed = _taken(opening.encode() * times)
     _, closed = _taken((opening * times + "1" + closing * times).encode())
 
     assert unclosed
-    assert bool(closed) == (len(brackets) * times > MOST_NESTING)
+    assert bool(closed) == (levels > MOST_NESTING)
