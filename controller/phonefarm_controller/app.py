@@ -19,6 +19,7 @@ from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel
+from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
@@ -27,6 +28,7 @@ from phonefarm_controller.operations.evidence import KeepEvidence
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
+from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.part import Part
@@ -34,11 +36,13 @@ from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.watch import Audit, Watch
 from phonefarm_controller.operations.wind import Wind
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
+from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
@@ -115,6 +119,12 @@ async def _wired(
     cancel = Cancel(database=database, sessions=sessions, hints=hints, timers=timers)
     deliver = Deliver(database=database, hints=hints, time_scale=settings.time_scale)
     fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
+    content = ContentEdge(
+        keys=keys,
+        ingest=Ingest(database=database, profiles=profiles, policy=policy, hints=hints),
+        cancel_content=CancelContent(database=database, hints=hints),
+        upsert_snapshot=UpsertSnapshot(database=database),
+    )
     agents = AgentEdge(
         keys=keys,
         farm_id=settings.farm_id,
@@ -154,6 +164,7 @@ async def _wired(
                 ),
                 agents=agents,
                 fleet=FleetEdge(keys=keys, fleet=fleet),
+                content=content,
                 callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
             ) as port:
                 yield port

@@ -15,6 +15,7 @@ from phonefarm.v1 import (
     agent_pb2_grpc,
     callback_pb2,
     callback_pb2_grpc,
+    content_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
     process_pb2,
@@ -44,12 +45,14 @@ class Farm:
     processes: Any = field(init=False)
     fleet: Any = field(init=False)
     callbacks: Any = field(init=False)
+    content: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the clients."""
         self.processes = process_pb2_grpc.ProcessServiceStub(self.channel)
         self.fleet = fleet_pb2_grpc.FleetServiceStub(self.channel)
         self.callbacks = callback_pb2_grpc.CallbackServiceStub(self.channel)
+        self.content = content_pb2_grpc.ContentServiceStub(self.channel)
 
     async def enqueue(self, request: process_pb2.EnqueueRequest) -> process_pb2.EnqueueResponse:
         """Submit a request with the good key."""

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from phonefarm.v1 import agent_pb2, callback_pb2, fleet_pb2, process_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from phonefarm.v1 import agent_pb2, callback_pb2, content_pb2, fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY, request
 
@@ -27,6 +28,44 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
         AS_CALLER,
     ),
     "ProcessService/CheckKey": (process_pb2.CheckKeyRequest(scope="read"), AS_CALLER),
+    "ContentService/FindContent": (
+        content_pb2.FindContentRequest(content_id="c", account_id="acc"),
+        AS_CALLER,
+    ),
+    "ContentService/Ingest": (
+        content_pb2.IngestRequest(
+            content_id="c",
+            account_id="acc",
+            video_url="https://videos.example/a.mp4",
+            caption="hello",
+            hashtags=["one", "#two"],
+            sound_id="s",
+            cover_image_url="https://videos.example/a.png",
+            callback_url="https://example.com/cb",
+            scheduling_hint=Timestamp(seconds=1_900_000_000),
+            metadata_json='{"a": 1}',
+        ),
+        AS_CALLER,
+    ),
+    "ContentService/CancelContent": (
+        content_pb2.CancelContentRequest(content_id="c", account_id="acc", reason="r"),
+        AS_CALLER,
+    ),
+    "ContentService/UpsertSnapshot": (
+        content_pb2.UpsertSnapshotRequest(
+            account_id="acc",
+            ugc_account_id="u",
+            snapshot_id="s",
+            strategy_version=1,
+            content_hash="h",
+            strategy_synced_at=Timestamp(seconds=1_700_000_000),
+            personality_json="{}",
+            stage="warm",
+            active_action="rest",
+            active_skills_json='["a"]',
+        ),
+        AS_CALLER,
+    ),
     "FleetService/ListPhones": (fleet_pb2.ListPhonesRequest(), AS_CALLER),
     "FleetService/AdmitPhone": (fleet_pb2.AdmitPhoneRequest(phone_id="ph-a1"), AS_CALLER),
     "FleetService/ReturnPhone": (

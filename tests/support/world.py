@@ -17,6 +17,7 @@ from phonefarm_controller.domain.reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.domain.states import Readiness, Transport
 from phonefarm_controller.operations.cancel import Cancel
+from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.claim import Claim, OfferedPhone
 from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
@@ -24,11 +25,13 @@ from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
+from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.wind import Wind
 from phonefarm_controller.sessions.hints import Hints
@@ -124,6 +127,11 @@ class World:
         self.cancel = Cancel(
             database=database, sessions=self.sessions, hints=hints, timers=self.timers
         )
+        self.ingest = Ingest(
+            database=database, profiles=self.profiles, policy=self.policy, hints=hints
+        )
+        self.cancel_content = CancelContent(database=database, hints=hints)
+        self.upsert_snapshot = UpsertSnapshot(database=database)
         self.deliver = Deliver(database=database, hints=hints, time_scale=1.0, chance=lambda: 0.5)
         self.fleet = Fleet(
             database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
@@ -134,7 +142,13 @@ class World:
         self.wind = Wind(database=database, hints=hints)
         self.mend = Mend(database=database, hints=hints)
 
-    async def meet(self, agent_id: str, *serials: str, held: Sequence[HeldRun] = ()) -> Greeted:
+    async def meet(
+        self,
+        agent_id: str,
+        *serials: str,
+        held: Sequence[HeldRun] = (),
+        runtime: str = "process",
+    ) -> Greeted:
         """Let the agent say hello with these phones, in a new life."""
         self.incarnations[agent_id] = self.incarnations.get(agent_id, 0) + 1
         greeted: Greeted = await self.greet(
@@ -144,6 +158,7 @@ class World:
                 incarnation=self.incarnations[agent_id],
                 protocol_version=PROTOCOL_VERSION,
                 version="0",
+                runtime=runtime,
                 time_scale=1.0,
                 phones=tuple(seen_phone(serial) for serial in serials),
                 held=tuple(held),

@@ -82,6 +82,16 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
     )
 
 
+def plan_invalid(message: str) -> Failure:
+    """Return the ending of an item whose plan or frozen profile nobody can follow."""
+    return Failure(
+        code=FailureCode.PLAN_INVALID,
+        message=message,
+        failure_class=FailureClass.WORK,
+        final=True,
+    )
+
+
 def infra(code: FailureCode, message: str) -> Failure:
     """Return a failure of phone, host or agent."""
     return Failure(code=code, message=message, failure_class=FailureClass.INFRA)

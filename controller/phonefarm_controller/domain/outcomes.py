@@ -17,8 +17,21 @@ def outputs_of(capability: str, done: Sequence[tuple[str, str]]) -> str:
             edits = [out for kind, out in steps if kind == "edit_profile_field"]
             profile = {str(out.get("field")): out.get("value") for out in edits}
             return json.dumps({"profile": profile})
+        case "post_video":
+            return json.dumps({"video": _last(steps, "fetch_asset"), "post": _post(steps)})
+        case "profile_check":
+            return json.dumps({"screens": _last(steps, "check_profile").get("screens", [])})
         case _:
             return "{}"
+
+
+def _last(steps: Sequence[tuple[str, Any]], kind: str) -> dict[str, Any]:
+    found = [out for step, out in steps if step == kind and isinstance(out, dict)]
+    return found[-1] if found else {}
+
+
+def _post(steps: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {"caption": _last(steps, "write_caption").get("text"), **_last(steps, "verify_posted")}
 
 
 def _videos(steps: Sequence[tuple[str, Any]]) -> list[Any]:

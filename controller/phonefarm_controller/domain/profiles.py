@@ -3,7 +3,10 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 
 class ProfileError(Exception):
@@ -24,10 +27,25 @@ def read_profile(name: str, toml: str) -> Profile:
     """Return the profile *name* with this content; ProfileError when it cannot be used."""
     try:
         content = tomllib.loads(toml)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ProfileError(f"app profile {name}: {error}") from error
     if not isinstance(content.get("package"), str):
         raise ProfileError(f"app profile {name}: needs `package`, the app's package name")
     version = hashlib.sha256(toml.encode()).hexdigest()
-    text = json.dumps(content | {"name": name, "version": version}, default=str)
+    try:
+        whole = content | {"name": name, "version": version}
+        text = json.dumps(whole, default=str, allow_nan=False)
+    except (ValueError, RecursionError) as error:  # nan and inf are TOML, and no JSON
+        raise ProfileError(f"app profile {name}: {error}") from error
     return Profile(name=name, version=version, toml=toml, json=text)
+
+
+def profile_of(profiles: Mapping[str, Profile], app: str) -> Profile:
+    """Return the app's profile; FarmError `unknown_app`."""
+    profile = profiles.get(app)
+    if profile is None:
+        known = ", ".join(sorted(profiles))
+        problem = FieldProblem(field="inputs.app", message=f"must be one of: {known}")
+        message = f"there is no app profile {app!r}; known: {known}"
+        raise FarmError(Reason.UNKNOWN_APP, message, detail=app[:64], problems=(problem,))
+    return profile

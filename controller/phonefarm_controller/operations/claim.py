@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain.items import Item, claimed
+from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.items import Item, claimed, dead
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.matching import Candidate, FreePhone, Pair, matched
-from phonefarm_controller.domain.profiles import read_profile
+from phonefarm_controller.domain.profiles import ProfileError, read_profile
 from phonefarm_controller.domain.reports import Assignment, RunRef
 from phonefarm_controller.domain.states import (
     ITEM_CLAIMABLE,
@@ -26,6 +28,8 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
 from phonefarm_controller.store import profiles as kept_profiles
 from phonefarm_controller.store.database import Database, Transaction
+
+log = structlog.get_logger()
 
 CAP_GRACE_SECONDS = 30.0
 """No lease is renewed past its run's cap and this."""
@@ -62,7 +66,8 @@ class Claim:
         self._fleet_view = fleet_view
         self._timers = timers
         self._ids = ids
-        self._profile_json: dict[str, str] = {}
+        self._profile_json: dict[str, str] = {}  # by version
+        self._unreadable: dict[str, str] = {}  # version -> why
 
     @whole
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
@@ -112,6 +117,11 @@ class Claim:
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
             and _can_act(owners.get(pair.account_id), pair.phone_id)
         ]
+        unfit = await self._end_unreadable(tx, pairs, before)
+        pairs = [pair for pair in pairs if pair.item_id not in unfit]
+        if unfit:
+            touched = {before[item_id].process_id for item_id in unfit}
+            await sync(tx, {key: process for key, process in locked.items() if key in touched})
         if not pairs:
             return []
         epochs = await phones.raise_epochs(tx, [known[pair.phone_id] for pair in pairs])
@@ -122,9 +132,41 @@ class Claim:
         await runs.insert(tx, [choice.run for choice in chosen])
         await leases.grant(tx, [choice.lease for choice in chosen])
         touched = {choice.item.process_id for choice in chosen}
+        if unfit:  # what was synced above is no longer as it was locked
+            locked = await processes.lock(tx, touched)
         await sync(tx, {key: process for key, process in locked.items() if key in touched})
         serials = {phone.phone_id: phone.serialno for phone in known.values()}
         return await self.assignments(tx, [(c.item, c.lease) for c in chosen], serials)
+
+    async def _end_unreadable(
+        self, tx: Transaction, pairs: Sequence[Pair], before: Mapping[str, Item]
+    ) -> set[str]:
+        """End the items whose frozen profile this controller cannot read; return their ids.
+
+        Else each would be claimed, fail to be told to its agent, and be claimed again.
+        """
+        await self._learn(tx, {before[pair.item_id].profile_version for pair in pairs})
+        over = {
+            pair.item_id: dead(before[pair.item_id], failure=failures.plan_invalid(why), now=tx.now)
+            for pair in pairs
+            if (why := self._unreadable.get(before[pair.item_id].profile_version)) is not None
+        }
+        if over:
+            await items.save(tx, before, list(over.values()))
+            log.error("profile.unreadable", item_ids=sorted(over))
+        return set(over)
+
+    async def _learn(self, tx: Transaction, versions: set[str]) -> None:
+        """Read the profiles that were not met before."""
+        missing = versions - self._profile_json.keys() - self._unreadable.keys()
+        if not missing:
+            return
+        contents = await kept_profiles.profiles_by_version(tx, missing)
+        for version, (name, toml) in contents.items():
+            try:
+                self._profile_json[version] = read_profile(name, toml).json
+            except ProfileError as error:
+                self._unreadable[version] = str(error)
 
     def _choose(self, tx: Transaction, pair: Pair, item: Item, epoch: int) -> _Chosen:
         lease_id, run_id = self._ids(), self._ids()
@@ -173,13 +215,14 @@ class Claim:
         held: Sequence[tuple[Item, Lease]],
         serials: Mapping[str, str],
     ) -> list[Assignment]:
-        """Return what the agents must be told of these claims."""
+        """Return what the agents must be told of these claims.
+
+        A claim whose profile cannot be read (made by another release) is left out: nobody starts
+        it, so it goes back to the queue, and its next claim ends it.
+        """
+        await self._learn(tx, {item.profile_version for item, _ in held})
+        held = [each for each in held if each[0].profile_version in self._profile_json]
         plans = await items.plans(tx, [item.item_id for item, _ in held])
-        missing = {item.profile_version for item, _ in held} - self._profile_json.keys()
-        if missing:
-            contents = await kept_profiles.profiles_by_version(tx, missing)
-            for version, (name, toml) in contents.items():
-                self._profile_json[version] = read_profile(name, toml).json
         return [
             Assignment(
                 agent_id=lease.agent_id,
@@ -196,7 +239,7 @@ class Claim:
                 account_id=lease.account_id,
                 capability=item.capability,
                 plan=_plan_json(
-                    item, lease, plans[item.item_id], self._profile_json[item.profile_version]
+                    item, lease, *plans[item.item_id], self._profile_json[item.profile_version]
                 ),
                 cap_seconds=item.cap_seconds,
             )
@@ -204,13 +247,13 @@ class Claim:
         ]
 
 
-def _plan_json(item: Item, lease: Lease, plan: str, profile: str) -> str:
+def _plan_json(item: Item, lease: Lease, plan: str, snapshot: str | None, profile: str) -> str:
     """Put the frozen parts together as text; parsing them for each claim would cost the most."""
     account = json.dumps(lease.account_id), json.dumps(item.app)
     return (
         f'{{"capability": {json.dumps(item.capability)}, "profile": {profile}, '
         f'"account": {{"account_id": {account[0]}, "app": {account[1]}}}, '
-        f'"skip": {list(item.once_done)}, {plan[1:]}'
+        f'"snapshot": {snapshot or "null"}, "skip": {list(item.once_done)}, {plan[1:]}'
     )
 
 

@@ -31,6 +31,7 @@ class Greeting:
     incarnation: int
     protocol_version: int
     version: str
+    runtime: str
     time_scale: float
     phones: tuple[SeenPhone, ...]
     held: tuple[HeldRun, ...]
@@ -67,6 +68,7 @@ class Greet:
                 boot_id=greeting.boot_id,
                 incarnation=greeting.incarnation,
                 version=greeting.version,
+                runtime=greeting.runtime,
                 term=0,
                 connected=True,
                 heard_at=tx.now,

@@ -117,6 +117,7 @@ def greeting_of(hello: pb.Hello) -> Greeting:
         incarnation=hello.incarnation,
         protocol_version=hello.protocol_version,
         version=hello.agent_version[:64],
+        runtime=hello.runtime[:64],
         time_scale=hello.time_scale or 1.0,
         phones=phones_of(hello.phones),
         held=tuple(HeldRun(run=ref_of(h.run), ended=h.ended) for h in hello.held_runs),

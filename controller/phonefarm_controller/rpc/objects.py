@@ -9,11 +9,20 @@ DEEPEST: Final = 32
 
 def object_of(text: str) -> dict[str, Any] | None:
     """Return the JSON object, None for anything else; NaN and Infinity are no JSON."""
+    value = _value_of(text)
+    return value if isinstance(value, dict) else None
+
+
+def array_of(text: str) -> list[Any] | None:
+    """Return the JSON array, None for anything else."""
+    value = _value_of(text)
+    return value if isinstance(value, list) else None
+
+
+def _value_of(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
         return None
     brackets = text.count("{") + text.count("[")
     return None if brackets > DEEPEST and _is_deep(value) else value
@@ -24,7 +33,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _is_deep(value: Any) -> bool:
-    wave = [value]
+    wave = [value] if isinstance(value, dict | list) else []
     for _ in range(DEEPEST):
         wave = [
             part

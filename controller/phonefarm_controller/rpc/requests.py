@@ -105,10 +105,10 @@ def submission_of(request: pb.EnqueueRequest) -> Submission:
         target_json=_target_json(target),
         inputs_json=request.inputs_json or "{}",
         priority=priority,
-        not_before=_moment("not_before", request.not_before)
+        not_before=moment_of("not_before", request.not_before)
         if request.HasField("not_before")
         else None,
-        deadline=_moment("deadline", request.deadline) if request.HasField("deadline") else None,
+        deadline=moment_of("deadline", request.deadline) if request.HasField("deadline") else None,
         dry_run=request.dry_run,
     )
 
@@ -208,7 +208,8 @@ def timestamp(micros: int) -> Timestamp:
     return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
 
 
-def _moment(field: str, value: Timestamp) -> datetime:
+def moment_of(field: str, value: Timestamp) -> datetime:
+    """Return the moment; FarmError names *field* when no calendar has it."""
     try:
         moment = value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:

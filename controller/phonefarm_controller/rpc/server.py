@@ -1,4 +1,4 @@
-"""Serving gRPC: the four services, health and reflection."""
+"""Serving gRPC: the services, health and reflection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +12,8 @@ from phonefarm.v1 import (
     agent_pb2_grpc,
     callback_pb2,
     callback_pb2_grpc,
+    content_pb2,
+    content_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
     process_pb2,
@@ -22,6 +24,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
+from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 
@@ -31,6 +34,7 @@ SERVICES = (
     agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
     fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
     callback_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name,
+    content_pb2.DESCRIPTOR.services_by_name["ContentService"].full_name,
 )
 
 
@@ -44,6 +48,7 @@ async def serving(
     agents: AgentEdge,
     fleet: FleetEdge,
     callbacks: CallbackEdge,
+    content: ContentEdge,
 ) -> AsyncIterator[int]:
     """Serve on HOST:PORT (0 for any) while the block runs; yield the port.
 
@@ -56,6 +61,7 @@ async def serving(
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
     fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
     callback_pb2_grpc.add_CallbackServiceServicer_to_server(callbacks, server)
+    content_pb2_grpc.add_ContentServiceServicer_to_server(content, server)
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in ("", *SERVICES):

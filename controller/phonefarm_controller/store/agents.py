@@ -21,6 +21,7 @@ class Agent:
     boot_id: str
     incarnation: int
     version: str
+    runtime: str  # docker, process or dummy; empty from an agent before 0.2.0
     term: int
     connected: bool
     heard_at: datetime

@@ -16,7 +16,7 @@ from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
 from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import Instant, accounts, leases, phones, queue_items
+from phonefarm_controller.store.tables import Instant, accounts, leases, phones, queue_items, runs
 from phonefarm_controller.store.writes import any_of, insert_rows, update_if
 
 _i = queue_items.c
@@ -87,7 +87,11 @@ _LINES = select(
     _i.failure,
     _i.outputs,
 ).where(_i.process_id.in_(any_of("ids")))
-_PLANS = select(_i.item_id, _i.plan).where(_i.item_id.in_(any_of("ids")))
+_PLANS = (
+    select(_i.item_id, _i.plan, runs.c.snapshot)
+    .outerjoin(runs, runs.c.run_id == _i.run_id)
+    .where(_i.item_id.in_(any_of("ids")))
+)
 _ANY_CLAIMABLE = select(_i.item_id).where(_CLAIMABLE, _i.ready_at <= _NOW).limit(1)
 _CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
     _CLAIMABLE
@@ -214,10 +218,10 @@ async def lines(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[I
     return found
 
 
-async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, str]:
-    """Return the frozen plans by item."""
+async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
+    """Return by item its frozen plan, and the snapshot of its present run (None without one)."""
     rows = await tx.connection.execute(_PLANS, {"ids": list(item_ids)})
-    return {row.item_id: row.plan for row in rows}
+    return {row.item_id: (row.plan, row.snapshot) for row in rows}
 
 
 async def any_claimable(tx: Transaction) -> bool:

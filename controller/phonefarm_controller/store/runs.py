@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
+from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.states import RunState
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import action_results, runs
-from phonefarm_controller.store.writes import any_of, insert_rows, update_if
+from phonefarm_controller.store.tables import action_results, agents, runs, runtime_snapshots
+from phonefarm_controller.store.writes import any_of, update_if
 
 _r = runs.c
 _CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "ended_at")
@@ -41,6 +42,18 @@ class Run:
 
 _FIXED = tuple(name for name in Run.__dataclass_fields__ if name not in _CHANGING)
 _COLUMNS = [runs.c[name] for name in _FIXED + _CHANGING]
+_OWN_SNAPSHOT = runtime_snapshots.c.account_id == bindparam("of_account_id")
+_OWN_AGENT = agents.c.agent_id == bindparam("of_agent_id")
+_INSERT = insert_into(runs).values(
+    {name: bindparam(f"of_{name}") for name in _FIXED + _CHANGING}
+    | {
+        "snapshot_id": select(runtime_snapshots.c.snapshot_id)
+        .where(_OWN_SNAPSHOT)
+        .scalar_subquery(),
+        "snapshot": select(runtime_snapshots.c.body).where(_OWN_SNAPSHOT).scalar_subquery(),
+        "runtime": select(agents.c.runtime).where(_OWN_AGENT).scalar_subquery(),
+    }
+)
 _GET = select(*_COLUMNS).where(_r.run_id.in_(any_of("ids")))
 _RESULTS = (
     select(action_results.c.run_id, action_results.c.kind, action_results.c.body)
@@ -50,9 +63,10 @@ _RESULTS = (
 
 
 async def insert(tx: Transaction, new: Sequence[Run]) -> None:
-    """Insert new runs."""
-    rows = [{name: getattr(run, name) for name in _FIXED + _CHANGING} for run in new]
-    await insert_rows(tx, runs, rows)
+    """Insert new runs, each with its account's snapshot and its agent's runtime as of now."""
+    rows = [{f"of_{name}": getattr(run, name) for name in _FIXED + _CHANGING} for run in new]
+    if rows:
+        await tx.connection.execute(_INSERT, rows)
 
 
 async def get(tx: Transaction, run_ids: Iterable[str]) -> dict[str, Run]:

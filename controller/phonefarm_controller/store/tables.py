@@ -245,6 +245,7 @@ runs = Table(
     Column("container", Words),
     Column("snapshot_id", Words),  # of the account's runtime snapshot that the run was handed
     Column("snapshot", Words),  # its JSON, as it was then
+    Column("runtime", Words),  # of its agent at the claim; None from release 0.1.0
     Column("last_sequence", BigInteger, nullable=False),
     Column("outcome", Words),
     Column("created_at", Instant, nullable=False),

@@ -20,6 +20,7 @@ def upgrade() -> None:
     )
     op.add_column("runs", sa.Column("snapshot_id", sa.Text()))
     op.add_column("runs", sa.Column("snapshot", sa.Text()))
+    op.add_column("runs", sa.Column("runtime", sa.Text()))
     op.add_column(
         "agents", sa.Column("runtime", sa.Text(), server_default=sa.text("''"), nullable=False)
     )

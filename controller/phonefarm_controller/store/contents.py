@@ -1,0 +1,33 @@
+"""What was ingested: which item each content of an account became."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select
+
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import contents
+
+_c = contents.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """One content of an account, and the work it became."""
+
+    account_id: str
+    content_id: str
+    process_id: str
+    item_id: str
+
+
+async def get(tx: Transaction, account_id: str, content_id: str) -> Content | None:
+    """Return the content, None when it was never taken in."""
+    query = select(contents).where(_c.account_id == account_id, _c.content_id == content_id)
+    row = (await tx.connection.execute(query)).one_or_none()
+    return None if row is None else Content(**row._asdict())
+
+
+async def insert_new(tx: Transaction, content: Content) -> None:
+    """Insert the content; the lock on its account says that it is new."""
+    values = {name: getattr(content, name) for name in Content.__dataclass_fields__}
+    await tx.connection.execute(insert(contents).values(values))

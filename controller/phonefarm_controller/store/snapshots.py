@@ -1,0 +1,49 @@
+"""Runtime snapshots: the newest that is known of each account."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import runtime_snapshots
+
+_s = runtime_snapshots.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What a caller's strategy says of an account; `body` is a JSON object with all its fields."""
+
+    account_id: str
+    snapshot_id: str
+    strategy_version: int
+    strategy_synced_at: datetime
+    body: str
+
+    @property
+    def age(self) -> tuple[int, datetime]:
+        """Return what decides which of two is newer: the version, then the moment."""
+        return self.strategy_version, self.strategy_synced_at
+
+
+_NAMES = tuple(Snapshot.__dataclass_fields__)
+
+
+async def get(tx: Transaction, account_id: str) -> Snapshot | None:
+    """Return the account's snapshot, None when there is none."""
+    query = select(*(_s[name] for name in _NAMES)).where(_s.account_id == account_id)
+    row = (await tx.connection.execute(query)).one_or_none()
+    return None if row is None else Snapshot(**row._asdict())
+
+
+async def put(tx: Transaction, snapshot: Snapshot) -> None:
+    """Make it the account's snapshot; the caller holds the account's lock."""
+    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+    values = {name: getattr(snapshot, name) for name in _NAMES} | {"updated_at": tx.now}
+    changes = {name: value for name, value in values.items() if name != "account_id"}
+    statement = build(runtime_snapshots).values(values)
+    await tx.connection.execute(
+        statement.on_conflict_do_update(index_elements=["account_id"], set_=changes)
+    )
