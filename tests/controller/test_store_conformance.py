@@ -9,7 +9,6 @@ import pytest
 from phonefarm_controller.domain.leases import Lease, ended, releasing
 from phonefarm_controller.domain.reports import ActionStarted, Assignment
 from phonefarm_controller.domain.states import DeliveryState, ItemState, LeaseState, ProcessState
-from phonefarm_controller.operations.enqueue import _details
 from phonefarm_controller.store import deliveries, items, leases, processes, runs
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.deliveries import Delivery
@@ -17,9 +16,10 @@ from phonefarm_controller.store.writes import LostRowError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from support.histories import new_process
-from support.world import World, submission, world_on
+from support.world import World, world_on
 
 MINUTE = timedelta(minutes=1)
+DETAILS = {"mode": "manual", "digest": "d", "target": "{}", "inputs": "{}", "verification": False}
 FORBIDDEN = (
     "UPDATE capability_requests SET state = 'LOST'",
     "UPDATE capability_requests SET state = 'DONE'",
@@ -75,7 +75,7 @@ def fresh_process(number: int, *, request_id: str = "same", **changes: Any) -> A
 
 async def test_a_key_is_taken_once(world: World) -> None:
     """The second insert of a key says so, within a transaction and across two."""
-    details = {f"00-{n}": _details(submission()) for n in range(4)}
+    details = {f"00-{n}": DETAILS for n in range(4)}
     twins = [fresh_process(0), fresh_process(1)]
     async with world.database.writing() as tx:
         first = await processes.insert_if_new(tx, twins, details)
