@@ -4,6 +4,7 @@ Nothing here draws (see screens) and nothing here knows of adb.
 """
 
 import enum
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from phonefarm_simulator.textbox import TextBox
 from phonefarm_simulator.views import Bounds, Field, Focus, OpenResult, Press, Tap
 
 RESULTS_ON_SCREEN = 5
+UPLOAD_SECONDS = 0.3
 USERNAME = re.compile(r"[a-z0-9._]{2,24}", re.IGNORECASE)
 
 
@@ -32,11 +34,22 @@ class Screen(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """A video posted from this phone."""
+    """A video posted from this phone; others see it once `since` (monotonic) has passed."""
 
     caption: str
     stream: str
+    sha256: str
+    size: int
     wall: float
+    since: float
+
+
+class Trouble(enum.Enum):
+    """What goes wrong with one tap on Post."""
+
+    FAILS = enum.auto()
+    CRASHES = enum.auto()
+    CRASHES_UNPOSTED = enum.auto()
 
 
 @dataclass(kw_only=True)
@@ -69,8 +82,14 @@ class ShortVideoApp:
         record: Callable[..., Entry],
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        read: Callable[[str], bytes],
+        trouble: Callable[[], Trouble | None],
     ) -> None:
+        """Take how to *read* a file of the phone and what goes wrong with the next post."""
         self._record = record
+        self._read = read
+        self._trouble = trouble
+        self.upload_seconds = UPLOAD_SECONDS
         self._monotonic = monotonic
         self._wall = wall
         self.account = account
@@ -92,6 +111,10 @@ class ShortVideoApp:
         self.focused: Field | None = None
         self.edit_error = ""
         self.stream = ""
+        self.shared_path = ""
+        self.uploaded_at: float | None = None
+        self.post_error = ""
+        self.notice = ""
 
     @property
     def obstructed(self) -> bool:
@@ -134,10 +157,22 @@ class ShortVideoApp:
         self.settle()
         return cold
 
-    def share(self, stream: str) -> None:
-        """Open the composer on a file of the phone."""
+    def posts(self) -> list[Post]:
+        """Return the posts that are to be seen, the newest first."""
+        now = self._monotonic()
+        return [post for post in reversed(self.account.posts) if post.since <= now]
+
+    def advance(self) -> None:
+        """Take note that time has passed: an upload that is over shows the profile."""
+        if self.uploaded_at is not None and self._monotonic() >= self.uploaded_at:
+            self._show(Screen.PROFILE)
+            self.notice = "Posted"
+
+    def share(self, stream: str, path: str) -> None:
+        """Open the composer on a file of the phone that another app calls *stream*."""
         self.start()
         self.stream = stream
+        self.shared_path = path
         self.boxes[Field.CAPTION].put("")
         self._show(Screen.COMPOSER)
 
@@ -207,6 +242,9 @@ class ShortVideoApp:
             return True
         if self.logged_out:
             return False
+        if self.focused is not None:
+            self.focused = None  # the key closes the keyboard first
+            return True
         match self.screen:
             case Screen.PLAYER:
                 self._show(Screen.RESULTS)
@@ -303,6 +341,9 @@ class ShortVideoApp:
         self.screen = screen
         self.focused = None
         self.edit_error = ""
+        self.post_error = ""
+        self.notice = ""
+        self.uploaded_at = None
         self.settle()
         if changed:
             self._record(Kind.SCREEN_SHOWN, screen=screen)
@@ -337,7 +378,38 @@ class ShortVideoApp:
         self._show(Screen.PROFILE)
 
     def _post(self) -> None:
-        post = Post(caption=self.boxes[Field.CAPTION].text, stream=self.stream, wall=self._wall())
-        self.account.posts.append(post)
-        self._record(Kind.POSTED, caption=post.caption, stream=post.stream)
-        self._show(Screen.PROFILE)
+        try:
+            data = self._read(self.shared_path)
+        except OSError as error:
+            self.post_error = f"The video cannot be read: {error.strerror}"
+            return
+        trouble = self._trouble()
+        caption = self.boxes[Field.CAPTION].text
+        if trouble is Trouble.FAILS:
+            self.post_error = "Could not post. Try again."
+            self._record(Kind.POST_REFUSED, caption=caption, stream=self.stream)
+            return
+        since = self._monotonic() + self.upload_seconds
+        if trouble is not Trouble.CRASHES_UNPOSTED:
+            post = Post(
+                caption=caption,
+                stream=self.stream,
+                sha256=hashlib.sha256(data).hexdigest(),
+                size=len(data),
+                wall=self._wall(),
+                since=since,
+            )
+            self.account.posts.append(post)
+            self._record(
+                Kind.POSTED,
+                caption=caption,
+                stream=self.stream,
+                sha256=post.sha256,
+                size=post.size,
+            )
+        if trouble is None:
+            self.focused = None
+            self.post_error = ""
+            self.uploaded_at = since
+        else:
+            self.stop("crash")

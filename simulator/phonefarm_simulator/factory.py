@@ -20,7 +20,11 @@ class Package:
     system: bool
 
 
-def build_properties(*, serial: str, booted: bool) -> dict[str, str]:
+RELEASES = {29: "10", 30: "11", 31: "12", 33: "13", 34: "14", 35: "15"}
+"""Android's number of each API level a phone can be told to have."""
+
+
+def build_properties(*, serial: str, booted: bool, sdk: int) -> dict[str, str]:
     """Return what getprop prints; `serial` as reported, not necessarily the phone's own."""
     done = "1" if booted else ""
     return {
@@ -32,8 +36,8 @@ def build_properties(*, serial: str, booted: bool) -> dict[str, str]:
         "ro.build.fingerprint": FINGERPRINT,
         "ro.build.id": "SIM1.240101.001",
         "ro.build.type": "user",
-        "ro.build.version.release": "14",
-        "ro.build.version.sdk": "34",
+        "ro.build.version.release": RELEASES[sdk],
+        "ro.build.version.sdk": str(sdk),
         "ro.build.version.security_patch": "2024-01-01",
         "ro.product.brand": "Phonefarm",
         "ro.product.cpu.abi": "arm64-v8a",

@@ -21,6 +21,9 @@ class Fault(enum.StrEnum):
     DROP_MID_COMMAND = "drop_mid_command"
     LOGGED_OUT = "logged_out"
     CONSENT_DIALOG = "consent_dialog"
+    POST_SLOW = "post_slow"
+    POST_FAILS = "post_fails"
+    POST_CRASHES = "post_crashes"
 
 
 EXPLAINED: dict[Fault, str] = {
@@ -43,6 +46,12 @@ EXPLAINED: dict[Fault, str] = {
     ),
     Fault.LOGGED_OUT: "the app shows its log-in screen",
     Fault.CONSENT_DIALOG: "a consent dialog lies over the app until it is accepted",
+    Fault.POST_SLOW: "an upload takes `seconds` (2); only then its post is to be seen",
+    Fault.POST_FAILS: "the next tap on Post makes no post and the app says so; clears itself",
+    Fault.POST_CRASHES: (
+        "the app ends at the next tap on Post, with the post made or, without `posted` (true), "
+        "not; clears itself"
+    ),
 }
 
 
@@ -59,6 +68,7 @@ class FaultSettings:
     nth: int = 1
     match: str = ""
     effect: str = ""
+    posted: bool = True
 
     def __post_init__(self) -> None:
         check_number("milliseconds", self.milliseconds, 0, 600_000)
@@ -67,6 +77,8 @@ class FaultSettings:
         check_number("level", self.level, 0, 100)
         check_number("celsius", self.celsius, -50, 150)
         check_number("nth", self.nth, 1, 1_000_000)
+        if not isinstance(self.posted, bool):
+            raise TypeError("posted is true or false")
         for name in ("as_serial", "match", "effect"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is a text")

@@ -9,13 +9,14 @@ from typing import Any
 
 from phonefarm_common.clock import Clock, SystemClock
 
-from phonefarm_simulator.app import Account, ShortVideoApp
+from phonefarm_simulator.app import UPLOAD_SECONDS, Account, ShortVideoApp, Trouble
 from phonefarm_simulator.factory import build_properties, first_packages, first_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
 from phonefarm_simulator.keys import Key
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
 from phonefarm_simulator.logbuffer import LogBuffer
+from phonefarm_simulator.media_store import MediaStore, Row
 from phonefarm_simulator.screens import app_screen, launcher_screen
 from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, Press, View, view_at
 
@@ -69,9 +70,16 @@ class Phone:
                 "/proc/version": lambda: b"Linux version 5.10.0-sim (phonefarm) #1 SMP PREEMPT\n",
             },
         )
+        self.sdk = 34
+        self.media = MediaStore(self.files, lambda: self.sdk)
         self.ask_reboot: Callable[[], None] = lambda: None
         self.app = ShortVideoApp(
-            account=self._first_account(), record=self.record, monotonic=monotonic, wall=self.wall
+            account=self._first_account(),
+            record=self.record,
+            monotonic=monotonic,
+            wall=self.wall,
+            read=self.files.read,
+            trouble=self._post_trouble,
         )
         self._boot()
 
@@ -112,7 +120,7 @@ class Phone:
     def properties(self) -> dict[str, str]:
         """What getprop prints."""
         booted = self.uptime >= self._boot_seconds
-        return build_properties(serial=self.reported_serial, booted=booted)
+        return build_properties(serial=self.reported_serial, booted=booted, sdk=self.sdk)
 
     @property
     def battery_now(self) -> Battery:
@@ -142,6 +150,7 @@ class Phone:
 
     def screen(self) -> View:
         """Return what is on the display now, were it on."""
+        self.app.advance()
         return (
             app_screen(self.app)
             if self.app.in_front
@@ -282,6 +291,13 @@ class Phone:
         self.record(Kind.FILE_REMOVED, path=normal_path(source))
         self.record(Kind.FILE_WRITTEN, path=now, size=self.files.status(now).size, append=False)
 
+    def scan_media(self, path: str) -> Row | None:
+        """Index a media file and note it; None when there is none."""
+        row = self.media.scan(path)
+        if row is not None:
+            self.record(Kind.MEDIA_INDEXED, path=row.path, uri=row.uri)
+        return row
+
     def clear_app(self) -> None:
         """Do what `pm clear` does to the app."""
         self.app.clear_data(self._first_account())
@@ -325,7 +341,20 @@ class Phone:
             return False
         return True
 
+    def _post_trouble(self) -> Trouble | None:
+        """Return what goes wrong with the post that is about to be made; that is spent."""
+        if Fault.POST_FAILS in self.faults:
+            self.drop_fault(Fault.POST_FAILS)
+            return Trouble.FAILS
+        crash = self.faults.get(Fault.POST_CRASHES)
+        if crash is None:
+            return None
+        self.drop_fault(Fault.POST_CRASHES)
+        return Trouble.CRASHES if crash.posted else Trouble.CRASHES_UNPOSTED
+
     def _apply_faults(self) -> None:
+        slow = self.faults.get(Fault.POST_SLOW)
+        self.app.upload_seconds = UPLOAD_SECONDS if slow is None else slow.seconds
         self.files.full = Fault.STORAGE_FULL in self.faults
         self.app.logged_out = Fault.LOGGED_OUT in self.faults
         self.app.settle()

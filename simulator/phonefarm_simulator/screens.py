@@ -37,6 +37,7 @@ _TABS = (
 _CONTENT = Bounds(0, 144, WIDTH, 1160)
 _ROW_HEIGHT = 180
 _MARGIN = 32
+POSTS_ON_SCREEN = 6
 
 
 def launcher_screen(*, with_app: bool) -> View:
@@ -222,6 +223,7 @@ def _result(video: Video, index: int, top: int) -> View:
 
 def _profile(app: ShortVideoApp) -> tuple[View, ...]:
     account = app.account
+    shown = app.posts()
     posts = tuple(
         _label(
             "profile_video",
@@ -229,8 +231,9 @@ def _profile(app: ShortVideoApp) -> tuple[View, ...]:
             Bounds(32, 640 + place * 84, 688, 716 + place * 84),
             Look.CARD,
         )
-        for place, post in enumerate(reversed(account.posts[-6:]))
+        for place, post in enumerate(shown[:POSTS_ON_SCREEN])
     )
+    notice = _label("profile_notice", app.notice, Bounds(400, 572, 688, 624), Look.ALERT)
     return (
         View(
             kind="android.widget.ImageView",
@@ -249,7 +252,9 @@ def _profile(app: ShortVideoApp) -> tuple[View, ...]:
             Press.EDIT_PROFILE,
             Look.QUIET_BUTTON,
         ),
-        _label("profile_videos_label", "Videos", Bounds(32, 572, 688, 624), Look.FAINT),
+        _label("profile_videos_label", "Videos", Bounds(32, 572, 200, 624), Look.FAINT),
+        _label("profile_post_count", f"{len(shown)} posts", Bounds(200, 572, 400, 624), Look.FAINT),
+        *((notice,) if app.notice else ()),
         *posts,
     )
 
@@ -281,7 +286,15 @@ def _edit_profile(app: ShortVideoApp) -> tuple[View, ...]:
 
 
 def _composer(app: ShortVideoApp) -> tuple[View, ...]:
-    file_name = app.stream.rsplit("/", 1)[-1]
+    file_name = app.shared_path.rsplit("/", 1)[-1]
+    error = _label("composer_error", app.post_error, Bounds(32, 904, 688, 956), Look.ALERT)
+    below: tuple[View, ...] = (
+        _field(app, Field.CAPTION, Bounds(32, 672, 688, 760), "Write a caption"),
+        _button("post_button", "Post", Bounds(32, 800, 688, 888), Press.POST),
+        *((error,) if app.post_error else ()),
+    )
+    if app.uploaded_at is not None:
+        below = (_label("composer_progress", "Uploading", Bounds(32, 672, 688, 760), Look.TEXT),)
     return (
         View(
             kind="android.widget.ImageView",
@@ -291,8 +304,7 @@ def _composer(app: ShortVideoApp) -> tuple[View, ...]:
             look=Look.THUMBNAIL,
         ),
         _label("composer_file", file_name, Bounds(32, 596, 688, 648), Look.FAINT),
-        _field(app, Field.CAPTION, Bounds(32, 672, 688, 760), "Write a caption"),
-        _button("post_button", "Post", Bounds(32, 800, 688, 888), Press.POST),
+        *below,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from phonefarm_simulator.commands import (
     app_commands,
     file_commands,
+    media_commands,
     screen_commands,
     system_commands,
     text_commands,
@@ -25,6 +26,7 @@ from phonefarm_simulator.shellwords import (
 COMMANDS: dict[str, Command] = {
     **app_commands.COMMANDS,
     **file_commands.COMMANDS,
+    **media_commands.COMMANDS,
     **screen_commands.COMMANDS,
     **system_commands.COMMANDS,
     **text_commands.COMMANDS,

@@ -1,5 +1,6 @@
 """The short-video app as a program sees it: dump the screen, tap what was found, see the effect."""
 
+import asyncio
 import io
 import re
 from collections.abc import Sequence
@@ -38,6 +39,12 @@ class Finger:
             for node in root.iter("node")
             if node.get("resource-id", "").endswith(f":id/{name}")
         ]
+
+    async def until(self, name: str) -> None:
+        """Return once a view of this name shows."""
+        async with asyncio.timeout(10):
+            while not await self.nodes(name):
+                pass
 
     async def text(self, name: str) -> str:
         """Return the text of the one view with this name."""
@@ -204,7 +211,9 @@ async def test_sharing_a_video_posts_it_once_per_tap(finger: Finger, phone: Simu
 
     await finger.tap("post_button")
 
+    await finger.until("profile_notice")
     assert await finger.text("profile_video") == "My first"
+    assert await finger.text("profile_post_count") == "1 posts"
     posts = phone.state()["account"]["posts"]
     assert [post["caption"] for post in posts] == ["My first"]
     assert len([entry for entry in phone.ledger() if entry.kind is Kind.POSTED]) == 1

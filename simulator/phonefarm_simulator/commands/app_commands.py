@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.factory import Package
+from phonefarm_simulator.files import normal_path
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
 
 SEND = "android.intent.action.SEND"
+SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 MAIN = "android.intent.action.MAIN"
 STREAM = "android.intent.extra.STREAM"
 LARGEST_APK_BYTES = 200 * 1024 * 1024
@@ -25,6 +27,8 @@ class Intent:
 
     action: str = ""
     data: str = ""
+    kind: str = ""
+    grants_read: bool = False
     component: str = ""
     package: str = ""
     category: str = ""
@@ -60,6 +64,8 @@ def read_intent(words: tuple[str, ...]) -> Intent:
                     intent.action = given
                 case "-d":
                     intent.data = given
+                case "-t":
+                    intent.kind = given
                 case "-n":
                     intent.component = given
                 case "-p":
@@ -72,6 +78,8 @@ def read_intent(words: tuple[str, ...]) -> Intent:
             intent.wait = True
         elif word == "-S":
             intent.stop_first = True
+        elif word == "--grant-read-uri-permission":
+            intent.grants_read = True
         elif word.startswith("--grant-") or word == "--activity-clear-top":
             pass
         elif word.startswith("-"):
@@ -99,6 +107,10 @@ async def am(call: Call) -> int:
         case ["get-current-user"]:
             await call.say("0")
             return 0
+        case ["broadcast", "-a", action, "-d", url] if action == SCAN_FILE:
+            call.phone.scan_media(url.removeprefix("file://"))
+            await call.say("Broadcast completed: result=0")
+            return 0
         case ["broadcast", *_]:
             await call.say("Broadcast completed: result=0")
             return 0
@@ -118,14 +130,16 @@ async def _start(call: Call, intent: Intent) -> int:
         return 0
     wanted = activity or ("ShareActivity" if intent.action == SEND else "MainActivity")
     known = target == APP_PACKAGE and APP_PACKAGE in call.phone.packages
-    if not known or wanted not in {"MainActivity", "ShareActivity"}:
+    # From Android 13 on a named activity gets only what its filter takes: here, videos.
+    misfit = wanted == "ShareActivity" and not (intent.kind or "*/*").startswith(("video/", "*/"))
+    if not known or misfit or wanted not in {"MainActivity", "ShareActivity"}:
         return await _no_activity(call, intent)
     if intent.stop_first:
         call.phone.app.stop("force-stop")
     was_in_front = call.phone.app.in_front
     cold = call.phone.open_app()
     if wanted == "ShareActivity":
-        _share(call, intent.extras.get(STREAM, ""))
+        _share(call, intent)
     elif was_in_front and not cold:
         await call.say(
             "Warning: Activity not started, intent has been delivered to currently running "
@@ -140,15 +154,31 @@ async def _start(call: Call, intent: Intent) -> int:
     return 0
 
 
-def _share(call: Call, stream: str) -> None:
-    """Open the composer on a file that can be read; else the app says so in its log and stays."""
-    path = stream.removeprefix("file://")
-    try:
-        call.phone.files.read(path)
-    except OSError as error:
-        call.phone.log.write("ShareActivity", f"cannot open {stream}: {error.strerror}", level="E")
-        return
-    call.phone.app.share(stream)
+def _share(call: Call, intent: Intent) -> None:
+    """Open the composer on a file that can be read; else the app says so in its log and stays.
+
+    A `content://` name is readable when the intent grants it, which covers its data alone.
+    """
+    phone, stream = call.phone, intent.extras.get(STREAM, "")
+    path, problem = normal_path(stream.removeprefix("file://")), ""
+    if stream.startswith("content://"):
+        row = phone.media.find(stream)
+        path = row.path if row else ""
+        if row is None:
+            problem = "java.io.FileNotFoundException: No item"
+        elif not intent.grants_read or intent.data != stream:
+            problem = f"java.lang.SecurityException: {APP_PACKAGE} has no access"
+    elif not path.startswith("/sdcard/"):
+        problem = "Permission denied"
+    if not problem:
+        try:
+            phone.files.read(path)
+        except OSError as error:
+            problem = error.strerror or "cannot be read"
+    if problem:
+        phone.log.write("ShareActivity", f"cannot open {stream}: {problem}", level="E")
+    else:
+        phone.app.share(stream, path)
 
 
 async def _no_activity(call: Call, intent: Intent) -> int:
