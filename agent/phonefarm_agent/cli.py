@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from phonefarm_common import config
+from phonefarm_common.addresses import Network, network
 from phonefarm_common.config import ConfigError
 from phonefarm_common.identity import is_name
 from phonefarm_common.lifecycle import stop_signals
@@ -16,9 +17,12 @@ from phonefarm_common.logs import configure_logs
 from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import StateBrokenError, StateBusyError
+from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
 from phonefarm_agent.phones.adb_server import AdbStartError
 from phonefarm_agent.runtimes import image
 from phonefarm_agent.work.directory import NoRoomError
+
+MIB = 1024 * 1024
 
 _ABOUT = """\
 The daemon on each phone host. It owns an adb server, tells the controller which phones are fit
@@ -125,6 +129,28 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="no adb: N phones that are not there, DUMMY0001 and on, for the dummy runtime",
     )
     run.add_argument(
+        "--allow-asset-cidr",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="let videos and pictures be fetched from this network too, e.g. 10.20.0.0/16;"
+        " may be given again",
+    )
+    run.add_argument(
+        "--asset-limit",
+        type=int,
+        default=ASSET_BYTES // MIB,
+        metavar="MIB",
+        help="the largest file fetched for a run (default %(default)s)",
+    )
+    run.add_argument(
+        "--asset-cache",
+        type=int,
+        default=CACHE_BYTES // MIB,
+        metavar="MIB",
+        help="how much of the disk fetched files may take together (default %(default)s)",
+    )
+    run.add_argument(
         "--stop-runs-on-exit",
         action="store_true",
         default=os.environ.get("PHONEFARM_STOP_RUNS_ON_EXIT", "") not in {"", "0"},
@@ -172,6 +198,8 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         raise ConfigError("--adb-port must be a port, and not 5037: that one is other tools'")
     if parsed.dummy_phones < 0:
         raise ConfigError("--dummy-phones must be 0 or more")
+    if not 0 < parsed.asset_limit <= parsed.asset_cache:
+        raise ConfigError("--asset-limit must be above 0 and at most --asset-cache")
     config.address(parsed.controller, name="--controller")
     for phone in parsed.connect:
         config.address(phone, name="--connect")
@@ -190,4 +218,15 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         production=config.production(),
         time_scale=config.time_scale(),
         timers=config.timers(),
+        asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
+        asset_limits=Limits(
+            asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
+        ),
     )
+
+
+def _network(text: str) -> Network:
+    try:
+        return network(text)
+    except ValueError as error:
+        raise ConfigError(f"--allow-asset-cidr: {error}") from error

@@ -32,6 +32,7 @@ class Control:
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
         self._ready = False
+        self._wanted: set[str] = set()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
@@ -41,6 +42,13 @@ class Control:
         with self._lock:
             self._ready = True
             self._outbox.append({"type": "ready"})
+        self._ring()
+
+    def ask_for(self, asset: str) -> None:
+        """Have the agent fetch an asset of the plan; its answer comes to Signals."""
+        with self._lock:
+            self._wanted.add(asset)
+            self._outbox.append({"type": "fetch", "asset": asset})
         self._ring()
 
     def send_evidence(self, name: str, kind: str, action: int, data: bytes) -> bool:
@@ -95,8 +103,11 @@ class Control:
         with self._lock:
             waiting = {"type": "ready"} in self._outbox
             repeat = self._ready and not self._signals.going and not waiting
+            unanswered = [name for name in self._wanted if self._signals.asset(name) is None]
         if repeat:
             _send(peer, {"type": "ready"})
+        for name in unanswered:
+            _send(peer, {"type": "fetch", "asset": name})
 
     def _converse(self, peer: socket.socket) -> None:
         heard = bytearray()
@@ -143,6 +154,8 @@ class Control:
                 self._signals.stop(str(rest.get("reason") or "stopped by the agent"))
             case {"type": "ack", "sequence": int(sequence)}:
                 self._signals.acknowledge(sequence)
+            case {"type": "asset", "asset": str(name), **rest}:
+                self._signals.hear_asset(name, rest)
             case _:
                 pass  # a newer agent may say more than we know
 

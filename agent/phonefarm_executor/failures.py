@@ -17,11 +17,18 @@ class Code(StrEnum):
     APP_NOT_INSTALLED = "app_not_installed"
     APP_UPDATE_REQUIRED = "app_update_required"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    ASSET_MISSING = "asset_missing"
+    ASSET_TOO_LARGE = "asset_too_large"
+    ASSET_TYPE_NOT_ALLOWED = "asset_type_not_allowed"
+    ASSET_URL_NOT_ALLOWED = "asset_url_not_allowed"
+    POST_NOT_CONFIRMED = "post_not_confirmed"
     ACCOUNT_LOGGED_OUT = "account_logged_out"
     ACCOUNT_CHALLENGED = "account_challenged"
     ACCOUNT_SUSPENDED = "account_suspended"
     PHONE_LOST = "phone_lost"
     ADB_FAILED = "adb_failed"
+    ASSET_UNREACHABLE = "asset_unreachable"
+    HOST_STORAGE_FULL = "host_storage_full"
     RUN_ABANDONED = "run_abandoned"
     RUN_CRASHED = "run_crashed"
 
@@ -45,11 +52,18 @@ NATURES = MappingProxyType(
         Code.APP_NOT_INSTALLED: Nature(owner="work"),
         Code.APP_UPDATE_REQUIRED: Nature(owner="work"),
         Code.OUTCOME_UNKNOWN: Nature(owner="work", final=True),
+        Code.ASSET_MISSING: Nature(owner="work", final=True),
+        Code.ASSET_TOO_LARGE: Nature(owner="work", final=True),
+        Code.ASSET_TYPE_NOT_ALLOWED: Nature(owner="work", final=True),
+        Code.ASSET_URL_NOT_ALLOWED: Nature(owner="work", final=True),
+        Code.POST_NOT_CONFIRMED: Nature(owner="work", final=True),
         Code.ACCOUNT_LOGGED_OUT: Nature(owner="account", final=True),
         Code.ACCOUNT_CHALLENGED: Nature(owner="account", final=True),
         Code.ACCOUNT_SUSPENDED: Nature(owner="account", final=True),
         Code.PHONE_LOST: Nature(owner="infra"),
         Code.ADB_FAILED: Nature(owner="infra"),
+        Code.ASSET_UNREACHABLE: Nature(owner="infra"),
+        Code.HOST_STORAGE_FULL: Nature(owner="infra"),
         Code.RUN_ABANDONED: Nature(owner="infra"),
         Code.RUN_CRASHED: Nature(owner="infra"),
     }

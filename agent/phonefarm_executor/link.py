@@ -6,6 +6,8 @@ is replaced here, so it dials the run's unix socket and starts nothing; no TCP p
 
 import shlex
 import socket
+import stat
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ from phonefarm_executor.pace import LOOK_SECONDS, Pace
 
 OUTPUT_LIMIT = 32 * 1024 * 1024
 HOST_SECONDS = 5.0
+PUSH_BLOCK = 64 * 1024
+_SYNC = struct.Struct("<4sI")
+_PUSHED_MODE = stat.S_IFREG | 0o660
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
 """Packet ids of shell v2. Source: AOSP packages/modules/adb, shell_protocol.h."""
 
@@ -111,6 +116,32 @@ class Link:
                     raise _BrokenError(f"it printed more than {OUTPUT_LIMIT} bytes")
             return bytes(output)
 
+    def push(self, source: Path, target: str, *, limit: float) -> None:
+        """Put a file on the phone; raises as `shell` does.
+
+        Source of the framing: AOSP packages/modules/adb, SYNC.TXT: four letters and a little-endian
+        length; SEND names path and mode, DATA blocks follow, DONE carries the time in seconds.
+        """
+        words = ("push", target)
+        with (
+            self._told(words, limit) as end,
+            source.open("rb") as content,
+            self._opened("sync:", end) as peer,
+        ):
+            name = f"{target},{_PUSHED_MODE}".encode()
+            try:
+                self._send(peer, _SYNC.pack(b"SEND", len(name)) + name, end)
+                while block := content.read(PUSH_BLOCK):
+                    self._send(peer, _SYNC.pack(b"DATA", len(block)) + block, end)
+                self._send(peer, _SYNC.pack(b"DONE", int(time.time())), end)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it hung up: its reason may still be there to be read
+            status, length = _SYNC.unpack(self._read(peer, _SYNC.size, end))
+            if status == b"FAIL":
+                raise _RefusedError(self._read(peer, length, end).decode(errors="replace"))
+            if status != b"OKAY":
+                raise _BrokenError(f"sync said {status!r}")
+
     def answers(self) -> bool:
         """Tell whether somebody serves adb.sock."""
         try:
@@ -152,12 +183,28 @@ class Link:
     @contextmanager
     def _service(self, words: Sequence[str], kind: str, end: float) -> Iterator[AdbConnection]:
         """Yield a connection on which the phone took the command."""
+        with self._opened(f"{kind}:{shlex.join(words)}", end) as peer:
+            yield peer
+
+    @contextmanager
+    def _opened(self, service: str, end: float) -> Iterator[AdbConnection]:
         self._pace.check()
         with _Connection(self._path) as peer:
-            for request in (f"host:transport:{self._serial}", f"{kind}:{shlex.join(words)}"):
+            for request in (f"host:transport:{self._serial}", service):
                 peer.send_command(request)
                 self._read_status(peer, end)
             yield peer
+
+    def _send(self, peer: AdbConnection, data: bytes, end: float) -> None:
+        """Send all of it, looking at the wish to stop while the phone takes its time."""
+        rest = memoryview(data)
+        while rest:
+            self._pace.check()
+            try:
+                rest = rest[peer.conn.send(rest) :]
+            except TimeoutError as error:
+                if time.monotonic() >= end:
+                    raise _NoAnswerError from error
 
     def _ask(self, request: str) -> str:
         end = time.monotonic() + HOST_SECONDS

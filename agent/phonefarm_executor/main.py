@@ -12,9 +12,16 @@ from typing import IO, TypeVar
 
 from phonefarm_executor.actions.registry import Context, Outputs, bind
 from phonefarm_executor.control import Control
+from phonefarm_executor.draft import Draft
 from phonefarm_executor.drive import Drive
 from phonefarm_executor.evidence import Evidence
-from phonefarm_executor.failures import Code, FailedError, LinkLostError, StoppedError
+from phonefarm_executor.failures import (
+    NATURES,
+    Code,
+    FailedError,
+    LinkLostError,
+    StoppedError,
+)
 from phonefarm_executor.link import Link
 from phonefarm_executor.pace import Pace
 from phonefarm_executor.phone import Phone
@@ -28,6 +35,8 @@ ABANDON_SECONDS = 90.0
 LINK_PAUSE_SECONDS = 0.5
 FLUSH_SECONDS = 5.0
 LAST_RESORT_SECONDS = 15.0
+PROOFS = frozenset({"verify_posted"})
+"""Kinds that can tell whether a `once` action before them had its effect."""
 
 Ready = Callable[[Context], Outputs]
 T = TypeVar("T")
@@ -78,6 +87,13 @@ class Run:
         self._results = Results(self._drive)
         self.control = Control(directory / "control.sock", plan.run_id, signals)
         self._evidence = Evidence(self._phone, self.control, self._pace)
+        self._draft = Draft(
+            directory=directory,
+            media_folder=plan.media_folder,
+            control=self.control,
+            signals=signals,
+            pace=self._pace,
+        )
 
     def perform(self) -> int:
         """Prepare, wait for `go`, act; return the exit code that the last line goes with."""
@@ -88,7 +104,7 @@ class Run:
             self._patiently(self._phone.make_folder)
             for step in self._plan.steps:
                 if step.index not in self._plan.skip:
-                    self._act(step, ready[step.index])
+                    self._act(step, ready)
         except StoppedError:
             return self._story.finished(Outcome.STOPPED)
         except AbandonedError as error:
@@ -114,19 +130,14 @@ class Run:
             )
         self._pace.check()
 
-    def _act(self, step: Step, perform: Ready) -> None:
+    def _act(self, step: Step, ready: Mapping[int, Ready]) -> None:
         self._pace.check()
         sequence = self._story.started(step.index, step.kind)
         if step.once:
             self._wait_for_acknowledgement(sequence)
         begun = time.monotonic()
-        context = Context(
-            drive=self._drive, evidence=self._evidence, results=self._results, index=step.index
-        )
         try:
-            what = f"action {step.index} ({step.kind})"
-            with self._pace.limited(step.limit_seconds, what, shielded=step.once):
-                outputs = self._attempt(step, lambda: perform(context))
+            outputs = self._attempt(step, ready)
         except FailedError as error:
             error.message = f"{step.kind}: {error.message}"
             self._story.failed(
@@ -140,15 +151,54 @@ class Run:
         seconds = time.monotonic() - begun
         self._story.done(step.index, step.kind, outputs=outputs, seconds=seconds)
 
-    def _attempt(self, step: Step, perform: Callable[[], Outputs]) -> Outputs:
+    def _attempt(self, step: Step, ready: Mapping[int, Ready]) -> Outputs:
         """Perform a step; a safe one is begun anew when adb.sock was away meanwhile."""
-        if not step.once:
-            return self._patiently(perform)
+        what = f"action {step.index} ({step.kind})"
+        with self._pace.limited(step.limit_seconds, what, shielded=step.once):
+            if not step.once:
+                return self._patiently(lambda: ready[step.index](self._context(step)))
+            try:
+                return ready[step.index](self._context(step))
+            except LinkLostError as error:
+                message = f"adb.sock was lost on the way: {error}"
+                unknown = FailedError(Code.OUTCOME_UNKNOWN, message, detail=step.kind)
+            except FailedError as error:
+                if error.code is not Code.OUTCOME_UNKNOWN:
+                    raise
+                unknown = error
+        return self._proven(step, ready, unknown)
+
+    def _proven(
+        self, step: Step, ready: Mapping[int, Ready], unknown: FailedError
+    ) -> dict[str, object]:
+        """Return what a `once` step brought when the plan's verify step finds it, else raise.
+
+        An account that is found logged out is told as that: it needs a person either way.
+        """
+        proofs = (s for s in self._plan.steps[step.index + 1 :] if s.kind in PROOFS)
+        proof = next(proofs, None)
+        if proof is None:
+            raise unknown
+        # Words keep the agent from taking the longer silence for the end.
+        self._story.log("outcome_unknown", step=step.index, proof=proof.kind)
         try:
-            return perform()
-        except LinkLostError as error:
-            message = f"adb.sock was lost on the way: {error}"
-            raise FailedError(Code.OUTCOME_UNKNOWN, message, detail=step.kind) from error
+            with self._pace.limited(proof.limit_seconds, f"proof ({proof.kind})", shielded=True):
+                self._patiently(lambda: ready[proof.index](self._context(proof)))
+        except FailedError as error:
+            if NATURES[error.code].owner == "account":
+                raise
+            unknown.message += f"; {proof.kind} did not find it: {error.message}"
+            raise unknown from error
+        return {"confirmed": True, "proven_by": proof.kind}
+
+    def _context(self, step: Step) -> Context:
+        return Context(
+            drive=self._drive,
+            evidence=self._evidence,
+            results=self._results,
+            draft=self._draft,
+            index=step.index,
+        )
 
     def _patiently(self, work: Callable[[], T]) -> T:
         """Do *work*, anew each time adb.sock came back; AbandonedError when it does not."""

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.link import Answer, Link
@@ -24,6 +25,10 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _SIZE = re.compile(r"(Physical|Override) size: (\d{2,5})x(\d{2,5})")
 _FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([\w.]+/[\w.$]+)\}")
 _DELETE = "KEYCODE_DEL"
+_SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
+_MEDIA_NAME = re.compile(r"content://media/external(?:_primary)?/(video|images)/media/\d+")
+_ROW = re.compile(r"\b_id=(\d+)")
+MEDIA_PAUSE_SECONDS = 0.5
 
 
 class Phone:
@@ -93,7 +98,11 @@ class Phone:
 
     def start(self, component: str) -> None:
         """Bring an activity to the front; `app_not_installed` when there is none."""
-        answer = self._run("am", "start", "-W", "-n", component, expect=None, limit=START_SECONDS)
+        self._start(component)
+
+    def _start(self, component: str, *intent: str) -> None:
+        words = ("am", "start", "-W", "-n", component, *intent)
+        answer = self._run(*words, expect=None, limit=START_SECONDS)
         if "does not exist" in answer.text():
             raise FailedError(Code.APP_NOT_INSTALLED, answer.text()[:500])
         if "Error" in answer.text():
@@ -104,6 +113,55 @@ class Phone:
     def stop(self, package: str) -> None:
         """End an app."""
         self._run("am", "force-stop", package)
+
+    def push(self, source: Path, target: str, *, sha256: str) -> None:
+        """Put a file on the phone and have the phone read it back: the very bytes, or a failure."""
+        self._run("mkdir", "-p", target.rpartition("/")[0])
+        self._link.push(source, target, limit=self._pace.remaining())
+        said = self._run("sha256sum", target, limit=self._pace.remaining()).text()
+        if said.partition(" ")[0].lower() != sha256:
+            message = f"{target} is not what was pushed: the phone reads {said[:200]!r}"
+            raise FailedError(Code.ADB_FAILED, message)
+
+    def index_media(self, path: str, folder: str) -> str:
+        """Have MediaStore index a video (or image) and return the `content://` name apps know.
+
+        Android 11 and later scan on `content call --method scan_file` and answer with the name.
+        Android 10 takes only the broadcast, which is deprecated and answers nothing: the name is
+        then looked up by the path. Source: AOSP packages/providers/MediaProvider,
+        MediaProvider.call (SCAN_FILE_CALL) and MediaService; frameworks/base, cmds/content.
+        """
+        real = path.replace("/sdcard/", "/storage/emulated/0/", 1)
+        scan = ("--method", "scan_file", "--arg", real)
+        said = self._run("content", "call", "--uri", "content://media", *scan, expect=None)
+        named = _MEDIA_NAME.search(said.text())
+        if named is not None and named[1] == folder:
+            return named[0]
+        self._run("am", "broadcast", "-a", _SCAN_FILE, "-d", f"file://{real}", expect=None)
+        uri = f"content://media/external/{folder}/media"
+        where = ("--projection", "_id", "--where", f"_data='{real}'")
+        while True:
+            row = self._run("content", "query", "--uri", uri, *where, expect=None)
+            found = _ROW.search(row.text())
+            if found is not None:
+                return f"{uri}/{found[1]}"
+            self._pace.wait(MEDIA_PAUSE_SECONDS)
+
+    def share(self, component: str, uri: str, content_type: str) -> None:
+        """Open an app's activity for a shared file; `app_not_installed` when there is none.
+
+        The name is given as data too: what `am start` grants is the data, and the stream is the
+        same (Android, Intent.FLAG_GRANT_READ_URI_PERMISSION: data and clip data). An activity whose
+        filter names only a type matches a content: URI as well (intent-filter data test).
+        """
+        extra = ("--eu", "android.intent.extra.STREAM", uri, "--grant-read-uri-permission")
+        what = ("-a", "android.intent.action.SEND", "-t", content_type, "-d", uri, *extra)
+        self._start(component, *what)
+
+    def hide_keyboard(self) -> None:
+        """Close the keyboard, if it is shown: it may lie over a button."""
+        if "mInputShown=true" in self._run("dumpsys", "input_method").text():
+            self.press("BACK")
 
     def foreground(self) -> str:
         """Return package/.Activity of the window in front, "" when the phone does not tell."""

@@ -30,6 +30,7 @@ class Plan:
     run_id: str
     serial: str
     phone_folder: str
+    media_folder: str  # where apps can read; "" for a run that pushes nothing
     cap_seconds: float
     skip: frozenset[int]
     profile: Profile
@@ -54,11 +55,16 @@ def read_plan(path: Path) -> Plan:
         run_id=_text(content, "run_id"),
         serial=_text(content, "serial"),
         phone_folder=_text(content, "phone_folder"),
+        media_folder=_media_folder(content),
         cap_seconds=_seconds(content, "cap_seconds"),
         skip=frozenset(skip),
         profile=read_profile(content.get("profile")),
         steps=tuple(_step(place, action) for place, action in enumerate(actions)),
     )
+
+
+def _media_folder(content: Mapping[str, Any]) -> str:
+    return _text(content, "media_folder") if content.get("media_folder") is not None else ""
 
 
 def _step(place: int, action: Any) -> Step:

@@ -53,11 +53,19 @@ class Profile:
     places: Mapping[str, Place]
     selectors: Mapping[str, Selector]
     interrupts: tuple[Interrupt, ...]
+    share_activity: str | None = None  # takes a shared video
 
     @property
     def component(self) -> str:
         """What `am start -n` takes."""
         return f"{self.package}/{self.activity}"
+
+    @property
+    def share_component(self) -> str:
+        """What `am start -n` takes to share a video; `plan_invalid` when the profile has none."""
+        if self.share_activity is None:
+            raise _invalid(f"the app profile {self.name} has no share_activity")
+        return f"{self.package}/{self.share_activity}"
 
     def selector(self, name: str) -> Selector:
         """Return the selector *name*; `plan_invalid` when the profile has none."""
@@ -109,6 +117,9 @@ def read_profile(content: Any) -> Profile:
         places=places,
         selectors=selectors,
         interrupts=tuple(_interrupt(_table(value, "interrupts"), package) for value in interrupts),
+        share_activity=(
+            _text(table, "share_activity", "profile") if "share_activity" in table else None
+        ),
     )
 
 

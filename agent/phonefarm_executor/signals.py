@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class Signals:
@@ -11,6 +12,7 @@ class Signals:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._acknowledged = 0
+        self._assets: dict[str, Mapping[str, Any]] = {}
         self.going = False
         self.stop_reason: str | None = None
         self.silent_since: float | None = time.monotonic()
@@ -41,6 +43,16 @@ class Signals:
             elif self.silent_since is None:
                 self.silent_since = time.monotonic()
             self._changed.notify_all()
+
+    def hear_asset(self, name: str, answer: Mapping[Any, Any]) -> None:
+        """Note what the agent said of an asset."""
+        with self._changed:
+            self._assets[name] = answer
+            self._changed.notify_all()
+
+    def asset(self, name: str) -> Mapping[str, Any] | None:
+        """Return what the agent said of an asset, None while it has not."""
+        return self._assets.get(name)
 
     def has_acknowledged(self, sequence: int) -> bool:
         """Tell whether the controller has every line up to *sequence*."""

@@ -61,6 +61,12 @@ class Story:
         self._tell("run_finished", outcome=outcome, failure=failure.as_json() if failure else None)
         return EXIT_CODES[outcome]
 
+    def log(self, event: str, **values: Any) -> None:
+        """Say something that is no part of the story: a line without a number."""
+        line = {"event": event, **values}
+        self._output.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._output.flush()
+
     def _tell(self, kind_of_line: str, **values: Any) -> int:
         self._sequence += 1
         line = {"sequence": self._sequence, "type": kind_of_line, **values}

@@ -104,6 +104,7 @@ class FailureCode(StrEnum):
     ASSET_MISSING = "asset_missing"
     ASSET_TOO_LARGE = "asset_too_large"
     ASSET_TYPE_NOT_ALLOWED = "asset_type_not_allowed"
+    ASSET_URL_NOT_ALLOWED = "asset_url_not_allowed"
     POST_NOT_CONFIRMED = "post_not_confirmed"
     # account
     ACCOUNT_LOGGED_OUT = "account_logged_out"

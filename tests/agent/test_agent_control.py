@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from phonefarm_agent.work.control import Control, Frame
+from support.asset_server import no_supply
 
 
 def _evidence(name: str) -> bytes:
@@ -26,7 +27,12 @@ async def test_evidence_of_an_executor_that_has_ended_is_taken_in(tmp_path: Path
 
     path = tmp_path / "control.sock"
     control = Control(
-        path=path, run_id="run", ready=lambda: None, heard=lambda: None, evidence=slow
+        path=path,
+        run_id="run",
+        ready=lambda: None,
+        heard=lambda: None,
+        evidence=slow,
+        supply=no_supply,
     )
     await control.open()
     _, writer = await asyncio.open_unix_connection(path)
@@ -51,7 +57,14 @@ async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Pat
 
     heard = asyncio.Event()
     path = tmp_path / "control.sock"
-    control = Control(path=path, run_id="run", ready=lambda: None, heard=heard.set, evidence=never)
+    control = Control(
+        path=path,
+        run_id="run",
+        ready=lambda: None,
+        heard=heard.set,
+        evidence=never,
+        supply=no_supply,
+    )
     await control.open()
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(json.dumps({"type": "hello", "run_id": "run"}).encode() + b"\n")

@@ -13,6 +13,7 @@ from phonefarm_agent.work.control import Control, Frame
 from phonefarm_agent.work.directory import SOCKET_PATH_BYTES, RunDirectory, place_for_runs
 from phonefarm_agent.work.journal import JournalFailedError, open_journal
 from phonefarm_agent.work.tables import Statement, add_run, put_fact
+from support.asset_server import no_supply
 
 BROKEN = Statement(sql="INSERT INTO no_such_table VALUES (1)", values=())
 
@@ -108,6 +109,7 @@ class Talk:
             ready=self.ready.set,
             heard=lambda: None,
             evidence=self.frames.put,
+            supply=no_supply,
         )
 
 

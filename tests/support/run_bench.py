@@ -21,6 +21,7 @@ from support.adb import AdbServer, adb_server
 
 RUN_ID = "0f3e0a4e-0000-4000-8000-000000000001"
 FOLDER = f"/data/local/tmp/phonefarm/{RUN_ID}"
+MEDIA_FOLDER = f"/sdcard/Movies/phonefarm-{RUN_ID}"
 PROFILE = Path(phonefarm_controller.__file__).parent / "profiles" / "shortvideo.toml"
 
 
@@ -105,6 +106,7 @@ class Story:
 
     process: asyncio.subprocess.Process
     lines: list[dict[str, Any]] = field(default_factory=list)
+    logged: list[dict[str, Any]] = field(default_factory=list)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self) -> None:
@@ -112,8 +114,11 @@ class Story:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
             async with self._changed:
-                self.lines.append(json.loads(line))
+                self._take(json.loads(line))
                 self._changed.notify_all()
+
+    def _take(self, line: dict[str, Any]) -> None:
+        (self.lines if "sequence" in line else self.logged).append(line)
 
     async def until(self, kind: str, *, index: int | None = None) -> dict[str, Any]:
         """Return the first line of a type (and action), waiting for it."""
@@ -158,6 +163,7 @@ def plan_of(actions: Sequence[dict[str, Any]], *, serial: str) -> dict[str, Any]
         "cap_seconds": 120.0,
         "skip": [],
         "phone_folder": FOLDER,
+        "media_folder": MEDIA_FOLDER,
         "account": {"account_id": "acc-1", "app": "shortvideo"},
         "profile": profile_content(),
         "actions": [{"index": place, **action} for place, action in enumerate(actions)],
@@ -213,6 +219,7 @@ class RunBench:
                 upstream=("localhost", self.adb.port),
                 serial=self.phone.address,
                 phone_folder=FOLDER,
+                media_folder=MEDIA_FOLDER,
                 package="com.example.shortvideo",
                 lease=self.lease,
             )

@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 import structlog
+from phonefarm_common.addresses import AddressPolicy
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.identity import boot_id
 from phonefarm_common.lifecycle import announce
@@ -17,6 +18,7 @@ from phonefarm_common.reasons import FailureCode
 from phonefarm_agent.app.hosting import OUTLIVES_AGENT, Hosting, choose_runtime
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import only_agent, raise_incarnation
+from phonefarm_agent.assets.store import AssetStore, asset_store
 from phonefarm_agent.link.line import Address, Line, LineClosedError
 from phonefarm_agent.link.session import Identity
 from phonefarm_agent.phones.dummy import DummyPhones
@@ -58,19 +60,21 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
     Raises ConfigError, StateBusyError, NoRoomError or sqlite3.Error when it cannot begin.
     """
     with only_agent(settings.state):
+        kind = await choose_runtime(settings)
         identity = Identity(
             agent_id=settings.agent_id,
             boot_id=boot_id(),
             incarnation=raise_incarnation(settings.state),
             version=importlib.metadata.version("phonefarm"),
             time_scale=settings.time_scale,
+            runtime=kind,
         )
-        kind = await choose_runtime(settings)
         changed = asyncio.Event()
         async with (
             _place(settings) as place,
             open_journal(settings.state / "journal.sqlite") as (journal, kept),
             _phones(settings, changed) as phones,
+            _assets(settings, identity) as assets,
         ):
             evidence_changed = asyncio.Event()
             hosting = Hosting(kind, settings=settings, changed=changed.set)
@@ -83,6 +87,7 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
                     changed=evidence_changed,
                     kept=kept.evidence,
                 ),
+                assets=assets,
                 phones=phones,
                 runtime=hosting.runtime,
                 place=place,
@@ -123,6 +128,16 @@ async def _place(settings: Settings) -> AsyncIterator[Path]:
         yield place
     finally:
         leave_place(place)
+
+
+def _assets(settings: Settings, identity: Identity) -> AbstractAsyncContextManager[AssetStore]:
+    return asset_store(
+        place=settings.state / "assets",
+        policy=AddressPolicy(allowed=settings.asset_networks),
+        limits=settings.asset_limits,
+        agent=f"phonefarm-agent/{identity.version}",
+        scale=settings.time_scale,
+    )
 
 
 @asynccontextmanager

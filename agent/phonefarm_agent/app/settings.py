@@ -1,9 +1,12 @@
 """What an agent is started with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from phonefarm_common.addresses import Network
 from phonefarm_common.timers import Timers
+
+from phonefarm_agent.assets.store import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +27,5 @@ class Settings:
     production: bool
     time_scale: float
     timers: Timers
+    asset_networks: tuple[Network, ...] = ()  # beyond the public internet
+    asset_limits: Limits = field(default_factory=Limits)

@@ -49,6 +49,7 @@ class Identity:
     incarnation: int
     version: str
     time_scale: float
+    runtime: str  # docker, process or dummy
 
 
 class Stream(Protocol):
@@ -206,6 +207,7 @@ class Session:
                 phones=[convert.phone_to_wire(phone) for phone in phones],
                 held_runs=[convert.held_to_wire(run) for run in self._host.held()],
                 time_scale=self._identity.time_scale,
+                runtime=self._identity.runtime,
             )
         )
 

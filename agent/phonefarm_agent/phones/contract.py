@@ -18,14 +18,22 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What of a phone is a run's own: its folders there, and the one app it drives."""
+
+    phone_folder: str
+    media_folder: str  # where apps can read; "" for a run that pushes nothing
+    package: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """What a run may have left on a phone."""
 
     run_id: str
     epoch: int
     serialno: str
-    phone_folder: str
-    package: str
+    ground: Ground
 
 
 class Phones(Protocol):
@@ -56,7 +64,7 @@ class Phones(Protocol):
         ...
 
     def gate(
-        self, *, path: Path, adb_serial: str, phone_folder: str, package: str, lease: Lease
+        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
     ) -> AbstractAsyncContextManager[None]:
         """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
         ...

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
-from phonefarm_agent.phones.contract import Claimed, Trace
+from phonefarm_agent.phones.contract import Claimed, Ground, Trace
 from phonefarm_agent.phones.proxy_lease import Lease
 
 
@@ -54,7 +54,7 @@ class DummyPhones:
 
     @asynccontextmanager
     async def gate(
-        self, *, path: Path, adb_serial: str, phone_folder: str, package: str, lease: Lease
+        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
     ) -> AsyncIterator[None]:
         """Serve nothing."""
         yield

@@ -20,7 +20,7 @@ from phonefarm_agent.model.phone import (
 from phonefarm_agent.phones import fitness, leases
 from phonefarm_agent.phones.adb_server import AdbServer, adb_server
 from phonefarm_agent.phones.adb_wire import AdbError, Answer
-from phonefarm_agent.phones.contract import Claimed, Trace
+from phonefarm_agent.phones.contract import Claimed, Ground, Trace
 from phonefarm_agent.phones.device import Device, transport_of
 from phonefarm_agent.phones.identity import duplicates, serialno_problem
 from phonefarm_agent.phones.proxy import run_proxy
@@ -130,15 +130,16 @@ class AdbPhones:
         device.epoch = epoch
 
     def gate(
-        self, *, path: Path, adb_serial: str, phone_folder: str, package: str, lease: Lease
+        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
     ) -> AbstractAsyncContextManager[None]:
         """Serve the run's adb socket."""
         return run_proxy(
             path=path,
             upstream=self.upstream,
             serial=adb_serial,
-            phone_folder=phone_folder,
-            package=package,
+            phone_folder=ground.phone_folder,
+            media_folder=ground.media_folder,
+            package=ground.package,
             lease=lease,
         )
 

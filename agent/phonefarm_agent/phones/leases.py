@@ -9,6 +9,7 @@ from phonefarm_agent.phones.contract import Trace
 LEASE_FILE = "/data/local/tmp/phonefarm-lease"
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 _FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
+_MEDIA_FOLDER = re.compile(r"/sdcard/Movies/phonefarm-[A-Za-z0-9-]+")
 # Names under which tools that a run may have started show up in `ps`.
 _TOOLS = re.compile(r"com\.android\.commands\.(uiautomator|monkey|input)|uiautomator|screencap")
 
@@ -40,17 +41,25 @@ def write_lease(*, epoch: int, run_id: str, agent_id: str) -> str:
 
 def clean_up(trace: Trace) -> str:
     """Return the command that ends a run's traces and then shows what is left of them."""
-    package = trace.package if _PACKAGE.fullmatch(trace.package) else ""
-    folder = trace.phone_folder if _FOLDER.fullmatch(trace.phone_folder) else ""
+    ground = trace.ground
+    package = ground.package if _PACKAGE.fullmatch(ground.package) else ""
+    folder = ground.phone_folder if _FOLDER.fullmatch(ground.phone_folder) else ""
+    media = ground.media_folder if _MEDIA_FOLDER.fullmatch(ground.media_folder) else ""
+    # MediaStore forgets a file with its removal from Android 11 on; on 10 its row stays.
+    rows = f"--uri content://media/external/file --where \"_data LIKE '{_real(media)}/%'\""
     words = []
     if package:
         words.append(f"am force-stop {package}")
     if folder:
         words.append(f"rm -rf {folder}")
+    if media:
+        words += [f"content delete {rows}", f"rm -rf {media}"]
     words.append("input keyevent 3")
     words.append("echo --left")
     if folder:
         words.append(f"ls -d {folder}")
+    if media:
+        words += [f"ls -d {media}", f"content query --projection _id {rows}"]
     if package:
         words.append(f"pidof {package}")
     words.append("ps -A -o PID,ARGS")
@@ -65,10 +74,17 @@ def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
     found: list[str] = []
     for line in left.splitlines():
         text = line.strip()
-        if trace.phone_folder and text == trace.phone_folder:
+        if text and text in {trace.ground.phone_folder, trace.ground.media_folder}:
             found.append(f"folder {text}")
+        elif text.startswith("Row: "):
+            found.append(f"media {text[:100]}")
         elif text.replace(" ", "").isdigit():
-            found.append(f"process {trace.package}")
+            found.append(f"process {trace.ground.package}")
         elif (trace.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
             found.append(f"process {text[:200]}")
     return tuple(found)
+
+
+def _real(folder: str) -> str:
+    """Return what MediaStore calls a folder of the shared storage."""
+    return folder.replace("/sdcard/", "/storage/emulated/0/", 1)

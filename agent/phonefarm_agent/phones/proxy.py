@@ -47,15 +47,19 @@ async def run_proxy(
     phone_folder: str,
     package: str,
     lease: Lease,
+    media_folder: str = "",
     words: frozenset[str] = DEFAULT_WORDS,
 ) -> AsyncIterator[None]:
     """Serve the run's adb.sock at *path* until the block ends; the socket file is gone afterwards.
 
-    *upstream* is the real adb server, *package* the one app `am` may start and stop. Connections
-    are closed the moment *lease* is cut or past its deadline; a renewed one takes new connections.
+    *upstream* is the real adb server, *package* the one app `am` may start and stop, *media_folder*
+    a second folder, where apps can read (empty: none). Connections are closed the moment *lease* is
+    cut or past its deadline; a renewed one takes new connections.
     Raises OSError when the socket cannot be made (a path over 107 bytes is one reason).
     """
-    scope = Scope(phone_folder=phone_folder, package=package, words=words)
+    scope = Scope(
+        phone_folder=phone_folder, media_folder=media_folder, package=package, words=words
+    )
     proxy = _Proxy(upstream=upstream, serial=serial, scope=scope, lease=lease)
     listener = _listen(path)
     serving = asyncio.create_task(proxy.serve(listener))

@@ -13,6 +13,12 @@ META_IN_DOUBLE_QUOTES = frozenset("$`\\")
 WORDS_LIMIT = 256
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
+MEDIA_NAME = re.compile(r"content://media/external(_primary)?/(video|images)/media/[0-9]{1,19}")
+MEDIA_COLLECTION = re.compile(r"content://media/external/(video|images)/media")
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+SHARED = "/sdcard/"
+SHARED_REALLY = "/storage/emulated/0/"
+SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 NUMBER = re.compile(r"-?[0-9]{1,6}")
 KEY = re.compile(r"[0-9]{1,3}|[A-Z][A-Z0-9_]{0,63}")
 POWER_KEYS = frozenset({"26", "POWER", "KEYCODE_POWER"})
@@ -31,21 +37,45 @@ class Effect(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What one run may touch: its folder on the phone, its app, its words."""
+    """What one run may touch: its folders on the phone, its app, its words.
+
+    *media_folder* is where its app can read; a run that pushes nothing has none.
+    """
 
     phone_folder: str
     package: str
     words: frozenset[str]
+    media_folder: str = ""
 
     def __post_init__(self) -> None:
         if self.phone_folder.count("/") < 2 or normalised(self.phone_folder) != self.phone_folder:
             raise ValueError(f"the phone folder must be a plain absolute path: {self.phone_folder}")
 
+        if self.media_folder and (
+            not self.media_folder.startswith(SHARED)
+            or normalised(self.media_folder) != self.media_folder
+            or self.media_folder.count("/") < 3
+        ):
+            raise ValueError(f"the media folder must be below /sdcard: {self.media_folder}")
+
     def check_path(self, path: str) -> None:
-        """Return when *path* is the run's folder or under it; raise RefusedError otherwise."""
+        """Return when *path* is a folder of the run or under one; raise RefusedError otherwise."""
         plain = normalised(path)
-        if plain != self.phone_folder and not plain.startswith(self.phone_folder + "/"):
-            raise RefusedError(f"path outside the run's folder: {path[:200]}")
+        for folder in (self.phone_folder, self.media_folder):
+            if folder and (plain == folder or plain.startswith(folder + "/")):
+                return
+        raise RefusedError(f"path outside the run's folder: {path[:200]}")
+
+    def check_media(self, path: str) -> None:
+        """Return when *path*, by its real name, is a plain file under the media folder."""
+        _expect(bool(self.media_folder), "this run has no media folder")
+        real = SHARED_REALLY + self.media_folder.removeprefix(SHARED)
+        _expect(
+            PLAIN_PATH.fullmatch(path) is not None
+            and normalised(path) == path
+            and path.startswith(real + "/"),
+            f"not under the run's media folder: {path[:200]}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +222,13 @@ def _am(arguments: list[str], scope: Scope) -> Effect:
             _expect(package == scope.package, f"only {scope.package} may be stopped")
         case ["start", *rest]:
             _intent(rest, scope)
+        case ["broadcast", "-a", action, "-d", url] if action == SCAN_FILE:
+            _expect(url.startswith("file://"), "only a file is scanned")
+            scope.check_media(url.removeprefix("file://"))
         case _:
-            raise RefusedError("only `am start -n COMPONENT` and `am force-stop PACKAGE`")
+            raise RefusedError(
+                "only `am start -n COMPONENT`, `am force-stop PACKAGE` and the scan of a file"
+            )
     return Effect.ACTS
 
 
@@ -205,6 +240,7 @@ _INTENT_TAKES = MappingProxyType(
 def _intent(arguments: list[str], scope: Scope) -> None:
     rest = iter(arguments)
     components = 0
+    data, granted = "", False
     for argument in rest:
         if argument == "-n":
             component = next(rest, "")
@@ -217,9 +253,29 @@ def _intent(arguments: list[str], scope: Scope) -> None:
         elif argument in _INTENT_TAKES:
             values = [next(rest, None) for _ in range(_INTENT_TAKES[argument])]
             _expect(None not in values, f"{argument} lacks its value")
+            data = values[0] or "" if argument == "-d" else data
+        elif argument == "--grant-read-uri-permission":
+            granted = True
         else:
             _expect(argument in {"-W", "-S"}, f"option not allowed: {argument[:100]}")
     _expect(components == 1, "exactly one -n COMPONENT is needed")
+    if granted:
+        _expect(bool(scope.media_folder), "a run that pushes nothing grants nothing")
+        _expect(MEDIA_NAME.fullmatch(data) is not None, "only a file of MediaStore is granted")
+
+
+def _content(arguments: list[str], scope: Scope) -> Effect:
+    match arguments:
+        case ["call", "--uri", "content://media", "--method", "scan_file", "--arg", path]:
+            scope.check_media(path)
+        case ["query", "--uri", uri, "--projection", "_id", "--where", where]:
+            _expect_all(MEDIA_COLLECTION, [uri])
+            match = re.fullmatch(r"_data='([^']*)'", where)
+            _expect(match is not None, "only `--where _data='PATH'`")
+            scope.check_media(match[1] if match else "")
+        case _:
+            raise RefusedError("only scan_file and the query for the row of a file")
+    return Effect.ACTS
 
 
 def _uiautomator(arguments: list[str], scope: Scope) -> Effect:
@@ -257,6 +313,7 @@ def _file_word(options: str, scope: Scope, arguments: list[str]) -> Effect:
 RULES: Mapping[str, Callable[[list[str], Scope], Effect]] = MappingProxyType(
     {
         "am": _am,
+        "content": _content,
         "cat": lambda arguments, scope: _file_word("", scope, arguments),
         "dumpsys": _dumpsys,
         "getprop": _getprop,

@@ -16,6 +16,7 @@ from phonefarm_agent.work.ending import Broken, Stopped, broken, judge
 from phonefarm_agent.work.plan import BadPlanError, Plan, complete
 from phonefarm_agent.work.relay import Relay
 from phonefarm_agent.work.run import Run
+from phonefarm_agent.work.supply import Supply
 from phonefarm_agent.work.watch import Watch
 
 log = structlog.get_logger()
@@ -111,12 +112,16 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> Control:
     async def evidence(frame: Frame) -> None:
         await run.tools.shelf.put(run.ref, frame)
 
+    supply = Supply(
+        run_id=run.ref.run_id, directory=run.directory, wanted=plan.assets, store=run.tools.assets
+    )
     control = Control(
         path=run.directory.control_socket,
         run_id=run.ref.run_id,
         ready=run.hear_ready,
         heard=run.hear_life,
         evidence=evidence,
+        supply=supply.fetch,
     )
     try:
         await control.open()
@@ -124,8 +129,7 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> Control:
         gate = run.tools.phones.gate(
             path=run.directory.adb_socket,
             adb_serial=run.state.adb_serial,
-            phone_folder=plan.phone_folder,
-            package=plan.package,
+            ground=plan.ground,
             lease=run.lease,
         )
         await stack.enter_async_context(gate)

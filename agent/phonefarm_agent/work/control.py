@@ -20,6 +20,7 @@ LINE_BYTES = 1024 * 1024
 EVIDENCE_BYTES = 700 * 1024
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _CONNECTIONS = 4
+_ASSETS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +44,16 @@ class Control:
         ready: Callable[[], None],
         heard: Callable[[], None],
         evidence: Callable[[Frame], Awaitable[None]],
+        supply: Callable[[str], Awaitable[dict[str, object]]],
     ) -> None:
+        """Take *supply*: it returns what docs/seams.md says of an asset, and does not raise."""
         self._path = path
         self._run_id = run_id
         self._ready = ready
         self._heard = heard
         self._evidence = evidence
+        self._supply = supply
+        self._fetching: dict[str, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
         self._executor: asyncio.StreamWriter | None = None
         self._connections: set[asyncio.StreamWriter] = set()
@@ -70,7 +75,7 @@ class Control:
             await asyncio.wait(set(self._serving), timeout=within)
 
     async def close(self) -> None:
-        """Stop listening and hang up."""
+        """Stop listening, hang up and end what is being fetched."""
         if self._server is not None:
             self._server.close()
             for writer in list(self._connections):
@@ -78,6 +83,9 @@ class Control:
             await self._server.wait_closed()
             self._server = None
             self._path.unlink(missing_ok=True)
+        for fetching in self._fetching.values():
+            fetching.cancel()
+        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
     def go(self) -> None:
         """Tell the executor to act, also when it connects again."""
@@ -144,6 +152,23 @@ class Control:
                 self._ready()
             elif kind == "evidence":
                 await self._take_evidence(document)
+            elif kind == "fetch":
+                self._begin_fetch(document)
+
+    def _begin_fetch(self, document: dict[str, object]) -> None:
+        """Have an asset fetched; asked again, the answer stands or is under way."""
+        name = document.get("asset")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError("an asset with a name that is none")
+        if name in self._fetching:
+            return
+        if len(self._fetching) >= _ASSETS:
+            raise ValueError("more assets than a run may ask for")
+        self._fetching[name] = asyncio.create_task(self._fetch(name), name=f"fetch-{name}")
+
+    async def _fetch(self, name: str) -> None:
+        answer = await self._supply(name)
+        self._say(f"asset {name}", {"type": "asset", "asset": name, **answer})
 
     async def _take_evidence(self, document: dict[str, object]) -> None:
         """Hand a frame on; a bad one is dropped, since the executor would only send it again."""

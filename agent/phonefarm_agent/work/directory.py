@@ -80,6 +80,11 @@ class RunDirectory:
         """Return where the agent listens for the executor."""
         return self.path / "control.sock"
 
+    @property
+    def assets(self) -> Path:
+        """Return the folder of the files the run has fetched."""
+        return self.path / "assets"
+
     def make(self, plan: Mapping[str, object] | None = None) -> None:
         """Create the directory and write *plan*, if one is given; OSError when the disk refuses."""
         self.path.mkdir(mode=0o755, exist_ok=True)

@@ -6,7 +6,7 @@ import structlog
 
 from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.record import PhoneReleased
-from phonefarm_agent.phones.contract import Trace
+from phonefarm_agent.phones.contract import Ground, Trace
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.work.plan import BadPlanError, complete
 from phonefarm_agent.work.run import Run
@@ -20,6 +20,7 @@ async def release(run: Run) -> PhoneReleased:
     """Clean up after *run* within the timer's limit and return what became of the phone."""
     await remove_container(run)
     await run.tools.shelf.close(run.ref)
+    run.tools.assets.let_go(run.ref.run_id)
     released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
     await asyncio.to_thread(run.directory.remove)
     return released
@@ -61,13 +62,12 @@ async def _clean_phone(run: Run) -> PhoneReleased:
 def _trace(run: Run) -> Trace:
     try:
         plan = complete(run.state.assignment, adb_serial=run.state.adb_serial)
-        folder, package = plan.phone_folder, plan.package
+        ground = plan.ground
     except BadPlanError:  # A run that went had a plan; a journal from another version may not.
-        folder, package = "", ""
+        ground = Ground(phone_folder="", media_folder="", package="")
     return Trace(
         run_id=run.ref.run_id,
         epoch=run.ref.epoch,
         serialno=run.state.assignment.serialno,
-        phone_folder=folder,
-        package=package,
+        ground=ground,
     )

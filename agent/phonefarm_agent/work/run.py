@@ -9,6 +9,7 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
+from phonefarm_agent.assets.store import AssetStore
 from phonefarm_agent.model.record import (
     ActionDone,
     ActionFailed,
@@ -38,6 +39,7 @@ class Tools:
     journal: Journal
     outbox: Outbox
     shelf: Shelf
+    assets: AssetStore
     phones: Phones
     runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
     place: Path

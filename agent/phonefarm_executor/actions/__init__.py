@@ -1,3 +1,9 @@
 """What the executor can do: one function per action kind, registered where it is defined."""
 
-from phonefarm_executor.actions import basics, browsing, profile_editing  # noqa: F401 - registers
+from phonefarm_executor.actions import (  # noqa: F401 - registers
+    basics,
+    browsing,
+    posting,
+    profile_checking,
+    profile_editing,
+)

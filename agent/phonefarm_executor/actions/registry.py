@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
+from phonefarm_executor.draft import Draft
 from phonefarm_executor.drive import Drive
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
@@ -26,6 +27,8 @@ ProfileField = NewType("ProfileField", str)
 """A field of the account's profile that the app profile knows how to read and edit."""
 Direction = NewType("Direction", str)
 """Where the finger goes."""
+AssetName = NewType("AssetName", str)
+"""What the run calls a file it fetches: a plain short name."""
 
 DIRECTIONS = ("up", "down", "left", "right")
 Outputs = Mapping[str, Any]
@@ -38,6 +41,7 @@ class Context:
     drive: Drive
     evidence: Evidence
     results: Results
+    draft: Draft
     index: int
 
 
@@ -48,6 +52,7 @@ class Kind:
     name: str
     function: Callable[..., Outputs]
     parameters: Mapping[str, inspect.Parameter]
+    check: Callable[[Profile], object]
 
     def bind(self, step: Step, profile: Profile) -> dict[str, Any]:
         """Return the function's arguments; `plan_invalid` or `text_not_typeable` names the param.
@@ -64,14 +69,20 @@ class Kind:
                 arguments[name] = _checked(step, name, parameter.annotation, value, profile)
             elif parameter.default is inspect.Parameter.empty:
                 raise _invalid(step, f"needs {name}")
+        self.check(profile)
         return arguments
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def action(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
-    """Register *function* as the kind of its name; its keyword-only parameters are the params."""
+def action(
+    function: Callable[..., Outputs], *, check: Callable[[Profile], object] = lambda _profile: None
+) -> Callable[..., Outputs]:
+    """Register *function* as the kind of its name; its keyword-only parameters are the params.
+
+    *check* raises `plan_invalid` for a profile that the kind cannot work with.
+    """
     signature = inspect.signature(function)
     KINDS[function.__name__] = Kind(
         name=function.__name__,
@@ -81,8 +92,16 @@ def action(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
             for name, parameter in signature.parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         },
+        check=check,
     )
     return function
+
+
+def action_with(
+    check: Callable[[Profile], object],
+) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
+    """Return `action` with this check of the profile."""
+    return lambda function: action(function, check=check)
 
 
 def bind(step: Step, profile: Profile) -> Callable[[Context], Outputs]:
@@ -121,6 +140,8 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
         raise _invalid(step, f"{name} must be a KEYCODE_ name without the prefix, such as BACK")
     if wanted == FileName and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", value):
         raise _invalid(step, f"{name} must be a plain file name")
+    if wanted == AssetName and not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", value):
+        raise _invalid(step, f"{name} must be a short plain name")
     if wanted == Direction and value not in DIRECTIONS:
         raise _invalid(step, f"{name} must be one of {', '.join(DIRECTIONS)}")
     return value

@@ -47,6 +47,7 @@ def agent(settings: Settings, secrets: Secrets, *, target: str, phones: Iterable
     quiet = {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"} if settings.simulate else {}
     where = ("--controller", target, "--state", str(settings.data / "agent"), "--name", AGENT_ID)
     connect = [word for phone in phones for word in ("--connect", phone)]
+    allowed = [word for network in LOOPBACK for word in ("--allow-asset-cidr", network)]
     return Program(
         name="agent",
         module="phonefarm_agent",
@@ -56,6 +57,7 @@ def agent(settings: Settings, secrets: Secrets, *, target: str, phones: Iterable
             "--runtime",
             settings.runtime,
             "--stop-runs-on-exit",
+            *allowed,
             *connect,
         ),
         environment=_with(settings, secrets.only(AGENT_TOKEN)) | quiet,

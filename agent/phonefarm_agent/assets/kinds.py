@@ -1,0 +1,117 @@
+"""What may be fetched, and how the bytes tell what they are."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from phonefarm_common.reasons import FailureClass, FailureCode
+
+SNIFFED_BYTES: Final = 64
+
+
+class AssetKind(StrEnum):
+    """What a run wants a file for."""
+
+    VIDEO = "video"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A file as a plan names it."""
+
+    url: str
+    kind: AssetKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentType:
+    """A type of content that is taken, and how its files end."""
+
+    name: str
+    suffix: str
+    kind: AssetKind
+
+
+MP4: Final = ContentType(name="video/mp4", suffix=".mp4", kind=AssetKind.VIDEO)
+MOV: Final = ContentType(name="video/quicktime", suffix=".mov", kind=AssetKind.VIDEO)
+WEBM: Final = ContentType(name="video/webm", suffix=".webm", kind=AssetKind.VIDEO)
+JPEG: Final = ContentType(name="image/jpeg", suffix=".jpg", kind=AssetKind.IMAGE)
+PNG: Final = ContentType(name="image/png", suffix=".png", kind=AssetKind.IMAGE)
+WEBP: Final = ContentType(name="image/webp", suffix=".webp", kind=AssetKind.IMAGE)
+CONTENT_TYPES: Final = {kind.name: kind for kind in (MP4, MOV, WEBM, JPEG, PNG, WEBP)}
+
+_UNSAID: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+_OTHER_NAMES: Final = frozenset({"video/x-m4v", "image/jpg", "application/mp4", "video/mov"})
+# Brands of ISO files that are sound or pictures (www.ftyps.com; ISO/IEC 14496-12, 23008-12).
+_NO_VIDEO: Final = re.compile(rb"M4[ABP] |hei[cxms]|hev[cx]|mif1|msf1|avi[fs]")
+
+
+class AssetFailedError(Exception):
+    """An asset cannot be had; `code` and `failure_class` go on as the action's failure."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """Return whose fault it is: the host's and the network's are nobody's work."""
+        infra = self.code in {FailureCode.ASSET_UNREACHABLE, FailureCode.HOST_STORAGE_FULL}
+        return FailureClass.INFRA if infra else FailureClass.WORK
+
+    @property
+    def final(self) -> bool:
+        """Tell whether the same plan must fail the same way."""
+        return self.failure_class is FailureClass.WORK
+
+
+def check_announced(content_type: str, kind: AssetKind) -> None:
+    """Return when an answer's Content-Type may be a file of *kind*; asset_type_not_allowed."""
+    name = content_type.partition(";")[0].strip().lower()
+    known = CONTENT_TYPES.get(name)
+    if name in _UNSAID or (known is not None and known.kind is kind):
+        return
+    if name in _OTHER_NAMES and name.partition("/")[0] in {str(kind), "application"}:
+        return
+    raise _not_allowed(f"the server calls it {name[:100]}", kind)
+
+
+def sniff(head: bytes, kind: AssetKind) -> ContentType:
+    """Return what the first SNIFFED_BYTES say the file is; asset_type_not_allowed.
+
+    Sources: ISO/IEC 14496-12 (ftyp) and the QuickTime file format for the atoms before it, RFC 9559
+    and the WebM container guidelines (EBML DocType), PNG and JPEG file signatures, RFC 9649.
+    """
+    found = _content(head)
+    if found is None or found.kind is not kind:
+        what = found.name if found else f"no type that is known: {head[:16].hex()}"
+        raise _not_allowed(f"its bytes are {what}", kind)
+    return found
+
+
+def _content(head: bytes) -> ContentType | None:
+    atom, brand = head[4:8], head[8:12]
+    if atom == b"ftyp":
+        if _NO_VIDEO.fullmatch(brand):
+            return None
+        return MOV if brand == b"qt  " else MP4
+    if atom in {b"moov", b"mdat", b"wide"}:
+        return MOV
+    if head.startswith(b"\x1a\x45\xdf\xa3") and b"webm" in head:
+        return WEBM
+    if head.startswith(b"\xff\xd8\xff"):
+        return JPEG
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PNG
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return WEBP
+    return None
+
+
+def _not_allowed(what: str, kind: AssetKind) -> AssetFailedError:
+    allowed = ", ".join(one.name for one in CONTENT_TYPES.values() if one.kind is kind)
+    message = f"{what}; a {kind} must be one of {allowed}"
+    return AssetFailedError(FailureCode.ASSET_TYPE_NOT_ALLOWED, message)

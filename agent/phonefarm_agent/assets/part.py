@@ -1,0 +1,86 @@
+"""A file on its way: what is there of it, and how it can be gone on with."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validators:
+    """What names one state of a resource (RFC 9110, 8.8); empty when the server sends none."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    @property
+    def range_condition(self) -> str:
+        """Return the value of If-Range; empty when nothing proves that the rest still fits.
+
+        A weak ETag proves nothing for a part (RFC 9110, 13.1.5).
+        """
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+
+class Part:
+    """`<key>.part` and `<key>.part.json`; blocking, every error is an OSError."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / f"{key}.part"
+        self._note = folder / f"{key}.part.json"
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes are there."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def validators(self) -> Validators:
+        """Return what the bytes that are there belong to; empty when that is not known."""
+        try:
+            fields = json.loads(self._note.read_text())
+            return Validators(etag=str(fields["etag"]), last_modified=str(fields["last_modified"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return Validators()
+
+    def begin(self, validators: Validators) -> None:
+        """Begin anew with the first byte."""
+        self.remove()
+        self._note.write_text(json.dumps(asdict(validators)))
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        with suppress(FileNotFoundError):
+            self._note.unlink()
+
+    def appending(self) -> "Appending":
+        """Open the file for what comes next."""
+        return Appending(self.path)
+
+
+class Appending:
+    """Bytes going to the end of a part; what was written is on the disk once it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._file.write(data)
+
+    def finish(self) -> None:
+        """Return once all of it is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())

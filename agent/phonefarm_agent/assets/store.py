@@ -1,0 +1,339 @@
+"""Assets on this host: each fetched once for all runs that want it, kept while there is room.
+
+Below one directory: `<key>.json` says what is whole and names its data file, `<key>.part` is on its
+way; what neither names is swept at the start. The key is the URL's (and kind's) sha256.
+"""
+
+import asyncio
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import structlog
+from phonefarm_common.addresses import AddressPolicy
+from phonefarm_common.outward import SystemLookup, outward_session
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.assets.disk import on_disk
+from phonefarm_agent.assets.download import Download, Fetched
+from phonefarm_agent.assets.kinds import (
+    CONTENT_TYPES,
+    SNIFFED_BYTES,
+    AssetFailedError,
+    Wanted,
+    sniff,
+)
+from phonefarm_agent.assets.part import Part, Validators
+
+log = structlog.get_logger()
+
+ASSET_BYTES: Final = 512 * 1024 * 1024
+CACHE_BYTES: Final = 8 * 1024 * 1024 * 1024
+SPARE_BYTES: Final = 256 * 1024 * 1024
+"""So much of the disk is left to others: journal, evidence, logs."""
+PART_SECONDS: Final = 24 * 3600.0
+"""A part nobody has gone on with for so long is swept."""
+AT_ONCE: Final = 4
+LOOKUP_THREADS: Final = 2
+_READ_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large one asset and all of them together may be."""
+
+    asset_bytes: int = ASSET_BYTES
+    cache_bytes: int = CACHE_BYTES
+    spare_bytes: int = SPARE_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """A whole file."""
+
+    key: str
+    file: str  # its name in the store
+    size: int
+    sha256: str
+    content_type: str
+    etag: str
+    last_modified: str
+    used_at: float  # seconds since 1970
+
+    @property
+    def suffix(self) -> str:
+        """Return how a file of this type ends."""
+        return CONTENT_TYPES[self.content_type].suffix
+
+
+class AssetStore:
+    """Made by `asset_store`. A run holds what it got until `let_go`."""
+
+    def __init__(
+        self,
+        *,
+        place: Path,
+        session: aiohttp.ClientSession,
+        policy: AddressPolicy,
+        limits: Limits,
+        scale: float,
+    ) -> None:
+        self._place = place
+        self._session = session
+        self._policy = policy
+        self._limits = limits
+        self._scale = scale
+        self._kept: dict[str, Asset] = {}
+        self._flights: dict[str, asyncio.Task[Asset]] = {}
+        self._waiting: dict[str, int] = {}
+        self._holders: dict[str, set[str]] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def path_of(self, asset: Asset) -> Path:
+        """Return where an asset's bytes are; they may be linked, never written."""
+        return self._place / asset.file
+
+    async def fetch(self, run_id: str, wanted: Wanted) -> Asset:
+        """Return the asset as its server has it now, held for the run; AssetFailedError.
+
+        Runs that want the same at once share one download; it ends with the last that waits.
+        """
+        key = hashlib.sha256(f"{wanted.kind}\n{wanted.url}".encode()).hexdigest()
+        self._holders.setdefault(key, set()).add(run_id)
+        while (flight := self._flights.get(key)) is not None and flight.cancelling():
+            # The last one's files are let go first: a part has one writer.
+            await asyncio.wait([flight])
+        if flight is None:
+            flight = asyncio.create_task(self._fly(key, wanted), name=f"asset-{key[:12]}")
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._landed(key, flight))
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            return await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            if flight.cancelled():
+                # Ended by the host, not by this run.
+                raise AssetFailedError(
+                    FailureCode.ASSET_UNREACHABLE, "the download was given up"
+                ) from None
+            raise
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+                flight.cancel()
+
+    def let_go(self, run_id: str) -> None:
+        """Forget that the run uses anything."""
+        for key in list(self._holders):
+            self._holders[key].discard(run_id)
+            if not self._holders[key]:
+                del self._holders[key]
+
+    async def close(self) -> None:
+        """End every download; the parts stay."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    def _landed(self, key: str, flight: asyncio.Task[Asset]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # Whoever waits hears it; nobody may.
+
+    async def _fly(self, key: str, wanted: Wanted) -> Asset:
+        part = Part(self._place, key)
+        kept = self._kept.get(key)
+        download = Download(
+            session=self._session,
+            policy=self._policy,
+            wanted=wanted,
+            part=part,
+            most_bytes=self._limits.asset_bytes,
+            make_room=self._make_room,
+            scale=self._scale,
+        )
+        async with self._slots:
+            try:
+                known = (
+                    Validators(etag=kept.etag, last_modified=kept.last_modified)
+                    if kept is not None and self.path_of(kept).exists()
+                    else None
+                )
+                fetched = await download.run(known)
+                if fetched is None and kept is not None:
+                    return await self._keep(replace(kept, used_at=time.time()))
+                return await self._complete(key, wanted, part, fetched)
+            except AssetFailedError as error:
+                # The network may come back and go on; anything else is of no use to anybody.
+                if error.code is not FailureCode.ASSET_UNREACHABLE:
+                    await on_disk(part.remove)
+                log.warning("asset.failed", code=error.code.value, error=error.message)
+                raise
+
+    async def _complete(
+        self, key: str, wanted: Wanted, part: Part, fetched: Fetched | None
+    ) -> Asset:
+        validators = fetched.validators if fetched else Validators()
+        try:
+            size, sha256, head = await on_disk(_read_through, part.path)
+            found = sniff(head, wanted.kind)
+            asset = Asset(
+                key=key,
+                file=f"{key}.{sha256[:16]}.data",
+                size=size,
+                sha256=sha256,
+                content_type=found.name,
+                etag=validators.etag,
+                last_modified=validators.last_modified,
+                used_at=time.time(),
+            )
+            await on_disk(_settle, part, self.path_of(asset))
+            await self._keep(asset)
+        except OSError as error:
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise AssetFailedError(
+                FailureCode.HOST_STORAGE_FULL if full else FailureCode.ASSET_UNREACHABLE,
+                f"the file cannot be kept on the host: {error}",
+            ) from error
+        log.info("asset.fetched", bytes=size, sha256=sha256, content_type=found.name)
+        return asset
+
+    async def _keep(self, asset: Asset) -> Asset:
+        """Note what is whole, then drop what it replaces."""
+        older = self._kept.get(asset.key)
+        await on_disk(_write_note, self._place / f"{asset.key}.json", asset)
+        self._kept[asset.key] = asset
+        if older is not None and older.file != asset.file:
+            await on_disk(self.path_of(older).unlink, missing_ok=True)
+        return asset
+
+    async def _make_room(self, more: int) -> None:
+        """Evict what no run uses, oldest first, until *more* bytes fit; host_storage_full."""
+        while True:
+            used = await on_disk(_weigh, self._place)
+            free = (await on_disk(shutil.disk_usage, self._place)).free
+            over = used + more > self._limits.cache_bytes
+            if not over and free - more >= self._limits.spare_bytes:
+                return
+            victim = self._oldest_unused()
+            if victim is None:
+                why = "the cache is full of assets in use" if over else "the disk is full"
+                raise AssetFailedError(
+                    FailureCode.HOST_STORAGE_FULL, f"{more} bytes more do not fit: {why}"
+                )
+            await self._evict(victim)
+
+    def _oldest_unused(self) -> Asset | None:
+        unused = (asset for key, asset in self._kept.items() if key not in self._holders)
+        return min(unused, key=lambda asset: asset.used_at, default=None)
+
+    async def _evict(self, asset: Asset) -> None:
+        del self._kept[asset.key]
+        for name in (f"{asset.key}.json", asset.file):
+            await on_disk((self._place / name).unlink, missing_ok=True)
+        log.info("asset.evicted", bytes=asset.size, sha256=asset.sha256)
+
+    def take_stock(self) -> None:
+        """Take in what an earlier life left; sweep what is of no use. Blocking."""
+        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for note in self._place.glob("*.json"):
+            if note.name.endswith(".part.json"):
+                continue
+            asset = _read_note(note)
+            if asset is not None and _size(self.path_of(asset)) == asset.size:
+                self._kept[asset.key] = asset
+        mine = {name for asset in self._kept.values() for name in (f"{asset.key}.json", asset.file)}
+        _sweep(self._place, mine)
+
+
+@asynccontextmanager
+async def asset_store(
+    *, place: Path, policy: AddressPolicy, limits: Limits, agent: str, scale: float
+) -> AsyncIterator[AssetStore]:
+    """Yield the store in *place*; downloads end with the block, what they brought stays."""
+    lookup = SystemLookup(threads=LOOKUP_THREADS)
+    try:
+        async with outward_session(
+            policy=policy, lookup=lookup, headers={"User-Agent": agent}
+        ) as session:
+            store = AssetStore(
+                place=place, session=session, policy=policy, limits=limits, scale=scale
+            )
+            await on_disk(store.take_stock)
+            try:
+                yield store
+            finally:
+                await store.close()
+    finally:
+        lookup.close()
+
+
+def _read_through(path: Path) -> tuple[int, str, bytes]:
+    """Return size, sha256 and the first bytes."""
+    digest = hashlib.sha256()
+    size, head = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            head = head or block[:SNIFFED_BYTES]
+            size += len(block)
+            digest.update(block)
+    return size, digest.hexdigest(), head
+
+
+def _settle(part: Part, target: Path) -> None:
+    """Give a whole part its final name; who links it cannot write it."""
+    part.path.chmod(0o444)
+    part.path.replace(target)
+    part.remove()
+
+
+def _write_note(path: Path, asset: Asset) -> None:
+    scratch = path.with_suffix(".new")
+    with scratch.open("w") as file:
+        json.dump(asdict(asset), file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _read_note(path: Path) -> Asset | None:
+    try:
+        asset = Asset(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    plain = asset.file == f"{asset.key}.{asset.sha256[:16]}.data" and "/" not in asset.file
+    return asset if plain and asset.content_type in CONTENT_TYPES else None
+
+
+def _sweep(place: Path, kept: Iterable[str]) -> None:
+    oldest = time.time() - PART_SECONDS
+    names = set(kept)
+    for path in list(place.iterdir()):
+        part = path.name.endswith((".part", ".part.json"))
+        fresh = part and path.stat().st_mtime >= oldest
+        if path.name not in names and not fresh:
+            path.unlink(missing_ok=True)
+            log.info("asset.swept", file=path.name)
+
+
+def _weigh(place: Path) -> int:
+    return sum(_size(path) for path in place.iterdir())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,96 @@
+"""Trying an app profile on the app itself: which screens are reached, what is found on them."""
+
+from typing import Any
+
+from phonefarm_executor.actions.registry import Context, Outputs, action
+from phonefarm_executor.drive import Drive
+from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.profile import Place
+from phonefarm_executor.screen import Screen, Selector
+
+SCREEN_SECONDS = 45.0
+"""How long the way to one screen may take."""
+SETTLE_SECONDS = 3.0
+"""How long the views of a screen that shows may take to appear; scaled in tests."""
+TEXT_LIMIT = 200
+_TOLD = frozenset(
+    {
+        Code.SCREEN_NOT_REACHED,
+        Code.SELECTOR_NOT_FOUND,
+        Code.PLAN_INVALID,
+        Code.ACTION_TIMEOUT,
+    }
+)
+"""Failures of one screen that do not end the walk."""
+
+
+@action
+def check_profile(context: Context) -> Outputs:
+    """Go to every screen that taps lead to and look for each of its selectors.
+
+    Only what leads to screens is tapped; nothing is typed, saved or posted. Selectors of a group
+    that is no screen (`nav`, say) are looked for on every screen that was reached.
+    """
+    drive = context.drive
+    groups: dict[str, list[Selector]] = {}
+    for name, selector in drive.profile.selectors.items():
+        groups.setdefault(name.partition(".")[0], []).append(selector)
+    seen: list[Screen] = []
+    screens = [_screen(drive, place, groups, seen) for place in drive.profile.places.values()]
+    homeless = [
+        {
+            "screen": group,
+            "reached": bool(seen),
+            "why": "no screen of its own: looked for on every screen that was reached",
+            "selectors": [_found(selector, seen) for selector in selectors],
+        }
+        for group, selectors in groups.items()
+        if group not in drive.profile.places
+    ]
+    return {"screens": screens + homeless}
+
+
+def _screen(
+    drive: Drive, place: Place, groups: dict[str, list[Selector]], seen: list[Screen]
+) -> dict[str, Any]:
+    selectors = groups.get(place.name, [])
+    screen, why = _reach(drive, place, selectors)
+    if screen is not None:
+        seen.append(screen)
+    return {
+        "screen": place.name,
+        "reached": screen is not None,
+        "why": why,
+        "selectors": [_found(selector, [screen] if screen else []) for selector in selectors],
+    }
+
+
+def _reach(drive: Drive, place: Place, selectors: list[Selector]) -> tuple[Screen | None, str]:
+    """Return the screen with as many of its selectors as appear, or why it is not reached."""
+    if place.tap is None:
+        return None, "no tap leads there, only an action"
+    left = drive.pace.remaining()
+    if left < SETTLE_SECONDS:
+        return None, "no time was left"
+    try:
+        with drive.pace.limited(min(SCREEN_SECONDS, left - 1), f"screen {place.name}"):
+            screen = drive.reach(place.name)
+            whole = drive.until(
+                lambda now: drive.is_at(place)(now) and all(now.find(one) for one in selectors),
+                seconds=min(SETTLE_SECONDS, drive.patience),
+            )
+            return whole or screen, ""
+    except FailedError as error:
+        if error.code not in _TOLD:
+            raise
+        return None, error.message
+
+
+def _found(selector: Selector, screens: list[Screen]) -> dict[str, Any]:
+    node = next((node for screen in screens if (node := screen.find(selector))), None)
+    return {
+        "selector": selector.name,
+        "found": node is not None,
+        "text": node.text[:TEXT_LIMIT] if node else "",
+        "bounds": list(node.bounds) if node else None,
+    }
