@@ -400,9 +400,12 @@ async def test_the_bytes_tell_the_type(
             assert (await store.fetch("run-1", wanted)).content_type == name
 
 
+def _in_parts(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("assets/*.part"))
+
+
 async def _until_part(folder: Path, size: int) -> None:
     async def look() -> bool:
-        parts = await asyncio.to_thread(list, folder.glob("assets/*.part"))
-        return sum(path.stat().st_size for path in parts) >= size
+        return await asyncio.to_thread(_in_parts, folder) >= size
 
     await eventually(look, what=f"a part of {size} bytes")

@@ -89,3 +89,28 @@ class Agents:
         """Stop what still runs, with what it holds."""
         if self._process is not None and self._process.returncode is None:
             await self.stop()
+
+
+@asynccontextmanager
+async def agent_process(
+    address: str, token: str, folder: Path, *options: str, scale: float
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run an agent of the controller at *address* until the block ends; it may be killed before."""
+    environment = {
+        **os.environ,
+        "PHONEFARM_AGENT_TOKEN": token,
+        "PHONEFARM_TIME_SCALE": str(scale),
+    }
+    where = ("--controller", address, "--state", str(folder / "state"), "--name", "agent-1")
+    command = (sys.executable, "-m", "phonefarm_agent", "run", *where, *options)
+    with (folder / "agent.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=log, stderr=log, env=environment
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            async with asyncio.timeout(30):
+                await process.wait()

@@ -112,3 +112,39 @@ def phone_work(serialno: str, *steps: tuple[str, dict[str, Any]], epoch: int = 1
     ]
     work.plan_json = json.dumps(plan)
     return work
+
+
+def posting_work(
+    serialno: str, url: str, caption: str, *, epoch: int = 1, confirm: float = 60.0
+) -> pb.Assignment:
+    """Return an assignment that posts the video at *url*."""
+    work = phone_work(serialno, epoch=epoch)
+    plan = json.loads(work.plan_json)
+    plan["actions"] = [
+        {"index": index, **action} for index, action in enumerate(posting(url, caption, confirm))
+    ]
+    work.plan_json = json.dumps(plan)
+    return work
+
+
+def posting(url: str, caption: str, confirm: float = 60.0) -> list[dict[str, Any]]:
+    """Return the actions of post_video, still without their index; action 5 is the once one."""
+    steps: tuple[tuple[str, dict[str, Any], float], ...] = (
+        ("launch_app", {}, 60.0),
+        ("fetch_asset", {"asset": "video", "url": url, "type": "video"}, 60.0),
+        ("push_file", {"asset": "video"}, 60.0),
+        ("share_video", {"asset": "video"}, 60.0),
+        ("write_caption", {"text": caption}, 60.0),
+        ("confirm_post", {}, confirm),
+        ("verify_posted", {"caption": caption}, 20.0),
+        ("stop_app", {}, 60.0),
+    )
+    return [
+        {
+            "kind": kind,
+            "params": params,
+            "limit_seconds": limit,
+            "repeat": "once" if kind == "confirm_post" else "safe",
+        }
+        for kind, params, limit in steps
+    ]
