@@ -85,7 +85,7 @@ async def test_two_phones_post_one_video_fetched_once(
         ]
         await controller.assign(*works)
         for work in works:
-            await heard.until(lambda w=work: len(heard.story(w.run.run_id)) >= 3)  # type: ignore[misc]
+            await heard.until(lambda w=work: len(heard.story(w.run.run_id)) >= 1)  # type: ignore[misc]
         held.set()
 
         ended = [
@@ -94,7 +94,7 @@ async def test_two_phones_post_one_video_fetched_once(
         ]
 
         assert [one.outcome for one in ended] == [pb.RUN_OUTCOME_DONE] * 2, ended
-        assert outputs(controller, works[0])[1] == {
+        assert outputs(controller, works[0])[0] == {
             "bytes": len(VIDEO),
             "sha256": hashlib.sha256(VIDEO).hexdigest(),
             "content_type": "video/mp4",
@@ -183,7 +183,7 @@ async def test_a_killed_run_leaves_nothing_in_the_shared_storage(
         await heard.until(lambda: "SIM0001" in heard.offered())
         work = posting_work("SIM0001", web.url("/v.mp4"), "word " * 100)
         await controller.assign(work)
-        await heard.until(lambda: len(heard.story(work.run.run_id)) >= 9, seconds=40)
+        await heard.until(lambda: len(heard.story(work.run.run_id)) >= 7, seconds=40)
         assert len(left(farm, "SIM0001")) == 2
 
         await controller.stop(work.run, strategy=pb.STOP_STRATEGY_HARD)

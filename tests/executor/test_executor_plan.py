@@ -1,6 +1,7 @@
 """Which plans and profiles the executor understands."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,21 +9,53 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_controller.domain.planners import post_video
 from phonefarm_executor.actions.registry import KINDS, bind
 from phonefarm_executor.failures import NATURES, Code, FailedError
-from phonefarm_executor.plan import read_plan
+from phonefarm_executor.plan import Step, read_plan
 from phonefarm_executor.profile import read_profile
 from support.run_bench import plan_of, profile_content, step
 
-SEAM_KINDS = {
-    "launch_app", "stop_app", "tap", "swipe", "type_text", "press_key", "find", "wait_for",
-    "open_feed", "search", "watch", "scroll_feed", "edit_profile_field", "screenshot", "ui_dump",
-}  # fmt: skip
+SEAMS = Path(__file__).parents[2] / "docs" / "seams.md"
 
 
 def test_every_kind_of_the_seam_is_known() -> None:
-    """The executor performs exactly the kinds docs/seams.md names."""
-    assert KINDS.keys() == SEAM_KINDS
+    """The executor performs exactly the kinds docs/seams.md names, each with the params there."""
+    rows = re.findall(
+        r"^\| (`[a-z_`, ]+`) \|([^|]*)\|[^|]*\| \**(safe|once)\** \|$",
+        SEAMS.read_text(),
+        re.MULTILINE,
+    )
+    told = {
+        kind: set(re.findall(r"`([a-z_]+)`", params))
+        for kinds, params, _ in rows
+        for kind in re.findall(r"`([a-z_]+)`", kinds)
+    }
+
+    assert told.keys() == KINDS.keys()
+    for name, kind in KINDS.items():
+        assert set(kind.parameters) <= told[name] | {"seconds"}, name
+
+
+def test_the_planners_plan_is_understood() -> None:
+    """What the controller plans for a post is what the executor performs."""
+    inputs = {"video_url": "https://example.com/v.mp4", "caption": "Hi", "hashtags": ["#a", "b"]}
+    actions = json.loads(post_video.plan(inputs).to_json())["actions"]
+    profile = read_profile(profile_content())
+
+    for action in actions:
+        bind(
+            Step(
+                index=action["index"],
+                kind=action["kind"],
+                params=action["params"],
+                limit_seconds=action["limit_seconds"],
+                once=action["repeat"] == "once",
+            ),
+            profile,
+        )
+
+    assert [action["kind"] for action in actions if action["repeat"] == "once"] == ["confirm_post"]
 
 
 def test_the_words_are_the_farms() -> None:

@@ -205,3 +205,89 @@ def test_a_line_that_passes_holds_nothing_a_shell_acts_on(text: str) -> None:
 
     assert shlex.split(text) == words
     assert split(shlex.join(words)) == words
+
+
+MEDIA = "/sdcard/Movies/phonefarm-run-1"
+REAL = "/storage/emulated/0/Movies/phonefarm-run-1"
+POSTING = Scope(
+    phone_folder=FOLDER,
+    media_folder=MEDIA,
+    package="com.example.shortvideo",
+    words=DEFAULT_WORDS,
+)
+SHARE = (
+    "am start -W -n com.example.shortvideo/.ShareActivity -a android.intent.action.SEND "
+    "-t video/mp4 -d {uri} --eu android.intent.extra.STREAM {uri} --grant-read-uri-permission"
+)
+SCAN = "am broadcast -a android.intent.action.MEDIA_SCANNER_SCAN_FILE -d "
+QUERY = "content query --uri content://media/external/{}/media --projection _id --where "
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"content call --uri content://media --method scan_file --arg {REAL}/video.mp4",
+        QUERY.format("video") + f"\"_data='{REAL}/video.mp4'\"",
+        QUERY.format("images") + f"\"_data='{REAL}/cover.png'\"",
+        SCAN + f"file://{REAL}/video.mp4",
+        SHARE.format(uri="content://media/external_primary/video/media/37"),
+        SHARE.format(uri="content://media/external/video/media/37"),
+        f"mkdir -p {MEDIA}",
+        f"sha256sum {MEDIA}/video.mp4",
+        f"rm -rf {MEDIA}",
+    ],
+)
+def test_a_posting_run_may_index_and_share_its_own_files(command: str) -> None:
+    """The exact forms pass after the gate, for such a run alone."""
+    judged = judge(command, POSTING)
+
+    assert judged.effect is Effect.ACTS
+    assert split(judged.text) == split(command)
+    with pytest.raises(RefusedError):
+        judge(command, SCOPE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "content call --uri content://media --method scan_file --arg /storage/emulated/0/DCIM/a.mp4",
+        f"content call --uri content://media --method scan_file --arg {REAL}",
+        f"content call --uri content://media --method scan_file --arg {REAL}/../a.mp4",
+        f"content call --uri content://media --method scan_file --arg {MEDIA}/video.mp4",
+        f"content call --uri content://media --method scan_volume --arg {REAL}/video.mp4",
+        f"content call --uri content://settings --method scan_file --arg {REAL}/video.mp4",
+        "content query --uri content://sms --projection _id --where \"_data='x'\"",
+        "content query --uri content://media/external/video/media",
+        QUERY.format("video") + "\"_data LIKE '%'\"",
+        QUERY.format("video") + f"\"_data='{REAL}/v.mp4' OR 1=1\"",
+        QUERY.format("audio") + f"\"_data='{REAL}/v.mp4'\"",
+        QUERY.format("video").replace("_id", "_data") + f"\"_data='{REAL}/v.mp4'\"",
+        "content delete --uri content://media/external/file --where '_id=1'",
+        "content insert --uri content://settings/secure --bind name:s:x",
+        SCAN + "file:///storage/emulated/0/DCIM/a.mp4",
+        SCAN + f"{REAL}/video.mp4",
+        f"am broadcast -a android.intent.action.BOOT_COMPLETED -d file://{REAL}/video.mp4",
+        f"am broadcast -n com.android.settings/.R -d file://{REAL}/video.mp4",
+        SHARE.format(uri="content://com.android.contacts/1"),
+        SHARE.format(uri=f"file://{REAL}/video.mp4"),
+        SHARE.format(uri="content://media/external/video/media/37").replace("-d ", "--es x "),
+        "rm -rf /sdcard/Movies",
+        "cat /sdcard/Movies/phonefarm-run-10/video.mp4",
+    ],
+)
+def test_a_posting_run_may_not_reach_further(command: str) -> None:
+    """Other files, other providers, other broadcasts and other grants are refused."""
+    with pytest.raises(RefusedError):
+        judge(command, POSTING)
+
+
+@pytest.mark.parametrize("folder", ["/sdcard", "/sdcard/Movies/../..", "/data/x/y", "sdcard/a/b"])
+def test_a_media_folder_is_a_folder_of_the_shared_storage(folder: str) -> None:
+    """Anything else is a fault of the agent, told at once."""
+    with pytest.raises((ValueError, RefusedError)):
+        Scope(
+            phone_folder=FOLDER,
+            media_folder=folder,
+            package="com.example.a",
+            words=DEFAULT_WORDS,
+        )

@@ -128,9 +128,8 @@ def posting_work(
 
 
 def posting(url: str, caption: str, confirm: float = 60.0) -> list[dict[str, Any]]:
-    """Return the actions of post_video, still without their index; action 5 is the once one."""
+    """Return the actions of post_video, still without their index; action 4 is the once one."""
     steps: tuple[tuple[str, dict[str, Any], float], ...] = (
-        ("launch_app", {}, 60.0),
         ("fetch_asset", {"asset": "video", "url": url, "type": "video"}, 60.0),
         ("push_file", {"asset": "video"}, 60.0),
         ("share_video", {"asset": "video"}, 60.0),
