@@ -250,7 +250,7 @@ def test_a_posting_run_may_index_and_share_its_own_files(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "content call --uri content://media --method scan_file --arg /storage/emulated/0/DCIM/a.mp4",
+        "content call --uri content://media --method scan_file --arg /storage/emulated/0/a.mp4",
         f"content call --uri content://media --method scan_file --arg {REAL}",
         f"content call --uri content://media --method scan_file --arg {REAL}/../a.mp4",
         f"content call --uri content://media --method scan_file --arg {MEDIA}/video.mp4",
