@@ -32,6 +32,7 @@ from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.part import Part
+from phonefarm_controller.operations.proving import Prove
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
@@ -46,6 +47,7 @@ from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
+from phonefarm_controller.rpc.proving import ProvingEdge
 from phonefarm_controller.rpc.server import serving
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
@@ -125,6 +127,13 @@ async def _wired(
         cancel_content=CancelContent(database=database, hints=hints),
         upsert_snapshot=UpsertSnapshot(database=database),
     )
+    prove = Prove(
+        database=database,
+        profiles=profiles,
+        policy=policy,
+        hints=hints,
+        dummy_allowed=not settings.production,
+    )
     agents = AgentEdge(
         keys=keys,
         farm_id=settings.farm_id,
@@ -165,6 +174,7 @@ async def _wired(
                 agents=agents,
                 fleet=FleetEdge(keys=keys, fleet=fleet),
                 content=content,
+                proving=ProvingEdge(keys=keys, prove=prove),
                 callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
             ) as port:
                 yield port

@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2, status_pb2
 from phonefarm.v1 import agent_pb2, content_pb2, fleet_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
@@ -17,7 +16,7 @@ from phonefarm_controller.domain.planners.post_video import caption_of
 from phonefarm_controller.domain.reports import Outcome, RunEnded
 from phonefarm_controller.operations.cancel_content import Withdrawn
 from phonefarm_controller.operations.ingest import IngestAsk
-from support.controller import KEY, Farm, PlayedAgent, played_agent
+from support.controller import KEY, Farm, PlayedAgent, played_agent, told
 from support.world import World, world_on
 
 VIDEO = "https://videos.example/a.mp4"
@@ -63,17 +62,6 @@ async def found(farm: Farm, **changes: str) -> content_pb2.FindContentResponse:
         content_pb2.FindContentRequest(**values), metadata=bearer(KEY)
     )
     return answer
-
-
-def told(refused: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> tuple[str, list[str]]:
-    """Return the reason and the fields of a refusal."""
-    trailers: Any = refused.value.trailing_metadata()
-    status = status_pb2.Status.FromString(dict(trailers)["grpc-status-details-bin"])
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details:
-        detail.Unpack(info)
-        detail.Unpack(bad)
-    return info.reason, [violation.field for violation in bad.field_violations]
 
 
 def in_seconds(seconds: float) -> Timestamp:

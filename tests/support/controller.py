@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import pytest
+from google.rpc import error_details_pb2, status_pb2
 from phonefarm.v1 import (
     agent_pb2,
     agent_pb2_grpc,
@@ -20,6 +22,7 @@ from phonefarm.v1 import (
     fleet_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
+    proving_pb2_grpc,
 )
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.identity import PROTOCOL_VERSION
@@ -46,6 +49,7 @@ class Farm:
     fleet: Any = field(init=False)
     callbacks: Any = field(init=False)
     content: Any = field(init=False)
+    proving: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the clients."""
@@ -53,6 +57,7 @@ class Farm:
         self.fleet = fleet_pb2_grpc.FleetServiceStub(self.channel)
         self.callbacks = callback_pb2_grpc.CallbackServiceStub(self.channel)
         self.content = content_pb2_grpc.ContentServiceStub(self.channel)
+        self.proving = proving_pb2_grpc.ProvingServiceStub(self.channel)
 
     async def enqueue(self, request: process_pb2.EnqueueRequest) -> process_pb2.EnqueueResponse:
         """Submit a request with the good key."""
@@ -155,6 +160,17 @@ def request(**changes: Any) -> process_pb2.EnqueueRequest:
         "requested_by": process_pb2.RequestedBy(system="tests"),
     }
     return process_pb2.EnqueueRequest(**(values | changes))
+
+
+def told(refused: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> tuple[str, list[str]]:
+    """Return the reason and the fields of a refusal."""
+    trailers: Any = refused.value.trailing_metadata()
+    status = status_pb2.Status.FromString(dict(trailers)["grpc-status-details-bin"])
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    return info.reason, [violation.field for violation in bad.field_violations]
 
 
 @asynccontextmanager
@@ -305,6 +321,7 @@ async def played_agent(
     boot_id: str = "boot-1",
     held: Iterable[agent_pb2.HeldRun] = (),
     admit: bool = True,
+    runtime: str = "process",
 ) -> AsyncIterator[PlayedAgent]:
     """Connect an agent with these phones (serial numbers); admitted, each with one account."""
     agent = PlayedAgent(farm, agent_id, phones)
@@ -329,6 +346,7 @@ async def played_agent(
             phones=reports,
             held_runs=held,
             time_scale=farm.scale,
+            runtime=runtime,
         )
     )
     reader = asyncio.create_task(_read(agent))

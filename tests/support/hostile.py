@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from phonefarm.v1 import agent_pb2, callback_pb2, content_pb2, fleet_pb2, process_pb2
+from phonefarm.v1 import agent_pb2, callback_pb2, content_pb2, fleet_pb2, process_pb2, proving_pb2
 from phonefarm_common.channel import bearer
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY, request
 
@@ -64,6 +64,30 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
             active_action="rest",
             active_skills_json='["a"]',
         ),
+        AS_CALLER,
+    ),
+    "ProvingService/VerifyCapability": (
+        proving_pb2.VerifyCapabilityRequest(
+            capability="keyword_warmup",
+            phone_id="ph-a1",
+            account_id="acc",
+            inputs_json='{"keywords": ["a"]}',
+            requested_by="me",
+        ),
+        AS_CALLER,
+    ),
+    "ProvingService/CheckProfile": (
+        proving_pb2.CheckProfileRequest(
+            name="shortvideo",
+            profile_toml='package = "com.example"',
+            phone_id="ph-a1",
+            account_id="acc",
+            requested_by="me",
+        ),
+        AS_CALLER,
+    ),
+    "ProvingService/RecordVerification": (
+        proving_pb2.RecordVerificationRequest(process_id=NO_ID),
         AS_CALLER,
     ),
     "FleetService/ListPhones": (fleet_pb2.ListPhonesRequest(), AS_CALLER),

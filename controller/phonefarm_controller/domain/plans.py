@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -59,3 +59,16 @@ class Plan:
             for index, action in enumerate(self.actions)
         ]
         return json.dumps({"actions": actions, "dummy": dict(self.dummy)})
+
+
+def with_evidence(plan: Plan, name: str) -> Plan:
+    """Return the plan that keeps a screenshot and a UI dump called *name* before it stops the app.
+
+    Actions before them keep their indices.
+    """
+    looks = (
+        Action(kind="screenshot", params={"name": name}),
+        Action(kind="ui_dump", params={"name": name}),
+    )
+    *before, last = plan.actions
+    return replace(plan, actions=(*before, *looks, last))

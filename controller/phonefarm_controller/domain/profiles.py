@@ -21,6 +21,7 @@ class Profile:
     version: str  # sha256 of the TOML
     toml: str
     json: str
+    screens: int = 0
 
 
 def read_profile(name: str, toml: str) -> Profile:
@@ -37,7 +38,9 @@ def read_profile(name: str, toml: str) -> Profile:
         text = json.dumps(whole, default=str, allow_nan=False)
     except (ValueError, RecursionError) as error:  # nan and inf are TOML, and no JSON
         raise ProfileError(f"app profile {name}: {error}") from error
-    return Profile(name=name, version=version, toml=toml, json=text)
+    screens = content.get("screens")
+    count = len(screens) if isinstance(screens, dict) else 0
+    return Profile(name=name, version=version, toml=toml, json=text, screens=count)
 
 
 def profile_of(profiles: Mapping[str, Profile], app: str) -> Profile:

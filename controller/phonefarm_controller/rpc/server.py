@@ -18,6 +18,8 @@ from phonefarm.v1 import (
     fleet_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
+    proving_pb2,
+    proving_pb2_grpc,
 )
 from phonefarm_common.channel import is_loopback, server_options
 from phonefarm_common.timers import Timers
@@ -27,6 +29,7 @@ from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
+from phonefarm_controller.rpc.proving import ProvingEdge
 
 GRACE_SECONDS = 2.0
 SERVICES = (
@@ -35,6 +38,7 @@ SERVICES = (
     fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
     callback_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name,
     content_pb2.DESCRIPTOR.services_by_name["ContentService"].full_name,
+    proving_pb2.DESCRIPTOR.services_by_name["ProvingService"].full_name,
 )
 
 
@@ -49,6 +53,7 @@ async def serving(
     fleet: FleetEdge,
     callbacks: CallbackEdge,
     content: ContentEdge,
+    proving: ProvingEdge,
 ) -> AsyncIterator[int]:
     """Serve on HOST:PORT (0 for any) while the block runs; yield the port.
 
@@ -62,6 +67,7 @@ async def serving(
     fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
     callback_pb2_grpc.add_CallbackServiceServicer_to_server(callbacks, server)
     content_pb2_grpc.add_ContentServiceServicer_to_server(content, server)
+    proving_pb2_grpc.add_ProvingServiceServicer_to_server(proving, server)
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in ("", *SERVICES):

@@ -131,6 +131,12 @@ async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[P
     await update_if(tx, capability_requests, keys=keys, changes=_CHANGING, rows=rows)
 
 
+async def is_verification(tx: Transaction, process_id: str) -> bool:
+    """Tell whether the process was asked for to prove its capability."""
+    query = select(_p.verification).where(_p.process_id == process_id)
+    return bool((await tx.connection.execute(query)).scalar_one_or_none())
+
+
 async def note_cancel(tx: Transaction, process_id: str, *, requested_by: str) -> None:
     """Keep who asked to cancel."""
     await tx.connection.execute(

@@ -79,6 +79,12 @@ async def get(tx: Transaction, run_ids: Iterable[str]) -> dict[str, Run]:
     return found
 
 
+async def runtime_of(tx: Transaction, run_id: str) -> str:
+    """Return what the run ran in; empty when its agent did not say."""
+    query = select(_r.runtime).where(_r.run_id == run_id)
+    return (await tx.connection.execute(query)).scalar_one() or ""
+
+
 async def save(tx: Transaction, before: Mapping[str, Run], after: Sequence[Run]) -> None:
     """Write changed runs, each only if its state and last sequence are those of *before*."""
     rows = [
