@@ -135,6 +135,8 @@ async def test_two_phones_of_one_serial_are_both_refused(
         await heard.until(
             lambda: [phone.reason for phone in heard.phones().values()] == ["duplicate_serial"] * 2
         )
+        # An offer from before the second one was identified is replaced.
+        await heard.until(lambda: not heard.offered())
         refused = heard.offered()
 
         await farm["SIM0001"].fault("unplug")
