@@ -11,7 +11,7 @@ from phonefarm_agent.app.state import StateBusyError, raise_incarnation
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
 from support.agents import AgentMaker, assignment
-from support.controller_script import ScriptedController
+from support.controller_script import Heard, ScriptedController
 
 
 async def test_without_acknowledged_heartbeats_a_run_is_ended_in_time(
@@ -217,3 +217,28 @@ async def test_without_a_controller_the_agent_waits(settings: Settings, agent: A
 
     assert code is ExitCode.STOPPED
     assert raise_incarnation(Path(settings.state)) == 2
+
+
+async def test_an_agent_of_another_farm_offers_nothing(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """What its state directory holds is not mixed with a new farm's; back home it works again."""
+    home = controller.farm
+    heard = controller.heard
+    async with agent():
+        await heard.until(heard.offered)
+    controller.farm = "another-farm"
+    heard = controller.heard = Heard()
+    async with agent():
+        await heard.until(lambda: len(heard.hellos) == 1)
+        work = assignment()
+        await controller.assign(work)
+        refused = await heard.until(lambda: heard.refused(work.run.run_id))
+        abroad = heard.offered()
+    controller.farm = home
+    heard = controller.heard = Heard()
+    async with agent():
+        await heard.until(heard.offered)
+
+    assert refused == f"farm_changed:{home}"
+    assert abroad == []

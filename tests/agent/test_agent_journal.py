@@ -6,12 +6,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.run import Assignment, RunRef, RunState
 from phonefarm_agent.work.control import Control, Frame
 from phonefarm_agent.work.directory import SOCKET_PATH_BYTES, RunDirectory, place_for_runs
 from phonefarm_agent.work.journal import JournalFailedError, open_journal
+from phonefarm_agent.work.shelf import Shelf
 from phonefarm_agent.work.tables import Statement, add_run, put_fact
 from support.asset_server import no_supply
 
@@ -79,6 +82,51 @@ async def test_one_bad_write_does_not_take_its_neighbours_along(tmp_path: Path) 
 
     async with open_journal(tmp_path / "journal.sqlite") as (_, kept):
         assert kept.facts == {"neighbour": "yes"}
+
+
+@pytest.mark.parametrize("value", [2**70, "\udcff", object()])
+async def test_a_write_no_disk_could_take_stops_nobody_else(tmp_path: Path, value: object) -> None:
+    """It is refused by name, also one that insists; its neighbours are kept in their order."""
+    impossible = Statement(sql="INSERT OR REPLACE INTO facts VALUES ('x', ?)", values=(value,))
+    async with open_journal(tmp_path / "journal.sqlite") as (journal, _):
+        journal.note(put_fact("order", "first"))
+        refused = asyncio.create_task(journal.keep(impossible))
+        await asyncio.sleep(0)
+        journal.note(impossible)
+        journal.note(put_fact("order", "last"))
+
+        async with asyncio.timeout(10):
+            with pytest.raises(JournalFailedError):
+                await refused
+            await journal.keep(put_fact("after", "yes"))
+
+        assert not journal.failing
+    async with open_journal(tmp_path / "journal.sqlite") as (_, kept):
+        assert kept.facts == {"order": "last", "after": "yes"}
+
+
+def test_evidence_nobody_knows_is_swept(tmp_path: Path) -> None:
+    """Half files, and whole ones of a lost journal, go; what waits for upload stays."""
+    place = tmp_path / "evidence"
+    for name in ("r1/a.png", "r1/.b.png.part", "r2/old.png"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(b"data")
+    file = EvidenceFile(
+        ref=state_of("r1").ref,
+        name="a.png",
+        kind="screenshot",
+        path=place / "r1/a.png",
+        size=4,
+        sha256="0" * 64,
+        action_index=0,
+    )
+    journal: Any = None  # nothing is written by a sweep
+    shelf = Shelf(place=place, journal=journal, changed=asyncio.Event(), kept=(file,))
+
+    shelf.sweep()
+
+    assert [str(path.relative_to(place)) for path in sorted(place.rglob("*"))] == ["r1", "r1/a.png"]
+    assert shelf.waiting() == (file,)
 
 
 def test_run_directories_have_short_paths(tmp_path: Path) -> None:

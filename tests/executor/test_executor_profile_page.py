@@ -53,7 +53,7 @@ def needs() -> dict[str, tuple[set[str], set[str]]]:
 
 
 def test_the_pages_example_is_a_profile_for_every_action() -> None:
-    """Controller and executor read it, and it has each screen and selector the page's table names."""
+    """Controller and executor read it; it has each screen and selector the page's table names."""
     kept = keep_profile("clips", example())
     profile = read_profile(json.loads(kept.json))
 

@@ -77,16 +77,18 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
             _assets(settings, identity) as assets,
         ):
             evidence_changed = asyncio.Event()
+            shelf = Shelf(
+                place=settings.state / "evidence",
+                journal=journal,
+                changed=evidence_changed,
+                kept=kept.evidence,
+            )
+            await asyncio.to_thread(shelf.sweep)
             hosting = Hosting(kind, settings=settings, changed=changed.set)
             tools = Tools(
                 journal=journal,
                 outbox=Outbox(),
-                shelf=Shelf(
-                    place=settings.state / "evidence",
-                    journal=journal,
-                    changed=evidence_changed,
-                    kept=kept.evidence,
-                ),
+                shelf=shelf,
                 assets=assets,
                 phones=phones,
                 runtime=hosting.runtime,
@@ -175,6 +177,7 @@ class _Work:
         self._tools = tools
         self._kept = kept
         self._stopping = ""
+        self._moved = ""  # the farm is another one than the journal's
 
     def begin(self, tasks: asyncio.TaskGroup) -> Roster:
         """Take back the runs of an earlier life and begin to look after the host."""
@@ -235,12 +238,17 @@ class _Work:
             await roster.acknowledged(FAREWELL_SECONDS * self._settings.time_scale)
 
     def _withheld(self) -> str:
-        return self._stopping or self._hosting.trouble
+        return self._stopping or self._moved or self._hosting.trouble
 
     def _farm_known(self, farm: str) -> None:
         known = self._kept.facts.get("farm_id")
         if known and known != farm:
-            log.error("farm.changed", was=known, now=farm)
+            # Its runs, containers and records are the other farm's: nothing is mixed with them.
+            log.error("farm.changed", was=known, now=farm, remedy="give it a state directory anew")
+            self._moved = f"farm_changed:{known}"
+            self._tools.changed.set()
+            return
+        self._moved = ""
         self._hosting.set_farm(farm)
         self._tools.journal.note(put_fact("farm_id", farm))
 

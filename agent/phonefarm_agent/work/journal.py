@@ -20,10 +20,17 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
 _GATHERED_AT_MOST = 2000
+_THE_WRITES = (
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+)
+"""What sqlite3 raises for a write that no disk could take; its other errors are the disk's."""
 
 
 class JournalFailedError(Exception):
-    """The disk did not take a write; nothing of it was kept."""
+    """A write was not taken; nothing of it was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +53,15 @@ class Journal:
     def note(self, *statements: Statement) -> None:
         """Write soon, together with what comes next; nobody waits for it.
 
-        It is retried until the disk takes it.
+        It is retried until the disk takes it; one that no disk could take is logged and dropped.
         """
         self._gather(_Write(statements=statements, done=None, insist=True))
 
     async def keep(self, *statements: Statement) -> None:
-        """Return once the writes are on the disk; retried until the disk takes them."""
+        """Return once the writes are on the disk; retried until the disk takes them.
+
+        JournalFailedError for writes that no disk could take: a fault in the agent.
+        """
         done = _future()
         self._gather(_Write(statements=statements, done=done, insist=True))
         await done
@@ -89,16 +99,19 @@ class Journal:
         batch, self._gathered = self._gathered, []
         try:
             await self._in_thread(batch)
-        except sqlite3.Error as error:
-            log.warning("journal.failed", error=str(error), writes=len(batch))
+        except Exception as error:  # noqa: BLE001 - the last try: it is told, whatever it is
+            log.warning("journal.failed", error=repr(error), writes=len(batch))
         for write in batch:
             _settle(write, None)
 
     async def _commit(self, batch: Sequence[_Write]) -> None:
         try:
             await self._in_thread(batch)
-        except sqlite3.Error as error:
-            await self._failed(batch, error)
+        except Exception as error:  # noqa: BLE001 - a writer that ends would leave all waiting
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _THE_WRITES):
+                await self._failed(batch, error)
+            else:
+                await self._sift(batch, error)
             return
         if self.failing:
             self.failing = ""
@@ -106,7 +119,24 @@ class Journal:
         for write in batch:
             _settle(write, None)
 
-    async def _failed(self, batch: Sequence[_Write], error: sqlite3.Error) -> None:
+    async def _sift(self, batch: Sequence[_Write], error: Exception) -> None:
+        """Refuse the one write of a batch that cannot be written at all; the others go on alone.
+
+        That is a value SQLite has no form for, say a number beyond 64 bits.
+        """
+        if len(batch) > 1:
+            for place, write in enumerate(batch):
+                await self._commit([write])
+                if self.failing:  # the disk's turn: the rest waits behind what was put back
+                    behind = 1 if write.insist else 0
+                    self._gathered[behind:behind] = batch[place + 1 :]
+                    return
+            return
+        log.error("journal.write_impossible", error=repr(error))
+        for write in batch:
+            _settle(write, JournalFailedError(f"cannot be written: {error!r}"))
+
+    async def _failed(self, batch: Sequence[_Write], error: Exception) -> None:
         """Tell those who can bear it; the others go back to the front, in their order."""
         if not self.failing:
             log.error("journal.failed", error=str(error), writes=len(batch))
@@ -129,7 +159,7 @@ class Journal:
             for statement in statements:
                 self._connection.execute(statement.sql, statement.values)
             self._connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise

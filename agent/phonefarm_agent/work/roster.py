@@ -71,8 +71,8 @@ class Roster:
         return self._tools.phones.reports()
 
     def offered(self) -> tuple[str, ...]:
-        """Return the phones that are fit and free."""
-        if self._withheld() or self._tools.journal.failing:
+        """Return the phones that are fit and free, once nothing of an earlier life is unknown."""
+        if self._withheld() or self._tools.journal.failing or not self._swept.is_set():
             return ()
         busy = self._busy()
         return tuple(s for s in self._tools.phones.fit() if s not in busy)
@@ -207,6 +207,7 @@ class Roster:
         """Learn that the runtime holds no run but those led here, since *removed* are gone."""
         self._removed = removed
         self._swept.set()
+        self._tools.changed.set()
 
     def end_all(self, cause: Cause) -> None:
         """End every run that still has a container."""
@@ -238,6 +239,8 @@ class Roster:
         run_id = assignment.ref.run_id
         if run_id in self._runs or run_id in self._forgotten:
             return  # A repetition.
+        if not self._swept.is_set():
+            return  # It comes again: what an earlier life left may still be at work on the phone.
         refusal = self._withheld()
         if assignment.serialno in self._busy():
             refusal = "phone_busy"

@@ -43,6 +43,23 @@ class Shelf:
         """Return the files that wait for upload, oldest first."""
         return tuple(self._waiting.values())
 
+    def sweep(self) -> None:
+        """Remove what no journal entry names: half files, and all that a lost journal leaves.
+
+        To be called before anything is put. Blocking; what cannot be removed is logged.
+        """
+        known = {file.path for file in self._waiting.values()}
+        for folder in self._place.iterdir() if self._place.is_dir() else ():
+            try:
+                for path in folder.iterdir():
+                    if path not in known:
+                        path.unlink()
+                        log.info("evidence.swept", run_id=folder.name, name=path.name)
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+            except OSError as error:
+                log.warning("evidence.not_swept", run_id=folder.name, error=str(error))
+
     async def put(self, ref: RunRef, frame: Frame) -> None:
         """Store what an executor handed over; above a limit only the manifest names it."""
         refusal = self._refusal(ref, frame)
