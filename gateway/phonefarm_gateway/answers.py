@@ -1,75 +1,125 @@
-"""What the controller said to a call, and how callers read it."""
+"""What requests for work are answered."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from phonefarm_gateway.schemas.fields import Answer, Instant, ItemState, StatusWord, Uuid
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """The outcome of an enqueue; no process_id for a dry run."""
+class Accepted(Answer):
+    """It is committed."""
 
-    process_id: str | None
+    status: Literal["accepted"]
+    process_id: Uuid
     request_id: str
     process_type: str
-    duplicate: bool
-    process_status: str
-    request_differs: bool
+
+
+class Duplicate(Answer):
+    """It had been accepted before; the first stands."""
+
+    status: Literal["accepted"]
+    process_id: Uuid
+    request_id: str
+    process_type: str
+    duplicate: Literal[True]
+    process_status: StatusWord
+    request_differs: Annotated[
+        bool,
+        Field(
+            exclude_if=lambda differs: not differs,
+            description="Present, and true, when this body differs from the first",
+        ),
+    ] = False
+
+
+class DryRun(Answer):
+    """It would have been accepted."""
+
+    status: Literal["dry_run"]
+    process_id: None
+    request_id: str
+    process_type: str
     items_planned: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cancelled:
-    """The outcome of a cancel; phone, account and item are of the first active item."""
+class ActiveTarget(Answer):
+    """The first item that is still at work; its ids are null when there is none."""
 
-    status: str
-    cancelled_queue_item_ids: tuple[str, ...]
-    active_queue_item_ids: tuple[str, ...]
+    process_id: Uuid
     phone_id: str | None
     account_id: str | None
-    queue_item_id: str | None
-    termination_status: str
+    queue_item_id: Uuid | None
+    capability_request_id: Uuid
+
+
+class Termination(Answer):
+    """What was done about the run."""
+
+    process_id: Uuid
+    status: Annotated[
+        str,
+        Field(
+            json_schema_extra={
+                "enum": ["not_needed", "requested", "scheduled", "issued", "agent_unreachable"]
+            }
+        ),
+    ]
     terminate_issued: bool
     container: str | None
-    process_id: str
-    process_status: str
 
 
-def render_accepted(answer: Accepted) -> tuple[int, dict[str, Any]]:
-    """Return the HTTP status and body: 202 created, 200 for a duplicate or a dry run."""
-    body: dict[str, Any] = {
-        "status": "accepted",
-        "process_id": answer.process_id,
-        "request_id": answer.request_id,
-        "process_type": answer.process_type,
-    }
-    if answer.process_id is None:
-        return 200, body | {"status": "dry_run", "items_planned": answer.items_planned}
-    if not answer.duplicate:
-        return 202, body
-    body |= {"duplicate": True, "process_status": answer.process_status}
-    if answer.request_differs:
-        body["request_differs"] = True
-    return 200, body
+class CancelledProcess(Answer):
+    """The process after it."""
+
+    process_id: Uuid
+    status: StatusWord
 
 
-def render_cancelled(answer: Cancelled) -> dict[str, Any]:
-    """Return the body of the answer to a cancel; the keys are always the same."""
-    return {
-        "status": answer.status,
-        "cancelled_queue_item_ids": list(answer.cancelled_queue_item_ids),
-        "active_queue_item_ids": list(answer.active_queue_item_ids),
-        "active_target": {
-            "process_id": answer.process_id,
-            "phone_id": answer.phone_id,
-            "account_id": answer.account_id,
-            "queue_item_id": answer.queue_item_id,
-            "capability_request_id": answer.process_id,
-        },
-        "termination": {
-            "process_id": answer.process_id,
-            "status": answer.termination_status,
-            "terminate_issued": answer.terminate_issued,
-            "container": answer.container,
-        },
-        "process": {"process_id": answer.process_id, "status": answer.process_status},
-    }
+class Cancelled(Answer):
+    """The outcome of a cancel; the keys are always the same."""
+
+    status: Literal["cancel_requested", "ignored_terminal"]
+    cancelled_queue_item_ids: tuple[Uuid, ...]
+    active_queue_item_ids: tuple[Uuid, ...]
+    active_target: ActiveTarget
+    termination: Termination
+    process: CancelledProcess
+
+
+class Ingested(Answer):
+    """The content is in the queue: now, or it was before."""
+
+    status: Literal["accepted", "duplicate"]
+    queue_item_id: Uuid
+    content_id: str
+    account_id: str
+    queue_status: ItemState
+
+
+class ContentCancelled(Answer):
+    """The content will not be posted."""
+
+    status: Literal["cancelled"]
+    queue_item_id: Uuid
+    previous_status: ItemState
+
+
+class SnapshotUpserted(Answer):
+    """The snapshot is the account's latest."""
+
+    status: Literal["upserted"]
+    account_id: str
+    snapshot_id: str
+    strategy_version: int
+    strategy_synced_at: Instant
+
+
+class SnapshotIgnored(Answer):
+    """A newer snapshot was there already."""
+
+    status: Literal["ignored_stale"]
+    account_id: str
+    snapshot_id: str
+    strategy_version: int

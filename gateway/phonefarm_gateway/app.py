@@ -1,10 +1,8 @@
 """The gateway, opened and closed as a whole."""
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
 
 import structlog
 from aiohttp import web
@@ -14,16 +12,23 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.lifecycle import announce
 from phonefarm_common.outward import Lookup, SystemLookup
 
+from phonefarm_gateway.assets import Assets
 from phonefarm_gateway.callbacks.dispatch import dispatching
 from phonefarm_gateway.callbacks.limits import Limits
 from phonefarm_gateway.callbacks.sender import Sender
 from phonefarm_gateway.callbacks.signing import Signer
 from phonefarm_gateway.controller import Controller
+from phonefarm_gateway.listening import KEEPALIVE_SECONDS, listening
+from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.middlewares import problem_documents
-from phonefarm_gateway.routes import CONTROLLER, POLICY, add_routes
+from phonefarm_gateway.rates import Rates
+from phonefarm_gateway.routes import keys
+from phonefarm_gateway.routes.document import openapi
+from phonefarm_gateway.routes.page import page
+from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
 from phonefarm_gateway.settings import Settings
-
-STOP_SECONDS: Final = 10.0
+from phonefarm_gateway.streams import StreamLimits, Streams
+from phonefarm_gateway.strict_json import dump
 
 _log = structlog.get_logger()
 
@@ -33,19 +38,25 @@ async def running(
     settings: Settings,
     *,
     limits: Limits | None = None,
+    streams: StreamLimits | None = None,
+    idle: float = KEEPALIVE_SECONDS,
     lookup: Lookup | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[str]:
     """Yield HOST:PORT of a gateway that answers requests and sends callbacks.
 
     On the way out it stops accepting, finishes what is under way within STOP_SECONDS, reports what
-    it had leased, and closes the channel. Raise ConfigError for a webhook secret that cannot be
-    used, ValueError for a controller that is not on loopback, OSError when the address is taken.
+    it had leased, and closes the channel. *idle* is how long a connection may be so, in seconds.
+    Raise ConfigError for a webhook secret that cannot be used, ValueError for a controller that is
+    not on loopback, OSError when the address is taken.
     """
     limits = limits or Limits()
+    # Half of the connections: those who watch must not keep out those who ask.
+    streams = streams or StreamLimits(most=max(1, settings.connections // 2))
     clock = clock or SystemClock()
     policy = AddressPolicy(allowed=settings.allowed_networks)
     signer = Signer(settings.webhook_secret) if settings.webhook_secret is not None else None
+    metrics = Metrics()
     async with AsyncExitStack() as stack:
         if lookup is None:
             system_lookup = SystemLookup(threads=limits.lookups)
@@ -57,6 +68,7 @@ async def running(
                 timers=settings.timers,
                 token=settings.gateway_token,
                 gateway_id=new_id(),
+                observe=metrics.told,
             )
         )
         sender = await stack.enter_async_context(
@@ -68,36 +80,56 @@ async def running(
                 attempt_seconds=limits.attempt,
             )
         )
+        assets = await stack.enter_async_context(
+            Assets.opened(
+                policy=AddressPolicy(allowed=settings.asset_networks),
+                lookup=lookup,
+                seconds=settings.asset_seconds,
+            )
+        )
         await stack.enter_async_context(dispatching(controller, sender, limits=limits, clock=clock))
-        application = make_application(controller, policy, body_limit=settings.body_limit)
-        address = await stack.enter_async_context(_serving(application, settings))
+        application = web.Application(
+            middlewares=[problem_documents], client_max_size=settings.body_limit
+        )
+        application[keys.CONTROLLER] = controller
+        application[keys.POLICY] = policy
+        application[keys.ASSETS] = assets
+        application[keys.RATES] = Rates(
+            per_second=settings.rate_limit, burst=settings.rate_burst, clock=clock
+        )
+        application[keys.METRICS] = metrics
+        application[keys.METRICS_OPEN] = settings.open_metrics
+        _describe(application)
+        _stream(application, Streams(streams), metrics)
+        add_routes(application.router)
+        address = await stack.enter_async_context(
+            listening(
+                application,
+                host=settings.host,
+                port=settings.port,
+                most=settings.connections,
+                idle=idle,
+            )
+        )
         announce(settings.ready_file, {"rest": address, "pid": os.getpid()})
         _log.info("gateway.started", rest=address, signed=signer is not None)
         yield address
         _log.info("gateway.stopping")
 
 
-def make_application(
-    controller: Controller, policy: AddressPolicy, *, body_limit: int
-) -> web.Application:
-    """Return the REST application over *controller*."""
-    application = web.Application(middlewares=[problem_documents], client_max_size=body_limit)
-    application[CONTROLLER] = controller
-    application[POLICY] = policy
-    add_routes(application.router)
-    return application
+def _describe(application: web.Application) -> None:
+    """Make the description of all endpoints, as JSON and as a page."""
+    document = openapi(ENDPOINTS)
+    application[keys.OPENAPI] = dump(document).encode()
+    application[keys.DOCS] = page(document).encode()
 
 
-@asynccontextmanager
-async def _serving(application: web.Application, settings: Settings) -> AsyncIterator[str]:
-    # It logs a stack for every connection that does not speak HTTP; our middleware logs the rest.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_SECONDS)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    finally:
-        await runner.cleanup()
+def _stream(application: web.Application, streams: Streams, metrics: Metrics) -> None:
+    """Let event streams be opened, counted, and ended when the application stops."""
+    application[keys.STREAMS] = streams
+    metrics.watch("event_streams", "Event streams that are open", lambda: streams.open)
+
+    async def end_streams(_: web.Application) -> None:
+        streams.stopping.set()
+
+    application.on_shutdown.append(end_streams)

@@ -9,7 +9,7 @@ from phonefarm_common.reasons import FieldProblem, Reason
 from pydantic import ValidationError
 
 from phonefarm_gateway.problems import Problem, invalid
-from phonefarm_gateway.schemas import Shape, problems_of
+from phonefarm_gateway.schemas.fields import Shape, problems_of
 from phonefarm_gateway.strict_json import BODY, NotAcceptableError, NotJsonError, parse
 
 READ_SECONDS: Final = 30.0

@@ -12,7 +12,7 @@ from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_gateway.controller import RefusedError
 from phonefarm_gateway.problems import Problem, from_farm_error, from_refused
-from phonefarm_gateway.routes import PROCESS_ID
+from phonefarm_gateway.routes.keys import METRICS, PROCESS_ID
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -29,15 +29,24 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the caller gets an answer
         problem = _problem(request, error)
         response = problem.response()
+    seconds = time.monotonic() - began
+    path = _template(request)
+    request.app[METRICS].answered(
+        # Callers make up methods; there are only so many series to keep.
+        method=request.method if request.method in hdrs.METH_ALL else "?",
+        path=path,
+        status=response.status,
+        seconds=None if response.content_type == "text/event-stream" else seconds,
+    )
     _log.info(
         "request.answered",
         method=request.method,
-        path=_template(request),
+        path=path,
         status=response.status,
         error=problem and problem.error,
         process_id=request.get(PROCESS_ID),
         remote=request.remote,
-        milliseconds=round((time.monotonic() - began) * 1000, 1),
+        milliseconds=round(seconds * 1000, 1),
     )
     return response
 

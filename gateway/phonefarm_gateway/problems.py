@@ -10,6 +10,7 @@ from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_gateway.controller import RefusedError
 from phonefarm_gateway.strict_json import BODY, dump
+from phonefarm_gateway.views import FieldError, ProblemDocument
 
 RETRY_AFTER_SECONDS: Final = 2
 
@@ -23,6 +24,11 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.UNKNOWN_PHONE: HTTPStatus.NOT_FOUND,
         Reason.INACTIVE_PHONE: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_GROUP: HTTPStatus.NOT_FOUND,
+        Reason.UNKNOWN_CONTENT: HTTPStatus.NOT_FOUND,
+        Reason.UNKNOWN_QUEUE_ITEM: HTTPStatus.NOT_FOUND,
+        Reason.UNKNOWN_EVIDENCE: HTTPStatus.NOT_FOUND,
+        Reason.UNKNOWN_KEY: HTTPStatus.NOT_FOUND,
+        Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
         Reason.STATE_CONFLICT: HTTPStatus.CONFLICT,
         Reason.NO_SECRET_CONFIGURED: HTTPStatus.INTERNAL_SERVER_ERROR,
         Reason.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -70,20 +76,24 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         self.problems = problems
         self.headers = dict(headers or {})
 
-    def response(self) -> web.Response:
+    def document(self) -> bytes:
         """Return the problem document."""
         reason = self.error.partition(":")[0]
-        document = {
-            "type": f"urn:phonefarm:problem:{reason}",
-            "title": reason.replace("_", " ").capitalize(),
-            "status": int(self.status),
-            "detail": self.detail,
-            "error": self.error,
-            "errors": [{"field": p.field, "message": p.message} for p in self.problems],
-        }
+        document = ProblemDocument(
+            type=f"urn:phonefarm:problem:{reason}",
+            title=reason.replace("_", " ").capitalize(),
+            status=int(self.status),
+            detail=self.detail,
+            error=self.error,
+            errors=tuple(FieldError(field=p.field, message=p.message) for p in self.problems),
+        )
+        return dump(document.rendered()).encode()
+
+    def response(self) -> web.Response:
+        """Return the answer that carries the problem document."""
         return web.Response(
             status=self.status,
-            body=dump(document).encode(),
+            body=self.document(),
             content_type="application/problem+json",
             headers=self.headers,
         )

@@ -1,6 +1,7 @@
 """Settings of the gateway: read once, from arguments and the environment."""
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +30,17 @@ class Settings:
     webhook_secret: str | None = field(repr=False)
     ready_file: Path | None
     allowed_networks: tuple[Network, ...]
+    """Callbacks may go there, beside the public internet."""
+    asset_networks: tuple[Network, ...]
+    """Assets may be there, beside the public internet."""
     body_limit: int
     timers: Timers
+    asset_seconds: float = 5.0
+    rate_limit: float = 500.0
+    """Requests a second, for each key; 0 for no limit."""
+    rate_burst: int = 1000
+    connections: int = 1000
+    open_metrics: bool = False
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -58,6 +68,39 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         help="let callbacks go to this network too, e.g. 10.20.0.0/16; repeatable",
     )
     parser.add_argument(
+        "--allow-asset-cidr",
+        metavar="CIDR",
+        action="append",
+        default=[],
+        help="let ingested videos and covers be in this network too; repeatable",
+    )
+    parser.add_argument(
+        "--rate-limit",
+        metavar="PER_SECOND",
+        type=float,
+        default=500.0,
+        help="requests a second that each key may make; 0 for no limit (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--rate-burst",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="requests that a key may make at once before that counts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--connections",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="connections at once; half of them may be event streams (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--open-metrics",
+        action="store_true",
+        help="show /metrics to callers without a key; else it needs one with the scope read",
+    )
+    parser.add_argument(
         "--body-limit",
         metavar="BYTES",
         type=int,
@@ -78,8 +121,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         raise ConfigError(
             "PHONEFARM_GATEWAY_TOKEN is not set: give the token the controller was started with"
         )
-    if given.body_limit < 1:
-        raise ConfigError(f"--body-limit must be at least 1, not {given.body_limit}")
+    for name in ("body_limit", "rate_burst", "connections"):
+        if getattr(given, name) < 1:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} must be at least 1, not {getattr(given, name)}")
+    if not 0 <= given.rate_limit < math.inf:
+        raise ConfigError(f"--rate-limit must be 0 or more, not {given.rate_limit}")
     return Settings(
         host=host,
         port=port,
@@ -87,14 +134,19 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         gateway_token=token,
         webhook_secret=config.secret("PHONE_FARM_WEBHOOK_SECRET", environment),
         ready_file=given.ready_file,
-        allowed_networks=tuple(_network(text) for text in given.allow_callback_cidr),
+        allowed_networks=_networks("--allow-callback-cidr", given.allow_callback_cidr),
+        asset_networks=_networks("--allow-asset-cidr", given.allow_asset_cidr),
         body_limit=given.body_limit,
         timers=config.timers(environment),
+        rate_limit=given.rate_limit,
+        rate_burst=given.rate_burst,
+        connections=given.connections,
+        open_metrics=given.open_metrics,
     )
 
 
-def _network(text: str) -> Network:
+def _networks(option: str, texts: Sequence[str]) -> tuple[Network, ...]:
     try:
-        return network(text)
+        return tuple(network(text) for text in texts)
     except ValueError as error:
-        raise ConfigError(f"--allow-callback-cidr: {error}") from error
+        raise ConfigError(f"{option}: {error}") from error

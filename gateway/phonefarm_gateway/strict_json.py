@@ -125,7 +125,8 @@ def path(location: Iterable[str | int]) -> str:
     return text or BODY
 
 
-def _text_problem(text: str) -> str | None:
+def text_problem(text: str) -> str | None:
+    """Return why *text* can be stored nowhere, None when it can."""
     if "\0" in text:
         return "has a NUL character; remove it"
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
@@ -153,14 +154,14 @@ def _problems(root: Any) -> Iterator[FieldProblem]:
             case _Refused():
                 yield FieldProblem(field=_path(trail), message=value.message)
             case str():
-                if message := _text_problem(value):
+                if message := text_problem(value):
                     yield FieldProblem(field=_path(trail), message=message)
             case dict():
                 if isinstance(value, _Repeating):
                     again = _path((trail, value.repeated))
                     yield FieldProblem(field=again, message="stands twice; send it once")
                 for key in value:
-                    if message := _text_problem(key):
+                    if message := text_problem(key):
                         yield FieldProblem(field=_path((trail, key)), message=f"its name {message}")
                 below = reversed(value.items())
                 waiting.extend(((trail, k), depth + 1, v) for k, v in below if _holds_more(v))

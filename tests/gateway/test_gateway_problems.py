@@ -443,6 +443,7 @@ REFUSALS: list[tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...], int, lis
 async def test_refusals_of_the_controller_keep_their_reason() -> None:
     """Each reason has its status; the string and the fields arrive as the controller said them."""
     async with farm() as it:
+        it.checks_published = False  # no endpoint answers all of them
         for code, reason, violations, status, expected in REFUSALS:
             it.controller.next_refusal = (code, reason, "because of that", violations)
 
@@ -457,13 +458,14 @@ async def test_refusals_of_the_controller_keep_their_reason() -> None:
 async def test_every_reason_has_a_status_of_the_contract() -> None:
     """No reason of the vocabulary leads to a code the contract does not have."""
     async with farm() as it:
+        it.checks_published = False  # no endpoint answers all of them
         for reason in Reason:
             code = grpc.StatusCode.FAILED_PRECONDITION
             it.controller.next_refusal = (code, str(reason), "because", ())
 
             answer = await it.enqueue()
 
-            assert answer.status in {401, 403, 404, 409, 422, 500, 503}
+            assert answer.status in {401, 403, 404, 409, 422, 429, 500, 503}
             assert_problem(answer, answer.status, str(reason))
 
 

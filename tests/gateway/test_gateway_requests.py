@@ -25,6 +25,9 @@ RECORD_KEYS = [
 ]
 
 
+ITEM = "2b0c8f5e-52b4-4f5e-9d0a-8a4d5a3c1b11"
+
+
 async def test_enqueue_answers_202_and_passes_everything_on() -> None:
     """An accepted request answers the contract's four keys, and the controller gets every value."""
     async with farm() as it:
@@ -127,8 +130,8 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
         process = it.controller.processes[process_id]
         process.status = "failed_terminal"
         process.target_phone_id = PHONE
-        process.result_json = '{"items":{"q1":{"watched":3}}}'
-        process.queue_item_ids.append("q1")
+        process.result_json = '{"items":{"' + ITEM + '":{"watched":3}}}'
+        process.queue_item_ids.append(ITEM)
         process.timestamps.finished_at.FromMilliseconds(1_900_000_000_042)
         process.error.CopyFrom(
             process_pb2.ProcessError(
@@ -141,7 +144,7 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
                 items_failed=1,
                 items=[
                     process_pb2.ItemProgress(
-                        queue_item_id="q1", status="DEAD_LETTER", actions_done=1, actions_total=4
+                        queue_item_id=ITEM, status="DEAD_LETTER", actions_done=1, actions_total=4
                     )
                 ],
             )
@@ -154,7 +157,7 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
         assert list(record) == RECORD_KEYS
         assert record["target"] == {"account_id": ACCOUNT, "phone_id": PHONE}
         assert record["requested_by"] == {"system": "tests", "user": None, "metadata": {}}
-        assert record["result"] == {"items": {"q1": {"watched": 3}}}
+        assert record["result"] == {"items": {ITEM: {"watched": 3}}}
         assert record["error"] == {
             "code": "phone_lost",
             "message": "gone",
@@ -167,10 +170,10 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
         assert record["timestamps"]["retrying_at"] is None
         created = record["timestamps"]["created_at"]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", created)
-        assert record["linked_ids"] == {"queue_item_ids": ["q1"], "completed_queue_item_ids": []}
+        assert record["linked_ids"] == {"queue_item_ids": [ITEM], "completed_queue_item_ids": []}
         assert record["partial_progress"]["items"] == [
             {
-                "queue_item_id": "q1",
+                "queue_item_id": ITEM,
                 "phone_id": None,
                 "account_id": None,
                 "status": "DEAD_LETTER",
@@ -212,7 +215,7 @@ async def test_cancel_of_an_executing_process_answers_every_key() -> None:
     async with farm() as it:
         process_id = it.controller.add_process(url="http://e.example")
         it.controller.processes[process_id].status = "executing"
-        it.controller.processes[process_id].queue_item_ids.append("q1")
+        it.controller.processes[process_id].queue_item_ids.append(ITEM)
         body = {"reason": "wrong account", "requested_by": "ann", "strategy": "hard"}
 
         answer = await it.call("POST", f"/processes/{process_id}/cancel", body)
@@ -221,12 +224,12 @@ async def test_cancel_of_an_executing_process_answers_every_key() -> None:
         assert answer.body == {
             "status": "cancel_requested",
             "cancelled_queue_item_ids": [],
-            "active_queue_item_ids": ["q1"],
+            "active_queue_item_ids": [ITEM],
             "active_target": {
                 "process_id": process_id,
                 "phone_id": PHONE,
                 "account_id": ACCOUNT,
-                "queue_item_id": "q1",
+                "queue_item_id": ITEM,
                 "capability_request_id": process_id,
             },
             "termination": {

@@ -68,7 +68,8 @@ def agent(settings: Settings, secrets: Secrets, *, target: str, phones: Iterable
 
 def gateway(settings: Settings, secrets: Secrets, *, target: str) -> Program:
     """Return the gateway."""
-    allowed = [word for network in LOOPBACK for word in ("--allow-callback-cidr", network)]
+    options = ("--allow-callback-cidr", "--allow-asset-cidr")
+    allowed = [word for network in LOOPBACK for option in options for word in (option, network)]
     return Program(
         name="gateway",
         module="phonefarm_gateway",

@@ -10,13 +10,16 @@ from typing import Any
 
 import aiohttp
 from gateway.support.memory_controller import ACCOUNT, KEY, TOKEN, MemoryController
+from gateway.support.published import check_published
 from phonefarm_common.addresses import Address, network
 from phonefarm_common.clock import Clock
 from phonefarm_common.outward import Lookup
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.app import running
 from phonefarm_gateway.callbacks.limits import Limits
+from phonefarm_gateway.listening import KEEPALIVE_SECONDS
 from phonefarm_gateway.settings import Settings
+from phonefarm_gateway.streams import StreamLimits
 
 LOOPBACK = ("127.0.0.0/8",)
 
@@ -53,6 +56,7 @@ class Farm:
     ) -> None:
         self.controller = controller
         self.base = base
+        self.checks_published = True
         self._session = session
 
     async def call(
@@ -78,6 +82,8 @@ class Farm:
         async with self._session.request(method, url, data=payload, headers=sent) as got:
             raw = await got.read()
             parsed = json.loads(raw) if "json" in got.headers.get("Content-Type", "") else raw
+            if self.checks_published:
+                check_published(method, path, got.status, got.headers, parsed)
             return Answer(status=got.status, headers=got.headers, body=parsed)
 
     async def enqueue(self, **changes: Any) -> Answer:
@@ -94,6 +100,9 @@ async def farm(
     limits: Limits | None = None,
     lookup: Lookup | None = None,
     clock: Clock | None = None,
+    streams: StreamLimits | None = None,
+    idle: float = KEEPALIVE_SECONDS,
+    changes: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Farm]:
     """Yield a caller's view of a gateway that may call back to *allowed* networks."""
     async with MemoryController.serving() as controller:
@@ -105,11 +114,20 @@ async def farm(
             webhook_secret=webhook_secret,
             ready_file=None,
             allowed_networks=tuple(network(text) for text in allowed),
+            asset_networks=tuple(network(text) for text in allowed),
             body_limit=body_limit,
             timers=Timers(),
+            **(changes or {}),
         )
         async with (
-            running(settings, limits=limits, lookup=lookup or Names(), clock=clock) as address,
+            running(
+                settings,
+                limits=limits,
+                streams=streams,
+                idle=idle,
+                lookup=lookup or Names(),
+                clock=clock,
+            ) as address,
             aiohttp.ClientSession() as session,
         ):
             yield Farm(controller, f"http://{address}", session)

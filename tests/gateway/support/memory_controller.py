@@ -10,15 +10,23 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, Self
 
 import grpc
 import grpc.aio
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import error_details_pb2, status_pb2
-from phonefarm.v1 import callback_pb2, callback_pb2_grpc, process_pb2, process_pb2_grpc
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+from gateway.support.memory_content import MemoryContent
+from gateway.support.memory_fleet import MemoryFleet
+from gateway.support.memory_inspection import MemoryInspection
+from gateway.support.refusing import Context, refuse
+from phonefarm.v1 import (
+    callback_pb2,
+    callback_pb2_grpc,
+    content_pb2_grpc,
+    fleet_pb2_grpc,
+    inspect_pb2_grpc,
+    process_pb2,
+    process_pb2_grpc,
+)
 
 TOKEN = "gateway-token"
 KEY = "caller-key"
@@ -28,30 +36,6 @@ PHONE = "phone-1"
 
 _TERMINAL = {"completed", "failed_terminal", "cancelled"}
 _MODES = {process_pb2.MODE_MANUAL, process_pb2.MODE_UNATTENDED}
-
-
-async def refuse(
-    context: Context,
-    code: grpc.StatusCode,
-    reason: str,
-    message: str,
-    *violations: tuple[str, str],
-) -> NoReturn:
-    """Abort as the real controller does: google.rpc.Status with ErrorInfo and BadRequest."""
-    status = status_pb2.Status(code=code.value[0], message=message)
-    parts: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="phonefarm")]
-    if violations:
-        bad = error_details_pb2.BadRequest()
-        for name, description in violations:
-            bad.field_violations.add(field=name, description=description)
-        parts.append(bad)
-    for part in parts:
-        packed = AnyMessage()
-        packed.Pack(part)
-        status.details.append(packed)
-    details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, message, details)
-    raise AssertionError("abort returns nothing")
 
 
 @dataclass(kw_only=True)
@@ -73,11 +57,12 @@ class MemoryController(
     """Processes, keys and an outbox; tests move processes along and break things."""
 
     def __init__(self) -> None:
-        everything = {"submit", "read", "cancel"}
+        everything = {"submit", "read", "cancel", "operate"}
         self.keys: dict[str, set[str]] = {KEY: everything, READ_ONLY_KEY: {"read"}}
         self.processes: dict[str, process_pb2.Process] = {}
         self.requests: dict[tuple[str, str, str], tuple[str, bytes]] = {}
         self.enqueued: list[process_pb2.EnqueueRequest] = []
+        self.listed: list[process_pb2.ListProcessesRequest] = []
         self.cancels: list[process_pb2.CancelProcessRequest] = []
         self.outbox: list[Owed] = []
         self.retry_seconds = 0.0
@@ -92,6 +77,10 @@ class MemoryController(
         self.lent_in_call = 0
         self.changed = asyncio.Condition()
         self.address = ""
+        self.token = TOKEN
+        self.inspection = MemoryInspection(self._admit, self._process, self.processes)
+        self.content = MemoryContent(self._admit)
+        self.fleet = MemoryFleet(self._admit)  # type: ignore[abstract]  # only what a gateway calls
         self._server: grpc.aio.Server | None = None
 
     @classmethod
@@ -110,6 +99,9 @@ class MemoryController(
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         process_pb2_grpc.add_ProcessServiceServicer_to_server(self, self._server)
         callback_pb2_grpc.add_CallbackServiceServicer_to_server(self, self._server)
+        inspect_pb2_grpc.add_InspectServiceServicer_to_server(self.inspection, self._server)
+        content_pb2_grpc.add_ContentServiceServicer_to_server(self.content, self._server)
+        fleet_pb2_grpc.add_FleetServiceServicer_to_server(self.fleet, self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
@@ -136,7 +128,8 @@ class MemoryController(
 
     async def move(self, process_id: str, status: str, **owed: str) -> None:
         """Set the public status and owe the delivery of that milestone."""
-        self.processes[process_id].status = status
+        if status != "accepted":  # a milestone, no status
+            self.processes[process_id].status = status
         await self.owe(process_id, status, **owed)
 
     async def owe(self, process_id: str, milestone: str, *, url: str | None = None) -> Owed:
@@ -263,14 +256,26 @@ class MemoryController(
     async def ListProcesses(
         self, request: process_pb2.ListProcessesRequest, context: Context
     ) -> process_pb2.ListProcessesResponse:
-        """Return the newest first."""
+        """Return the newest first; a cursor is the id of the last one of the page before."""
         await self._admit(context, "read")
+        self.listed.append(request)
         kept = [
             process
             for process in reversed(self.processes.values())
             if not request.statuses or process.status in request.statuses
         ]
-        return process_pb2.ListProcessesResponse(processes=kept[: request.limit or 50])
+        if request.cursor:
+            places = [place for place, one in enumerate(kept) if one.process_id == request.cursor]
+            if not places:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                wrong = ("cursor", "is none of ours")
+                await refuse(context, code, "invalid_request", "a strange cursor", wrong)
+            kept = kept[places[0] + 1 :]
+        limit = request.limit or 50
+        answer = process_pb2.ListProcessesResponse(processes=kept[:limit])
+        if len(kept) > limit:
+            answer.next_cursor = kept[limit - 1].process_id
+        return answer
 
     async def CancelProcess(
         self, request: process_pb2.CancelProcessRequest, context: Context
@@ -382,7 +387,7 @@ class MemoryController(
 
     async def _admit_gateway(self, context: Context) -> dict[str, Any]:
         given: dict[str, Any] = dict(context.invocation_metadata() or ())
-        if given.get("x-phonefarm-gateway-token") != TOKEN:
+        if given.get("x-phonefarm-gateway-token") != self.token:
             code = grpc.StatusCode.UNAUTHENTICATED
             await refuse(context, code, "unauthenticated", "this gateway is not known")
         return given

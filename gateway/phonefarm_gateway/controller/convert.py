@@ -9,9 +9,9 @@ from google.rpc import error_details_pb2, status_pb2
 from phonefarm.v1 import callback_pb2, process_pb2
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_gateway import records, schemas
-from phonefarm_gateway.answers import Accepted, Cancelled
+from phonefarm_gateway import answers, records
 from phonefarm_gateway.deliveries import Delivery, Outcome, Report
+from phonefarm_gateway.schemas import queries, requests
 from phonefarm_gateway.strict_json import dump
 
 _MODES: Final = {
@@ -35,7 +35,7 @@ _OUTCOMES: Final = {
 }
 
 
-def enqueue_request(body: schemas.Enqueue) -> process_pb2.EnqueueRequest:
+def enqueue_request(body: requests.Enqueue) -> process_pb2.EnqueueRequest:
     """Return the call that *body* asks for; objects travel as JSON text, verbatim."""
     target, who = body.target, body.requested_by
     return process_pb2.EnqueueRequest(
@@ -59,26 +59,59 @@ def enqueue_request(body: schemas.Enqueue) -> process_pb2.EnqueueRequest:
             system=who.system, user=who.user, metadata_json=dump(who.metadata)
         ),
         priority=body.priority,
-        not_before=_timestamp(body.not_before),
-        deadline=_timestamp(body.deadline),
+        not_before=timestamp(body.not_before),
+        deadline=timestamp(body.deadline),
         dry_run=body.dry_run,
     )
 
 
-def accepted(answer: process_pb2.EnqueueResponse) -> Accepted:
+def accepted(
+    answer: process_pb2.EnqueueResponse,
+) -> answers.Accepted | answers.Duplicate | answers.DryRun:
     """Return what the controller said about an enqueue."""
-    return Accepted(
-        process_id=answer.process_id or None,
+    if not answer.process_id:
+        return answers.DryRun(
+            status="dry_run",
+            process_id=None,
+            request_id=answer.request_id,
+            process_type=answer.process_type,
+            items_planned=answer.items_planned,
+        )
+    if not answer.duplicate:
+        return answers.Accepted(
+            status="accepted",
+            process_id=answer.process_id,
+            request_id=answer.request_id,
+            process_type=answer.process_type,
+        )
+    return answers.Duplicate(
+        status="accepted",
+        process_id=answer.process_id,
         request_id=answer.request_id,
         process_type=answer.process_type,
-        duplicate=answer.duplicate,
+        duplicate=True,
         process_status=answer.process_status,
         request_differs=answer.request_differs,
-        items_planned=answer.items_planned,
     )
 
 
-def cancel_request(process_id: str, body: schemas.Cancel) -> process_pb2.CancelProcessRequest:
+def list_request(wanted: queries.ProcessFilter) -> process_pb2.ListProcessesRequest:
+    """Return the call for one page."""
+    return process_pb2.ListProcessesRequest(
+        limit=wanted.limit,
+        statuses=wanted.statuses,
+        cursor=wanted.cursor or "",
+        process_types=wanted.types,
+        system=wanted.system or "",
+        request_id=wanted.request_id or "",
+        account_id=wanted.account_id or "",
+        phone_id=wanted.phone_id or "",
+        created_from=timestamp(wanted.created_from),
+        created_before=timestamp(wanted.created_before),
+    )
+
+
+def cancel_request(process_id: str, body: requests.Cancel) -> process_pb2.CancelProcessRequest:
     """Return the call that *body* asks for; the wire has one name for who asks: `system/user`."""
     who = body.requested_by
     return process_pb2.CancelProcessRequest(
@@ -90,20 +123,29 @@ def cancel_request(process_id: str, body: schemas.Cancel) -> process_pb2.CancelP
     )
 
 
-def cancelled(answer: process_pb2.CancelProcessResponse) -> Cancelled:
+def cancelled(answer: process_pb2.CancelProcessResponse) -> answers.Cancelled:
     """Return what the controller said about a cancel."""
-    return Cancelled(
-        status=answer.status,
+    is_ignored = answer.status == "ignored_terminal"
+    return answers.Cancelled(
+        status="ignored_terminal" if is_ignored else "cancel_requested",
         cancelled_queue_item_ids=tuple(answer.cancelled_queue_item_ids),
         active_queue_item_ids=tuple(answer.active_queue_item_ids),
-        phone_id=answer.active_phone_id or None,
-        account_id=answer.active_account_id or None,
-        queue_item_id=answer.active_queue_item_id or None,
-        termination_status=answer.termination_status,
-        terminate_issued=answer.terminate_issued,
-        container=answer.container or None,
-        process_id=answer.process_id,
-        process_status=answer.process_status,
+        active_target=answers.ActiveTarget(
+            process_id=answer.process_id,
+            phone_id=answer.active_phone_id or None,
+            account_id=answer.active_account_id or None,
+            queue_item_id=answer.active_queue_item_id or None,
+            capability_request_id=answer.process_id,
+        ),
+        termination=answers.Termination(
+            process_id=answer.process_id,
+            status=answer.termination_status,
+            terminate_issued=answer.terminate_issued,
+            container=answer.container or None,
+        ),
+        process=answers.CancelledProcess(
+            process_id=answer.process_id, status=answer.process_status
+        ),
     )
 
 
@@ -115,34 +157,38 @@ def record(process: process_pb2.Process) -> records.ProcessRecord:
         process_type=process.process_type,
         request_id=process.request_id or None,
         status=process.status,
-        account_id=process.target_account_id or None,
-        phone_id=process.target_phone_id or None,
-        requested_by=records.RequestedBy(
+        target=records.RecordTarget(
+            account_id=process.target_account_id or None,
+            phone_id=process.target_phone_id or None,
+        ),
+        requested_by=records.RecordRequestedBy(
             system=who.system,
             user=who.user if who.HasField("user") else None,
-            metadata=_json_object(who.metadata_json),
+            metadata=json_object(who.metadata_json),
         ),
-        callback=records.Callback(
-            url=process.callback.url, metadata=_json_object(process.callback.metadata_json)
+        callback=records.RecordCallback(
+            url=process.callback.url, metadata=json_object(process.callback.metadata_json)
         )
         if process.HasField("callback")
         else None,
-        result=_json_object(process.result_json),
-        error=_error(process.error) if process.HasField("error") else None,
+        result=json_object(process.result_json),
+        error=process_error(process.error) if process.HasField("error") else None,
         timestamps=records.Timestamps(
-            created_at=_moment(times.created_at),
-            accepted_at=_moment(times.accepted_at),
-            queued_at=_moment(times.queued_at),
-            executing_at=_moment(times.executing_at),
-            retrying_at=_moment(times.retrying_at),
-            cancel_requested_at=_moment(times.cancel_requested_at),
-            finished_at=_moment(times.finished_at),
+            created_at=moment(times.created_at),
+            accepted_at=moment(times.accepted_at),
+            queued_at=moment(times.queued_at),
+            executing_at=moment(times.executing_at),
+            retrying_at=moment(times.retrying_at),
+            cancel_requested_at=moment(times.cancel_requested_at),
+            finished_at=moment(times.finished_at),
         ),
-        queue_item_ids=tuple(process.queue_item_ids),
-        completed_queue_item_ids=tuple(process.completed_queue_item_ids),
+        linked_ids=records.LinkedIds(
+            queue_item_ids=tuple(process.queue_item_ids),
+            completed_queue_item_ids=tuple(process.completed_queue_item_ids),
+        ),
         partial_progress=_progress(process.partial_progress)
         if process.HasField("partial_progress")
-        else None,
+        else records.NoProgress(),
     )
 
 
@@ -194,7 +240,8 @@ def refusal(details: bytes) -> tuple[str, str, tuple[FieldProblem, ...]] | None:
     return info.reason, status.message, problems
 
 
-def _error(error: process_pb2.ProcessError) -> records.ProcessError:
+def process_error(error: process_pb2.ProcessError) -> records.ProcessError:
+    """Return why something did not end well."""
     return records.ProcessError(
         code=error.code,
         message=error.message,
@@ -225,14 +272,16 @@ def _progress(progress: process_pb2.PartialProgress) -> records.PartialProgress:
     )
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Return the object that *text* is, {} for nothing; ValueError for anything else."""
     value = json.loads(text) if text else {}
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object: {text[:80]}")  # noqa: TRY004 - one error for all unreadable records
     return value
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return *moment* for the wire; None stays absent."""
     if moment is None:
         return None
     stamp = Timestamp()
@@ -240,6 +289,7 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def _moment(stamp: Timestamp) -> datetime | None:
+def moment(stamp: Timestamp) -> datetime | None:
+    """Return the moment that came by the wire; None for an absent one."""
     # An absent message reads as 1970; no milestone of a process is that old.
     return stamp.ToDatetime(tzinfo=UTC) if stamp.ByteSize() else None

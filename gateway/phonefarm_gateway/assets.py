@@ -1,0 +1,120 @@
+"""Looking whether a caller's assets are there, before work is made of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final, Self
+
+import aiohttp
+from phonefarm_common.addresses import AddressPolicy, check_url
+from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_session
+from phonefarm_common.reasons import FieldProblem, Reason
+from yarl import URL
+
+from phonefarm_gateway.problems import invalid
+
+LOOK_SECONDS: Final = 5.0
+MOST_AT_ONCE: Final = 256
+_HEADERS: Final = {"User-Agent": "phonefarm-asset-check/1.0"}
+_NO_HEAD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.FORBIDDEN}
+"""Then GET is tried: addresses that are signed for GET answer HEAD with 403."""
+_PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class _LackError(Exception):
+    """One asset will not do."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Assets:
+    """Looks with HEAD, no redirects, permitted addresses only, LOOK_SECONDS for each asset."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, *, policy: AddressPolicy, seconds: float
+    ) -> None:
+        self._session = session
+        self._policy = policy
+        self._seconds = seconds
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls, *, policy: AddressPolicy, lookup: Lookup, seconds: float = LOOK_SECONDS
+    ) -> AsyncIterator[Self]:
+        """Yield a look that takes at most *seconds* for each asset."""
+        async with outward_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
+            yield cls(session, policy=policy, seconds=seconds)
+
+    def check_addresses(self, assets: Mapping[str, str]) -> None:
+        """Raise FarmError for a URL, by its field, that is none or may not be dialled."""
+        for field, url in assets.items():
+            check_url(url, self._policy, field=field, refusal=Reason.ASSET_URL_NOT_ALLOWED)
+
+    async def check(self, assets: Mapping[str, str]) -> None:
+        """Look at all at once; Problem 422 names every field whose asset is not there."""
+        lacks = await asyncio.gather(*(self._lack(url) for url in assets.values()))
+        found = [
+            (lack.reason, FieldProblem(field=field, message=lack.message))
+            for field, lack in zip(assets, lacks, strict=True)
+            if lack is not None
+        ]
+        if found:
+            reason, first = found[0]
+            raise invalid(*(problem for _, problem in found), error=f"{reason}:{first.field}")
+
+    async def _lack(self, url: str) -> _LackError | None:
+        async with self._turns:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._look(URL(url))
+            except _LackError as lack:
+                return lack
+            except TimeoutError:
+                return _unreachable(f"did not answer within {self._seconds:g} s")
+            except aiohttp.ClientConnectorError as error:
+                if isinstance(error.os_error, AddressNotAllowedError):
+                    return _LackError(
+                        Reason.ASSET_URL_NOT_ALLOWED,
+                        f"{error.os_error}; use a public address, or have the operator allow its "
+                        "network",
+                    )
+                return _unreachable(f"cannot be reached: {error.os_error}")
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                return _unreachable(f"cannot be reached: {type(error).__name__}")
+        return None
+
+    async def _look(self, url: URL) -> None:
+        status = await self._status("HEAD", url, {})
+        if status in _NO_HEAD:
+            status = await self._status("GET", url, {"Range": "bytes=0-0"})
+        _judge(status)
+
+    async def _status(self, method: str, url: URL, headers: dict[str, str]) -> int:
+        async with self._session.request(
+            method, url, headers=headers, allow_redirects=False
+        ) as response:
+            return response.status
+
+
+def _judge(status: int) -> None:
+    """Raise _LackError unless *status* says that the asset is there."""
+    if 200 <= status < 300:
+        return
+    if 300 <= status < 400:
+        raise _unreachable(f"answers {status}; redirects are not followed: give the last address")
+    if 400 <= status < 500 and status not in _PASSING:
+        message = f"is not there: its server answers {status}; upload it, then send this again"
+        raise _LackError(Reason.ASSET_MISSING, message)
+    raise _unreachable(f"its server answers {status}")
+
+
+def _unreachable(message: str) -> _LackError:
+    if "redirects" not in message:
+        message += "; see that it can be read from here, then send this again"
+    return _LackError(Reason.ASSET_UNREACHABLE, message)

@@ -1,0 +1,121 @@
+"""Making calls: who asks, how long to wait, and why there is no answer."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+from phonefarm_common.reasons import FieldProblem, Reason
+
+from phonefarm_gateway.controller import convert
+
+CALL_SECONDS: Final = 10.0
+GATEWAY_TOKEN: Final = "x-phonefarm-gateway-token"  # noqa: S105 - the name of a header
+
+_REASONS: Final = {
+    grpc.StatusCode.UNAVAILABLE: Reason.CONTROLLER_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Reason.CONTROLLER_UNAVAILABLE,
+    grpc.StatusCode.CANCELLED: Reason.CONTROLLER_UNAVAILABLE,
+    grpc.StatusCode.UNAUTHENTICATED: Reason.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED: Reason.INSUFFICIENT_SCOPE,
+    grpc.StatusCode.NOT_FOUND: Reason.UNKNOWN_PROCESS,
+    grpc.StatusCode.ABORTED: Reason.STATE_CONFLICT,
+    grpc.StatusCode.ALREADY_EXISTS: Reason.STATE_CONFLICT,
+    grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_REQUEST,
+    grpc.StatusCode.FAILED_PRECONDITION: Reason.INVALID_REQUEST,
+}
+"""What a code means when its reason is not of our vocabulary; everything else is INTERNAL."""
+
+Rpc: TypeAlias = Callable[..., Any]
+"""A method of a stub; the stubs' types differ between unary and streaming calls."""
+
+_Answer = TypeVar("_Answer")
+_log = structlog.get_logger()
+
+
+class RefusedError(Exception):
+    """The controller refused a call, or could not be asked: then whether it was done is unknown.
+
+    `reason` is the kind, `text` the whole string for callers: a planner's own reasons are in no
+    vocabulary.
+    """
+
+    def __init__(
+        self, reason: Reason, text: str, message: str, problems: tuple[FieldProblem, ...] = ()
+    ) -> None:
+        super().__init__(f"{text}: {message}")
+        self.reason = reason
+        self.text = text
+        self.message = message
+        self.problems = problems
+
+
+class Link:
+    """Calls for callers carry their key; calls of the gateway itself carry only its token."""
+
+    def __init__(self, *, token: str) -> None:
+        self._token = token
+
+    async def asked(
+        self,
+        call: Rpc,
+        request: object,
+        answer: type[_Answer],
+        *,
+        key: str | None,
+        seconds: float = CALL_SECONDS,
+    ) -> _Answer:
+        """Make one call; RefusedError says why there is no answer."""
+        try:
+            got = await call(request, metadata=self._metadata(key), timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            raise _refused(error) from error
+        if not isinstance(got, answer):
+            raise TypeError(f"asked for {answer.__name__}, got {type(got).__name__}")
+        return got
+
+    @asynccontextmanager
+    async def streamed(
+        self, call: Rpc, request: object, answer: type[_Answer], *, key: str | None
+    ) -> AsyncIterator[AsyncIterator[_Answer]]:
+        """Yield the answers of a call, which ends with the block; RefusedError as `asked`."""
+        stream = call(request, metadata=self._metadata(key))
+        try:
+            yield _answers(stream)
+        finally:
+            stream.cancel()
+
+    def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:
+        metadata = ((GATEWAY_TOKEN, self._token),)
+        return metadata if key is None else (*metadata, ("authorization", f"Bearer {key}"))
+
+
+async def _answers(stream: Any) -> AsyncIterator[Any]:
+    try:
+        async for message in stream:
+            yield message
+    except grpc.aio.AioRpcError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
+    # The stubs describe the synchronous API's metadata; this one has pairs.
+    trailing: Any = error.trailing_metadata() or ()
+    details = dict(trailing).get("grpc-status-details-bin")
+    told = convert.refusal(details) if isinstance(details, bytes) else None
+    by_code = _REASONS.get(error.code(), Reason.INTERNAL)
+    if told is None:
+        if by_code is Reason.CONTROLLER_UNAVAILABLE:
+            return RefusedError(by_code, by_code, "the controller cannot be reached; try again")
+        _log.warning("controller.refused_unexplained", code=error.code().name, said=error.details())
+        if by_code is Reason.INTERNAL:
+            return RefusedError(by_code, by_code, "the controller failed; its log says why")
+        return RefusedError(by_code, by_code, error.details() or "the controller gave no reason")
+    text, message, problems = told
+    try:
+        reason = Reason(text.partition(":")[0])
+    except ValueError:
+        reason = by_code
+    return RefusedError(reason, text, message or text, problems)

@@ -1,0 +1,74 @@
+"""CallbackService: the deliveries this gateway may send."""
+
+from collections.abc import Callable, Sequence
+
+import grpc.aio
+import structlog
+from phonefarm.v1 import callback_pb2 as pb
+from phonefarm.v1 import callback_pb2_grpc
+
+from phonefarm_gateway.controller import convert
+from phonefarm_gateway.controller.calls import CALL_SECONDS, Link
+from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome, Report
+
+_log = structlog.get_logger()
+
+
+class Outbox:
+    """Lends deliveries and takes reports."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        link: Link,
+        *,
+        gateway_id: str,
+        observe: Callable[[Report], None] | None = None,
+    ) -> None:
+        self._stub = callback_pb2_grpc.CallbackServiceStub(channel)
+        self._link = link
+        self._gateway_id = gateway_id
+        self._observe = observe
+
+    async def lease(
+        self, *, limit: int, wait_seconds: float
+    ) -> tuple[list[Delivery], list[Report]]:
+        """Return due deliveries, waiting for the first, and reports on any that cannot be read."""
+        request = pb.LeaseDeliveriesRequest(
+            gateway_id=self._gateway_id, limit=limit, wait_seconds=wait_seconds
+        )
+        answer = await self._link.asked(
+            self._stub.LeaseDeliveries,
+            request,
+            pb.LeaseDeliveriesResponse,
+            key=None,
+            seconds=wait_seconds + CALL_SECONDS,
+        )
+        readable, unreadable = [], []
+        for leased in answer.deliveries:
+            try:
+                readable.append(convert.delivery(leased))
+            except ValueError as error:
+                # One bad record must not stop the others, nor be tried by nobody in silence.
+                _log.error(
+                    "delivery.found_unreadable", delivery_id=leased.delivery_id, exc_info=error
+                )
+                attempt = Attempt(outcome=Outcome.FAILED, error="the record is unreadable")
+                unreadable.append(attempt.reported(leased.delivery_id, leased.lease_token))
+        return readable, unreadable
+
+    async def report(self, reports: Sequence[Report]) -> int:
+        """Settle attempts; return how many were taken (a lost lease is not).
+
+        Without any it tells only, by its answer, that the controller knows this gateway.
+        """
+        request = pb.ReportDeliveriesRequest(
+            gateway_id=self._gateway_id, reports=[convert.report(one) for one in reports]
+        )
+        answer = await self._link.asked(
+            self._stub.ReportDeliveries, request, pb.ReportDeliveriesResponse, key=None
+        )
+        if self._observe is not None:
+            for one in reports:
+                self._observe(one)
+        return len(answer.settled_delivery_ids)

@@ -1,0 +1,62 @@
+"""ProcessService: submit, read, cancel."""
+
+import grpc.aio
+from phonefarm.v1 import process_pb2 as pb
+from phonefarm.v1 import process_pb2_grpc
+
+from phonefarm_gateway.answers import Accepted, Cancelled, DryRun, Duplicate
+from phonefarm_gateway.controller import convert
+from phonefarm_gateway.controller.calls import Link
+from phonefarm_gateway.records import ProcessRecord
+from phonefarm_gateway.schemas import queries, requests
+from phonefarm_gateway.views import ProcessList
+
+
+class Processes:
+    """The work as a whole."""
+
+    def __init__(self, channel: grpc.aio.Channel, link: Link) -> None:
+        self._stub = process_pb2_grpc.ProcessServiceStub(channel)
+        self._link = link
+
+    async def check_key(self, key: str | None, *, scope: str) -> str:
+        """Return the name of *key* when it may do what *scope* names; RefusedError otherwise."""
+        request = pb.CheckKeyRequest(scope=scope)
+        answer = await self._link.asked(self._stub.CheckKey, request, pb.CheckKeyResponse, key=key)
+        return answer.name
+
+    async def enqueue(
+        self, key: str | None, body: requests.Enqueue
+    ) -> Accepted | Duplicate | DryRun:
+        """Submit work; it is committed when this returns."""
+        request = convert.enqueue_request(body)
+        return convert.accepted(
+            await self._link.asked(self._stub.Enqueue, request, pb.EnqueueResponse, key=key)
+        )
+
+    async def read(self, key: str | None, process_id: str) -> ProcessRecord:
+        """Return the whole record; RefusedError with UNKNOWN_PROCESS when there is none."""
+        request = pb.GetProcessRequest(process_id=process_id)
+        return convert.record(
+            await self._link.asked(self._stub.GetProcess, request, pb.Process, key=key)
+        )
+
+    async def page(self, key: str | None, wanted: queries.ProcessFilter) -> ProcessList:
+        """Return the newest first, and where the next page begins."""
+        request = convert.list_request(wanted)
+        answer = await self._link.asked(
+            self._stub.ListProcesses, request, pb.ListProcessesResponse, key=key
+        )
+        return ProcessList(
+            processes=tuple(convert.record(process) for process in answer.processes),
+            next_cursor=answer.next_cursor or None,
+        )
+
+    async def cancel(self, key: str | None, process_id: str, body: requests.Cancel) -> Cancelled:
+        """Record the wish to cancel; no agent is waited for."""
+        request = convert.cancel_request(process_id, body)
+        return convert.cancelled(
+            await self._link.asked(
+                self._stub.CancelProcess, request, pb.CancelProcessResponse, key=key
+            )
+        )

@@ -1,0 +1,60 @@
+"""Counts for Prometheus, of this gateway only."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from phonefarm_gateway.deliveries import Report
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """A registry of its own: several gateways may run in one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "phonefarm_gateway_requests",
+            "Requests answered",
+            ["method", "path", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "phonefarm_gateway_request_seconds",
+            "From a request's head to its answer's end; event streams are left out",
+            ["method", "path"],
+            registry=self._registry,
+        )
+        self._callbacks = Counter(
+            "phonefarm_gateway_callback_attempts",
+            "Attempts at callbacks that the controller was told of",
+            ["outcome"],
+            registry=self._registry,
+        )
+
+    def answered(self, *, method: str, path: str, status: int, seconds: float | None) -> None:
+        """Count a request; *path* is the endpoint's template, no seconds for an event stream."""
+        self._requests.labels(method, path, str(status)).inc()
+        if seconds is not None:
+            self._seconds.labels(method, path).observe(seconds)
+
+    def told(self, report: Report) -> None:
+        """Count an attempt at a callback."""
+        self._callbacks.labels(str(report.outcome)).inc()
+
+    def watch(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """Show what *read* returns whenever somebody looks."""
+        Gauge(f"phonefarm_gateway_{name}", about, registry=self._registry).set_function(read)
+
+    def page(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,34 @@
+"""How often each key may ask: a bucket of tokens for each, filled at a steady rate."""
+
+import hashlib
+from collections import OrderedDict
+from typing import Final
+
+from phonefarm_common.clock import Clock
+
+MOST_BUCKETS: Final = 10_000
+
+
+class Rates:
+    """Buckets by key; a full one is forgotten, so memory is bounded by those who ask now."""
+
+    def __init__(self, *, per_second: float, burst: int, clock: Clock) -> None:
+        self._per_second = per_second
+        self._burst = float(burst)
+        self._clock = clock
+        # By digest: keys stay out of whatever shows this process's memory.
+        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+
+    def seconds_until(self, key: str) -> float:
+        """Take a token and return 0, or return the seconds until there is one."""
+        if self._per_second <= 0:
+            return 0
+        now = self._clock.monotonic()
+        name = hashlib.sha256(key.encode()).digest()
+        tokens, at = self._buckets.pop(name, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._per_second)
+        is_taken = tokens >= 1
+        self._buckets[name] = (tokens - 1 if is_taken else tokens, now)
+        while len(self._buckets) > MOST_BUCKETS:
+            self._buckets.popitem(last=False)
+        return 0 if is_taken else (1 - tokens) / self._per_second

@@ -1,0 +1,59 @@
+"""The log of callbacks, and sending them again."""
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from phonefarm_gateway import views
+from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.schemas.queries import NoQuery
+
+
+async def list_deliveries(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the log."""
+    return reply(await call.controller.inspection.deliveries(call.key, call.process_id))
+
+
+async def replay(call: Call[NoQuery, requests.Replay]) -> web.StreamResponse:
+    """Make deliveries due again."""
+    wanted = call.body.sequences or []
+    return reply(await call.controller.inspection.replay(call.key, call.process_id, wanted))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/processes/{process_id}/deliveries",
+        name="listDeliveries",
+        tag="Callbacks",
+        summary="Read the log of a process's callbacks",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(views.DeliveryList,))},
+        act=list_deliveries,
+    ),
+    Endpoint(
+        method="POST",
+        path="/processes/{process_id}/deliveries/replay",
+        name="replayDeliveries",
+        tag="Callbacks",
+        summary="Send callbacks again",
+        about=(
+            "Under their old sequence and id, in their order, with a new day of attempts. Without "
+            "`sequences`, or without a body, all that were not delivered."
+        ),
+        scope="operate",
+        query=NoQuery,
+        body=requests.Replay,
+        body_optional=True,
+        answers={HTTPStatus.OK: Says(about="These are due again.", models=(views.Replayed,))},
+        problems={
+            HTTPStatus.CONFLICT: "`state_conflict`: there is none to send again, or it is still "
+            "being sent"
+        },
+        act=replay,
+    ),
+)

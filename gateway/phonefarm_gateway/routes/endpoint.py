@@ -1,0 +1,110 @@
+"""An endpoint as data: what it takes, what it answers, who may call it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from aiohttp import web
+
+from phonefarm_gateway.controller import Controller
+from phonefarm_gateway.routes.keys import CONTROLLER
+from phonefarm_gateway.schemas.fields import Answer, Shape
+from phonefarm_gateway.schemas.queries import NoQuery, Query
+from phonefarm_gateway.strict_json import dump
+
+Scope: TypeAlias = Literal["submit", "read", "cancel", "operate", "admin"]
+_Query = TypeVar("_Query", bound=Query)
+_Body = TypeVar("_Body", bound=Shape)
+
+
+class NoBody(Shape):
+    """No body is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Generic[_Query, _Body]):
+    """A request that was let in and understood."""
+
+    request: web.Request
+    key: str | None
+    path: Mapping[str, str]
+    query: _Query
+    body: _Body
+    raw: Any
+    """The body as it was sent."""
+
+    @property
+    def controller(self) -> Controller:
+        """Return where to ask."""
+        return self.request.app[CONTROLLER]
+
+    @property
+    def process_id(self) -> str:
+        """Return the process the path names."""
+        return self.path["process_id"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Says:
+    """One answer: models are JSON, several are told apart by their keys; none is other bytes."""
+
+    about: str
+    models: tuple[type[Answer], ...] = ()
+    media_types: tuple[str, ...] = ("application/json",)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What each header tells."""
+    example: Mapping[str, Any] | None = None
+    links: tuple["Link", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Another endpoint that takes something of an answer."""
+
+    operation_id: str
+    parameters: Mapping[str, str]
+    body: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(Generic[_Query, _Body]):
+    """One method of one path."""
+
+    method: Literal["GET", "POST", "PUT"]
+    path: str
+    name: str
+    """Also the operationId."""
+    tag: str
+    summary: str
+    about: str = ""
+    scope: Scope | None
+    """What a key must be allowed; None for an endpoint that asks for none."""
+    checks_key: bool = False
+    """The key is checked before `act`, which does not do it; always so when there is a body."""
+    query: type[_Query]
+    body: type[_Body]
+    body_optional: bool = False
+    example: Mapping[str, Any] | None = None
+    """A body that is accepted."""
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[HTTPStatus, Says]
+    problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
+    """Beyond what every endpoint with a key, a path id or a body may answer."""
+    act: Callable[[Call[_Query, _Body]], Awaitable[web.StreamResponse]]
+
+    @property
+    def takes_body(self) -> bool:
+        """Tell whether a body is read."""
+        return self.body is not NoBody
+
+    @property
+    def takes_query(self) -> bool:
+        """Tell whether parameters are read."""
+        return self.query is not NoQuery
+
+
+def reply(answer: Answer, *, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """Return *answer* as JSON."""
+    body = dump(answer.rendered()).encode()
+    return web.Response(status=status, body=body, content_type="application/json")

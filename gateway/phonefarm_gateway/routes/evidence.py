@@ -1,0 +1,118 @@
+"""What runs leave behind for people: lists and files."""
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from phonefarm_gateway import views
+from phonefarm_gateway.routes.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.schemas.queries import NoQuery
+
+_TYPES: Final = {
+    "screenshot": "image/png",
+    "ui_dump": "application/xml; charset=utf-8",
+    "logcat": "text/plain; charset=utf-8",
+    "log": "text/plain; charset=utf-8",
+    "manifest": "application/json",
+}
+_OTHER: Final = "application/octet-stream"
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
+
+
+async def list_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return what there is."""
+    return reply(await call.controller.inspection.evidence(call.key, call.process_id))
+
+
+async def get_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Stream one file; a caller who reads slowly holds up the controller's stream, no memory."""
+    async with call.controller.inspection.evidence_file(
+        call.key, call.process_id, call.path["evidence_id"]
+    ) as file:
+        response = web.StreamResponse(headers=_headers(file.line))
+        response.content_length = file.line.bytes
+        await response.prepare(call.request)
+        if call.request.method != hdrs.METH_HEAD:
+            sent = 0
+            async for part in file.parts:
+                sent += len(part)
+                if sent > file.line.bytes:
+                    break
+                await response.write(part)
+            if sent != file.line.bytes:
+                # Too late for a problem document: the caller must see that it is not whole.
+                call.request.protocol.force_close()
+                raise ConnectionError("the evidence is not as long as it was said to be")
+        await response.write_eof()
+    return response
+
+
+def _headers(line: views.Evidence) -> dict[str, str]:
+    name = _NOT_PLAIN.sub("_", line.name) or "evidence"
+    shown = "inline" if line.kind == "screenshot" else "attachment"
+    return {
+        hdrs.CONTENT_TYPE: _TYPES.get(line.kind, _OTHER),
+        hdrs.CONTENT_DISPOSITION: f'{shown}; filename="{name}"',
+        hdrs.ETAG: f'"{line.sha256}"',
+        # It is made of what an app shows: no browser may take it for a page of ours.
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/processes/{process_id}/evidence",
+        name="listEvidence",
+        tag="Processes",
+        summary="List the screenshots, screen dumps and logs of a process",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: Says(
+                about="Each with the `url` it is read at.",
+                models=(views.EvidenceList,),
+                links=(
+                    Link(
+                        operation_id="getEvidence",
+                        parameters={
+                            "process_id": "$response.body#/process_id",
+                            "evidence_id": "$response.body#/evidence/0/evidence_id",
+                        },
+                    ),
+                ),
+            )
+        },
+        act=list_evidence,
+    ),
+    Endpoint(
+        method="GET",
+        path="/processes/{process_id}/evidence/{evidence_id}",
+        name="getEvidence",
+        tag="Processes",
+        summary="Read one file",
+        about="HEAD tells its length and type.",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: Says(
+                about="The file's bytes.",
+                media_types=(
+                    *dict.fromkeys(kind.partition(";")[0] for kind in _TYPES.values()),
+                    _OTHER,
+                ),
+                headers={
+                    "Content-Length": "Its size in bytes",
+                    "Content-Disposition": "Its name",
+                    "ETag": "Its SHA-256",
+                },
+            )
+        },
+        act=get_evidence,
+    ),
+)

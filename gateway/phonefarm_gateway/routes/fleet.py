@@ -1,0 +1,99 @@
+"""What may be asked for, and what there is to do it."""
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from phonefarm_gateway import views
+from phonefarm_gateway.controller import RefusedError
+from phonefarm_gateway.routes import examples
+from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.schemas.queries import NoQuery
+
+
+async def list_capabilities(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the registry."""
+    return reply(await call.controller.inspection.capabilities(call.key))
+
+
+async def list_phones(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every phone."""
+    return reply(await call.controller.fleet.phones(call.key))
+
+
+async def list_accounts(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every account."""
+    return reply(await call.controller.fleet.accounts(call.key))
+
+
+async def put_account(call: Call[NoQuery, requests.PutAccount]) -> web.StreamResponse:
+    """Create or replace an account; a refusal names the fields as they stand in the body."""
+    try:
+        account = await call.controller.fleet.put_account(
+            call.key, call.path["account_id"], call.body
+        )
+    except RefusedError as refused:
+        problems = tuple(
+            replace(problem, field=problem.field.removeprefix("account."))
+            for problem in refused.problems
+        )
+        raise RefusedError(refused.reason, refused.text, refused.message, problems) from refused
+    return reply(account)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/capabilities",
+        name="listCapabilities",
+        tag="Farm",
+        summary="List what may be asked for, how, and what is live verified",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="The registry.", models=(views.CapabilityList,))},
+        act=list_capabilities,
+    ),
+    Endpoint(
+        method="GET",
+        path="/phones",
+        name="listPhones",
+        tag="Farm",
+        summary="List the phones",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="Every phone.", models=(views.PhoneList,))},
+        act=list_phones,
+    ),
+    Endpoint(
+        method="GET",
+        path="/accounts",
+        name="listAccounts",
+        tag="Farm",
+        summary="List the accounts",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="Every account.", models=(views.AccountList,))},
+        act=list_accounts,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/accounts/{account_id}",
+        name="putAccount",
+        tag="Farm",
+        summary="Create or replace an account",
+        about="Deactivating an account ends its waiting work.",
+        scope="operate",
+        query=NoQuery,
+        body=requests.PutAccount,
+        example=examples.ACCOUNT,
+        answers={HTTPStatus.OK: Says(about="As it is kept.", models=(views.Account,))},
+        problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
+        act=put_account,
+    ),
+)

@@ -1,0 +1,108 @@
+"""From a request to an endpoint's act: rate, key, path, parameters, body, in this order."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+from aiohttp import web
+from phonefarm_common.identity import is_name, is_uuid
+from phonefarm_common.reasons import FieldProblem, Reason
+
+from phonefarm_gateway.bodies import read_json, shaped
+from phonefarm_gateway.callers import bearer_key
+from phonefarm_gateway.problems import Problem, invalid
+from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody
+from phonefarm_gateway.routes.keys import CONTROLLER, PROCESS_ID, RATES
+from phonefarm_gateway.schemas.fields import Shape
+from phonefarm_gateway.schemas.queries import Query, read
+
+_Query = TypeVar("_Query", bound=Query)
+_Body = TypeVar("_Body", bound=Shape)
+
+_UNKNOWN: Final = {
+    "process_id": Reason.UNKNOWN_PROCESS,
+    "queue_item_id": Reason.UNKNOWN_QUEUE_ITEM,
+    "evidence_id": Reason.UNKNOWN_EVIDENCE,
+}
+"""What a path's id that is no UUID is."""
+
+
+def performing(
+    endpoint: Endpoint[_Query, _Body],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return what aiohttp calls for *endpoint*."""
+
+    async def perform(request: web.Request) -> web.StreamResponse:
+        key = bearer_key(request)
+        if endpoint.scope is not None:
+            _check_rate(request, key)
+        if endpoint.scope is not None and (endpoint.takes_body or endpoint.checks_key):
+            await _check_key(request, key, endpoint.scope)
+        try:
+            path = _path(request.match_info)
+            query = _query(request, endpoint.query)
+        except Problem:
+            # Nobody without a key learns what is wrong with a request.
+            if endpoint.scope is not None:
+                await _check_key(request, key, endpoint.scope)
+            raise
+        if "process_id" in path:
+            request[PROCESS_ID] = path["process_id"]
+        raw = await _raw(request, endpoint)
+        body = shaped(endpoint.body, raw)
+        call = Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
+        return await endpoint.act(call)
+
+    return perform
+
+
+def _check_rate(request: web.Request, key: str | None) -> None:
+    if key is None:
+        return
+    seconds = request.app[RATES].seconds_until(key)
+    if seconds > 0:
+        whole = max(1, int(-(-seconds // 1)))
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            Reason.RATE_LIMITED,
+            f"This key has made too many requests; wait {whole} s.",
+            headers={"Retry-After": str(whole)},
+        )
+
+
+async def _check_key(request: web.Request, key: str | None, scope: str) -> None:
+    await request.app[CONTROLLER].processes.check_key(key, scope=scope)
+
+
+def _path(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the path's ids in canonical form; Problem for one that can name nothing."""
+    path = {}
+    for name, text in given.items():
+        if name == "account_id":
+            if not is_name(text):
+                message = "must be 1 to 128 of A-Z a-z 0-9 . _ : -"
+                raise invalid(FieldProblem(field=name, message=message))
+            path[name] = text
+        elif is_uuid(text):
+            path[name] = text.lower()
+        else:
+            what = name.removesuffix("_id").replace("_", " ")
+            message = f"There is no such {what}: its id is a UUID."
+            raise Problem(HTTPStatus.NOT_FOUND, _UNKNOWN[name], message)
+    return path
+
+
+def _query(request: web.Request, query: type[_Query]) -> _Query:
+    found = read(query, request.query)
+    if isinstance(found, query):
+        return found
+    problems: Any = found
+    raise invalid(*problems)
+
+
+async def _raw(request: web.Request, endpoint: Endpoint[Any, Any]) -> Any:
+    if endpoint.body is NoBody:
+        return {}
+    if endpoint.body_optional and not request.can_read_body:
+        return {}
+    return await read_json(request)

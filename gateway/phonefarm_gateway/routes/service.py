@@ -1,0 +1,139 @@
+"""The gateway about itself."""
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from phonefarm_common.reasons import Reason
+
+from phonefarm_gateway import metrics, views
+from phonefarm_gateway.callers import bearer_key
+from phonefarm_gateway.controller import RefusedError
+from phonefarm_gateway.problems import RETRY_AFTER_SECONDS, Problem
+from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.routes.keys import CONTROLLER, DOCS, METRICS, METRICS_OPEN, OPENAPI
+from phonefarm_gateway.schemas.queries import NoQuery
+
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+async def healthz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Tell that this process answers."""
+    return reply(views.Alive(status="ok"))
+
+
+async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Tell that the controller answers, and takes this gateway's token."""
+    try:
+        await call.request.app[CONTROLLER].outbox.report([])
+    except RefusedError as refused:
+        error, detail = str(Reason.CONTROLLER_UNAVAILABLE), "The controller does not answer."
+        if refused.reason not in {Reason.CONTROLLER_UNAVAILABLE, Reason.INTERNAL}:
+            error = "gateway_token_refused"
+            detail = (
+                "The controller does not take this gateway's PHONEFARM_GATEWAY_TOKEN; give both "
+                "the same one."
+            )
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error, detail, headers=headers) from refused
+    return reply(views.Ready(status="ready"))
+
+
+async def show_metrics(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the counts."""
+    app = call.request.app
+    if not app[METRICS_OPEN]:
+        await app[CONTROLLER].processes.check_key(bearer_key(call.request), scope="read")
+    page = app[METRICS].page()
+    return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+async def show_openapi(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the description of all this."""
+    return web.Response(body=call.request.app[OPENAPI], content_type="application/json")
+
+
+async def show_docs(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the description as a page."""
+    return web.Response(
+        body=call.request.app[DOCS],
+        headers=_PAGE_HEADERS,
+        content_type="text/html",
+        charset="utf-8",
+    )
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/healthz",
+        name="healthz",
+        tag="Service",
+        summary="Tell whether the gateway answers",
+        scope=None,
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="It does.", models=(views.Alive,))},
+        act=healthz,
+    ),
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        name="readyz",
+        tag="Service",
+        summary="Tell whether the gateway can work",
+        scope=None,
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="It can.", models=(views.Ready,))},
+        problems={
+            HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, or "
+            "`gateway_token_refused`: the controller was given another PHONEFARM_GATEWAY_TOKEN"
+        },
+        act=readyz,
+    ),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        name="metrics",
+        tag="Service",
+        summary="Read counts for Prometheus",
+        about="Needs a key unless the gateway runs with --open-metrics.",
+        scope="read",
+        checks_key=False,
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: Says(about="Prometheus' text format.", media_types=("text/plain",))
+        },
+        act=show_metrics,
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        name="openapi",
+        tag="Service",
+        summary="Read this description",
+        scope=None,
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="OpenAPI 3.1.")},
+        act=show_openapi,
+    ),
+    Endpoint(
+        method="GET",
+        path="/docs",
+        name="docs",
+        tag="Service",
+        summary="Read this description as a page",
+        scope=None,
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="A page.", media_types=("text/html",))},
+        act=show_docs,
+    ),
+)

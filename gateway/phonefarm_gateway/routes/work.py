@@ -1,0 +1,162 @@
+"""Asking for work, and ending it."""
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from phonefarm_common.addresses import check_url
+
+from phonefarm_gateway.answers import Accepted, Cancelled, DryRun, Duplicate
+from phonefarm_gateway.controller import RefusedError
+from phonefarm_gateway.routes import examples
+from phonefarm_gateway.routes.endpoint import Call, Endpoint, Link, Says, reply
+from phonefarm_gateway.routes.keys import POLICY, PROCESS_ID
+from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.schemas.queries import NoQuery
+
+_OF_PROCESS: Final = {"process_id": "$response.body#/process_id"}
+FOLLOWING: Final = (
+    Link(operation_id="getProcess", parameters=_OF_PROCESS),
+    Link(operation_id="getTimeline", parameters=_OF_PROCESS),
+    Link(operation_id="explainProcess", parameters=_OF_PROCESS),
+    Link(operation_id="listDeliveries", parameters=_OF_PROCESS),
+    Link(operation_id="listEvidence", parameters=_OF_PROCESS),
+    Link(operation_id="replayDeliveries", parameters=_OF_PROCESS),
+    Link(operation_id="cancelProcess", parameters=_OF_PROCESS),
+)
+"""What may be asked about a process that an answer names."""
+
+_ACCEPTED: Final = {
+    HTTPStatus.ACCEPTED: Says(
+        about="The process was created; its work is committed.",
+        models=(Accepted,),
+        example=examples.ACCEPTED,
+        links=FOLLOWING,
+    ),
+    HTTPStatus.OK: Says(
+        about="A duplicate of a request accepted before, or a dry run.",
+        models=(Duplicate, DryRun),
+        example=examples.DUPLICATE,
+    ),
+}
+_REFUSALS: Final = (
+    "`invalid_request` and `invalid_request:malformed_json`, `unknown_capability:<name>`, "
+    "`routing_not_supported:<capability>:<routing>`, `capability_not_live_verified:<capability>`, "
+    "`account_required:<phone>`, `account_ambiguous:<phone>`, `account_not_on_phone`, "
+    "`empty_group`, `group_too_large`, `unknown_app`, `unsupported_input:<field>`, "
+    "`unsupported_action:<action>`, `missing_fyp_judge_prompt`, `callback_url_not_allowed`"
+)
+_UNKNOWN: Final = (
+    "`unknown_account:<id>`, `inactive_account:<id>`, `unknown_phone:<id>`, "
+    "`inactive_phone:<id>`, `unknown_group:<name>`"
+)
+
+
+async def enqueue(call: Call[NoQuery, requests.Enqueue]) -> web.StreamResponse:
+    """Submit work."""
+    check_url(call.body.callback.url, call.request.app[POLICY])
+    return _accepted(call, await call.controller.processes.enqueue(call.key, call.body))
+
+
+async def request_maintenance(call: Call[NoQuery, requests.Maintenance]) -> web.StreamResponse:
+    """Submit maintenance: an enqueue of `maintenance` on one account's phone."""
+    shape = call.body
+    check_url(shape.callback.url, call.request.app[POLICY])
+    body = requests.Enqueue(
+        request_id=shape.request_id,
+        capability="maintenance",
+        mode="manual",
+        target=requests.Target(routing="direct", account_id=shape.account_id),
+        # As it was sent: the shape holds only what was looked at.
+        inputs=call.raw["inputs"],
+        callback=shape.callback,
+        requested_by=shape.requested_by,
+    )
+    try:
+        answer = await call.controller.processes.enqueue(call.key, body)
+    except RefusedError as refused:
+        problems = tuple(
+            replace(p, field="account_id") if p.field.startswith("target") else p
+            for p in refused.problems
+        )
+        raise RefusedError(refused.reason, refused.text, refused.message, problems) from refused
+    return _accepted(call, answer)
+
+
+async def cancel(call: Call[NoQuery, requests.Cancel]) -> web.StreamResponse:
+    """Record the wish to end a process."""
+    return reply(await call.controller.processes.cancel(call.key, call.process_id, call.body))
+
+
+def _accepted(call: Call[Any, Any], answer: Accepted | Duplicate | DryRun) -> web.StreamResponse:
+    if answer.process_id is not None:
+        call.request[PROCESS_ID] = answer.process_id
+    is_new = isinstance(answer, Accepted)
+    return reply(answer, status=HTTPStatus.ACCEPTED if is_new else HTTPStatus.OK)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="POST",
+        path="/capability-requests/enqueue",
+        name="enqueue",
+        tag="Work",
+        summary="Ask for work by a capability",
+        about=(
+            "The key `(capability, requested_by.system, request_id)` makes it safe to repeat: a "
+            "repeat is 200 and names the first. GET /capabilities tells what there is and, in "
+            "`inputs_schema`, what each takes as `inputs`. Events go to `callback.url`."
+        ),
+        scope="submit",
+        query=NoQuery,
+        body=requests.Enqueue,
+        example=examples.ENQUEUE,
+        answers=_ACCEPTED,
+        problems={
+            HTTPStatus.NOT_FOUND: _UNKNOWN,
+            HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
+        },
+        act=enqueue,
+    ),
+    Endpoint(
+        method="POST",
+        path="/maintenance/requests",
+        name="requestMaintenance",
+        tag="Work",
+        summary="Edit an account's profile on its phone",
+        about="Steps run in order in one run. Answers are those of enqueue.",
+        scope="submit",
+        query=NoQuery,
+        body=requests.Maintenance,
+        example=examples.MAINTENANCE,
+        answers=_ACCEPTED,
+        problems={
+            HTTPStatus.NOT_FOUND: _UNKNOWN,
+            HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
+        },
+        act=request_maintenance,
+    ),
+    Endpoint(
+        method="POST",
+        path="/processes/{process_id}/cancel",
+        name="cancelProcess",
+        tag="Work",
+        summary="End a process",
+        about=(
+            "Items that wait are cancelled at once; for those at work the wish is recorded and "
+            "carried out by `strategy`. It never waits for a phone. A stronger strategy may follow."
+        ),
+        scope="cancel",
+        query=NoQuery,
+        body=requests.Cancel,
+        example=examples.CANCEL,
+        answers={
+            HTTPStatus.OK: Says(
+                about="It is recorded, or the process had ended (`ignored_terminal`).",
+                models=(Cancelled,),
+            )
+        },
+        act=cancel,
+    ),
+)

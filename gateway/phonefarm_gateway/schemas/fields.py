@@ -1,0 +1,139 @@
+"""The kinds of values in requests and answers, and the two kinds of models they stand in."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+
+from phonefarm_common.reasons import FieldProblem
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from phonefarm_gateway.strict_json import MOST_PROBLEMS, path
+
+MOST_NAMED: Final = 1000
+LARGEST_COUNT: Final = 2**63 - 1
+
+# The key (process_type, requested_by.system, request_id) must fit PostgreSQL's 2,704 index bytes.
+RequestId = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+Url = Annotated[
+    str,
+    Field(min_length=1, max_length=2048, description="http or https, to a public address"),
+]
+Names = Annotated[list[Name], Field(max_length=MOST_NAMED, fail_fast=True)]
+Object: TypeAlias = dict[str, Any]
+
+PublicStatus: TypeAlias = Literal[
+    "queued", "executing", "retrying", "completed", "failed_terminal", "cancelled"
+]
+StatusWord = Annotated[
+    str, WithJsonSchema({"type": "string", "enum": list(get_args(PublicStatus))})
+]
+"""A public status as it is told: an unknown one of a newer controller is passed on."""
+
+ITEM_STATES: Final = (
+    "QUEUED",
+    "SCHEDULED",
+    "CLAIMED",
+    "EXECUTING",
+    "RETRYABLE",
+    "DONE",
+    "DEAD_LETTER",
+    "CANCELLED",
+)
+ItemState = Annotated[str, WithJsonSchema({"type": "string", "enum": list(ITEM_STATES)})]
+"""As StatusWord."""
+
+Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+
+
+def _moment(value: object) -> object:
+    """Read ISO-8601 with a zone; pydantic's own reader also takes numbers and naive times."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ValueError("must be an ISO-8601 time such as 2026-01-31T12:00:00Z")
+    if moment.tzinfo is None:
+        raise ValueError("has no time zone; append Z for UTC or an offset such as +02:00")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999") from None
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""A time a caller sends."""
+
+
+def instant(moment: datetime) -> str:
+    """Return *moment* as ISO-8601 in UTC with milliseconds and `Z`."""
+    moment = moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+Instant = Annotated[
+    datetime,
+    PlainSerializer(instant, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+            "description": "UTC, milliseconds",
+        },
+        mode="serialization",
+    ),
+]
+"""A time we tell."""
+
+
+class Shape(BaseModel):
+    """A request. JSON types are never coerced; unknown keys are ignored: callers send more."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Answer(BaseModel):
+    """An answer: exactly its fields, in their order."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, validate_by_name=True, serialize_by_alias=True
+    )
+
+    def rendered(self) -> dict[str, Any]:
+        """Return what is written as JSON; callers' objects are in it as they came."""
+        return self.model_dump()
+
+
+def problems_of(error: ValidationError) -> tuple[FieldProblem, ...]:
+    """Return each thing pydantic found, by dotted path, with a sentence a caller can act on."""
+    found: dict[str, FieldProblem] = {}
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        field = path(item["loc"])
+        found.setdefault(
+            field, FieldProblem(field=field, message=_sentence(item["type"], item["msg"]))
+        )
+    return tuple(found.values())[:MOST_PROBLEMS]
+
+
+def _sentence(kind: str, message: str) -> str:
+    match kind:
+        case "missing":
+            return "is required"
+        case "value_error":
+            return message.removeprefix("Value error, ")
+        case "model_type" | "dict_type":
+            return "must be an object"
+        case _:
+            return message.replace("Input should be", "must be").replace("should", "must")

@@ -1,0 +1,39 @@
+"""The event streams that are open: how many there may be, and when they must end."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamLimits:
+    """Seconds and counts."""
+
+    most: int = 1000
+    heartbeat: float = 15  # a comment at least this often: proxies close what is silent
+    patience: float = 30  # how long a client may not read before it is cut off
+
+
+class FullError(Exception):
+    """There are as many streams as there may be."""
+
+
+class Streams:
+    """Counts streams, and tells them when the gateway stops."""
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self.limits = limits
+        self.open = 0
+        self.stopping = asyncio.Event()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place; FullError when there is none."""
+        if self.open >= self.limits.most:
+            raise FullError
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1

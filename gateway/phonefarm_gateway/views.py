@@ -1,0 +1,313 @@
+"""What is answered about the work: its history, its present, its future, its traces."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from phonefarm_gateway.records import ProcessError, ProcessRecord
+from phonefarm_gateway.schemas.fields import Answer, Instant, ItemState, Object, StatusWord, Uuid
+
+
+class ProcessList(Answer):
+    """A page of processes, the newest first."""
+
+    processes: tuple[ProcessRecord, ...]
+    next_cursor: Annotated[str | None, Field(description="null on the last page")]
+
+
+class Transition(Answer):
+    """One move of the process, or of one of its items."""
+
+    number: Annotated[int, Field(description="Rises within a process")]
+    at: Instant
+    queue_item_id: Annotated[Uuid | None, Field(description="null: the process itself moved")]
+    from_state: Annotated[str | None, Field(description="null: it was made")]
+    to_state: str
+    actor: Annotated[str, Field(description="caller:, agent:, operator:<name> or controller")]
+    reason: str
+    attempt: int
+    phone_id: str | None
+    account_id: str | None
+
+
+class Timeline(Answer):
+    """Every transition, the oldest first."""
+
+    process_id: Uuid
+    transitions: tuple[Transition, ...]
+    truncated: Annotated[bool, Field(description="Older ones were left out")]
+
+
+class ProcessEvent(Answer):
+    """The `data` of one server-sent event; its `id` is the number of its newest transition."""
+
+    emitted_at: Instant
+    process: ProcessRecord
+    transitions: tuple[Transition, ...]
+
+
+class ReasonCount(Answer):
+    """How many a reason holds back, and what would unblock them."""
+
+    reason: str
+    count: int
+    remedy: str
+
+
+class PhoneReason(Answer):
+    """Why not on this phone."""
+
+    phone_id: str
+    reason: str
+    detail: str
+
+
+class ItemExplanation(Answer):
+    """Why one item waits; no reasons when it is about to be claimed."""
+
+    queue_item_id: Uuid
+    status: ItemState
+    ready_at: Instant | None
+    deadline_at: Instant | None
+    items_ahead: int
+    reasons: tuple[ReasonCount, ...]
+    phones: tuple[PhoneReason, ...]
+
+
+class Explanation(Answer):
+    """Why a process waits, as of now."""
+
+    process_id: Uuid
+    status: StatusWord
+    summary: str
+    reasons: tuple[ReasonCount, ...]
+    items: tuple[ItemExplanation, ...]
+
+
+class PlannedAction(Answer):
+    """One action of an item's plan, in the attempt now or last."""
+
+    index: int
+    kind: str
+    limit_seconds: float
+    repeat: str
+    status: str
+
+
+class Attempt(Answer):
+    """One attempt: a run."""
+
+    attempt: int
+    run_id: Uuid
+    phone_id: str | None
+    account_id: str | None
+    agent_id: str | None
+    status: str
+    outcome: str | None
+    container: str | None
+    claimed_at: Instant | None
+    started_at: Instant | None
+    ended_at: Instant | None
+
+
+class QueueItem(Answer):
+    """One unit of work: a phone, an account, a plan."""
+
+    queue_item_id: Uuid
+    process_id: Uuid
+    process_type: str
+    status: ItemState
+    priority: int
+    created_at: Instant | None
+    ready_at: Instant | None
+    deadline_at: Instant | None
+    finished_at: Instant | None
+    phone_id: str | None
+    account_id: str | None
+    app: str | None
+    profile_version: str | None
+    attempt: int
+    work_failures: int
+    infra_failures: int
+    actions: tuple[PlannedAction, ...]
+    attempts: tuple[Attempt, ...]
+    error: ProcessError | None
+    outputs: Object
+
+
+class DeliveryAttempt(Answer):
+    """One attempt at a callback."""
+
+    attempt: int
+    ended_at: Instant | None
+    outcome: str
+    http_status: Annotated[int | None, Field(description="null when no answer came")]
+    error: str | None
+    gateway_id: str
+
+
+class Delivery(Answer):
+    """One callback, and how it went."""
+
+    delivery_id: str
+    sequence: int
+    milestone: str
+    url: str
+    status: Annotated[
+        str,
+        Field(
+            json_schema_extra={"enum": ["pending", "leased", "delivered", "dead", "stopped"]},
+            description="dead: given up; stopped: its receiver answered 410",
+        ),
+    ]
+    attempts: int
+    emitted_at: Instant | None
+    due_at: Instant | None
+    settled_at: Instant | None
+    last_error: str | None
+    log: Annotated[tuple[DeliveryAttempt, ...], Field(description="The newest, oldest first")]
+
+
+class DeliveryList(Answer):
+    """The log of a process's callbacks, the oldest first."""
+
+    process_id: Uuid
+    deliveries: tuple[Delivery, ...]
+
+
+class Replayed(Answer):
+    """The callbacks that are due again."""
+
+    process_id: Uuid
+    sequences: tuple[int, ...]
+
+
+class Evidence(Answer):
+    """One file a run left behind."""
+
+    evidence_id: str
+    queue_item_id: Uuid | None
+    run_id: Uuid
+    attempt: int
+    name: str
+    kind: str
+    bytes: int
+    sha256: str
+    truncated: bool
+    action_index: Annotated[int | None, Field(description="null for the run as a whole")]
+    received_at: Instant | None
+    url: Annotated[str, Field(description="Relative to this server")]
+
+
+class EvidenceList(Answer):
+    """What the runs of a process left behind."""
+
+    process_id: Uuid
+    evidence: tuple[Evidence, ...]
+
+
+class AppVerification(Answer):
+    """What is proven of a capability with the profile of an app that is in use."""
+
+    app: str
+    profile_version: str
+    live_verified: bool
+    verified_at: Instant | None
+    verified_by: str | None
+    run_id: str | None
+    process_id: str | None
+
+
+class Capability(Answer):
+    """What may be asked for."""
+
+    name: str
+    description: str
+    modes: tuple[str, ...]
+    routings: tuple[str, ...]
+    endpoint: str
+    inputs_schema: Annotated[Object, Field(description="A JSON Schema (2020-12)")]
+    can_be_verified: bool
+    apps: tuple[AppVerification, ...]
+
+
+class CapabilityList(Answer):
+    """Everything that may be asked for."""
+
+    capabilities: tuple[Capability, ...]
+
+
+class Phone(Answer):
+    """One phone on its axes."""
+
+    phone_id: str
+    serialno: str
+    adb_serial: str
+    model: str
+    android_release: str
+    agent_id: str
+    transport: str
+    readiness: str
+    readiness_reason: str
+    health: str
+    health_reason: str
+    lease: str
+    intent: str
+    offered: Annotated[bool, Field(description="Its agent offers it now")]
+    process_id: Uuid | None
+    run_id: Uuid | None
+
+
+class PhoneList(Answer):
+    """Every phone."""
+
+    phones: tuple[Phone, ...]
+
+
+class Account(Answer):
+    """One account."""
+
+    account_id: str
+    phone_id: str | None
+    app: str
+    active: bool
+    condition: Literal["ok", "needs_attention"]
+    condition_reason: str
+
+
+class AccountList(Answer):
+    """Every account."""
+
+    accounts: tuple[Account, ...]
+
+
+class Alive(Answer):
+    """This program answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(Answer):
+    """The controller answers, and knows this gateway."""
+
+    status: Literal["ready"]
+
+
+class FieldError(Answer):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(Answer):
+    """An error, as RFC 9457 writes them."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: Annotated[
+        str, Field(description="`<reason>` or `<reason>:<detail>`, for programs to compare")
+    ]
+    errors: Annotated[tuple[FieldError, ...], Field(description="A 422 names every wrong field")]
