@@ -14,6 +14,7 @@ from aiohttp import web
 class Received:
     """One request as it came."""
 
+    method: str
     path: str
     headers: dict[str, str]
     body: bytes
@@ -62,7 +63,9 @@ class Receiver:
 
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
-        received = Received(path=request.path_qs, headers=dict(request.headers), body=body)
+        received = Received(
+            method=request.method, path=request.path_qs, headers=dict(request.headers), body=body
+        )
         async with self._arrived:
             self.received.append(received)
             self._arrived.notify_all()
