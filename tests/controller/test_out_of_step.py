@@ -83,7 +83,7 @@ async def test_an_item_whose_account_changed_its_app_holds_nobody_back(tmp_path:
         process = await world.accept(target=replace(target, account_id="acc-p1"))
         async with world.database.writing() as tx:
             await accounts.put(
-                tx, Account(account_id="other", phone_id="ph-p1", app="another", active=True)
+                tx, [Account(account_id="other", phone_id="ph-p1", app="another", active=True)]
             )
 
         claimed = await world.claim(world.offers("a", "p1"))

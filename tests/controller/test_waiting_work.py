@@ -166,7 +166,7 @@ async def test_a_thousand_items_are_taken_and_cancelled_promptly(farm: Farm) -> 
                     app="shortvideo",
                     active=True,
                 )
-                await accounts.put(tx, account)
+                await accounts.put(tx, [account])
         target = process_pb2.Target(
             routing=process_pb2.ROUTING_GROUP, phone_ids=[f"ph-{serial}" for serial in serials]
         )

@@ -104,6 +104,13 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
         ),
         AS_CALLER,
     ),
+    "FleetService/PutAccounts": (
+        fleet_pb2.PutAccountsRequest(
+            accounts=[fleet_pb2.Account(account_id="acc", app="shortvideo", active=True)]
+        ),
+        AS_CALLER,
+    ),
+    "FleetService/ListGroups": (fleet_pb2.ListGroupsRequest(), AS_CALLER),
     "FleetService/ListAccounts": (fleet_pb2.ListAccountsRequest(), AS_CALLER),
     "FleetService/PutGroup": (
         fleet_pb2.PutGroupRequest(

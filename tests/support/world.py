@@ -178,7 +178,7 @@ class World:
         """Put an active account of the app."""
         values: dict[str, Any] = {"phone_id": None, "app": "shortvideo", "active": True}
         account = Account(account_id=account_id, **(values | changes))
-        await self.fleet.put_account(account, actor="test")
+        await self.fleet.put_accounts({"account": account}, actor="test")
 
     def offers(self, agent_id: str, *serials: str) -> list[OfferedPhone]:
         """Return the agent's offer of these phones, in its current term."""

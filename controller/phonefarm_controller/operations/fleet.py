@@ -1,13 +1,14 @@
 """The operator's hands on phones, accounts and groups; each is audited."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from phonefarm_common.identity import is_name, new_id
 from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
 
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.items import dead
 from phonefarm_controller.domain.leases import Lease, ended
 from phonefarm_controller.domain.profiles import Profile
@@ -21,7 +22,12 @@ from phonefarm_controller.store import accounts, agents, items, leases, phones, 
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.phones import Phone
+from phonefarm_controller.store.phones import Group, Phone
+
+MOST_ACCOUNTS: Final = 1000
+"""In one call."""
+MOST_MEMBERS: Final = 10_000
+"""Of one group; a request for more than a thousand is refused anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,35 +98,29 @@ class Fleet:
         return self._view(after, lease)
 
     @whole
-    async def put_account(self, account: Account, *, actor: str) -> Account:
-        """Create or replace an account; one made inactive ends its waiting items at once."""
-        _check_account(account, self._profiles)
+    async def put_accounts(
+        self, given: Mapping[str, Account], *, actor: str, problems: Sequence[FieldProblem] = ()
+    ) -> list[Account]:
+        """Create or replace accounts, all or none; those made inactive end their waiting items.
+
+        *given* maps what the caller calls each, such as `accounts[3]`, to the account; *problems*
+        is what is known to be wrong with them already. FarmError names every wrong field.
+        """
+        if not 1 <= len(given) <= MOST_ACCOUNTS:
+            raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
+        found = [*problems, *_problems(given, self._profiles)]
+        if found:
+            raise invalid(*found)
+        asked = list(given.values())
         async with self._database.writing() as tx:
-            waiting = []
-            if not account.active:
-                waiting = await items.waiting_for_account(tx, account.account_id)
-            locked = await processes.lock(tx, {process_id for process_id, _ in waiting})
-            before = await items.lock(tx, {item_id for _, item_id in waiting})
-            failure = Failure(
-                code="account_inactive",
-                message=f"the account {account.account_id} was made inactive",
-                failure_class=FailureClass.ACCOUNT,
-                final=True,
-            )
-            # Read again under lock: one may have been claimed meanwhile and goes on.
-            over = [
-                dead(item, failure=failure, now=tx.now)
-                for item in before.values()
-                if item.state in ITEM_WAITING
-            ]
-            await items.save(tx, before, over)
-            touched = {item.process_id for item in over}
-            await sync(tx, {key: p for key, p in locked.items() if key in touched})
-            await accounts.put(tx, account)
-            await _note(tx, actor, "put account", account.account_id, "")
+            await _check_phones(tx, given)
+            await _end_waiting(tx, [account.account_id for account in asked if not account.active])
+            await accounts.put(tx, asked)
+            for account in asked:
+                await _note(tx, actor, "put account", account.account_id, "")
         self._hints.fleet_changed()
         self._hints.deliveries()
-        return account
+        return asked
 
     @whole
     async def accounts(self) -> Sequence[Account]:
@@ -135,6 +135,8 @@ class Fleet:
         """Replace the members of a group of phones or accounts; FarmError for unknown members."""
         if not is_name(name):
             raise invalid_field("group.name", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        if len(members) > MOST_MEMBERS:
+            raise invalid_field("group.member_ids", f"must be at most {MOST_MEMBERS} ids")
         async with self._database.writing() as tx:
             if kind == "phone":
                 known = set(await phones.get(tx, members))
@@ -144,13 +146,21 @@ class Fleet:
                 reason = Reason.UNKNOWN_ACCOUNT
             for member in members:
                 if member not in known:
-                    problem = FieldProblem(field="group.member_ids", message=f"names {member!r}")
+                    problem = FieldProblem(
+                        field="group.member_ids", message=f"names {member[:128]!r}"
+                    )
                     message = f"there is no {kind} {member}"
-                    raise FarmError(reason, message, detail=member, problems=(problem,))
+                    raise FarmError(reason, message, detail=member[:128], problems=(problem,))
             await phones.replace_group(tx, kind, name, members)
             await _note(tx, actor, f"put {kind} group", name, "")
         self._hints.fleet_changed()
         return tuple(dict.fromkeys(members))
+
+    @whole
+    async def groups(self) -> list[Group]:
+        """Return every group of phones or accounts, by kind and name."""
+        async with self._database.reading() as tx:
+            return await phones.all_groups(tx)
 
     @whole
     async def agents(self) -> list[tuple[Agent, int]]:
@@ -184,10 +194,62 @@ async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: st
     )
 
 
-def _check_account(account: Account, known: dict[str, Profile]) -> None:
-    if not is_name(account.account_id):
-        raise invalid_field("account.account_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
-    if account.phone_id is not None and not is_name(account.phone_id):
-        raise invalid_field("account.phone_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
-    if account.app not in known:
-        raise invalid_field("account.app", f"must be one of: {', '.join(sorted(known))}")
+def _problems(given: Mapping[str, Account], known: Mapping[str, Profile]) -> list[FieldProblem]:
+    problems: list[FieldProblem] = []
+
+    def wrong(where: str, field: str, message: str) -> None:
+        problems.append(FieldProblem(field=f"{where}.{field}", message=message))
+
+    seen: dict[str, str] = {}
+    for where, account in given.items():
+        if not is_name(account.account_id):
+            wrong(where, "account_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        elif account.account_id in seen:
+            wrong(where, "account_id", f"is that of {seen[account.account_id]} too")
+        seen.setdefault(account.account_id, where)
+        if account.phone_id is not None and not is_name(account.phone_id):
+            wrong(where, "phone_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        if account.app not in known:
+            wrong(where, "app", f"must be one of: {', '.join(sorted(known))}")
+    return problems
+
+
+async def _check_phones(tx: Transaction, given: Mapping[str, Account]) -> None:
+    named = {account.phone_id for account in given.values() if account.phone_id is not None}
+    unknown = named - (await phones.get(tx, named)).keys()
+    problems = tuple(
+        FieldProblem(field=f"{where}.phone_id", message=f"names no phone: {account.phone_id}")
+        for where, account in given.items()
+        if account.phone_id in unknown
+    )
+    if problems:
+        first = min(unknown)
+        message = f"there is no phone {first}; `phonefarm phones list` shows them"
+        raise FarmError(Reason.UNKNOWN_PHONE, message, detail=first, problems=problems)
+
+
+async def _end_waiting(tx: Transaction, account_ids: Sequence[str]) -> None:
+    """End what waits for accounts that are being made inactive."""
+    if not account_ids:
+        return
+    waiting = await items.waiting_for_accounts(tx, account_ids)
+    locked = await processes.lock(tx, {process_id for process_id, _ in waiting})
+    before = await items.lock(tx, {item_id for _, item_id in waiting})
+    # Read again under lock: one may have been claimed meanwhile and goes on.
+    over = [
+        dead(
+            item,
+            failure=Failure(
+                code="account_inactive",
+                message=f"the account {item.want_account_id} was made inactive",
+                failure_class=FailureClass.ACCOUNT,
+                final=True,
+            ),
+            now=tx.now,
+        )
+        for item in before.values()
+        if item.state in ITEM_WAITING
+    ]
+    await items.save(tx, before, over)
+    touched = {item.process_id for item in over}
+    await sync(tx, {key: p for key, p in locked.items() if key in touched})

@@ -1,14 +1,16 @@
 """FleetService: phones, accounts, groups and agents for operators."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
+from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.states import Condition
-from phonefarm_controller.operations.fleet import Fleet, PhoneView
+from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE, TRANSPORT_TO_WIRE
 from phonefarm_controller.rpc.credentials import Keys
@@ -21,7 +23,9 @@ _LEASE_WORDS: Final = {
     "releasing": "releasing",
     "dirty": "dirty",
 }
+_CONDITIONS: Final = {"": Condition.OK} | {str(each): each for each in Condition}
 _GROUP_KINDS: Final = {pb.GROUP_KIND_PHONE: "phone", pb.GROUP_KIND_ACCOUNT: "account"}
+_KINDS_TO_WIRE: Final = {word: kind for kind, word in _GROUP_KINDS.items()}
 
 
 class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
@@ -64,16 +68,21 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Create or replace an account."""
         async with translated(context):
             actor = self._keys.check_caller(context)
-            account = Account(
-                account_id=request.account.account_id,
-                phone_id=request.account.phone_id or None,
-                app=request.account.app,
-                active=request.account.active,
-                condition=_condition(request.account.condition),
-                condition_reason=request.account.condition_reason[:500],
-            )
-            kept = await self._fleet.put_account(account, actor=actor)
+            given, problems = _asked({"account": request.account})
+            (kept,) = await self._fleet.put_accounts(given, actor=actor, problems=problems)
         return _account(kept)
+
+    async def PutAccounts(  # noqa: N802
+        self, request: pb.PutAccountsRequest, context: Context
+    ) -> pb.PutAccountsResponse:
+        """Create or replace many accounts, all or none."""
+        async with translated(context):
+            actor = self._keys.check_caller(context)
+            if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
+                raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
+            given, problems = _asked({f"accounts[{n}]": a for n, a in enumerate(request.accounts)})
+            kept = await self._fleet.put_accounts(given, actor=actor, problems=problems)
+        return pb.PutAccountsResponse(accounts=[_account(account) for account in kept])
 
     async def ListAccounts(  # noqa: N802
         self, request: pb.ListAccountsRequest, context: Context
@@ -99,6 +108,20 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
 
+    async def ListGroups(  # noqa: N802
+        self, request: pb.ListGroupsRequest, context: Context
+    ) -> pb.ListGroupsResponse:
+        """Return every group."""
+        async with translated(context):
+            self._keys.check_caller(context)
+            known = await self._fleet.groups()
+        return pb.ListGroupsResponse(
+            groups=[
+                pb.Group(kind=_KINDS_TO_WIRE[group.kind], name=group.name, member_ids=group.members)
+                for group in known
+            ]
+        )
+
     async def ListAgents(  # noqa: N802
         self, request: pb.ListAgentsRequest, context: Context
     ) -> pb.ListAgentsResponse:
@@ -114,17 +137,34 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
                     connected=agent.connected,
                     last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
                     phones=count,
+                    runtime=agent.runtime,
                 )
                 for agent, count in known
             ]
         )
 
 
-def _condition(text: str) -> Condition:
-    try:
-        return Condition(text or "ok")
-    except ValueError as error:
-        raise invalid_field("account.condition", "must be ok or needs_attention") from error
+def _asked(
+    accounts: Mapping[str, pb.Account],
+) -> tuple[dict[str, Account], list[FieldProblem]]:
+    """Return the accounts by what their caller calls them, and what no account can hold."""
+    problems = [
+        FieldProblem(field=f"{where}.condition", message="must be ok or needs_attention")
+        for where, account in accounts.items()
+        if account.condition not in _CONDITIONS
+    ]
+    asked = {
+        where: Account(
+            account_id=account.account_id,
+            phone_id=account.phone_id or None,
+            app=account.app,
+            active=account.active,
+            condition=_CONDITIONS.get(account.condition, Condition.OK),
+            condition_reason=account.condition_reason[:500],
+        )
+        for where, account in accounts.items()
+    }
+    return asked, problems
 
 
 def _phone(view: PhoneView) -> pb.Phone:

@@ -37,14 +37,17 @@ _LOCK = (
 )
 
 
-async def put(tx: Transaction, account: Account) -> None:
-    """Create the account, or replace all of it."""
+async def put(tx: Transaction, given: Sequence[Account]) -> None:
+    """Create the accounts, or replace all of each; in one order, as every lock is taken."""
     build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-    values = {name: getattr(account, name) for name in _NAMES}
-    statement = build(accounts).values(values)
-    changes = {name: values[name] for name in _NAMES if name != "account_id"}
+    statement = build(accounts)
+    changes = {name: statement.excluded[name] for name in _NAMES if name != "account_id"}
+    rows = [
+        {name: getattr(account, name) for name in _NAMES}
+        for account in sorted(given, key=lambda account: account.account_id)
+    ]
     await tx.connection.execute(
-        statement.on_conflict_do_update(index_elements=["account_id"], set_=changes)
+        statement.on_conflict_do_update(index_elements=["account_id"], set_=changes), rows
     )
 
 

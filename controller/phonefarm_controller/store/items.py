@@ -252,10 +252,12 @@ async def first_open(
     return [_candidate(row) for row in rows]
 
 
-async def waiting_for_account(tx: Transaction, account_id: str) -> list[tuple[str, str]]:
-    """Return (process, item) of waiting items that only this account can do."""
+async def waiting_for_accounts(
+    tx: Transaction, account_ids: Iterable[str]
+) -> list[tuple[str, str]]:
+    """Return (process, item) of waiting items that only one of these accounts can do."""
     query = select(_i.process_id, _i.item_id).where(
-        _i.want_account_id == account_id, _i.state.in_(sorted(ITEM_WAITING))
+        _i.want_account_id.in_(set(account_ids)), _i.state.in_(sorted(ITEM_WAITING))
     )
     return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
 

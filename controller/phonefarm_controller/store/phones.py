@@ -52,6 +52,15 @@ class Phone:
         return self.health in {Health.GOOD, Health.SUSPECT} and self.intent is Intent.IN_SERVICE
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A named set of phones or of accounts; `kind` is phone or account."""
+
+    kind: str
+    name: str
+    members: tuple[str, ...]
+
+
 _NAMES = tuple(Phone.__dataclass_fields__)
 _COLUMNS = [phones.c[name] for name in _NAMES]
 _LOCK = (
@@ -145,6 +154,18 @@ async def members_of(
     for row in await tx.connection.execute(query):
         found[row.name].append(row.member_id)
     return {name: tuple(members) for name, members in found.items()}
+
+
+async def all_groups(tx: Transaction) -> list[Group]:
+    """Return every group with its members, by kind and name."""
+    query = select(groups).order_by(groups.c.kind, groups.c.name, groups.c.member_id)
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in await tx.connection.execute(query):
+        found[row.kind, row.name].append(row.member_id)
+    return [
+        Group(kind=kind, name=name, members=tuple(members))
+        for (kind, name), members in found.items()
+    ]
 
 
 async def replace_group(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:

@@ -54,6 +54,11 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Account.FromString,
                 _registered_method=True)
+        self.PutAccounts = channel.unary_unary(
+                '/phonefarm.v1.FleetService/PutAccounts',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ListAccounts',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAccountsRequest.SerializeToString,
@@ -63,6 +68,11 @@ class FleetServiceStub:
                 '/phonefarm.v1.FleetService/PutGroup',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
+                _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListGroups',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListGroupsResponse.FromString,
                 _registered_method=True)
         self.ListAgents = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ListAgents',
@@ -101,6 +111,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutAccounts(self, request, context):
+        """PutAccounts creates or replaces 1 to 1,000 accounts, each id once: all of them or none. Every wrong one is
+        named, as `accounts[3].phone_id`. NOT_FOUND `unknown_phone` when nothing else is wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAccounts(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -108,7 +126,14 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutGroup(self, request, context):
-        """PutGroup replaces the members of a group.
+        """PutGroup replaces the members of a group; a group without members is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGroups(self, request, context):
+        """ListGroups returns every group with its members, by kind and name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,6 +168,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Account.SerializeToString,
             ),
+            'PutAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutAccounts,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountsResponse.SerializeToString,
+            ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAccountsRequest.FromString,
@@ -152,6 +182,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.PutGroup,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Group.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListGroupsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListGroupsResponse.SerializeToString,
             ),
             'ListAgents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAgents,
@@ -278,6 +313,33 @@ class FleetService:
             _registered_method=True)
 
     @staticmethod
+    def PutAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/PutAccounts',
+            phonefarm_dot_v1_dot_fleet__pb2.PutAccountsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.PutAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAccounts(request,
             target,
             options=(),
@@ -321,6 +383,33 @@ class FleetService:
             '/phonefarm.v1.FleetService/PutGroup',
             phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListGroups',
+            phonefarm_dot_v1_dot_fleet__pb2.ListGroupsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

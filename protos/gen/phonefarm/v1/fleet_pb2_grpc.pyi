@@ -38,9 +38,15 @@ class FleetServiceStub:
     """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
     PutAccount: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountRequest, _fleet_pb2.Account]
     """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
+    PutAccounts: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountsRequest, _fleet_pb2.PutAccountsResponse]
+    """PutAccounts creates or replaces 1 to 1,000 accounts, each id once: all of them or none. Every wrong one is
+    named, as `accounts[3].phone_id`. NOT_FOUND `unknown_phone` when nothing else is wrong.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]
     PutGroup: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]
-    """PutGroup replaces the members of a group."""
+    """PutGroup replaces the members of a group; a group without members is none."""
+    ListGroups: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]
+    """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]
 
 @_typing.type_check_only
@@ -53,9 +59,15 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
     PutAccount: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountRequest, _fleet_pb2.Account]  # type: ignore[assignment]
     """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
+    PutAccounts: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountsRequest, _fleet_pb2.PutAccountsResponse]  # type: ignore[assignment]
+    """PutAccounts creates or replaces 1 to 1,000 accounts, each id once: all of them or none. Every wrong one is
+    named, as `accounts[3].phone_id`. NOT_FOUND `unknown_phone` when nothing else is wrong.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]  # type: ignore[assignment]
     PutGroup: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]  # type: ignore[assignment]
-    """PutGroup replaces the members of a group."""
+    """PutGroup replaces the members of a group; a group without members is none."""
+    ListGroups: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]  # type: ignore[assignment]
+    """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]  # type: ignore[assignment]
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -91,6 +103,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
 
     @_abc_1.abstractmethod
+    def PutAccounts(
+        self,
+        request: _fleet_pb2.PutAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.PutAccountsResponse, _abc.Awaitable[_fleet_pb2.PutAccountsResponse]]:
+        """PutAccounts creates or replaces 1 to 1,000 accounts, each id once: all of them or none. Every wrong one is
+        named, as `accounts[3].phone_id`. NOT_FOUND `unknown_phone` when nothing else is wrong.
+        """
+
+    @_abc_1.abstractmethod
     def ListAccounts(
         self,
         request: _fleet_pb2.ListAccountsRequest,
@@ -103,7 +125,15 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.PutGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Group, _abc.Awaitable[_fleet_pb2.Group]]:
-        """PutGroup replaces the members of a group."""
+        """PutGroup replaces the members of a group; a group without members is none."""
+
+    @_abc_1.abstractmethod
+    def ListGroups(
+        self,
+        request: _fleet_pb2.ListGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListGroupsResponse, _abc.Awaitable[_fleet_pb2.ListGroupsResponse]]:
+        """ListGroups returns every group with its members, by kind and name."""
 
     @_abc_1.abstractmethod
     def ListAgents(
