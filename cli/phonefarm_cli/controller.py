@@ -7,6 +7,7 @@ from phonefarm_common.channel import open_channel
 from phonefarm_common.config import address
 from phonefarm_common.timers import Timers
 
+from phonefarm_cli.clients.access import AccessClient
 from phonefarm_cli.clients.fleet import FleetClient
 from phonefarm_cli.clients.processes import ProcessClient
 from phonefarm_cli.clients.wire import Wire
@@ -17,6 +18,7 @@ class Controller:
     """Everything one controller can be asked with one key."""
 
     def __init__(self, wire: Wire) -> None:
+        self.access = AccessClient(wire)
         self.fleet = FleetClient(wire)
         self.processes = ProcessClient(wire)
 
@@ -25,6 +27,10 @@ class Controller:
     async def opened(cls, target: str, key: str) -> "AsyncIterator[Controller]":
         """Yield a client of the controller at HOST:PORT; nothing is dialled yet."""
         address(target, name="--grpc")
+        if not key or not all("!" <= char <= "~" for char in key):
+            raise CommandError(
+                "--key: no key has spaces, line ends or letters beyond ASCII", ExitCode.MISUSED
+            )
         try:
             channel = open_channel(target, Timers())
         except ValueError as error:

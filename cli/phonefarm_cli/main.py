@@ -10,6 +10,7 @@ from phonefarm_cli.demo.command import add_demo
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.farm.command import add_up
 from phonefarm_cli.operating.accounts import add_accounts
+from phonefarm_cli.operating.keys import add_keys
 from phonefarm_cli.operating.phones import add_phones
 from phonefarm_cli.operating.processes import add_processes
 from phonefarm_cli.operating.simulated import add_sim
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_up, add_demo, add_processes, add_phones, add_accounts, add_sim):
+    for add in (add_up, add_demo, add_processes, add_phones, add_accounts, add_keys, add_sim):
         add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -27,9 +27,9 @@ def tell(line: str) -> None:
     OUT.print(escape(line))
 
 
-def note(line: str) -> None:
-    """Say something that may be passed over."""
-    OUT.print(escape(line), style="dim")
+def note(line: str, *, err: bool = False) -> None:
+    """Say something that may be passed over; on stderr when stdout is for another program."""
+    (ERR if err else OUT).print(escape(line), style="dim")
 
 
 def warn(line: str) -> None:

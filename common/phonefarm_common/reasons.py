@@ -10,6 +10,7 @@ class Reason(StrEnum):
     INVALID_REQUEST = "invalid_request"
     UNAUTHENTICATED = "unauthenticated"
     NO_SECRET_CONFIGURED = "no_secret_configured"  # noqa: S105 - a reason, not a secret
+    GATEWAY_TOKEN_REFUSED = "gateway_token_refused"  # noqa: S105 - a reason as well
     INSUFFICIENT_SCOPE = "insufficient_scope"
     UNKNOWN_PROCESS = "unknown_process"
     UNKNOWN_ACCOUNT = "unknown_account"

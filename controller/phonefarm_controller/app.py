@@ -30,6 +30,7 @@ from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
+from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.proving import Prove
@@ -41,6 +42,7 @@ from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.watch import Audit, Watch
 from phonefarm_controller.operations.wind import Wind
+from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
@@ -113,10 +115,12 @@ async def _wired(
         _grouped_reports(TakeReports(database=database, policy=policy, hints=hints)),
         most=AGENT_BATCH,
     )
+    api_keys = ApiKeys(database=database, monotonic=clock.monotonic)
     keys = Keys(
         ingest_secret=settings.ingest_secret,
         agent_token=settings.agent_token,
         gateway_token=settings.gateway_token,
+        api_keys=api_keys,
     )
     cancel = Cancel(database=database, sessions=sessions, hints=hints, timers=timers)
     deliver = Deliver(database=database, hints=hints, time_scale=settings.time_scale)
@@ -176,6 +180,7 @@ async def _wired(
                 content=content,
                 proving=ProvingEdge(keys=keys, prove=prove),
                 callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
+                access=AccessEdge(keys=keys, api_keys=api_keys),
             ) as port:
                 yield port
         finally:

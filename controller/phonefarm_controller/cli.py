@@ -15,7 +15,7 @@ from phonefarm_controller.store.database import DatabaseBusyError, DatabaseTaken
 
 EPILOG = """\
 environment:
-  INGEST_SECRET(_FILE)              the key that callers show; without one every call is refused
+  INGEST_SECRET(_FILE)              the secret that may do everything; it makes the first API key
   PHONEFARM_AGENT_TOKEN(_FILE)      the token that agents show
   PHONEFARM_GATEWAY_TOKEN(_FILE)    the token that gateways show
   PHONEFARM_PRODUCTION              set: no scaled timers, no inputs for the dummy runtime

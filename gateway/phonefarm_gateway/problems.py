@@ -32,6 +32,8 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.STATE_CONFLICT: HTTPStatus.CONFLICT,
         Reason.NO_SECRET_CONFIGURED: HTTPStatus.INTERNAL_SERVER_ERROR,
         Reason.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+        # Ours to repair: this gateway's own token is wrong, whatever the caller's key is worth.
+        Reason.GATEWAY_TOKEN_REFUSED: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.CONTROLLER_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.STORAGE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     }

@@ -58,6 +58,8 @@ def test_a_controller_that_does_not_answer_is_named(
     [
         (["--grpc", "10.0.0.1:7070"], "plaintext gRPC is only for loopback"),
         (["--grpc", "nonsense"], "--grpc must be HOST:PORT"),
+        (["--grpc", NOBODY, "--key", "two words"], "--key: no key has spaces"),
+        (["--grpc", NOBODY, "--key", "clé"], "--key: no key has spaces"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(
@@ -133,6 +135,9 @@ async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:
         ["phones", "return"],
         ["accounts", "list"],
         ["accounts", "put"],
+        ["keys", "create"],
+        ["keys", "list"],
+        ["keys", "revoke"],
         ["sim", "state"],
         ["sim", "fault"],
     ],

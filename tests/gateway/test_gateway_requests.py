@@ -275,3 +275,18 @@ async def test_health_and_readiness_need_no_key() -> None:
         assert (alive.status, ready.status) == (200, 200)
         assert (still_alive.status, not_ready.status) == (200, 503)
         assert not_ready.body["error"] == "controller_unavailable"
+
+
+async def test_a_gateway_the_controller_does_not_know_is_not_ready() -> None:
+    """A wrong token of the gateway's own is told as such, and never as the caller's 401."""
+    async with farm() as it:
+        it.controller.token = "another"
+        ready = await it.call("GET", "/readyz", key=None)
+        enqueued = await it.enqueue()
+        it.controller.token = TOKEN
+        again = await it.call("GET", "/readyz", key=None)
+
+        assert (ready.status, ready.body["error"]) == (503, "gateway_token_refused")
+        assert (enqueued.status, enqueued.body["error"]) == (503, "gateway_token_refused")
+        assert "Retry-After" in ready.headers
+        assert again.status == 200

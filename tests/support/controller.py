@@ -174,7 +174,9 @@ def told(refused: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> tuple[str, list
 
 
 @asynccontextmanager
-async def farm_on(database_url: str, data: Path, *, scale: float = 0.05) -> AsyncIterator[Farm]:
+async def farm_on(
+    database_url: str, data: Path, *, scale: float = 0.05, ingest_secret: str | None = KEY
+) -> AsyncIterator[Farm]:
     """Run a controller on the database while the block runs."""
     timers = Timers().scaled(scale)
     settings = Settings(
@@ -183,7 +185,7 @@ async def farm_on(database_url: str, data: Path, *, scale: float = 0.05) -> Asyn
         database_url=database_url,
         data=data,
         farm_id="test",
-        ingest_secret=KEY,
+        ingest_secret=ingest_secret,
         agent_token=AGENT_TOKEN,
         gateway_token=GATEWAY_TOKEN,
         timers=timers,

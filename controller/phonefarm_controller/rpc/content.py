@@ -10,6 +10,7 @@ from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.fields import is_http
 from phonefarm_controller.domain.inputs import invalid
+from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.ingest import Ingest, IngestAsk
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
@@ -46,7 +47,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.FindContentResponse:
         """Tell whether the content was taken in before."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.SUBMIT)
             problems = _ids(request)
             if problems:
                 raise invalid(*problems)
@@ -60,7 +61,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.IngestResponse:
         """Take in a video."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.SUBMIT)
             taken = await self._ingest(_ingest_ask(request))
         return pb.IngestResponse(
             queue_item_id=taken.item_id,
@@ -76,12 +77,15 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.CancelContentResponse:
         """End an item that waits."""
         async with translated(context):
-            name = self._keys.check_caller(context)
+            caller = await self._keys.check_caller(context, Scope.CANCEL)
             problems = [*_ids(request), *_text("reason", request.reason, LONGEST_TEXT)]
             if problems:
                 raise invalid(*problems)
             withdrawn = await self._cancel_content(
-                request.account_id, request.content_id, reason=request.reason, requested_by=name
+                request.account_id,
+                request.content_id,
+                reason=request.reason,
+                requested_by=caller.name,
             )
         return pb.CancelContentResponse(
             queue_item_id=withdrawn.item_id, previous_status=withdrawn.previous
@@ -92,7 +96,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.UpsertSnapshotResponse:
         """Keep the newer of what is stored and what comes."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.SUBMIT)
             upserted = await self._upsert_snapshot(_snapshot(request))
         return pb.UpsertSnapshotResponse(upserted=upserted)
 

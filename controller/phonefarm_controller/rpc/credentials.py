@@ -6,9 +6,29 @@ from dataclasses import dataclass
 
 from phonefarm_common.reasons import FarmError, Reason
 
+from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
+from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.rpc.context import Context
 
 GATEWAY_HEADER = "x-phonefarm-gateway-token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who calls, by the name of the key shown (`ingest_secret` for the server's own)."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+    def check(self, scope: Scope) -> None:
+        """Raise FarmError `insufficient_scope:<scope>` unless the key may do that."""
+        if scope not in self.scopes:
+            raise FarmError(
+                Reason.INSUFFICIENT_SCOPE,
+                f"the key {self.name} may not {scope}; this needs one with the scope {scope}",
+                detail=scope,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,18 +38,34 @@ class Keys:
     ingest_secret: str | None
     agent_token: str | None
     gateway_token: str | None
+    api_keys: ApiKeys
 
-    def check_caller(self, context: Context) -> str:
-        """Return the caller's name; FarmError unless it shows a key."""
-        if self.ingest_secret is None:
+    async def check_caller(self, context: Context, scope: Scope) -> Caller:
+        """Return the caller; FarmError unless it shows a key that may do what *scope* names."""
+        caller = await self.identify(context)
+        caller.check(scope)
+        return caller
+
+    async def identify(self, context: Context) -> Caller:
+        """Return the caller, whatever its key may do; FarmError unless it shows a good one.
+
+        A gateway that calls for someone shows its token too, and a wrong one is refused first.
+        """
+        if _metadata(context, GATEWAY_HEADER) is not None:
+            self.check_gateway(context)
+        shown = _bearer(context)
+        if self.ingest_secret is not None and _equal(shown, self.ingest_secret):
+            return Caller(name=INGEST_SECRET, scopes=EVERY_SCOPE)
+        key = None if shown is None else await self.api_keys.find(shown)
+        if key is not None:
+            return Caller(name=key.name, scopes=allowed(key.scopes))
+        if self.ingest_secret is None and not await self.api_keys.any():
             raise FarmError(
                 Reason.NO_SECRET_CONFIGURED,
-                "no secret is configured: set INGEST_SECRET (or INGEST_SECRET_FILE) for the "
-                "controller",
+                "neither a secret nor a key is configured: set INGEST_SECRET (or "
+                "INGEST_SECRET_FILE) for the controller",
             )
-        if not _equal(_bearer(context), self.ingest_secret):
-            raise _unauthenticated("a valid key")
-        return "ingest_secret"
+        raise _unauthenticated("a valid key")
 
     def check_agent(self, context: Context) -> None:
         """Raise FarmError unless the agents' token is shown."""
@@ -37,10 +73,21 @@ class Keys:
             raise _unauthenticated("the agents' token")
 
     def check_gateway(self, context: Context) -> None:
-        """Raise FarmError unless the gateways' token is shown."""
+        """Raise FarmError `gateway_token_refused` unless the gateways' token is shown."""
         shown = _metadata(context, GATEWAY_HEADER)
         if self.gateway_token is None or not _equal(shown, self.gateway_token):
-            raise _unauthenticated("the gateways' token")
+            raise FarmError(
+                Reason.GATEWAY_TOKEN_REFUSED,
+                f"a gateway shows the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
+            )
+
+
+def scope_of(text: str) -> Scope:
+    """Return the scope of this name; FarmError names the field `scope`."""
+    try:
+        return Scope(text)
+    except ValueError:
+        raise invalid_field("scope", f"must be one of: {', '.join(Scope)}") from None
 
 
 def _unauthenticated(what: str) -> FarmError:

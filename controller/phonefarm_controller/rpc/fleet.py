@@ -9,6 +9,7 @@ from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
 from phonefarm_controller.rpc.context import Context
@@ -40,7 +41,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListPhonesResponse:
         """Return every phone on its axes."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.READ)
             views = await self._fleet.phones()
         return pb.ListPhonesResponse(phones=[_phone(view) for view in views])
 
@@ -49,8 +50,8 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Phone:
         """Take a new phone into service."""
         async with translated(context):
-            actor = self._keys.check_caller(context)
-            view = await self._fleet.admit(request.phone_id, actor=actor)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            view = await self._fleet.admit(request.phone_id, actor=caller.name)
         return _phone(view)
 
     async def ReturnPhone(  # noqa: N802
@@ -58,8 +59,10 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Phone:
         """End a quarantine."""
         async with translated(context):
-            actor = self._keys.check_caller(context)
-            view = await self._fleet.give_back(request.phone_id, actor=actor, reason=request.reason)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            view = await self._fleet.give_back(
+                request.phone_id, actor=caller.name, reason=request.reason
+            )
         return _phone(view)
 
     async def PutAccount(  # noqa: N802
@@ -67,9 +70,9 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Account:
         """Create or replace an account."""
         async with translated(context):
-            actor = self._keys.check_caller(context)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
             given, problems = _asked({"account": request.account})
-            (kept,) = await self._fleet.put_accounts(given, actor=actor, problems=problems)
+            (kept,) = await self._fleet.put_accounts(given, actor=caller.name, problems=problems)
         return _account(kept)
 
     async def PutAccounts(  # noqa: N802
@@ -77,11 +80,11 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.PutAccountsResponse:
         """Create or replace many accounts, all or none."""
         async with translated(context):
-            actor = self._keys.check_caller(context)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
             if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
                 raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
             given, problems = _asked({f"accounts[{n}]": a for n, a in enumerate(request.accounts)})
-            kept = await self._fleet.put_accounts(given, actor=actor, problems=problems)
+            kept = await self._fleet.put_accounts(given, actor=caller.name, problems=problems)
         return pb.PutAccountsResponse(accounts=[_account(account) for account in kept])
 
     async def ListAccounts(  # noqa: N802
@@ -89,7 +92,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListAccountsResponse:
         """Return every account."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.READ)
             known = await self._fleet.accounts()
         return pb.ListAccountsResponse(accounts=[_account(account) for account in known])
 
@@ -98,13 +101,13 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Group:
         """Replace the members of a group."""
         async with translated(context):
-            actor = self._keys.check_caller(context)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
             group = request.group
             kind = _GROUP_KINDS.get(group.kind)
             if kind is None:
                 raise invalid_field("group.kind", "must be phone or account")
             members = await self._fleet.put_group(
-                kind, group.name, list(group.member_ids), actor=actor
+                kind, group.name, list(group.member_ids), actor=caller.name
             )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
 
@@ -113,7 +116,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListGroupsResponse:
         """Return every group."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.READ)
             known = await self._fleet.groups()
         return pb.ListGroupsResponse(
             groups=[
@@ -127,7 +130,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListAgentsResponse:
         """Return every agent."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.READ)
             known = await self._fleet.agents()
         return pb.ListAgentsResponse(
             agents=[

@@ -8,13 +8,14 @@ from phonefarm_common.identity import is_uuid
 
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.requests import Submission
+from phonefarm_controller.domain.scopes import Scope, written
 from phonefarm_controller.domain.states import PublicStatus
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel, unknown_process
 from phonefarm_controller.operations.enqueue import Accepted
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.credentials import Keys
+from phonefarm_controller.rpc.credentials import Keys, scope_of
 from phonefarm_controller.rpc.requests import cancel_of, process_to_wire, submission_of
 from phonefarm_controller.rpc.status import translated
 
@@ -38,7 +39,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.EnqueueResponse:
         """Accept work."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.SUBMIT)
             answer = await self._enqueue.do(submission_of(request))
         return pb.EnqueueResponse(
             process_id=answer.process_id,
@@ -55,7 +56,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.Process:
         """Return the whole record."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.READ)
             if not is_uuid(request.process_id):
                 raise unknown_process(request.process_id)
             record = await self._read.process(request.process_id.lower())
@@ -66,7 +67,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.ListProcessesResponse:
         """Return the newest."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.READ)
             limit = request.limit or DEFAULT_LIMIT
             if not 1 <= limit <= MOST_LIMIT:
                 raise invalid_field("limit", f"must be between 1 and {MOST_LIMIT}")
@@ -83,7 +84,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.CancelProcessResponse:
         """Record the wish to end a process."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.CANCEL)
             answer = await self._cancel(cancel_of(request))
         active = answer.first_active
         return pb.CancelProcessResponse(
@@ -103,7 +104,8 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     async def CheckKey(  # noqa: N802
         self, request: pb.CheckKeyRequest, context: Context
     ) -> pb.CheckKeyResponse:
-        """Tell whether the caller's key is good."""
+        """Tell whether the caller's key is good, and good for what is asked."""
         async with translated(context):
-            name = self._keys.check_caller(context)
-        return pb.CheckKeyResponse(name=name)
+            caller = await self._keys.identify(context)
+            caller.check(scope_of(request.scope))
+        return pb.CheckKeyResponse(name=caller.name, scopes=written(caller.scopes))

@@ -9,6 +9,7 @@ from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.proving import ProofAsk, Prove
 from phonefarm_controller.rpc.context import Context
@@ -33,7 +34,7 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.VerifyCapabilityResponse:
         """Enqueue a run that leaves evidence."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.OPERATE)
             inputs = _inputs(request.inputs_json) if request.inputs_json else None
             process_id = await self._prove.verify(request.capability, _ask(request), inputs)
         return pb.VerifyCapabilityResponse(process_id=process_id)
@@ -43,7 +44,7 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.CheckProfileResponse:
         """Enqueue a run that looks for what the profile names."""
         async with translated(context):
-            self._keys.check_caller(context)
+            await self._keys.check_caller(context, Scope.OPERATE)
             if not is_name(request.name) or len(request.name) > LONGEST_PROFILE_NAME:
                 message = f"must be 1 to {LONGEST_PROFILE_NAME} of A-Z a-z 0-9 . _ : -"
                 raise invalid_field("name", message)
@@ -60,10 +61,10 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.Verification:
         """Make a completed verification count."""
         async with translated(context):
-            actor = self._keys.check_caller(context)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
             if not is_uuid(request.process_id):
                 raise unknown_process(request.process_id)
-            recorded, app = await self._prove.record(request.process_id.lower(), actor=actor)
+            recorded, app = await self._prove.record(request.process_id.lower(), actor=caller.name)
         return pb.Verification(
             capability=recorded.capability,
             app=app,

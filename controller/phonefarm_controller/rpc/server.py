@@ -8,6 +8,8 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from phonefarm.v1 import (
+    access_pb2,
+    access_pb2_grpc,
     agent_pb2,
     agent_pb2_grpc,
     callback_pb2,
@@ -24,6 +26,7 @@ from phonefarm.v1 import (
 from phonefarm_common.channel import is_loopback, server_options
 from phonefarm_common.timers import Timers
 
+from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
@@ -39,6 +42,7 @@ SERVICES = (
     callback_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name,
     content_pb2.DESCRIPTOR.services_by_name["ContentService"].full_name,
     proving_pb2.DESCRIPTOR.services_by_name["ProvingService"].full_name,
+    access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
 )
 
 
@@ -54,6 +58,7 @@ async def serving(
     callbacks: CallbackEdge,
     content: ContentEdge,
     proving: ProvingEdge,
+    access: AccessEdge,
 ) -> AsyncIterator[int]:
     """Serve on HOST:PORT (0 for any) while the block runs; yield the port.
 
@@ -68,6 +73,7 @@ async def serving(
     callback_pb2_grpc.add_CallbackServiceServicer_to_server(callbacks, server)
     content_pb2_grpc.add_ContentServiceServicer_to_server(content, server)
     proving_pb2_grpc.add_ProvingServiceServicer_to_server(proving, server)
+    access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in ("", *SERVICES):

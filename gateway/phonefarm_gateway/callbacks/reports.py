@@ -13,7 +13,12 @@ from phonefarm_gateway.deliveries import Report
 
 MOST_REPORTS: Final = 100
 _PASSING: Final = frozenset(
-    {Reason.CONTROLLER_UNAVAILABLE, Reason.INTERNAL, Reason.STORAGE_FULL, Reason.UNAUTHENTICATED}
+    {
+        Reason.CONTROLLER_UNAVAILABLE,
+        Reason.INTERNAL,
+        Reason.STORAGE_FULL,
+        Reason.GATEWAY_TOKEN_REFUSED,
+    }
 )
 _log = structlog.get_logger()
 

@@ -389,7 +389,7 @@ class MemoryController(
         given: dict[str, Any] = dict(context.invocation_metadata() or ())
         if given.get("x-phonefarm-gateway-token") != self.token:
             code = grpc.StatusCode.UNAUTHENTICATED
-            await refuse(context, code, "unauthenticated", "this gateway is not known")
+            await refuse(context, code, "gateway_token_refused", "another token is known")
         return given
 
     async def _admit(self, context: Context, scope: str) -> str:
