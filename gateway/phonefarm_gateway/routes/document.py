@@ -194,7 +194,7 @@ def _answer(says: Says, refs: Mapping[type[BaseModel], Mapping[str, Any]]) -> di
         if says.example is not None:
             media["example"] = says.example
         answer["content"] = {"application/json": media}
-    elif says.media_types and says.about != "":
+    elif says.media_types:
         answer["content"] = {kind: {"schema": {}} for kind in says.media_types}
     if says.links:
         answer["links"] = {

@@ -102,12 +102,14 @@ async def _chunks(events: AsyncIterator[Seen], streams: Streams) -> AsyncIterato
     stopping = asyncio.ensure_future(streams.stopping.wait())
     reading = asyncio.ensure_future(anext(events, None))
     try:
-        while not stopping.done():
+        while True:
             await asyncio.wait(
                 {reading, stopping},
                 timeout=streams.limits.heartbeat,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if stopping.done():
+                return
             if not reading.done():
                 yield b": still here\n\n"
                 continue
@@ -152,7 +154,9 @@ ENDPOINTS: Final = (
                 models=(ProcessEvent,),
                 media_types=("text/event-stream",),
             ),
-            HTTPStatus.NO_CONTENT: Says(about="It has ended and there is nothing newer."),
+            HTTPStatus.NO_CONTENT: Says(
+                about="It has ended and there is nothing newer.", media_types=()
+            ),
         },
         problems={HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is no number"},
         act=stream_events,
