@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 from phonefarm_agent.assets.kinds import AssetFailedError, AssetKind, Wanted
 from phonefarm_agent.assets.store import Asset, AssetStore, Limits, asset_store
+from phonefarm_agent.work.directory import RunDirectory
+from phonefarm_agent.work.supply import Supply
 from phonefarm_common.addresses import AddressPolicy
+from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FailureClass, FailureCode
 from support.asset_server import AssetServer, asset_server, mp4
 from support.live_farm import eventually
@@ -368,6 +371,33 @@ async def test_a_full_disk_is_told_and_leaves_no_half_file(
     assert failed.code is FailureCode.HOST_STORAGE_FULL
     assert "the disk is full" in failed.message
     assert list((tmp_path / "assets").iterdir()) == []
+
+
+async def test_a_runs_answer_stands_over_lives_of_the_agent(
+    web: AssetServer, opened: Open, tmp_path: Path
+) -> None:
+    """What a run was given once stays its file, read-only, whatever the server has by then."""
+    web.put("/v.mp4", mp4(SIZE))
+    directory = RunDirectory(tmp_path, new_id())
+    directory.make()
+    answers = []
+    for _ in range(2):
+        async with opened() as store:
+            supply = Supply(
+                run_id="run-1", directory=directory, wanted={"video": video(web)}, store=store
+            )
+            answers += [await supply.fetch("video"), await supply.fetch("cover")]
+        web.put("/v.mp4", mp4(SIZE, seed=1))
+
+    given = directory.path / "assets" / "video.mp4"
+    assert answers[0] == answers[2]
+    assert answers[0]["path"] == "assets/video.mp4"
+    assert answers[0]["sha256"] == hashlib.sha256(given.read_bytes()).hexdigest()
+    assert given.stat().st_mode & 0o777 == 0o444
+    assert len(web.asked) == 1
+    failure = answers[1]["failure"]
+    assert isinstance(failure, dict)
+    assert failure["code"] == "plan_invalid"
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from phonefarm_agent.work.control import Control, Frame
 from support.asset_server import no_supply
 
@@ -76,3 +78,88 @@ async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Pat
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
     writer.close()
+
+
+async def test_an_asset_is_fetched_once_and_its_answer_repeated(tmp_path: Path) -> None:
+    """Asked twice and over a new connection, the answer comes again; the supply is asked once."""
+    asked: list[str] = []
+
+    async def supply(name: str) -> dict[str, object]:
+        asked.append(name)
+        return {"path": f"assets/{name}.mp4"}
+
+    path = tmp_path / "control.sock"
+    control = _plain(path, supply)
+    await control.open()
+    answers = []
+    for _ in range(2):
+        reader, writer = await _greeted(path)
+        writer.write(b'{"type": "fetch", "asset": "video"}\n' * 2)
+        async with asyncio.timeout(5):
+            answers.append(json.loads(await reader.readline()))
+        writer.close()
+    await control.close()
+
+    assert answers == [{"type": "asset", "asset": "video", "path": "assets/video.mp4"}] * 2
+    assert asked == ["video"]
+
+
+@pytest.mark.parametrize("asset", ["../plan", "", "a/b", 7, None, "x" * 200])
+async def test_a_name_that_is_none_ends_the_talk(tmp_path: Path, asset: object) -> None:
+    """An executor gone wild is hung up on; nothing is fetched for it."""
+    path = tmp_path / "control.sock"
+    control = _plain(path, no_supply)
+    await control.open()
+    reader, writer = await _greeted(path)
+
+    writer.write(json.dumps({"type": "fetch", "asset": asset}).encode() + b"\n")
+
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    await control.close()
+
+
+async def test_closing_ends_what_is_being_fetched(tmp_path: Path) -> None:
+    """A run that ends waits for no download."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def supply(name: str) -> dict[str, object]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError(name)
+
+    path = tmp_path / "control.sock"
+    control = _plain(path, supply)
+    await control.open()
+    _, writer = await _greeted(path)
+    writer.write(b'{"type": "fetch", "asset": "video"}\n')
+    async with asyncio.timeout(5):
+        await begun.wait()
+        await control.close()
+    writer.close()
+
+    assert ended.is_set()
+
+
+def _plain(path: Path, supply: Callable[[str], Awaitable[dict[str, object]]]) -> Control:
+    async def never(frame: Frame) -> None:
+        raise AssertionError(frame)
+
+    return Control(
+        path=path,
+        run_id="run",
+        ready=lambda: None,
+        heard=lambda: None,
+        evidence=never,
+        supply=supply,
+    )
+
+
+async def _greeted(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(json.dumps({"type": "hello", "run_id": "run"}).encode() + b"\n")
+    return reader, writer

@@ -86,6 +86,23 @@ async def test_a_video_is_posted_with_its_caption(tmp_path: Path, sdk: int) -> N
         assert post["stream"].startswith("content://media/external")
 
 
+async def test_a_retry_after_the_post_skips_it_and_finds_it(tmp_path: Path) -> None:
+    """What an earlier attempt has posted is verified, though a new composer was opened."""
+    async with run_bench(tmp_path) as bench:
+        async with posting_run(bench) as story:
+            assert (await story.ending())[0] == 0
+        bench.control.messages.clear()
+        playing = asyncio.create_task(play_agent(bench, lay_out(bench)))
+
+        async with bench.run(*posting(), change=lambda plan: plan.update(skip=[5])) as story:
+            code, last = await story.ending()
+
+        await playing
+        assert (code, last["failure"]) == (0, None)
+        assert story.outputs()[5] == {"title": CAPTION, "posts": 1}
+        assert len(bench.effects("posted")) == 1
+
+
 async def test_an_older_post_with_the_same_words_proves_nothing(tmp_path: Path) -> None:
     """Posting twice the same caption is seen as two posts; one that was refused is not found."""
     async with run_bench(tmp_path) as bench:
