@@ -336,7 +336,11 @@ async def test_a_profile_is_checked_screen_by_screen(tmp_path: Path) -> None:
     async with (
         run_bench(tmp_path) as bench,
         bench.run(
-            step("launch_app"), step("check_profile", limit=60), step("stop_app"), change=change
+            step("launch_app"),
+            step("check_profile", limit=60),
+            step("stop_app"),
+            change=change,
+            scale=0.05,
         ) as story,
     ):
         code, _ = await story.ending()
@@ -356,3 +360,23 @@ async def test_a_profile_is_checked_screen_by_screen(tmp_path: Path) -> None:
         assert not found["search.ghost"]["found"]
         assert not found["composer.caption"]["found"]
         assert not {"typed", "profile_saved", "posted"} & {e.kind for e in bench.phone.ledger()}
+
+
+async def test_a_profile_that_fits_nothing_is_told_whole(tmp_path: Path) -> None:
+    """Without any screen it knows the check still reports every screen and selector."""
+
+    def change(plan: dict[str, Any]) -> None:
+        for screen in plan["profile"]["screens"].values():
+            screen["shows"] = {"id": "of_another_version"}
+
+    async with (
+        run_bench(tmp_path) as bench,
+        bench.run(step("check_profile", limit=60), change=change, scale=0.02) as story,
+    ):
+        code, _ = await story.ending()
+
+        assert code == 0
+        screens = story.outputs()[0]["screens"]
+        assert not any(screen["reached"] for screen in screens)
+        assert all("did not show" in s["why"] or "tap" in s["why"] for s in screens[:-1])
+        assert not any(entry["found"] for screen in screens for entry in screen["selectors"])

@@ -8,7 +8,7 @@ from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.profile import Place
 from phonefarm_executor.screen import Screen, Selector
 
-SCREEN_SECONDS = 45.0
+SCREEN_SECONDS = 35.0
 """How long the way to one screen may take."""
 SETTLE_SECONDS = 3.0
 """How long the views of a screen that shows may take to appear; scaled in tests."""
@@ -32,6 +32,8 @@ def check_profile(context: Context) -> Outputs:
     that is no screen (`nav`, say) are looked for on every screen that was reached.
     """
     drive = context.drive
+    # Not `launch`: a profile that knows no screen is what this is to find out.
+    drive.phone.start(drive.profile.component)
     groups: dict[str, list[Selector]] = {}
     for name, selector in drive.profile.selectors.items():
         groups.setdefault(name.partition(".")[0], []).append(selector)
@@ -83,7 +85,11 @@ def _reach(drive: Drive, place: Place, selectors: list[Selector]) -> tuple[Scree
     except FailedError as error:
         if error.code not in _TOLD:
             raise
-        return None, error.message
+        shown = drive.last_screen
+        if error.code is not Code.ACTION_TIMEOUT or shown is None:
+            return None, error.message
+        where, words = drive.name_of(shown), shown.words()
+        return None, f"{error.message}; shown is {where} (it reads: {words})"
 
 
 def _found(selector: Selector, screens: list[Screen]) -> dict[str, Any]:
