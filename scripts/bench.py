@@ -34,8 +34,8 @@ READY_SECONDS = 20
 
 
 @contextmanager
-def controller(database_url: str | None, folder: Path) -> Iterator[str]:
-    """Run a controller process; yield its HOST:PORT."""
+def controller(database_url: str | None, folder: Path) -> Iterator[tuple[str, int]]:
+    """Run a controller process; yield its HOST:PORT and its process id."""
     ready = folder / "ready.json"
     command = [sys.executable, "-m", "phonefarm_controller", "--listen", "127.0.0.1:0"]
     command += ["--data", str(folder), "--ready-file", str(ready), "--log-level", "warning"]
@@ -49,7 +49,7 @@ def controller(database_url: str | None, folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            yield _ready(ready, process)
+            yield _ready(ready, process), process.pid
         finally:
             process.terminate()
             process.wait(READY_SECONDS)
@@ -66,10 +66,15 @@ def _ready(ready: Path, process: "subprocess.Popen[bytes]") -> str:
 
 def measure(database_url: str | None, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of one database."""
-    with tempfile.TemporaryDirectory() as scratch, controller(database_url, Path(scratch)) as at:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        controller(database_url, Path(scratch)) as (at, pid),
+    ):
         seen = asyncio.run(load.latencies(at, samples=options.samples))
         flow = asyncio.run(
-            load.lifecycles(at, count=options.count, agents=4, phones=options.phones, callers=256)
+            load.lifecycles(
+                at, count=options.count, agents=4, phones=options.phones, callers=256, pid=pid
+            )
         )
     cuts = statistics.quantiles(seen, n=100)
     return {

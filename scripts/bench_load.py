@@ -6,11 +6,13 @@ a plan as a pair of records; nothing happens on a phone. What is measured is the
 
 import asyncio
 import json
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -244,9 +246,13 @@ async def latencies(target: str, *, samples: int) -> list[float]:
 
 
 async def lifecycles(
-    target: str, *, count: int, agents: int, phones: int, callers: int
+    target: str, *, count: int, agents: int, phones: int, callers: int, pid: int
 ) -> dict[str, float]:
-    """Return how fast *count* processes go from Enqueue to the acknowledged end, all together."""
+    """Return how fast *count* processes go from Enqueue to the acknowledged end, all together.
+
+    And the processor time of the controller *pid* and of this load, per lifecycle: what they need
+    each, however busy the machine is with other things.
+    """
     async with instant_agents(target, agents=agents, phones=phones) as fleet:
         channel = open_channel(target, Timers())
         stub: Any = process_pb2_grpc.ProcessServiceStub(channel)
@@ -256,7 +262,7 @@ async def lifecycles(
             for _ in left:
                 await stub.Enqueue(request(), metadata=bearer(KEY))
 
-        begun = time.perf_counter()
+        begun, spent, own = time.perf_counter(), cpu_seconds(pid), time.process_time()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(callers):
                 tasks.create_task(call())
@@ -272,10 +278,20 @@ async def lifecycles(
             for wait in waits:
                 wait.cancel()
         seconds = time.perf_counter() - begun
+        spent, own = cpu_seconds(pid) - spent, time.process_time() - own
         await channel.close(None)
     return {
         "lifecycles": count,
         "seconds": round(seconds, 3),
         "lifecycles_per_second": round(count / seconds, 1),
         "enqueues_per_second": round(count / enqueued, 1),
+        "controller_cpu_ms_per_lifecycle": round(spent * 1000 / count, 3),
+        "load_cpu_ms_per_lifecycle": round(own * 1000 / count, 3),
     }
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time, user's and kernel's, that a process has used (proc(5), stat)."""
+    # The command's name, in brackets, may hold spaces; utime and stime are fields 14 and 15.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
