@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 from phonefarm_common.clock import Clock
 from sqlalchemy import event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -35,10 +36,30 @@ class DatabaseTakenError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Transaction:
-    """One transaction. `now` is the database's clock at its begin."""
+    """One transaction. `now` is the database's clock at its begin.
+
+    `rows` and `each` are for store/statements: finished SQL with positional parameters, on the
+    SQLite connection itself where there is one.
+    """
 
     connection: AsyncConnection
     now: datetime
+    sqlite: inline.InlineConnection | None = None
+
+    async def rows(self, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run one statement and return what it found."""
+        if self.sqlite is None:
+            result = await self.connection.exec_driver_sql(sql, parameters)
+            return [tuple(row) for row in result]
+        with _wrapped(sql):
+            return await self.sqlite.rows(sql, parameters)
+
+    async def each(self, sql: str, rows: list[tuple[Any, ...]]) -> int:
+        """Run one statement for each of *rows*; return how many changed, -1 when unknown."""
+        if self.sqlite is None:
+            return (await self.connection.exec_driver_sql(sql, rows)).rowcount
+        with _wrapped(sql):
+            return await self.sqlite.each(sql, rows)
 
 
 class Database:
@@ -97,9 +118,37 @@ class Database:
 
     async def _transaction(self, connection: AsyncConnection) -> Transaction:
         if self._now is not None:
-            return Transaction(connection=connection, now=self._now())
+            sync = connection.sync_connection
+            driver = None if sync is None else sync.connection.driver_connection
+            own = driver if isinstance(driver, inline.InlineConnection) else None
+            return Transaction(connection=connection, now=self._now(), sqlite=own)
+        # Also what begins the transaction: SQLAlchemy does so at its own first statement only.
         row = await connection.execute(text("SELECT clock_timestamp()"))
         return Transaction(connection=connection, now=row.scalar_one().astimezone(UTC))
+
+
+class _wrapped:  # noqa: N801 - used like a function
+    """Raises the driver's errors as SQLAlchemy would have."""
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise _wrapper_of(error)(self._sql, None, error) from error
+
+
+def _wrapper_of(error: sqlite3.Error) -> type[DBAPIError]:
+    match error:
+        case sqlite3.OperationalError():
+            return OperationalError
+        case sqlite3.IntegrityError():
+            return IntegrityError
+        case _:
+            return DBAPIError
 
 
 class _translated:  # noqa: N801 - used like a function

@@ -10,16 +10,17 @@ from sqlalchemy import Row, and_, or_, select, update
 
 from phonefarm_controller.domain.states import DeliveryState
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Statement, among, columns_of
 from phonefarm_controller.store.tables import deliveries
-from phonefarm_controller.store.writes import any_of, insert_rows, update_if
+from phonefarm_controller.store.writes import insert_columns, update_if
 
 MOST_TOGETHER: Final = 3 * 1024 * 1024
 """How many characters of records are lent at once: the answer must fit in a message of 8 MiB."""
 
 _d = deliveries.c
-_STOPPED = (
+_STOPPED = Statement(
     select(_d.process_id)
-    .where(_d.process_id.in_(any_of("ids")), _d.state == DeliveryState.STOPPED)
+    .where(among(_d.process_id, "ids"), _d.state == DeliveryState.STOPPED)
     .distinct()
 )
 _CHANGING = (
@@ -59,11 +60,10 @@ _COLUMNS = [deliveries.c[name] for name in _NAMES]
 
 async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
     """Insert new deliveries."""
-    rows = [
-        {name: getattr(delivery, name) for name in _NAMES} | {"record": json.dumps(delivery.record)}
-        for delivery in new
-    ]
-    await insert_rows(tx, deliveries, rows)
+    if new:
+        columns = columns_of(new, _NAMES)
+        columns["record"] = [json.dumps(record) for record in columns["record"]]
+        await insert_columns(tx, deliveries, columns)
 
 
 async def lock_due(tx: Transaction, *, limit: int) -> list[Delivery]:
@@ -106,8 +106,7 @@ async def stopped(tx: Transaction, process_ids: Collection[str]) -> set[str]:
     """Return which of the processes have a receiver that is gone for good."""
     if not process_ids:
         return set()
-    rows = await tx.connection.execute(_STOPPED, {"ids": list(process_ids)})
-    return set(rows.scalars())
+    return {process_id for (process_id,) in await _STOPPED.rows(tx, ids=list(process_ids))}
 
 
 async def lock_leased(tx: Transaction, tokens: Mapping[str, str]) -> dict[str, Delivery]:

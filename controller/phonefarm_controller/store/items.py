@@ -2,9 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from phonefarm_common.reasons import FailureClass
 from sqlalchemy import Integer, Row, bindparam, exists, func, null, or_, select
@@ -16,8 +16,9 @@ from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
 from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Column, Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import Instant, accounts, leases, phones, queue_items, runs
-from phonefarm_controller.store.writes import any_of, insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, insert_columns, update_columns_if
 
 _i = queue_items.c
 _CHANGING = (
@@ -59,38 +60,115 @@ _FIXED = (
     "cap_seconds",
     "profile_version",
 )
-_COLUMNS = [queue_items.c[name] for name in _FIXED + _CHANGING]
+
+
+def failure_to_json(failure: Failure) -> str:
+    """Return the failure as it is stored."""
+    return json.dumps(
+        {
+            "code": failure.code,
+            "message": failure.message,
+            "class": str(failure.failure_class),
+            "final": failure.final,
+            "action": failure.action,
+        }
+    )
+
+
+def _failure(text: str | None) -> Failure | None:
+    if text is None:
+        return None
+    value = json.loads(text)
+    return Failure(
+        code=value["code"],
+        message=value["message"],
+        failure_class=FailureClass(value["class"]),
+        final=value["final"],
+        action=value["action"],
+    )
+
+
+def _cancel_to_json(cancel: Cancel) -> str:
+    return json.dumps(
+        {
+            "reason": cancel.reason,
+            "strategy": str(cancel.strategy),
+            "force_after_seconds": cancel.force_after_seconds,
+        }
+    )
+
+
+def _cancel(text: str | None) -> Cancel | None:
+    if text is None:
+        return None
+    value = json.loads(text)
+    return Cancel(
+        reason=value["reason"],
+        strategy=CancelStrategy(value["strategy"]),
+        force_after_seconds=value["force_after_seconds"],
+    )
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
+
+
+def _indices_to_json(indices: tuple[int, ...]) -> str:
+    return json.dumps(indices) if indices else "[]"
+
+
+_READS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "state": {str(state): state for state in ItemState}.__getitem__,
+    "once_actions": _indices,
+    "once_done": _indices,
+    "failure": _failure,
+    "cancel": _cancel,
+}
+_STORES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "once_actions": _indices_to_json,
+    "once_done": _indices_to_json,
+    "failure": lambda failure: None if failure is None else failure_to_json(failure),
+    "cancel": lambda cancel: None if cancel is None else _cancel_to_json(cancel),
+}
+_NAMES = _FIXED + _CHANGING
+_COLUMNS = [queue_items.c[name] for name in _NAMES]
 _TURN = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
 # Spelled out, not IN (...) with parameters, so that the partial indexes are used.
 _CLAIMABLE = or_(*(_i.state == _literal for _literal in sorted(ITEM_CLAIMABLE)))
 
 # Built once: building a statement and its cache key costs as much as running it.
 _NOW = bindparam("now", type_=Instant())
-_LOCK = (
-    select(*_COLUMNS).where(_i.item_id.in_(any_of("ids"))).order_by(_i.item_id).with_for_update()
+_LOCK = Statement(
+    select(*_COLUMNS).where(among(_i.item_id, "ids")).order_by(_i.item_id).with_for_update(),
+    reads=_READS,
 )
-_TALLY = (
+_TALLY = Statement(
     select(_i.process_id, _i.state, _i.executed, func.count().label("many"))
-    .where(_i.process_id.in_(any_of("ids")))
-    .group_by(_i.process_id, _i.state, _i.executed)
+    .where(among(_i.process_id, "ids"))
+    .group_by(_i.process_id, _i.state, _i.executed),
+    reads=_READS,
 )
-_LINES = select(
-    _i.process_id,
-    _i.item_id,
-    _i.ordinal,
-    _i.state,
-    func.coalesce(_i.phone_id, _i.want_phone_id, _i.last_phone_id).label("phone_id"),
-    func.coalesce(_i.account_id, _i.want_account_id).label("account_id"),
-    _i.actions_done,
-    _i.actions_total,
-    _i.attempt,
-    _i.failure,
-    _i.outputs,
-).where(_i.process_id.in_(any_of("ids")))
-_PLANS = (
+_LINES = Statement(
+    select(
+        _i.process_id,
+        _i.item_id,
+        _i.ordinal,
+        _i.state,
+        func.coalesce(_i.phone_id, _i.want_phone_id, _i.last_phone_id).label("phone_id"),
+        func.coalesce(_i.account_id, _i.want_account_id).label("account_id"),
+        _i.actions_done,
+        _i.actions_total,
+        _i.attempt,
+        _i.failure,
+        _i.outputs,
+    ).where(among(_i.process_id, "ids")),
+    reads=_READS,
+)
+_LINE_NAMES = tuple(ItemLine.__dataclass_fields__)
+_PLANS = Statement(
     select(_i.item_id, _i.plan, runs.c.snapshot)
     .outerjoin(runs, runs.c.run_id == _i.run_id)
-    .where(_i.item_id.in_(any_of("ids")))
+    .where(among(_i.item_id, "ids"))
 )
 _ANY_CLAIMABLE = select(_i.item_id).where(_CLAIMABLE, _i.ready_at <= _NOW).limit(1)
 _CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
@@ -129,14 +207,14 @@ _FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
 
 async def insert(tx: Transaction, items: Sequence[Item], plans: Mapping[str, str]) -> None:
     """Insert new items; *plans* maps item ids to their frozen plan."""
-    rows = [_row(item, _FIXED + _CHANGING) | {"plan": plans[item.item_id]} for item in items]
-    await insert_rows(tx, queue_items, rows)
+    columns = _stored(items, _NAMES) | {"plan": [plans[item.item_id] for item in items]}
+    await insert_columns(tx, queue_items, columns)
 
 
 async def lock(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
     """Return the items by id, locked until the end, in the order of their ids."""
-    rows = await tx.connection.execute(_LOCK, {"ids": list(set(item_ids))})
-    return {row.item_id: _item(row) for row in rows}
+    rows = await _LOCK.rows(tx, ids=list(set(item_ids)))
+    return {item.item_id: item for item in values_of(Item, _NAMES, rows)}
 
 
 async def get(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
@@ -155,17 +233,11 @@ async def lock_of_processes(tx: Transaction, process_ids: Iterable[str]) -> dict
 
 async def save(tx: Transaction, before: Mapping[str, Item], after: Sequence[Item]) -> None:
     """Write moved items, each only if its state and attempt are still those of *before*."""
-    rows = [
-        _row(item, _CHANGING)
-        | {
-            "was_item_id": item.item_id,
-            "was_state": before[item.item_id].state,
-            "was_attempt": before[item.item_id].attempt,
-        }
-        for item in sorted(after, key=lambda item: item.item_id)
-    ]
-    keys = ("item_id", "state", "attempt")
-    await update_if(tx, queue_items, keys=keys, changes=_CHANGING, rows=rows)
+    if after:
+        moved = sorted(after, key=lambda item: item.item_id)
+        olds = [before[item.item_id] for item in moved]
+        was = columns_of(olds, ("item_id", "state", "attempt"))
+        await update_columns_if(tx, queue_items, was=was, columns=_stored(moved, _CHANGING))
 
 
 async def processes_of(tx: Transaction, item_ids: Iterable[str]) -> dict[str, str]:
@@ -177,9 +249,8 @@ async def processes_of(tx: Transaction, item_ids: Iterable[str]) -> dict[str, st
 async def tallies(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[Tally]]:
     """Count the items of each process by state."""
     counted: dict[str, list[Tally]] = defaultdict(list)
-    for row in await tx.connection.execute(_TALLY, {"ids": list(set(process_ids))}):
-        tally = Tally(state=ItemState(row.state), executed=bool(row.executed), count=row.many)
-        counted[row.process_id].append(tally)
+    for process_id, state, executed, many in await _TALLY.rows(tx, ids=list(set(process_ids))):
+        counted[process_id].append(Tally(state=state, executed=executed, count=many))
     return counted
 
 
@@ -200,28 +271,18 @@ async def next_attempts(tx: Transaction, process_ids: Iterable[str]) -> dict[str
 async def lines(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[ItemLine]]:
     """Return what records tell of the items of each process."""
     found: dict[str, list[ItemLine]] = defaultdict(list)
-    for row in await tx.connection.execute(_LINES, {"ids": list(set(process_ids))}):
-        found[row.process_id].append(
-            ItemLine(
-                item_id=row.item_id,
-                ordinal=row.ordinal,
-                state=ItemState(row.state),
-                phone_id=row.phone_id,
-                account_id=row.account_id,
-                actions_done=row.actions_done,
-                actions_total=row.actions_total,
-                attempt=row.attempt,
-                failure=_failure(row.failure),
-                outputs=row.outputs,
-            )
-        )
+    rows = await _LINES.rows(tx, ids=list(set(process_ids)))
+    owners = (process_id for process_id, *_ in rows)
+    lines_found = values_of(ItemLine, _LINE_NAMES, (line for _, *line in rows))
+    for process_id, line in zip(owners, lines_found, strict=True):
+        found[process_id].append(line)
     return found
 
 
 async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
     """Return by item its frozen plan, and the snapshot of its present run (None without one)."""
-    rows = await tx.connection.execute(_PLANS, {"ids": list(item_ids)})
-    return {row.item_id: (row.plan, row.snapshot) for row in rows}
+    rows = await _PLANS.rows(tx, ids=list(item_ids))
+    return {item_id: (plan, snapshot) for item_id, plan, snapshot in rows}
 
 
 async def any_claimable(tx: Transaction) -> bool:
@@ -296,74 +357,17 @@ def _candidate(row: Row[Any]) -> Candidate:
     return Candidate(**row._asdict())
 
 
-def _row(item: Item, names: Sequence[str]) -> dict[str, Any]:
-    return {name: _stored(name, getattr(item, name)) for name in names}
-
-
-def _stored(name: str, value: Any) -> Any:
-    match name:
-        case "once_actions" | "once_done":
-            return json.dumps(value)
-        case "failure":
-            return None if value is None else failure_to_json(value)
-        case "cancel":
-            return None if value is None else _cancel_to_json(value)
-        case _:
-            return value
-
-
-def failure_to_json(failure: Failure) -> str:
-    """Return the failure as it is stored."""
-    return json.dumps(
-        {
-            "code": failure.code,
-            "message": failure.message,
-            "class": str(failure.failure_class),
-            "final": failure.final,
-            "action": failure.action,
-        }
-    )
-
-
-def _failure(text: str | None) -> Failure | None:
-    if text is None:
-        return None
-    value = json.loads(text)
-    return Failure(
-        code=value["code"],
-        message=value["message"],
-        failure_class=FailureClass(value["class"]),
-        final=value["final"],
-        action=value["action"],
-    )
-
-
-def _cancel_to_json(cancel: Cancel) -> str:
-    return json.dumps(
-        {
-            "reason": cancel.reason,
-            "strategy": str(cancel.strategy),
-            "force_after_seconds": cancel.force_after_seconds,
-        }
-    )
-
-
-def _cancel(text: str | None) -> Cancel | None:
-    if text is None:
-        return None
-    value = json.loads(text)
-    return Cancel(
-        reason=value["reason"],
-        strategy=CancelStrategy(value["strategy"]),
-        force_after_seconds=value["force_after_seconds"],
-    )
+def _stored(items: Sequence[Item], names: Sequence[str]) -> dict[str, Column]:
+    """Return columns of the items as they are stored."""
+    columns = columns_of(items, names)
+    for name, store in _STORES.items():
+        if name in columns:
+            columns[name] = [store(value) for value in columns[name]]
+    return columns
 
 
 def _item(row: Row[Any]) -> Item:
     values = row._asdict()
-    values["state"] = ItemState(values["state"])
-    values["once_actions"] = tuple(json.loads(values["once_actions"]))
-    values["once_done"] = tuple(json.loads(values["once_done"]))
-    values["failure"] = _failure(values["failure"])
-    values["cancel"] = _cancel(values["cancel"])
+    for name, read in _READS.items():
+        values[name] = read(values[name])
     return Item(**values)

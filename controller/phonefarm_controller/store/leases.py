@@ -9,15 +9,18 @@ from sqlalchemy import Row, bindparam, select, update
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.states import LeaseState
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import leases
-from phonefarm_controller.store.writes import any_of, insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, insert_columns, update_columns_if
 
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)
 _COLUMNS = [leases.c[name] for name in _NAMES]
 _CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason")
-_GET = select(*_COLUMNS).where(_l.lease_id.in_(any_of("ids")))
-_LOCK = _GET.order_by(_l.lease_id).with_for_update()
+_GET = Statement(
+    select(*_COLUMNS).where(among(_l.lease_id, "ids")),
+    reads={"state": {str(state): state for state in LeaseState}.__getitem__},
+)
 _LOCK_HELD_BY = (
     select(*_COLUMNS)
     .where(_l.agent_id == bindparam("agent_id"), _l.phone_held)
@@ -25,19 +28,19 @@ _LOCK_HELD_BY = (
     .with_for_update()
 )
 _RENEW = update(leases).where(_l.lease_id.in_(any_of("ids"))).values(renewals=_l.renewals + 1)
-_BUSY = select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held)
+_BUSY = Statement(select(_l.phone_id, _l.account_id, _l.account_held).where(_l.phone_held))
 
 
 async def grant(tx: Transaction, new: Sequence[Lease]) -> None:
     """Insert new leases; the unique indexes refuse a second one for a phone or an account."""
-    rows = [{name: getattr(lease, name) for name in _NAMES} for lease in new]
-    await insert_rows(tx, leases, rows)
+    if new:
+        await insert_columns(tx, leases, columns_of(new, _NAMES))
 
 
 async def get(tx: Transaction, lease_ids: Iterable[str]) -> dict[str, Lease]:
     """Return the leases by id; unknown ones are missing."""
-    rows = await tx.connection.execute(_GET, {"ids": list(set(lease_ids))})
-    return {row.lease_id: _lease(row) for row in rows}
+    rows = await _GET.rows(tx, ids=list(set(lease_ids)))
+    return {lease.lease_id: lease for lease in values_of(Lease, _NAMES, rows)}
 
 
 async def held_by(tx: Transaction, agent_id: str) -> list[Lease]:
@@ -68,10 +71,10 @@ class Busy:
 
 async def busy(tx: Transaction) -> Busy:
     """Return every phone and account that a lease keeps."""
-    rows = (await tx.connection.execute(_BUSY)).all()
+    rows = await _BUSY.rows(tx)
     return Busy(
-        phones=frozenset(row.phone_id for row in rows),
-        accounts=frozenset(row.account_id for row in rows if row.account_held),
+        phones=frozenset(phone_id for phone_id, _, _ in rows),
+        accounts=frozenset(account_id for _, account_id, account_held in rows if account_held),
     )
 
 
@@ -108,12 +111,10 @@ async def renew_if_live(
 
 async def save(tx: Transaction, before: Mapping[str, Lease], after: Sequence[Lease]) -> None:
     """Write moved leases, each only if its state is still that of *before*."""
-    rows = [
-        {name: getattr(lease, name) for name in _CHANGING}
-        | {"was_lease_id": lease.lease_id, "was_state": before[lease.lease_id].state}
-        for lease in sorted(after, key=lambda lease: lease.lease_id)
-    ]
-    await update_if(tx, leases, keys=("lease_id", "state"), changes=_CHANGING, rows=rows)
+    if after:
+        moved = sorted(after, key=lambda lease: lease.lease_id)
+        was = columns_of([before[lease.lease_id] for lease in moved], ("lease_id", "state"))
+        await update_columns_if(tx, leases, was=was, columns=columns_of(moved, _CHANGING))
 
 
 async def unrenewed(tx: Transaction, lease_id: str, *, renewals: int) -> bool:

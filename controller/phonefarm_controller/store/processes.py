@@ -10,8 +10,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import capability_requests, queue_items
-from phonefarm_controller.store.writes import any_of, update_if
+from phonefarm_controller.store.writes import update_columns_if
 
 _p = capability_requests.c
 _CHANGING = (
@@ -34,14 +35,13 @@ _FIXED = (
     "created_at",
     "single_target",
 )
-_COLUMNS = [capability_requests.c[name] for name in _FIXED + _CHANGING]
+_NAMES = _FIXED + _CHANGING
+_COLUMNS = [capability_requests.c[name] for name in _NAMES]
 
 
-_LOCK = (
-    select(*_COLUMNS)
-    .where(_p.process_id.in_(any_of("ids")))
-    .order_by(_p.process_id)
-    .with_for_update()
+_LOCK = Statement(
+    select(*_COLUMNS).where(among(_p.process_id, "ids")).order_by(_p.process_id).with_for_update(),
+    reads={"state": {str(state): state for state in ProcessState}.__getitem__},
 )
 
 
@@ -96,8 +96,8 @@ async def insert_if_new(
 
 async def lock(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Process]:
     """Return the processes by id, locked until the end, in the order of their ids."""
-    rows = await tx.connection.execute(_LOCK, {"ids": list(set(process_ids))})
-    return {row.process_id: _process(row) for row in rows}
+    rows = await _LOCK.rows(tx, ids=list(set(process_ids)))
+    return {process.process_id: process for process in values_of(Process, _NAMES, rows)}
 
 
 async def get(tx: Transaction, process_id: str) -> Process | None:
@@ -118,17 +118,12 @@ async def newest(tx: Transaction, *, states: Iterable[ProcessState], limit: int)
 
 async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[Process]) -> None:
     """Write changed processes, each only if its state and sequence are those of *before*."""
-    rows = [
-        {name: getattr(process, name) for name in _CHANGING}
-        | {
-            "was_process_id": process.process_id,
-            "was_state": before[process.process_id].state,
-            "was_sequence": before[process.process_id].sequence,
-        }
-        for process in sorted(after, key=lambda process: process.process_id)
-    ]
-    keys = ("process_id", "state", "sequence")
-    await update_if(tx, capability_requests, keys=keys, changes=_CHANGING, rows=rows)
+    if after:
+        changed = sorted(after, key=lambda process: process.process_id)
+        olds = [before[process.process_id] for process in changed]
+        was = columns_of(olds, ("process_id", "state", "sequence"))
+        columns = columns_of(changed, _CHANGING)
+        await update_columns_if(tx, capability_requests, was=was, columns=columns)
 
 
 async def is_verification(tx: Transaction, process_id: str) -> bool:

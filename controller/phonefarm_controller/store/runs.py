@@ -12,8 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.states import RunState
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import action_results, agents, runs, runtime_snapshots
-from phonefarm_controller.store.writes import any_of, update_if
+from phonefarm_controller.store.writes import update_columns_if
 
 _r = runs.c
 _CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "ended_at")
@@ -42,41 +43,51 @@ class Run:
 
 _FIXED = tuple(name for name in Run.__dataclass_fields__ if name not in _CHANGING)
 _COLUMNS = [runs.c[name] for name in _FIXED + _CHANGING]
+_NAMES = _FIXED + _CHANGING
 _OWN_SNAPSHOT = runtime_snapshots.c.account_id == bindparam("of_account_id")
 _OWN_AGENT = agents.c.agent_id == bindparam("of_agent_id")
-_INSERT = insert_into(runs).values(
-    {name: bindparam(f"of_{name}") for name in _FIXED + _CHANGING}
-    | {
-        "snapshot_id": select(runtime_snapshots.c.snapshot_id)
-        .where(_OWN_SNAPSHOT)
-        .scalar_subquery(),
-        "snapshot": select(runtime_snapshots.c.body).where(_OWN_SNAPSHOT).scalar_subquery(),
-        "runtime": select(agents.c.runtime).where(_OWN_AGENT).scalar_subquery(),
-    }
+_INSERT = Statement(
+    insert_into(runs).values(
+        {name: bindparam(f"of_{name}") for name in _NAMES}
+        | {
+            "snapshot_id": select(runtime_snapshots.c.snapshot_id)
+            .where(_OWN_SNAPSHOT)
+            .scalar_subquery(),
+            "snapshot": select(runtime_snapshots.c.body).where(_OWN_SNAPSHOT).scalar_subquery(),
+            "runtime": select(agents.c.runtime).where(_OWN_AGENT).scalar_subquery(),
+        }
+    )
 )
-_GET = select(*_COLUMNS).where(_r.run_id.in_(any_of("ids")))
-_RESULTS = (
+_GET = Statement(
+    select(*_COLUMNS).where(among(_r.run_id, "ids")),
+    reads={"state": {str(state): state for state in RunState}.__getitem__},
+)
+_RESULTS = Statement(
     select(action_results.c.run_id, action_results.c.kind, action_results.c.body)
-    .where(action_results.c.run_id.in_(any_of("ids")))
+    .where(among(action_results.c.run_id, "ids"))
     .order_by(action_results.c.run_id, action_results.c.epoch, action_results.c.sequence)
+)
+RESULT = ("run_id", "epoch", "sequence", "kind", "body", "late", "received_at")
+_KEPT = ["run_id", "epoch", "sequence"]
+_KEEP_HERE = Statement(
+    sqlite.insert(action_results).on_conflict_do_nothing(index_elements=_KEPT), columns=RESULT
+)
+_KEEP_THERE = Statement(
+    postgresql.insert(action_results).on_conflict_do_nothing(index_elements=_KEPT), columns=RESULT
 )
 
 
 async def insert(tx: Transaction, new: Sequence[Run]) -> None:
     """Insert new runs, each with its account's snapshot and its agent's runtime as of now."""
-    rows = [{f"of_{name}": getattr(run, name) for name in _FIXED + _CHANGING} for run in new]
-    if rows:
-        await tx.connection.execute(_INSERT, rows)
+    if new:
+        columns = columns_of(new, _NAMES)
+        await _INSERT.each(tx, {f"of_{name}": column for name, column in columns.items()})
 
 
 async def get(tx: Transaction, run_ids: Iterable[str]) -> dict[str, Run]:
     """Return the runs by id; their process and item locks guard them."""
-    found = {}
-    for row in await tx.connection.execute(_GET, {"ids": list(set(run_ids))}):
-        values = row._asdict()
-        values["state"] = RunState(values["state"])
-        found[row.run_id] = Run(**values)
-    return found
+    rows = await _GET.rows(tx, ids=list(set(run_ids)))
+    return {run.run_id: run for run in values_of(Run, _NAMES, rows)}
 
 
 async def runtime_of(tx: Transaction, run_id: str) -> str:
@@ -87,33 +98,24 @@ async def runtime_of(tx: Transaction, run_id: str) -> str:
 
 async def save(tx: Transaction, before: Mapping[str, Run], after: Sequence[Run]) -> None:
     """Write changed runs, each only if its state and last sequence are those of *before*."""
-    rows = [
-        {name: getattr(run, name) for name in _CHANGING}
-        | {
-            "was_run_id": run.run_id,
-            "was_state": before[run.run_id].state,
-            "was_last_sequence": before[run.run_id].last_sequence,
-        }
-        for run in sorted(after, key=lambda run: run.run_id)
-    ]
-    keys = ("run_id", "state", "last_sequence")
-    await update_if(tx, runs, keys=keys, changes=_CHANGING, rows=rows)
+    if after:
+        changed = sorted(after, key=lambda run: run.run_id)
+        olds = [before[run.run_id] for run in changed]
+        was = columns_of(olds, ("run_id", "state", "last_sequence"))
+        await update_columns_if(tx, runs, was=was, columns=columns_of(changed, _CHANGING))
 
 
-async def keep_results(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep reported lines; one that is kept already stays as it is."""
-    if not rows:
-        return
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(action_results).on_conflict_do_nothing(
-        index_elements=["run_id", "epoch", "sequence"]
-    )
-    await tx.connection.execute(statement, list(rows))
+async def keep_results(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Keep reported lines, as RESULT names their values; one that is kept stays as it is."""
+    if rows:
+        columns = dict(zip(RESULT, zip(*rows, strict=True), strict=True))
+        keep = _KEEP_THERE if tx.connection.dialect.name == "postgresql" else _KEEP_HERE
+        await keep.each(tx, columns)
 
 
 async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     """Return (kind, body) of everything each run reported, in order."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for row in await tx.connection.execute(_RESULTS, {"ids": list(set(run_ids))}):
-        found[row.run_id].append((row.kind, row.body))
+    for run_id, kind, body in await _RESULTS.rows(tx, ids=list(set(run_ids))):
+        found[run_id].append((kind, body))
     return found

@@ -71,7 +71,12 @@ class Words(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Return what every engine can hold."""
-        return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+        return None if value is None else without_nul(value)
+
+
+def without_nul(text: str) -> str:
+    """Return the text with U+FFFD for each NUL."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def _one_of(column: str, states: Iterable[StrEnum]) -> CheckConstraint:

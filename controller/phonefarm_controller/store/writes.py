@@ -4,9 +4,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Insert, Table, Update, bindparam, insert, update
+from sqlalchemy import BindParameter, Table, bindparam, insert, update
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Column, Statement
 
 
 class LostRowError(Exception):
@@ -19,9 +20,14 @@ def any_of(name: str) -> "BindParameter[Sequence[str]]":
 
 
 async def insert_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert *rows*; nothing happens for none."""
+    """Insert *rows*, which all name the same columns; nothing happens for none."""
     if rows:
-        await tx.connection.execute(_insert_into(table), list(rows))
+        await insert_columns(tx, table, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+async def insert_columns(tx: Transaction, table: Table, columns: Mapping[str, Column]) -> None:
+    """Insert a row for each value of the columns."""
+    await _insert_into(table, tuple(columns)).each(tx, columns)
 
 
 async def update_if(
@@ -36,31 +42,35 @@ async def update_if(
 
     A row maps `was_<key>` and `<change>` to values.
     """
-    if not rows:
-        return
-    statement = _update_if(table, tuple(keys), tuple(changes))
-    named = [(f"to_{change}", change) for change in changes]
-    conditions = [f"was_{key}" for key in keys]
-    parameters = [
-        {to: row[change] for to, change in named} | {was: row[was] for was in conditions}
-        for row in rows
-    ]
-    result = await tx.connection.execute(statement, parameters)
+    if rows:
+        was = {key: [row[f"was_{key}"] for row in rows] for key in keys}
+        columns = {change: [row[change] for row in rows] for change in changes}
+        await update_columns_if(tx, table, was=was, columns=columns)
+
+
+async def update_columns_if(
+    tx: Transaction, table: Table, *, was: Mapping[str, Column], columns: Mapping[str, Column]
+) -> None:
+    """Write *columns* to the rows that still are as *was* says; LostRowError when one is not."""
+    wanted = len(next(iter(was.values())))
+    statement = _update_if(table, tuple(was), tuple(columns))
+    given = {f"to_{name}": column for name, column in columns.items()}
+    given |= {f"was_{name}": column for name, column in was.items()}
+    changed = await statement.each(tx, given)
     # asyncpg does not count rows of an executemany; there the row locks hold the condition.
-    if result.rowcount not in {-1, len(rows)}:
-        raise LostRowError(f"{table.name}: {len(rows) - result.rowcount} rows moved meanwhile")
-
-
-# Building a statement and its cache key costs as much as running it: the hot ones are built once.
-@functools.cache
-def _insert_into(table: Table) -> Insert:
-    return insert(table)
+    if changed not in {-1, wanted}:
+        raise LostRowError(f"{table.name}: {wanted - changed} rows moved meanwhile")
 
 
 @functools.cache
-def _update_if(table: Table, keys: tuple[str, ...], changes: tuple[str, ...]) -> Update:
-    return (
+def _insert_into(table: Table, columns: tuple[str, ...]) -> Statement:
+    return Statement(insert(table), columns=columns)
+
+
+@functools.cache
+def _update_if(table: Table, keys: tuple[str, ...], changes: tuple[str, ...]) -> Statement:
+    return Statement(
         update(table)
-        .where(*(table.c[key] == bindparam(f"was_{key}") for key in keys))
-        .values({change: bindparam(f"to_{change}") for change in changes})
+        .where(*(table.c[key] == bindparam(f"was_{key}", required=True) for key in keys))
+        .values({change: bindparam(f"to_{change}", required=True) for change in changes})
     )
