@@ -11,6 +11,7 @@ from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Failure, Policy
 from phonefarm_controller.domain.states import ITEM_TERMINAL, ItemState, check_item_move
+from phonefarm_controller.domain.values import replaced
 
 
 class CancelStrategy(StrEnum):
@@ -83,7 +84,7 @@ class Item:
 
 def _moved(item: Item, to: ItemState, **changes: object) -> Item:
     check_item_move(item.state, to)
-    return replace(item, state=to, **changes)  # type: ignore[arg-type] # keys are Item's own
+    return replaced(item, state=to, **changes)
 
 
 def claimed(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from phonefarm_controller.domain.states import LEASE_MOVES, IllegalMoveError, LeaseState
+from phonefarm_controller.domain.values import replaced
 
 LEASE_EXPIRED = "lease expired"
 CLEAN_UP_UNCONFIRMED = "clean-up was not confirmed in time"
@@ -69,4 +70,4 @@ def ended(lease: Lease, *, now: datetime, reason: str) -> Lease:
 def _moved(lease: Lease, to: LeaseState, **changes: object) -> Lease:
     if to not in LEASE_MOVES[lease.state]:
         raise IllegalMoveError(lease.state, to)
-    return replace(lease, state=to, **changes)  # type: ignore[arg-type] # keys are Lease's own
+    return replaced(lease, state=to, **changes)

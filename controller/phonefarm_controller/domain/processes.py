@@ -1,7 +1,7 @@
 """A process: its state is derived from its items, never set by hand."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from phonefarm_controller.domain.states import (
@@ -14,6 +14,7 @@ from phonefarm_controller.domain.states import (
     ProcessState,
     PublicStatus,
 )
+from phonefarm_controller.domain.values import replaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def synced(
     to = derive(counts)
     if to is not process.state and to not in PROCESS_MOVES[process.state]:
         raise IllegalMoveError(process.state, to)
-    return replace(
+    return replaced(
         process,
         state=to,
         executing_at=process.executing_at

@@ -12,6 +12,7 @@ from phonefarm_controller.domain.items import Item, cancelled, done, failed, voi
 from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.work import Work
 from phonefarm_controller.store import runs
 
@@ -44,7 +45,7 @@ def end_run(
                 work.attention[lease.account_id] = failure.code
     work.items[item.item_id] = moved
     work.leases[lease.lease_id] = releasing(lease)
-    work.runs[run.run_id] = replace(
+    work.runs[run.run_id] = replaced(
         run, state=RunState.ENDED, ended_at=now, outcome=str(body.outcome)
     )
     log.info(

@@ -4,7 +4,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +25,7 @@ from phonefarm_controller.domain.reports import (
     RunRefused,
 )
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
+from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.endings import end_run, lost, refuse_run, release
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
@@ -115,7 +116,7 @@ class TakeReports:
                 late = not current and not isinstance(report.body, PhoneReleased)
                 rows.append(_row(report, late=late, now=work.tx.now))
         if rows:
-            work.runs[ref.run_id] = replace(work.runs[ref.run_id], last_sequence=last)
+            work.runs[ref.run_id] = replaced(work.runs[ref.run_id], last_sequence=last)
         return rows
 
     def _apply(self, work: Work, report: Report, *, current: bool) -> None:
@@ -124,7 +125,7 @@ class TakeReports:
         match report.body:
             case ActionStarted(index=index, kind=kind):
                 if current and index in item.once_actions:
-                    work.items[item.item_id] = replace(item, once_started=kind)
+                    work.items[item.item_id] = replaced(item, once_started=kind)
             case ActionDone(index=index):
                 if current:
                     work.items[item.item_id] = _progressed(item, index)
@@ -159,15 +160,15 @@ class TakeReports:
             kept = results.get(item.run_id or "", [])
             bodies = [json.loads(body) for kind, body in kept if kind == "action_done"]
             steps = [(body["kind"], body["outputs"]) for body in bodies]
-            work.items[item.item_id] = replace(item, outputs=outputs_of(item.capability, steps))
+            work.items[item.item_id] = replaced(item, outputs=outputs_of(item.capability, steps))
 
 
 def _progressed(item: Item, index: int) -> Item:
     done_here = max(item.actions_done, min(index + 1, item.actions_total))
     if index in item.once_actions:
         finished = tuple(sorted({*item.once_done, index}))
-        return replace(item, actions_done=done_here, once_started=None, once_done=finished)
-    return item if done_here == item.actions_done else replace(item, actions_done=done_here)
+        return replaced(item, actions_done=done_here, once_started=None, once_done=finished)
+    return item if done_here == item.actions_done else replaced(item, actions_done=done_here)
 
 
 def _is_its_run(work: Work, ref: RunRef, agent_id: str) -> bool:

@@ -1,7 +1,7 @@
 """The start gate: whether a prepared run may act, decided in one transaction."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from phonefarm_common.reasons import FailureCode
 
@@ -10,6 +10,7 @@ from phonefarm_controller.domain.items import CancelStrategy, Item, dead, starte
 from phonefarm_controller.domain.leases import Lease, releasing
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
+from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, leases, processes, runs
@@ -72,12 +73,12 @@ class Start:
                         now=tx.now,
                     )
                     new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
-                    new_runs[ask.run.run_id] = replace(
+                    new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id], state=RunState.ENDED, ended_at=tx.now
                     )
                 else:
                     new_items[item.item_id] = started(item)
-                    new_runs[ask.run.run_id] = replace(
+                    new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id],
                         state=RunState.EXECUTING,
                         started_at=tx.now,

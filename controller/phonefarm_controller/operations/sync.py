@@ -12,6 +12,7 @@ from phonefarm_common.identity import new_id
 from phonefarm_controller.domain.processes import Process, derive, milestone, synced
 from phonefarm_controller.domain.records import ItemLine, record_of
 from phonefarm_controller.domain.states import DeliveryState, ProcessState
+from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.store import deliveries, items, processes
 from phonefarm_controller.store.database import Transaction
 
@@ -61,7 +62,7 @@ async def announce(
     new = []
     for process_id, reached in heard:
         process = numbered[process_id]
-        numbered[process_id] = replace(process, sequence=process.sequence + 1)
+        numbered[process_id] = replaced(process, sequence=process.sequence + 1)
         made = delivery_of(numbered[process_id], reached, lines[process_id], now=tx.now)
         if process_id in gone:  # its receiver wants no more; the log keeps what there was to say
             made = replace(made, state=DeliveryState.STOPPED, settled_at=tx.now)
