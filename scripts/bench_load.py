@@ -179,10 +179,10 @@ def _records(assignment: pb.Assignment) -> list[pb.RunRecord]:
 
 def request(target: process_pb2.Target | None = None) -> process_pb2.EnqueueRequest:
     """Return a small request for any phone, without callback."""
-    inputs = {"app": "shortvideo", "steps": [{"action": "edit_profile", "params": {"bio": "x"}}]}
+    inputs = {"app": "shortvideo", "keywords": ["x"], "videos_per_keyword": 1}
     return process_pb2.EnqueueRequest(
         request_id=str(uuid.uuid4()),
-        capability="maintenance",
+        capability="keyword_warmup",
         mode=process_pb2.MODE_MANUAL,
         target=target or process_pb2.Target(routing=process_pb2.ROUTING_QUEUE),
         inputs_json=json.dumps(inputs),

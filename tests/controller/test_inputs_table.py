@@ -18,7 +18,8 @@ K, F, M = "keyword_warmup", "fyp_warmup", "maintenance"
 
 def plan_of(capability: str, inputs: Any, *, dummy_allowed: bool = True, **changes: Any) -> Plan:
     """Return the plan for these inputs; a refusal is raised."""
-    wanted = submission(capability=capability, inputs=inputs, **changes)
+    target = Target(routing=Routing.QUEUE, account_id="acc")
+    wanted = submission(**{"capability": capability, "inputs": inputs, "target": target} | changes)
     return planned(wanted, dummy_allowed=dummy_allowed).plan
 
 
@@ -141,6 +142,15 @@ def test_a_routing_that_a_capability_does_not_know_is_refused(
         plan_of(capability, {}, target=Target(routing=routing), mode=Mode.MANUAL)
 
     assert refused.value.text == reason
+
+
+@pytest.mark.parametrize("routing", [Routing.DIRECT, Routing.QUEUE])
+def test_maintenance_is_for_a_named_account(routing: Routing) -> None:
+    """Whose profile is edited is never left to chance."""
+    with pytest.raises(FarmError) as refused:
+        plan_of(M, edit(bio="b"), target=Target(routing=routing, phone_id="p"))
+
+    assert [problem.field for problem in refused.value.problems] == ["target.account_id"]
 
 
 @pytest.mark.parametrize("routing", Routing)

@@ -91,7 +91,22 @@ GOOD = (
 BAD: tuple[tuple[dict[str, Any], str | None, str, str], ...] = (
     # target, app, reason, field
     ({"routing": D}, None, "invalid_request", "target"),
-    ({"routing": D, "phone_group": "pool"}, None, "invalid_request", "target"),
+    ({"routing": D, "phone_group": "pool"}, None, "invalid_request", "target.phone_group"),
+    (
+        {"routing": D, "account_id": "a1", "account_ids": ("a1",)},
+        None,
+        "invalid_request",
+        "target.account_ids",
+    ),
+    (
+        {"routing": D, "phone_id": "p1", "phone_ids": ("p1",)},
+        None,
+        "invalid_request",
+        "target.phone_ids",
+    ),
+    ({"routing": Q, "account_group": "team"}, "video", "invalid_request", "target.account_group"),
+    ({"routing": Q, "phone_ids": ("p1",)}, "video", "invalid_request", "target.phone_ids"),
+    ({"routing": Q, "account_ids": ("a1",)}, "video", "invalid_request", "target.account_ids"),
     ({"routing": D, "account_id": "who"}, None, "unknown_account:who", "target.account_id"),
     ({"routing": D, "account_id": "off"}, None, "inactive_account:off", "target.account_id"),
     ({"routing": D, "account_id": "loose"}, None, "account_not_on_phone", "target.account_id"),

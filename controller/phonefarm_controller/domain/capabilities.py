@@ -7,7 +7,12 @@ from typing import Any, Final
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.domain.fields import Field, Free, Text
-from phonefarm_controller.domain.inputs import read_inputs, schema_of, unsupported
+from phonefarm_controller.domain.inputs import (
+    invalid_field,
+    read_inputs,
+    schema_of,
+    unsupported,
+)
 from phonefarm_controller.domain.planners import (
     fyp_warmup,
     keyword_warmup,
@@ -35,6 +40,7 @@ class Capability:
     modes: tuple[Mode, ...] = (Mode.MANUAL, Mode.UNATTENDED)
     routings: frozenset[Routing]
     endpoint: str = ENQUEUE
+    needs_account: bool = False  # the caller must name it
     can_be_verified: bool  # unattended is allowed once it is live verified
     fields: tuple[Field, ...]
     plan: Callable[[Mapping[str, Any]], Plan]
@@ -75,6 +81,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         Capability(
             name="maintenance",
             description="edit the account's own profile; also by /maintenance/requests",
+            needs_account=True,
             routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
             can_be_verified=True,
             fields=maintenance.FIELDS,
@@ -137,9 +144,12 @@ def known_capability(name: str) -> Capability:
 
 
 def planned(submission: Submission, *, dummy_allowed: bool) -> Planned:
-    """Return the plan for the submission's inputs; FarmError names every wrong field."""
+    """Return the plan for the submission's inputs; FarmError names every wrong input."""
     capability = capability_of(submission)
-    return planned_inputs(capability, submission.inputs, dummy_allowed=dummy_allowed)
+    made = planned_inputs(capability, submission.inputs, dummy_allowed=dummy_allowed)
+    if capability.needs_account and submission.target.account_id is None:
+        raise invalid_field("target.account_id", f"is required for {capability.name}")
+    return made
 
 
 def planned_inputs(

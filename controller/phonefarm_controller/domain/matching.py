@@ -34,11 +34,15 @@ class FreePhone:
     agent_id: str
     accounts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
+    crowded: frozenset[str] = frozenset()  # apps with several active accounts here
 
     def account_for(self, app: str) -> str | None:
-        """Return the one account for *app*; None when there is none or several."""
+        """Return the one account for *app*; None when there is none or several.
+
+        Several stay several while all but one of them cannot work just now.
+        """
         names = self.accounts.get(app, ())
-        return names[0] if len(names) == 1 else None
+        return names[0] if len(names) == 1 and app not in self.crowded else None
 
 
 @dataclass(frozen=True, kw_only=True)

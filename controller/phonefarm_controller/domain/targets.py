@@ -5,7 +5,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.requests import AccountFact, Facts, Routing, Target
 
 MOST_IN_A_GROUP: Final = 1000
@@ -23,6 +23,7 @@ class Slot:
 
 def resolve(target: Target, *, app: str | None, facts: Facts) -> tuple[Slot, ...]:
     """Return one slot per item; FarmError names the id or field that cannot be used."""
+    _check_fields(target)
     match target.routing:
         case Routing.DIRECT:
             return (_direct(target, app, facts),)
@@ -30,6 +31,22 @@ def resolve(target: Target, *, app: str | None, facts: Facts) -> tuple[Slot, ...
             return (_queue(target, app, facts),)
         case Routing.GROUP:
             return _group(target, app, facts)
+
+
+def _check_fields(target: Target) -> None:
+    """Refuse what the routing would not look at: the caller would believe that it was heeded."""
+    unheeded = {
+        Routing.DIRECT: ("phone_group", "account_group", "phone_ids", "account_ids"),
+        Routing.QUEUE: ("phone_id", "account_group", "phone_ids", "account_ids"),
+        Routing.GROUP: (),
+    }[target.routing]
+    problems = [
+        FieldProblem(field=f"target.{name}", message=f"is not for routing {target.routing}")
+        for name in unheeded
+        if getattr(target, name)
+    ]
+    if problems:
+        raise invalid(*problems)
 
 
 def _direct(target: Target, app: str | None, facts: Facts) -> Slot:
@@ -46,8 +63,6 @@ def _direct(target: Target, app: str | None, facts: Facts) -> Slot:
 
 
 def _queue(target: Target, app: str | None, facts: Facts) -> Slot:
-    if target.phone_id is not None:
-        raise invalid_field("target.phone_id", "is for routing direct; queue takes any fit phone")
     if target.phone_group is not None and target.phone_group not in facts.phone_groups:
         raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
     if target.account_id is not None:

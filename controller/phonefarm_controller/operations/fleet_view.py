@@ -3,9 +3,9 @@
 It is only for looking: a claim reads everything again under lock before it commits.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phonefarm_controller.domain.matching import FreePhone
 from phonefarm_controller.domain.states import Condition
@@ -36,9 +36,7 @@ class Fleet:
             for app, names in phone.accounts.items()
         }
         accounts_left = {app: names for app, names in free.items() if names}
-        return FreePhone(
-            phone_id=phone_id, agent_id=agent_id, accounts=accounts_left, groups=phone.groups
-        )
+        return replace(phone, accounts=accounts_left)
 
 
 class FleetView:
@@ -65,9 +63,17 @@ async def _read(tx: Transaction) -> Fleet:
     workable = [phone for phone in await phones.all_of(tx) if phone.may_work]
     groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    active: Counter[tuple[str, str]] = Counter()
     for account in await accounts.all_of(tx):
-        if account.active and account.condition is Condition.OK and account.phone_id is not None:
+        if not account.active or account.phone_id is None:
+            continue
+        active[account.phone_id, account.app] += 1
+        if account.condition is Condition.OK:
             by_app[account.phone_id][account.app].append(account.account_id)
+    crowded: dict[str, set[str]] = defaultdict(set)
+    for (phone_id, app), count in active.items():
+        if count > 1:
+            crowded[phone_id].add(app)
     return Fleet(
         phones={
             phone.phone_id: FreePhone(
@@ -75,6 +81,7 @@ async def _read(tx: Transaction) -> Fleet:
                 agent_id=phone.agent_id,
                 accounts={app: tuple(names) for app, names in by_app[phone.phone_id].items()},
                 groups=groups.get(phone.phone_id, frozenset()),
+                crowded=frozenset(crowded[phone.phone_id]),
             )
             for phone in workable
             if phone.phone_id in by_app

@@ -34,7 +34,8 @@ DEFAULT_WINDOW_SECONDS: Final = 10
 LONGEST_ID: Final = 256
 LONGEST_TEXT: Final = 4000
 LONGEST_JSON: Final = 256 * 1024
-MOST_NAMED: Final = 1000
+MOST_NAMED: Final = 10_000
+"""Ids in one list; how many different ones make a group is for the planner to judge."""
 LAST_YEAR: Final = 9998
 """Days are added to moments, and 9999 is the last year that a datetime knows."""
 
@@ -54,6 +55,11 @@ def submission_of(request: pb.EnqueueRequest) -> Submission:
     request_id = text("request_id", request.request_id)
     capability = text("capability", request.capability)
     system = text("requested_by.system", request.requested_by.system)
+    if request.requested_by.HasField("user"):
+        user = request.requested_by.user
+        if len(user) > LONGEST_ID or "\0" in user:
+            message = f"must be at most {LONGEST_ID} characters without NUL"
+            problems.append(FieldProblem(field="requested_by.user", message=message))
     mode = _MODES.get(request.mode)
     if mode is None:
         problems.append(FieldProblem(field="mode", message="must be manual or unattended"))
@@ -101,7 +107,7 @@ def submission_of(request: pb.EnqueueRequest) -> Submission:
         requested_by_metadata=request.requested_by.metadata_json or "{}",
         callback_url=url,
         callback_metadata=request.callback.metadata_json or "{}",
-        digest=hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest(),
+        digest=_digest(request),
         target_json=_target_json(target),
         inputs_json=request.inputs_json or "{}",
         priority=priority,
@@ -111,6 +117,16 @@ def submission_of(request: pb.EnqueueRequest) -> Submission:
         deadline=moment_of("deadline", request.deadline) if request.HasField("deadline") else None,
         dry_run=request.dry_run,
     )
+
+
+def _digest(request: pb.EnqueueRequest) -> str:
+    """Return what is equal for requests that ask for the same; a dry run asks for what it tries."""
+    if request.dry_run:
+        tried = request
+        request = pb.EnqueueRequest()
+        request.CopyFrom(tried)
+        request.dry_run = False
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
 
 
 def cancel_of(request: pb.CancelProcessRequest) -> CancelAsk:

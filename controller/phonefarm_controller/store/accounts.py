@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import accounts
-from phonefarm_controller.store.writes import any_of
+from phonefarm_controller.store.writes import any_of, in_parts
 
 _a = accounts.c
 
@@ -61,12 +61,13 @@ async def named_or_on(
     tx: Transaction, account_ids: Iterable[str], phone_ids: Iterable[str]
 ) -> list[Account]:
     """Return the named accounts and all accounts on the named phones, by id."""
-    query = (
-        select(*_COLUMNS)
-        .where(or_(_a.account_id.in_(set(account_ids)), _a.phone_id.in_(set(phone_ids))))
-        .order_by(_a.account_id)
-    )
-    return [_account(row) for row in await tx.connection.execute(query)]
+    found: dict[str, Account] = {}
+    for column, names in ((_a.account_id, account_ids), (_a.phone_id, phone_ids)):
+        for part in in_parts(names):
+            query = select(*_COLUMNS).where(column.in_(part))
+            rows = await tx.connection.execute(query)
+            found |= {row.account_id: _account(row) for row in rows}
+    return [found[account_id] for account_id in sorted(found)]
 
 
 async def apps_in_use(tx: Transaction) -> frozenset[str]:

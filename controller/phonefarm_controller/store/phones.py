@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import groups, phones
-from phonefarm_controller.store.writes import any_of, insert_rows, update_if
+from phonefarm_controller.store.writes import any_of, in_parts, insert_rows, update_if
 
 _p = phones.c
 _CHANGING = (
@@ -83,8 +83,11 @@ async def lock(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
 
 async def get(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
     """Return the phones by id; unknown ones are missing."""
-    query = select(*_COLUMNS).where(_p.phone_id.in_(set(phone_ids)))
-    return {row.phone_id: _phone(row) for row in await tx.connection.execute(query)}
+    found: dict[str, Phone] = {}
+    for part in in_parts(phone_ids):
+        query = select(*_COLUMNS).where(_p.phone_id.in_(part))
+        found |= {row.phone_id: _phone(row) for row in await tx.connection.execute(query)}
+    return found
 
 
 async def lock_reported(

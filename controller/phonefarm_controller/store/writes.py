@@ -1,13 +1,15 @@
 """Bulk writes that carry their own condition."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import BindParameter, Table, bindparam, insert, update
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Column, Statement
+
+MOST_PARAMETERS: Final = 10_000
 
 
 class LostRowError(Exception):
@@ -17,6 +19,16 @@ class LostRowError(Exception):
 def any_of(name: str) -> "BindParameter[Sequence[str]]":
     """Return the parameter of an `IN`, to be given a list of any length under *name*."""
     return bindparam(name, expanding=True)
+
+
+def in_parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """Return the names, each once, in lists that a statement can carry as parameters.
+
+    PostgreSQL's protocol takes 32,767 in all, SQLite 32,766.
+    """
+    distinct = list(set(names))
+    for start in range(0, len(distinct), MOST_PARAMETERS):
+        yield distinct[start : start + MOST_PARAMETERS]
 
 
 async def insert_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
