@@ -9,7 +9,9 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_cli.clients.access import AccessClient
 from phonefarm_cli.clients.fleet import FleetClient
+from phonefarm_cli.clients.inspection import InspectClient
 from phonefarm_cli.clients.processes import ProcessClient
+from phonefarm_cli.clients.proving import ProvingClient
 from phonefarm_cli.clients.wire import Wire
 from phonefarm_cli.failure import CommandError, ExitCode
 
@@ -21,6 +23,8 @@ class Controller:
         self.access = AccessClient(wire)
         self.fleet = FleetClient(wire)
         self.processes = ProcessClient(wire)
+        self.inspection = InspectClient(wire)
+        self.proving = ProvingClient(wire)
 
     @classmethod
     @asynccontextmanager

@@ -9,7 +9,9 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     MISUSED = 2
+    CANCELLED = 3
     BUSY = 4
+    INTERRUPTED = 130
 
 
 class CommandError(Exception):

@@ -10,6 +10,7 @@ from phonefarm_cli.demo.command import add_demo
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.farm.command import add_up
 from phonefarm_cli.operating.accounts import add_accounts
+from phonefarm_cli.operating.groups import add_groups
 from phonefarm_cli.operating.keys import add_keys
 from phonefarm_cli.operating.phones import add_phones
 from phonefarm_cli.operating.processes import add_processes
@@ -29,12 +30,13 @@ begin here:
 
 exit codes:
   0  done   1  it failed; the reason is on stderr   2  a setting is wrong, or a port is in use
-  4  another farm works with the data folder
+  3  what was watched has been cancelled   4  another farm works with the data folder
+  130  interrupted by Ctrl-C
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Perform one command; return its exit code."""
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what is to be done; SystemExit says what is wrong with the arguments, or helps."""
     parser = argparse.ArgumentParser(
         prog="phonefarm",
         description=_ABOUT,
@@ -42,9 +44,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_up, add_demo, add_processes, add_phones, add_accounts, add_keys, add_sim):
+    for add in (
+        add_up,
+        add_demo,
+        add_processes,
+        add_phones,
+        add_accounts,
+        add_groups,
+        add_keys,
+        add_sim,
+    ):
         add(commands)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Perform one command; return its exit code."""
+    options = read_arguments(arguments)
     try:
         code: ExitCode = options.perform(options)
     except CommandError as error:
@@ -56,4 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads on, and nobody needs to be told
         return int(ExitCode.FAILED)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
     return int(code)

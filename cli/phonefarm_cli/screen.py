@@ -40,3 +40,8 @@ def warn(line: str) -> None:
 def complain(line: str) -> None:
     """Say on stderr why the command cannot go on."""
     ERR.print(escape(line), style="bold red")
+
+
+def aside(line: str) -> None:
+    """Say on stderr what may be passed over, so that what stdout has stays a table or a file."""
+    ERR.print(escape(line), style="dim")

@@ -1,10 +1,11 @@
 """FleetService: phones, accounts and groups."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from phonefarm.v1 import fleet_pb2, fleet_pb2_grpc
 
-from phonefarm_cli.clients.wire import Wire
+from phonefarm_cli.clients.wire import LONG_CALL_SECONDS, Wire
 
 
 class FleetClient:
@@ -39,4 +40,20 @@ class FleetClient:
         """Create or replace an account."""
         request = fleet_pb2.PutAccountRequest(account=account)
         kept: fleet_pb2.Account = await self._wire.answer(self._stub.PutAccount, request)
+        return kept
+
+    async def put_accounts(self, accounts: Sequence[fleet_pb2.Account]) -> None:
+        """Create or replace 1 to 1,000 accounts, all or none."""
+        request = fleet_pb2.PutAccountsRequest(accounts=accounts)
+        await self._wire.answer(self._stub.PutAccounts, request, seconds=LONG_CALL_SECONDS)
+
+    async def groups(self) -> list[fleet_pb2.Group]:
+        """Return every group, by kind and name."""
+        answer = await self._wire.answer(self._stub.ListGroups, fleet_pb2.ListGroupsRequest())
+        return list(answer.groups)
+
+    async def put_group(self, group: fleet_pb2.Group) -> fleet_pb2.Group:
+        """Make a group or replace its members."""
+        request = fleet_pb2.PutGroupRequest(group=group)
+        kept: fleet_pb2.Group = await self._wire.answer(self._stub.PutGroup, request)
         return kept

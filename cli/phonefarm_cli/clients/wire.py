@@ -1,6 +1,6 @@
 """One caller's line to one controller: how a call is made, and its errors in words for people."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -23,12 +23,21 @@ class UnreachableError(CommandError):
     """The controller does not answer at all."""
 
 
-class RefusedError(CommandError):
-    """The controller answered no; `reason` is the whole reason, `unknown_process` for example."""
+class OutdatedError(CommandError):
+    """The controller does not know the call."""
 
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
+
+class RefusedError(CommandError):
+    """The controller answered no; `reason` is the whole reason, `unknown_process` for example.
+
+    `problems` are the wrong fields, each with a sentence.
+    """
+
+    def __init__(self, summary: str, reason: str, problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__("".join([summary, *(f"\n  {field}: {text}" for field, text in problems)]))
+        self.summary = summary
         self.reason = reason
+        self.problems = tuple(problems)
 
 
 class Wire:
@@ -60,7 +69,6 @@ class Wire:
 
     def _explained(self, error: grpc.aio.AioRpcError) -> CommandError:
         reason, problems = _details(error)
-        told = "".join(f"\n  {field}: {text}" for field, text in problems)
         match error.code():
             case code if code in _SILENT and not reason:
                 return UnreachableError(
@@ -78,13 +86,13 @@ class Wire:
                     reason,
                 )
             case grpc.StatusCode.UNIMPLEMENTED:
-                return CommandError(
+                return OutdatedError(
                     f"the controller at {self._target} is older than this command and does not "
                     "know what it asks for"
                 )
             case code:
                 word = reason or code.name.lower()
-                return RefusedError(f"{word}: {error.details()}{told}", reason)
+                return RefusedError(f"{word}: {error.details()}", reason, problems)
 
 
 def _details(error: grpc.aio.AioRpcError) -> tuple[str, list[tuple[str, str]]]:

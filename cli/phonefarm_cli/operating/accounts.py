@@ -1,22 +1,31 @@
 """`phonefarm accounts`."""
 
 import argparse
+from typing import Any
 
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.operating.finding import find_phone
-from phonefarm_cli.operating.reaching import add_verb, add_verbs
+from phonefarm_cli.operating.importing import add_import
+from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
+from phonefarm_cli.operating.records import show_json
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.screen import tell
 
 _COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
 
+_LIST_TEACH = """\
+--json prints what `accounts import` takes: save it, change it, import it again.
+"""
+
 
 def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its verbs."""
-    verbs = add_verbs(commands, "accounts", "the accounts: list them, bind one to a phone")
-    add_verb(verbs, "list", "list every account", _list)
+    verbs = add_verbs(commands, "accounts", "the accounts: list them, bind them to phones")
+    listing = add_verb(verbs, "list", "list every account", _list, teach=_LIST_TEACH)
+    add_json(listing)
+    add_import(verbs)
     put = add_verb(verbs, "put", "create an account or replace it", _put)
     put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
     put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
@@ -25,9 +34,13 @@ def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    known = await controller.fleet.accounts()
+    if options.json:
+        show_json([_record(account) for account in known])
+        return
     rows = [
         [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
-        for a in await controller.fleet.accounts()
+        for a in known
     ]
     show_table(_COLUMNS, rows, empty="no account yet")
 
@@ -44,6 +57,18 @@ async def _put(options: argparse.Namespace, controller: Controller) -> None:
     )
     where = f"on {account.phone_id}" if account.phone_id else "on no phone"
     tell(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
+
+
+def _record(account: fleet_pb2.Account) -> dict[str, Any]:
+    """Return the account as a file for `accounts import` has it."""
+    return {
+        "account_id": account.account_id,
+        "phone": account.phone_id,
+        "app": account.app,
+        "active": account.active,
+        "condition": account.condition,
+        "condition_reason": account.condition_reason,
+    }
 
 
 def _yes(*, on: bool) -> str:

@@ -17,6 +17,9 @@ the farm is found by
   PHONEFARM_GRPC, PHONEFARM_KEY  the same from the environment
 """
 
+Act = Callable[[argparse.Namespace, Controller], Awaitable[ExitCode | None]]
+"""What a verb does with a client of the farm's controller; None is OK."""
+
 
 def add_reach(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a farm."""
@@ -39,19 +42,28 @@ def add_verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
     about: str,
-    perform: Callable[[argparse.Namespace, Controller], Awaitable[None]],
+    act: Act,
+    *,
+    teach: str = "",
 ) -> argparse.ArgumentParser:
-    """Add one verb that *perform* carries out with a client of the farm's controller."""
+    """Add one verb that *act* carries out; *teach* is what --help says at its end."""
     parser = verbs.add_parser(
         name,
         help=about,
         description=f"{about[0].upper()}{about[1:]}.",
-        epilog=EPILOG,
+        epilog=f"{teach}\n{EPILOG}" if teach else EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_reach(parser)
-    parser.set_defaults(perform=lambda options: _perform(options, perform))
+    parser.set_defaults(act=act, perform=lambda options: asyncio.run(carry_out(options)))
     return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument(
+        "--json", action="store_true", help="say it as JSON, for scripts, instead of a table"
+    )
 
 
 def reach(options: argparse.Namespace) -> tuple[str, str]:
@@ -64,13 +76,8 @@ def reach(options: argparse.Namespace) -> tuple[str, str]:
     return grpc or report.grpc, key or report.api_key
 
 
-def _perform(
-    options: argparse.Namespace,
-    perform: Callable[[argparse.Namespace, Controller], Awaitable[None]],
-) -> ExitCode:
-    async def work() -> None:
-        async with Controller.opened(*reach(options)) as controller:
-            await perform(options, controller)
-
-    asyncio.run(work())
-    return ExitCode.OK
+async def carry_out(options: argparse.Namespace) -> ExitCode:
+    """Do what the verb says, with a client of the farm the options name."""
+    async with Controller.opened(*reach(options)) as controller:
+        code: ExitCode | None = await options.act(options, controller)
+    return ExitCode.OK if code is None else code

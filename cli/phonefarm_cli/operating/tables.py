@@ -14,7 +14,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
     lines = [[str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in [list(columns), *lines]:
-            print("\t".join(line))
+            print("\t".join(" ".join(cell.split()) for cell in line))
         return
     if not lines:
         OUT.print(escape(empty), style="dim")

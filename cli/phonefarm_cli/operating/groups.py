@@ -1,0 +1,66 @@
+"""`phonefarm groups`."""
+
+import argparse
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.controller import Controller
+from phonefarm_cli.operating.finding import find_phones
+from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
+from phonefarm_cli.operating.records import plain, show_json
+from phonefarm_cli.operating.tables import show_table
+from phonefarm_cli.screen import tell
+
+_COLUMNS = ("GROUP", "KIND", "MEMBERS", "")
+_KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "account"}
+_SHOWN = 6
+
+_TEACH = """\
+A request's target names groups: {"routing": "group", "phone_group": "shelf-1"} takes every phone of
+it as of that moment, {"routing": "queue", "phone_group": "shelf-1"} any one of them.
+
+examples:
+  phonefarm groups put shelf-1 --phones SIM0001 SIM0002
+  phonefarm groups put launch --accounts acc-1 acc-2 acc-3
+  phonefarm groups put shelf-1 --phones            it has no members, and is no group any more
+"""
+
+
+def add_groups(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests may name")
+    listing = add_verb(verbs, "list", "list every group and its members", _list)
+    add_json(listing)
+    put = add_verb(verbs, "put", "make a group, or replace its members", _put, teach=_TEACH)
+    put.add_argument("group", metavar="NAME", help="its name, 1-128 of A-Z a-z 0-9 . _ : -")
+    members = put.add_mutually_exclusive_group(required=True)
+    members.add_argument(
+        "--phones", nargs="*", metavar="PHONE", help="phone_id, adb serial or serial number"
+    )
+    members.add_argument("--accounts", nargs="*", metavar="ACCOUNT", help="account ids")
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    groups = await controller.fleet.groups()
+    if options.json:
+        show_json([plain(group) for group in groups])
+        return
+    rows = [[g.name, _KINDS[g.kind], str(len(g.member_ids)), _few(g)] for g in groups]
+    show_table(_COLUMNS, rows, empty="no group yet: `phonefarm groups put` makes one")
+
+
+async def _put(options: argparse.Namespace, controller: Controller) -> None:
+    if options.accounts is None:
+        kind = fleet_pb2.GROUP_KIND_PHONE
+        members = [phone.phone_id for phone in await find_phones(controller, options.phones)]
+    else:
+        kind, members = fleet_pb2.GROUP_KIND_ACCOUNT, options.accounts
+    group = await controller.fleet.put_group(
+        fleet_pb2.Group(kind=kind, name=options.group, member_ids=members)
+    )
+    tell(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
+
+
+def _few(group: fleet_pb2.Group) -> str:
+    more = f" and {len(group.member_ids) - _SHOWN} more" if len(group.member_ids) > _SHOWN else ""
+    return ", ".join(group.member_ids[:_SHOWN]) + more

@@ -1,0 +1,58 @@
+"""Messages of the wire as JSON for scripts: every field, numbers as numbers, moments as text."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+_JSON = "_json"
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Return every field by its name; absent messages are None, `x_json` becomes `x`, unpacked."""
+    return dict(_plain_field(message, field) for field in message.DESCRIPTOR.fields)
+
+
+def show_json(value: Any) -> None:
+    """Print it for a script."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def unpacked(text: str) -> Any:
+    """Return what a JSON field of the wire holds; an empty one is None."""
+    return json.loads(text) if text else None
+
+
+def instant(moment: Timestamp) -> str:
+    """Return the moment as ISO-8601 with milliseconds, in UTC."""
+    when = datetime.fromtimestamp(moment.ToMilliseconds() / 1000, UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# A field's description is typed twice over, by protobuf's stubs and by its C part: Any holds both.
+
+
+def _plain_field(message: Message, field: Any) -> tuple[str, Any]:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return field.name, [_plain_value(field, one) for one in value]
+    if field.has_presence and not message.HasField(field.name):
+        return field.name, None
+    if field.name.endswith(_JSON):
+        return field.name.removesuffix(_JSON), unpacked(value)
+    return field.name, _plain_value(field, value)
+
+
+def _plain_value(field: Any, value: Any) -> Any:
+    if isinstance(value, Timestamp):
+        return instant(value)
+    if isinstance(value, Message):
+        return plain(value)
+    if field.enum_type is not None:
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field.enum_type.name).lower()
+        name: str = field.enum_type.values_by_number[value].name.lower()
+        return name.removeprefix(f"{words}_")
+    return value
