@@ -89,11 +89,11 @@ def _claim(item: Item, now: datetime) -> Item:
 MOVES: Final[Mapping[str, Callable[[Item, datetime], Item]]] = {
     "claim": _claim,
     "start": lambda item, _: items.started(item),
-    "void": lambda item, now: items.voided(item, now=now),
+    "void": lambda item, now: items.voided(item, because="refused", now=now),
     "requeue": lambda item, _: items.requeued(item),
     "done": lambda item, now: items.done(item, now=now),
     "cancelled": lambda item, now: items.cancelled(
-        item, failure=failures.cancelled("enough"), now=now
+        item, failure=failures.cancelled("enough"), because="enough", now=now
     ),
     "expire": lambda item, now: items.dead(
         item, failure=failures.expired(deadline=True, last=item.failure), now=now

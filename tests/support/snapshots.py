@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -39,6 +39,7 @@ _TABLES = {
     "phones": ("phones", ("phone_id",)),
     "accounts": ("accounts", ("account_id",)),
     "deliveries": ("deliveries", ("delivery_id",)),
+    "transitions": ("transitions", ("number",)),
 }
 
 
@@ -54,6 +55,7 @@ class Snapshot:
     phones: Mapping[Any, Row]
     accounts: Mapping[Any, Row]
     deliveries: Mapping[Any, Row]
+    transitions: Mapping[Any, Row]
 
     def without_records(self) -> "Snapshot":
         """Return the same without what a late record may leave: the record and its number."""
@@ -90,6 +92,7 @@ def check(now: Snapshot) -> None:
     _check_processes(now)
     _check_deliveries(now)
     _check_once(now)
+    _check_timeline(now)
 
 
 def check_step(before: Snapshot, after: Snapshot) -> None:
@@ -111,6 +114,8 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
         assert after.items[key]["attempt"] >= item["attempt"]
     for key, result in before.results.items():
         assert after.results[key] == result, "a kept record was changed"
+    for key, transition in before.transitions.items():
+        assert after.transitions[key] == transition, "the past was changed"
 
 
 def _check_moves(
@@ -200,6 +205,49 @@ def _check_deliveries(now: Snapshot) -> None:
         assert words[-1] == status or (status == "queued" and words == ["accepted"])
         cancels = sum(d["milestone"] == "cancel_requested" for d in story)
         assert cancels == (process["cancel_requested_at"] is not None)
+
+
+def _check_timeline(now: Snapshot) -> None:
+    """Each chain begins with the making, follows the table without a gap, and ends with now."""
+    chains: dict[str, list[Row]] = defaultdict(list)
+    for number in sorted(now.transitions):
+        row = now.transitions[number]
+        chains[row["item_id"] or row["process_id"]].append(row)
+        assert row["actor"], "nobody did it"
+        assert row["reason"], "it happened for no reason"
+    assert set(chains) == set(now.items) | set(now.processes)
+    for key, item in now.items.items():
+        _check_chain(chains[key], item["state"], ItemState, ITEM_MOVES)
+        assert all(row["process_id"] == item["process_id"] for row in chains[key])
+        attempts = {r["attempt"]: r for r in now.runs.values() if r["item_id"] == key}
+        for row in chains[key]:
+            run = attempts.get(row["attempt"])
+            if run is not None and row["to_state"] in {*ITEM_ACTIVE, ItemState.DONE}:
+                assert (row["phone_id"], row["account_id"]) == (run["phone_id"], run["account_id"])
+                if row["to_state"] != ItemState.CLAIMED:
+                    assert row["actor"] == f"agent:{run['agent_id']}"
+    for key, process in now.processes.items():
+        wishes = [row for row in chains[key] if row["reason"] == "cancel_requested"]
+        moves = [row for row in chains[key] if row not in wishes]
+        _check_chain(moves, process["state"], ProcessState, PROCESS_MOVES)
+        assert all(row["from_state"] == row["to_state"] for row in wishes)
+        assert len(wishes) <= (process["cancel_requested_at"] is not None)
+
+
+def _check_chain(
+    chain: Sequence[Row],
+    state: str,
+    states: type[StrEnum],
+    moves: Mapping[Any, frozenset[Any]],
+) -> None:
+    assert chain[0]["from_state"] is None
+    assert chain[0]["reason"] == "accepted"
+    assert chain[-1]["to_state"] == state
+    for one, next_one in pairwise(chain):
+        assert one["to_state"] == next_one["from_state"], "a move was not noted"
+        assert one["at"] <= next_one["at"]
+        was, to = states(next_one["from_state"]), states(next_one["to_state"])
+        assert to in moves[was], f"noted a move from {was} to {to}"
 
 
 def _check_once(now: Snapshot) -> None:

@@ -11,6 +11,7 @@ from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Failure, Policy
 from phonefarm_controller.domain.states import ITEM_TERMINAL, ItemState, check_item_move
+from phonefarm_controller.domain.transitions import ACCEPTED
 from phonefarm_controller.domain.values import replaced
 
 
@@ -71,6 +72,8 @@ class Item:
     outputs: str | None = None  # JSON object
     cancel: Cancel | None = None
     finished_at: datetime | None = None
+    # Why the last move was made; kept in its transition, not with the item:
+    because: str = ACCEPTED
 
     @property
     def terminal(self) -> bool:
@@ -82,9 +85,9 @@ class Item:
         return (self.attempt, self.lease_id, self.epoch) == (attempt, lease_id, epoch)
 
 
-def _moved(item: Item, to: ItemState, **changes: object) -> Item:
+def _moved(item: Item, to: ItemState, because: str, **changes: object) -> Item:
     check_item_move(item.state, to)
-    return replaced(item, state=to, **changes)
+    return replaced(item, state=to, because=because, **changes)
 
 
 def claimed(
@@ -94,6 +97,7 @@ def claimed(
     return _moved(
         item,
         ItemState.CLAIMED,
+        "claimed",
         phone_id=phone_id,
         account_id=account_id,
         run_id=run_id,
@@ -106,10 +110,10 @@ def claimed(
 
 def started(item: Item) -> Item:
     """Return the item past the start gate."""
-    return _moved(item, ItemState.EXECUTING, executed=True)
+    return _moved(item, ItemState.EXECUTING, "started", executed=True)
 
 
-def voided(item: Item, *, now: datetime) -> Item:
+def voided(item: Item, *, because: str, now: datetime) -> Item:
     """Return what a claim that never passed the start gate makes of the item.
 
     It goes back to the queue uncharged, or ends when it was cancelled. An agent that began a `once`
@@ -118,30 +122,30 @@ def voided(item: Item, *, now: datetime) -> Item:
     if item.once_started is not None:
         return dead(item, failure=failures.outcome_unknown(item.once_started), now=now)
     if item.cancel is not None:
-        return cancelled(item, failure=failures.cancelled(item.cancel.reason), now=now)
-    return _moved(item, ItemState.QUEUED, **_unheld(item))
+        return _as_wished(item, item.cancel, now=now)
+    return _moved(item, ItemState.QUEUED, because, **_unheld(item))
 
 
 def requeued(item: Item) -> Item:
     """Return a retryable item whose back-off is over to the queue."""
-    return _moved(item, ItemState.QUEUED)
+    return _moved(item, ItemState.QUEUED, "backoff_over")
 
 
 def done(item: Item, *, now: datetime) -> Item:
     """Return the item with everything done."""
     return _moved(
-        item, ItemState.DONE, failure=None, finished_at=now, actions_done=item.actions_total
+        item, ItemState.DONE, "done", failure=None, finished_at=now, actions_done=item.actions_total
     )
 
 
-def cancelled(item: Item, *, failure: Failure, now: datetime) -> Item:
+def cancelled(item: Item, *, failure: Failure, because: str, now: datetime) -> Item:
     """Return the item ended by a cancel."""
-    return _moved(item, ItemState.CANCELLED, failure=failure, finished_at=now)
+    return _moved(item, ItemState.CANCELLED, because, failure=failure, finished_at=now)
 
 
 def dead(item: Item, *, failure: Failure, now: datetime) -> Item:
     """Return the item ended without success."""
-    return _moved(item, ItemState.DEAD_LETTER, failure=failure, finished_at=now)
+    return _moved(item, ItemState.DEAD_LETTER, failure.code, failure=failure, finished_at=now)
 
 
 def failed(
@@ -155,7 +159,7 @@ def failed(
     if item.once_started is not None:
         return dead(item, failure=failures.outcome_unknown(item.once_started), now=now)
     if item.cancel is not None:
-        return cancelled(item, failure=failures.cancelled(item.cancel.reason), now=now)
+        return _as_wished(item, item.cancel, now=now)
     if failure.failure_class is FailureClass.INFRA:
         charged = replace(item, infra_failures=item.infra_failures + 1)
         count, most = charged.infra_failures, policy.infra_attempts
@@ -175,7 +179,12 @@ def failed(
     )
     to = ItemState.RETRYABLE if item.state is ItemState.EXECUTING else ItemState.QUEUED
     ready_at = now + timedelta(seconds=wait)
-    return _moved(charged, to, failure=failure, ready_at=ready_at, **_unheld(item))
+    return _moved(charged, to, failure.code, failure=failure, ready_at=ready_at, **_unheld(item))
+
+
+def _as_wished(item: Item, wish: Cancel, *, now: datetime) -> Item:
+    failure = failures.cancelled(wish.reason)
+    return cancelled(item, failure=failure, because=wish.reason, now=now)
 
 
 def _unheld(item: Item) -> dict[str, object]:

@@ -56,6 +56,7 @@ class Submission:
     not_before: datetime | None = None
     deadline: datetime | None = None
     dry_run: bool = False
+    caller: str = ""  # the name of the key it came with
 
     @property
     def key(self) -> tuple[str, str, str]:

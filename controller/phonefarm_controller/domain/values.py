@@ -12,9 +12,9 @@ def replaced(value: T, **changes: object) -> T:
     item ten microseconds, and a lifecycle has some fifteen of them. For classes without
     __post_init__ only, and without slots.
     """
-    fields = value.__dict__
+    fields: dict[str, object] = type(value).__dataclass_fields__  # type: ignore[attr-defined] # is one
     if not changes.keys() <= fields.keys():
         raise TypeError(f"{type(value).__name__} has no {sorted(changes.keys() - fields.keys())}")
     new = object.__new__(type(value))
-    new.__dict__.update(fields, **changes)
+    new.__dict__.update(value.__dict__, **changes)
     return new

@@ -14,6 +14,7 @@ from phonefarm_controller.domain.items import CancelStrategy, Item, cancelled
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.reports import RunRef, Stop
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
+from phonefarm_controller.domain.transitions import by_caller
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
@@ -37,6 +38,7 @@ class CancelAsk:
     requested_by: str
     strategy: CancelStrategy
     force_after_seconds: float
+    caller: str = ""  # the name of the key it came with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Cancel:
     @whole
     async def __call__(self, ask: CancelAsk) -> CancelAnswer:
         """Commit the wish and send it on its way; FarmError `unknown_process`."""
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_caller(ask.caller)) as tx:
             locked = await processes.lock(tx, {ask.process_id})
             if ask.process_id not in locked:
                 raise unknown_process(ask.process_id)
@@ -160,7 +162,8 @@ def _wish(ask: CancelAsk) -> Wish:
 def _wished(item: Item, ask: CancelAsk, tx: Transaction) -> Item:
     """End a waiting item; give an active one the wish, unless it has a stronger one."""
     if item.state in ITEM_WAITING:
-        return cancelled(item, failure=failures.cancelled(ask.reason), now=tx.now)
+        failure = failures.cancelled(ask.reason)
+        return cancelled(item, failure=failure, because=ask.reason, now=tx.now)
     if item.state not in ITEM_ACTIVE:
         return item
     if item.cancel is not None and _STRENGTH[item.cancel.strategy] > _STRENGTH[ask.strategy]:

@@ -7,6 +7,7 @@ from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.items import cancelled
 from phonefarm_controller.domain.states import ITEM_WAITING
+from phonefarm_controller.domain.transitions import by_caller
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
@@ -34,7 +35,7 @@ class CancelContent:
         self, account_id: str, content_id: str, *, reason: str, requested_by: str
     ) -> Withdrawn:
         """Cancel the waiting item; FarmError `unknown_content`, `state_conflict:<state>`."""
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_caller(requested_by)) as tx:
             content = await contents.get(tx, account_id, content_id)
             if content is None:
                 problem = FieldProblem(field="content_id", message="names no content of it")
@@ -50,7 +51,8 @@ class CancelContent:
                     f"what runs by POST /processes/{content.process_id}/cancel",
                     detail=str(item.state),
                 )
-            over = cancelled(item, failure=failures.cancelled(reason), now=tx.now)
+            failure = failures.cancelled(reason)
+            over = cancelled(item, failure=failure, because=reason, now=tx.now)
             await items.save(tx, before, [over])
             await processes.note_cancel(tx, content.process_id, requested_by=requested_by)
             await sync(tx, locked, cancel_requested=set(locked))

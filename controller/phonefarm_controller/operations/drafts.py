@@ -36,6 +36,7 @@ class Order:
     verification: bool = False
     priority: int = 5
     deadline: datetime | None = None
+    actor: str | None = None  # who asked, where that is not the transaction's actor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Draft:
     process: Process
     items: list[Item]
     plan: str
+    actor: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,7 +107,9 @@ def drafted(
         "inputs": order.inputs_json,
         "verification": order.verification,
     }
-    return Draft(process=process, items=made, plan=plan.to_json(), details=details)
+    return Draft(
+        process=process, items=made, plan=plan.to_json(), actor=order.actor, details=details
+    )
 
 
 async def insert(tx: Transaction, drafts: Sequence[Draft]) -> set[str]:
@@ -114,6 +118,7 @@ async def insert(tx: Transaction, drafts: Sequence[Draft]) -> set[str]:
         tx,
         [draft.process for draft in drafts],
         {draft.process.process_id: draft.details for draft in drafts},
+        actors={d.process.process_id: d.actor for d in drafts if d.actor is not None},
     )
     fresh = [draft for draft in drafts if draft.process.process_id in inserted]
     new = [item for draft in fresh for item in draft.items]

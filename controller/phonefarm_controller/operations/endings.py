@@ -35,7 +35,8 @@ def end_run(
         case Outcome.DONE if item.state is ItemState.EXECUTING:
             moved = done(item, now=now)
         case Outcome.STOPPED if item.cancel is not None and item.once_started is None:
-            moved = cancelled(item, failure=failures.cancelled(item.cancel.reason), now=now)
+            wish = item.cancel.reason
+            moved = cancelled(item, failure=failures.cancelled(wish), because=wish, now=now)
         case _:
             failure = body.failure or failures.infra(
                 FailureCode.RUN_CRASHED, f"the run ended ({body.outcome}) and did not say why"
@@ -66,7 +67,7 @@ def refuse_run(work: Work, item: Item, lease: Lease, run: runs.Run, *, reason: s
     The phone comes back with the agent's word that it is clean, which follows every refusal.
     """
     now = work.tx.now
-    work.items[item.item_id] = voided(item, now=now)
+    work.items[item.item_id] = voided(item, because=f"refused:{reason}", now=now)
     work.leases[lease.lease_id] = releasing(lease)
     work.runs[run.run_id] = replace(run, state=RunState.VOIDED, ended_at=now, outcome=reason)
 

@@ -18,6 +18,7 @@ from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.profiles import Profile, profile_of
 from phonefarm_controller.domain.requests import Facts, Submission
 from phonefarm_controller.domain.targets import Slot, resolve
+from phonefarm_controller.domain.transitions import by_caller
 from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
@@ -151,6 +152,7 @@ class Enqueue:
             priority=submission.priority,
             ready_at=ready_at,
             deadline=submission.deadline,
+            actor=by_caller(submission.caller),
         )
         return drafted(
             order,

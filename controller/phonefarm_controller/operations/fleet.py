@@ -13,6 +13,7 @@ from phonefarm_controller.domain.items import dead
 from phonefarm_controller.domain.leases import Lease, ended
 from phonefarm_controller.domain.profiles import Profile
 from phonefarm_controller.domain.states import ITEM_WAITING, Health, Intent, LeaseState
+from phonefarm_controller.domain.transitions import by_operator
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
@@ -112,7 +113,7 @@ class Fleet:
         if found:
             raise invalid(*found)
         asked = list(given.values())
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(actor)) as tx:
             await _check_phones(tx, given)
             await _end_waiting(tx, [account.account_id for account in asked if not account.active])
             await accounts.put(tx, asked)

@@ -14,6 +14,7 @@ from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.profiles import Profile, profile_of
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.targets import resolve
+from phonefarm_controller.domain.transitions import by_caller
 from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
@@ -38,6 +39,7 @@ class IngestAsk:
     not_before: datetime | None
     metadata: str
     digest: str
+    caller: str = ""  # the name of the key it came with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class Ingest:
         """Commit the process with its item, or return what the content became before."""
         capability = known_capability(CAPABILITY)
         planned = planned_inputs(capability, ask.inputs, dummy_allowed=False, path="")
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_caller(ask.caller)) as tx:
             # Whoever else takes in this content waits for this account, and then finds it.
             check_account(ask.account_id, await accounts.lock(tx, {ask.account_id}))
             known = await _known(tx, ask.account_id, ask.content_id)

@@ -18,6 +18,7 @@ from phonefarm_controller.domain.profiles import Profile, ProfileError, profile_
 from phonefarm_controller.domain.requests import Facts, Routing, Target
 from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.domain.targets import Slot, resolve
+from phonefarm_controller.domain.transitions import by_operator
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.drafts import Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
@@ -45,6 +46,7 @@ class ProofAsk:
     phone_id: str
     account_id: str | None
     requested_by: str
+    caller: str = ""  # the name of the key it came with
 
     @property
     def target(self) -> Target:
@@ -83,7 +85,7 @@ class Prove:
         planned = planned_inputs(
             capability, _small(capability, inputs), dummy_allowed=self._dummy_allowed
         )
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(ask.caller)) as tx:
             facts = await facts_of(tx, [ask.target])
             (slot,) = resolve(ask.target, app=planned.app, facts=facts)
             version = profile_of(self._profiles, slot.app).version
@@ -105,7 +107,7 @@ class Prove:
             profile = read_profile(name, toml)
         except ProfileError as error:
             raise invalid_field("profile_toml", str(error)) from error
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(ask.caller)) as tx:
             facts = await facts_of(tx, [ask.target])
             slot = _place(ask, name, facts)
             await profiles.keep_profile(tx, version=profile.version, name=name, content=toml)

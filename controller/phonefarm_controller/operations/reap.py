@@ -94,7 +94,7 @@ class Reap:
             item, run = work.items[lease.item_id], work.runs[lease.run_id]
             if item.state is not ItemState.CLAIMED or item.lease_id != lease_id:
                 return False
-            work.items[item.item_id] = voided(item, now=tx.now)
+            work.items[item.item_id] = voided(item, because="not_started_in_time", now=tx.now)
             work.leases[lease_id] = releasing(lease)
             work.runs[run.run_id] = replace(
                 run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"
@@ -129,7 +129,9 @@ class Reap:
             return
         if item.cancel is not None and item.once_started is None:
             failure = failures.cancel_unconfirmed(item.cancel.reason)
-            work.items[item.item_id] = cancelled(item, failure=failure, now=work.tx.now)
+            work.items[item.item_id] = cancelled(
+                item, failure=failure, because=failure.code, now=work.tx.now
+            )
             work.leases[lease.lease_id] = releasing(lease)
             work.runs[run.run_id] = replace(
                 run, state=RunState.ENDED, ended_at=work.tx.now, outcome="unconfirmed"

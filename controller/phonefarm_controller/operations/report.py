@@ -25,6 +25,7 @@ from phonefarm_controller.domain.reports import (
     RunRefused,
 )
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
+from phonefarm_controller.domain.transitions import by_agent
 from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.endings import end_run, lost, refuse_run, release
 from phonefarm_controller.operations.whole import whole
@@ -102,6 +103,7 @@ class TakeReports:
             log.warning("report.refused", run_id=ref.run_id, agent_id=agent_id)
             return []
         last = work.runs[ref.run_id].last_sequence
+        work.actors[ref.item_id] = by_agent(agent_id)
         rows = []
         for report in reports:
             if report.run != ref or report.sequence > last + 1:

@@ -10,6 +10,7 @@ from phonefarm_controller.domain.items import CancelStrategy, Item, dead, starte
 from phonefarm_controller.domain.leases import Lease, releasing
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
+from phonefarm_controller.domain.transitions import by_agent
 from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
@@ -85,7 +86,8 @@ class Start:
                         container=ask.container,
                     )
             stops[ask] = stop
-        await items.save(tx, before, list(new_items.values()))
+        actors = {ask.run.item_id: by_agent(ask.agent_id) for ask in asks}
+        await items.save(tx, before, list(new_items.values()), actors=actors)
         await leases.save(tx, held, list(new_leases.values()))
         await runs.save(tx, old_runs, list(new_runs.values()))
         touched = {item.process_id for item in new_items.values()}

@@ -36,10 +36,12 @@ class Work:
         self.quarantined: dict[str, str] = {}  # phone id -> why
         self.cleaned: set[str] = set()  # phone ids
         self.attention: dict[str, str] = {}  # account id -> why
+        self.actors: dict[str, str] = {}  # item id -> who moves it, if not the transaction's actor
 
     async def save(self, locked: dict[str, Process]) -> None:
         """Write what changed, in the order of the locks, and sync the processes."""
-        await items.save(self.tx, self.items_before, changed(self.items_before, self.items))
+        moved_items = changed(self.items_before, self.items)
+        await items.save(self.tx, self.items_before, moved_items, actors=self.actors)
         if self.quarantined or self.cleaned:
             await self._save_phones()
         for account_id in sorted(self.attention):

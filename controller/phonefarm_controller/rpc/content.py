@@ -61,8 +61,8 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.IngestResponse:
         """Take in a video."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.SUBMIT)
-            taken = await self._ingest(_ingest_ask(request))
+            caller = await self._keys.check_caller(context, Scope.SUBMIT)
+            taken = await self._ingest(_ingest_ask(request, caller=caller.name))
         return pb.IngestResponse(
             queue_item_id=taken.item_id,
             content_id=request.content_id,
@@ -101,7 +101,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
         return pb.UpsertSnapshotResponse(upserted=upserted)
 
 
-def _ingest_ask(request: pb.IngestRequest) -> IngestAsk:
+def _ingest_ask(request: pb.IngestRequest, *, caller: str) -> IngestAsk:
     """Return the ask; FarmError names every wrong field that is not an input of post_video."""
     problems = _ids(request)
     if request.callback_url:
@@ -137,6 +137,7 @@ def _ingest_ask(request: pb.IngestRequest) -> IngestAsk:
         else None,
         metadata=request.metadata_json or "{}",
         digest=hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest(),
+        caller=caller,
     )
 
 

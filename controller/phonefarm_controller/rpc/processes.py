@@ -39,8 +39,8 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.EnqueueResponse:
         """Accept work."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.SUBMIT)
-            answer = await self._enqueue.do(submission_of(request))
+            caller = await self._keys.check_caller(context, Scope.SUBMIT)
+            answer = await self._enqueue.do(submission_of(request, caller=caller.name))
         return pb.EnqueueResponse(
             process_id=answer.process_id,
             request_id=answer.request_id,
@@ -84,8 +84,8 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.CancelProcessResponse:
         """Record the wish to end a process."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.CANCEL)
-            answer = await self._cancel(cancel_of(request))
+            caller = await self._keys.check_caller(context, Scope.CANCEL)
+            answer = await self._cancel(cancel_of(request, caller=caller.name))
         active = answer.first_active
         return pb.CancelProcessResponse(
             status="ignored_terminal" if answer.ignored else "cancel_requested",

@@ -34,9 +34,11 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.VerifyCapabilityResponse:
         """Enqueue a run that leaves evidence."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
             inputs = _inputs(request.inputs_json) if request.inputs_json else None
-            process_id = await self._prove.verify(request.capability, _ask(request), inputs)
+            process_id = await self._prove.verify(
+                request.capability, _ask(request, caller.name), inputs
+            )
         return pb.VerifyCapabilityResponse(process_id=process_id)
 
     async def CheckProfile(  # noqa: N802
@@ -44,7 +46,7 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.CheckProfileResponse:
         """Enqueue a run that looks for what the profile names."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
             if not is_name(request.name) or len(request.name) > LONGEST_PROFILE_NAME:
                 message = f"must be 1 to {LONGEST_PROFILE_NAME} of A-Z a-z 0-9 . _ : -"
                 raise invalid_field("name", message)
@@ -52,7 +54,7 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
                 message = f"is required, at most {LONGEST_PROFILE} characters"
                 raise invalid_field("profile_toml", message)
             process_id = await self._prove.check_profile(
-                request.name, request.profile_toml, _ask(request)
+                request.name, request.profile_toml, _ask(request, caller.name)
             )
         return pb.CheckProfileResponse(process_id=process_id)
 
@@ -77,7 +79,7 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
         )
 
 
-def _ask(request: pb.VerifyCapabilityRequest | pb.CheckProfileRequest) -> ProofAsk:
+def _ask(request: pb.VerifyCapabilityRequest | pb.CheckProfileRequest, caller: str) -> ProofAsk:
     problems = []
     for field, value in (("phone_id", request.phone_id), ("requested_by", request.requested_by)):
         if not value.strip() or len(value) > LONGEST_ID or "\0" in value:
@@ -89,6 +91,7 @@ def _ask(request: pb.VerifyCapabilityRequest | pb.CheckProfileRequest) -> ProofA
         phone_id=request.phone_id,
         account_id=request.account_id or None,
         requested_by=request.requested_by,
+        caller=caller,
     )
 
 

@@ -40,8 +40,8 @@ LAST_YEAR: Final = 9998
 """Days are added to moments, and 9999 is the last year that a datetime knows."""
 
 
-def submission_of(request: pb.EnqueueRequest) -> Submission:
-    """Return the submission; FarmError names every wrong field."""
+def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
+    """Return the submission of the named key; FarmError names every wrong field."""
     problems: list[FieldProblem] = []
 
     def text(field: str, value: str, longest: int = LONGEST_ID) -> str:
@@ -116,6 +116,7 @@ def submission_of(request: pb.EnqueueRequest) -> Submission:
         else None,
         deadline=moment_of("deadline", request.deadline) if request.HasField("deadline") else None,
         dry_run=request.dry_run,
+        caller=caller,
     )
 
 
@@ -129,8 +130,8 @@ def _digest(request: pb.EnqueueRequest) -> str:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
 
 
-def cancel_of(request: pb.CancelProcessRequest) -> CancelAsk:
-    """Return the wish; FarmError for an unknown id or a wrong field."""
+def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelAsk:
+    """Return the wish of the named key; FarmError for an unknown id or a wrong field."""
     if not is_uuid(request.process_id):
         raise unknown_process(request.process_id)
     problems = [
@@ -157,6 +158,7 @@ def cancel_of(request: pb.CancelProcessRequest) -> CancelAsk:
         requested_by=request.requested_by,
         strategy=strategy,
         force_after_seconds=float(window),
+        caller=caller,
     )
 
 

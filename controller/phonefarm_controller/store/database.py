@@ -5,7 +5,7 @@ import fcntl
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from phonefarm_controller.domain.transitions import CONTROLLER
 from phonefarm_controller.store import inline
+from phonefarm_controller.store.noted import Noted, insert_for
 
 READERS = 4
 CLOSE_SECONDS = 5.0
@@ -38,13 +40,16 @@ class DatabaseTakenError(Exception):
 class Transaction:
     """One transaction. `now` is the database's clock at its begin.
 
-    `rows` and `each` are for store/statements: finished SQL with positional parameters, on the
+    What it moves is noted with `actor`, who moves it, and written right before the commit.
+    `rows` and `each` are for finished SQL with positional parameters (store/statements), on the
     SQLite connection itself where there is one.
     """
 
     connection: AsyncConnection
     now: datetime
     sqlite: inline.InlineConnection | None = None
+    actor: str = CONTROLLER
+    noted: list[Noted] = field(default_factory=list)
 
     async def rows(self, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Run one statement and return what it found."""
@@ -81,21 +86,26 @@ class Database:
         return self._writer
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Transaction]:
+    async def writing(self, *, actor: str = CONTROLLER) -> AsyncIterator[Transaction]:
         """Run a transaction that may write: committed at the end, rolled back on any exception.
+
+        *actor* is who moves what it moves, where nothing else is told of an item.
 
         Raises DatabaseBusyError when the engine is away; SQLite's writers wait in line.
         """
         with _translated(), self._counted():
             async with self._writer.begin() as connection:
-                yield await self._transaction(connection)
+                tx = await self._transaction(connection, actor)
+                yield tx
+                if tx.noted:
+                    await tx.each(insert_for(connection.dialect), list(tx.noted))
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """Run a transaction that only reads."""
         with _translated(), self._counted():
             async with self._reader.connect() as connection:
-                yield await self._transaction(connection)
+                yield await self._transaction(connection, CONTROLLER)
 
     async def close(self) -> None:
         """Wait for transactions under way (5 s at the most) and close every connection."""
@@ -116,15 +126,16 @@ class Database:
             if not self._under_way:
                 self._idle.set()
 
-    async def _transaction(self, connection: AsyncConnection) -> Transaction:
+    async def _transaction(self, connection: AsyncConnection, actor: str) -> Transaction:
         if self._now is not None:
             sync = connection.sync_connection
             driver = None if sync is None else sync.connection.driver_connection
             own = driver if isinstance(driver, inline.InlineConnection) else None
-            return Transaction(connection=connection, now=self._now(), sqlite=own)
+            return Transaction(connection=connection, now=self._now(), sqlite=own, actor=actor)
         # Also what begins the transaction: SQLAlchemy does so at its own first statement only.
         row = await connection.execute(text("SELECT clock_timestamp()"))
-        return Transaction(connection=connection, now=row.scalar_one().astimezone(UTC))
+        now = row.scalar_one().astimezone(UTC)
+        return Transaction(connection=connection, now=now, actor=actor)
 
 
 class _wrapped:  # noqa: N801 - used like a function

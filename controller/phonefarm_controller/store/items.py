@@ -18,6 +18,7 @@ from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, Ite
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Column, Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import Instant, accounts, leases, phones, queue_items, runs
+from phonefarm_controller.store.transitions import note_items_made, note_items_moved
 from phonefarm_controller.store.writes import any_of, insert_columns, update_columns_if
 
 _i = queue_items.c
@@ -209,6 +210,7 @@ async def insert(tx: Transaction, items: Sequence[Item], plans: Mapping[str, str
     """Insert new items; *plans* maps item ids to their frozen plan."""
     columns = _stored(items, _NAMES) | {"plan": [plans[item.item_id] for item in items]}
     await insert_columns(tx, queue_items, columns)
+    note_items_made(tx, items)
 
 
 async def lock(tx: Transaction, item_ids: Iterable[str]) -> dict[str, Item]:
@@ -231,13 +233,23 @@ async def lock_of_processes(tx: Transaction, process_ids: Iterable[str]) -> dict
     return {row.item_id: _item(row) for row in await tx.connection.execute(query)}
 
 
-async def save(tx: Transaction, before: Mapping[str, Item], after: Sequence[Item]) -> None:
-    """Write moved items, each only if its state and attempt are still those of *before*."""
+async def save(
+    tx: Transaction,
+    before: Mapping[str, Item],
+    after: Sequence[Item],
+    *,
+    actors: Mapping[str, str] | None = None,
+) -> None:
+    """Write moved items, each only if its state and attempt are still those of *before*.
+
+    *actors* maps item ids to who moves them, where that is not the transaction's actor.
+    """
     if after:
         moved = sorted(after, key=lambda item: item.item_id)
         olds = [before[item.item_id] for item in moved]
         was = columns_of(olds, ("item_id", "state", "attempt"))
         await update_columns_if(tx, queue_items, was=was, columns=_stored(moved, _CHANGING))
+        note_items_moved(tx, before, moved, actors=actors)
 
 
 async def processes_of(tx: Transaction, item_ids: Iterable[str]) -> dict[str, str]:

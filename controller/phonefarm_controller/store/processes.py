@@ -12,6 +12,7 @@ from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import capability_requests, queue_items
+from phonefarm_controller.store.transitions import note_made, note_moved
 from phonefarm_controller.store.writes import update_columns_if
 
 _p = capability_requests.c
@@ -72,11 +73,16 @@ async def first_of(
 
 
 async def insert_if_new(
-    tx: Transaction, new: Sequence[Process], details: Mapping[str, Mapping[str, Any]]
+    tx: Transaction,
+    new: Sequence[Process],
+    details: Mapping[str, Mapping[str, Any]],
+    *,
+    actors: Mapping[str, str] | None = None,
 ) -> set[str]:
     """Insert processes whose key is free; return the ids that were inserted.
 
-    *details* gives per process id the columns that never change: mode, digest, target, inputs.
+    *details* gives per process id the columns that never change: mode, digest, target, inputs;
+    *actors* who asked for it, where that is not the transaction's actor.
     """
     if not new:
         return set()
@@ -91,7 +97,10 @@ async def insert_if_new(
         .on_conflict_do_nothing(index_elements=["process_type", "system", "request_id"])
         .returning(_p.process_id)
     )
-    return set((await tx.connection.execute(statement, rows)).scalars())
+    inserted = set((await tx.connection.execute(statement, rows)).scalars())
+    fresh = [process for process in new if process.process_id in inserted]
+    note_made(tx, fresh, actors=actors)
+    return inserted
 
 
 async def lock(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Process]:
@@ -124,6 +133,7 @@ async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[P
         was = columns_of(olds, ("process_id", "state", "sequence"))
         columns = columns_of(changed, _CHANGING)
         await update_columns_if(tx, capability_requests, was=was, columns=columns)
+        note_moved(tx, before, changed)
 
 
 async def is_verification(tx: Transaction, process_id: str) -> bool:

@@ -144,7 +144,9 @@ def columns_of(values: Iterable[Any], names: Sequence[str]) -> dict[str, Column]
 
 
 def values_of(kind: type[T], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[T]:
-    """Return rows as values of a frozen dataclass, *names* being all of its fields.
+    """Return rows as values of a frozen dataclass, *names* being its fields.
+
+    Those that are not stored need a plain default, which the class itself then answers.
 
     A frozen dataclass's own __init__ sets field by field through object.__setattr__, which for an
     item takes as long as reading it.

@@ -1,0 +1,120 @@
+"""Transitions: the timeline of each process and of its items.
+
+Only the functions that insert and save items and processes note them, so no path can forget it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from phonefarm_controller.domain.items import Item
+from phonefarm_controller.domain.processes import Process
+from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.transitions import ACCEPTED, CANCEL_REQUESTED
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.noted import Noted
+
+LONGEST_REASON: Final = 500
+"""Characters that are kept of a reason: callers and agents write some of them."""
+SYNCED: Final = "synced"
+"""The reason of a process that moved although no item did: the auditor mended it."""
+
+
+def note_made(
+    tx: Transaction, processes: Iterable[Process], *, actors: Mapping[str, str] | None = None
+) -> None:
+    """Note new processes; *actors* maps ids to who asked, where that is not the transaction's."""
+    told = actors or {}
+    for process in processes:
+        actor = told.get(process.process_id, tx.actor)
+        _note(tx, process.process_id, None, str(process.state), actor=actor, reason=ACCEPTED)
+
+
+def note_items_made(tx: Transaction, items: Iterable[Item]) -> None:
+    """Note new items, made by whom their processes were."""
+    makers = {row.process_id: row.actor for row in tx.noted if row.item_id is None}
+    for item in items:
+        _note_item(tx, item, None, actor=makers.get(item.process_id, tx.actor))
+
+
+def note_items_moved(
+    tx: Transaction,
+    before: Mapping[str, Item],
+    after: Iterable[Item],
+    *,
+    actors: Mapping[str, str] | None = None,
+) -> None:
+    """Note the items whose state changed; *actors* as for processes, by item id."""
+    told = actors or {}
+    for item in after:
+        old = before[item.item_id]
+        if item.state is not old.state:
+            _note_item(tx, item, old, actor=told.get(item.item_id, tx.actor))
+
+
+def note_moved(tx: Transaction, before: Mapping[str, Process], after: Iterable[Process]) -> None:
+    """Note the processes that moved, with actor and reason of the last of their items that did.
+
+    A wish to cancel that moved nothing yet is noted too.
+    """
+    causes = {row.process_id: row for row in tx.noted if row.item_id is not None}
+    for process in after:
+        old, cause = before[process.process_id], causes.get(process.process_id)
+        if process.state is not old.state:
+            actor = tx.actor if cause is None else cause.actor
+            reason = SYNCED if cause is None else cause.reason
+        elif process.cancel_requested_at is not None and old.cancel_requested_at is None:
+            actor, reason = tx.actor, CANCEL_REQUESTED
+        else:
+            continue
+        _note(
+            tx, process.process_id, str(old.state), str(process.state), actor=actor, reason=reason
+        )
+
+
+def _note_item(tx: Transaction, item: Item, old: Item | None, *, actor: str) -> None:
+    """Note the item with the phone and account it is about: those of the attempt, else wanted."""
+    was_phone, was_account = (old.phone_id, old.account_id) if old else (None, None)
+    tx.noted.append(
+        Noted(
+            process_id=item.process_id,
+            item_id=item.item_id,
+            at=micros(tx.now) or 0,
+            from_state=str(old.state) if old else None,
+            to_state=str(item.state),
+            actor=actor,
+            reason=_kept(item.because),
+            attempt=item.attempt,
+            phone_id=item.phone_id or was_phone or item.want_phone_id,
+            account_id=item.account_id or was_account or item.want_account_id,
+        )
+    )
+
+
+def _note(
+    tx: Transaction,
+    process_id: str,
+    from_state: str | None,
+    to_state: str,
+    *,
+    actor: str,
+    reason: str,
+) -> None:
+    tx.noted.append(
+        Noted(
+            process_id=process_id,
+            item_id=None,
+            at=micros(tx.now) or 0,
+            from_state=from_state,
+            to_state=to_state,
+            actor=actor,
+            reason=_kept(reason),
+            attempt=0,
+            phone_id=None,
+            account_id=None,
+        )
+    )
+
+
+def _kept(reason: str) -> str:
+    """Return what every engine can hold of the reason."""
+    return reason[:LONGEST_REASON].replace("\0", "\ufffd")
