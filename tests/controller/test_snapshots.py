@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from phonefarm.v1 import content_pb2
+from phonefarm.v1 import content_pb2, process_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.store import snapshots
@@ -207,3 +207,26 @@ async def test_a_wrong_snapshot_is_refused(
 
         assert refused.value.code() is code
         assert reason in (refused.value.details() or "")
+
+
+async def test_many_long_plans_reach_their_agent(farm: Farm) -> None:
+    """More than fits in one message, pushed and repeated: the session lives, nothing is missing."""
+    phones = [f"L{number}" for number in range(80)]
+    async with played_agent(farm, *phones) as agent:
+        large = json.dumps({"tone": "x" * 60_000})
+        for phone in phones:
+            assert await upsert(farm, account_id=f"acc-{phone}", personality_json=large)
+        inputs = {"keywords": ["k" * 40] * 20, "videos_per_keyword": 50, "watch_seconds": 1}
+        target = process_pb2.Target(
+            routing=process_pb2.ROUTING_GROUP, phone_ids=[f"ph-{name.lower()}" for name in phones]
+        )
+        await farm.enqueue(request(target=target, inputs_json=json.dumps(inputs)))
+        await agent.offer()
+
+        assigned = await agent.assigned(len(phones))
+        repeated = {each.run.run_id for each in (await agent.hear("desired")).claimed}
+        while len(repeated) < len(phones):
+            repeated |= {each.run.run_id for each in await agent.assigned()}
+
+        assert sum(each.ByteSize() for each in assigned) > 8 * 1024 * 1024
+        assert repeated == {each.run.run_id for each in assigned}

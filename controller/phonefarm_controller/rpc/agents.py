@@ -226,7 +226,8 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
 
     async def _repeat_desired(self, talk: _Talk) -> None:
         while True:
-            await talk.say(words.desired_to_wire(await self._desire(talk.session.agent_id)))
+            for message in words.desired_to_wire(await self._desire(talk.session.agent_id)):
+                await talk.say(message)
             await asyncio.sleep(self._timers.desired)
 
     async def _answer_starts(self, talk: _Talk) -> None:
@@ -270,13 +271,9 @@ def _reports(session: Session, records: Iterable[pb.RunRecord]) -> tuple[Report,
 
 
 def _together(pushes: Sequence[Push]) -> list[pb.ControllerMessage]:
-    assignments = [words.assignment_to_wire(p) for p in pushes if isinstance(p, Assignment)]
+    messages = words.assignments_to_wire(p for p in pushes if isinstance(p, Assignment))
     stops = [words.stop_to_wire(p) for p in pushes if isinstance(p, Stop)]
     partings = [p for p in pushes if isinstance(p, Parting)]
-    messages = []
-    if assignments:
-        wire = pb.Assignments(assignments=assignments)
-        messages.append(pb.ControllerMessage(assignments=wire))
     if stops:
         messages.append(pb.ControllerMessage(stops=pb.Stops(stops=stops)))
     for parting in partings:

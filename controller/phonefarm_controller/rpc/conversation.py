@@ -31,6 +31,9 @@ from phonefarm_controller.operations.report import Ack
 from phonefarm_controller.operations.start import StartAnswer
 from phonefarm_controller.rpc.objects import object_of
 
+MOST_ASSIGNED_BYTES: Final = 4 * 1024 * 1024
+"""Of plans in one message: half of what the channel takes; one plan is far smaller."""
+
 TRANSPORT_TO_WIRE: Final = {
     Transport.ABSENT: pb.TRANSPORT_ABSENT,
     Transport.OFFLINE: pb.TRANSPORT_OFFLINE,
@@ -259,15 +262,42 @@ def stop_to_wire(stop: Stop) -> pb.Stop:
     )
 
 
-def desired_to_wire(desired: Desired) -> pb.ControllerMessage:
-    """Return the desired list as a message."""
-    return pb.ControllerMessage(
-        desired=pb.Desired(
-            claimed=[assignment_to_wire(assignment) for assignment in desired.claimed],
-            executing=[ref_to_wire(run) for run in desired.executing],
-            stops=[stop_to_wire(stop) for stop in desired.stops],
-        )
+def assignments_to_wire(assignments: Iterable[Assignment]) -> list[pb.ControllerMessage]:
+    """Return the assignments in as few messages as may be sent."""
+    parts = _parts(assignment_to_wire(assignment) for assignment in assignments)
+    return [
+        pb.ControllerMessage(assignments=pb.Assignments(assignments=part)) for part in parts if part
+    ]
+
+
+def desired_to_wire(desired: Desired) -> list[pb.ControllerMessage]:
+    """Return the desired list as messages; what does not fit in the first is only assigned again.
+
+    Absence from the list means nothing to an agent, so the rest may come beside it.
+    """
+    first, *rest = _parts(assignment_to_wire(assignment) for assignment in desired.claimed)
+    whole = pb.Desired(
+        claimed=first,
+        executing=[ref_to_wire(run) for run in desired.executing],
+        stops=[stop_to_wire(stop) for stop in desired.stops],
     )
+    return [
+        pb.ControllerMessage(desired=whole),
+        *(pb.ControllerMessage(assignments=pb.Assignments(assignments=part)) for part in rest),
+    ]
+
+
+def _parts(assignments: Iterable[pb.Assignment]) -> list[list[pb.Assignment]]:
+    """Return the assignments in lists of at most MOST_ASSIGNED_BYTES, at least one list."""
+    parts: list[list[pb.Assignment]] = [[]]
+    size = 0
+    for assignment in assignments:
+        size += assignment.ByteSize()
+        if parts[-1] and size > MOST_ASSIGNED_BYTES:
+            parts.append([])
+            size = assignment.ByteSize()
+        parts[-1].append(assignment)
+    return parts
 
 
 def verdicts_to_wire(answers: Iterable[StartAnswer]) -> pb.ControllerMessage:
