@@ -2,10 +2,14 @@
 
 import argparse
 import asyncio
+import faulthandler
 import os
+import shlex
 import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from phonefarm_common import config
 from phonefarm_common.addresses import Network, network
@@ -18,6 +22,9 @@ from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import StateBrokenError, StateBusyError
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
+from phonefarm_agent.host.commands import add_host_commands
+from phonefarm_agent.host.notify import take_notifier
+from phonefarm_agent.host.supervision import supervision
 from phonefarm_agent.phones.adb_server import AdbStartError
 from phonefarm_agent.runtimes import image
 from phonefarm_agent.work.directory import NoRoomError
@@ -39,6 +46,9 @@ example:
 
 _RUN_EPILOG = """\
 environment:
+  PHONEFARM_AGENT_CONTROLLER  as --controller
+  PHONEFARM_AGENT_NAME        as --name
+  PHONEFARM_AGENT_STATE       as --state
   PHONEFARM_AGENT_TOKEN       what proves to the controller who calls (required)
   PHONEFARM_AGENT_TOKEN_FILE  a file that holds it, instead
   PHONEFARM_PRODUCTION        1: no runtime without isolation, no scaled timers
@@ -71,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_run(commands)
+    add_host_commands(commands, _settings_of)
     image.add_image_commands(commands)
     return parser
 
@@ -83,17 +94,30 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog=_RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_run_options(run)
+    run.set_defaults(perform=_run)
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
-        "--controller", required=True, metavar="HOST:PORT", help="the controller's gRPC"
+        "--controller",
+        **_from_environment("PHONEFARM_AGENT_CONTROLLER"),
+        metavar="HOST:PORT",
+        help="the controller's gRPC",
     )
     run.add_argument(
         "--state",
-        required=True,
+        **_from_environment("PHONEFARM_AGENT_STATE"),
         type=Path,
         metavar="DIR",
         help="journal, adb key, evidence: what must survive a restart; for one agent alone",
     )
-    run.add_argument("--name", required=True, metavar="AGENT_ID", help="this agent's name")
+    run.add_argument(
+        "--name",
+        **_from_environment("PHONEFARM_AGENT_NAME"),
+        metavar="AGENT_ID",
+        help="this agent's name",
+    )
     run.add_argument(
         "--runtime",
         default="auto",
@@ -162,10 +186,17 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="FILE",
         help='written once ready: {"adb": "HOST:PORT", "pid": N, "runtime": .., "agent_id": ..}',
     )
-    run.set_defaults(perform=_run)
+
+
+def _from_environment(name: str) -> dict[str, Any]:
+    """Return how an option takes its value from the environment, where it is set there."""
+    value = os.environ.get(name)
+    return {"default": value} if value else {"required": True}
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    # A watchdog's SIGABRT makes Python say where every thread stood.
+    faulthandler.enable()
     configure_logs(program="agent", level=os.environ.get("PHONEFARM_LOG_LEVEL") or "info")
     try:
         return asyncio.run(_work(_settings(parsed)))
@@ -179,12 +210,31 @@ def _run(parsed: argparse.Namespace) -> int:
 
 async def _work(settings: Settings) -> int:
     async with stop_signals() as stop:
-        return await run_agent(settings, stop)
+        return await run_agent(settings, stop, supervision())
 
 
 def _complain(error: Exception, code: ExitCode) -> int:
     print(f"phonefarm-agent: {error}", file=sys.stderr)
+    if (supervisor := take_notifier()) is not None:
+        supervisor.status(str(error))
+        supervisor.close()
     return int(code)
+
+
+class _Options(argparse.ArgumentParser):
+    """The options of `run`, read for another verb: what is wrong is said, nothing ends."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError instead of leaving the program."""
+        raise ConfigError(message)
+
+
+def _settings_of(words: Sequence[str]) -> Settings:
+    """Return the settings that `run` would have with *words* and the environment; ConfigError."""
+    parser = _Options(prog="run", add_help=False)
+    _add_run_options(parser)
+    given = shlex.split(os.environ.get("PHONEFARM_AGENT_OPTIONS", ""))
+    return _settings(parser.parse_args([*given, *words]))
 
 
 def _settings(parsed: argparse.Namespace) -> Settings:

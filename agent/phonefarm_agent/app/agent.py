@@ -19,6 +19,7 @@ from phonefarm_agent.app.hosting import OUTLIVES_AGENT, Hosting, choose_runtime
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import only_agent, raise_incarnation
 from phonefarm_agent.assets.store import AssetStore, asset_store
+from phonefarm_agent.app.vitals import STOPPING, Supervise, Vitals, unsupervised
 from phonefarm_agent.link.line import Address, Line, LineClosedError
 from phonefarm_agent.link.session import Identity
 from phonefarm_agent.phones.dummy import DummyPhones
@@ -54,10 +55,13 @@ class _StoppedError(Exception):
     """All is said; the tasks may be cancelled."""
 
 
-async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
+async def run_agent(
+    settings: Settings, stop: asyncio.Event, supervise: Supervise = unsupervised
+) -> ExitCode:
     """Work until *stop* is set, or until the controller will not have this agent again.
 
-    Raises ConfigError, StateBusyError, NoRoomError or sqlite3.Error when it cannot begin.
+    *supervise* looks after the agent from when it is put together until it has ended. Raises
+    ConfigError, StateBusyError, NoRoomError or sqlite3.Error when it cannot begin.
     """
     with only_agent(settings.state):
         kind = await choose_runtime(settings)
@@ -115,8 +119,17 @@ async def run_agent(settings: Settings, stop: asyncio.Event) -> ExitCode:
                         changed=changed,
                         evidence_changed=evidence_changed,
                     )
+                    vitals = Vitals(
+                        line=line,
+                        roster=roster,
+                        phones=phones,
+                        journal=tools.journal,
+                        controller=settings.controller,
+                        withheld=work.withheld,
+                    )
                     announce(settings.ready_file, _facts(settings, kind, phones))
-                    code = await work.until_stopped(line, roster, stop)
+                    async with supervise(vitals):
+                        code = await work.until_stopped(line, roster, stop)
                     raise _StoppedError  # noqa: TRY301 - how a TaskGroup is told to cancel its tasks
             except* _StoppedError:
                 log.info("agent.stopped", exit_code=int(code))
@@ -182,7 +195,7 @@ class _Work:
     def begin(self, tasks: asyncio.TaskGroup) -> Roster:
         """Take back the runs of an earlier life and begin to look after the host."""
         roster = Roster(
-            tools=self._tools, tasks=tasks, withheld=self._withheld, farm=self._farm_known
+            tools=self._tools, tasks=tasks, withheld=self.withheld, farm=self._farm_known
         )
         for records in self._kept.records.values():
             self._tools.outbox.put(records)
@@ -203,7 +216,7 @@ class _Work:
             code = ExitCode.STOPPED
             if holding.done():
                 code = _closed(holding)
-            self._stopping = "agent_stopping"
+            self._stopping = STOPPING
             self._tools.changed.set()
             # Runs of an agent the controller will not hear again must not go on unseen.
             if (
@@ -237,7 +250,8 @@ class _Work:
         if heard:
             await roster.acknowledged(FAREWELL_SECONDS * self._settings.time_scale)
 
-    def _withheld(self) -> str:
+    def withheld(self) -> str:
+        """Return why nothing new may begin on this host; empty: it may."""
         return self._stopping or self._moved or self._hosting.trouble
 
     def _farm_known(self, farm: str) -> None:

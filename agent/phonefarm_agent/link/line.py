@@ -44,7 +44,11 @@ class Address:
 
 
 class Line:
-    """Keeps one session open at a time."""
+    """Keeps one session open at a time.
+
+    `trouble` says why there is none (empty while one is open); `tried` is set once the first try is
+    over, well or badly.
+    """
 
     def __init__(
         self,
@@ -65,7 +69,8 @@ class Line:
         self._changed = changed
         self._evidence_changed = evidence_changed
         self._superseded_at: float | None = None
-        self.is_open = False
+        self.tried = asyncio.Event()
+        self.trouble = "not reached yet"
 
     async def hold(self, *, goodbye: asyncio.Event) -> None:
         """Keep a session until *goodbye* is set and said; LineClosedError when it is hopeless."""
@@ -95,12 +100,14 @@ class Line:
             try:
                 await self._one_session(stub, goodbye)
             except SessionLostError as error:
+                self._broke(str(error))
                 log.warning("session.lost", error=str(error), failures=failures)
             except SupersededError as error:
                 self._count_supersession(error)
             except SessionRefusedError as error:
                 if error.reason.partition(":")[0] in FATAL_REASONS:
                     raise LineClosedError(error.reason.partition(":")[0], error.reason) from error
+                self._broke(f"refused: {error.reason}")
                 log.warning("session.refused", reason=error.reason, failures=failures)
             else:
                 return
@@ -125,11 +132,20 @@ class Line:
             timers=self._timers,
             clock=self._clock,
             changed=self._changed,
+            opened=self._opened,
         )
         try:
             await session.hold(goodbye=goodbye)
         finally:
             log.info("session.closed")
+
+    def _opened(self) -> None:
+        self.trouble = ""
+        self.tried.set()
+
+    def _broke(self, why: str) -> None:
+        self.trouble = f"not connected: {why}"
+        self.tried.set()
 
     def _count_supersession(self, error: SupersededError) -> None:
         """Allow one new registration per episode; two agents must not evict each other for ever."""
@@ -138,4 +154,5 @@ class Line:
         if self._superseded_at is not None and now - self._superseded_at < episode:
             raise LineClosedError("superseded", str(error)) from error
         self._superseded_at = now
+        self._broke(str(error))
         log.warning("session.superseded", by_incarnation=error.by_incarnation)

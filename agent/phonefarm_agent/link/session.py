@@ -1,6 +1,7 @@
 """One session: Hello, Welcome, then both sides talk until one of them is gone."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,13 +85,16 @@ class Session:
         timers: Timers,
         clock: Clock,
         changed: asyncio.Event,
+        opened: Callable[[], None],
     ) -> None:
+        """Take the stream; *opened* is called at the controller's Welcome."""
         self._stream = stream
         self._host = host
         self._identity = identity
         self._timers = timers
         self._clock = clock
         self._changed = changed
+        self._opened = opened
         self._welcomed = asyncio.Event()
         self._hello_at = 0.0
         self._heard_at = 0.0
@@ -146,6 +150,7 @@ class Session:
                 self._heard_at = self._clock.monotonic()
                 self._host.connected(self._hello_at, said)
                 self._welcomed.set()
+                self._opened()
             case talk.HeartbeatAck(number=number, lost=lost):
                 beat = self._voice.acknowledged(number) if self._voice else None
                 if beat is not None:

@@ -104,6 +104,11 @@ class Engine:
             told = self._api().info()
             return [name for name, flag in _LIMITS.items() if not told.get(flag)]
 
+    def keeps_runs(self) -> bool:
+        """Tell whether containers outlive a restart of the engine (its setting live-restore)."""
+        with _translated("ask whether it has live-restore on"):
+            return bool(self._api().info().get("LiveRestoreEnabled"))
+
     def create(self, spec: ContainerSpec) -> str:
         """Create a confined container, not yet started; return its id.
 

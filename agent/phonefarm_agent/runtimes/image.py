@@ -71,6 +71,12 @@ def build(
     return True
 
 
+def is_current(name: str) -> bool:
+    """Tell whether the image *name* was made from what is installed here; NotKnownError."""
+    digest = _digest({"Dockerfile": _dockerfile(), **_executor()}, wheels.pins("adbutils"))
+    return Engine().image_labels(name).get(CONTENTS_LABEL) == digest
+
+
 def add_image_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `image build`; the chosen command is `arguments.perform(arguments)`, an exit code."""
     image = subparsers.add_parser("image", help="the image of the run container")

@@ -1,0 +1,129 @@
+"""Whether adb starts, and what it says of each phone."""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from phonefarm_common.clock import SystemClock
+
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
+from phonefarm_agent.phones.adb_binary import adb_binary
+from phonefarm_agent.phones.adb_server import AdbStartError, adb_server
+from phonefarm_agent.phones.adb_wire import Adb, AdbError
+
+CONNECT_SECONDS = 5.0
+USB_SECONDS = 2.0
+"""How long a server of our own is given to find the phones on USB."""
+
+_REMEDIES = {
+    "unauthorized": "unlock the phone and accept this host's key, with `always allow`",
+    "offline": "unplug the phone and plug it in again; if it stays so, restart the phone",
+    "connecting": "wait a moment; if it stays so, unplug the phone and plug it in again",
+    "authorizing": "unlock the phone and accept this host's key, with `always allow`",
+    "recovery": "restart the phone into Android (recovery menu: reboot system now)",
+    "bootloader": "restart the phone into Android (`fastboot reboot`)",
+    "sideload": "restart the phone into Android",
+}
+_NO_PERMISSION = (
+    "`phonefarm-agent install` writes the udev rule; then unplug the phone and plug it in again, "
+    "or `udevadm trigger --subsystem-match=usb --action=change`"
+)
+
+
+async def check_program() -> list[Finding]:
+    """Ask the adb binary for its version."""
+    try:
+        binary = await asyncio.to_thread(adb_binary)
+        process = await asyncio.create_subprocess_exec(
+            binary, "version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said = (await process.communicate())[0].decode(errors="replace").splitlines()
+    except (OSError, RuntimeError) as error:
+        return [fail("adb", f"does not run: {error}", "pip install --force-reinstall adbutils")]
+    if process.returncode != 0 or len(said) < 2:
+        return [fail("adb", f"{binary} ended with {process.returncode}", "reinstall phonefarm")]
+    return [ok("adb", f"{said[0]}, {said[1]}")]
+
+
+async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
+    """Look at the phones: by the server of the agent that runs, else by one of our own."""
+    if settings.dummy_phones:
+        return [ok("phones", f"{settings.dummy_phones} that are not there (--dummy-phones)")]
+    try:
+        async with _server(settings, ready) as (adb, whose):
+            found = await adb.devices()
+    except AdbStartError as error:
+        return [fail("adb server", str(error), "see what it said; is libusb or a port in the way?")]
+    except AdbError as error:
+        return [fail("adb server", str(error), "systemctl restart phonefarm-agent")]
+    findings = [ok("adb server", f"answers ({whose})")]
+    for serial in settings.connect:
+        found.setdefault(serial, "not connected")
+    findings += [_of_phone(serial, state) for serial, state in sorted(found.items())]
+    if not found:
+        findings.append(
+            warn(
+                "phones",
+                "none is seen",
+                "plug one in with USB debugging on, or name one with --connect in "
+                "PHONEFARM_AGENT_OPTIONS",
+            )
+        )
+    return findings
+
+
+def _of_phone(serial: str, state: str) -> Finding:
+    name = f"phone {serial}"
+    if state == "device":
+        return ok(name, "online")
+    if state.startswith("no permissions"):
+        return fail(name, state, _NO_PERMISSION)
+    if state == "not connected":
+        return fail(name, state, "is it on, on this network, and does it listen (adb tcpip)?")
+    return fail(name, state, _REMEDIES.get(state, "restart the phone"))
+
+
+@asynccontextmanager
+async def _server(settings: Settings, ready: Path) -> AsyncIterator[tuple[Adb, str]]:
+    """Yield the running agent's server, or one that ends with the block and has all phones."""
+    if (running := _of_agent(ready)) is not None:
+        yield running, "the running agent's"
+        return
+    home = settings.state / "adb"  # its key is the one the phones know
+    with tempfile.TemporaryDirectory(prefix="phonefarm-doctor-") as scratch:
+        own = adb_server(
+            home=home if os.access(settings.state, os.W_OK) else Path(scratch),
+            port=0,
+            clock=SystemClock(),
+            changed=lambda: None,
+        )
+        async with own as server:
+            await asyncio.gather(*(_connected(server.adb, one) for one in settings.connect))
+            await asyncio.sleep(USB_SECONDS)  # the server does not say when it has looked
+            yield server.adb, "one of doctor's own: no agent runs"
+
+
+async def _connected(adb: Adb, address: str) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await adb.connect(address)
+    except (AdbError, TimeoutError):
+        return  # the listing shows it
+
+
+def _of_agent(ready: Path) -> Adb | None:
+    """Return the adb server of the agent that wrote the ready file, if that agent lives."""
+    try:
+        facts = json.loads(ready.read_text())
+        host, _, port = str(facts["adb"]).rpartition(":")
+        command = Path(f"/proc/{int(facts['pid'])}/cmdline").read_bytes()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not host or not port.isdigit() or b"phonefarm" not in command:
+        return None
+    return Adb(host=host, port=int(port))

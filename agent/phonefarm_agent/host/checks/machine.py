@@ -1,0 +1,80 @@
+"""The host itself: room on its disk, its clocks."""
+
+import ctypes
+import os
+import shutil
+import time
+
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
+
+GIB = 1024**3
+LEAST_BYTES, LEAST_SHARE = GIB, 0.05
+SCARCE_BYTES, SCARCE_SHARE = 5 * GIB, 0.10
+
+_UNSYNCHRONISED = 5  # TIME_ERROR, adjtimex(2)
+_TIMEX_BYTES = 256  # more than struct timex has
+
+
+async def check_disk(settings: Settings) -> list[Finding]:
+    """Look for room where the state is: journal, evidence, assets."""
+    there = settings.state
+    while not there.exists():
+        there = there.parent
+    findings = []
+    if not settings.state.exists():
+        findings.append(
+            warn("state", f"{settings.state} is not there yet", "phonefarm-agent install")
+        )
+    elif not os.access(settings.state, os.R_OK | os.W_OK | os.X_OK):
+        findings.append(
+            fail("state", f"{settings.state} is closed to us", "phonefarm-agent install, as root")
+        )
+    usage = shutil.disk_usage(there)
+    text = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f} at {there}"
+    remedy = f"make room, or move {settings.state} to a larger disk"
+    if usage.free < LEAST_BYTES or usage.free < LEAST_SHARE * usage.total:
+        return [*findings, fail("disk", text, remedy)]
+    if usage.free < SCARCE_BYTES or usage.free < SCARCE_SHARE * usage.total:
+        return [*findings, warn("disk", text, remedy)]
+    return [*findings, ok("disk", text)]
+
+
+async def check_clock(synchronised: bool | None = None) -> list[Finding]:
+    """Look at the clock that leases are counted on, and ask whether the wall clock is right.
+
+    How far it is from the controller's cannot be told: the protocol carries no time, because no
+    promise rests on two machines' clocks agreeing.
+    """
+    try:
+        boot, monotonic = (
+            time.clock_gettime(time.CLOCK_BOOTTIME),
+            time.clock_gettime(time.CLOCK_MONOTONIC),
+        )
+    except OSError as error:
+        return [fail("clock", f"no CLOCK_BOOTTIME: {error}", "a Linux kernel from 2.6.39 on")]
+    findings = [
+        ok(
+            "clock",
+            f"CLOCK_BOOTTIME counts ({boot:.0f} s up, {max(0.0, boot - monotonic):.0f} s of them "
+            "suspended)",
+        )
+    ]
+    synchronised = _synchronised() if synchronised is None else synchronised
+    if synchronised:
+        return [*findings, ok("wall clock", "the kernel says that it is synchronised")]
+    return [
+        *findings,
+        warn(
+            "wall clock",
+            "the kernel does not know it to be synchronised; times in logs may be wrong (leases "
+            "do not depend on it)",
+            "`timedatectl set-ntp true`, or any other NTP client",
+        ),
+    ]
+
+
+def _synchronised() -> bool:
+    timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes 0: only ask
+    state: int = ctypes.CDLL(None).adjtimex(timex)
+    return 0 <= state < _UNSYNCHRONISED

@@ -1,0 +1,34 @@
+"""The service as systemd sees it."""
+
+import asyncio
+from pathlib import Path
+
+from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
+from phonefarm_agent.host.layout import SERVICE, UNIT
+
+_ASKED = ("ActiveState", "SubState", "StatusText", "NRestarts", "ExecMainStatus")
+
+
+async def check_service(unit: Path = UNIT) -> list[Finding]:
+    """Ask systemd for the unit, if there is one."""
+    if not unit.exists():  # noqa: ASYNC240 - one look at a local file
+        return [warn("service", "not installed on this host", "phonefarm-agent install, as root")]
+    words = ["systemctl", "show", SERVICE, f"--property={','.join(_ASKED)}"]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+    except OSError as error:
+        return [warn("service", f"systemctl does not run: {error}", "is systemd the init here?")]
+    out = (await process.communicate())[0].decode(errors="replace")
+    if process.returncode != 0:
+        return [warn("service", f"systemctl: {out.strip()[:300]}", "systemctl status")]
+    told = dict(line.partition("=")[::2] for line in out.splitlines())
+    state = f"{told.get('ActiveState')} ({told.get('SubState')})"
+    if told.get("ActiveState") == "active":
+        text = f"{state}, {told.get('NRestarts')} restarts: {told.get('StatusText')}"
+        return [ok("service", text)]
+    if told.get("ActiveState") == "failed":
+        text = f"{state}, exit code {told.get('ExecMainStatus')}"
+        return [fail("service", text, f"journalctl -u {SERVICE} -n 50")]
+    return [warn("service", state, f"systemctl start {SERVICE}")]

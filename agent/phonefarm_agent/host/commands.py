@@ -1,0 +1,214 @@
+"""The verbs `install`, `uninstall` and `doctor` of `phonefarm-agent`."""
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from phonefarm_common.config import ConfigError
+from phonefarm_common.identity import is_name
+from phonefarm_common.logs import configure_logs
+
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host import doctor, install, layout, steps, uninstall
+from phonefarm_agent.host.checks.finding import Finding, Verdict
+from phonefarm_agent.host.install import CannotInstallError, Wishes
+from phonefarm_agent.host.steps import StepFailedError
+
+ReadSettings = Callable[[Sequence[str]], Settings]
+"""Reads the options of `run` and the environment, as `run` does; ConfigError."""
+
+_INSTALL = """\
+Make this host's systemd keep the agent: a system user, the state directory, the udev rule for
+phones on USB, the environment file /etc/phonefarm-agent/agent.env (0600) and the unit. Safe to
+repeat: only what differs is written, and the environment file is never replaced. See docs/hosts.md.
+"""
+_UNINSTALL = """\
+Stop the service and take away all of it: unit, udev rule, settings, user, run containers, and the
+state directory unless it is to be kept. Phones in use are left as they are.
+"""
+_DOCTOR = """\
+Look at all that the agent needs here and say what to do where something is missing. As root it
+looks with the rights of the service's user. Exit code 0: nothing fails, 1: something does.
+"""
+
+
+def add_host_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", read_settings: ReadSettings
+) -> None:
+    """Add the verbs; the chosen one is `arguments.perform(arguments)`, an exit code."""
+    _add_install(commands)
+    _add_uninstall(commands)
+    look = commands.add_parser(
+        "doctor", help="look at all that the agent needs on this host", description=_DOCTOR
+    )
+    look.add_argument("--json", action="store_true", help="one JSON document")
+    look.add_argument(
+        "--environment",
+        type=Path,
+        default=layout.ENVIRONMENT,
+        metavar="FILE",
+        help="where the settings are (default %(default)s); what the shell has set wins",
+    )
+    look.add_argument(
+        "options", nargs="*", metavar="-- OPTION", help="options of `run`, after `--`"
+    )
+    look.set_defaults(perform=lambda parsed: _doctor(parsed, read_settings))
+
+
+def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser(
+        "install", help="make the agent a service of this host", description=_INSTALL
+    )
+    add.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    add.add_argument("--now", action="store_true", help="start it too")
+    add.add_argument(
+        "--controller", default="", metavar="HOST:PORT", help="for a new environment file"
+    )
+    add.add_argument(
+        "--name",
+        default=socket.gethostname(),
+        metavar="AGENT_ID",
+        help="the same (default %(default)s)",
+    )
+    add.add_argument("--token-file", default="", metavar="FILE", help="the same")
+    add.add_argument(
+        "--options", default="", help='the same, e.g. --options="--connect 10.0.0.21:5555"'
+    )
+    add.add_argument(
+        "--state",
+        type=Path,
+        default=layout.DEFAULT_STATE,
+        metavar="DIR",
+        help="default %(default)s",
+    )
+    add.add_argument(
+        "--docker-group",
+        default="docker",
+        metavar="GROUP",
+        help="whose members may use the engine's socket (default %(default)s)",
+    )
+    add.set_defaults(perform=_install)
+
+
+def _add_uninstall(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    remove = commands.add_parser(
+        "uninstall", help="take the service away again", description=_UNINSTALL
+    )
+    remove.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    kept = remove.add_mutually_exclusive_group()
+    kept.add_argument("--keep-state", action="store_true", help="leave the state directory")
+    kept.add_argument(
+        "--remove-state", action="store_true", help="remove it, with journal and keys"
+    )
+    remove.set_defaults(perform=_uninstall)
+
+
+def _install(parsed: argparse.Namespace) -> int:
+    if not parsed.dry_run and (refusal := _not_root("install")):
+        return refusal
+    if not is_name(parsed.name):
+        return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {parsed.name!r}", 2)
+    wishes = Wishes(
+        state=parsed.state,
+        docker_group=parsed.docker_group,
+        controller=parsed.controller,
+        name=parsed.name,
+        token_file=parsed.token_file,
+        options=parsed.options,
+        start=parsed.now,
+    )
+    try:
+        done = steps.perform(
+            install.plan(wishes, layout.this_program()), dry_run=parsed.dry_run, tell=print
+        )
+    except CannotInstallError as error:
+        return _complain(str(error), 2)
+    except StepFailedError as error:
+        return _complain(str(error), 1)
+    if not done:
+        print("all is as it should be")
+    if not parsed.dry_run:
+        _tell_next(started=parsed.now)
+    return 0
+
+
+def _tell_next(*, started: bool) -> None:
+    if missing := install.ready_to_start():
+        print(f"next: set {missing} in {layout.ENVIRONMENT}, then systemctl start {layout.SERVICE}")
+    elif not started:
+        print(f"next: systemctl restart {layout.SERVICE}")
+    print("then: phonefarm-agent doctor")
+
+
+def _uninstall(parsed: argparse.Namespace) -> int:
+    if not parsed.dry_run and (refusal := _not_root("uninstall")):
+        return refusal
+    state = layout.installed_state() or layout.DEFAULT_STATE
+    keep = parsed.keep_state or not state.exists()
+    if not keep and not parsed.remove_state and not parsed.dry_run:
+        if not sys.stdin.isatty():
+            return _complain(f"say --keep-state or --remove-state: there is {state}", 2)
+        keep = input(f"remove {state} with journal, evidence and adb key? [y/N] ") not in {
+            "y",
+            "yes",
+        }
+    try:
+        done = steps.perform(
+            uninstall.plan(state=state, name=uninstall.agent_name(), keep_state=keep, tell=print),
+            dry_run=parsed.dry_run,
+            tell=print,
+        )
+    except StepFailedError as error:
+        return _complain(str(error), 1)
+    if not done:
+        print("there is nothing to take away")
+    if keep and state.exists():
+        print(f"kept: {state}")
+    return 0
+
+
+def _doctor(parsed: argparse.Namespace, read_settings: ReadSettings) -> int:
+    configure_logs(program="agent", level="critical")
+    told = _environment(parsed.environment)
+    os.environ.update({name: value for name, value in told.items() if name not in os.environ})
+    if (state := layout.installed_state()) is not None:
+        os.environ.setdefault("PHONEFARM_AGENT_STATE", str(state))
+    found: list[Finding] = []
+    try:
+        # While root can still read the secrets.
+        settings = read_settings(parsed.options)
+        wanted = doctor.checks(settings, ready=settings.ready_file or layout.READY)
+    except ConfigError as error:
+        found.append(doctor.without_settings(error))
+        wanted = doctor.checks_without_settings()
+    who = doctor.become_service_user()
+    found += asyncio.run(doctor.examine(wanted))
+    if not parsed.json:
+        print(f"looking as {who}")
+    doctor.show(found, as_json=parsed.json)
+    return 1 if doctor.worst(found) is Verdict.FAIL else 0
+
+
+def _environment(path: Path) -> Mapping[str, str]:
+    try:
+        return layout.read_environment(path)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        print(f"phonefarm-agent doctor: {path} is not read: {error.strerror}", file=sys.stderr)
+        return {}
+
+
+def _not_root(verb: str) -> int:
+    if os.geteuid() == 0:
+        return 0
+    return _complain(f"{verb} needs root: sudo phonefarm-agent {verb} (or --dry-run)", 2)
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"phonefarm-agent: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,129 @@
+"""`phonefarm-agent doctor`: every part this agent needs, side by side, each in its time."""
+
+import asyncio
+import grp
+import json
+import os
+import pwd
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phonefarm_common.config import ConfigError
+
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host import layout
+from phonefarm_agent.host.checks.adb import check_phones, check_program
+from phonefarm_agent.host.checks.containers import check_containers
+from phonefarm_agent.host.checks.controller import check_certificate, check_controller
+from phonefarm_agent.host.checks.finding import Finding, Verdict, fail
+from phonefarm_agent.host.checks.machine import check_clock, check_disk
+from phonefarm_agent.host.checks.service import check_service
+
+Look = Callable[[], Coroutine[None, None, list[Finding]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One look at the host, and how long it may take; its name stands for what did not answer."""
+
+    name: str
+    look: Look
+    seconds: float
+
+
+def checks(settings: Settings, *, ready: Path) -> list[Check]:
+    """Return what is looked at with *settings*; *ready*: where a running agent says what it is."""
+    return [
+        *checks_without_settings(),
+        Check(name="phones", look=lambda: check_phones(settings, ready), seconds=30),
+        Check(name="docker", look=lambda: check_containers(settings), seconds=20),
+        Check(name="disk", look=lambda: check_disk(settings), seconds=5),
+        Check(name="controller", look=lambda: check_controller(settings), seconds=10),
+    ]
+
+
+def checks_without_settings() -> list[Check]:
+    """Return what can be looked at on any host."""
+    return [
+        Check(name="service", look=check_service, seconds=10),
+        Check(name="adb", look=check_program, seconds=10),
+        Check(name="clock", look=check_clock, seconds=5),
+        Check(name="certificate", look=check_certificate, seconds=5),
+    ]
+
+
+async def examine(wanted: Sequence[Check]) -> list[Finding]:
+    """Return what every check found, in their order; none takes longer than it may."""
+    found = await asyncio.gather(*(_in_time(check) for check in wanted))
+    return [finding for findings in found for finding in findings]
+
+
+async def _in_time(check: Check) -> list[Finding]:
+    try:
+        async with asyncio.timeout(check.seconds):
+            return await check.look()
+    except TimeoutError:
+        told = f"no answer within {check.seconds:.0f} s"
+    except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others
+        told = f"the check itself broke: {error!r}"
+    return [fail(check.name, told, "see whether it hangs; journalctl -u phonefarm-agent")]
+
+
+def without_settings(error: ConfigError) -> Finding:
+    """Return what is wrong with the settings."""
+    return fail("settings", str(error), f"see {layout.ENVIRONMENT}, or give the options")
+
+
+def become_service_user() -> str:
+    """Look with the service's own rights, so that what it may not do shows; return who looks.
+
+    Only root can become somebody else, and only where the service's user is there.
+    """
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    if os.geteuid() != 0:
+        return me
+    try:
+        user = pwd.getpwnam(layout.USER)
+    except KeyError:
+        return me
+    groups = [user.pw_gid, *_groups_of_unit()]
+    os.setgroups(groups)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.environ["HOME"] = user.pw_dir
+    return user.pw_name
+
+
+def _groups_of_unit(unit: Path = layout.UNIT) -> list[int]:
+    """Return the groups that the unit adds."""
+    found = []
+    for line in unit.read_text().splitlines() if unit.exists() else []:
+        if line.startswith("SupplementaryGroups="):
+            names = line.partition("=")[2].split()
+            found += [grp.getgrnam(name).gr_gid for name in names if _known(name)]
+    return found
+
+
+def _known(group: str) -> bool:
+    return any(entry.gr_name == group for entry in grp.getgrall())
+
+
+def show(found: Sequence[Finding], *, as_json: bool) -> None:
+    """Print the findings for people, or as one JSON document."""
+    if as_json:
+        document = {"verdict": worst(found), "checks": [asdict(finding) for finding in found]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    width = max(len(finding.check) for finding in found)
+    for finding in found:
+        sys.stdout.write(f"{finding.verdict:<5} {finding.check:<{width}}  {finding.text}\n")
+        if finding.remedy:
+            sys.stdout.write(f"{'':<5} {'':<{width}}  -> {finding.remedy}\n")
+
+
+def worst(found: Sequence[Finding]) -> Verdict:
+    """Return the gravest verdict."""
+    order = list(Verdict)
+    return max((finding.verdict for finding in found), key=order.index, default=Verdict.OK)

@@ -1,0 +1,189 @@
+"""`phonefarm-agent install`: all that a host needs for the agent to be its service."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phonefarm_agent.host import layout, steps, unit
+from phonefarm_agent.host.layout import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program
+from phonefarm_agent.host.steps import Step
+
+
+class CannotInstallError(Exception):
+    """This host cannot have the service as it was asked for; the text names the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What an operator says once."""
+
+    state: Path
+    docker_group: str
+    controller: str
+    name: str
+    token_file: str
+    options: str
+    start: bool
+
+
+def plan(wishes: Wishes, program: Program) -> list[Step]:
+    """Return the steps in order; CannotInstallError."""
+    wishes = replace(wishes, state=Path(os.path.normpath(wishes.state)))
+    _refuse(wishes, program)
+    texts = {
+        UNIT: unit.unit(
+            command=program.command,
+            state=wishes.state,
+            docker_group=wishes.docker_group,
+            systemd=_systemd_version(),
+        ),
+        RULES: unit.rules(),
+    }
+    return [
+        Step(
+            text=f"make the system user and group {USER}",
+            needed=lambda: not steps.user_exists(USER),
+            do=lambda: _make_user(wishes.state),
+        ),
+        Step(
+            text=f"make the state directory {wishes.state}, for {USER} only",
+            needed=lambda: not _is_ours(wishes.state),
+            do=lambda: _make_ours(wishes.state),
+        ),
+        Step(
+            text=f"write {ENVIRONMENT} (0600, for root only)",
+            needed=lambda: not ENVIRONMENT.exists(),  # an operator's own words are never replaced
+            do=lambda: steps.write(ENVIRONMENT, _environment(wishes), 0o600),
+        ),
+        Step(
+            text=f"close {ENVIRONMENT} to everybody but root",
+            needed=lambda: ENVIRONMENT.exists() and _is_open(ENVIRONMENT),
+            do=lambda: ENVIRONMENT.chmod(0o600),
+        ),
+        _written(RULES, texts[RULES], then=reload_udev),
+        _written(UNIT, texts[UNIT], then=lambda: _systemctl("daemon-reload")),
+        Step(
+            text=f"start {SERVICE} whenever this host starts",
+            needed=lambda: not steps.answers_yes("systemctl", "is-enabled", "--quiet", SERVICE),
+            do=lambda: _systemctl("enable", SERVICE),
+        ),
+        *([_started()] if wishes.start else []),
+    ]
+
+
+def ready_to_start(environment: Path = ENVIRONMENT) -> str:
+    """Return what is still to be filled in; empty when nothing is."""
+    found = layout.read_environment(environment)
+    missing = [
+        name
+        for name in ("PHONEFARM_AGENT_CONTROLLER", "PHONEFARM_AGENT_NAME")
+        if not found.get(name)
+    ]
+    if not found.get("PHONEFARM_AGENT_TOKEN") and not found.get("PHONEFARM_AGENT_TOKEN_FILE"):
+        missing.append("PHONEFARM_AGENT_TOKEN")
+    return ", ".join(missing)
+
+
+def _refuse(wishes: Wishes, program: Program) -> None:
+    if not Path("/run/systemd/system").is_dir():
+        raise CannotInstallError("systemd is not this host's init: there is nothing to install to")
+    for path in program.paths:
+        if layout.hidden(path):
+            raise CannotInstallError(
+                f"the service could not see its own program: {path} lies below one of "
+                f"{', '.join(layout.HIDDEN)}; install phonefarm elsewhere, for example with "
+                "`python3 -m venv /opt/phonefarm`"
+            )
+    if not wishes.state.is_absolute() or layout.hidden(wishes.state):
+        raise CannotInstallError(
+            f"--state {wishes.state}: must be an absolute path outside {', '.join(layout.HIDDEN)}"
+        )
+    if len(os.fsencode(wishes.state)) > layout.LONGEST_STATE:
+        raise CannotInstallError(
+            f"--state {wishes.state}: longer than {layout.LONGEST_STATE} bytes, so that the "
+            "sockets below it would have no room for their names"
+        )
+    if any(character.isspace() or character in "%$\"'\\" for character in str(wishes.state)):
+        raise CannotInstallError(f"--state {wishes.state}: must be without blanks, quotes, % and $")
+    kept = layout.installed_state()
+    if kept not in {None, wishes.state}:
+        raise CannotInstallError(
+            f"the service is installed with the state {kept}: uninstall it first (--keep-state), "
+            "move the directory, and install again"
+        )
+    if not steps.group_exists(wishes.docker_group):
+        raise CannotInstallError(
+            f"there is no group {wishes.docker_group}: install Docker Engine first "
+            "(`apt-get install docker.io`), or name the group of its socket with --docker-group"
+        )
+
+
+def _environment(wishes: Wishes) -> str:
+    return unit.environment(
+        controller=wishes.controller,
+        name=wishes.name,
+        token_file=wishes.token_file,
+        options=wishes.options,
+    )
+
+
+def _written(path: Path, text: str, *, then: Callable[[], None]) -> Step:
+    def do() -> None:
+        steps.write(path, text, 0o644)
+        then()
+
+    return Step(text=f"write {path}", needed=lambda: steps.differs(path, text, 0o644), do=do)
+
+
+def _started() -> Step:
+    return Step(
+        text=f"start {SERVICE}",
+        needed=lambda: not steps.answers_yes("systemctl", "is-active", "--quiet", SERVICE),
+        do=lambda: _systemctl("start", SERVICE),
+    )
+
+
+def _make_user(state: Path) -> None:
+    words = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(state)]
+    words += ["--shell", "/usr/sbin/nologin", "--comment", "Phonefarm agent", USER]
+    steps.command(*words)
+
+
+def _is_ours(state: Path) -> bool:
+    try:
+        facts = state.stat()
+        return (facts.st_uid, facts.st_mode & 0o7777) == (pwd.getpwnam(USER).pw_uid, 0o700)
+    except (FileNotFoundError, KeyError):
+        return False
+
+
+def _make_ours(state: Path) -> None:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    user = pwd.getpwnam(USER)
+    # A state kept over an uninstall belongs to the number that the user had before.
+    for path in (state, *state.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    state.chmod(0o700)
+
+
+def _is_open(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o077)
+
+
+def _systemd_version() -> int:
+    words = steps.command("systemctl", "--version").split()
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+
+def _systemctl(*words: str) -> None:
+    steps.command("systemctl", *words)
+
+
+def reload_udev() -> None:
+    """Have udev give the phones that are plugged in to the group; without it, at the next boot."""
+    if shutil.which("udevadm") and Path("/run/udev/control").exists():
+        steps.command("udevadm", "control", "--reload")
+        steps.command("udevadm", "trigger", "--subsystem-match=usb", "--action=change")

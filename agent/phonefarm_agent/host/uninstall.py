@@ -1,0 +1,109 @@
+"""`phonefarm-agent uninstall`: takes away what `install` brought and what the service made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from phonefarm_agent.host import layout, steps
+from phonefarm_agent.host.install import reload_udev
+from phonefarm_agent.host.layout import CHANGES, ENVIRONMENT, RULES, SERVICE, UNIT, USER
+from phonefarm_agent.host.steps import Step, StepFailedError
+from phonefarm_agent.runtimes.contract import RuntimeFailedError
+from phonefarm_agent.runtimes.engine import Engine, FoundContainer
+
+
+def plan(*, state: Path, name: str, keep_state: bool, tell: Callable[[str], None]) -> list[Step]:
+    """Return the steps; *name* is the agent whose run containers are ended (empty: none)."""
+    runs = _Runs(name, tell)
+    return [
+        Step(
+            text=f"stop {SERVICE} and start it no more",
+            needed=UNIT.exists,
+            do=lambda: _systemctl("disable", "--now", SERVICE),
+        ),
+        Step(
+            text="have systemd forget how the service ended",
+            needed=lambda: steps.answers_yes("systemctl", "is-failed", "--quiet", SERVICE),
+            do=lambda: _systemctl("reset-failed", SERVICE),
+        ),
+        Step(text=f"end the run containers of {name}", needed=runs.found, do=runs.remove),
+        *[_removed(path) for path in _links()],
+        _removed(CHANGES),
+        Step(text=f"remove {UNIT}", needed=UNIT.exists, do=_remove_unit),
+        _removed(ENVIRONMENT.parent),
+        Step(text=f"remove {RULES}", needed=RULES.exists, do=_remove_rules),
+        *([] if keep_state else [_removed(state)]),
+        Step(
+            text=f"remove the user and group {USER}",
+            needed=lambda: steps.user_exists(USER),
+            do=_remove_user,
+        ),
+    ]
+
+
+def agent_name() -> str:
+    """Return the name the service was given; empty when there is none or it cannot be read."""
+    try:
+        return layout.read_environment().get("PHONEFARM_AGENT_NAME", "")
+    except OSError:
+        return ""
+
+
+class _Runs:
+    """The containers of this agent, whatever farm it worked for."""
+
+    def __init__(self, name: str, tell: Callable[[str], None]) -> None:
+        self._name = name
+        self._tell = tell
+        self._engine = Engine()
+
+    def found(self) -> bool:
+        return bool(self._list())
+
+    def remove(self) -> None:
+        for container in self._list():
+            try:
+                self._engine.remove(container.id)
+            except RuntimeFailedError as error:
+                raise StepFailedError(str(error)) from error
+
+    def _list(self) -> list[FoundContainer]:
+        if not self._name:
+            return []
+        try:
+            return self._engine.containers({"phonefarm.agent": self._name})
+        except RuntimeFailedError as error:
+            self._tell(f"run containers were not looked for: {error}")
+            return []
+
+
+def _links() -> list[Path]:
+    """Return what `systemctl enable` made, should systemctl itself no longer know the unit."""
+    return list(UNIT.parent.glob(f"*.wants/{UNIT.name}"))
+
+
+def _removed(path: Path) -> Step:
+    return Step(
+        text=f"remove {path}",
+        needed=lambda: path.exists() or path.is_symlink(),
+        do=lambda: steps.remove(path),
+    )
+
+
+def _remove_unit() -> None:
+    steps.remove(UNIT)
+    _systemctl("daemon-reload")
+
+
+def _remove_rules() -> None:
+    steps.remove(RULES)
+    reload_udev()
+
+
+def _remove_user() -> None:
+    steps.command("userdel", USER)
+    if steps.group_exists(USER):
+        steps.command("groupdel", USER)
+
+
+def _systemctl(*words: str) -> None:
+    steps.command("systemctl", *words)

@@ -1,0 +1,91 @@
+"""Feeds the watchdog from a thread, so that an event loop that is stuck cannot feed it.
+
+Each time the loop is asked to prove that it goes round and that the journal takes its turn. No
+proof within the limit: no food, and systemd ends the agent and starts it again. Its runs live on in
+their containers meanwhile.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+log = structlog.get_logger()
+
+FED_PER_PERIOD = 4
+LIMIT_OF_PERIOD = 1 / 3
+"""A proof may take a third of the watchdog's time: one that is late is followed by another try."""
+
+
+class Watchdog:
+    """One thread; made by `watchdog`."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        proof: Callable[[], Coroutine[None, None, None]],
+        feed: Callable[[], None],
+        period: float,
+    ) -> None:
+        self._loop = loop
+        self._proof = proof
+        self._feed = feed
+        self._every = period / FED_PER_PERIOD
+        self._limit = period * LIMIT_OF_PERIOD
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to feed."""
+        self._feed()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Feed no more. Does not wait: the thread may itself be waiting for the caller's loop."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._every):
+            if self._proven():
+                self._feed()
+            elif not self._over.is_set():
+                log.error("watchdog.not_fed", limit_seconds=self._limit)
+
+    def _proven(self) -> bool:
+        proof = self._proof()
+        try:
+            asked = asyncio.run_coroutine_threadsafe(proof, self._loop)
+        except RuntimeError:  # the loop is closed
+            proof.close()
+            return False
+        try:
+            asked.result(timeout=self._limit)
+        except concurrent.futures.CancelledError:
+            return False  # the loop ends its tasks
+        except TimeoutError:
+            asked.cancel()
+            return False
+        return True
+
+
+@contextmanager
+def watchdog(
+    *,
+    proof: Callable[[], Coroutine[None, None, None]],
+    feed: Callable[[], None],
+    period: float,
+) -> Iterator[None]:
+    """Call *feed* several times in *period* seconds while the running loop completes *proof*.
+
+    Must be entered in the loop. An error that *proof* raises ends the feeding for good.
+    """
+    thread = Watchdog(loop=asyncio.get_running_loop(), proof=proof, feed=feed, period=period)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.stop()
