@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [docker] [postgres] [python]
+# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [docker] [postgres] [python] [systemd]
 # Safe to repeat: what is there already is left alone. An engine that this script starts leaves dockerd.pid (or,
 # with systemd, docker.service) in $PHONEFARM_PROVISION_DIR (default /run/phonefarm-provision), so that the
 # caller can stop it.
@@ -17,6 +17,7 @@ usage() {
 usage: scripts/provision.sh COMPONENT...
   docker    Docker Engine (docker.io, debootstrap); started when none answers
   postgres  PostgreSQL's programs; nothing is started, tests run their own server
+  systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
   python    Python with venv, make and git, for `make dev`
 T
 }
@@ -72,12 +73,29 @@ start_engine() {
     say "engine answers: $(docker version --format '{{.Server.Version}}')"
 }
 
+systemd_image=phonefarm-systemd:bookworm # tests/support/systemd_host.py starts it
+systemd_packages=systemd,systemd-sysv,dbus,udev,python3,ca-certificates
+
+make_systemd_image() {
+    if docker image inspect "$systemd_image" >/dev/null 2>&1; then say "image there already: $systemd_image"; return; fi
+    [ "$(id -u)" -eq 0 ] || fail "must be root to make $systemd_image"
+    say "making $systemd_image with debootstrap (about a minute, once)"
+    local root
+    root=$(mktemp -d)
+    debootstrap --variant=minbase --include="$systemd_packages" bookworm "$root" >"$root.log" 2>&1 ||
+        { tail -n 20 "$root.log" >&2; rm -rf "$root" "$root.log"; fail "debootstrap failed"; }
+    tar -C "$root" --exclude=./var/cache/apt --exclude=./var/lib/apt/lists -c . |
+        docker import --change 'LABEL phonefarm.test=systemd' - "$systemd_image" >/dev/null
+    rm -rf "$root" "$root.log"
+}
+
 [ $# -gt 0 ] || { usage; exit 2; }
 for component in "$@"; do
     case $component in
         docker) install_missing docker.io debootstrap; start_engine ;;
         postgres) install_missing postgresql ;;
         python) provide_python ;;
+        systemd) install_missing docker.io debootstrap; start_engine; make_systemd_image ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; fail "unknown component: $component" ;;
     esac

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.engine import Engine
+from support import systemd_host
 from support.postgres_server import programs, server_user
 
 REQUIRE = "PHONEFARM_REQUIRE"
@@ -31,6 +32,7 @@ def _postgres() -> str | None:
 COMPONENTS: Mapping[str, Callable[[], str | None]] = {
     "docker": functools.cache(_docker),
     "postgres": functools.cache(_postgres),
+    "systemd": systemd_host.missing,
 }
 """Marker -> what is missing of it, None when nothing is; looked at once, when first needed."""
 

@@ -1,0 +1,154 @@
+"""Installing and removing the service on a host with a real systemd."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from support.systemd_host import SERVICE, SystemdHost, systemd_host
+
+pytestmark = [
+    pytest.mark.systemd,
+    pytest.mark.docker,
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+NOBODY_THERE = "127.0.0.1:9"
+MOST_EXPOSURE = 4.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SystemdHost]:
+    """Start one host for the tests of this module; each leaves it as it found it."""
+    async with systemd_host(tmp_path_factory.mktemp("host")) as it:
+        yield it
+
+
+def install_words(host: SystemdHost, *more: str) -> list[str]:
+    """Return the command that installs here."""
+    state = str(host.state / "agent")
+    words = ["install", "--state", state, "--controller", NOBODY_THERE, "--name", "host-1"]
+    return [*words, *more]
+
+
+async def test_install_can_be_repeated_and_uninstall_leaves_nothing(host: SystemdHost) -> None:
+    """Files, user and group are there after install, and none of them after uninstall."""
+    before = await host.files()
+    users = await host.run("getent", "passwd")
+
+    dry = await host.agent(*install_words(host, "--dry-run"))
+    assert await host.files() == before
+    await host.agent(*install_words(host))
+    installed = await host.files()
+    again = await host.agent(*install_words(host))
+    unit = await host.show()
+    environment = await host.run("stat", "-c", "%a %U", "/etc/phonefarm-agent/agent.env")
+    state = await host.run("stat", "-c", "%a %U", str(host.state / "agent"))
+    unsaid = await host.agent("uninstall", code=2)
+    await host.agent("uninstall", "--remove-state")
+
+    assert "would make the system user" in dry
+    assert "all is as it should be" in again
+    assert "set PHONEFARM_AGENT_TOKEN" in again
+    assert unit["UnitFileState"] == "enabled"
+    assert environment.split() == ["600", "root"]
+    assert state.split() == ["700", SERVICE]
+    assert "--keep-state" in unsaid
+    assert len(installed - before) >= 6
+    left = {path for path in await host.files() - before if not _is_of_shadow_tools(path)}
+    assert left == set()
+    assert await host.run("getent", "passwd") == users
+    assert (await host.show())["LoadState"] == "not-found"
+    assert "nothing to take away" in await host.agent("uninstall")
+
+
+async def test_the_unit_is_confined(host: SystemdHost) -> None:
+    """The init finds no fault in the unit and rates its exposure at 4.0 or better."""
+    await host.agent(*install_words(host))
+
+    verified = await host.run("systemd-analyze", "verify", f"{SERVICE}.service")
+    rated = await host.run("systemd-analyze", "security", "--no-pager", SERVICE)
+    tested = await host.run("udevadm", "test", "/sys/class/net/lo", code=None)
+    await host.agent("uninstall", "--remove-state")
+
+    assert verified.strip() == ""
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", rated)
+    assert exposure is not None, rated
+    assert float(exposure[1]) <= MOST_EXPOSURE
+    assert "60-phonefarm-agent.rules" in tested
+    assert "60-phonefarm-agent.rules:" not in tested, "udev complains of a line"
+
+
+async def test_without_a_controller_it_is_up_and_says_so(host: SystemdHost) -> None:
+    """`install --now` comes back once the agent knows that nobody is there; status says it."""
+    await _runnable(host)
+
+    await host.agent(*install_words(host, "--now"))
+    told = await host.show()
+    status = await host.run("systemctl", "status", "--no-pager", SERVICE)
+    processes = await host.run("cat", f"/proc/{told['MainPID']}/status")
+    await host.run("systemctl", "stop", SERVICE)
+    stopped = await host.show()
+    await host.agent("uninstall", "--remove-state")
+
+    assert told["ActiveState"] == "active"
+    assert f"controller {NOBODY_THERE} not connected" in told["StatusText"]
+    assert "0 phones (0 fit); 0 runs" in status
+    assert "NoNewPrivs:\t1" in processes
+    assert "CapEff:\t0000000000000000" in processes
+    assert (stopped["ActiveState"], stopped["ExecMainStatus"]) == ("inactive", "0")
+
+
+async def test_a_wrong_setting_is_told_and_not_repeated(host: SystemdHost) -> None:
+    """Exit code 2 leaves the unit failed, with what is wrong as its status; no new start."""
+    await _runnable(host, options="--adb-port 5037")
+
+    await host.agent(*install_words(host))
+    await host.run("systemctl", "start", SERVICE, code=1)
+    told = await host.until(ActiveState="failed")
+    looked = await host.agent("doctor", code=1)
+    await host.agent("uninstall", "--remove-state")
+
+    assert told["ExecMainStatus"] == "2"
+    assert told["NRestarts"] == "0"
+    assert "--adb-port" in told["StatusText"]
+    assert re.search(r"fail +settings +--adb-port", looked), looked
+    assert re.search(r"fail +service +failed", looked), looked
+
+
+async def test_only_root_and_only_where_the_service_can_live(
+    host: SystemdHost,
+) -> None:
+    """What cannot work is refused with the remedy, before anything is changed."""
+    before = await host.files()
+    program = "/opt/phonefarm/bin/phonefarm-agent"
+
+    nobody = await host.run("runuser", "-u", "nobody", "--", program, "install", code=2)
+    hidden = await host.agent("install", "--state", "/home/farm", code=2)
+    long = await host.agent("install", "--state", "/srv/" + "x" * 60, code=2)
+    groupless = await host.agent("install", "--docker-group", "whales", code=2)
+    nameless = await host.agent("install", "--name", "a b", code=2)
+
+    assert "sudo phonefarm-agent install" in nobody
+    assert "/home" in hidden
+    assert "bytes" in long
+    assert "docker.io" in groupless
+    assert "--name" in nameless
+    assert await host.files() == before
+
+
+async def _runnable(host: SystemdHost, *, options: str = "") -> None:
+    """Write settings before install, which leaves them as they are."""
+    settings = {
+        "PHONEFARM_AGENT_CONTROLLER": NOBODY_THERE,
+        "PHONEFARM_AGENT_NAME": "host-1",
+        "PHONEFARM_AGENT_TOKEN": "a-token",
+        "PHONEFARM_AGENT_OPTIONS": options,
+    }
+    text = "".join(f"{name}={value}\n" for name, value in settings.items())
+    await host.write("/etc/phonefarm-agent/agent.env", text)
+
+
+def _is_of_shadow_tools(path: str) -> bool:
+    """Tell whether a file is a backup that useradd and userdel keep of their own tables."""
+    return re.fullmatch(r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-", path) is not None
