@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,10 +66,6 @@ async def _install(host: SystemdHost, made: Programs, agent: str) -> None:
     words = ["--state", state, "--controller", made.grpc, "--name", agent]
     await host.agent("install", *words, "--token-file", token, "--options", options)
     await host.run("chown", SERVICE, token)
-    await host.run(
-        *["sh", "-c", f"printf 'PHONEFARM_PRODUCTION=0\\nPHONEFARM_TIME_SCALE={SCALE}\\n'"],
-        *[">> /etc/phonefarm-agent/agent.env"][:0],
-    )
     added = f"PHONEFARM_PRODUCTION=0\nPHONEFARM_TIME_SCALE={SCALE}\n"
     settings = await host.run("cat", "/etc/phonefarm-agent/agent.env")
     await host.write("/etc/phonefarm-agent/agent.env", settings + added)
@@ -119,24 +114,111 @@ async def test_doctor_is_content_while_the_agent_runs(site: Site, at_work: Hand)
 
 
 async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> None:
-    """kill -9 during a run: systemd starts the agent again, the run ends once."""
+    """After kill -9 during a run systemd starts the agent again, and the run ends once."""
+    process, container = await _begin_run(site, at_work)
     phone = site.farm.phones[0]
-    mark = await at_work.phones.mark()
-    process = await at_work.warm_up(_direct(phone.account_id), watch_seconds=12)
-    await at_work.on_screen(phone.serialno, since=mark)
-    (container,) = await site.containers(running=True)
     before = await site.host.show()
 
     await site.host.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", SERVICE)
-    after = await site.host.until(NRestarts=str(int(before["NRestarts"]) + 1), ActiveState="active")
-    record = await at_work.until(process, "completed", within=60)
+    after = await site.host.until(NRestarts=_one_more(before), ActiveState="active")
+    await at_work.until(process, "completed", within=60)
 
     assert after["MainPID"] != before["MainPID"]
     adopted = await site.host.events("EVENT=run.adopted")
-    assert [event["RUN_ID"] for event in adopted] != []
-    ended = await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released")
-    assert len(ended) == 1
-    assert record["status"] == "completed"
-    shown = await at_work.phones.ledger(phone.serialno, since=mark)
-    assert sum(entry["effect"] == "video_shown" for entry in shown) == 1
-    assert container not in await site.containers()
+    assert len(adopted) == 1
+    ledger = await at_work.phones.ledger(phone.serialno)
+    of_run = [entry for entry in ledger if entry["run"] == adopted[0]["RUN_ID"]]
+    assert [entry["kind"] for entry in of_run].count("searched") == 1
+    assert len(await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released")) == 1
+
+    async def removed() -> bool:
+        return container not in await site.containers()
+
+    await eventually(removed, what="the end of the container")
+
+
+async def test_a_stopped_agent_is_killed_by_the_watchdog(site: Site, at_work: Hand) -> None:
+    """An agent that does nothing any more is ended with SIGABRT and started again."""
+    await site.host.write(DROP_IN, "[Service]\nWatchdogSec=4\nRestartSec=1\n")
+    await site.host.run("systemctl", "daemon-reload")
+    await site.host.run("systemctl", "restart", SERVICE)
+    before = await site.host.until(ActiveState="active", StatusText="connected")
+
+    await site.host.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", SERVICE)
+    after = await site.host.until(
+        within=STUCK_SECONDS, NRestarts=_one_more(before), ActiveState="active"
+    )
+
+    assert after["MainPID"] != before["MainPID"]
+    said = await site.host.run("journalctl", "--no-pager", "-u", SERVICE)
+    assert "Watchdog timeout" in said
+    await at_work.offered()
+
+
+async def test_a_reboot_brings_the_agent_back(site: Site, at_work: Hand) -> None:
+    """Stopped in order by the shutdown, it is up again with its host, its phones offered."""
+    before = len(await site.host.events("EVENT=agent.started"))
+
+    await site.host.reboot()
+    await site.host.until(ActiveState="active", StatusText="2 phones (2 fit)")
+    await at_work.offered()
+
+    stops = await site.host.events("EVENT=agent.stopped")
+    assert stops[-1]["EXIT_CODE"] == "0"
+    assert len(await site.host.events("EVENT=agent.started")) == before + 1
+
+
+async def test_doctor_looks_while_the_agent_is_stopped(site: Site, at_work: Hand) -> None:
+    """With a server of its own it finds the same phones, as the service's user."""
+    await site.host.run("systemctl", "stop", SERVICE)
+
+    found = _findings(await site.host.agent("doctor", "--json"))
+    told = await site.host.agent("doctor")
+    left = await site.host.run("sh", "-c", f"find {site.host.state}/agent ! -user {SERVICE}")
+    await site.host.run("systemctl", "start", SERVICE)
+
+    assert found["service"]["verdict"] == "warn"
+    assert found["service"]["remedy"] == f"systemctl start {SERVICE}"
+    assert "no agent runs" in found["adb server"]["text"]
+    phones = [finding for name, finding in found.items() if name.startswith("phone 127")]
+    assert [finding["verdict"] for finding in phones] == ["ok", "ok"]
+    assert told.startswith(f"looking as {SERVICE}")
+    assert left.strip() == ""
+
+
+async def test_uninstall_ends_everything_also_during_a_run(site: Site, at_work: Hand) -> None:
+    """Nothing of the service is left: no process, container, file, user."""
+    await _begin_run(site, at_work)
+
+    await site.host.agent("uninstall", "--remove-state", seconds=150)
+
+    assert await site.containers() == []
+    left = [path for path in await site.host.files() if SERVICE in path or "/agent" in path]
+    assert left == []
+    assert SERVICE not in await site.host.run("cat", "/etc/passwd", "/etc/group")
+    processes = await site.host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert "phonefarm_agent" not in processes
+    assert "adb -L" not in processes
+
+
+async def _begin_run(site: Site, at_work: Hand) -> tuple[str, str]:
+    """Return a process and the container in which its video plays now."""
+    phone = site.farm.phones[0]
+    seen = (await at_work.phones.ledger(phone.serialno))[-1]["sequence"]
+    before = set(await site.containers())
+    process = await at_work.warm_up(_direct(phone.account_id), watch_seconds=12)
+    await at_work.on_screen(phone.serialno, since=seen)
+    (container,) = set(await site.containers(running=True)) - before
+    return process, container
+
+
+def _direct(account: str) -> dict[str, Any]:
+    return {"routing": "direct", "account_id": account}
+
+
+def _one_more(told: dict[str, str]) -> str:
+    return str(int(told["NRestarts"]) + 1)
+
+
+def _findings(text: str) -> dict[str, dict[str, str]]:
+    return {finding["check"]: finding for finding in json.loads(text)["checks"]}

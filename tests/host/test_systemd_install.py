@@ -137,6 +137,53 @@ async def test_only_root_and_only_where_the_service_can_live(
     assert await host.files() == before
 
 
+async def test_a_loop_that_is_held_up_is_ended_with_its_stack_told(host: SystemdHost) -> None:
+    """The feeding thread lives, the loop does not: watchdog, SIGABRT, and where it stood."""
+    await host.write("/srv/stuck/stuck.py", _STUCK)
+    await host.write("/etc/systemd/system/stuck.service", _STUCK_UNIT)
+    await host.run("systemctl", "daemon-reload")
+
+    await host.run("systemctl", "start", "stuck")
+    told = await host.until(unit="stuck", ActiveState="failed")
+    said = await host.run("journalctl", "--no-pager", "-u", "stuck")
+    await host.run("rm", "-r", "/srv/stuck", "/etc/systemd/system/stuck.service")
+    await host.run("systemctl", "reset-failed", "stuck")
+
+    assert told["Result"] == "watchdog"
+    assert "watchdog.not_fed" in said
+    assert "in held_up" in said
+
+
+_STUCK = """
+import asyncio, faulthandler, time
+from phonefarm_agent.host.notify import take_notifier, watchdog_seconds
+from phonefarm_agent.host.watchdog import watchdog
+
+def held_up():
+    time.sleep(600)
+
+async def alive():
+    pass
+
+async def main():
+    notifier = take_notifier()
+    with watchdog(proof=alive, feed=notifier.feed, period=watchdog_seconds()):
+        notifier.ready()
+        await asyncio.sleep(1)
+        held_up()
+
+faulthandler.enable()
+asyncio.run(main())
+"""
+
+_STUCK_UNIT = """
+[Service]
+Type=notify
+WatchdogSec=2
+ExecStart=/opt/phonefarm/bin/python3 /srv/stuck/stuck.py
+"""
+
+
 async def _runnable(host: SystemdHost, *, options: str = "") -> None:
     """Write settings before install, which leaves them as they are."""
     settings = {

@@ -17,9 +17,10 @@ from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
+AGENT_TOKEN = "an-agent-token"
 _SECRETS = {
     "INGEST_SECRET": "an-api-key",
-    "PHONEFARM_AGENT_TOKEN": "an-agent-token",
+    "PHONEFARM_AGENT_TOKEN": AGENT_TOKEN,
     "PHONEFARM_GATEWAY_TOKEN": "a-gateway-token",
     "PHONE_FARM_WEBHOOK_SECRET": "a webhook secret",
 }
@@ -34,7 +35,7 @@ class Programs:
         # Without USB and mDNS adb is up in a moment.
         self._environment |= {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"}
         self._running: dict[str, asyncio.subprocess.Process] = {}
-        self._grpc = f"127.0.0.1:{_free_port()}"
+        self.grpc = f"127.0.0.1:{_free_port()}"
         self._rest = f"127.0.0.1:{_free_port()}"
         self._simulator: dict[str, Any] = {}
 
@@ -45,12 +46,12 @@ class Programs:
 
     async def controller(self) -> None:
         """Start the controller, always on the same port and data."""
-        arguments = ["--listen", self._grpc, "--data", str(self._data / "controller")]
+        arguments = ["--listen", self.grpc, "--data", str(self._data / "controller")]
         await self._start("controller", "phonefarm_controller", *arguments)
 
     async def gateway(self) -> None:
         """Start the gateway, always on the same port."""
-        arguments = ["--listen", self._rest, "--controller", self._grpc]
+        arguments = ["--listen", self._rest, "--controller", self.grpc]
         arguments += ["--allow-callback-cidr", "127.0.0.0/8"]
         await self._start("gateway", "phonefarm_gateway", *arguments)
 
@@ -58,9 +59,13 @@ class Programs:
         """Start the agent of that name with these phones (serial numbers), always on its state."""
         addresses = {phone["serial"]: phone["address"] for phone in self._simulator["phones"]}
         connect = [word for serialno in phones for word in ("--connect", addresses[serialno])]
-        arguments = ["--controller", self._grpc, "--state", str(self._data / name)]
+        arguments = ["--controller", self.grpc, "--state", str(self._data / name)]
         arguments += ["--name", name, "--runtime", "process", *connect]
         await self._start(name, "phonefarm_agent", "run", *arguments)
+
+    def phone_addresses(self) -> list[str]:
+        """Return where the simulated phones listen."""
+        return [phone["address"] for phone in self._simulator["phones"]]
 
     async def kill(self, name: str) -> None:
         """Kill it with SIGKILL and wait until it is gone."""
@@ -87,7 +92,7 @@ class Programs:
     async def live(self, serialnos: Iterable[str]) -> LiveFarm:
         """Admit the phones, give each an account, and return the farm."""
         wanted = set(serialnos)
-        async with Controller.opened(self._grpc, _SECRETS["INGEST_SECRET"]) as controller:
+        async with Controller.opened(self.grpc, _SECRETS["INGEST_SECRET"]) as controller:
             fleet = controller.fleet
 
             async def known() -> list[fleet_pb2.Phone] | None:
@@ -114,7 +119,7 @@ class Programs:
         return LiveFarm(
             data=self._data,
             rest=self._rest,
-            grpc=self._grpc,
+            grpc=self.grpc,
             control=self._simulator["control"],
             api_key=_SECRETS["INGEST_SECRET"],
             webhook_secret=_SECRETS["PHONE_FARM_WEBHOOK_SECRET"],

@@ -18,8 +18,8 @@ from phonefarm_common.reasons import FailureCode
 from phonefarm_agent.app.hosting import OUTLIVES_AGENT, Hosting, choose_runtime
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import only_agent, raise_incarnation
-from phonefarm_agent.assets.store import AssetStore, asset_store
 from phonefarm_agent.app.vitals import STOPPING, Supervise, Vitals, unsupervised
+from phonefarm_agent.assets.store import AssetStore, asset_store
 from phonefarm_agent.link.line import Address, Line, LineClosedError
 from phonefarm_agent.link.session import Identity
 from phonefarm_agent.phones.dummy import DummyPhones

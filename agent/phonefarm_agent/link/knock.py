@@ -2,9 +2,14 @@
 
 import grpc
 import grpc.aio
-from phonefarm.v1 import agent_pb2_grpc
+from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.timers import Timers
+
+_SESSION = "/phonefarm.v1.AgentService/Session"
+_UNKNOWN_TO_IT = frozenset(
+    {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED},
+)
 
 
 class KnockFailedError(Exception):
@@ -18,24 +23,28 @@ class KnockFailedError(Exception):
 async def knock(target: str, token: str, timers: Timers) -> None:
     """Return when the controller at HOST:PORT answers and takes *token*; KnockFailedError.
 
-    A Session that ends before its Hello: the controller checks who calls and then has nothing to
-    say, so that the session of an agent that runs goes on. The caller sets the time limit.
+    A Session whose first message is no Hello: the controller looks at who calls before it complains
+    of that, so the session of an agent that runs goes on. The caller sets the time limit.
     """
     try:
         channel = open_channel(target, timers)
     except ValueError as error:
         raise KnockFailedError(str(error), refused=True) from error
+    # One message and no more, which to grpc is a call with a unary request: as a stream of requests
+    # it would fail in many ways of its own when the controller ends it first.
+    call = channel.unary_stream(
+        _SESSION,
+        request_serializer=pb.AgentMessage.SerializeToString,
+        response_deserializer=pb.ControllerMessage.FromString,
+    )
+    goodbye = pb.AgentMessage(goodbye=pb.Goodbye(reason="only a knock"))
     try:
-        call = agent_pb2_grpc.AgentServiceStub(channel).Session(None, metadata=bearer(token))
-        await call.done_writing()
-        while await call.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
+        async for _ in call(goodbye, metadata=bearer(token)):
             continue
     except grpc.aio.AioRpcError as error:
-        refused = error.code() in {
-            grpc.StatusCode.UNAUTHENTICATED,
-            grpc.StatusCode.PERMISSION_DENIED,
-        }
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            return
         told = f"{error.code().name}: {error.details()}"
-        raise KnockFailedError(told, refused=refused) from error
+        raise KnockFailedError(told, refused=error.code() in _UNKNOWN_TO_IT) from error
     finally:
         await channel.close(None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from phonefarm_common.clock import SystemClock
 
 from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host.checks.asking import ask
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 from phonefarm_agent.phones.adb_binary import adb_binary
 from phonefarm_agent.phones.adb_server import AdbStartError, adb_server
@@ -39,15 +40,13 @@ async def check_program() -> list[Finding]:
     """Ask the adb binary for its version."""
     try:
         binary = await asyncio.to_thread(adb_binary)
-        process = await asyncio.create_subprocess_exec(
-            binary, "version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        said = (await process.communicate())[0].decode(errors="replace").splitlines()
+        said = await ask(binary, "version")
     except (OSError, RuntimeError) as error:
         return [fail("adb", f"does not run: {error}", "pip install --force-reinstall adbutils")]
-    if process.returncode != 0 or len(said) < 2:
-        return [fail("adb", f"{binary} ended with {process.returncode}", "reinstall phonefarm")]
-    return [ok("adb", f"{said[0]}, {said[1]}")]
+    lines = said.text.splitlines()
+    if said.code != 0 or len(lines) < 2:
+        return [fail("adb", f"{binary} ended with {said.code}", "reinstall phonefarm")]
+    return [ok("adb", f"{lines[0]}, {lines[1]}")]
 
 
 async def check_phones(settings: Settings, ready: Path) -> list[Finding]:

@@ -1,10 +1,9 @@
 """Whether runs can be started: the engine and the run container's image."""
 
-import asyncio
-
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 from phonefarm_agent.runtimes import image
+from phonefarm_agent.runtimes.calls import in_thread
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.engine import Engine, EngineAwayError, NotKnownError
 
@@ -15,11 +14,11 @@ _NO_ENGINE = (
 
 
 async def check_containers(settings: Settings) -> list[Finding]:
-    """Ask the engine; its calls block, so each is made in a thread."""
+    """Ask the engine, in a thread that nobody waits for when the engine hangs."""
     if settings.runtime in {"process", "dummy"}:
         remedy = "--runtime docker, for anything but tests"
         return [warn("docker", f"not asked: the runtime is {settings.runtime}", remedy)]
-    return await asyncio.to_thread(_check, settings.image)
+    return await in_thread(lambda: _check(settings.image))
 
 
 def _check(name: str) -> list[Finding]:

@@ -1,8 +1,8 @@
 """The service as systemd sees it."""
 
-import asyncio
 from pathlib import Path
 
+from phonefarm_agent.host.checks.asking import ask
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 from phonefarm_agent.host.layout import SERVICE, UNIT
 
@@ -15,15 +15,12 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
         return [warn("service", "not installed on this host", "phonefarm-agent install, as root")]
     words = ["systemctl", "show", SERVICE, f"--property={','.join(_ASKED)}"]
     try:
-        process = await asyncio.create_subprocess_exec(
-            *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
+        said = await ask(*words)
     except OSError as error:
         return [warn("service", f"systemctl does not run: {error}", "is systemd the init here?")]
-    out = (await process.communicate())[0].decode(errors="replace")
-    if process.returncode != 0:
-        return [warn("service", f"systemctl: {out.strip()[:300]}", "systemctl status")]
-    told = dict(line.partition("=")[::2] for line in out.splitlines())
+    if said.code != 0:
+        return [warn("service", f"systemctl: {said.text.strip()[:300]}", "systemctl status")]
+    told = dict(line.partition("=")[::2] for line in said.text.splitlines())
     state = f"{told.get('ActiveState')} ({told.get('SubState')})"
     if told.get("ActiveState") == "active":
         text = f"{state}, {told.get('NRestarts')} restarts: {told.get('StatusText')}"

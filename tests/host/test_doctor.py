@@ -1,0 +1,209 @@
+"""What doctor finds, and that nothing it looks at can hold it up."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host.checks.finding import Verdict, ok
+from phonefarm_agent.host.checks.machine import GIB, check_clock, check_disk
+from phonefarm_agent.host.checks.service import check_service
+from phonefarm_agent.host.doctor import Check, examine, worst
+from phonefarm_agent.host.layout import read_environment
+from phonefarm_common.timers import Timers
+from phonefarm_simulator.farm import Farm, simulated_phones
+from support.programs import AGENT_TOKEN, Programs, programs
+
+PATIENCE_SECONDS = 60.0
+
+
+class Told(NamedTuple):
+    """What the command said."""
+
+    code: int
+    findings: dict[str, dict[str, str]]
+
+
+@pytest.fixture
+async def farm(tmp_path: Path) -> AsyncIterator[Farm]:
+    """Run two simulated phones."""
+    async with simulated_phones(2, tmp_path / "phones") as phones:
+        yield phones
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Programs]:
+    """Run a real controller."""
+    async with programs(tmp_path) as it:
+        await it.controller()
+        yield it
+
+
+async def doctor(state: Path, controller: str, *options: str, **environment: str) -> Told:
+    """Run the command as an operator without an installed service does."""
+    own = {
+        "PHONEFARM_AGENT_CONTROLLER": controller,
+        "PHONEFARM_AGENT_NAME": "host-1",
+        "PHONEFARM_AGENT_STATE": str(state),
+        "PHONEFARM_AGENT_TOKEN": AGENT_TOKEN,
+        "PHONEFARM_AGENT_OPTIONS": "--runtime process",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "phonefarm_agent", "doctor", "--json"],
+        *["--environment", str(state / "none"), "--", *options],
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | own | environment,
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        out, _ = await process.communicate()
+    found = json.loads(out)["checks"]
+    return Told(process.returncode or 0, {finding["check"]: finding for finding in found})
+
+
+async def test_phones_are_told_with_what_to_do(farm: Farm, tmp_path: Path) -> None:
+    """One is online, one has not accepted the key: its line says what a person must do."""
+    good, shy = farm["SIM0001"], farm["SIM0002"]
+    await shy.fault("unauthorized")
+    options = ["--connect", good.address, "--connect", shy.address]
+
+    told = await doctor(tmp_path / "state", "127.0.0.1:9", *options)
+
+    assert told.code == 1
+    assert told.findings[f"phone {good.address}"]["verdict"] == "ok"
+    finding = told.findings[f"phone {shy.address}"]
+    assert (finding["verdict"], finding["text"]) == ("fail", "unauthorized")
+    assert "accept this host's key" in finding["remedy"]
+
+
+async def test_a_controller_is_knocked_at(made: Programs, tmp_path: Path) -> None:
+    """There and with the right token: ok. A wrong token and nobody there: told apart."""
+    known = await doctor(tmp_path / "s", made.grpc)
+    unknown = await doctor(tmp_path / "s", made.grpc, PHONEFARM_AGENT_TOKEN="a-wrong-one")
+    nobody = await doctor(tmp_path / "s", "127.0.0.1:9")
+    far = await doctor(tmp_path / "s", "farm.example.com:7070")
+
+    assert known.findings["controller"]["verdict"] == "ok"
+    assert "UNAUTHENTICATED" in unknown.findings["controller"]["text"]
+    assert "PHONEFARM_AGENT_TOKEN" in unknown.findings["controller"]["remedy"]
+    assert "UNAVAILABLE" in nobody.findings["controller"]["text"]
+    assert "no TLS yet" in far.findings["controller"]["text"]
+    assert unknown.code == nobody.code == far.code == 1
+    assert known.findings["certificate"]["verdict"] == "warn"
+    assert not [e for e in made.log("controller") if e.get("event") == "agent.entered"]
+
+
+async def test_an_engine_that_hangs_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    """Its socket takes the call and never answers; doctor comes back with the rest."""
+    with _silent(tmp_path / "docker.sock") as address:
+        began = time.monotonic()
+        told = await doctor(
+            tmp_path / "s", "127.0.0.1:9", "--runtime", "docker", DOCKER_HOST=address
+        )
+
+    assert told.code == 1
+    assert told.findings["docker"]["text"] == "no answer within 20 s"
+    assert told.findings["clock"]["verdict"] == "ok"
+    assert time.monotonic() - began < 40
+
+
+async def test_a_check_that_hangs_or_breaks_hides_no_other() -> None:
+    """Each has its own limit; what breaks is a finding too."""
+
+    async def hang() -> Any:
+        await asyncio.Event().wait()
+
+    async def broken() -> Any:
+        raise RuntimeError("boom")
+
+    async def fine() -> Any:
+        return [ok("fine", "it is")]
+
+    found = await examine(
+        [
+            Check(name="hangs", look=hang, seconds=0.05),
+            Check(name="broken", look=broken, seconds=5),
+            Check(name="fine", look=fine, seconds=5),
+        ]
+    )
+
+    assert [finding.check for finding in found] == ["hangs", "broken", "fine"]
+    assert [finding.verdict for finding in found] == [Verdict.FAIL, Verdict.FAIL, Verdict.OK]
+    assert "boom" in found[1].text
+    assert worst(found) is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "verdict"),
+    [
+        (100 * GIB, 50 * GIB, Verdict.OK),
+        (100 * GIB, 9 * GIB, Verdict.WARN),
+        (100 * GIB, 4 * GIB, Verdict.FAIL),
+        (4 * GIB, GIB - 1, Verdict.FAIL),
+        (4 * GIB, 2 * GIB, Verdict.WARN),
+    ],
+)
+async def test_room_is_judged_by_share_and_by_amount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, free: int, verdict: Verdict
+) -> None:
+    """Below 5 % or 1 GiB nothing may begin; below 10 % or 5 GiB it is time to act."""
+    usage = type(shutil.disk_usage(tmp_path))(total, total - free, free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    found = await check_disk(_settings(tmp_path))
+
+    assert [finding.verdict for finding in found] == [verdict]
+
+
+async def test_clock_and_service_say_what_they_are() -> None:
+    """A wall clock that is not synchronised is a warning; so is a host without the service."""
+    found = await check_clock(synchronised=False)
+    service = await check_service(Path("/nowhere/phonefarm-agent.service"))
+
+    assert [finding.verdict for finding in found] == [Verdict.OK, Verdict.WARN]
+    assert service[0].verdict is Verdict.WARN
+    assert "install" in service[0].remedy
+
+
+def test_an_environment_file_is_read_as_systemd_reads_it(tmp_path: Path) -> None:
+    """Comments, blanks and quotes."""
+    file = tmp_path / "agent.env"
+    file.write_text("# A=1\n; B=2\nC=3\nD = \"4 5\"\nE='6'\n\nnonsense\nF=a=b\n")
+
+    assert read_environment(file) == {"C": "3", "D": "4 5", "E": "6", "F": "a=b"}
+
+
+@contextmanager
+def _silent(path: Path) -> Iterator[str]:
+    """Listen without ever answering."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(16)
+        yield f"unix://{path}"
+
+
+def _settings(state: Path) -> Settings:
+    return Settings(
+        controller="127.0.0.1:9",
+        token="t",
+        agent_id="a",
+        state=state,
+        runtime="docker",
+        image="none",
+        connect=(),
+        adb_port=0,
+        dummy_phones=0,
+        ready_file=None,
+        stop_runs_on_exit=False,
+        production=False,
+        time_scale=1.0,
+        timers=Timers(),
+    )
