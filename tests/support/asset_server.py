@@ -82,18 +82,24 @@ class AssetServer:
                 name.strip().lower(): value.strip()
                 for name, _, value in (line.partition(":") for line in lines[1:] if line)
             }
-            path = lines[0].split(" ")[1]
+            method, path, _ = lines[0].split(" ")
             async with self._news:
                 self.asked.append(Asked(path=path, headers=headers))
                 self._news.notify_all()
-            await self._answer(self.pages.get(path), headers, writer)
+            bare = method == "HEAD"
+            await self._answer(self.pages.get(path), headers, writer, bare=bare)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
     async def _answer(
-        self, page: Page | None, asked: dict[str, str], writer: asyncio.StreamWriter
+        self,
+        page: Page | None,
+        asked: dict[str, str],
+        writer: asyncio.StreamWriter,
+        *,
+        bare: bool,
     ) -> None:
         if page is None or page.status != 200:
             status = 404 if page is None else page.status
@@ -121,7 +127,7 @@ class AssetServer:
         if page.announce != 0:
             headers["Content-Length"] = str(len(body) if page.announce is None else page.announce)
         writer.write(_head(206 if start else 200, headers))
-        await self._send(page, body, writer)
+        await self._send(page, b"" if bare else body, writer)
 
     async def _send(self, page: Page, body: bytes, writer: asyncio.StreamWriter) -> None:
         cut = page.cut_after if page.cuts > 0 else None
