@@ -46,6 +46,7 @@ class InstantAgent:
     _busy: set[str] = field(default_factory=set)
     _held: dict[str, pb.Assignment] = field(default_factory=dict)
     _offers: int = 0
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _unacknowledged: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     async def live(self, target: str) -> None:
@@ -62,7 +63,7 @@ class InstantAgent:
         try:
             stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
             call = stub.Session(metadata=bearer(AGENT_TOKEN))
-            await call.write(pb.AgentMessage(hello=self._hello()))
+            await self._say(call, pb.AgentMessage(hello=self._hello()))
             beat = asyncio.create_task(self._beat(call))
             try:
                 while isinstance(message := await call.read(), pb.ControllerMessage):
@@ -92,20 +93,25 @@ class InstantAgent:
             time_scale=1.0,
         )
 
+    async def _say(self, call: Any, message: pb.AgentMessage) -> None:
+        """Write one message; gRPC ends a call that is written to twice at once."""
+        async with self._writing:
+            await call.write(message)
+
     async def _beat(self, call: Any) -> None:
         number = 0
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             number += 1
             runs = [assignment.run for assignment in self._held.values()]
-            await call.write(pb.AgentMessage(heartbeat=pb.Heartbeat(number=number, runs=runs)))
+            await self._say(call, pb.AgentMessage(heartbeat=pb.Heartbeat(number=number, runs=runs)))
             await self.offer(call)
 
     async def offer(self, call: Any) -> None:
         """Offer every phone that has nothing to do."""
         self._offers += 1
         free = [serial for serial in self.phones if serial not in self._busy]
-        await call.write(pb.AgentMessage(offer=pb.Offer(number=self._offers, serialnos=free)))
+        await self._say(call, pb.AgentMessage(offer=pb.Offer(number=self._offers, serialnos=free)))
 
     async def _hear(self, call: Any, message: pb.ControllerMessage) -> None:
         match message.WhichOneof("body"):
@@ -133,7 +139,7 @@ class InstantAgent:
         self.changed.set()
         if assignments and not self.hold:
             started = [pb.RunStarted(run=a.run, container="bench") for a in assignments]
-            await call.write(pb.AgentMessage(runs_started=pb.RunsStarted(runs=started)))
+            await self._say(call, pb.AgentMessage(runs_started=pb.RunsStarted(runs=started)))
 
     async def _act(self, call: Any, runs: list[pb.RunRef]) -> None:
         records = []
@@ -144,7 +150,7 @@ class InstantAgent:
             made = _records(assignment)
             self._unacknowledged[run.run_id] = (len(made), assignment.serialno)
             records += made
-        await call.write(pb.AgentMessage(run_records=pb.RunRecords(records=records)))
+        await self._say(call, pb.AgentMessage(run_records=pb.RunRecords(records=records)))
 
     async def _acknowledged(self, call: Any, acks: Any) -> None:
         done = 0
