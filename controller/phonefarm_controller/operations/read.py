@@ -1,14 +1,29 @@
-"""Read: the record of a process, as of now."""
+"""Read: the record of a process, as of now, and pages of records."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.records import record_of
-from phonefarm_controller.domain.states import PUBLIC, PublicStatus
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import items, processes
+from phonefarm_controller.store import items, processes, search
 from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.search import Place, Wanted
+
+MOST_TOGETHER: Final = 5 * 1024 * 1024
+"""About how many bytes one page has: it must fit in a message of 8 MiB."""
+MOST_PER_CHARACTER: Final = 4
+"""Bytes of UTF-8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Records, newest first; *end* is where the next page begins, None when there is none."""
+
+    records: list[dict[str, Any]]
+    end: Place | None
 
 
 class Read:
@@ -28,10 +43,30 @@ class Read:
         return record_of(process, lines[process_id])
 
     @whole
-    async def newest(self, *, statuses: Sequence[PublicStatus], limit: int) -> list[dict[str, Any]]:
-        """Return the records of the newest processes in one of the statuses (all when empty)."""
-        states = [state for state, public in PUBLIC.items() if public in statuses]
+    async def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> Page:
+        """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
         async with self._database.reading() as tx:
-            found = await processes.newest(tx, states=states, limit=limit)
-            lines = await items.lines(tx, {process.process_id for process in found})
-        return [record_of(process, lines[process.process_id]) for process in found]
+            found = await search.page(tx, wanted, after=after, limit=limit + 1)
+            weights = await search.weights(tx, [process.process_id for process in found])
+            fit = _fitting(found[:limit], weights)
+            lines = await items.lines(tx, {process.process_id for process in fit})
+        records = [record_of(process, lines[process.process_id]) for process in fit]
+        if len(fit) == len(found):
+            return Page(records=records, end=None)
+        last = fit[-1]
+        return Page(
+            records=records, end=Place(created_at=last.created_at, process_id=last.process_id)
+        )
+
+
+def _fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list[Process]:
+    """Return the first of *found* that fit in one message; one at least."""
+    fit: list[Process] = []
+    together = 0
+    for process in found:
+        told = len(process.callback_metadata) + len(process.requested_by_metadata)
+        together += weights.get(process.process_id, 0) + told * MOST_PER_CHARACTER
+        if fit and together > MOST_TOGETHER:
+            break
+        fit.append(process)
+    return fit

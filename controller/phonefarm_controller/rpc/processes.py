@@ -1,26 +1,20 @@
 """ProcessService: read the wire, call one operation, write the wire."""
 
-from typing import Final
-
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
-from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.requests import Submission
 from phonefarm_controller.domain.scopes import Scope, written
-from phonefarm_controller.domain.states import PublicStatus
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel, unknown_process
 from phonefarm_controller.operations.enqueue import Accepted
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys, scope_of
+from phonefarm_controller.rpc.listing import cursor_of, limit_of, place_of, wanted_of
 from phonefarm_controller.rpc.requests import cancel_of, process_to_wire, submission_of
 from phonefarm_controller.rpc.status import translated
-
-DEFAULT_LIMIT: Final = 50
-MOST_LIMIT: Final = 500
 
 
 class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
@@ -65,19 +59,16 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     async def ListProcesses(  # noqa: N802
         self, request: pb.ListProcessesRequest, context: Context
     ) -> pb.ListProcessesResponse:
-        """Return the newest."""
+        """Return the newest that match, a page at a time."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            limit = request.limit or DEFAULT_LIMIT
-            if not 1 <= limit <= MOST_LIMIT:
-                raise invalid_field("limit", f"must be between 1 and {MOST_LIMIT}")
-            known = [str(status) for status in PublicStatus]
-            for status in request.statuses:
-                if status not in known:
-                    raise invalid_field("statuses", f"must be of: {', '.join(known)}")
-            statuses = [PublicStatus(status) for status in request.statuses]
-            records = await self._read.newest(statuses=statuses, limit=limit)
-        return pb.ListProcessesResponse(processes=[process_to_wire(r) for r in records])
+            page = await self._read.page(
+                wanted_of(request), after=place_of(request.cursor), limit=limit_of(request)
+            )
+        return pb.ListProcessesResponse(
+            processes=[process_to_wire(record) for record in page.records],
+            next_cursor=cursor_of(page.end),
+        )
 
     async def CancelProcess(  # noqa: N802
         self, request: pb.CancelProcessRequest, context: Context

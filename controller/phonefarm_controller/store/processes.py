@@ -37,11 +37,11 @@ _FIXED = (
     "single_target",
 )
 _NAMES = _FIXED + _CHANGING
-_COLUMNS = [capability_requests.c[name] for name in _NAMES]
+COLUMNS = [capability_requests.c[name] for name in _NAMES]
 
 
 _LOCK = Statement(
-    select(*_COLUMNS).where(among(_p.process_id, "ids")).order_by(_p.process_id).with_for_update(),
+    select(*COLUMNS).where(among(_p.process_id, "ids")).order_by(_p.process_id).with_for_update(),
     reads={"state": {str(state): state for state in ProcessState}.__getitem__},
 )
 
@@ -61,12 +61,12 @@ async def first_of(
     wanted = list(set(keys))
     if not wanted:
         return {}
-    query = select(*_COLUMNS, _p.digest).where(
+    query = select(*COLUMNS, _p.digest).where(
         tuple_(_p.process_type, _p.system, _p.request_id).in_(wanted)
     )
     found = {}
     for row in await tx.connection.execute(query):
-        process = _process(row)
+        process = process_of(row)
         key = (process.process_type, process.system, process.request_id or "")
         found[key] = First(process=process, digest=row.digest)
     return found
@@ -111,18 +111,9 @@ async def lock(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Process
 
 async def get(tx: Transaction, process_id: str) -> Process | None:
     """Return the process, None when there is none."""
-    query = select(*_COLUMNS).where(_p.process_id == process_id)
+    query = select(*COLUMNS).where(_p.process_id == process_id)
     row = (await tx.connection.execute(query)).one_or_none()
-    return None if row is None else _process(row)
-
-
-async def newest(tx: Transaction, *, states: Iterable[ProcessState], limit: int) -> list[Process]:
-    """Return the newest processes in one of *states* (all when empty)."""
-    query = select(*_COLUMNS).order_by(_p.created_at.desc(), _p.process_id).limit(limit)
-    wanted = list(states)
-    if wanted:
-        query = query.where(_p.state.in_(wanted))
-    return [_process(row) for row in await tx.connection.execute(query)]
+    return None if row is None else process_of(row)
 
 
 async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[Process]) -> None:
@@ -165,7 +156,8 @@ async def unfinished_without_work(tx: Transaction, *, limit: int) -> list[str]:
     return list((await tx.connection.execute(query)).scalars())
 
 
-def _process(row: Any) -> Process:
+def process_of(row: Any) -> Process:
+    """Return the process of a row of COLUMNS."""
     values = {name: getattr(row, name) for name in _FIXED + _CHANGING}
     values["state"] = ProcessState(values["state"])
     return Process(**values)
