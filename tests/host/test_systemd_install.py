@@ -116,6 +116,23 @@ async def test_a_wrong_setting_is_told_and_not_repeated(host: SystemdHost) -> No
     assert re.search(r"fail +service +failed", looked), looked
 
 
+async def test_doctor_looks_with_the_rights_of_the_service(host: SystemdHost) -> None:
+    """A secret that root can read and the service cannot is told by doctor, though root asks."""
+    token = "/etc/phonefarm-agent/token"
+    await host.agent(*install_words(host, "--token-file", token))
+    await host.write(token, "a-token")
+    await host.run("chmod", "600", token)
+
+    closed = await host.agent("doctor", code=1)
+    await host.run("chown", SERVICE, token)
+    opened = await host.agent("doctor", code=1)
+    await host.agent("uninstall", "--remove-state")
+
+    assert f"cannot read {token}" in closed
+    assert "settings" not in opened
+    assert re.search(r"fail +controller +127.0.0.1:9: UNAVAILABLE", opened), opened
+
+
 async def test_only_root_and_only_where_the_service_can_live(
     host: SystemdHost,
 ) -> None:

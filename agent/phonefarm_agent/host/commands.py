@@ -177,15 +177,15 @@ def _doctor(parsed: argparse.Namespace, read_settings: ReadSettings) -> int:
     os.environ.update({name: value for name, value in told.items() if name not in os.environ})
     if (state := layout.installed_state()) is not None:
         os.environ.setdefault("PHONEFARM_AGENT_STATE", str(state))
+    # Before the settings: a secret's file that the service cannot read is one of the finds.
+    who = doctor.become_service_user()
     found: list[Finding] = []
     try:
-        # While root can still read the secrets.
         settings = read_settings(parsed.options)
         wanted = doctor.checks(settings, ready=settings.ready_file or layout.READY)
     except ConfigError as error:
         found.append(doctor.without_settings(error))
         wanted = doctor.checks_without_settings()
-    who = doctor.become_service_user()
     found += asyncio.run(doctor.examine(wanted))
     if not parsed.json:
         print(f"looking as {who}")

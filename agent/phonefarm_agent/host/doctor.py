@@ -38,7 +38,7 @@ def checks(settings: Settings, *, ready: Path) -> list[Check]:
     return [
         *checks_without_settings(),
         Check(name="phones", look=lambda: check_phones(settings, ready), seconds=30),
-        Check(name="docker", look=lambda: check_containers(settings), seconds=20),
+        Check(name="docker", look=lambda: check_containers(settings), seconds=10),
         Check(name="disk", look=lambda: check_disk(settings), seconds=5),
         Check(name="controller", look=lambda: check_controller(settings), seconds=10),
     ]
