@@ -7,7 +7,8 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from gateway.support.farm import Answer, enqueue_body, farm, maintenance_body
+from gateway.support.caller import Answer
+from gateway.support.farm import enqueue_body, farm, maintenance_body
 from gateway.support.memory_controller import KEY, READ_ONLY_KEY
 from phonefarm_common.reasons import Reason
 from structlog.testing import capture_logs

@@ -33,7 +33,7 @@ async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     except RefusedError as refused:
         error, detail = str(Reason.CONTROLLER_UNAVAILABLE), "The controller does not answer."
         if refused.reason not in {Reason.CONTROLLER_UNAVAILABLE, Reason.INTERNAL}:
-            error = "gateway_token_refused"
+            error = str(Reason.GATEWAY_TOKEN_REFUSED)
             detail = (
                 "The controller does not take this gateway's PHONEFARM_GATEWAY_TOKEN; give both "
                 "the same one."

@@ -1,16 +1,13 @@
 """A real gateway on loopback between a test and a controller in memory."""
 
-import io
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
+from gateway.support.caller import Answer, Caller
 from gateway.support.memory_controller import ACCOUNT, KEY, TOKEN, MemoryController
-from gateway.support.published import check_published
 from phonefarm_common.addresses import Address, network
 from phonefarm_common.clock import Clock
 from phonefarm_common.outward import Lookup
@@ -39,52 +36,14 @@ class Names:
         return [ip_address(text) for text in self.names[name]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What came back from the gateway."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: Any
-
-
-class Farm:
+class Farm(Caller):
     """Calls the gateway as a caller does."""
 
     def __init__(
         self, controller: MemoryController, base: str, session: aiohttp.ClientSession
     ) -> None:
+        super().__init__(base, session, KEY)
         self.controller = controller
-        self.base = base
-        self.checks_published = True
-        self._session = session
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        key: str | None = KEY,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Send *body* (bytes as they are, anything else as JSON) and return the answer."""
-        sent = dict(headers or {})
-        if key is not None:
-            sent.setdefault("Authorization", f"Bearer {key}")
-        data = body
-        if body is not None and not isinstance(body, bytes):
-            data = json.dumps(body).encode()
-        if data is not None:
-            sent.setdefault("Content-Type", "application/json")
-        url = self.base + path
-        payload = None if data is None else io.BytesIO(data)
-        async with self._session.request(method, url, data=payload, headers=sent) as got:
-            raw = await got.read()
-            parsed = json.loads(raw) if "json" in got.headers.get("Content-Type", "") else raw
-            if self.checks_published:
-                check_published(method, path, got.status, got.headers, parsed)
-            return Answer(status=got.status, headers=got.headers, body=parsed)
 
     async def enqueue(self, **changes: Any) -> Answer:
         """Enqueue a valid body with *changes*."""
