@@ -78,8 +78,8 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 def instant(moment: datetime) -> str:
     """Return *moment* as ISO-8601 in UTC with milliseconds and `Z`."""
-    moment = moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    # isoformat cuts what is below a millisecond, and writes four digits of every year.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 Instant = Annotated[
