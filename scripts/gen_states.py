@@ -58,7 +58,8 @@ MACHINES = (
     ),
     Machine(
         title="Delivery",
-        what="One callback to send; a lease on it lasts 60 s and may be lost.",
+        what="One callback to send; a lease on it lasts 60 s and may be lost. "
+        "An operator's replay makes an ended one pending again.",
         moves=states.DELIVERY_MOVES,
         begins=(states.DeliveryState.PENDING,),
     ),

@@ -26,6 +26,8 @@ class Timers:
     probe_limit: float = 5
     offer_fresh: float = 10  # fit means a shell answer within this
     relist: float = 2
+    callback_lease: float = 60  # how long a gateway is lent a delivery
+    callback_attempt: float = 30
 
     def scaled(self, factor: float) -> Self:
         """Return the same table with every value multiplied by *factor* (tests use 0.1)."""
@@ -47,6 +49,9 @@ class Timers:
             ),
             "reap * 2 < lease_ttl - self_fence - kill": (
                 self.reap * 2 < self.lease_ttl - self.self_fence - self.kill
+            ),
+            "callback_attempt * 1.5 <= callback_lease": (
+                self.callback_attempt * 1.5 <= self.callback_lease
             ),
             "probe_limit < offer_fresh": self.probe_limit < self.offer_fresh,
         }

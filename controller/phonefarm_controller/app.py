@@ -37,6 +37,7 @@ from phonefarm_controller.operations.proving import Prove
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
+from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
@@ -47,6 +48,7 @@ from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
+from phonefarm_controller.rpc.delivery_log import DeliveryLog
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
@@ -123,7 +125,12 @@ async def _wired(
         api_keys=api_keys,
     )
     cancel = Cancel(database=database, sessions=sessions, hints=hints, timers=timers)
-    deliver = Deliver(database=database, hints=hints, time_scale=settings.time_scale)
+    deliver = Deliver(
+        database=database,
+        hints=hints,
+        time_scale=settings.time_scale,
+        lease_seconds=timers.callback_lease,
+    )
     fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
     content = ContentEdge(
         keys=keys,
@@ -180,6 +187,7 @@ async def _wired(
                 content=content,
                 proving=ProvingEdge(keys=keys, prove=prove),
                 callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
+                inspect=DeliveryLog(keys=keys, replay=Replay(database=database, hints=hints)),
                 access=AccessEdge(keys=keys, api_keys=api_keys),
             ) as port:
                 yield port

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 from phonefarm.v1 import callback_pb2
+from phonefarm_common.timers import Timers
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.records import line_of, record_of
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
@@ -16,7 +17,6 @@ from phonefarm_controller.domain.states import ItemState
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import (
     GIVE_UP_SECONDS,
-    LEASE_SECONDS,
     Deliver,
     DeliveryOutcome,
     DeliveryReport,
@@ -36,6 +36,7 @@ DELIVERED, FAILED, GONE = (
     DeliveryOutcome.GONE,
 )
 HOUR = 3600.0
+LEASE_SECONDS = Timers().callback_lease
 
 
 @pytest.fixture
@@ -227,7 +228,7 @@ async def test_a_delivery_made_while_a_gateway_looks_is_handed_out_at_once(world
             await world.accept()
             return None
 
-    deliver = Looking(database=world.database, hints=world.hints, time_scale=1.0)
+    deliver = Looking(database=world.database, hints=world.hints, time_scale=1.0, lease_seconds=60)
     api_keys = ApiKeys(database=world.database, monotonic=world.clock.monotonic)
     keys = Keys(ingest_secret=None, agent_token=None, gateway_token="t", api_keys=api_keys)
     edge = CallbackEdge(keys=keys, deliver=deliver, hints=world.hints)

@@ -9,7 +9,7 @@ import pytest
 from phonefarm_controller.domain.leases import Lease, ended, releasing
 from phonefarm_controller.domain.reports import ActionStarted, Assignment
 from phonefarm_controller.domain.states import DeliveryState, ItemState, LeaseState, ProcessState
-from phonefarm_controller.store import deliveries, items, leases, processes, runs
+from phonefarm_controller.store import deliveries, items, leases, lending, processes, runs
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.deliveries import Delivery
 from phonefarm_controller.store.writes import LostRowError
@@ -213,7 +213,10 @@ async def test_only_the_oldest_unsettled_delivery_of_a_process_is_due(world: Wor
 async def due(world: World) -> list[str]:
     """Return the ids that can be leased now."""
     async with world.database.writing() as tx:
-        return [delivery.delivery_id for delivery in await deliveries.lock_due(tx, limit=10)]
+        return [
+            delivery.delivery_id
+            for delivery in await lending.lock_due(tx, limit=10, per_receiver=8)
+        ]
 
 
 async def moved(world: World, delivery_id: str, **changes: Any) -> None:

@@ -30,6 +30,7 @@ from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
+from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
@@ -132,7 +133,14 @@ class World:
         )
         self.cancel_content = CancelContent(database=database, hints=hints)
         self.upsert_snapshot = UpsertSnapshot(database=database)
-        self.deliver = Deliver(database=database, hints=hints, time_scale=1.0, chance=lambda: 0.5)
+        self.deliver = Deliver(
+            database=database,
+            hints=hints,
+            time_scale=1.0,
+            lease_seconds=self.timers.callback_lease,
+            chance=lambda: 0.5,
+        )
+        self.replay = Replay(database=database, hints=hints)
         self.fleet = Fleet(
             database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
         )

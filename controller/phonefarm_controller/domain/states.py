@@ -172,6 +172,9 @@ DELIVERY_MOVES: Final[Mapping[DeliveryState, frozenset[DeliveryState]]] = {
 
 PROCESS_TERMINAL: Final = frozenset(s for s, to in PROCESS_MOVES.items() if not to)
 ITEM_TERMINAL: Final = frozenset(s for s, to in ITEM_MOVES.items() if not to)
+DELIVERY_SETTLED: Final = frozenset(s for s, to in DELIVERY_MOVES.items() if not to)
+"""Only an operator's replay makes one of these pending again."""
+
 ITEM_WAITING: Final = frozenset({_I.QUEUED, _I.SCHEDULED, _I.RETRYABLE})
 ITEM_CLAIMABLE: Final = frozenset({_I.QUEUED, _I.SCHEDULED})
 ITEM_ACTIVE: Final = frozenset({_I.CLAIMED, _I.EXECUTING})

@@ -10,6 +10,7 @@ from datetime import datetime
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.processes import Process, derive, milestone, synced
+from phonefarm_controller.domain.receivers import receiver_of
 from phonefarm_controller.domain.records import ItemLine, record_of
 from phonefarm_controller.domain.states import DeliveryState, ProcessState
 from phonefarm_controller.domain.values import replaced
@@ -58,14 +59,19 @@ async def announce(
     if not heard:
         return numbered
     lines = await items.lines(tx, {process_id for process_id, _ in heard})
-    gone = await deliveries.stopped(tx, {p for p, _ in heard if current[p].sequence})
+    told = {p: current[p].sequence for p, _ in heard if current[p].sequence}
+    standing = await deliveries.standing(tx, told)
     new = []
     for process_id, reached in heard:
         process = numbered[process_id]
         numbered[process_id] = replaced(process, sequence=process.sequence + 1)
         made = delivery_of(numbered[process_id], reached, lines[process_id], now=tx.now)
-        if process_id in gone:  # its receiver wants no more; the log keeps what there was to say
+        known = standing.get(process_id)
+        if known is not None and known.closed:
+            # Its receiver wants no more; the log keeps what there was to say.
             made = replace(made, state=DeliveryState.STOPPED, settled_at=tx.now)
+        elif known is not None and known.waits_until is not None:
+            made = replace(made, due_at=known.waits_until)
         new.append(made)
     await deliveries.insert(tx, new)
     return numbered
@@ -82,6 +88,7 @@ def delivery_of(
         milestone=reached,
         emitted_at=now,
         url=process.callback_url or "",
+        receiver=receiver_of(process.callback_url or ""),
         record=record_of(process, lines),
         due_at=now,
     )

@@ -19,6 +19,7 @@ from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store.deliveries import Delivery
 
 MOST_LEASED: Final = 100
+LONGEST_GATEWAY_ID: Final = 128
 MOST_WAIT_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 5.0
 """How late a delivery can be noticed whose hint was lost."""
@@ -46,9 +47,12 @@ class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
             self._keys.check_gateway(context)
             if not 1 <= request.limit <= MOST_LEASED:
                 raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
+            if len(request.gateway_id) > LONGEST_GATEWAY_ID:
+                message = f"must be at most {LONGEST_GATEWAY_ID} characters"
+                raise invalid_field("gateway_id", message)
             until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
             with self._hints.deliveries_heard() as heard:
-                lent = await self._deliver.lease(limit=request.limit)
+                lent = await self._lease(request)
                 while not lent and (left := until - time.monotonic()) > 0:
                     due = await self._deliver.seconds_until_due()
                     wait = min(left, POLL_SECONDS if due is None else max(due, 0.01), POLL_SECONDS)
@@ -56,8 +60,11 @@ class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
                         async with asyncio.timeout(wait):
                             await heard.wait()
                     heard.clear()
-                    lent = await self._deliver.lease(limit=request.limit)
+                    lent = await self._lease(request)
         return pb.LeaseDeliveriesResponse(deliveries=[_to_wire(delivery) for delivery in lent])
+
+    async def _lease(self, request: pb.LeaseDeliveriesRequest) -> list[Delivery]:
+        return await self._deliver.lease(limit=request.limit, gateway_id=request.gateway_id)
 
     async def ReportDeliveries(  # noqa: N802
         self, request: pb.ReportDeliveriesRequest, context: Context

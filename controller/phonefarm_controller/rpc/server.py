@@ -18,6 +18,8 @@ from phonefarm.v1 import (
     content_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
+    inspect_pb2,
+    inspect_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
     proving_pb2,
@@ -30,6 +32,7 @@ from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
+from phonefarm_controller.rpc.delivery_log import DeliveryLog
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
@@ -42,6 +45,7 @@ SERVICES = (
     callback_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name,
     content_pb2.DESCRIPTOR.services_by_name["ContentService"].full_name,
     proving_pb2.DESCRIPTOR.services_by_name["ProvingService"].full_name,
+    inspect_pb2.DESCRIPTOR.services_by_name["InspectService"].full_name,
     access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
 )
 
@@ -58,6 +62,7 @@ async def serving(
     callbacks: CallbackEdge,
     content: ContentEdge,
     proving: ProvingEdge,
+    inspect: DeliveryLog,
     access: AccessEdge,
 ) -> AsyncIterator[int]:
     """Serve on HOST:PORT (0 for any) while the block runs; yield the port.
@@ -73,6 +78,7 @@ async def serving(
     callback_pb2_grpc.add_CallbackServiceServicer_to_server(callbacks, server)
     content_pb2_grpc.add_ContentServiceServicer_to_server(content, server)
     proving_pb2_grpc.add_ProvingServiceServicer_to_server(proving, server)
+    inspect_pb2_grpc.add_InspectServiceServicer_to_server(inspect, server)
     access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -2,33 +2,33 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 
 from phonefarm_controller.domain.states import DeliveryState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Statement, among, columns_of
-from phonefarm_controller.store.tables import deliveries
+from phonefarm_controller.store.tables import Instant, deliveries
 from phonefarm_controller.store.writes import insert_columns, update_if
 
-MOST_TOGETHER: Final = 3 * 1024 * 1024
-"""How many characters of records are lent at once: the answer must fit in a message of 8 MiB."""
-
 _d = deliveries.c
-_STOPPED = Statement(
-    select(_d.process_id)
-    .where(among(_d.process_id, "ids"), _d.state == DeliveryState.STOPPED)
-    .distinct()
+_STANDING = Statement(
+    select(_d.process_id, _d.sequence, _d.state, _d.due_at).where(
+        among(_d.process_id, "ids"),
+        or_(_d.state == DeliveryState.STOPPED, _d.state == DeliveryState.PENDING),
+    )
 )
 _CHANGING = (
     "state",
     "attempts",
+    "attempts_before",
     "due_at",
     "first_attempt_at",
     "lease_token",
+    "gateway_id",
     "settled_at",
     "last_error",
 )
@@ -46,16 +46,32 @@ class Delivery:
     url: str
     record: Mapping[str, Any]
     due_at: datetime  # pending: try from here on; leased: the lease ends here
+    receiver: str = ""
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     first_attempt_at: datetime | None = None
+    attempts_before: int = 0  # those before the last replay
     lease_token: str | None = None
+    gateway_id: str | None = None  # who holds the lease, or held it last
     settled_at: datetime | None = None
     last_error: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a process's deliveries mean for its next one.
+
+    `closed`: its receiver is gone for good (410) and nobody has asked for a replay since.
+    `waits_until`: an earlier one is tried again only then; before it the next has no turn.
+    """
+
+    closed: bool = False
+    waits_until: datetime | None = None
+
+
 _NAMES = tuple(Delivery.__dataclass_fields__)
-_COLUMNS = [deliveries.c[name] for name in _NAMES]
+RECORD: Final = _NAMES.index("record")
+COLUMNS: Final = [deliveries.c[name] for name in _NAMES]
 
 
 async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
@@ -66,60 +82,36 @@ async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
         await insert_columns(tx, deliveries, columns)
 
 
-async def lock_due(tx: Transaction, *, limit: int) -> list[Delivery]:
-    """Return, locked, the due deliveries that are the oldest unsettled ones of their process.
+async def standing(tx: Transaction, newest: Mapping[str, int]) -> dict[str, Standing]:
+    """Return how things stand with the receiver of each process that has something to hear of it.
 
-    At most *limit*, and no more than MOST_TOGETHER characters of records, but one at least.
+    *newest* gives the sequence of the newest delivery by process.
     """
-    older = deliveries.alias("older")
-    earlier = (
-        select(older.c.delivery_id)
-        .where(
-            older.c.process_id == _d.process_id,
-            older.c.sequence < _d.sequence,
-            or_(older.c.state == "pending", older.c.state == "leased"),
-        )
-        .exists()
-    )
-    query = (
-        select(*_COLUMNS)
-        .where(
-            or_(_d.state == "pending", _d.state == "leased"),
-            _d.due_at <= tx.now,
-            ~earlier,
-        )
-        .order_by(_d.due_at, _d.delivery_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=deliveries)
-    )
-    due: list[Delivery] = []
-    size = 0
-    for row in await tx.connection.execute(query):
-        size += len(row.record)
-        if due and size > MOST_TOGETHER:
-            break
-        due.append(_delivery(row))
-    return due
-
-
-async def stopped(tx: Transaction, process_ids: Collection[str]) -> set[str]:
-    """Return which of the processes have a receiver that is gone for good."""
-    if not process_ids:
-        return set()
-    return {process_id for (process_id,) in await _STOPPED.rows(tx, ids=list(process_ids))}
+    if not newest:
+        return {}
+    found: dict[str, Standing] = {}
+    for process_id, sequence, state, due_at in await _STANDING.rows(tx, ids=list(newest)):
+        before = found.get(process_id, Standing())
+        if state == DeliveryState.STOPPED:
+            closed = before.closed or sequence == newest[process_id]
+            found[process_id] = replace(before, closed=closed)
+        elif due_at > tx.now:
+            until = min(before.waits_until or due_at, due_at)
+            found[process_id] = replace(before, waits_until=until)
+    return found
 
 
 async def lock_leased(tx: Transaction, tokens: Mapping[str, str]) -> dict[str, Delivery]:
     """Return, locked in id order, the leased deliveries whose token is the one given by id."""
     query = (
-        select(*_COLUMNS)
+        select(*COLUMNS)
         .where(_d.delivery_id.in_(set(tokens)), _d.state == DeliveryState.LEASED)
         .order_by(_d.delivery_id)
         .with_for_update()
     )
     rows = await tx.connection.execute(query)
     return {
-        row.delivery_id: _delivery(row)
+        row.delivery_id: delivery_of_row(row)
         for row in rows
         if row.lease_token == tokens[row.delivery_id]
     }
@@ -138,6 +130,36 @@ async def save(tx: Transaction, before: Mapping[str, Delivery], after: Sequence[
     ]
     keys = ("delivery_id", "state", "attempts")
     await update_if(tx, deliveries, keys=keys, changes=_CHANGING, rows=rows)
+
+
+async def processes_of(tx: Transaction, delivery_ids: Collection[str]) -> set[str]:
+    """Return the processes that these deliveries tell of."""
+    query = select(_d.process_id).where(_d.delivery_id.in_(set(delivery_ids)))
+    return set((await tx.connection.execute(query)).scalars())
+
+
+async def hold_behind(tx: Transaction, waiting: Sequence[Delivery]) -> None:
+    """Let nothing later of a process be due before its delivery in *waiting* is.
+
+    It could not be lent anyhow; this keeps it out of the way of those who look for what can.
+    """
+    if not waiting:
+        return
+    statement = (
+        update(deliveries)
+        .where(
+            _d.process_id == bindparam("of_process"),
+            _d.sequence > bindparam("after"),
+            _d.state == DeliveryState.PENDING,
+            _d.due_at < bindparam("until", type_=Instant),
+        )
+        .values(due_at=bindparam("until", type_=Instant))
+    )
+    rows = [
+        {"of_process": d.process_id, "after": d.sequence, "until": d.due_at}
+        for d in sorted(waiting, key=lambda delivery: delivery.process_id)
+    ]
+    await tx.connection.execute(statement, rows)
 
 
 async def stop_rest(tx: Transaction, process_ids: Iterable[str]) -> None:
@@ -168,14 +190,17 @@ async def next_due(tx: Transaction) -> datetime | None:
     return (await tx.connection.execute(query)).scalar_one_or_none()
 
 
-async def of_process(tx: Transaction, process_id: str) -> list[Delivery]:
+async def of_process(tx: Transaction, process_id: str, *, locked: bool = False) -> list[Delivery]:
     """Return every delivery of the process, in order."""
-    query = select(*_COLUMNS).where(_d.process_id == process_id).order_by(_d.sequence)
-    return [_delivery(row) for row in await tx.connection.execute(query)]
+    query = select(*COLUMNS).where(_d.process_id == process_id).order_by(_d.sequence)
+    if locked:
+        query = query.with_for_update()
+    return [delivery_of_row(row) for row in await tx.connection.execute(query)]
 
 
-def _delivery(row: Row[Any]) -> Delivery:
-    values = row._asdict()
+def delivery_of_row(row: Sequence[Any]) -> Delivery:
+    """Return the delivery in a row of COLUMNS."""
+    values = dict(zip(_NAMES, row, strict=True))
     values["record"] = json.loads(values["record"])
     values["state"] = DeliveryState(values["state"])
     return Delivery(**values)

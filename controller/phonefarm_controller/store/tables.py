@@ -390,13 +390,16 @@ deliveries = Table(
     Column("milestone", Words, nullable=False),
     Column("emitted_at", Instant, nullable=False),
     Column("url", Words, nullable=False),
-    Column("receiver", Words),  # scheme://host:port of the URL; None from release 0.1.0
+    # scheme://host:port of the URL; release 0.1.0 leaves it empty
+    Column("receiver", Words, nullable=False, server_default=text("''")),
     Column("record", Words, nullable=False),  # JSON, as of the transaction that made the event
     Column("state", Words, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("attempts_before", Integer, nullable=False, server_default=text("0")),  # last replay
     Column("due_at", Instant, nullable=False),
     Column("first_attempt_at", Instant),
     Column("lease_token", Words),
+    Column("gateway_id", Words),
     Column("settled_at", Instant),
     Column("last_error", Words),
     UniqueConstraint("process_id", "sequence"),
@@ -415,6 +418,23 @@ Index(
     deliveries.c.sequence,
     sqlite_where=_UNSETTLED,
     postgresql_where=_UNSETTLED,
+)
+
+_PENDING: Final = text("state = 'pending'")
+_LEASED: Final = text("state = 'leased'")
+Index(
+    "ix_deliveries_waiting",
+    deliveries.c.receiver,
+    deliveries.c.due_at,
+    deliveries.c.sequence,
+    sqlite_where=_PENDING,
+    postgresql_where=_PENDING,
+)
+Index(
+    "ix_deliveries_leased",
+    deliveries.c.due_at,
+    sqlite_where=_LEASED,
+    postgresql_where=_LEASED,
 )
 
 delivery_attempts = Table(  # the log of what each attempt met

@@ -24,7 +24,29 @@ def upgrade() -> None:
     op.add_column(
         "agents", sa.Column("runtime", sa.Text(), server_default=sa.text("''"), nullable=False)
     )
-    op.add_column("deliveries", sa.Column("receiver", sa.Text()))
+    op.add_column(
+        "deliveries",
+        sa.Column("receiver", sa.Text(), server_default=sa.text("''"), nullable=False),
+    )
+    op.add_column(
+        "deliveries",
+        sa.Column("attempts_before", sa.Integer(), server_default=sa.text("0"), nullable=False),
+    )
+    op.add_column("deliveries", sa.Column("gateway_id", sa.Text()))
+    op.create_index(
+        "ix_deliveries_waiting",
+        "deliveries",
+        ["receiver", "due_at", "sequence"],
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        "ix_deliveries_leased",
+        "deliveries",
+        ["due_at"],
+        sqlite_where=sa.text("state = 'leased'"),
+        postgresql_where=sa.text("state = 'leased'"),
+    )
     op.create_table(
         "transitions",
         sa.Column(
