@@ -50,7 +50,7 @@ async def running(
     Raise ConfigError for a webhook secret that cannot be used, ValueError for a controller that is
     not on loopback, OSError when the address is taken.
     """
-    limits = limits or Limits()
+    limits = limits or Limits.of(settings.timers)
     # Half of the connections: those who watch must not keep out those who ask.
     streams = streams or StreamLimits(most=max(1, settings.connections // 2))
     clock = clock or SystemClock()

@@ -1,6 +1,9 @@
 """How much the callbacks may hold at once, and how long anything there may take."""
 
 from dataclasses import dataclass
+from typing import Self
+
+from phonefarm_common.timers import Timers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +21,12 @@ class Limits:
     poll: float = 20  # how long one call waits for something due
     stop: float = 10  # how long a stop waits for attempts under way
     lookups: int = 32  # threads that resolve names
+
+    @classmethod
+    def of(cls, timers: Timers) -> Self:
+        """Return the limits that fit what the controller was told of times."""
+        attempt = timers.callback_attempt
+        return cls(attempt=attempt, lease=timers.callback_lease, patience=attempt / 6)
 
     def __post_init__(self) -> None:
         if self.patience + self.attempt >= self.lease:
