@@ -15,6 +15,7 @@ from phonefarm_controller.domain.profiles import Profile, ProfileError, read_pro
 from phonefarm_controller.domain.reports import Report
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
+from phonefarm_controller.loops.lookout import lookout
 from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
 from phonefarm_controller.operations.batch import Batcher
@@ -35,21 +36,25 @@ from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.proving import Prove
 from phonefarm_controller.operations.read import Read
+from phonefarm_controller.operations.read_evidence import ReadEvidence
 from phonefarm_controller.operations.reap import Reap
+from phonefarm_controller.operations.registry import Registry
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
+from phonefarm_controller.operations.timeline import Timeline
 from phonefarm_controller.operations.watch import Audit, Watch
+from phonefarm_controller.operations.watching import Watching
 from phonefarm_controller.operations.wind import Wind
 from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.delivery_log import DeliveryLog
 from phonefarm_controller.rpc.fleet import FleetEdge
+from phonefarm_controller.rpc.inspect import InspectEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
 from phonefarm_controller.rpc.server import serving
@@ -94,6 +99,7 @@ async def _wired(
     timers = settings.timers
     policy = Policy().scaled(settings.time_scale)
     hints = Hints()
+    database.tell_moves(hints.processes_moved)
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
     fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
     claim = Claim(database=database, fleet_view=fleet_view, timers=timers)
@@ -145,6 +151,19 @@ async def _wired(
         hints=hints,
         dummy_allowed=not settings.production,
     )
+    read = Read(database=database)
+    watching = Watching(database=database, hints=hints)
+    inspect = InspectEdge(  # type: ignore[abstract]  # explain is to come
+        keys=keys,
+        replay=Replay(database=database, hints=hints),
+        read=read,
+        timeline=Timeline(database=database),
+        watching=watching,
+        evidence=ReadEvidence(database=database, directory=settings.data / "evidence"),
+        registry=Registry(
+            database=database, profiles=profiles, dummy_allowed=not settings.production
+        ),
+    )
     agents = AgentEdge(
         keys=keys,
         farm_id=settings.farm_id,
@@ -170,6 +189,7 @@ async def _wired(
         "pump": pump(claim=claim, sessions=sessions, hints=hints),
         "reaper": reaper.run(),
         "clockwork": clockwork(wind=wind, hints=hints, poll_seconds=timers.reap),
+        "lookout": lookout(watching=watching, hints=hints),
         "auditor": auditor(audit=Audit(database=database), mend=mend),
     }
     async with asyncio.TaskGroup() as tasks:
@@ -179,18 +199,13 @@ async def _wired(
                 host=settings.host,
                 port=settings.port,
                 timers=timers,
-                processes=ProcessEdge(
-                    keys=keys, enqueue=enqueue, cancel=cancel, read=Read(database=database)
-                ),
+                processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
                 agents=agents,
                 fleet=FleetEdge(keys=keys, fleet=fleet),
                 content=content,
                 proving=ProvingEdge(keys=keys, prove=prove),
                 callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
-                # Its other calls come with an edge that builds on this one.
-                inspect=DeliveryLog(  # type: ignore[abstract]
-                    keys=keys, replay=Replay(database=database, hints=hints)
-                ),
+                inspect=inspect,
                 access=AccessEdge(keys=keys, api_keys=api_keys),
             ) as port:
                 yield port

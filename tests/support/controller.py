@@ -20,6 +20,7 @@ from phonefarm.v1 import (
     content_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
+    inspect_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
     proving_pb2_grpc,
@@ -47,6 +48,7 @@ class Farm:
     scale: float
     processes: Any = field(init=False)
     fleet: Any = field(init=False)
+    inspect: Any = field(init=False)
     callbacks: Any = field(init=False)
     content: Any = field(init=False)
     proving: Any = field(init=False)
@@ -55,6 +57,7 @@ class Farm:
         """Open the clients."""
         self.processes = process_pb2_grpc.ProcessServiceStub(self.channel)
         self.fleet = fleet_pb2_grpc.FleetServiceStub(self.channel)
+        self.inspect = inspect_pb2_grpc.InspectServiceStub(self.channel)
         self.callbacks = callback_pb2_grpc.CallbackServiceStub(self.channel)
         self.content = content_pb2_grpc.ContentServiceStub(self.channel)
         self.proving = proving_pb2_grpc.ProvingServiceStub(self.channel)

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.records import record_of
+from phonefarm_controller.domain.sights import AttemptSight, ItemSight, actions_seen
+from phonefarm_controller.domain.states import RunState
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import items, processes, search
+from phonefarm_controller.store import items, processes, runs, search
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.search import Place, Wanted
 
@@ -43,6 +47,27 @@ class Read:
         return record_of(process, lines[process_id])
 
     @whole
+    async def item(self, item_id: str) -> ItemSight:
+        """Return the item with its plan and its attempts; FarmError `unknown_queue_item`."""
+        async with self._database.reading() as tx:
+            item = (await items.get(tx, {item_id})).get(item_id)
+            process = None if item is None else await processes.get(tx, item.process_id)
+            if item is None or process is None:
+                raise _unknown_item(item_id)
+            plan, _ = (await items.plans(tx, [item_id]))[item_id]
+            attempts = await runs.of_item(tx, item_id)
+            last = attempts[-1] if attempts else None
+            told = await runs.results_of(tx, {last.run_id}) if last else {}
+        results = told.get(last.run_id, []) if last else []
+        under_way = last is not None and last.state is RunState.EXECUTING
+        return ItemSight(
+            item=item,
+            process_type=process.process_type,
+            actions=actions_seen(item, plan, results, under_way=under_way),
+            attempts=tuple(_attempt(run) for run in attempts),
+        )
+
+    @whole
     async def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> Page:
         """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
         async with self._database.reading() as tx:
@@ -70,3 +95,25 @@ def _fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list[Proce
             break
         fit.append(process)
     return fit
+
+
+def _attempt(run: runs.Run) -> AttemptSight:
+    return AttemptSight(
+        attempt=run.attempt,
+        run_id=run.run_id,
+        phone_id=run.phone_id,
+        account_id=run.account_id,
+        agent_id=run.agent_id,
+        state=run.state,
+        outcome=run.outcome,
+        container=run.container,
+        claimed_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )
+
+
+def _unknown_item(item_id: str) -> FarmError:
+    problem = FieldProblem(field="queue_item_id", message="names no queue item")
+    message = f"there is no queue item {item_id[:128]}"
+    return FarmError(Reason.UNKNOWN_QUEUE_ITEM, message, problems=(problem,))

@@ -32,8 +32,8 @@ from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
-from phonefarm_controller.rpc.delivery_log import DeliveryLog
 from phonefarm_controller.rpc.fleet import FleetEdge
+from phonefarm_controller.rpc.inspect import InspectEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
 
@@ -62,7 +62,7 @@ async def serving(
     callbacks: CallbackEdge,
     content: ContentEdge,
     proving: ProvingEdge,
-    inspect: DeliveryLog,
+    inspect: InspectEdge,
     access: AccessEdge,
 ) -> AsyncIterator[int]:
     """Serve on HOST:PORT (0 for any) while the block runs; yield the port.

@@ -1,7 +1,7 @@
 """Hints that there may be something to do. Losing one costs a poll, never correctness."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -33,12 +33,22 @@ class Hints:
         self.work = Hint()  # an item or a phone may have become claimable
         self.clockwork = Hint()  # something became due at a new time
         self.fleet_version = 0
+        self.moves = Hint()  # a watched process has moved
+        self.moved: set[str] = set()  # which ones; whoever takes the hint empties it
+        self.watched: Container[str] = ()
         self._deliveries: set[asyncio.Event] = set()
 
     def fleet_changed(self) -> None:
         """Let phones and accounts be read anew; there may be work for them."""
         self.fleet_version += 1
         self.work.give()
+
+    def processes_moved(self, process_ids: Iterable[str]) -> None:
+        """Let watched processes be looked at."""
+        moved = [process_id for process_id in process_ids if process_id in self.watched]
+        if moved:
+            self.moved.update(moved)
+            self.moves.give()
 
     def deliveries(self) -> None:
         """Wake every gateway that waits for deliveries."""

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -79,11 +79,16 @@ class Database:
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hear: Callable[[Iterable[str]], None] | None = None
 
     @property
     def writer(self) -> AsyncEngine:
         """Return the engine that writes, for migrations and tests."""
         return self._writer
+
+    def tell_moves(self, hear: Callable[[Iterable[str]], None]) -> None:
+        """Call *hear* with the processes that moved, behind each commit that moved any."""
+        self._hear = hear
 
     @asynccontextmanager
     async def writing(self, *, actor: str = CONTROLLER) -> AsyncIterator[Transaction]:
@@ -99,6 +104,8 @@ class Database:
                 yield tx
                 if tx.noted:
                     await tx.each(insert_for(connection.dialect), list(tx.noted))
+            if tx.noted and self._hear is not None:
+                self._hear(row.process_id for row in tx.noted)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:

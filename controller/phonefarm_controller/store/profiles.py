@@ -58,13 +58,17 @@ async def keep_evidence(tx: Transaction, kept: Evidence) -> None:
     await tx.connection.execute(insert(evidence).values(values))
 
 
-async def evidence_of(tx: Transaction, process_id: str) -> list[Evidence]:
-    """Return the evidence of the process, oldest first."""
+async def evidence_of(
+    tx: Transaction, process_id: str, *, evidence_id: str | None = None
+) -> list[Evidence]:
+    """Return the evidence of the process, oldest first; only the one of the id when it is given."""
     query = (
         select(evidence)
         .where(evidence.c.process_id == process_id)
         .order_by(evidence.c.received_at, evidence.c.name)
     )
+    if evidence_id is not None:
+        query = query.where(evidence.c.evidence_id == evidence_id)
     return [Evidence(**row._asdict()) for row in await tx.connection.execute(query)]
 
 

@@ -119,3 +119,10 @@ async def results_of(tx: Transaction, run_ids: Iterable[str]) -> dict[str, list[
     for run_id, kind, body in await _RESULTS.rows(tx, ids=list(set(run_ids))):
         found[run_id].append((kind, body))
     return found
+
+
+async def of_item(tx: Transaction, item_id: str) -> list[Run]:
+    """Return every attempt of the item, the first one first."""
+    query = select(_r.run_id).where(_r.item_id == item_id)
+    known = await get(tx, (await tx.connection.execute(query)).scalars())
+    return sorted(known.values(), key=lambda run: run.attempt)

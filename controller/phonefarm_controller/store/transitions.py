@@ -4,14 +4,19 @@ Only the functions that insert and save items and processes note them, so no pat
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
+
+from sqlalchemy import func, select
 
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.records import micros
-from phonefarm_controller.domain.transitions import ACCEPTED, CANCEL_REQUESTED
+from phonefarm_controller.domain.transitions import ACCEPTED, CANCEL_REQUESTED, Transition
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.noted import Noted
+from phonefarm_controller.store.statements import Statement, among
+from phonefarm_controller.store.tables import capability_requests, transitions
 
 LONGEST_REASON: Final = 500
 """Characters that are kept of a reason: callers and agents write some of them."""
@@ -118,3 +123,58 @@ def _note(
 def _kept(reason: str) -> str:
     """Return what every engine can hold of the reason."""
     return reason[:LONGEST_REASON].replace("\0", "\ufffd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """How far a process has come: the number of its newest transition, 0 without any."""
+
+    number: int
+    ended: bool
+
+
+_t = transitions.c
+_NAMES = tuple(Transition.__dataclass_fields__)
+_COLUMNS = [transitions.c[name] for name in _NAMES]
+_p = capability_requests.c
+# A look into the index per process, however long its timeline is.
+_HEADS = Statement(
+    select(
+        _p.process_id,
+        _p.finished_at,
+        select(func.max(_t.number))
+        .where(_t.process_id == _p.process_id)
+        .correlate(capability_requests)
+        .scalar_subquery(),
+    ).where(among(_p.process_id, "ids"))
+)
+
+
+async def heads(tx: Transaction, process_ids: Iterable[str]) -> dict[str, Head]:
+    """Return how far each process has come; unknown ones are missing."""
+    return {
+        process_id: Head(number=number or 0, ended=finished_at is not None)
+        for process_id, finished_at, number in await _HEADS.rows(tx, ids=list(process_ids))
+    }
+
+
+async def following(
+    tx: Transaction, process_id: str, *, after: int, limit: int
+) -> list[Transition]:
+    """Return at most *limit* transitions of the process behind number *after*, oldest first."""
+    query = (
+        select(*_COLUMNS)
+        .where(_t.process_id == process_id, _t.number > after)
+        .order_by(_t.number)
+        .limit(limit)
+    )
+    return [Transition(**row._asdict()) for row in await tx.connection.execute(query)]
+
+
+async def newest(tx: Transaction, process_id: str, *, limit: int) -> list[Transition]:
+    """Return the newest *limit* transitions of the process, oldest first."""
+    query = (
+        select(*_COLUMNS).where(_t.process_id == process_id).order_by(_t.number.desc()).limit(limit)
+    )
+    found = [Transition(**row._asdict()) for row in await tx.connection.execute(query)]
+    return found[::-1]

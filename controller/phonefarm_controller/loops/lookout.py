@@ -1,0 +1,29 @@
+"""The lookout: the one reader for everybody who watches a process."""
+
+import asyncio
+import math
+import time
+from typing import Final
+
+from phonefarm_controller.loops.enduring import enduring
+from phonefarm_controller.operations.watching import Watching
+from phonefarm_controller.sessions.hints import Hints
+
+POLL_SECONDS: Final = 1.0
+"""How late a move by another controller may be seen."""
+LEAST_PAUSE_SECONDS: Final = 0.01
+"""What comes closer together is told as one."""
+
+
+async def lookout(*, watching: Watching, hints: Hints) -> None:
+    """Look until cancelled; half of the time at the most, however much is watched."""
+    looked = -math.inf
+    while True:
+        await hints.moves.taken(within=POLL_SECONDS)
+        begun = time.monotonic()
+        everywhere = begun - looked >= POLL_SECONDS
+        with enduring("lookout"):
+            await watching.look(everywhere=everywhere)
+        if everywhere:
+            looked = begun
+        await asyncio.sleep(max(LEAST_PAUSE_SECONDS, time.monotonic() - begun))
