@@ -3,9 +3,14 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.components import COMPONENTS, REQUIRE, insist_or_skip
 
 pytest_plugins = ["support.engine", "support.postgres"]
+
+# How fast examples are made says something of the machine and its other work, not of our code.
+settings.register_profile("phonefarm", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("phonefarm")
 
 _IMAGE_SECONDS = 900
 _OURS = ("PHONEFARM_", "PHONE_FARM_")
@@ -19,7 +24,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test that uses containers the time to build the run image."""
+    """Give the first test that uses containers the time to build the run image.
+
+    Side by side run files, but never two tests that use the engine: they see each other there.
+    """
+    for item in items:
+        uses_engine = item.get_closest_marker("docker") or item.get_closest_marker("systemd")
+        item.add_marker(pytest.mark.xdist_group("engine" if uses_engine else str(item.path)))
     for item in items:
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
