@@ -15,7 +15,7 @@ from phonefarm_common.outward import Lookup, SystemLookup
 from phonefarm_gateway.assets import Assets
 from phonefarm_gateway.callbacks.dispatch import dispatching
 from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.sender import Sender
+from phonefarm_gateway.callbacks.sender import Sender, trusting
 from phonefarm_gateway.callbacks.signing import Signer
 from phonefarm_gateway.controller import Controller
 from phonefarm_gateway.listening import KEEPALIVE_SECONDS, listening
@@ -75,6 +75,7 @@ async def running(
             Sender.opened(
                 policy=policy,
                 signer=signer,
+                tls=trusting(settings.callback_ca),
                 lookup=lookup,
                 clock=clock,
                 attempt_seconds=limits.attempt,

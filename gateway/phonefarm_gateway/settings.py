@@ -41,6 +41,8 @@ class Settings:
     rate_burst: int = 1000
     connections: int = 1000
     open_metrics: bool = False
+    callback_ca: Path | None = None
+    """Authorities whose receivers are trusted too, as PEM."""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -66,6 +68,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         action="append",
         default=[],
         help="let callbacks go to this network too, e.g. 10.20.0.0/16; repeatable",
+    )
+    parser.add_argument(
+        "--callback-ca",
+        metavar="FILE",
+        type=Path,
+        help="trust receivers with certificates of these authorities (PEM) too",
     )
     parser.add_argument(
         "--allow-asset-cidr",
@@ -137,6 +145,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         allowed_networks=_networks("--allow-callback-cidr", given.allow_callback_cidr),
         asset_networks=_networks("--allow-asset-cidr", given.allow_asset_cidr),
         body_limit=given.body_limit,
+        callback_ca=given.callback_ca,
         timers=config.timers(environment),
         rate_limit=given.rate_limit,
         rate_burst=given.rate_burst,

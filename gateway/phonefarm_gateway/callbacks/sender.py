@@ -3,15 +3,18 @@
 import asyncio
 import io
 import math
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
 from phonefarm_common.addresses import AddressPolicy, check_url
 from phonefarm_common.clock import Clock
+from phonefarm_common.config import ConfigError
 from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_session
 from phonefarm_common.reasons import FarmError
 from yarl import URL
@@ -41,6 +44,21 @@ def event(delivery: Delivery) -> bytes:
     ).encode()
 
 
+def trusting(authorities: Path | None) -> ssl.SSLContext:
+    """Return what receivers are checked with: the system's authorities, and those in the file.
+
+    ConfigError when it cannot be used. OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR.
+    """
+    context = ssl.create_default_context()
+    if authorities is not None:
+        try:
+            context.load_verify_locations(authorities)
+        except OSError as error:  # SSLError is one
+            message = f"--callback-ca: cannot use {authorities}: {error.strerror or error}"
+            raise ConfigError(message) from error
+    return context
+
+
 class Sender:
     """Sends to permitted addresses: no redirects, proxies, cookies; a new connection each time."""
 
@@ -50,12 +68,14 @@ class Sender:
         *,
         policy: AddressPolicy,
         signer: Signer | None,
+        tls: ssl.SSLContext,
         clock: Clock,
         attempt_seconds: float,
     ) -> None:
         self._session = session
         self._policy = policy
         self._signer = signer
+        self._tls = tls
         self._clock = clock
         self._attempt_seconds = attempt_seconds
 
@@ -66,6 +86,7 @@ class Sender:
         *,
         policy: AddressPolicy,
         signer: Signer | None,
+        tls: ssl.SSLContext,
         lookup: Lookup,
         clock: Clock,
         attempt_seconds: float,
@@ -76,6 +97,7 @@ class Sender:
                 session,
                 policy=policy,
                 signer=signer,
+                tls=tls,
                 clock=clock,
                 attempt_seconds=attempt_seconds,
             )
@@ -98,10 +120,15 @@ class Sender:
                 return await self._post(URL(delivery.url), body, headers)
         except TimeoutError:
             return _failed(f"no answer within {self._attempt_seconds:g} s")
+        except aiohttp.ClientConnectorCertificateError as error:
+            return _failed(f"not trusted: {error.certificate_error}")
+        except aiohttp.ClientSSLError as error:
+            return _failed(f"cannot speak TLS: {error.os_error}")
         except aiohttp.ClientConnectorError as error:
             if _is_forbidden(error.os_error):
                 return _failed(f"address_not_allowed: {error.os_error}")
-            return _failed(f"cannot connect: {error.os_error.strerror or error.os_error}")
+            why = error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
+            return _failed(f"cannot connect: {why}")
         except aiohttp.ClientResponseError as error:
             return _failed(f"the answer is not HTTP: {error.message}")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -109,7 +136,7 @@ class Sender:
 
     async def _post(self, url: URL, body: bytes, headers: dict[str, str]) -> Attempt:
         async with self._session.post(
-            url, data=io.BytesIO(body), headers=headers, allow_redirects=False
+            url, data=io.BytesIO(body), headers=headers, allow_redirects=False, ssl=self._tls
         ) as response:
             status = response.status
             if 200 <= status < 300:
@@ -139,8 +166,9 @@ async def _explanation(response: aiohttp.ClientResponse) -> str:
                 if not chunk:
                     break
                 said += chunk
-    text = " ".join(said.decode("utf-8", "replace").split())
-    shown = "".join(char for char in text[:_SHOWN_CHARACTERS] if char.isprintable())
+    text = said.decode("utf-8", "replace")
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    shown = " ".join(plain.split())[:_SHOWN_CHARACTERS]
     return f"HTTP {response.status}: {shown}" if shown else f"HTTP {response.status}"
 
 
