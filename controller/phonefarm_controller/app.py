@@ -120,7 +120,9 @@ async def _wired(
         most=AGENT_BATCH,
     )
     reports = Batcher(
-        _grouped_reports(TakeReports(database=database, policy=policy, hints=hints)),
+        _grouped_reports(
+            TakeReports(database=database, policy=policy, hints=hints, sessions=sessions)
+        ),
         most=AGENT_BATCH,
     )
     api_keys = ApiKeys(database=database, monotonic=clock.monotonic)

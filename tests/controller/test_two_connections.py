@@ -39,7 +39,9 @@ async def two_databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
 
 def taking(database: Database) -> TakeReports:
     """Return the operation on one connection pool."""
-    return TakeReports(database=database, policy=Policy(), hints=Hints())
+    hints = Hints()
+    sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
+    return TakeReports(database=database, policy=Policy(), hints=hints, sessions=sessions)
 
 
 def ended(run: agent_pb2.RunRef) -> Report:

@@ -123,7 +123,11 @@ class World:
         )
         self.start = Start(database=database, deliveries_made=hints.deliveries)
         self.take = TakeReports(
-            database=database, policy=self.policy, hints=hints, chance=lambda: 0.5
+            database=database,
+            policy=self.policy,
+            hints=hints,
+            sessions=self.sessions,
+            chance=lambda: 0.5,
         )
         self.cancel = Cancel(
             database=database, sessions=self.sessions, hints=hints, timers=self.timers

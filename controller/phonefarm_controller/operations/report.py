@@ -31,6 +31,7 @@ from phonefarm_controller.operations.endings import end_run, lost, refuse_run, r
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import runs
 from phonefarm_controller.store.database import Database
 
@@ -67,11 +68,13 @@ class TakeReports:
         database: Database,
         policy: Policy,
         hints: Hints,
+        sessions: Sessions,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._policy = policy
         self._hints = hints
+        self._sessions = sessions
         self._chance = chance
 
     @whole
@@ -83,6 +86,11 @@ class TakeReports:
             for report in batch:
                 told[report.run.run_id].append(report)
             kept = [row for reports in told.values() for row in self._take(work, reports)]
+            # Before it can be claimed for again: the phone is not as fit as it was said to be.
+            for report in batch:
+                if isinstance(report.body, RunRefused) and report.run.lease_id in work.leases:
+                    lease = work.leases[report.run.lease_id]
+                    self._sessions.withdraw(report.agent_id, lease.phone_id)
             await runs.keep_results(tx, kept)
             await self._collect_outputs(work)
             await work.save(locked)

@@ -65,8 +65,12 @@ class Start:
         for ask in dict.fromkeys(asks):  # one asked twice in a batch is decided once
             item = before.get(ask.run.item_id)
             stop = _refusal(ask, held.get(ask.run.lease_id), item)
-            if stop is None and item is not None and item.state is ItemState.CLAIMED:
-                if item.deadline_at < tx.now:
+            if stop is None and item is not None:
+                # Asked again, it had not heard go: while nothing is reported nothing was done.
+                waits = (
+                    item.state is ItemState.CLAIMED or not old_runs[ask.run.run_id].last_sequence
+                )
+                if waits and item.deadline_at < tx.now:
                     stop = FailureCode.DEADLINE_PASSED
                     new_items[item.item_id] = dead(
                         item,
@@ -77,7 +81,7 @@ class Start:
                     new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id], state=RunState.ENDED, ended_at=tx.now
                     )
-                else:
+                elif item.state is ItemState.CLAIMED:
                     new_items[item.item_id] = started(item)
                     new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id],

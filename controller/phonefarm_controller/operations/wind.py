@@ -11,7 +11,7 @@ from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, processes
-from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.database import Database, DatabaseBusyError, Transaction
 
 log = structlog.get_logger()
 
@@ -39,8 +39,7 @@ class Wind:
             due = await items.due_for_retry(tx, limit=BATCH)
         if not due:
             return 0
-        async with self._database.writing() as tx:
-            moved = await self._move(tx, due, to=ItemState.QUEUED)
+        moved = await self._move_apart(due, to=ItemState.QUEUED)
         self._hints.work.give()
         return moved
 
@@ -51,10 +50,22 @@ class Wind:
             due = await items.past_deadline(tx, limit=BATCH)
         if not due:
             return 0
-        async with self._database.writing() as tx:
-            moved = await self._move(tx, due, to=ItemState.DEAD_LETTER)
+        moved = await self._move_apart(due, to=ItemState.DEAD_LETTER)
         self._hints.deliveries()
         return moved
+
+    async def _move_apart(self, due: list[tuple[str, str]], *, to: ItemState) -> int:
+        """Move them together; when that fails one by one, so that one keeps back only itself."""
+        try:
+            async with self._database.writing() as tx:
+                return await self._move(tx, due, to=to)
+        except DatabaseBusyError:
+            raise
+        except Exception:
+            if len(due) == 1:
+                log.exception("item.not_moved", process_id=due[0][0], item_id=due[0][1], to=str(to))
+                return 0
+        return sum([await self._move_apart([one], to=to) for one in due])
 
     async def _move(self, tx: Transaction, due: list[tuple[str, str]], *, to: ItemState) -> int:
         locked = await processes.lock(tx, {process_id for process_id, _ in due})

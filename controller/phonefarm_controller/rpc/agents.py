@@ -12,7 +12,7 @@ from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.inputs import invalid_field
-from phonefarm_controller.domain.reports import Assignment, Report, RunRefused, Stop
+from phonefarm_controller.domain.reports import Assignment, Report, Stop
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.evidence import KeepEvidence
@@ -238,9 +238,6 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
     async def _take_records(self, talk: _Talk) -> None:
         while True:
             reports = await _all_of(talk.records)
-            refused = {r.run.run_id for r in reports if isinstance(r.body, RunRefused)}
-            if refused:  # its phone is not as fit as it was said to be
-                talk.session.offered = frozenset()
             await talk.say(words.acks_to_wire(await self._report.do(reports)))
 
 

@@ -95,7 +95,9 @@ class Transition(_message.Message):
     queue_item_id: _builtins.str
     """Empty when the process itself moved."""
     from_state: _builtins.str
-    """Internal states; the first is empty when something was made."""
+    """Internal states; the first is empty when something was made. Both are the same when a caller wished to
+    cancel a process (reason `cancel_requested`) and that moved nothing yet.
+    """
     to_state: _builtins.str
     actor: _builtins.str
     """Who moved it: caller:<key's name>, agent:<agent_id>, operator:<name> or controller."""

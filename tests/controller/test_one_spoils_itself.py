@@ -1,0 +1,104 @@
+"""What is wrong with one phone, one row or one answer stays with that one."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from phonefarm.v1 import agent_pb2, process_pb2
+from phonefarm_controller.domain.reports import ActionStarted
+from support.controller import Farm, played_agent, request
+from support.snapshots import snapshot
+from support.world import World, world_on
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Wire a controller's operations; one agent with one admitted phone."""
+    async with world_on(database_url) as world:
+        await world.furnish("north", "a")
+        yield world
+
+
+async def _write(world: World, sql: str) -> None:
+    async with world.database.writing() as tx:
+        await tx.connection.exec_driver_sql(sql)
+
+
+def _for(phone: str) -> process_pb2.EnqueueRequest:
+    target = process_pb2.Target(routing=process_pb2.ROUTING_DIRECT, phone_id=f"ph-{phone}")
+    return request(target=target)
+
+
+async def test_a_refusing_phone_is_withdrawn_and_no_other(farm: Farm) -> None:
+    """The agent's other phone goes on being worked on; this one waits for a new offer."""
+    async with played_agent(farm, "a", "b") as agent:
+        await agent.offer()
+        await farm.enqueue(_for("a"))
+        (refused,) = await agent.assigned()
+        await agent.offer()  # it has not noticed yet
+        words = agent_pb2.RunRefused(reason="battery_low")
+        await agent.report(
+            agent.record(refused.run, run_refused=words),
+            agent.record(refused.run, phone_released=agent_pb2.PhoneReleased(clean=True)),
+        )
+
+        await farm.enqueue(_for("b"))
+        (other,) = await agent.assigned()
+        await agent.offer("a")
+        (again,) = await agent.assigned()
+
+    assert other.phone_id == "ph-b"
+    assert again.phone_id == "ph-a"
+    assert again.run.attempt == 2
+
+
+@pytest.mark.parametrize("column", ["ready_at", "deadline_at"])
+async def test_an_item_that_cannot_be_moved_keeps_back_no_other(world: World, column: str) -> None:
+    """A row that nobody can read, in the middle of a batch that is due."""
+    ids = [await world.accept() for _ in range(3)]
+    if column == "ready_at":
+        await _write(world, "UPDATE queue_items SET state = 'RETRYABLE'")
+    await _write(world, f"UPDATE queue_items SET {column} = 1")  # noqa: S608 - our own words
+    bad = f"UPDATE queue_items SET failure = 'no json' WHERE process_id = '{ids[1]}'"  # noqa: S608
+    await _write(world, bad)
+    if column == "ready_at":
+        await _write(world, "UPDATE capability_requests SET state = 'RETRYABLE'")
+        await _write(world, "UPDATE queue_items SET executed = TRUE")
+
+    moved = await (world.wind.requeue() if column == "ready_at" else world.wind.expire())
+    again = await (world.wind.requeue() if column == "ready_at" else world.wind.expire())
+
+    now = await snapshot(world.database)
+    states = {item["process_id"]: item["state"] for item in now.items.values()}
+    to = "QUEUED" if column == "ready_at" else "DEAD_LETTER"
+    assert (moved, again) == (2, 0)
+    assert [states[process_id] == to for process_id in ids] == [True, False, True]
+
+
+async def test_a_go_that_was_lost_is_not_repeated_behind_the_deadline(world: World) -> None:
+    """Nothing was done yet, and nothing is to be done any more."""
+    process_id = await world.accept()
+    (run,) = await world.claim(world.offers("north", "a"))
+    first = await world.begin(run)
+    await _write(world, "UPDATE queue_items SET deadline_at = 1")
+
+    second = await world.begin(run)
+    third = await world.begin(run)
+
+    now = await snapshot(world.database)
+    assert first.stop is None
+    assert second.stop == "deadline_passed"
+    assert third.stop == "lease_lost"
+    assert now.processes[process_id]["state"] == "DEAD_LETTER"
+
+
+async def test_a_run_that_has_begun_is_not_stopped_by_its_deadline(world: World) -> None:
+    """The deadline is the latest moment for the first action, which was in time."""
+    await world.accept()
+    (run,) = await world.claim(world.offers("north", "a"))
+    await world.begin(run)
+    await world.tell(run, 1, ActionStarted(index=0, kind="launch_app"))
+    await _write(world, "UPDATE queue_items SET deadline_at = 1")
+
+    again = await world.begin(run)
+
+    assert again.stop is None
