@@ -128,9 +128,11 @@ def _place(
 ) -> Place:
     _only(table, {"shows", "from", "tap"}, f"screens.{name}")
     tap = table.get("tap")
-    if tap is not None and tap not in selectors:
+    if tap is not None and (not isinstance(tap, str) or tap not in selectors):
         raise _invalid(f"screens.{name}.tap names no selector: {tap!r}")
     source = table.get("from")
+    if source is not None and not isinstance(source, str):
+        raise _invalid(f"screens.{name}.from must be a string")
     if source is not None and tap is None:
         raise _invalid(f"screens.{name}.from needs a tap")
     return Place(
@@ -159,7 +161,7 @@ def _interrupt(table: dict[str, Any], package: str) -> Interrupt:
     stop = table.get("stop")
     if ("dismiss" in table) == (stop is not None):
         raise _invalid(f"interrupt {name} needs either dismiss or stop")
-    if stop is not None and stop not in STOPS:
+    if stop is not None and (not isinstance(stop, str) or stop not in STOPS):
         raise _invalid(f"interrupt {name}: stop must be one of {', '.join(sorted(STOPS))}")
     return Interrupt(
         name=name,
