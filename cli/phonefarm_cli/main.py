@@ -10,10 +10,12 @@ from phonefarm_cli.demo.command import add_demo
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.farm.command import add_up
 from phonefarm_cli.operating.accounts import add_accounts
+from phonefarm_cli.operating.capabilities import add_capabilities
 from phonefarm_cli.operating.groups import add_groups
 from phonefarm_cli.operating.keys import add_keys
 from phonefarm_cli.operating.phones import add_phones
 from phonefarm_cli.operating.processes import add_processes
+from phonefarm_cli.operating.profiles import add_profiles
 from phonefarm_cli.operating.simulated import add_sim
 from phonefarm_cli.screen import complain
 
@@ -51,6 +53,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         add_phones,
         add_accounts,
         add_groups,
+        add_capabilities,
+        add_profiles,
         add_keys,
         add_sim,
     ):

@@ -1,18 +1,24 @@
-"""`phonefarm processes`."""
+"""`phonefarm processes`: list, cancel; the other verbs have modules of their own."""
 
 import argparse
 import getpass
-import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Final
 
-from google.protobuf import json_format, timestamp_pb2
 from phonefarm.v1 import process_pb2
 
 from phonefarm_cli.controller import Controller
-from phonefarm_cli.operating.reaching import add_verb, add_verbs
+from phonefarm_cli.failure import CommandError, ExitCode
+from phonefarm_cli.operating.deliveries import add_deliveries
+from phonefarm_cli.operating.evidence import add_evidence
+from phonefarm_cli.operating.moments import moment, short
+from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
+from phonefarm_cli.operating.records import plain, show_json
+from phonefarm_cli.operating.showing import add_show
 from phonefarm_cli.operating.tables import show_table
-from phonefarm_cli.screen import tell
+from phonefarm_cli.operating.timeline import add_timeline
+from phonefarm_cli.operating.watching import add_watch
+from phonefarm_cli.screen import aside, tell
 
 _COLUMNS = ("PROCESS", "TYPE", "REQUEST", "STATUS", "ITEMS", "CREATED", "ERROR")
 _STATUSES = ("queued", "executing", "retrying", "completed", "failed_terminal", "cancelled")
@@ -21,18 +27,28 @@ _STRATEGIES = {
     "hard": process_pb2.CANCEL_STRATEGY_HARD,
     "soft_then_force": process_pb2.CANCEL_STRATEGY_SOFT_THEN_FORCE,
 }
+_LARGEST_PAGE: Final = 500
+
+_LIST_TEACH = """\
+Filters add up: what is listed passes all of them. MOMENT is 2026-01-31T08:00Z, or 30m, 2h, 7d for
+so long ago.
+
+examples:
+  phonefarm processes list --status failed_terminal --since 24h
+  phonefarm processes list --account acc-1 --type keyword_warmup --type maintenance
+  phonefarm processes list --limit 1000 --json
+"""
 
 
 def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its verbs."""
-    verbs = add_verbs(commands, "processes", "the work: list it, show one process, cancel one")
-    listing = add_verb(verbs, "list", "list the newest processes", _list)
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (20)")
-    listing.add_argument(
-        "--status", action="append", default=[], choices=_STATUSES, help="only these"
-    )
-    show = add_verb(verbs, "show", "show one process as JSON", _show)
-    show.add_argument("process", metavar="PROCESS")
+    verbs = add_verbs(commands, "processes", "the work: list it, look into it, cancel it")
+    _add_list(verbs)
+    add_show(verbs)
+    add_watch(verbs)
+    add_timeline(verbs)
+    add_deliveries(verbs)
+    add_evidence(verbs)
     cancel = add_verb(verbs, "cancel", "ask for a process to end; the answer comes at once", _end)
     cancel.add_argument("process", metavar="PROCESS")
     cancel.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
@@ -48,21 +64,59 @@ def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    page = await controller.processes.page(
-        process_pb2.ListProcessesRequest(limit=options.limit, statuses=options.status)
+def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    listing = add_verb(verbs, "list", "list processes, the newest first", _list, teach=_LIST_TEACH)
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (20)")
+    listing.add_argument(
+        "--cursor", default="", metavar="TEXT", help="go on where an earlier list said so"
     )
-    show_table(_COLUMNS, [_row(process) for process in page.processes], empty="no process yet")
+    listing.add_argument(
+        "--status", action="append", default=[], choices=_STATUSES, help="only these; repeatable"
+    )
+    listing.add_argument(
+        "--type", action="append", default=[], metavar="TYPE", help="only these; repeatable"
+    )
+    listing.add_argument("--system", default="", metavar="NAME", help="asked for by this system")
+    listing.add_argument("--request", default="", metavar="ID", help="with this request id")
+    listing.add_argument("--account", default="", metavar="ACCOUNT", help="acting for this account")
+    listing.add_argument("--phone", default="", metavar="PHONE_ID", help="on this phone")
+    listing.add_argument("--since", metavar="MOMENT", help="created then or later")
+    listing.add_argument("--until", metavar="MOMENT", help="created before")
+    add_json(listing)
 
 
-async def _show(options: argparse.Namespace, controller: Controller) -> None:
-    process = await controller.processes.get(options.process)
-    record: dict[str, Any] = json_format.MessageToDict(process, preserving_proto_field_name=True)
-    for name in ("result_json", "metadata_json"):
-        for part in (record, record.get("callback", {}), record.get("requested_by", {})):
-            if name in part:
-                part[name.removesuffix("_json")] = json.loads(part.pop(name) or "{}")
-    print(json.dumps(record, indent=2, ensure_ascii=False))
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    if options.limit < 1:
+        raise CommandError("--limit must be 1 or more", ExitCode.MISUSED)
+    request = process_pb2.ListProcessesRequest(
+        statuses=options.status,
+        process_types=options.type,
+        system=options.system,
+        request_id=options.request,
+        account_id=options.account,
+        phone_id=options.phone,
+        cursor=options.cursor,
+    )
+    now = datetime.now(UTC)
+    if options.since:
+        request.created_from.CopyFrom(moment(options.since, name="--since", now=now))
+    if options.until:
+        request.created_before.CopyFrom(moment(options.until, name="--until", now=now))
+    found: list[process_pb2.Process] = []
+    while len(found) < options.limit:
+        request.limit = min(options.limit - len(found), _LARGEST_PAGE)
+        page = await controller.processes.page(request)
+        found += page.processes
+        request.cursor = page.next_cursor
+        if not page.next_cursor:
+            break
+    if options.json:
+        listed = [plain(process) for process in found]
+        show_json({"processes": listed, "next_cursor": request.cursor})
+        return
+    show_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
+    if request.cursor:
+        aside(f"there are more: --cursor {request.cursor}")
 
 
 async def _end(options: argparse.Namespace, controller: Controller) -> None:
@@ -90,10 +144,6 @@ def _row(process: process_pb2.Process) -> list[str]:
         process.request_id,
         process.status,
         f"{progress.items_completed}/{progress.items_total}",
-        _instant(process.timestamps.created_at),
+        short(process.timestamps.created_at),
         process.error.code,
     ]
-
-
-def _instant(moment: timestamp_pb2.Timestamp) -> str:
-    return datetime.fromtimestamp(moment.ToMicroseconds() / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,153 @@
+"""Files of app profiles: what is no profile is told by line and key, as the executor would."""
+
+import tomllib
+from contextlib import suppress
+from importlib import resources
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phonefarm_cli.operating.files import WrongFileError
+from phonefarm_cli.operating.profile_files import read_profile_file
+from phonefarm_executor.failures import FailedError
+from phonefarm_executor.profile import read_profile
+
+SHORTVIDEO = (
+    resources.files("phonefarm_controller").joinpath("profiles", "shortvideo.toml").read_text()
+)
+
+SMALL = """\
+format = 1
+package = "com.example.app"
+activity = ".Main"
+
+[screens.feed]
+shows = { id = "title" }
+tap = "nav.feed"
+
+[screens.inner]
+shows = { text = "Inner" }
+from = "feed"
+tap = "nav.inner"
+
+[selectors.nav]
+feed = { id = "nav_feed" }
+inner = { id = "nav_inner" }
+
+[[interrupts]]
+name = "consent"
+shows = { id = "consent" }
+dismiss = { id = "consent" }
+
+[[interrupts]]
+name = "log-in"
+shows = { id = "login" }
+stop = "account_logged_out"
+"""
+
+
+def executor_takes(toml: str) -> bool:
+    """Tell whether the executor would read the profile."""
+    try:
+        read_profile(tomllib.loads(toml) | {"name": "p", "version": "v"})
+    except (FailedError, tomllib.TOMLDecodeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("toml", [SMALL, SHORTVIDEO])
+def test_a_profile_is_taken(toml: str) -> None:
+    """The packaged profile and a small one; the screens that taps lead to are known."""
+    found = read_profile_file(toml.encode())
+
+    assert executor_takes(toml)
+    assert found.toml == toml
+    assert "feed" in found.tapped
+    assert found.tapped <= found.screens
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("format = 1", "format = 2", 1, "format must be 1"),
+        ("format = 1\n", "", 0, "format must be 1"),
+        ('package = "com.example.app"', "package = 3", 2, "package must be given"),
+        ('activity = ".Main"', 'activity = ""', 3, "activity must be given"),
+        ('activity = ".Main"', 'activity = ".Main"\nshare_activity = 1', 4, "share_activity must"),
+        ('shows = { id = "title" }\n', "", 5, "screens.feed.shows must be a selector"),
+        ('tap = "nav.feed"', 'tap = "nav.gone"', 7, "screens.feed.tap names no selector"),
+        ('tap = "nav.feed"', "tap = []", 7, "screens.feed.tap names no selector"),
+        ('tap = "nav.feed"', 'tip = "nav.feed"', 7, "screens.feed.tip is not known here"),
+        ('from = "feed"', 'from = "inner"', 11, "screens.inner.from does not lead back"),
+        ('from = "feed"', 'from = "gone"', 11, "screens.inner.from does not lead back"),
+        ('from = "feed"', "from = 3", 11, "screens.inner.from does not lead back"),
+        ('tap = "nav.inner"\n', "", 11, "screens.inner.from needs a tap"),
+        ('feed = { id = "nav_feed" }', "feed = {}", 15, "selectors.nav.feed must give at least"),
+        (
+            'feed = { id = "nav_feed" }',
+            "feed = { id = 3 }",
+            15,
+            "selectors.nav.feed.id must be text",
+        ),
+        ('feed = { id = "nav_feed" }', 'feed = "x"', 15, "selectors.nav.feed must be a selector"),
+        (
+            'feed = { id = "nav_feed" }',
+            'feed = { ID = "x" }',
+            15,
+            "selectors.nav.feed.ID is not known",
+        ),
+        ('dismiss = { id = "consent" }\n', "", 18, "interrupts[0] needs either dismiss or stop"),
+        ('stop = "account_logged_out"', 'stop = "no"', 26, "interrupts[1].stop must be one of"),
+        ('stop = "account_logged_out"', "stop = []", 26, "interrupts[1].stop must be one of"),
+        ('name = "log-in"\n', "", 23, "interrupts[1].name must be given"),
+        ('package = "com.example.app"', 'package = "com', 2, "is no TOML"),
+        ("[selectors.nav]", "[selectors.nav", 14, "is no TOML"),
+    ],
+)
+def test_what_is_wrong_is_told_by_line_and_key(old: str, new: str, line: int, told: str) -> None:
+    """The line is the key's own, or its table's when the key is missing."""
+    broken = SMALL.replace(old, new, 1)
+    assert broken != SMALL
+
+    with pytest.raises(WrongFileError) as caught:
+        read_profile_file(broken.encode())
+
+    assert any(one.line == line and told in one.text for one in caught.value.wrong), caught.value
+    assert not executor_takes(broken)
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    """In the order of the file."""
+    broken = SMALL.replace("format = 1", "format = 9").replace('"nav.feed"', '"nav.fed"')
+
+    with pytest.raises(WrongFileError) as caught:
+        read_profile_file(broken.encode())
+
+    assert [one.line for one in caught.value.wrong] == [1, 7]
+
+
+_WORDS = st.sampled_from(
+    ["format", "package", "screens", "selectors", "interrupts", "shows", "tap", "from", "name"]
+)
+_JUNK = st.sampled_from(["1", "true", '""', '"nav.feed"', "[]", "{}", "[[1]]", "{ id = 1 }"])
+
+
+@given(key=_WORDS, value=_JUNK, at=st.integers(0, SMALL.count("\n")))
+def test_no_mutation_is_a_surprise(key: str, value: str, at: int) -> None:
+    """A junk line anywhere: both readers take the profile, or both refuse it."""
+    lines = SMALL.splitlines()
+    lines.insert(at, f"{key} = {value}")
+    toml = "\n".join(lines)
+
+    taken = []
+    with suppress(WrongFileError):
+        taken.append(read_profile_file(toml.encode()))
+
+    assert bool(taken) == executor_takes(toml)
+
+
+@given(content=st.binary(max_size=200))
+def test_hostile_bytes_are_no_profile(content: bytes) -> None:
+    """Whatever comes is refused in words."""
+    with pytest.raises(WrongFileError):
+        read_profile_file(content)
