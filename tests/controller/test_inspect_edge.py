@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,8 @@ from phonefarm_controller.operations import watching
 from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, PlayedAgent, played_agent, request
 
 WHO = bearer(KEY)
+
+NOBODY = "11111111-1111-4111-8111-111111111111"
 
 
 async def _watched(call: Any) -> inspect_pb2.ProcessEvent | None:
@@ -191,7 +192,7 @@ async def test_what_another_controller_moves_is_seen(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("name", ["WatchProcess", "GetTimeline", "ListEvidence"])
-@pytest.mark.parametrize("process_id", [str(uuid.uuid4()), "no-uuid", ""])
+@pytest.mark.parametrize("process_id", [NOBODY, "no-uuid", ""])
 async def test_an_unknown_process_is_not_found(farm: Farm, name: str, process_id: str) -> None:
     """Whatever is asked of it."""
     kinds = {"WatchProcess": "WatchProcessRequest", "GetTimeline": "GetTimelineRequest"}
@@ -270,7 +271,7 @@ async def test_a_failed_attempt_shows_where_it_stopped(farm: Farm) -> None:
     assert item.attempts[0].outcome == "failed"
 
 
-@pytest.mark.parametrize("item_id", [str(uuid.uuid4()), "", "x\0y"])
+@pytest.mark.parametrize("item_id", [NOBODY, "", "x\0y"])
 async def test_an_unknown_item_is_not_found(farm: Farm, item_id: str) -> None:
     """Also what is no id at all."""
     async with _refused("unknown_queue_item", grpc.StatusCode.NOT_FOUND):
