@@ -89,10 +89,12 @@ async def test_every_wrong_line_is_named_and_nothing_is_imported(
 async def test_an_app_without_a_profile_is_named_by_line(
     farm: Farm, operator: Operator, tmp_path: Path
 ) -> None:
-    """With those there are."""
-    file = written(tmp_path, f"{HEADER}a,SIM0001,shortvideo,yes\nb,,noapp,yes\n")
+    """With those there are, before the first chunk is sent."""
+    lines = "".join(f"acc-{n},,shortvideo,yes\n" for n in range(1200))
+    file = written(tmp_path, f"{HEADER}{lines}b,,noapp,yes\n")
 
-    with pytest.raises(CommandError, match=r"line 3: .*app.*shortvideo") as caught:
+    told = "line 1202: there is no app noapp; known: shortvideo"
+    with pytest.raises(CommandError, match=told) as caught:
         await operator.command("accounts", "import", file)
 
     assert "nothing was imported" in str(caught.value)
@@ -239,3 +241,32 @@ async def test_a_group_of_strangers_is_refused(operator: Operator) -> None:
         await operator.command("groups", "put", "launch", "--accounts", "nobody")
     with pytest.raises(CommandError, match=r"group\.name"):
         await operator.command("groups", "put", "a b", "--phones", "SIM0001")
+
+
+async def test_phones_are_admitted_by_any_of_their_names(farm: Farm, operator: Operator) -> None:
+    """All that are named, or none when one is not known; --json tells every axis."""
+    with pytest.raises(CommandError, match="there is no phone SIM9"):
+        await operator.command("phones", "admit", "SIM0001", "SIM9")
+    before = json.loads((await operator.command("phones", "list", "--json")).out)
+
+    told = await operator.command("phones", "admit", "sim0001", "127.0.0.1:SIM0002")
+
+    after = json.loads((await operator.command("phones", "list", "--json")).out)
+    assert [phone["intent"] for phone in before] == ["new", "new"]
+    assert [phone["intent"] for phone in after] == ["in_service", "in_service"]
+    assert after[0]["readiness"] == "ready"
+    assert "ph-sim0002: was new, is in service" in told.out
+
+
+async def test_a_key_without_the_scope_is_told_which(
+    farm: Farm, operator: Operator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And how to get one that has it."""
+    made = await operator.command("keys", "create", "looker", "--scope", "read")
+    looker = Operator(f"127.0.0.1:{farm.controller.port}", capsys, key=made.out.split()[-1])
+
+    listed = await looker.command("phones", "list", "--json")
+    with pytest.raises(RefusedError, match=r"insufficient_scope:operate: .*phonefarm keys create"):
+        await looker.command("phones", "admit", "SIM0001")
+
+    assert len(json.loads(listed.out)) == 2

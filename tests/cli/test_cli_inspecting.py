@@ -99,6 +99,19 @@ async def test_filters_add_up(farm: Farm, operator: Operator) -> None:
     assert await listed(operator, "--account", "nobody") == []
 
 
+async def test_work_is_found_by_the_phone_it_ran_on(
+    farm: Farm, agent: PlayedAgent, operator: Operator
+) -> None:
+    """A phone by any of its names, an account by its id."""
+    await done(farm, agent)
+    await accepted(farm, request_id="waits")
+
+    assert len(await listed(operator, "--phone", "a1")) == 1
+    assert len(await listed(operator, "--account", "acc-A1")) == 1
+    with pytest.raises(CommandError, match="there is no phone A9"):
+        await listed(operator, "--phone", "A9")
+
+
 async def test_pages_follow_each_other(farm: Farm, operator: Operator) -> None:
     """What is left is told on stderr with the cursor that goes on there."""
     for number in range(5):

@@ -142,6 +142,7 @@ async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:
         ["profiles", "check"],
         ["phones", "list"],
         ["phones", "return"],
+        ["phones", "admit"],
         ["accounts", "list"],
         ["accounts", "put"],
         ["accounts", "import"],

@@ -23,10 +23,6 @@ class UnreachableError(CommandError):
     """The controller does not answer at all."""
 
 
-class OutdatedError(CommandError):
-    """The controller does not know the call."""
-
-
 class RefusedError(CommandError):
     """The controller answered no; `reason` is the whole reason, `unknown_process` for example.
 
@@ -86,7 +82,7 @@ class Wire:
                     reason,
                 )
             case grpc.StatusCode.UNIMPLEMENTED:
-                return OutdatedError(
+                return CommandError(
                     f"the controller at {self._target} is older than this command and does not "
                     "know what it asks for"
                 )

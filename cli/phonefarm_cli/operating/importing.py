@@ -7,7 +7,7 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.clients.wire import OutdatedError, RefusedError
+from phonefarm_cli.clients.wire import RefusedError
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import CommandError
 from phonefarm_cli.operating.account_files import AccountLine, form_of, read_accounts
@@ -90,7 +90,7 @@ async def _plan(
         phone_id = phones.get(line.phone.lower()) if line.phone else ""
         if phone_id is None:
             wrong.append(Wrong(line=line.line, text=f"there is no phone {line.phone}"))
-        if apps and line.app not in apps:
+        if line.app not in apps:
             told = f"there is no app {line.app}; known: {', '.join(sorted(apps))}"
             wrong.append(Wrong(line=line.line, text=told))
         before = known.get(line.account_id, fleet_pb2.Account(condition="ok"))
@@ -109,11 +109,8 @@ async def _plan(
 
 
 async def _apps(controller: Controller) -> set[str]:
-    """Return the app profiles of the farm; none when the controller cannot tell."""
-    try:
-        listed = await controller.inspection.capabilities()
-    except OutdatedError:
-        return set()
+    """Return the app profiles of the farm."""
+    listed = await controller.inspection.capabilities()
     return {app.app for capability in listed for app in capability.apps}
 
 

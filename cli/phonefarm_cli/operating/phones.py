@@ -5,8 +5,9 @@ import argparse
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
 from phonefarm_cli.controller import Controller
-from phonefarm_cli.operating.finding import find_phone
-from phonefarm_cli.operating.reaching import add_verb, add_verbs
+from phonefarm_cli.operating.finding import find_phone, find_phones
+from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
+from phonefarm_cli.operating.records import plain, show_json
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.screen import tell
 
@@ -15,8 +16,17 @@ _COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY
 
 def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its verbs."""
-    verbs = add_verbs(commands, "phones", "the phones: list them, return one to service")
-    add_verb(verbs, "list", "list every phone and whether work can be given to it", _list)
+    verbs = add_verbs(
+        commands, "phones", "the phones: list them, take new ones in, return one to service"
+    )
+    listing = add_verb(verbs, "list", "list every phone and whether work can be given to it", _list)
+    add_json(listing)
+    admit = add_verb(
+        verbs, "admit", "take new phones into service, or back from maintenance", _admit
+    )
+    admit.add_argument(
+        "phones", nargs="+", metavar="PHONE", help="phone_id, adb serial or serial number"
+    )
     back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
     back.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
     back.add_argument(
@@ -25,8 +35,17 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    rows = [_row(phone) for phone in await controller.fleet.phones()]
-    show_table(_COLUMNS, rows, empty="no phone yet")
+    phones = await controller.fleet.phones()
+    if options.json:
+        show_json([plain(phone) for phone in phones])
+        return
+    show_table(_COLUMNS, [_row(phone) for phone in phones], empty="no phone yet")
+
+
+async def _admit(options: argparse.Namespace, controller: Controller) -> None:
+    for phone in await find_phones(controller, options.phones):
+        await controller.fleet.admit(phone.phone_id)
+        tell(f"{phone.phone_id}: was {phone.intent}, is in service")
 
 
 async def _back(options: argparse.Namespace, controller: Controller) -> None:

@@ -11,6 +11,7 @@ from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.operating.deliveries import add_deliveries
 from phonefarm_cli.operating.evidence import add_evidence
+from phonefarm_cli.operating.finding import find_phone
 from phonefarm_cli.operating.moments import moment, short
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
 from phonefarm_cli.operating.records import plain, show_json
@@ -79,7 +80,7 @@ def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     listing.add_argument("--system", default="", metavar="NAME", help="asked for by this system")
     listing.add_argument("--request", default="", metavar="ID", help="with this request id")
     listing.add_argument("--account", default="", metavar="ACCOUNT", help="acting for this account")
-    listing.add_argument("--phone", default="", metavar="PHONE_ID", help="on this phone")
+    listing.add_argument("--phone", default="", metavar="PHONE", help="on this phone")
     listing.add_argument("--since", metavar="MOMENT", help="created then or later")
     listing.add_argument("--until", metavar="MOMENT", help="created before")
     add_json(listing)
@@ -94,7 +95,7 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
         system=options.system,
         request_id=options.request,
         account_id=options.account,
-        phone_id=options.phone,
+        phone_id=(await find_phone(controller, options.phone)).phone_id if options.phone else "",
         cursor=options.cursor,
     )
     now = datetime.now(UTC)
