@@ -12,6 +12,7 @@ import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, inspect_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.operations import watching
+from phonefarm_controller.sessions.hints import Hints
 from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, PlayedAgent, played_agent, request
 
 WHO = bearer(KEY)
@@ -161,20 +162,51 @@ async def test_many_watchers_cost_one_reader(farm: Farm, monkeypatch: pytest.Mon
 
 
 async def test_a_watcher_that_does_not_read_holds_back_nobody(farm: Farm) -> None:
-    """The others see the end; it finds all there when it reads at last."""
+    """The others see each step and the end; it finds all there when it reads at last."""
     async with played_agent(farm, "a") as agent:
         process_id = (await farm.enqueue(request())).process_id
         slow, quick = _watch(farm, process_id), _watch(farm, process_id)
+        steps = [await _watched(quick)]
         await agent.offer()
         (assignment,) = await agent.assigned()
-        await agent.act_out(assignment)
+        steps.append(await _watched(quick))
+        await agent.start(assignment.run)
+        steps.append(await _watched(quick))
+        await agent.report(*agent.whole_run(assignment))
 
-        events = await _to_the_end(quick)
+        steps += await _to_the_end(quick)
         late = await _to_the_end(slow)
 
-    assert events[-1].process.status == late[-1].process.status == "completed"
+    seen = [step.process.status for step in steps if step is not None]
+    assert seen == ["queued", "queued", "executing", "completed"]
+    assert late[-1].process.status == "completed"
     story = await _timeline(farm, process_id)
     assert [t for event in late for t in event.transitions] == story
+
+
+async def test_what_happens_while_a_watcher_does_not_ask_is_one_event(farm: Farm) -> None:
+    """Nothing piles up for a slow one, however much happens."""
+    lookout = watching.Watching(database=farm.controller.database, hints=Hints())
+    async with played_agent(farm, "a") as agent:
+        process_id = (await farm.enqueue(request())).process_id
+        with lookout.watch(process_id, after=0) as watcher:
+            first = await watcher.next()
+            await agent.offer()
+            (assignment,) = await agent.assigned()
+            await lookout.look(everywhere=True)
+            await agent.start(assignment.run)
+            await lookout.look(everywhere=True)
+            await agent.report(*agent.whole_run(assignment))
+            await lookout.look(everywhere=True)
+
+            rest = await watcher.next()
+            end = await watcher.next()
+
+    assert first is not None
+    assert rest is not None
+    assert rest.record["status"] == "completed"
+    assert len(first.transitions) + len(rest.transitions) == len(await _timeline(farm, process_id))
+    assert end is None
 
 
 async def test_what_another_controller_moves_is_seen(farm: Farm) -> None:
