@@ -22,6 +22,7 @@ from phonefarm_controller.operations.claim import Claim, OfferedPhone
 from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.enqueue import Enqueue
+from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
@@ -151,6 +152,7 @@ class World:
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)
         self.desire = Desire(database=database, claim=self.claim)
+        self.explain = Explain(database=database, sessions=self.sessions, claim=self.claim)
         self.wind = Wind(database=database, hints=hints)
         self.mend = Mend(database=database, hints=hints)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 
 from phonefarm_controller.domain.reports import Assignment
-from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.claim import Claim, OfferedPhone, offered_in
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store.database import DatabaseBusyError
@@ -22,11 +22,7 @@ async def pump(*, claim: Claim, sessions: Sessions, hints: Hints) -> None:
     """Claim until cancelled."""
     while True:
         await hints.work.taken(within=POLL_SECONDS)
-        offers = [
-            OfferedPhone(agent_id=session.agent_id, term=session.term, phone_id=phone_id)
-            for session, phone_ids in sessions.offers()
-            for phone_id in phone_ids
-        ]
+        offers = offered_in(sessions)
         for start in range(0, len(offers), MOST_PHONES):
             try:
                 await _claim(claim, sessions, offers[start : start + MOST_PHONES])

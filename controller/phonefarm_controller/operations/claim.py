@@ -25,6 +25,7 @@ from phonefarm_controller.domain.states import (
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
 from phonefarm_controller.store import profiles as kept_profiles
 from phonefarm_controller.store.database import Database, Transaction
@@ -42,6 +43,15 @@ class OfferedPhone:
     agent_id: str
     term: int
     phone_id: str
+
+
+def offered_in(sessions: Sessions) -> list[OfferedPhone]:
+    """Return every phone that an agent here offers now."""
+    return [
+        OfferedPhone(agent_id=session.agent_id, term=session.term, phone_id=phone_id)
+        for session, phone_ids in sessions.offers()
+        for phone_id in phone_ids
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +83,14 @@ class Claim:
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
         """Return what was claimed; it is committed. At most one item per phone and account."""
         async with self._database.reading() as tx:
-            pairs = await self._look(tx, offers)
+            pairs = await self.look(tx, offers)
         if not pairs:
             return []
         async with self._database.writing() as tx:
             return await self._take(tx, pairs, offers)
 
-    async def _look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
-        """Match on what can be seen without locks; `_take` looks again."""
+    async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
+        """Match on what can be seen without locks; what takes the pairs looks again."""
         if not await items.any_claimable(tx):
             return []
         fleet = await self._fleet_view.current(tx)

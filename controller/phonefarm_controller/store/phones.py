@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
+from phonefarm_controller.domain.hindrances import BY_HEALTH, BY_INTENT
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import groups, phones
@@ -49,7 +50,7 @@ class Phone:
     @property
     def may_work(self) -> bool:
         """Tell whether controller and operator let it work; the agent's offer is the other half."""
-        return self.health in {Health.GOOD, Health.SUSPECT} and self.intent is Intent.IN_SERVICE
+        return BY_HEALTH[self.health] is None and BY_INTENT[self.intent] is None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,148 @@
+"""Explain: why what waits does so, phone by phone, as of now."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from phonefarm_controller.domain.explaining import (
+    Explanation,
+    explained,
+    explained_end,
+    hindrances_of,
+)
+from phonefarm_controller.domain.hindrances import AccountNow, PhoneNow, Sight
+from phonefarm_controller.domain.items import Item
+from phonefarm_controller.domain.leases import Lease
+from phonefarm_controller.domain.processes import Process
+from phonefarm_controller.domain.records import record_of
+from phonefarm_controller.domain.states import PROCESS_TERMINAL
+from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.claim import Claim, offered_in
+from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.store import accounts, items, leases, phones, processes, waiting
+from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.database import Database, Transaction
+
+
+class Explain:
+    """Tells why processes wait."""
+
+    def __init__(self, *, database: Database, sessions: Sessions, claim: Claim) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._claim = claim
+
+    @whole
+    async def __call__(self, process_id: str) -> Explanation:
+        """Return why each item that waits does so; FarmError `unknown_process`.
+
+        The claim itself is asked what it would take now; nothing is claimed by it.
+        """
+        async with self._database.reading() as tx:
+            process = await processes.get(tx, process_id)
+            if process is None:
+                raise unknown_process(process_id)
+            if process.state in PROCESS_TERMINAL:
+                return await _of_ended(tx, process)
+            tallies = (await items.tallies(tx, {process_id}))[process_id]
+            held_back = await waiting.of_process(tx, process_id)
+            offers = offered_in(self._sessions) if held_back else []
+            pairs = await self._claim.look(tx, offers)
+            sight = await self._sight(tx, held_back)
+            ahead = await _ahead(tx, held_back, sight)
+            now = tx.now
+        chosen = {pair.item_id for pair in pairs}
+        whys = {
+            item.item_id: hindrances_of(
+                item, sight, chosen=chosen, ahead=ahead.get(item.item_id, 0), now=now
+            )
+            for item in held_back
+        }
+        return explained(process, tallies, held_back, whys, ahead=ahead, now=now)
+
+    async def _sight(self, tx: Transaction, held_back: Sequence[Item]) -> Sight:
+        """Read the phones that the items could use, and all that is bound to these."""
+        groups = await phones.members_of(
+            tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
+        )
+        phone_ids = {i.want_phone_id for i in held_back if i.want_phone_id is not None}
+        phone_ids |= {member for members in groups.values() for member in members}
+        named = {i.want_account_id for i in held_back if i.want_account_id is not None}
+        if any(i.want_phone_id is None and i.want_phone_group is None for i in held_back):
+            known = await accounts.all_of(tx)
+            phone_ids |= {account.phone_id for account in known if account.phone_id is not None}
+        else:
+            known = await accounts.named_or_on(tx, named, phone_ids)
+        held = await leases.held(tx) if phone_ids or named else []
+        acting = {lease.account_id: lease for lease in held if lease.account_held}
+        there = {a.account_id: _account_now(a, acting.get(a.account_id)) for a in known}
+        by_phone: dict[str, list[AccountNow]] = defaultdict(list)
+        for account in there.values():
+            if account.phone_id is not None:
+                by_phone[account.phone_id].append(account)
+        driven = {lease.phone_id: lease for lease in held}
+        memberships = await phones.groups_of(tx, phone_ids)
+        offered = {offer.phone_id: offer.agent_id for offer in offered_in(self._sessions)}
+        seen = {}
+        for phone in (await phones.get(tx, phone_ids)).values():
+            session = self._sessions.of(phone.agent_id)
+            seen[phone.phone_id] = PhoneNow(
+                phone_id=phone.phone_id,
+                agent_id=phone.agent_id,
+                transport=phone.transport,
+                readiness=phone.readiness,
+                readiness_reason=phone.readiness_reason,
+                health=phone.health,
+                health_reason=phone.health_reason,
+                intent=phone.intent,
+                connected=session is not None and not session.closed.is_set(),
+                offered=offered.get(phone.phone_id) == phone.agent_id,
+                lease=driven.get(phone.phone_id),
+                groups=memberships.get(phone.phone_id, frozenset()),
+                accounts=by_phone[phone.phone_id],
+            )
+        return Sight(phones=seen, accounts=there, groups=groups)
+
+
+async def _of_ended(tx: Transaction, process: Process) -> Explanation:
+    lines = (await items.lines(tx, {process.process_id}))[process.process_id]
+    return explained_end(process, record_of(process, lines)["error"])
+
+
+async def _ahead(tx: Transaction, held_back: Sequence[Item], sight: Sight) -> dict[str, int]:
+    """Count, by item, what waits and may be claimed before it on the phones it could use."""
+    if not held_back:
+        return {}
+    bound = [item.item_id for item in held_back if item.want_phone_id is not None]
+    before = await waiting.bound_ahead(tx, bound) if bound else {}
+    # Items of one process share priority and age: what is open is before all of them, or none.
+    open_before = await waiting.open_before(tx, held_back[0])
+    ahead = {}
+    for item in held_back:
+        usable = sight.usable(item)
+        if item.want_phone_id is None:
+            names = [phone.phone_id for phone in usable]
+            first = await waiting.bound_before(tx, item, names)
+        else:
+            first = before.get(item.item_id, 0)
+        fits = {
+            (account.app, group)
+            for phone in usable
+            for account in phone.accounts
+            if len(phone.active(account.app)) == 1
+            for group in (None, *phone.groups)
+        }
+        ahead[item.item_id] = first + sum(open_before.get(each, 0) for each in fits)
+    return ahead
+
+
+def _account_now(account: Account, lease: Lease | None) -> AccountNow:
+    return AccountNow(
+        account_id=account.account_id,
+        phone_id=account.phone_id,
+        app=account.app,
+        active=account.active,
+        condition=account.condition,
+        condition_reason=account.condition_reason,
+        lease=lease,
+    )

@@ -1,0 +1,203 @@
+"""Why not yet: each situation in which work waits, told by its reason and with its remedy."""
+
+import random
+import re
+import shlex
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from phonefarm_cli.main import read_arguments
+from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.hindrances import Hindrance
+from phonefarm_controller.domain.reports import Outcome, RunEnded
+from phonefarm_controller.domain.requests import Routing, Target
+from phonefarm_controller.domain.states import Condition, Health, Intent
+from phonefarm_controller.store import accounts
+from support.situations import (
+    ANYWHERE,
+    FAR,
+    IN_SHELF,
+    SITUATIONS,
+    bound,
+    change_phone,
+    claim_offered,
+    connect,
+    offer,
+    put_group,
+)
+from support.world import World, world_on
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Open a database with one agent, connected, that offers two phones with their accounts."""
+    async with world_on(database_url) as world:
+        await world.furnish("a", "p1", "p2")
+        connect(world, "a")
+        offer(world, "p1", "p2")
+        yield world
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+async def test_each_situation_is_told_by_its_reason(world: World, name: str) -> None:
+    """The reasons of the process, of its item and of the phones, the remedy, and what is ahead."""
+    expected = await SITUATIONS[name](world)
+
+    told = await world.explain(expected.process_id)
+
+    (item,) = told.items
+    assert {str(each.reason): each.count for each in item.reasons} == expected.reasons
+    assert {str(each.reason): each.count for each in told.reasons} == dict.fromkeys(
+        expected.reasons, 1
+    )
+    assert tuple((p.phone_id, str(p.reason), p.detail) for p in item.phones) == expected.phones
+    assert item.items_ahead == expected.ahead
+    remedies = " ".join(each.remedy for each in told.reasons)
+    assert [words for words in expected.remedies if words not in remedies] == []
+    assert all(str(each.reason) in told.summary for each in told.reasons)
+    assert expected.process_id not in await claim_offered(world)
+    spoken = re.findall(r"`phonefarm ([^`]*)`", remedies)
+    assert all(read_arguments(shlex.split(command)) for command in spoken)
+
+
+def test_every_reason_is_shown() -> None:
+    """The table has a situation for each word of the vocabulary."""
+    known = {str(each) for each in Hindrance} - {"phone_retired"}
+
+    assert known <= SITUATIONS.keys()
+
+
+async def test_what_the_next_claim_takes_has_nothing_that_hinders(world: World) -> None:
+    """Explaining claims nothing; the claim then does what was told."""
+    process_id = await bound(world)
+
+    told = await world.explain(process_id)
+    again = await world.explain(process_id)
+
+    (item,) = told.items
+    assert told == again
+    assert (told.status, told.summary, told.reasons) == ("queued", "about to be claimed", ())
+    assert (item.status, item.ready_at, item.reasons, item.phones) == ("QUEUED", None, (), ())
+    assert await claim_offered(world) == [process_id]
+
+
+async def test_explaining_follows_a_process_to_its_end(world: World) -> None:
+    """It runs; it failed and is tried again; it ended, and why."""
+    process_id = await bound(world)
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    claimed = await world.explain(process_id)
+    await world.begin(assignment)
+    executing = await world.explain(process_id)
+    bad = Failure(
+        code="selector_not_found", message="no box", failure_class=FailureClass.WORK, final=True
+    )
+    ended = RunEnded(outcome=Outcome.FAILED, failure=bad, exit_code=1)
+    await world.tell(assignment, 1, ended)
+    over = await world.explain(process_id)
+
+    assert claimed.summary == "it runs: 1 item, 1 of them on a phone, 0 ended; nothing waits"
+    assert (executing.status, executing.items) == ("executing", ())
+    assert (over.status, over.reasons, over.items) == ("failed_terminal", (), ())
+    assert re.fullmatch(
+        r"it ended failed_terminal at \d{4}-.*Z: selector_not_found: no box", over.summary
+    )
+    with pytest.raises(FarmError, match="there is no process nobody"):
+        await world.explain("nobody")
+
+
+async def test_a_group_is_summed_up(world: World) -> None:
+    """One of it runs, one is about to, one waits: each is counted where it is."""
+    await world.furnish("b", "p3")
+    group = Target(routing=Routing.GROUP, phone_ids=("ph-p1", "ph-p2", "ph-p3"))
+    process_id = await world.accept(target=group)
+    assert len(await world.claim(world.offers("a", "p1"))) == 1
+
+    told = await world.explain(process_id)
+
+    assert told.summary == (
+        "2 items wait: agent_disconnected (1); 1 about to be claimed; "
+        "of 3 items in all 1 on a phone, 0 ended"
+    )
+    assert [len(item.reasons) for item in told.items] == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_is_explained_is_what_is_claimed(world: World, seed: int) -> None:
+    """Whatever the farm looks like: nothing hinders exactly what the next claim takes."""
+    chance = random.Random(seed)
+    asked = await _disordered(world, chance)
+
+    taken = []
+    for _ in range(3):
+        told = [await world.explain(process_id) for process_id in asked]
+        free = {each.process_id for each in told if each.items and not each.reasons}
+        claimed = await claim_offered(world)
+
+        assert set(claimed) == free
+        taken += claimed
+        offer(world, *chance.sample([f"p{n}" for n in range(1, 9)], 5))
+    assert taken
+
+
+async def _disordered(world: World, chance: random.Random) -> list[str]:
+    """Make eight phones and twenty processes, then change what may be changed."""
+    serials = [f"p{number}" for number in range(1, 9)]
+    await world.furnish("a", *serials)
+    connect(world, "a")
+    await put_group(world, *(f"ph-{serial}" for serial in chance.sample(serials, 4)))
+    asked = []
+    for _ in range(20):
+        direct = Target(routing=Routing.DIRECT, phone_id=f"ph-{chance.choice(serials)}")
+        target = chance.choice([direct, direct, ANYWHERE, IN_SHELF])
+        later = FAR if chance.random() < 0.1 else None
+        priority = chance.randrange(10)
+        asked.append(await world.accept(target=target, priority=priority, not_before=later))
+    for serial in chance.sample(serials, 5):
+        phone_id, account_id = f"ph-{serial}", f"acc-{serial}"
+        match chance.randrange(6):
+            case 0:
+                await change_phone(world, phone_id, health=chance.choice(list(Health)))
+            case 1:
+                await change_phone(world, phone_id, intent=chance.choice(list(Intent)))
+            case 2:
+                await world.put_account(account_id, phone_id=f"ph-{chance.choice(serials)}")
+            case 3:
+                await world.put_account(f"{account_id}b", phone_id=phone_id)
+            case 4:
+                ill = Condition.NEEDS_ATTENTION
+                await world.put_account(account_id, phone_id=phone_id, condition=ill)
+            case _:
+                await put_group(world, *(f"ph-{each}" for each in chance.sample(serials, 2)))
+    offer(world, *chance.sample(serials, 6))
+    return asked
+
+
+async def test_a_group_of_a_thousand_is_explained_well_within_a_second(world: World) -> None:
+    """Also while as many items go before it on the same phones, and open ones besides."""
+    serials = [f"q{number}" for number in range(1000)]
+    await world.meet("big", *serials)
+    async with world.database.writing() as tx:
+        given = [
+            accounts.Account(
+                account_id=f"acc-{each}", phone_id=f"ph-{each}", app="shortvideo", active=True
+            )
+            for each in serials
+        ]
+        await accounts.put(tx, given)
+    everywhere = Target(routing=Routing.GROUP, phone_ids=tuple(f"ph-{each}" for each in serials))
+    for _ in range(3):
+        await world.accept(target=everywhere, priority=6)
+    for _ in range(5):
+        await world.accept(priority=8)
+    process_id = await world.accept(target=everywhere)
+
+    begin = time.perf_counter()
+    told = await world.explain(process_id)
+    seconds = time.perf_counter() - begin
+
+    counts = {str(each.reason): each.count for each in told.reasons}
+    assert counts == {"phone_not_admitted": 1000, "agent_disconnected": 1000}
+    assert [item.items_ahead for item in told.items] == [8] * 100
+    assert seconds < 1

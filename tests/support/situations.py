@@ -1,0 +1,428 @@
+"""Situations in which work waits, and what must be told of each."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from phonefarm_common.reasons import FailureClass
+from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.domain.requests import Routing, Target
+from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.operations.claim import offered_in
+from phonefarm_controller.sessions.registry import Session
+from phonefarm_controller.store import accounts, phones
+from support.world import World, seen_phone
+
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
+ON_P1 = Target(routing=Routing.DIRECT, phone_id="ph-p1")
+ANYWHERE = Target(routing=Routing.QUEUE)
+IN_SHELF = Target(routing=Routing.QUEUE, phone_group="shelf")
+
+
+def connect(world: World, agent_id: str) -> None:
+    """Open the agent's session."""
+    world.sessions.enter(Session(agent_id=agent_id, term=world.terms[agent_id], incarnation=1))
+
+
+def offer(world: World, *serials: str, agent_id: str = "a") -> None:
+    """Let the agent offer these phones and no other."""
+    session = world.sessions.of(agent_id)
+    assert session is not None
+    number = session.offer_number + 1
+    world.sessions.offer(session, number, [f"ph-{serial}" for serial in serials])
+
+
+async def change_phone(world: World, phone_id: str, **changes: Any) -> None:
+    """Write the phone as it shall be."""
+    async with world.database.writing() as tx:
+        known = await phones.lock(tx, {phone_id})
+        await phones.save(tx, [replace(known[phone_id], **changes)])
+    world.hints.fleet_changed()
+
+
+async def put_group(world: World, *members: str) -> None:
+    """Make these the phones of the group `shelf`."""
+    await world.fleet.put_group("phone", "shelf", members, actor="test")
+
+
+async def claim_offered(world: World) -> list[str]:
+    """Claim for everything offered; return the processes."""
+    return [each.process_id for each in await world.claim(offered_in(world.sessions))]
+
+
+async def occupy(world: World, serial: str = "p1") -> str:
+    """Let a process take the phone; return it."""
+    target = Target(routing=Routing.DIRECT, phone_id=f"ph-{serial}")
+    process_id = await world.accept(target=target, priority=9)
+    assert len(await world.claim(world.offers("a", serial))) == 1
+    offer(world, *({"p1", "p2"} - {serial}))
+    return process_id
+
+
+async def bound(world: World) -> str:
+    """Ask for work on ph-p1."""
+    return await world.accept(target=ON_P1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What must be told of the one item that waits."""
+
+    process_id: str
+    reasons: Mapping[str, int]
+    phones: tuple[tuple[str, str, str], ...] = ()  # (phone, reason, detail)
+    remedies: tuple[str, ...] = ()  # words of the remedies
+    ahead: int = 0
+
+
+Situation = Callable[[World], Awaitable[Expected]]
+SITUATIONS: dict[str, Situation] = {}
+
+
+def situation(arrange: Situation) -> Situation:
+    """Take it into the table."""
+    SITUATIONS[arrange.__name__] = arrange
+    return arrange
+
+
+@situation
+async def not_due(world: World) -> Expected:
+    """Asked for later; that its phone is busy now says nothing."""
+    await occupy(world)
+    process_id = await world.accept(target=ON_P1, not_before=FAR)
+    return Expected(
+        process_id=process_id, reasons={"not_due": 1}, remedies=("2100-01-01T00:00:00.000Z",)
+    )
+
+
+@situation
+async def not_due_and_retired(world: World) -> Expected:
+    """Retire the phone of work for later: what lasts is told all the same."""
+    process_id = await world.accept(target=ON_P1, not_before=FAR)
+    await change_phone(world, "ph-p1", health=Health.RETIRED)
+    return Expected(
+        process_id=process_id,
+        reasons={"not_due": 1, "phone_retired": 1},
+        phones=(("ph-p1", "phone_retired", ""),),
+    )
+
+
+@situation
+async def backing_off(world: World) -> Expected:
+    """Let an attempt fail; the next one has its moment."""
+    process_id = await bound(world)
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    await world.begin(assignment)
+    lost = Failure(code="adb_failed", message="", failure_class=FailureClass.INFRA)
+    await world.tell(
+        assignment,
+        1,
+        RunEnded(outcome=Outcome.FAILED, failure=lost, exit_code=1),
+        PhoneReleased(clean=True, reason="", residue=()),
+    )
+    return Expected(process_id=process_id, reasons={"backing_off": 1}, remedies=("tried again",))
+
+
+@situation
+async def phone_busy(world: World) -> Expected:
+    """Another process is at work there."""
+    other = await occupy(world)
+    return Expected(
+        process_id=await bound(world),
+        reasons={"phone_busy": 1},
+        phones=(("ph-p1", "phone_busy", f"process {other}"),),
+        remedies=(f"phonefarm processes cancel {other}",),
+    )
+
+
+@situation
+async def phone_busy_and_others_wait(world: World) -> Expected:
+    """Another process is at work there, and a third comes before."""
+    other = await occupy(world)
+    await world.accept(target=ON_P1, priority=6)
+    return Expected(
+        process_id=await bound(world),
+        reasons={"phone_busy": 1, "behind_others": 1},
+        phones=(("ph-p1", "phone_busy", f"process {other}"), ("ph-p1", "behind_others", "")),
+        ahead=1,
+    )
+
+
+@situation
+async def phone_being_cleaned(world: World) -> Expected:
+    """End the process before; its phone is not clean yet."""
+    other = await bound(world)
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    await world.begin(assignment)
+    await world.tell(assignment, 1, RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0))
+    offer(world, "p2")
+    return Expected(
+        process_id=await bound(world),
+        reasons={"phone_busy": 1},
+        phones=(("ph-p1", "phone_busy", f"process {other}, releasing"),),
+    )
+
+
+@situation
+async def phone_offline(world: World) -> Expected:
+    """Let the agent be there and not see it."""
+    process_id = await bound(world)
+    gone = seen_phone("p1", transport=Transport.UNAUTHORIZED)
+    await world.inventory("a", world.terms["a"], [gone, seen_phone("p2")])
+    offer(world, "p2")
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_offline": 1},
+        phones=(("ph-p1", "phone_offline", "unauthorized"),),
+        remedies=("phonefarm phones list",),
+    )
+
+
+@situation
+async def phone_unfit(world: World) -> Expected:
+    """Let the agent say what it lacks."""
+    process_id = await bound(world)
+    ill = seen_phone("p1", readiness=Readiness.UNFIT, reason="storage full")
+    await world.inventory("a", world.terms["a"], [ill, seen_phone("p2")])
+    offer(world, "p2")
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_unfit": 1},
+        phones=(("ph-p1", "phone_unfit", "unfit: storage full"),),
+        remedies=("storage full",),
+    )
+
+
+@situation
+async def phone_not_admitted(world: World) -> Expected:
+    """Nobody has taken it into service."""
+    process_id = await bound(world)
+    await change_phone(world, "ph-p1", intent=Intent.NEW)
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_not_admitted": 1},
+        phones=(("ph-p1", "phone_not_admitted", ""),),
+        remedies=("admit ph-p1",),
+    )
+
+
+@situation
+async def phone_in_maintenance(world: World) -> Expected:
+    """Somebody has taken it out of service."""
+    process_id = await bound(world)
+    await change_phone(world, "ph-p1", intent=Intent.MAINTENANCE)
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_in_maintenance": 1},
+        phones=(("ph-p1", "phone_in_maintenance", ""),),
+    )
+
+
+@situation
+async def phone_draining(world: World) -> Expected:
+    """Let it become free and take nothing new."""
+    process_id = await bound(world)
+    await change_phone(world, "ph-p1", intent=Intent.DRAINING)
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_draining": 1},
+        phones=(("ph-p1", "phone_draining", ""),),
+    )
+
+
+@situation
+async def phone_quarantined(world: World) -> Expected:
+    """Withhold it, and say why."""
+    process_id = await bound(world)
+    await change_phone(world, "ph-p1", health=Health.QUARANTINED, health_reason="dirty: x")
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_quarantined": 1},
+        phones=(("ph-p1", "phone_quarantined", "dirty: x"),),
+        remedies=("phonefarm phones return ph-p1 --reason",),
+    )
+
+
+@situation
+async def agent_disconnected(world: World) -> Expected:
+    """No stream, no word of its phones: what it last saw is not told."""
+    process_id = await bound(world)
+    await change_phone(world, "ph-p1", readiness=Readiness.UNFIT)
+    session = world.sessions.of("a")
+    assert session is not None
+    world.sessions.leave(session)
+    return Expected(
+        process_id=process_id,
+        reasons={"agent_disconnected": 1},
+        phones=(("ph-p1", "agent_disconnected", "a"),),
+        remedies=("start the agent a",),
+    )
+
+
+@situation
+async def not_offered(world: World) -> Expected:
+    """Ready, and not on offer."""
+    process_id = await bound(world)
+    offer(world, "p2")
+    return Expected(
+        process_id=process_id,
+        reasons={"not_offered": 1},
+        phones=(("ph-p1", "not_offered", ""),),
+        remedies=("next probe of ph-p1",),
+    )
+
+
+@situation
+async def account_busy(world: World) -> Expected:
+    """Its account acts on the phone that it was bound to before."""
+    other = await occupy(world, "p2")
+    await world.put_account("acc-p2", phone_id="ph-p1")
+    process_id = await world.accept(target=Target(routing=Routing.DIRECT, account_id="acc-p2"))
+    return Expected(
+        process_id=process_id,
+        reasons={"account_busy": 1},
+        phones=(("ph-p1", "account_busy", f"acc-p2, by process {other} on ph-p2"),),
+        remedies=(f"processes cancel {other}",),
+    )
+
+
+@situation
+async def account_needs_attention(world: World) -> Expected:
+    """Somebody must look at it."""
+    process_id = await bound(world)
+    async with world.database.writing() as tx:
+        await accounts.needs_attention(tx, "acc-p1", reason="account_challenged")
+    world.hints.fleet_changed()
+    return Expected(
+        process_id=process_id,
+        reasons={"account_needs_attention": 1},
+        phones=(("ph-p1", "account_needs_attention", "acc-p1: account_challenged"),),
+        remedies=("phonefarm accounts put acc-p1 --app shortvideo --phone ph-p1`",),
+    )
+
+
+@situation
+async def account_inactive(world: World) -> Expected:
+    """Put its only account to sleep; of open work, for bound work ends at once."""
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_SHELF)
+    await world.put_account("acc-p1", phone_id="ph-p1", active=False)
+    return Expected(
+        process_id=process_id,
+        reasons={"account_inactive": 1},
+        phones=(("ph-p1", "account_inactive", "acc-p1"),),
+        remedies=("phonefarm accounts put acc-p1",),
+    )
+
+
+@situation
+async def account_elsewhere(world: World) -> Expected:
+    """Bound to another phone since."""
+    process_id = await bound(world)
+    await world.put_account("acc-p1", phone_id="ph-p2")
+    return Expected(
+        process_id=process_id,
+        reasons={"account_elsewhere": 1},
+        phones=(("ph-p1", "account_elsewhere", "acc-p1 is on ph-p2"),),
+        remedies=("--phone ph-p1",),
+    )
+
+
+@situation
+async def account_ambiguous(world: World) -> Expected:
+    """Several accounts, none named."""
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_SHELF)
+    await world.put_account("acc-p1b", phone_id="ph-p1")
+    return Expected(
+        process_id=process_id,
+        reasons={"account_ambiguous": 1},
+        phones=(("ph-p1", "account_ambiguous", "acc-p1, acc-p1b"),),
+        remedies=("phonefarm accounts put acc-p1b --app shortvideo --phone ph-p1 --inactive`",),
+    )
+
+
+@situation
+async def no_phone_in_group(world: World) -> Expected:
+    """Empty the group."""
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_SHELF)
+    await put_group(world)
+    return Expected(
+        process_id=process_id,
+        reasons={"no_phone_in_group": 1},
+        remedies=("phonefarm groups put shelf --phones",),
+    )
+
+
+@situation
+async def no_phone_with_app(world: World) -> Expected:
+    """No active account of the app is on any phone."""
+    process_id = await world.accept()
+    for serial in ("p1", "p2"):
+        await world.put_account(f"acc-{serial}", phone_id=f"ph-{serial}", active=False)
+    return Expected(
+        process_id=process_id,
+        reasons={"no_phone_with_app": 1},
+        remedies=("phonefarm accounts put ACCOUNT --app shortvideo",),
+    )
+
+
+@situation
+async def wrong_app(world: World) -> Expected:
+    """Leave a phone of the group without an account of the app."""
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_SHELF)
+    await world.put_account("acc-p1", phone_id=None)
+    return Expected(
+        process_id=process_id,
+        reasons={"wrong_app": 1},
+        phones=(("ph-p1", "wrong_app", "it has no account of shortvideo"),),
+    )
+
+
+@situation
+async def behind_others(world: World) -> Expected:
+    """Let another item get the free phone."""
+    await world.accept(target=ON_P1, priority=6)
+    return Expected(
+        process_id=await bound(world),
+        reasons={"behind_others": 1},
+        phones=(("ph-p1", "behind_others", ""),),
+        remedies=("higher priority",),
+        ahead=1,
+    )
+
+
+@situation
+async def behind_open_work(world: World) -> Expected:
+    """Two open items come before, and two bound ones, of which one holds nobody back."""
+    for _ in range(2):
+        await world.accept(priority=7)
+    await world.accept(target=Target(routing=Routing.DIRECT, phone_id="ph-p2"), priority=6)
+    await world.accept(target=ON_P1, priority=6, not_before=FAR)
+    return Expected(
+        process_id=await world.accept(),
+        reasons={"behind_others": 2},
+        phones=(("ph-p1", "behind_others", ""), ("ph-p2", "behind_others", "")),
+        ahead=3,
+    )
+
+
+@situation
+async def several_phones(world: World) -> Expected:
+    """Each phone that it could use has its own reason, or two of them."""
+    other = await occupy(world)
+    process_id = await world.accept()
+    await change_phone(world, "ph-p2", intent=Intent.MAINTENANCE, health=Health.RETIRED)
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_busy": 1, "phone_in_maintenance": 1, "phone_retired": 1},
+        phones=(
+            ("ph-p1", "phone_busy", f"process {other}"),
+            ("ph-p2", "phone_retired", ""),
+            ("ph-p2", "phone_in_maintenance", ""),
+        ),
+    )
