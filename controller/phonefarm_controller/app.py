@@ -26,6 +26,7 @@ from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
+from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
@@ -155,12 +156,13 @@ async def _wired(
     )
     read = Read(database=database)
     watching = Watching(database=database, hints=hints)
-    inspect = InspectEdge(  # type: ignore[abstract]  # explain is to come
+    inspect = InspectEdge(
         keys=keys,
         replay=Replay(database=database, hints=hints),
         read=read,
         timeline=Timeline(database=database),
         watching=watching,
+        explain=Explain(database=database, sessions=sessions, claim=claim),
         evidence=ReadEvidence(database=database, directory=settings.data / "evidence"),
         registry=Registry(
             database=database, profiles=profiles, dummy_allowed=not settings.production

@@ -1,13 +1,17 @@
 """Why not yet: each situation in which work waits, told by its reason and with its remedy."""
 
+import asyncio
 import random
 import re
 import shlex
 import time
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
+from phonefarm.v1 import inspect_pb2, process_pb2
 from phonefarm_cli.main import read_arguments
+from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.hindrances import Hindrance
@@ -15,6 +19,8 @@ from phonefarm_controller.domain.reports import Outcome, RunEnded
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.states import Condition, Health, Intent
 from phonefarm_controller.store import accounts
+from support.controller import KEY, PATIENCE, Farm, played_agent, request
+from support.controller import told as told_by
 from support.situations import (
     ANYWHERE,
     FAR,
@@ -67,6 +73,15 @@ def test_every_reason_is_shown() -> None:
     known = {str(each) for each in Hindrance} - {"phone_retired"}
 
     assert known <= SITUATIONS.keys()
+
+
+async def test_a_suspect_phone_works_on(world: World) -> None:
+    """It is watched, not withheld."""
+    process_id = await bound(world)
+    await change_phone(world, "ph-p1", health=Health.SUSPECT, health_reason="slow")
+
+    assert (await world.explain(process_id)).summary == "about to be claimed"
+    assert await claim_offered(world) == [process_id]
 
 
 async def test_what_the_next_claim_takes_has_nothing_that_hinders(world: World) -> None:
@@ -164,7 +179,8 @@ async def _disordered(world: World, chance: random.Random) -> list[str]:
             case 2:
                 await world.put_account(account_id, phone_id=f"ph-{chance.choice(serials)}")
             case 3:
-                await world.put_account(f"{account_id}b", phone_id=phone_id)
+                how = chance.choice(list(Condition))
+                await world.put_account(f"{account_id}b", phone_id=phone_id, condition=how)
             case 4:
                 ill = Condition.NEEDS_ATTENTION
                 await world.put_account(account_id, phone_id=phone_id, condition=ill)
@@ -201,3 +217,50 @@ async def test_a_group_of_a_thousand_is_explained_well_within_a_second(world: Wo
     assert counts == {"phone_not_admitted": 1000, "agent_disconnected": 1000}
     assert [item.items_ahead for item in told.items] == [8] * 100
     assert seconds < 1
+
+
+async def explain(farm: Farm, process_id: str, *words: str) -> inspect_pb2.Explanation:
+    """Return the explanation once its reasons are *words*; TimeoutError after PATIENCE."""
+    asked = inspect_pb2.ExplainProcessRequest(process_id=process_id)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer: inspect_pb2.Explanation = await farm.inspect.ExplainProcess(
+                asked, metadata=bearer(KEY)
+            )
+            if [each.reason for each in answer.reasons] == list(words):
+                return answer
+            await asyncio.sleep(0.01)
+
+
+async def test_a_caller_is_told_as_the_farm_changes(farm: Farm) -> None:
+    """Over the wire: not offered, busy, and at last without its agent."""
+    target = process_pb2.Target(routing=process_pb2.ROUTING_DIRECT, phone_id="ph-a1")
+    async with played_agent(farm, "A1") as agent:
+        accepted = await farm.enqueue(request(target=target))
+        idle = await explain(farm, accepted.process_id, "not_offered")
+        first = await farm.enqueue(request(target=target, priority=9))
+        await agent.offer()
+        (assignment,) = await agent.assigned()
+        await agent.start(assignment.run)
+        busy = await explain(farm, accepted.process_id, "phone_busy")
+    gone = await explain(farm, accepted.process_id, "phone_busy", "agent_disconnected")
+
+    (item,) = idle.items
+    assert (idle.process_id, idle.status) == (accepted.process_id, "queued")
+    assert (item.status, item.items_ahead, item.HasField("ready_at")) == ("QUEUED", 0, False)
+    assert item.HasField("deadline_at")
+    assert assignment.process_id == first.process_id
+    assert busy.items[0].phones[0].detail == f"process {first.process_id}"
+    assert first.process_id in busy.reasons[0].remedy
+    assert [each.count for each in gone.reasons] == [1, 1]
+    assert "agent-1" in gone.reasons[1].remedy
+
+
+@pytest.mark.parametrize("process_id", ["nobody", "00000000-0000-4000-8000-000000000000"])
+async def test_nobody_is_told_of_an_unknown_process(farm: Farm, process_id: str) -> None:
+    """NOT_FOUND, whether it could be an id or not."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await explain(farm, process_id)
+
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert told_by(refused)[0] == "unknown_process"

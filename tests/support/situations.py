@@ -9,7 +9,7 @@ from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.domain.states import Condition, Health, Intent, Readiness, Transport
 from phonefarm_controller.operations.claim import offered_in
 from phonefarm_controller.sessions.registry import Session
 from phonefarm_controller.store import accounts, phones
@@ -162,6 +162,26 @@ async def phone_being_cleaned(world: World) -> Expected:
         process_id=await bound(world),
         reasons={"phone_busy": 1},
         phones=(("ph-p1", "phone_busy", f"process {other}, releasing"),),
+        remedies=("wait until ph-p1 is clean",),
+    )
+
+
+@situation
+async def phone_dirty(world: World) -> Expected:
+    """Let nobody clean it: it is quarantined, and that alone is told."""
+    await bound(world)
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    await world.begin(assignment)
+    ended = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    dirty = PhoneReleased(clean=False, reason="stuck", residue=())
+    await world.tell(assignment, 1, ended, dirty)
+    offer(world, "p2")
+    process_id = await bound(world)
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_quarantined": 1},
+        phones=(("ph-p1", "phone_quarantined", "dirty: stuck"),),
+        remedies=("phonefarm phones return ph-p1 --reason",),
     )
 
 
@@ -332,10 +352,11 @@ async def account_elsewhere(world: World) -> Expected:
 
 @situation
 async def account_ambiguous(world: World) -> Expected:
-    """Several accounts, none named."""
+    """Several accounts, none named; they stay several while one cannot work."""
     await put_group(world, "ph-p1")
     process_id = await world.accept(target=IN_SHELF)
-    await world.put_account("acc-p1b", phone_id="ph-p1")
+    ill = Condition.NEEDS_ATTENTION
+    await world.put_account("acc-p1b", phone_id="ph-p1", condition=ill)
     return Expected(
         process_id=process_id,
         reasons={"account_ambiguous": 1},
@@ -398,16 +419,34 @@ async def behind_others(world: World) -> Expected:
 
 @situation
 async def behind_open_work(world: World) -> Expected:
-    """Two open items come before, and two bound ones, of which one holds nobody back."""
+    """Let two open items come before and one bound one; two more hold nobody back."""
     for _ in range(2):
         await world.accept(priority=7)
     await world.accept(target=Target(routing=Routing.DIRECT, phone_id="ph-p2"), priority=6)
     await world.accept(target=ON_P1, priority=6, not_before=FAR)
+    await world.put_account("moving", phone_id="ph-p2")
+    await world.accept(target=Target(routing=Routing.DIRECT, account_id="moving"), priority=6)
+    await world.put_account("moving", phone_id=None)
     return Expected(
         process_id=await world.accept(),
         reasons={"behind_others": 2},
         phones=(("ph-p1", "behind_others", ""), ("ph-p2", "behind_others", "")),
         ahead=3,
+    )
+
+
+@situation
+async def behind_bound_work(world: World) -> Expected:
+    """Let one item of the phone come before; another's account has moved away."""
+    await world.put_account("moving", phone_id="ph-p1")
+    await world.accept(target=Target(routing=Routing.DIRECT, account_id="moving"), priority=6)
+    await world.put_account("moving", phone_id="ph-p2")
+    await world.accept(target=ON_P1, priority=6)
+    return Expected(
+        process_id=await world.accept(target=Target(routing=Routing.DIRECT, account_id="acc-p1")),
+        reasons={"behind_others": 1},
+        phones=(("ph-p1", "behind_others", ""),),
+        ahead=1,
     )
 
 

@@ -154,13 +154,13 @@ def of_phone(phone: PhoneNow) -> Iterator[Why]:
     if intent is not None:
         yield Why(hindrance=intent, phone_id=phone.phone_id)
     lease = phone.lease
-    if lease is not None:
-        tail = "" if lease.state is LeaseState.LIVE else f", {lease.state}"
+    if lease is not None and not (lease.state is LeaseState.DIRTY and health is not None):
+        at_work = lease.state is LeaseState.LIVE
         yield Why(
             hindrance=_H.PHONE_BUSY,
             phone_id=phone.phone_id,
-            detail=f"process {lease.process_id}{tail}",
-            subject=lease.process_id,
+            detail=f"process {lease.process_id}{'' if at_work else f', {lease.state}'}",
+            subject=lease.process_id if at_work else "",
         )
     if not phone.offered:
         yield from _not_offered(phone)

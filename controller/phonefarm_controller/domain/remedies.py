@@ -65,6 +65,8 @@ def _of_turn(first: Why, whys: Sequence[Why]) -> str:
             f"wait for the next probe of {_phones(whys)}; if it stays so, look into the log of "
             f"the agent {first.subject}"
         )
+    if not first.subject:
+        return f"wait until {_phones(whys)} is clean; when nobody says so in time it is quarantined"
     return (
         f"wait until the process {first.subject} gives it back, or end that one: "
         f"`phonefarm processes cancel {first.subject} --reason TEXT`"

@@ -6,6 +6,7 @@ from phonefarm_common.identity import is_uuid
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.read_evidence import ReadEvidence
 from phonefarm_controller.operations.registry import Registry
@@ -30,6 +31,7 @@ class InspectEdge(DeliveryLog):
         read: Read,
         timeline: Timeline,
         watching: Watching,
+        explain: Explain,
         evidence: ReadEvidence,
         registry: Registry,
     ) -> None:
@@ -37,6 +39,7 @@ class InspectEdge(DeliveryLog):
         self._read = read
         self._timeline = timeline
         self._watching = watching
+        self._explain = explain
         self._evidence = evidence
         self._registry = registry
 
@@ -67,6 +70,15 @@ class InspectEdge(DeliveryLog):
             transitions=sights.transitions_to_wire(transitions),
             truncated=truncated,
         )
+
+    async def ExplainProcess(  # noqa: N802
+        self, request: pb.ExplainProcessRequest, context: Context
+    ) -> pb.Explanation:
+        """Tell why what waits does so."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            told = await self._explain(_process_id(request.process_id))
+        return sights.explanation_to_wire(told)
 
     async def GetQueueItem(  # noqa: N802
         self, request: pb.GetQueueItemRequest, context: Context

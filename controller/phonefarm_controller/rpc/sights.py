@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import process_pb2
 
+from phonefarm_controller.domain.explaining import Explanation, ItemExplanation, ReasonCount
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.sights import ActionSight, AttemptSight, ItemSight
 from phonefarm_controller.domain.transitions import Transition
@@ -43,6 +44,36 @@ def transitions_to_wire(transitions: Iterable[Transition]) -> list[pb.Transition
         )
         for one in transitions
     ]
+
+
+def explanation_to_wire(told: Explanation) -> pb.Explanation:
+    """Return why a process waits."""
+    return pb.Explanation(
+        process_id=told.process_id,
+        status=told.status,
+        summary=told.summary,
+        reasons=[_reason(each) for each in told.reasons],
+        items=[_item_explanation(item) for item in told.items],
+    )
+
+
+def _item_explanation(item: ItemExplanation) -> pb.ItemExplanation:
+    return pb.ItemExplanation(
+        queue_item_id=item.queue_item_id,
+        status=item.status,
+        ready_at=moment(item.ready_at),
+        deadline_at=moment(item.deadline_at),
+        items_ahead=item.items_ahead,
+        reasons=[_reason(each) for each in item.reasons],
+        phones=[
+            pb.PhoneReason(phone_id=each.phone_id, reason=each.reason, detail=each.detail)
+            for each in item.phones
+        ],
+    )
+
+
+def _reason(each: ReasonCount) -> pb.ReasonCount:
+    return pb.ReasonCount(reason=each.reason, count=each.count, remedy=each.remedy)
 
 
 def item_to_wire(sight: ItemSight) -> pb.QueueItem:
