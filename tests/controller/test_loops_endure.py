@@ -17,14 +17,14 @@ async def test_a_phone_that_cannot_be_claimed_for_spoils_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others of its batch get their work, and the controller lives."""
-    look = Claim._look
+    look = Claim.look
 
     async def break_at_bad(self: Claim, tx: Any, offers: list[OfferedPhone]) -> Any:
         if any(offer.phone_id == "ph-bad" for offer in offers):
             raise OverflowError("a row nobody thought of")
         return await look(self, tx, offers)
 
-    monkeypatch.setattr(Claim, "_look", break_at_bad)
+    monkeypatch.setattr(Claim, "look", break_at_bad)
     async with (
         farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as farm,
         played_agent(farm, "BAD", "GOOD") as agent,
