@@ -167,3 +167,31 @@ def test_secrets_are_not_in_the_settings_repr() -> None:
     assert settings.webhook_secret == "s3cret"
     assert TOKEN not in repr(settings)
     assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--rate-limit", "-1"), "--rate-limit"),
+        (("--rate-limit", "nan"), "--rate-limit"),
+        (("--rate-burst", "0"), "--rate-burst"),
+        (("--connections", "0"), "--connections"),
+        (("--allow-asset-cidr", "10.0.0.1/8"), "--allow-asset-cidr"),
+    ],
+)
+def test_a_limit_that_cannot_work_is_named(arguments: tuple[str, ...], named: str) -> None:
+    """Each is refused by its own name."""
+    with pytest.raises(ConfigError, match=named):
+        parse((*REQUIRED, *arguments), ENVIRONMENT)
+
+
+def test_limits_are_generous_unless_told() -> None:
+    """The defaults, and what an operator sets."""
+    usual = parse(REQUIRED, ENVIRONMENT)
+    told = parse(
+        (*REQUIRED, "--rate-limit", "0", "--connections", "7", "--open-metrics"), ENVIRONMENT
+    )
+
+    assert (usual.rate_limit, usual.rate_burst, usual.connections) == (500, 1000, 1000)
+    assert not usual.open_metrics
+    assert (told.rate_limit, told.connections, told.open_metrics) == (0, 7, True)

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
-from phonefarm_common.reasons import FieldProblem
+from phonefarm_common.reasons import FieldProblem, Reason
 
 from phonefarm_gateway.controller import RefusedError
 from phonefarm_gateway.controller.inspection import Seen
@@ -57,6 +57,15 @@ async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
         ) from None
 
 
+def _away() -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        Reason.CONTROLLER_UNAVAILABLE,
+        "The controller does not answer.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def _after(text: str | None) -> int:
     if text is None or not text.strip():
         return 0
@@ -71,8 +80,11 @@ async def _stream(
 ) -> web.StreamResponse:
     first = None
     if ended:
-        async with asyncio.timeout(FIRST_SECONDS):
-            first = await anext(events, None)
+        try:
+            async with asyncio.timeout(FIRST_SECONDS):
+                first = await anext(events, None)
+        except TimeoutError:
+            raise _away() from None
         if first is None:
             # Tells an EventSource not to come again (HTML, "server-sent events").
             return web.Response(status=HTTPStatus.NO_CONTENT)
