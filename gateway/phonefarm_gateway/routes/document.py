@@ -28,7 +28,7 @@ _ABOUT: Final = """\
 The control plane for farms of Android phones.
 
 Send `Authorization: Bearer KEY`. JSON types are not coerced; unknown keys of a body are \
-ignored, unknown parameters are not. Text may hold neither NUL characters nor halves of \
+ignored, unknown filters of a list are not. Text may hold neither NUL characters nor halves of \
 surrogate pairs, and an object may be nested 64 levels deep. Errors are problem documents \
 (RFC 9457): `error` is for programs, `errors` names each wrong field."""
 

@@ -1,0 +1,134 @@
+"""docs/rest.md: every endpoint is on it, and every line works against a farm as it stands there."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway.support.published import operation_of, published
+from gateway.support.receiver import Receiver
+from support.brokenapp import NAME, put_broken_app
+from support.live_farm import Hand, LiveFarm, hand
+from support.up_process import started_up
+
+DOC = (Path(__file__).resolve().parent.parent.parent / "docs" / "rest.md").read_text()
+LINES = re.findall(r"^```sh\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
+LINE_SECONDS = 60
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFarm]:
+    """Run a farm of one phone for this page."""
+    data = tmp_path_factory.mktemp("docs") / "farm"
+    put_broken_app(data)
+    with started_up(data, simulate=1) as up:
+        yield up.ready()
+        assert up.stop() == 0, up.said
+
+
+@pytest.fixture
+async def at_farm(documented: LiveFarm) -> AsyncIterator[Hand]:
+    """Yield a hand on it."""
+    async with hand(documented) as it:
+        yield it
+
+
+def operation(line: str) -> str:
+    """Return the operationId that a curl line calls."""
+    found = re.search(r'"\$FARM(/[^"?]*)', line)
+    assert found, line
+    path = re.sub(r"\$\w+", "x", found[1])
+    has_body = " -d " in line
+    method = re.search(r"-X (\w+)", line)
+    called = operation_of(method[1] if method else "POST" if has_body else "GET", path)
+    assert called, line
+    return str(called["operationId"])
+
+
+def test_every_endpoint_has_a_line() -> None:
+    """Neither one too few nor one that is not published."""
+    there = {
+        one["operationId"] for methods in published()["paths"].values() for one in methods.values()
+    }
+
+    assert {operation(line) for line in LINES} == there
+
+
+async def _run(line: str, environment: dict[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-euc",
+        line,
+        env={"PATH": os.environ["PATH"]} | environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(LINE_SECONDS):
+        said, wrong = await process.communicate()
+    assert process.returncode == 0, (line, said.decode()[-2000:], wrong.decode())
+    return said.decode()
+
+
+async def _failed(it: Hand) -> str:
+    """Return a process that failed on its phone, which leaves evidence."""
+    phone = it.farm.phones[0]
+    account = {"phone_id": phone.phone_id, "app": NAME, "active": True}
+    status, answer = await it.call("PUT", "/accounts/broken", account)
+    assert status == 200, answer
+    process_id = await it.warm_up({"routing": "direct", "account_id": "broken"})
+    await it.until(process_id, "failed_terminal")
+    return process_id
+
+
+async def test_every_line_works(at_farm: Hand, tmp_path: Path) -> None:
+    """In their order, by curl; what an answer names is what the next lines are about."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl found: `apt-get install curl` (scripts/provision.sh python)")
+    answers: dict[str, Any] = {}
+    first = ""
+    async with Receiver.serving() as receiver:
+        environment = {
+            "FARM": f"http://{at_farm.farm.rest}",
+            "KEY": at_farm.farm.api_key,
+            "HOOK": receiver.url("/hook"),
+            "VIDEO": receiver.url("/v.mp4"),
+            "FILE": str(tmp_path / "evidence"),
+        }
+        for line in LINES:
+            name = operation(line)
+            if name == "listEvidence":
+                first = environment["PROCESS"]
+                environment["PROCESS"] = await _failed(at_farm)
+            if name == "listDeliveries":
+                environment["PROCESS"] = first
+            said = await _run(line, environment)
+            answers[name] = json.loads(said) if said.startswith("{") else said
+            match name:
+                case "enqueue":
+                    environment["PROCESS"] = answers[name]["process_id"]
+                case "listProcesses":
+                    record = await at_farm.record(environment["PROCESS"])
+                    environment["ITEM"] = record["linked_ids"]["queue_item_ids"][0]
+                case "listEvidence":
+                    environment["EVIDENCE"] = answers[name]["evidence"][0]["evidence_id"]
+                case _:
+                    pass
+
+    evidence = answers["listEvidence"]["evidence"][0]
+    assert (tmp_path / "evidence").stat().st_size == evidence["bytes"]
+    assert "event: process.updated" in answers["streamEvents"]
+    assert '"status":"completed"' in answers["streamEvents"]
+    assert answers["cancelProcess"]["status"] == "ignored_terminal"
+    assert answers["replayDeliveries"]["sequences"] == [1]
+    assert answers["ingest"]["queue_status"] == "SCHEDULED"
+    assert answers["cancelContent"]["previous_status"] == "SCHEDULED"
+    assert answers["upsertSnapshot"]["status"] == "upserted"
+    assert answers["putAccount"]["account_id"] == "spare-1"
