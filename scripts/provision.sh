@@ -18,7 +18,7 @@ usage: scripts/provision.sh COMPONENT...
   docker    Docker Engine (docker.io, debootstrap); started when none answers
   postgres  PostgreSQL's programs; nothing is started, tests run their own server
   systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
-  python    Python with venv, make and git, for `make dev`
+  python    Python with venv, make, git and curl, for `make dev`
 T
 }
 
@@ -37,10 +37,10 @@ install_missing() {
 }
 
 provide_python() {
-    if command -v make >/dev/null && command -v git >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        say "there already: $(python3 --version), make, git"
+    if command -v make >/dev/null && command -v git >/dev/null && command -v curl >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        say "there already: $(python3 --version), make, git, curl"
     else
-        install_missing python3 python3-venv make git ca-certificates
+        install_missing python3 python3-venv make git curl ca-certificates
     fi
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,15 @@ async def test_schemathesis_finds_nothing(moving: RestFarm) -> None:
     command += [f"{moving.caller.base}/openapi.json", "--checks", "all", "--no-color"]
     command += ["--header", f"Authorization: Bearer {KEY}"]
     command += ["--exclude-operation-id", "streamEvents"]
+    environment = {
+        "SCHEMATHESIS_HOOKS": "contract.schemathesis_hooks",
+        "PYTHONPATH": str(CONFIG.parent.parent),
+        "FARM_HOOK": moving.receiver.url("/hook"),
+        "FARM_VIDEO": moving.receiver.url("/v.mp4"),
+    }
     process = await asyncio.create_subprocess_exec(
         *command,
+        env=dict(os.environ) | environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
