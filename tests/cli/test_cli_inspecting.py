@@ -177,7 +177,9 @@ async def test_a_record_is_printed_whole(farm: Farm, operator: Operator) -> None
     assert record["partial_progress"]["items_total"] == 1
 
 
-@pytest.mark.parametrize("verb", ["show", "watch", "timeline", "deliveries", "evidence", "replay"])
+@pytest.mark.parametrize(
+    "verb", ["show", "watch", "timeline", "explain", "deliveries", "evidence", "replay"]
+)
 async def test_an_unknown_process_is_said_to_be_one(operator: Operator, verb: str) -> None:
     """By every verb that takes one."""
     with pytest.raises(RefusedError, match="unknown_process"):
@@ -237,6 +239,33 @@ async def test_the_timeline_tells_who_moved_what_and_why(
     assert of_item[-1]["actor"] == "agent:agent-1"
     assert of_item[0]["actor"].startswith("caller:")
     assert [row[7] for row in table.rows[1:]] == [step["actor"] for step in steps]
+
+
+async def test_waiting_work_is_explained_with_what_helps(
+    farm: Farm, agent: PlayedAgent, operator: Operator
+) -> None:
+    """A phone that is not offered holds it back; the remedy is a sentence."""
+    process_id = await accepted(farm)
+
+    told = await operator.command("processes", "explain", process_id)
+    facts = json.loads((await operator.command("processes", "explain", process_id, "--json")).out)
+
+    (reason,) = facts["reasons"]
+    assert reason["count"] == 1
+    assert [reason["reason"], "1", reason["remedy"]] in told.rows
+    assert any("ph-a1" in row for row in told.rows)
+
+
+async def test_an_ended_process_has_nothing_to_explain(
+    farm: Farm, agent: PlayedAgent, operator: Operator
+) -> None:
+    """One sentence."""
+    process_id = await done(farm, agent)
+
+    told = await operator.command("processes", "explain", process_id)
+
+    assert told.out.startswith(f"{process_id}: completed. ")
+    assert len(told.rows) == 1
 
 
 async def test_callbacks_are_listed_and_sent_again(farm: Farm, operator: Operator) -> None:

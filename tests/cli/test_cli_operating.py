@@ -133,6 +133,7 @@ async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:
         ["processes", "cancel"],
         ["processes", "watch"],
         ["processes", "timeline"],
+        ["processes", "explain"],
         ["processes", "deliveries"],
         ["processes", "replay"],
         ["processes", "evidence"],

@@ -11,6 +11,7 @@ from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.operating.deliveries import add_deliveries
 from phonefarm_cli.operating.evidence import add_evidence
+from phonefarm_cli.operating.explaining import add_explain
 from phonefarm_cli.operating.finding import find_phone
 from phonefarm_cli.operating.moments import moment, short
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
@@ -48,6 +49,7 @@ def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     add_show(verbs)
     add_watch(verbs)
     add_timeline(verbs)
+    add_explain(verbs)
     add_deliveries(verbs)
     add_evidence(verbs)
     cancel = add_verb(verbs, "cancel", "ask for a process to end; the answer comes at once", _end)

@@ -31,7 +31,7 @@ _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3
 
 _TEACH = """\
 --json prints the record as GET /processes/PROCESS has it, but for the names of linked ids.
-More of it: `timeline` every step, `deliveries` its callbacks, `evidence`
+More of it: `timeline` every step, `explain` why it waits, `deliveries` its callbacks, `evidence`
 what its runs left, `watch` it live.
 """
 
