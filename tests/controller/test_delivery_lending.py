@@ -14,6 +14,7 @@ from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import (
     GIVE_UP_SECONDS,
     MOST_PER_RECEIVER,
+    Deliver,
     DeliveryOutcome,
     DeliveryReport,
 )
@@ -347,3 +348,20 @@ async def test_many_lenders_on_two_controllers_keep_every_rule(postgres_url: str
         assert max(most.values()) <= MOST_PER_RECEIVER
         for process_id in processes:
             assert [n for p, n in story if p == process_id] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("chance", "wait"), [(0.0, 4.0), (1.0, 6.0)])
+async def test_waits_are_spread_by_chance(timed: World, chance: float, wait: float) -> None:
+    """Give or take a fifth, so that what failed together does not come back together."""
+    deliver = Deliver(
+        database=timed.database,
+        hints=timed.hints,
+        time_scale=1.0,
+        lease_seconds=LEASE,
+        chance=lambda: chance,
+    )
+    await owe(timed, 1, DEAD)
+
+    await deliver.settle(told(await deliver.lease(limit=1), FAILED))
+
+    assert await deliver.seconds_until_due() == pytest.approx(wait, abs=0.01)
