@@ -89,7 +89,9 @@ async def test_a_capability_is_verified_by_a_real_run(live: LiveFarm, tmp_path: 
         *("--inputs", "-", "--yes"),
         said=json.dumps(INPUTS),
     )
+    assert told.code == 0, told.out + told.err
     after = await unattended(live)
+    assert after["status"] == "accepted", after
     async with hand(live) as it:
         await it.until(after["process_id"], "completed")
     listed = json.loads((await command(live, "capabilities", "list", "--json")).out)
@@ -97,11 +99,9 @@ async def test_a_capability_is_verified_by_a_real_run(live: LiveFarm, tmp_path: 
     saved = await command(live, "processes", "evidence", process_id, "--save", str(tmp_path / "e"))
 
     assert before["error"] == "capability_not_live_verified:keyword_warmup"
-    assert told.code == 0, told.err
     assert "keyword_warmup will really run on ph-sim0001" in told.out
     assert "keyword_warmup is live verified with shortvideo" in told.out
     assert f"phonefarm processes evidence {process_id}" in told.out
-    assert after["status"] == "accepted"
     (found,) = [one for one in listed if one["name"] == "keyword_warmup"]
     assert [app["process_id"] for app in found["apps"] if app["live_verified"]] == [process_id]
     assert saved.code == 0, saved.err

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from phonefarm_common.clock import SystemClock
+from phonefarm_controller.store import inline
 from phonefarm_controller.store.database import (
     Database,
     DatabaseBusyError,
     DatabaseTakenError,
+    Transaction,
     open_database,
 )
 from phonefarm_controller.store.migrate import migrate
@@ -147,3 +150,39 @@ async def test_a_pool_without_a_free_connection_is_trouble(
             with pytest.raises(DatabaseBusyError):
                 await perform(database, "SELECT 1")
             release.set()
+
+
+@pytest.mark.parametrize("gaps", [(), (1,), (1, 1)], ids=["once", "twice", "thrice"])
+async def test_a_call_cancelled_at_any_step_leaves_neither_lock_nor_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gaps: tuple[int, ...]
+) -> None:
+    """The next writer begins at once, and closing closes every connection there ever was."""
+    made: list[inline.InlineConnection] = []
+    connect = inline.connect
+
+    def remembered(path: Path) -> inline.InlineConnection:
+        made.append(connect(path))
+        return made[-1]
+
+    monkeypatch.setattr(inline, "connect", remembered)
+    monkeypatch.setattr(inline, "_LONGEST_WAIT_SECONDS", 5.0)  # its thread takes a moment
+    cancelled = 0
+    async with open_database(f"sqlite:///{tmp_path / 'farm.db'}", SystemClock()) as database:
+        for steps in range(1, 30):
+            for begin in (database.reading, database.writing):
+                call = asyncio.ensure_future(_read_once(begin()))
+                for turns in (steps, *gaps):
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    call.cancel()
+                await asyncio.wait([call])
+                cancelled += call.cancelled()
+                await _read_once(database.writing())
+
+    assert cancelled > len(gaps)
+    assert [one for one in made if one._connection is not None] == []
+
+
+async def _read_once(transaction: AbstractAsyncContextManager[Transaction]) -> None:
+    async with transaction as tx:
+        await tx.connection.execute(text("SELECT 1"))

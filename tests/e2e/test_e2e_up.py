@@ -251,7 +251,7 @@ async def test_operators_commands_work_on_a_running_farm(
     assert "active no" in run("accounts", "put", *second)
     assert "second\tshortvideo\tph-sim0002\tno" in run("accounts", "list")
     assert f"{process_id}\tkeyword_warmup" in run("processes", "list", "--status", "completed")
-    shown = json.loads(run("processes", "show", process_id))
+    shown = json.loads(run("processes", "show", process_id, "--json"))
     assert shown["status"] == "completed"
     assert "ignored_terminal" in run("processes", "cancel", process_id, "--reason", "too late")
     assert "is good" in run("phones", "return", "ph-sim0001", "--reason", "looked at it")

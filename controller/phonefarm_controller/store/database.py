@@ -15,7 +15,7 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from phonefarm_controller.domain.transitions import CONTROLLER
 from phonefarm_controller.store import inline
@@ -23,6 +23,7 @@ from phonefarm_controller.store.noted import Noted, insert_for
 
 READERS = 4
 CLOSE_SECONDS = 5.0
+_LOOK_SECONDS = 0.005
 PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 """Classes of PostgreSQL's SQLSTATE (appendix A) that say nothing of the statement: connections,
 logins, a missing database, deadlocks, resources, locks, an operator's hand, the system."""
@@ -119,8 +120,15 @@ class Database:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._idle.wait()
+                # Who was cancelled on the way out left its connection to a task of SQLAlchemy's.
+                while self._lent():  # noqa: ASYNC110 - its pool has no event to wait for
+                    await asyncio.sleep(_LOOK_SECONDS)
         await self._writer.dispose()
         await self._reader.dispose()
+
+    def _lent(self) -> bool:
+        pools = (self._writer.sync_engine.pool, self._reader.sync_engine.pool)
+        return any(isinstance(pool, QueuePool) and pool.checkedout() for pool in pools)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -19,6 +19,31 @@ _LONGEST_WAIT_SECONDS = 10.0
 class InlineConnection(aiosqlite.Connection):
     """Behaves like its base; see the module."""
 
+    _stopped: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Close in the thread and end it; what comes back is done by then.
+
+        Once: aiosqlite would ask a thread that has ended again, and wait for ever. SQLAlchemy stops
+        a connection while it closes when the closing call is cancelled.
+        """
+        if self._stopped is None:
+            self._tx.put_nowait((None, self._roll_back))
+            self._stopped = super().stop()
+        return self._stopped
+
+    async def close(self) -> None:
+        """Close in the thread; a second call waits for the first."""
+        stopped = self.stop()
+        if stopped is not None:
+            await asyncio.shield(stopped)
+
+    def _roll_back(self) -> None:
+        # A closed connection lives on, and with it its transaction and its lock, for as long as
+        # anybody holds a cursor of it with rows unread: the traceback of a cancelled call does.
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.rollback()
+
     async def commit(self) -> None:
         """Commit in the thread: it waits for the disk."""
         await super()._execute(self._conn.commit)  # type: ignore[no-untyped-call]
