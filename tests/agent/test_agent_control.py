@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,42 @@ async def test_evidence_of_an_executor_that_has_ended_is_taken_in(tmp_path: Path
     await control.close()
 
     assert taken == ["a.png", "b.png", "c.png"]
+
+
+async def test_evidence_before_a_reset_is_taken_in(tmp_path: Path) -> None:
+    """An executor that ends with our acknowledgement unread loses nothing of what it sent."""
+    taken: list[str] = []
+    first, disk = asyncio.Event(), asyncio.Event()
+
+    async def slow(frame: Frame) -> None:
+        first.set()
+        await disk.wait()
+        taken.append(frame.name)
+
+    path = tmp_path / "control.sock"
+    control = Control(
+        path=path,
+        run_id="run",
+        ready=lambda: None,
+        heard=lambda: None,
+        evidence=slow,
+        supply=no_supply,
+    )
+    await control.open()
+    control.acknowledge(7)
+    hello = json.dumps({"type": "hello", "run_id": "run"}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as peer:
+        await asyncio.to_thread(peer.connect, str(path))
+        await asyncio.to_thread(peer.sendall, hello + b"".join(map(_evidence, ("a.png", "b.png"))))
+        async with asyncio.timeout(10):
+            await first.wait()
+        assert peer.recv(1, socket.MSG_PEEK)
+    asyncio.get_running_loop().call_later(0.1, disk.set)
+
+    await control.hear_out(within=10)
+    await control.close()
+
+    assert taken == ["a.png", "b.png"]
 
 
 async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
 
 import grpc
 import structlog
@@ -21,8 +23,16 @@ UPLOAD_SECONDS = 120.0
 _HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """How often a file was not carried, and when (the loop's clock) to try it again."""
+
+    times: int
+    again_at: float
+
+
 class Courier:
-    """Uploads what waits, oldest first; a file that fails goes behind the others."""
+    """Uploads what waits, oldest first; a file that fails waits alone for its next try."""
 
     def __init__(
         self,
@@ -38,24 +48,30 @@ class Courier:
         self._host = host
         self._changed = changed
         self._scale = scale
-        self._failures: dict[EvidenceFile, int] = {}
+        self._failures: dict[EvidenceFile, _Failure] = {}
 
     async def carry(self) -> None:
         """Upload for ever."""
+        loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
-            waiting = sorted(self._host.evidence(), key=lambda file: self._failures.get(file, 0))
-            if not waiting:
-                self._failures.clear()
-                await self._changed.wait()
+            waiting = self._host.evidence()
+            failures = self._failures = {
+                file: failure for file, failure in self._failures.items() if file in waiting
+            }
+            due = {file: failures[file].again_at if file in failures else 0.0 for file in waiting}
+            file = min(waiting, key=due.__getitem__, default=None)
+            if file is None or due[file] > loop.time():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(None if file is None else due[file]):
+                        await self._changed.wait()
                 continue
-            file = waiting[0]
             if await self._carried(file):
-                self._failures.pop(file, None)
                 self._host.evidence_received(file)
                 continue
-            failures = self._failures[file] = self._failures.get(file, 0) + 1
-            await asyncio.sleep(backoff(failures, first=0.5 * self._scale, most=60 * self._scale))
+            times = failures[file].times + 1 if file in failures else 1
+            pause = backoff(times, first=0.5 * self._scale, most=60 * self._scale)
+            failures[file] = _Failure(times=times, again_at=loop.time() + pause)
 
     async def _carried(self, file: EvidenceFile) -> bool:
         """Upload *file*; true when it need not be carried again."""

@@ -33,6 +33,21 @@ class Frame:
     data: bytes
 
 
+class _Heard(asyncio.StreamReader):
+    """What a peer said before its end counts, however it ended.
+
+    An executor that ends with an acknowledgement unread resets the connection (unix_release_sock
+    of Linux), and StreamReader would raise that before it gives the lines it still has.
+    """
+
+    def set_exception(self, exc: Exception) -> None:
+        """Take a reset as the end of what was sent."""
+        if isinstance(exc, ConnectionError):
+            self.feed_eof()
+        else:
+            super().set_exception(exc)
+
+
 class Control:
     """Listens at one path; the latest connection that said a proper hello is the executor."""
 
@@ -63,8 +78,10 @@ class Control:
     async def open(self) -> None:
         """Listen; OSError when the socket cannot be made."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(
-            self._serve, path=self._path, limit=LINE_BYTES
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: asyncio.StreamReaderProtocol(_Heard(limit=LINE_BYTES), self._serve),
+            path=self._path,
         )
         # The executor is another user in its container; the directory above is closed to others.
         self._path.chmod(0o666)
