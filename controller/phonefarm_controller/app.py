@@ -15,6 +15,7 @@ from phonefarm_controller.domain.profiles import Profile, ProfileError, read_pro
 from phonefarm_controller.domain.reports import Report
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
+from phonefarm_controller.loops.herald import Herald
 from phonefarm_controller.loops.lookout import lookout
 from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
@@ -64,6 +65,7 @@ from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
+from phonefarm_controller.store.notices import reaches_others
 from phonefarm_controller.store.profiles import keep_profile
 
 log = structlog.get_logger()
@@ -99,7 +101,8 @@ async def _wired(
 ) -> AsyncIterator[int]:
     timers = settings.timers
     policy = Policy().scaled(settings.time_scale)
-    hints = Hints()
+    several = reaches_others(settings.database_url)
+    hints = Hints(alone=not several)
     database.tell_moves(hints.processes_moved)
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
     fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
@@ -196,6 +199,9 @@ async def _wired(
         "lookout": lookout(watching=watching, hints=hints),
         "auditor": auditor(audit=Audit(database=database), mend=mend),
     }
+    if several:
+        herald = Herald(url=settings.database_url, hints=hints, sessions=sessions)
+        loops["herald"] = herald.run()
     async with asyncio.TaskGroup() as tasks:
         running_loops = [tasks.create_task(loop, name=name) for name, loop in loops.items()]
         try:

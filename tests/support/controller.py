@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +178,20 @@ def told(refused: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> tuple[str, list
 
 @asynccontextmanager
 async def farm_on(
-    database_url: str, data: Path, *, scale: float = 0.05, ingest_secret: str | None = KEY
+    database_url: str,
+    data: Path,
+    *,
+    scale: float = 0.05,
+    ingest_secret: str | None = KEY,
+    desired: float | None = None,
 ) -> AsyncIterator[Farm]:
-    """Run a controller on the database while the block runs."""
+    """Run a controller on the database while the block runs.
+
+    *desired* is how often it repeats the desired list, in seconds, unless scaled like the others.
+    """
     timers = Timers().scaled(scale)
+    if desired is not None:
+        timers = replace(timers, desired=desired)
     settings = Settings(
         host="127.0.0.1",
         port=0,

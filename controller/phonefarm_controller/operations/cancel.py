@@ -82,7 +82,7 @@ class Cancel:
             await processes.note_cancel(tx, ask.process_id, requested_by=ask.requested_by)
             synced = await sync(tx, locked, cancel_requested={ask.process_id})
             answer, stops = await self._consequences(tx, ask, synced[ask.process_id], after, before)
-        self._sessions.send(stops)
+        self._hints.orders_made(self._sessions.send(stops))
         self._hints.deliveries()
         return answer
 

@@ -72,9 +72,9 @@ class Enqueue:
                 answers[place] = error
         async with self._database.writing() as tx:
             await self._accept(tx, batch, plans, answers)
-        self._hints.work.give()
+        self._hints.work_made()
         if any(submission.not_before is not None for submission in batch):
-            self._hints.clockwork.give()
+            self._hints.times_changed()
         self._hints.deliveries()
         return [answer for answer in answers if answer is not None]
 

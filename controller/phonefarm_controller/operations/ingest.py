@@ -99,9 +99,9 @@ class Ingest:
                 item_id=item.item_id,
             )
             await contents.insert_new(tx, content)
-        self._hints.work.give()
+        self._hints.work_made()
         if ask.not_before is not None:
-            self._hints.clockwork.give()
+            self._hints.times_changed()
         self._hints.deliveries()
         return Ingested(
             process_id=item.process_id,

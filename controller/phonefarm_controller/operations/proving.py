@@ -94,7 +94,7 @@ class Prove:
             process_id = await self._accept(
                 tx, ask, plan, (slot, version), process_type=name, inputs=given
             )
-        self._hints.work.give()
+        self._hints.work_made()
         return process_id
 
     @whole
@@ -119,7 +119,7 @@ class Prove:
                 process_type=profile_check.CAPABILITY,
                 inputs={"profile": name, "profile_version": profile.version},
             )
-        self._hints.work.give()
+        self._hints.work_made()
         return process_id
 
     @whole

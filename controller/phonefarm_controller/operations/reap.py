@@ -80,7 +80,7 @@ class Reap:
                     self._end(work, lease, lost(FailureCode.RUN_CRASHED, message))
                     told.append(_stop(work, lease, "the run is over"))
             await work.save(locked)
-        self._sessions.send(told)
+        self._hints.orders_made(self._sessions.send(told))
         self._wake()
 
     @whole
@@ -102,7 +102,7 @@ class Reap:
             stop = _stop(work, lease, "not started in time")
             await work.save(locked)
         log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
-        self._sessions.send([stop])
+        self._hints.orders_made(self._sessions.send([stop]))
         self._wake()
         return True
 
@@ -141,7 +141,7 @@ class Reap:
 
     def _wake(self) -> None:
         self._hints.fleet_changed()
-        self._hints.clockwork.give()
+        self._hints.times_changed()
         self._hints.deliveries()
 
 

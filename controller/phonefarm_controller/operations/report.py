@@ -99,9 +99,9 @@ class TakeReports:
         if work.quarantined or work.cleaned or work.attention:
             self._hints.fleet_changed()
         else:
-            self._hints.work.give()
+            self._hints.work_made()
         if any(item.state in ITEM_WAITING for item in changed(work.items_before, work.items)):
-            self._hints.clockwork.give()  # its back-off may end before anything else is due
+            self._hints.times_changed()  # its back-off may end before anything else is due
         return [acks[report.run.run_id] for report in batch]
 
     def _take(self, work: Work, reports: Sequence[Report]) -> list[tuple[object, ...]]:

@@ -40,7 +40,7 @@ class Wind:
         if not due:
             return 0
         moved = await self._move_apart(due, to=ItemState.QUEUED)
-        self._hints.work.give()
+        self._hints.work_made()
         return moved
 
     @whole

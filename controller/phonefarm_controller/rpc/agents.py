@@ -228,7 +228,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         while True:
             for message in words.desired_to_wire(await self._desire(talk.session.agent_id)):
                 await talk.say(message)
-            await asyncio.sleep(self._timers.desired)
+            await talk.session.reminded.taken(within=self._timers.desired)
 
     async def _answer_starts(self, talk: _Talk) -> None:
         while True:

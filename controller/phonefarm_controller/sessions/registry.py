@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from phonefarm_controller.domain.reports import Assignment, Stop
-from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.hints import Hint, Hints
 
 OUTBOX_SIZE: Final = 1000
 
@@ -45,6 +45,7 @@ class Session:
     offered_at: float = 0.0
     offer_number: int = -1
     phone_ids: Mapping[str, str] = field(default_factory=dict)  # by serial number
+    reminded: Hint = field(default_factory=Hint)  # the desired list is worth sending now
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def push(self, message: Push) -> None:
@@ -121,9 +122,20 @@ class Sessions:
         if session is not None:
             session.offered -= {phone_id}
 
-    def send(self, messages: Iterable[Assignment | Stop]) -> None:
-        """Push each message to its agent when it is here; the desired list repeats the others."""
+    def send(self, messages: Iterable[Assignment | Stop]) -> set[str]:
+        """Push each message to its agent when it is here; return the agents that are elsewhere."""
+        elsewhere = set()
         for message in messages:
             session = self._sessions.get(message.agent_id)
-            if session is not None:
+            if session is None:
+                elsewhere.add(message.agent_id)
+            else:
                 session.push(message)
+        return elsewhere
+
+    def remind(self, agent_ids: Iterable[str]) -> None:
+        """Have the desired list sent at once to those of these agents that are here."""
+        for agent_id in agent_ids:
+            session = self._sessions.get(agent_id)
+            if session is not None:
+                session.reminded.give()

@@ -1,0 +1,63 @@
+"""What controllers on one PostgreSQL tell each other: LISTEN and NOTIFY, as a hint and no more.
+
+The notice goes on a connection of its own, behind the commit it tells of: a NOTIFY inside the
+transaction would make every commit wait for one lock of the whole server (its documentation:
+notifications are handed out in commit order).
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import asyncpg
+from sqlalchemy.engine import make_url
+
+CHANNEL: Final = "phonefarm"
+MOST_BYTES: Final = 7900
+"""PostgreSQL takes less than 8,000 bytes in one notification."""
+CONNECT_SECONDS: Final = 5.0
+CALL_SECONDS: Final = 5.0
+ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a line raises when the server is away; TimeoutError is one of OSError."""
+
+
+class Line:
+    """One connection that listens and tells."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def tell(self, text: str) -> None:
+        """Tell every controller that listens, this one too; one of ERRORS when it cannot be.
+
+        *text* has at most MOST_BYTES bytes of UTF-8.
+        """
+        await self._connection.execute(
+            "SELECT pg_notify($1, $2)", CHANNEL, text, timeout=CALL_SECONDS
+        )
+
+
+def reaches_others(url: str) -> bool:
+    """Tell whether other controllers may share this database."""
+    return make_url(url).get_backend_name() != "sqlite"
+
+
+@asynccontextmanager
+async def listening(
+    url: str, hear: Callable[[str], None], *, broken: Callable[[], None]
+) -> AsyncIterator[Line]:
+    """Yield a line on which *hear* is called with every text, and *broken* when it ends by itself.
+
+    One of ERRORS without a server.
+    """
+    dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(
+        dsn, timeout=CONNECT_SECONDS, server_settings={"application_name": "phonefarm-notices"}
+    )
+    try:
+        connection.add_termination_listener(lambda _: broken())
+        await connection.add_listener(CHANNEL, lambda *heard: hear(heard[-1]))
+        yield Line(connection)
+    finally:
+        with suppress(*ERRORS):
+            await connection.close(timeout=CALL_SECONDS)
