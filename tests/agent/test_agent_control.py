@@ -88,6 +88,41 @@ async def test_evidence_before_a_reset_is_taken_in(tmp_path: Path) -> None:
     assert taken == ["a.png", "b.png"]
 
 
+async def test_evidence_of_an_executor_that_ended_while_it_was_spoken_to_is_taken_in(
+    tmp_path: Path,
+) -> None:
+    """An acknowledgement that comes too late for it throws away nothing of what it sent."""
+    taken: list[str] = []
+
+    async def take(frame: Frame) -> None:
+        taken.append(frame.name)
+
+    path = tmp_path / "control.sock"
+    control = Control(
+        path=path,
+        run_id="run",
+        ready=lambda: None,
+        heard=lambda: None,
+        evidence=take,
+        supply=no_supply,
+    )
+    await control.open()
+    control.acknowledge(1)
+    hello = json.dumps({"type": "hello", "run_id": "run"}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as peer:
+        await asyncio.to_thread(peer.connect, str(path))
+        await asyncio.to_thread(peer.sendall, hello)
+        await asyncio.to_thread(peer.recv, 1000)
+        # No await from here: the agent's loop sees none of it before it speaks.
+        peer.sendall(_evidence("a.png"))
+    control.acknowledge(2)
+
+    await control.hear_out(within=10)
+    await control.close()
+
+    assert taken == ["a.png"]
+
+
 async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Path) -> None:
     """Something that still holds the socket does not keep the run from its end."""
 

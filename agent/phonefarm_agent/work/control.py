@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,6 +49,32 @@ class _Heard(asyncio.StreamReader):
             super().set_exception(exc)
 
 
+class _Voice:
+    """What is said to one peer: never by the transport, which takes a failed write for the end.
+
+    It would throw away what the peer had sent before it closed and nobody had read yet.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._socket: socket.socket = writer.get_extra_info("socket").dup()
+
+    def say(self, data: bytes) -> None:
+        """Write *data* at once; a peer that does not read is hung up on, not buffered for."""
+        try:
+            said = self._socket.send(data)
+        except BlockingIOError:
+            said = 0
+        except OSError:
+            return  # It has closed: the reader comes to that end after what was sent.
+        if said < len(data):
+            self._writer.transport.abort()
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+
+
 class Control:
     """Listens at one path; the latest connection that said a proper hello is the executor."""
 
@@ -70,7 +97,8 @@ class Control:
         self._supply = supply
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
-        self._executor: asyncio.StreamWriter | None = None
+        self._executor: _Voice | None = None
+        self._lines = 0
         self._connections: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._standing: dict[str, bytes] = {}
@@ -87,9 +115,16 @@ class Control:
         self._path.chmod(0o666)
 
     async def hear_out(self, *, within: float) -> None:
-        """Take in what an executor that has ended had still sent, for at most *within* seconds."""
-        if self._serving:
-            await asyncio.wait(set(self._serving), timeout=within)
+        """Take in what an executor that has ended had still sent.
+
+        Nothing new for *within* seconds ends it: something else may hold the socket.
+        """
+        while self._serving:
+            lines = self._lines
+            _, serving = await asyncio.wait(set(self._serving), timeout=within)
+            if serving and self._lines == lines:
+                log.warning("control.not_heard_out", run_id=self._run_id, waited=within)
+                return
 
     async def close(self) -> None:
         """Stop listening, hang up and end what is being fetched."""
@@ -119,14 +154,7 @@ class Control:
     def _say(self, topic: str, document: dict[str, object]) -> None:
         self._standing[topic] = json.dumps(document).encode() + b"\n"
         if self._executor is not None:
-            self._write(self._executor, self._standing[topic])
-
-    def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        # An executor that does not read is hung up on rather than buffered for.
-        if writer.transport.get_write_buffer_size() > LINE_BYTES:
-            writer.transport.abort()
-        elif not writer.is_closing():
-            writer.write(data)
+            self._executor.say(self._standing[topic])
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= _CONNECTIONS:
@@ -137,8 +165,9 @@ class Control:
         if task is not None:
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
+        voice = _Voice(writer)
         try:
-            await self._listen(reader, writer)
+            await self._listen(reader, voice)
         except (ValueError, OSError, asyncio.IncompleteReadError) as error:
             log.warning("control.broken", run_id=self._run_id, error=str(error))
         except asyncio.CancelledError:
@@ -146,23 +175,25 @@ class Control:
             return
         finally:
             self._connections.discard(writer)
-            if self._executor is writer:
+            if self._executor is voice:
                 self._executor = None
+            voice.close()
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, voice: _Voice) -> None:
         while line := await reader.readline():
+            self._lines += 1
             document = _parse(line)
             kind = document.get("type")
             if kind == "hello":
                 if document.get("run_id") != self._run_id:
                     raise ValueError("hello names another run")
-                self._executor = writer
+                self._executor = voice
                 for data in self._standing.values():
-                    self._write(writer, data)
-            elif self._executor is not writer:
+                    voice.say(data)
+            elif self._executor is not voice:
                 raise ValueError("no hello")
             self._heard()
             if kind == "ready":
