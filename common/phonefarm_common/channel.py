@@ -1,6 +1,7 @@
 """gRPC channels and servers: keepalive, sizes, credentials. The only place that sets them."""
 
 import ipaddress
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
@@ -54,8 +55,29 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def open_channel(target: str, timers: Timers) -> grpc.aio.Channel:
-    """Return a plaintext channel to HOST:PORT; ValueError unless the host is loopback."""
+@dataclass(frozen=True, kw_only=True)
+class Secured:
+    """TLS as a client: whom to trust, and what to show where certificates are asked for (PEM)."""
+
+    authority: bytes
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+
+
+def open_channel(
+    target: str, timers: Timers, secured: Secured | None = None
+) -> grpc.aio.Channel:
+    """Return a channel to HOST:PORT, with TLS where *secured*.
+
+    Raises ValueError for plaintext to a host that is not loopback.
+    """
+    if secured is not None:
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=secured.authority,
+            private_key=secured.key,
+            certificate_chain=secured.certificate,
+        )
+        return grpc.aio.secure_channel(target, credentials, options=client_options(timers))
     host = target.rpartition(":")[0].strip("[]")
     if not is_loopback(host):
         raise ValueError(f"plaintext gRPC is only for loopback, not {host!r}")

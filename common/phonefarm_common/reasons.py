@@ -45,6 +45,13 @@ class Reason(StrEnum):
     IDENTITY_CLONED = "identity_cloned"
     AGENT_TOO_OLD = "agent_too_old"
     TIME_SCALE_DIFFERS = "time_scale_differs"
+    INVITATION_REFUSED = "invitation_refused"
+    JOINING_CLOSED = "joining_closed"
+    MEMBER_ID_TAKEN = "member_id_taken"
+    UNKNOWN_MEMBER = "unknown_member"
+    CERTIFICATE_REFUSED = "certificate_refused"
+    ROLE_NOT_ALLOWED = "role_not_allowed"
+    AGENT_ID_NOT_YOURS = "agent_id_not_yours"
     INTERNAL = "internal"
 
 

@@ -50,6 +50,16 @@ class AccessServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_access__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_access__pb2.ApiKey.FromString,
                 _registered_method=True)
+        self.Invite = channel.unary_unary(
+                '/phonefarm.v1.AccessService/Invite',
+                request_serializer=phonefarm_dot_v1_dot_access__pb2.InviteRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_access__pb2.InviteResponse.FromString,
+                _registered_method=True)
+        self.RevokeMember = channel.unary_unary(
+                '/phonefarm.v1.AccessService/RevokeMember',
+                request_serializer=phonefarm_dot_v1_dot_access__pb2.RevokeMemberRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_access__pb2.RevokeMemberResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -76,6 +86,22 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Invite(self, request, context):
+        """Invite returns a token with which one host joins, once. FAILED_PRECONDITION `joining_closed` when the
+        controller has no ports for other hosts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeMember(self, request, context):
+        """RevokeMember ends every certificate of an agent or a gateway at once, and its session. NOT_FOUND
+        `unknown_member`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +119,16 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=phonefarm_dot_v1_dot_access__pb2.RevokeKeyRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_access__pb2.ApiKey.SerializeToString,
+            ),
+            'Invite': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invite,
+                    request_deserializer=phonefarm_dot_v1_dot_access__pb2.InviteRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_access__pb2.InviteResponse.SerializeToString,
+            ),
+            'RevokeMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeMember,
+                    request_deserializer=phonefarm_dot_v1_dot_access__pb2.RevokeMemberRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_access__pb2.RevokeMemberResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +213,60 @@ class AccessService:
             '/phonefarm.v1.AccessService/RevokeKey',
             phonefarm_dot_v1_dot_access__pb2.RevokeKeyRequest.SerializeToString,
             phonefarm_dot_v1_dot_access__pb2.ApiKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.AccessService/Invite',
+            phonefarm_dot_v1_dot_access__pb2.InviteRequest.SerializeToString,
+            phonefarm_dot_v1_dot_access__pb2.InviteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.AccessService/RevokeMember',
+            phonefarm_dot_v1_dot_access__pb2.RevokeMemberRequest.SerializeToString,
+            phonefarm_dot_v1_dot_access__pb2.RevokeMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,14 @@ class AccessServiceStub:
     ListKeys: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListKeysRequest, _access_pb2.ListKeysResponse]
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeKeyRequest, _access_pb2.ApiKey]
     """RevokeKey ends a key at once, for good. NOT_FOUND `unknown_key`."""
+    Invite: _grpc.UnaryUnaryMultiCallable[_access_pb2.InviteRequest, _access_pb2.InviteResponse]
+    """Invite returns a token with which one host joins, once. FAILED_PRECONDITION `joining_closed` when the
+    controller has no ports for other hosts.
+    """
+    RevokeMember: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeMemberRequest, _access_pb2.RevokeMemberResponse]
+    """RevokeMember ends every certificate of an agent or a gateway at once, and its session. NOT_FOUND
+    `unknown_member`.
+    """
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -49,6 +57,14 @@ class AccessServiceAsyncStub(AccessServiceStub):
     ListKeys: _aio.UnaryUnaryMultiCallable[_access_pb2.ListKeysRequest, _access_pb2.ListKeysResponse]  # type: ignore[assignment]
     RevokeKey: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeKeyRequest, _access_pb2.ApiKey]  # type: ignore[assignment]
     """RevokeKey ends a key at once, for good. NOT_FOUND `unknown_key`."""
+    Invite: _aio.UnaryUnaryMultiCallable[_access_pb2.InviteRequest, _access_pb2.InviteResponse]  # type: ignore[assignment]
+    """Invite returns a token with which one host joins, once. FAILED_PRECONDITION `joining_closed` when the
+    controller has no ports for other hosts.
+    """
+    RevokeMember: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeMemberRequest, _access_pb2.RevokeMemberResponse]  # type: ignore[assignment]
+    """RevokeMember ends every certificate of an agent or a gateway at once, and its session. NOT_FOUND
+    `unknown_member`.
+    """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccessService needs a key with the scope admin."""
@@ -75,5 +91,25 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.ApiKey, _abc.Awaitable[_access_pb2.ApiKey]]:
         """RevokeKey ends a key at once, for good. NOT_FOUND `unknown_key`."""
+
+    @_abc_1.abstractmethod
+    def Invite(
+        self,
+        request: _access_pb2.InviteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.InviteResponse, _abc.Awaitable[_access_pb2.InviteResponse]]:
+        """Invite returns a token with which one host joins, once. FAILED_PRECONDITION `joining_closed` when the
+        controller has no ports for other hosts.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeMember(
+        self,
+        request: _access_pb2.RevokeMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RevokeMemberResponse, _abc.Awaitable[_access_pb2.RevokeMemberResponse]]:
+        """RevokeMember ends every certificate of an agent or a gateway at once, and its session. NOT_FOUND
+        `unknown_member`.
+        """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

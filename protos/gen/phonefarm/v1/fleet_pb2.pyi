@@ -408,6 +408,7 @@ class Agent(_message.Message):
     LAST_HEARTBEAT_AT_FIELD_NUMBER: _builtins.int
     PHONES_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     version: _builtins.str
     connected: _builtins.bool
@@ -416,6 +417,10 @@ class Agent(_message.Message):
     """docker, process or dummy; empty from an agent before 0.2.0."""
     @_builtins.property
     def last_heartbeat_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def certificate_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last certificate it can use ends; absent when it has none."""
+
     def __init__(
         self,
         *,
@@ -425,10 +430,11 @@ class Agent(_message.Message):
         last_heartbeat_at: _timestamp_pb2.Timestamp | None = ...,
         phones: _builtins.int = ...,
         runtime: _builtins.str = ...,
+        certificate_expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_heartbeat_at", b"last_heartbeat_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expires_at", b"certificate_expires_at", "last_heartbeat_at", b"last_heartbeat_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "connected", b"connected", "last_heartbeat_at", b"last_heartbeat_at", "phones", b"phones", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "certificate_expires_at", b"certificate_expires_at", "connected", b"connected", "last_heartbeat_at", b"last_heartbeat_at", "phones", b"phones", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

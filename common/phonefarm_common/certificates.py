@@ -1,0 +1,164 @@
+"""A member's certificate: its key, the request for it, and the one file that holds all of it."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from phonefarm_common.channel import Secured
+from phonefarm_common.identity import is_name
+
+FILE: Final = "member.json"
+SCHEME: Final = "phonefarm"
+ROLES: Final = frozenset({"agent", "gateway"})
+
+
+class MemberBrokenError(Exception):
+    """The file holds no membership; the text names the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a certificate says; the moments are aware, in UTC."""
+
+    role: str
+    member_id: str
+    serial: str  # hexadecimal
+    begins: datetime
+    ends: datetime
+
+    @property
+    def half(self) -> datetime:
+        """Return the middle of its life: when it is time for another."""
+        return self.begins + (self.ends - self.begins) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A membership of a farm: where its controller is, and what proves who we are."""
+
+    role: str
+    member_id: str
+    controller: str
+    """HOST:PORT for those who have a certificate."""
+    authority: str
+    certificate: str
+    key: str = field(repr=False)
+
+    @property
+    def facts(self) -> Facts:
+        """Return what the certificate says; ValueError."""
+        return facts_of(self.certificate.encode())
+
+    @property
+    def secured(self) -> Secured:
+        """Return what a channel needs."""
+        return Secured(
+            authority=self.authority.encode(),
+            certificate=self.certificate.encode(),
+            key=self.key.encode(),
+        )
+
+
+def new_request() -> tuple[str, bytes]:
+    """Return a new key (PEM) and the request for a certificate of it (PKCS #10, DER)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "phonefarm")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return private_pem(key), request.public_bytes(serialization.Encoding.DER)
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    """Return the key as PEM, unencrypted."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def address_of(role: str, member_id: str) -> str:
+    """Return the URI by which a certificate names a member."""
+    return f"{SCHEME}://{role}/{member_id}"
+
+
+def facts_of(pem: bytes) -> Facts:
+    """Return what a certificate says; ValueError when it is none of a member."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+        raise ValueError("the certificate names nobody") from error
+    scheme, _, rest = addresses[0].partition("://") if len(addresses) == 1 else ("", "", "")
+    role, _, member_id = rest.partition("/")
+    if scheme != SCHEME or role not in ROLES or not is_name(member_id):
+        raise ValueError("the certificate names no member of a farm")
+    return Facts(
+        role=role,
+        member_id=member_id,
+        serial=f"{certificate.serial_number:x}",
+        begins=certificate.not_valid_before_utc,
+        ends=certificate.not_valid_after_utc,
+    )
+
+
+def time_left(facts: Facts, now: datetime) -> str:
+    """Return how long the certificate is good, for people."""
+    left = facts.ends - now
+    if left <= timedelta(0):
+        return f"ended at {facts.ends:%Y-%m-%d %H:%MZ}"
+    days = left / timedelta(days=1)
+    span = f"{days:.1f} days" if days >= 1 else f"{left / timedelta(hours=1):.1f} h"
+    return f"good until {facts.ends:%Y-%m-%d %H:%MZ}, {span} more"
+
+
+def read_member(place: Path) -> Member | None:
+    """Return the membership kept in *place*, None when there is none; MemberBrokenError."""
+    path = place / FILE
+    try:
+        values = json.loads(path.read_text())
+        if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+            raise TypeError("no object of texts")
+        member = Member(**values)
+        facts = member.facts
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise MemberBrokenError(
+            f"{path} holds no membership ({error}): remove it, and join with a new invitation"
+        ) from error
+    if (facts.role, facts.member_id) != (member.role, member.member_id):
+        raise MemberBrokenError(f"{path} holds another's certificate: remove it, and join again")
+    return member
+
+
+def keep_member(place: Path, member: Member) -> None:
+    """Write the membership, whole or not at all, for this user only; it is on the disk then."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = place / FILE
+    scratch = place / f".{FILE}.{os.getpid()}"
+    with suppress(FileNotFoundError):
+        scratch.unlink()
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(member), file)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(OSError):  # only root may give it to whom the place belongs
+        owner = place.stat()
+        os.chown(scratch, owner.st_uid, owner.st_gid)
+    scratch.replace(path)
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

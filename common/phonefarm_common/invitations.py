@@ -1,0 +1,83 @@
+"""An invitation as one word: where to join, whom to trust, and a secret that works once."""
+
+import base64
+import binascii
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from phonefarm_common.certificates import ROLES
+from phonefarm_common.config import ConfigError, address
+from phonefarm_common.identity import is_name
+
+PREFIX: Final = "pfj_"
+LONGEST: Final = 8192
+
+
+class InvitationError(Exception):
+    """The text is no invitation; it says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """What a token carries. The authority is the pin: only a server it vouches for is spoken to."""
+
+    role: str
+    member_id: str
+    """Empty: the host chooses."""
+    join: str
+    """HOST:PORT for those without a certificate."""
+    controller: str
+    """HOST:PORT for those with one."""
+    authority: bytes = field(repr=False)
+    """The farm's certificate authority, DER."""
+    secret: str = field(repr=False)
+
+
+def token_of(invitation: Invitation) -> str:
+    """Return the invitation as one word."""
+    body = json.dumps(
+        {
+            "role": invitation.role,
+            "id": invitation.member_id,
+            "join": invitation.join,
+            "controller": invitation.controller,
+            "ca": base64.b64encode(invitation.authority).decode(),
+            "secret": invitation.secret,
+        },
+        separators=(",", ":"),
+    ).encode()
+    packed = base64.urlsafe_b64encode(body).decode().rstrip("=")
+    return f"{PREFIX}{packed}{zlib.crc32(body):08x}"
+
+
+def invitation_of(token: str) -> Invitation:
+    """Return what the token says; InvitationError for what was cut or mistyped."""
+    token = token.strip()
+    if not token.startswith(PREFIX) or len(token) > LONGEST:
+        raise InvitationError(
+            f"this is no invitation: it begins with {PREFIX}; see `phonefarm agents invite`"
+        )
+    packed, checksum = token[len(PREFIX) : -8], token[-8:]
+    broken = "the invitation was cut or mistyped: copy the whole of it"
+    try:
+        body = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
+        if f"{zlib.crc32(body):08x}" != checksum:
+            raise InvitationError(broken)
+        values = json.loads(body)
+        invitation = Invitation(
+            role=str(values["role"]),
+            member_id=str(values["id"]),
+            join=str(values["join"]),
+            controller=str(values["controller"]),
+            authority=base64.b64decode(values["ca"], validate=True),
+            secret=str(values["secret"]),
+        )
+        address(invitation.join, name="join")
+        address(invitation.controller, name="controller")
+    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
+        raise InvitationError(broken) from error
+    if invitation.role not in ROLES or (invitation.member_id and not is_name(invitation.member_id)):
+        raise InvitationError(broken)
+    return invitation

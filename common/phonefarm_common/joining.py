@@ -1,0 +1,103 @@
+"""Joining a farm and staying in it, as a client: the same for agents and gateways."""
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+from phonefarm.v1 import join_pb2 as pb
+from phonefarm.v1 import join_pb2_grpc
+
+from phonefarm_common.certificates import Member, keep_member, new_request
+from phonefarm_common.channel import Secured, open_channel
+from phonefarm_common.identity import is_name
+from phonefarm_common.invitations import InvitationError, invitation_of
+from phonefarm_common.timers import Timers
+
+JOIN_SECONDS: Final = 20.0
+
+
+class NotJoinedError(Exception):
+    """There is no certificate for us; the text says why and what to do."""
+
+
+async def join(token: str, place: Path, *, role: str, wanted: str = "") -> Member:
+    """Trade the token for a membership and keep it in *place*; NotJoinedError.
+
+    The key is made here and stays here. The token's secret is sent only to a server for which the
+    authority in the token vouches. *wanted* is the name asked for where the token has none.
+    """
+    try:
+        invitation = invitation_of(token)
+    except InvitationError as error:
+        raise NotJoinedError(str(error)) from error
+    if invitation.role != role:
+        raise NotJoinedError(f"this invitation is for a {invitation.role}, not for a {role}")
+    if wanted and invitation.member_id and wanted != invitation.member_id:
+        raise NotJoinedError(
+            f"this invitation is for {invitation.member_id}: leave the name {wanted} out, or ask "
+            "for another invitation"
+        )
+    authority = ssl.DER_cert_to_PEM_cert(invitation.authority)
+    key, request = new_request()
+    asked = pb.JoinRequest(secret=invitation.secret, request=request, member_id=wanted)
+    async with open_channel(
+        invitation.join, Timers(), Secured(authority=authority.encode())
+    ) as channel:
+        try:
+            answer = await join_pb2_grpc.JoinServiceStub(channel).Join(asked, timeout=JOIN_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise NotJoinedError(_why(error, invitation.join)) from error
+    member = Member(
+        role=role,
+        member_id=answer.member_id,
+        controller=invitation.controller,
+        authority=authority,
+        certificate=answer.certificate,
+        key=key,
+    )
+    _check(member, role)
+    keep_member(place, member)
+    return member
+
+
+async def renew(member: Member, place: Path) -> Member:
+    """Get another certificate with the one we have, and keep it in *place*; NotJoinedError."""
+    key, request = new_request()
+    async with open_channel(member.controller, Timers(), member.secured) as channel:
+        stub = join_pb2_grpc.MemberServiceStub(channel)
+        try:
+            answer = await stub.Renew(pb.RenewRequest(request=request), timeout=JOIN_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise NotJoinedError(_why(error, member.controller)) from error
+    renewed = Member(
+        role=member.role,
+        member_id=member.member_id,
+        controller=member.controller,
+        authority=member.authority,
+        certificate=answer.certificate,
+        key=key,
+    )
+    _check(renewed, member.role)
+    keep_member(place, renewed)
+    return renewed
+
+
+def _check(member: Member, role: str) -> None:
+    try:
+        facts = member.facts
+    except ValueError as error:
+        raise NotJoinedError(f"the controller sent no certificate: {error}") from error
+    if (facts.role, facts.member_id) != (role, member.member_id) or not is_name(member.member_id):
+        raise NotJoinedError(f"the controller sent the certificate of {facts.member_id}")
+
+
+def _why(error: grpc.aio.AioRpcError, target: str) -> str:
+    told = error.details() or error.code().name
+    if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+        return (
+            f"{target} was not reached, or is not the controller of this farm; the secret was not "
+            f"sent to anybody else ({told})"
+        )
+    return f"{target} refused: {told}"
