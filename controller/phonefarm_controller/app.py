@@ -13,6 +13,7 @@ from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.profiles import Profile, ProfileError, read_profile
 from phonefarm_controller.domain.reports import Report
+from phonefarm_controller.hosting import doors, opened_authority, told
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
 from phonefarm_controller.loops.herald import Herald
@@ -34,6 +35,7 @@ from phonefarm_controller.operations.greet import Greet
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.keys import ApiKeys
+from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.proving import Prove
@@ -59,7 +61,8 @@ from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.inspect import InspectEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
-from phonefarm_controller.rpc.server import serving
+from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
+from phonefarm_controller.rpc.server import Ports, Services, serving
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.settings import Settings
@@ -80,6 +83,9 @@ class Controller:
 
     port: int
     database: Database
+    tls_port: int = 0
+    mtls_port: int = 0
+    """0 without doors for other hosts."""
 
 
 @asynccontextmanager
@@ -90,16 +96,26 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         database = await stack.enter_async_context(open_database(settings.database_url, clock))
         await migrate(database)
         profiles = await _keep_profiles(database, settings.data / "profiles")
-        port = await stack.enter_async_context(_wired(settings, clock, database, profiles))
-        log.info("controller.ready", port=port, database=settings.database_url.split("@")[-1])
-        yield Controller(port=port, database=database)
+        ports = await stack.enter_async_context(_wired(settings, clock, database, profiles))
+        log.info(
+            "controller.ready",
+            port=ports.plain,
+            tls_port=ports.tls,
+            mtls_port=ports.mtls,
+            database=settings.database_url.split("@")[-1],
+        )
+        yield Controller(
+            port=ports.plain, database=database, tls_port=ports.tls, mtls_port=ports.mtls
+        )
 
 
 @asynccontextmanager
 async def _wired(
     settings: Settings, clock: Clock, database: Database, profiles: dict[str, Profile]
-) -> AsyncIterator[int]:
+) -> AsyncIterator[Ports]:
     timers = settings.timers
+    authority = await opened_authority(settings, database)
+    ports: Ports | None = None
     policy = Policy().scaled(settings.time_scale)
     several = reaches_others(settings.database_url)
     hints = Hints(alone=not several)
@@ -130,11 +146,19 @@ async def _wired(
         most=AGENT_BATCH,
     )
     api_keys = ApiKeys(database=database, monotonic=clock.monotonic)
+    membership = Membership(
+        database=database,
+        sessions=sessions,
+        authority=authority,
+        doors=lambda: ports and told(settings, ports),
+        life=settings.certificate_life,
+    )
     keys = Keys(
         ingest_secret=settings.ingest_secret,
         agent_token=settings.agent_token,
         gateway_token=settings.gateway_token,
         api_keys=api_keys,
+        membership=membership,
     )
     cancel = Cancel(database=database, sessions=sessions, hints=hints, timers=timers)
     deliver = Deliver(
@@ -209,16 +233,21 @@ async def _wired(
                 host=settings.host,
                 port=settings.port,
                 timers=timers,
-                processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
-                agents=agents,
-                fleet=FleetEdge(keys=keys, fleet=fleet),
-                content=content,
-                proving=ProvingEdge(keys=keys, prove=prove),
-                callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
-                inspect=inspect,
-                access=AccessEdge(keys=keys, api_keys=api_keys),
-            ) as port:
-                yield port
+                services=Services(
+                    processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
+                    agents=agents,
+                    fleet=FleetEdge(keys=keys, fleet=fleet, membership=membership),
+                    content=content,
+                    proving=ProvingEdge(keys=keys, prove=prove),
+                    callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
+                    inspect=inspect,
+                    access=AccessEdge(keys=keys, api_keys=api_keys, membership=membership),
+                    joining=JoinEdge(membership=membership),
+                    members=MemberEdge(keys=keys, membership=membership),
+                ),
+                doors=doors(settings, authority),
+            ) as ports:
+                yield ports
         finally:
             for task in running_loops:
                 task.cancel()

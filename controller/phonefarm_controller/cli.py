@@ -44,6 +44,31 @@ def main() -> None:
         "--listen", default="127.0.0.1:7070", help="HOST:PORT of gRPC; port 0 for any (%(default)s)"
     )
     parser.add_argument(
+        "--tls-listen",
+        metavar="HOST:PORT",
+        help="where other hosts join and operators call, with TLS; needs --mtls-listen",
+    )
+    parser.add_argument(
+        "--mtls-listen",
+        metavar="HOST:PORT",
+        help="where agents and gateways of other hosts come with their certificates",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what other hosts call this one, a name or an address; repeatable, the first stands"
+        " in invitations",
+    )
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="DIR",
+        help="the farm's certificate authority, made there at need (DATA/ca); controllers on one"
+        " database need the same files",
+    )
+    parser.add_argument(
         "--data", type=Path, default=Path(".farm/controller"), help="own files (%(default)s)"
     )
     parser.add_argument(
@@ -74,6 +99,15 @@ def _settings(options: argparse.Namespace) -> Settings:
     if not is_name(options.farm):
         raise config.ConfigError("--farm must be 1 to 128 of A-Z a-z 0-9 . _ : -")
     data = options.data.absolute()
+    tls, mtls = (
+        config.address(text, name=name) if text else None
+        for name, text in (
+            ("--tls-listen", options.tls_listen),
+            ("--mtls-listen", options.mtls_listen),
+        )
+    )
+    if (tls is None) != (mtls is None):
+        raise config.ConfigError("--tls-listen and --mtls-listen go together")
     return Settings(
         host=host,
         port=port,
@@ -87,12 +121,17 @@ def _settings(options: argparse.Namespace) -> Settings:
         time_scale=config.time_scale(),
         production=config.production(),
         ready_file=options.ready_file,
+        tls=tls,
+        mtls=mtls,
+        names=tuple(options.name),
+        authority=options.ca.absolute() if options.ca else None,
     )
 
 
 async def _serve(settings: Settings) -> int:
     async with lifecycle.stop_signals() as stop, running(settings) as controller:
         facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
+        facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}
         lifecycle.announce(settings.ready_file, facts)
         await stop.wait()
     return 0

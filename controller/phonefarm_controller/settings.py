@@ -1,6 +1,7 @@
 """The controller's settings; read once, at start."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from phonefarm_common.timers import Timers
@@ -22,3 +23,12 @@ class Settings:
     time_scale: float
     production: bool
     ready_file: Path | None
+    tls: tuple[str, int] | None = None
+    """Where hosts without a certificate join and operators call from afar: (host, port)."""
+    mtls: tuple[str, int] | None = None
+    """Where agents and gateways come with their certificates."""
+    names: tuple[str, ...] = ()
+    """What other hosts call this one; the first stands in invitations."""
+    authority: Path | None = None
+    """The directory of the farm's authority; `data`/ca when None."""
+    certificate_life: timedelta = timedelta(hours=24)

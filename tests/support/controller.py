@@ -184,16 +184,19 @@ async def farm_on(
     scale: float = 0.05,
     ingest_secret: str | None = KEY,
     desired: float | None = None,
+    host: str = "127.0.0.1",
+    **more: Any,
 ) -> AsyncIterator[Farm]:
     """Run a controller on the database while the block runs.
 
-    *desired* is how often it repeats the desired list, in seconds, unless scaled like the others.
+    *desired* is how often it repeats the desired list, in seconds, unless scaled like the others;
+    *more* are further settings.
     """
     timers = Timers().scaled(scale)
     if desired is not None:
         timers = replace(timers, desired=desired)
     settings = Settings(
-        host="127.0.0.1",
+        host=host,
         port=0,
         database_url=database_url,
         data=data,
@@ -205,6 +208,7 @@ async def farm_on(
         time_scale=scale,
         production=False,
         ready_file=None,
+        **more,
     )
     async with running(settings) as controller:
         channel = open_channel(f"127.0.0.1:{controller.port}", timers)

@@ -1,6 +1,6 @@
-"""AccessService: API keys, for administrators."""
+"""AccessService: API keys and members, for administrators."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2 as pb
@@ -10,6 +10,7 @@ from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.keys import ApiKeys
+from phonefarm_controller.operations.membership import GOOD_FOR, Membership
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.requests import moment_of, timestamp
@@ -20,8 +21,9 @@ from phonefarm_controller.store.keys import ApiKey
 class AccessEdge(access_pb2_grpc.AccessServiceServicer):
     """Serves administrators."""
 
-    def __init__(self, *, keys: Keys, api_keys: ApiKeys) -> None:
+    def __init__(self, *, keys: Keys, api_keys: ApiKeys, membership: Membership) -> None:
         self._keys = keys
+        self._membership = membership
         self._api_keys = api_keys
 
     async def CreateKey(  # noqa: N802 - the wire's name
@@ -55,6 +57,32 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
             caller = await self._keys.check_caller(context, Scope.ADMIN)
             revoked = await self._api_keys.revoke(request.name, actor=caller.name)
         return _to_wire(revoked)
+
+    async def Invite(  # noqa: N802
+        self, request: pb.InviteRequest, context: Context
+    ) -> pb.InviteResponse:
+        """Invite one host."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.ADMIN)
+            seconds = request.good_for_seconds
+            token = await self._membership.invite(
+                request.role,
+                request.member_id,
+                good_for=timedelta(seconds=seconds) if seconds else GOOD_FOR,
+                actor=caller.name,
+            )
+        return pb.InviteResponse(token=token.text, expires_at=_stamp(token.expires_at))
+
+    async def RevokeMember(  # noqa: N802
+        self, request: pb.RevokeMemberRequest, context: Context
+    ) -> pb.RevokeMemberResponse:
+        """End a member's certificates."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.ADMIN)
+            ended = await self._membership.revoke(
+                request.role, request.member_id, actor=caller.name
+            )
+        return pb.RevokeMemberResponse(certificates=ended)
 
 
 def _scope(word: str) -> Scope:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar, assert_never
 
 import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import agent_pb2_grpc
 from phonefarm_common.identity import is_name
-from phonefarm_common.reasons import FarmError
+from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.inputs import invalid_field
@@ -16,7 +17,7 @@ from phonefarm_controller.domain.reports import Assignment, Report, Stop
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.evidence import KeepEvidence
-from phonefarm_controller.operations.greet import Greet
+from phonefarm_controller.operations.greet import Greet, Greeting
 from phonefarm_controller.operations.inventory import Inventory, PhoneName
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.reap import Reap
@@ -97,11 +98,11 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
     ) -> None:
         """Talk with one agent until it parts, is superseded or is cut off."""
         async with translated(context):
-            self._keys.check_agent(context)
+            own_id = await self._keys.check_agent(context)
             first = await context.read()
             if not isinstance(first, pb.AgentMessage):
                 return
-            greeting = words.greeting_of(words.check_hello(first))
+            greeting = _own(words.greeting_of(words.check_hello(first)), own_id)
             if not is_name(greeting.agent_id):
                 raise invalid_field("hello.agent_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
             greeted = await self._greet(greeting)
@@ -127,7 +128,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
     ) -> pb.EvidenceReceipt:
         """Keep one file of a run."""
         async with translated(context):
-            self._keys.check_agent(context)
+            await self._keys.check_agent(context)
             first = await anext(aiter(request_iterator), None)
             if first is None or first.WhichOneof("body") != "head":
                 raise invalid_field("head", "must come first")
@@ -239,6 +240,19 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         while True:
             reports = await _all_of(talk.records)
             await talk.say(words.acks_to_wire(await self._report.do(reports)))
+
+
+def _own(greeting: Greeting, own_id: str | None) -> Greeting:
+    """Return the greeting under the id in the certificate, where one is shown."""
+    if own_id is None:
+        return greeting
+    if greeting.agent_id not in {"", own_id}:
+        raise FarmError(
+            Reason.AGENT_ID_NOT_YOURS,
+            f"the certificate is {own_id}'s, the hello {greeting.agent_id[:128]}'s",
+            detail=own_id,
+        )
+    return replace(greeting, agent_id=own_id)
 
 
 async def _all_of(queue: asyncio.Queue[tuple[_T, ...]]) -> tuple[_T, ...]:

@@ -44,7 +44,7 @@ class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
     ) -> pb.LeaseDeliveriesResponse:
         """Hand out due deliveries, waiting for the first."""
         async with translated(context):
-            self._keys.check_gateway(context)
+            await self._keys.check_gateway(context)
             if not 1 <= request.limit <= MOST_LEASED:
                 raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
             if len(request.gateway_id) > LONGEST_GATEWAY_ID:
@@ -71,7 +71,7 @@ class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
     ) -> pb.ReportDeliveriesResponse:
         """Settle attempts."""
         async with translated(context):
-            self._keys.check_gateway(context)
+            await self._keys.check_gateway(context)
             reports = [_report(report) for report in request.reports]
             settled = await self._deliver.settle(reports) if reports else []
         return pb.ReportDeliveriesResponse(settled_delivery_ids=settled)

@@ -2,13 +2,16 @@
 
 import hashlib
 import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from phonefarm_common.certificates import Facts, facts_of
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
 from phonefarm_controller.operations.keys import ApiKeys
+from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.rpc.context import Context
 
 GATEWAY_HEADER = "x-phonefarm-gateway-token"
@@ -39,6 +42,7 @@ class Keys:
     agent_token: str | None
     gateway_token: str | None
     api_keys: ApiKeys
+    membership: Membership
 
     async def check_caller(self, context: Context, scope: Scope) -> Caller:
         """Return the caller; FarmError unless it shows a key that may do what *scope* names."""
@@ -49,10 +53,11 @@ class Keys:
     async def identify(self, context: Context) -> Caller:
         """Return the caller, whatever its key may do; FarmError unless it shows a good one.
 
-        A gateway that calls for someone shows its token too, and a wrong one is refused first.
+        A gateway that calls for someone shows its certificate or its token too, and a wrong one is
+        refused first.
         """
-        if _metadata(context, GATEWAY_HEADER) is not None:
-            self.check_gateway(context)
+        if shown_by(context) is not None or _metadata(context, GATEWAY_HEADER) is not None:
+            await self.check_gateway(context)
         shown = _bearer(context)
         if self.ingest_secret is not None and _equal(shown, self.ingest_secret):
             return Caller(name=INGEST_SECRET, scopes=EVERY_SCOPE)
@@ -67,19 +72,62 @@ class Keys:
             )
         raise _unauthenticated("a valid key")
 
-    def check_agent(self, context: Context) -> None:
-        """Raise FarmError unless the agents' token is shown."""
+    async def check_agent(self, context: Context) -> str | None:
+        """Return the id in the agent's certificate, None for one that shows the token; FarmError."""
+        shown = await self._member(context, "agent")
+        if shown is not None:
+            return shown.member_id
         if self.agent_token is None or not _equal(_bearer(context), self.agent_token):
             raise _unauthenticated("the agents' token")
+        return None
 
-    def check_gateway(self, context: Context) -> None:
-        """Raise FarmError `gateway_token_refused` unless the gateways' token is shown."""
+    async def check_gateway(self, context: Context) -> None:
+        """Raise FarmError unless a gateway's certificate or the gateways' token is shown."""
+        if await self._member(context, "gateway") is not None:
+            return
         shown = _metadata(context, GATEWAY_HEADER)
         if self.gateway_token is None or not _equal(shown, self.gateway_token):
             raise FarmError(
                 Reason.GATEWAY_TOKEN_REFUSED,
                 f"a gateway shows the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
             )
+
+
+    async def check_member(self, context: Context) -> Facts:
+        """Return whom the certificate of the connection names, if it counts; FarmError."""
+        shown = shown_by(context)
+        if shown is None:
+            raise _unauthenticated("a certificate of this farm")
+        await self.membership.check(shown)
+        return shown
+
+    async def _member(self, context: Context, role: str) -> Facts | None:
+        if shown_by(context) is None:
+            return None
+        shown = await self.check_member(context)
+        if shown.role != role:
+            raise FarmError(
+                Reason.ROLE_NOT_ALLOWED,
+                f"{shown.member_id} has the certificate of a {shown.role}; this is for a {role}",
+                detail=shown.role,
+            )
+        return shown
+
+
+def shown_by(context: Context) -> Facts | None:
+    """Return whom the connection's certificate names; None on a port that asks for none.
+
+    The handshake has proved the key and that our authority signed; FarmError for another's names.
+    """
+    # The stubs describe another shape; it is a mapping of names to lists of bytes.
+    told: Mapping[str, Sequence[bytes]] = context.auth_context()  # type: ignore[assignment]
+    pem = next(iter(told.get("x509_pem_cert", ())), None)
+    if pem is None:
+        return None
+    try:
+        return facts_of(pem)
+    except ValueError as error:
+        raise FarmError(Reason.CERTIFICATE_REFUSED, str(error)) from error
 
 
 def scope_of(text: str) -> Scope:

@@ -12,6 +12,7 @@ from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
+from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE, TRANSPORT_TO_WIRE
 from phonefarm_controller.rpc.credentials import Keys
@@ -32,8 +33,9 @@ _KINDS_TO_WIRE: Final = {word: kind for kind, word in _GROUP_KINDS.items()}
 class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     """Serves operators."""
 
-    def __init__(self, *, keys: Keys, fleet: Fleet) -> None:
+    def __init__(self, *, keys: Keys, fleet: Fleet, membership: Membership) -> None:
         self._keys = keys
+        self._membership = membership
         self._fleet = fleet
 
     async def ListPhones(  # noqa: N802 - the wire's name
@@ -132,6 +134,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
             known = await self._fleet.agents()
+            until = await self._membership.agents_until()
         return pb.ListAgentsResponse(
             agents=[
                 pb.Agent(
@@ -141,6 +144,9 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
                     last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
                     phones=count,
                     runtime=agent.runtime,
+                    certificate_expires_at=timestamp(micros(until[agent.agent_id]) or 0)
+                    if agent.agent_id in until
+                    else None,
                 )
                 for agent, count in known
             ]

@@ -1,8 +1,11 @@
-"""Serving gRPC: the services, health and reflection."""
+"""Serving gRPC: the services of each port, health and reflection."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,6 +23,8 @@ from phonefarm.v1 import (
     fleet_pb2_grpc,
     inspect_pb2,
     inspect_pb2_grpc,
+    join_pb2,
+    join_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
     proving_pb2,
@@ -32,62 +37,122 @@ from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
+from phonefarm_controller.rpc.doors import Doors, Shown
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.inspect import InspectEdge
+from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
 
 GRACE_SECONDS = 2.0
-SERVICES = (
-    process_pb2.DESCRIPTOR.services_by_name["ProcessService"].full_name,
-    agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
-    fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
-    callback_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name,
-    content_pb2.DESCRIPTOR.services_by_name["ContentService"].full_name,
-    proving_pb2.DESCRIPTOR.services_by_name["ProvingService"].full_name,
-    inspect_pb2.DESCRIPTOR.services_by_name["InspectService"].full_name,
-    access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything that is served on one port or another."""
+
+    processes: ProcessEdge
+    agents: AgentEdge
+    fleet: FleetEdge
+    callbacks: CallbackEdge
+    content: ContentEdge
+    proving: ProvingEdge
+    inspect: InspectEdge
+    access: AccessEdge
+    joining: JoinEdge
+    members: MemberEdge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Where it listens; the latter two are 0 without doors for other hosts."""
+
+    plain: int
+    tls: int = 0
+    mtls: int = 0
+
+
+Add = Callable[[grpc.aio.Server], str]
+"""Adds one service to a server and returns its full name."""
+
+
+def _for_callers(services: Services) -> list[Add]:
+    return [
+        _adding(process_pb2, "ProcessService", process_pb2_grpc, services.processes),
+        _adding(fleet_pb2, "FleetService", fleet_pb2_grpc, services.fleet),
+        _adding(content_pb2, "ContentService", content_pb2_grpc, services.content),
+        _adding(proving_pb2, "ProvingService", proving_pb2_grpc, services.proving),
+        _adding(inspect_pb2, "InspectService", inspect_pb2_grpc, services.inspect),
+        _adding(access_pb2, "AccessService", access_pb2_grpc, services.access),
+    ]
+
+
+def _for_programs(services: Services) -> list[Add]:
+    return [
+        _adding(agent_pb2, "AgentService", agent_pb2_grpc, services.agents),
+        _adding(callback_pb2, "CallbackService", callback_pb2_grpc, services.callbacks),
+    ]
+
+
+def _adding(messages: Any, name: str, stubs: Any, edge: object) -> Add:
+    def add(server: grpc.aio.Server) -> str:
+        getattr(stubs, f"add_{name}Servicer_to_server")(edge, server)
+        full: str = messages.DESCRIPTOR.services_by_name[name].full_name
+        return full
+
+    return add
 
 
 @asynccontextmanager
 async def serving(
-    *,
-    host: str,
-    port: int,
-    timers: Timers,
-    processes: ProcessEdge,
-    agents: AgentEdge,
-    fleet: FleetEdge,
-    callbacks: CallbackEdge,
-    content: ContentEdge,
-    proving: ProvingEdge,
-    inspect: InspectEdge,
-    access: AccessEdge,
-) -> AsyncIterator[int]:
-    """Serve on HOST:PORT (0 for any) while the block runs; yield the port.
+    *, host: str, port: int, timers: Timers, services: Services, doors: Doors | None = None
+) -> AsyncIterator[Ports]:
+    """Serve on HOST:PORT (0 for any), and on the doors, while the block runs; yield the ports.
 
     Raises ValueError for a host that is not loopback: without TLS nothing else is allowed.
     """
     if not is_loopback(host):
-        raise ValueError(f"plaintext gRPC is only for loopback, not {host!r}")
+        raise ValueError(
+            f"plaintext gRPC is only for loopback, not {host!r}: other hosts come in by "
+            "--tls-listen and --mtls-listen"
+        )
+    callers, programs = _for_callers(services), _for_programs(services)
+    async with AsyncExitStack() as stack:
+        every = [*callers, *programs]
+        plain = await stack.enter_async_context(_port(host, port, timers, every, None))
+        if doors is None:
+            yield Ports(plain=plain)
+            return
+        join = _adding(join_pb2, "JoinService", join_pb2_grpc, services.joining)
+        member = _adding(join_pb2, "MemberService", join_pb2_grpc, services.members)
+        shown = Shown(doors, ask=False).credentials()
+        tls = await stack.enter_async_context(_port(*doors.tls, timers, [*callers, join], shown))
+        shown = Shown(doors, ask=True).credentials()
+        mtls = await stack.enter_async_context(_port(*doors.mtls, timers, [*every, member], shown))
+        yield Ports(plain=plain, tls=tls, mtls=mtls)
+
+
+@asynccontextmanager
+async def _port(
+    host: str, port: int, timers: Timers, adds: list[Add], shown: grpc.ServerCredentials | None
+) -> AsyncIterator[int]:
     server = grpc.aio.server(options=server_options(timers))
-    process_pb2_grpc.add_ProcessServiceServicer_to_server(processes, server)
-    agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
-    fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
-    callback_pb2_grpc.add_CallbackServiceServicer_to_server(callbacks, server)
-    content_pb2_grpc.add_ContentServiceServicer_to_server(content, server)
-    proving_pb2_grpc.add_ProvingServiceServicer_to_server(proving, server)
-    inspect_pb2_grpc.add_InspectServiceServicer_to_server(inspect, server)
-    access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
+    names = [add(server) for add in adds]
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    for name in ("", *SERVICES):
+    for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection(
-        [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+    if shown is None:
+        # Anonymous, as it is: for this machine's own tools.
+        reflection.enable_server_reflection(
+            [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+        )
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    bound = (
+        server.add_insecure_port(where)
+        if shown is None
+        else server.add_secure_port(where, shown)
     )
-    bound = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:
         yield bound

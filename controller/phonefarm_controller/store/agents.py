@@ -75,6 +75,21 @@ async def parted_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
     return result.rowcount == 1
 
 
+async def end_session(tx: Transaction, agent_id: str) -> None:
+    """Give the agent's session's term to nobody: whichever controller has it, it writes no more."""
+    await tx.connection.execute(
+        update(agents).where(_a.agent_id == agent_id).values(term=_a.term + 1, connected=False)
+    )
+
+
+async def begin_anew(tx: Transaction, agent_id: str) -> None:
+    """End the agent's session and let another host go on under its name, from any incarnation."""
+    await end_session(tx, agent_id)
+    await tx.connection.execute(
+        update(agents).where(_a.agent_id == agent_id).values(incarnation=0)
+    )
+
+
 async def all_of(tx: Transaction) -> list[Agent]:
     """Return every agent, by id."""
     query = select(*_COLUMNS).order_by(_a.agent_id)

@@ -491,6 +491,38 @@ Index(
     postgresql_where=text("revoked_at IS NULL"),
 )
 
+authorities = Table(
+    "authorities",
+    metadata,
+    Column("farm", Words, primary_key=True),  # always "farm": there is one
+    Column("fingerprint", Words, nullable=False),  # SHA-256 of the certificate, hexadecimal
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("invitation_id", Words, primary_key=True),
+    Column("digest", Words, nullable=False, unique=True),  # SHA-256 of the secret, hexadecimal
+    Column("role", Words, nullable=False),
+    Column("member_id", Words, nullable=False),  # empty: the host chooses
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Words, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", Words, primary_key=True),  # hexadecimal
+    Column("role", Words, nullable=False),
+    Column("member_id", Words, nullable=False),
+    Column("issued_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+Index("ix_certificates_member", certificates.c.role, certificates.c.member_id)
+
 evidence = Table(
     "evidence",
     metadata,
