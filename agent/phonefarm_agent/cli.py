@@ -5,16 +5,22 @@ import asyncio
 import faulthandler
 import os
 import shlex
+import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from phonefarm_common import config
 from phonefarm_common.addresses import Network, network
+from phonefarm_common.certificates import Member, MemberBrokenError, read_member, time_left
+from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
 from phonefarm_common.identity import is_name
+from phonefarm_common.invitations import InvitationError, invitation_of
+from phonefarm_common.joining import NotJoinedError, join
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 
@@ -22,6 +28,7 @@ from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import StateBrokenError, StateBusyError
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
+from phonefarm_agent.host import layout
 from phonefarm_agent.host.commands import add_host_commands
 from phonefarm_agent.host.notify import take_notifier
 from phonefarm_agent.host.supervision import supervision
@@ -39,9 +46,8 @@ now, and runs what the controller assigns to them, each run in a container of it
 _EPILOG = """\
 example:
   phonefarm-agent image build
-  PHONEFARM_AGENT_TOKEN_FILE=/etc/phonefarm/token \\
-    phonefarm-agent run --controller 127.0.0.1:7070 --state /var/lib/phonefarm-agent \\
-      --name host-1 --connect 10.0.0.21:5555
+  phonefarm-agent join TOKEN --state /var/lib/phonefarm-agent
+  phonefarm-agent run --state /var/lib/phonefarm-agent --connect 10.0.0.21:5555
 """
 
 _RUN_EPILOG = """\
@@ -49,8 +55,10 @@ environment:
   PHONEFARM_AGENT_CONTROLLER  as --controller
   PHONEFARM_AGENT_NAME        as --name
   PHONEFARM_AGENT_STATE       as --state
-  PHONEFARM_AGENT_TOKEN       what proves to the controller who calls (required)
+  PHONEFARM_AGENT_TOKEN       what proves who calls to a controller on loopback, without TLS; an
+                              agent without it shows the certificate it has joined with
   PHONEFARM_AGENT_TOKEN_FILE  a file that holds it, instead
+  PHONEFARM_JOIN_TOKEN(_FILE) joins with it first, unless the state holds a certificate
   PHONEFARM_PRODUCTION        1: no runtime without isolation, no scaled timers
   PHONEFARM_TIME_SCALE        for tests: 0.1 makes every timer ten times as fast
   PHONEFARM_LOG_LEVEL         debug, info (default), warning or error
@@ -81,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_run(commands)
+    _add_join(commands)
     add_host_commands(commands, _settings_of)
     image.add_image_commands(commands)
     return parser
@@ -98,12 +107,62 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.set_defaults(perform=_run)
 
 
+def _add_join(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser(
+        "join",
+        help="become an agent of a farm, with a token from `phonefarm agents invite`",
+        description="Make a key, which stays here, and trade the token for a certificate. A running"
+        " agent takes it up by itself.",
+    )
+    add.add_argument(
+        "token",
+        nargs="?",
+        metavar="TOKEN",
+        help="or in PHONEFARM_JOIN_TOKEN, or in the file that PHONEFARM_JOIN_TOKEN_FILE names",
+    )
+    state = os.environ.get("PHONEFARM_AGENT_STATE") or layout.installed_state()
+    add.add_argument(
+        "--state",
+        type=Path,
+        default=state,
+        required=state is None,
+        metavar="DIR",
+        help="the agent's state directory (the installed service's)",
+    )
+    add.add_argument(
+        "--name",
+        default="",
+        metavar="AGENT_ID",
+        help="this agent's name, where the invitation leaves it open (this host's)",
+    )
+    add.set_defaults(perform=_join)
+
+
+def _join(parsed: argparse.Namespace) -> int:
+    try:
+        token = parsed.token or config.secret("PHONEFARM_JOIN_TOKEN") or ""
+        member = _joined(token, parsed.state.absolute(), parsed.name)
+    except (ConfigError, NotJoinedError, OSError) as error:
+        return _complain(error, ExitCode.FAILED)
+    told = time_left(member.facts, SystemClock().now())
+    print(f"joined as {member.member_id} at {member.controller}; certificate {told}")
+    return 0
+
+
+def _joined(token: str, state: Path, name: str) -> Member:
+    """Join, under this host's name where nobody chose another."""
+    wanted = name
+    with suppress(InvitationError):
+        wanted = name or ("" if invitation_of(token).member_id else socket.gethostname())
+    return asyncio.run(join(token, state, role="agent", wanted=wanted))
+
+
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--controller",
-        **_from_environment("PHONEFARM_AGENT_CONTROLLER"),
+        default=os.environ.get("PHONEFARM_AGENT_CONTROLLER", ""),
         metavar="HOST:PORT",
-        help="the controller's gRPC",
+        help="the controller's gRPC; of a host that joined, instead of the invitation's",
     )
     run.add_argument(
         "--state",
@@ -114,9 +173,9 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--name",
-        **_from_environment("PHONEFARM_AGENT_NAME"),
+        default=os.environ.get("PHONEFARM_AGENT_NAME", ""),
         metavar="AGENT_ID",
-        help="this agent's name",
+        help="this agent's name; of a host that joined, the certificate's",
     )
     run.add_argument(
         "--runtime",
@@ -199,13 +258,23 @@ def _run(parsed: argparse.Namespace) -> int:
     faulthandler.enable()
     configure_logs(program="agent", level=os.environ.get("PHONEFARM_LOG_LEVEL") or "info")
     try:
+        _join_first(parsed)
         return asyncio.run(_work(_settings(parsed)))
+    except NotJoinedError as error:
+        return _complain(error, ExitCode.FAILED)
     except (ConfigError, NoRoomError, StateBrokenError) as error:
         return _complain(error, ExitCode.MISCONFIGURED)
     except StateBusyError as error:
         return _complain(error, ExitCode.STATE_BUSY)
     except (AdbStartError, sqlite3.Error, OSError) as error:
         return _complain(error, ExitCode.FAILED)
+
+
+def _join_first(parsed: argparse.Namespace) -> None:
+    """Join with PHONEFARM_JOIN_TOKEN, where it is set, unless the state holds a certificate."""
+    token = config.secret("PHONEFARM_JOIN_TOKEN")
+    if token and _member(parsed.state) is None:
+        _joined(token, parsed.state.absolute(), parsed.name or "")
 
 
 async def _work(settings: Settings) -> int:
@@ -239,24 +308,35 @@ def _settings_of(words: Sequence[str]) -> Settings:
 
 def _settings(parsed: argparse.Namespace) -> Settings:
     """Read every setting once; ConfigError names the one that is wrong."""
-    token = config.secret("PHONEFARM_AGENT_TOKEN")
-    if not token:
-        raise ConfigError("PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE must be set")
-    if not is_name(parsed.name):
-        raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {parsed.name!r}")
+    token = config.secret("PHONEFARM_AGENT_TOKEN") or ""
+    member = None if token else _member(parsed.state)
+    if not token and member is None:
+        raise ConfigError(
+            "this host has not joined: `phonefarm-agent join TOKEN` (see `phonefarm agents "
+            "invite`); or, on loopback, set PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE"
+        )
+    controller = parsed.controller or (member.controller if member else "")
+    name = parsed.name or (member.member_id if member else "")
+    if member is not None and name != member.member_id:
+        raise ConfigError(
+            f"--name is {name!r}, the certificate {member.member_id!r}'s: leave the name out"
+        )
+    if not is_name(name):
+        raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}")
     if parsed.adb_port == 5037 or not 0 <= parsed.adb_port < 65536:
         raise ConfigError("--adb-port must be a port, and not 5037: that one is other tools'")
     if parsed.dummy_phones < 0:
         raise ConfigError("--dummy-phones must be 0 or more")
     if not 0 < parsed.asset_limit <= parsed.asset_cache:
         raise ConfigError("--asset-limit must be above 0 and at most --asset-cache")
-    config.address(parsed.controller, name="--controller")
+    config.address(controller, name="--controller")
     for phone in parsed.connect:
         config.address(phone, name="--connect")
     return Settings(
-        controller=parsed.controller,
+        controller=controller,
         token=token,
-        agent_id=parsed.name,
+        joined=member is not None,
+        agent_id=name,
         state=parsed.state.absolute(),
         runtime=parsed.runtime,
         image=parsed.image,
@@ -273,6 +353,13 @@ def _settings(parsed: argparse.Namespace) -> Settings:
             asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
         ),
     )
+
+
+def _member(state: Path) -> Member | None:
+    try:
+        return read_member(state.absolute())
+    except (MemberBrokenError, OSError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def _network(text: str) -> Network:

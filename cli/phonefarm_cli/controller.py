@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from phonefarm_common.channel import open_channel
+from phonefarm_common.channel import Secured, open_channel
 from phonefarm_common.config import address
 from phonefarm_common.timers import Timers
 
@@ -28,16 +29,28 @@ class Controller:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, target: str, key: str) -> "AsyncIterator[Controller]":
-        """Yield a client of the controller at HOST:PORT; nothing is dialled yet."""
+    async def opened(
+        cls, target: str, key: str, ca: Path | None = None
+    ) -> "AsyncIterator[Controller]":
+        """Yield a client of the controller at HOST:PORT; nothing is dialled yet.
+
+        With *ca*, the farm's authority as PEM, the call is made with TLS.
+        """
         address(target, name="--grpc")
         if not key or not all("!" <= char <= "~" for char in key):
             raise CommandError(
                 "--key: no key has spaces, line ends or letters beyond ASCII", ExitCode.MISUSED
             )
         try:
-            channel = open_channel(target, Timers())
+            secured = _trusting(ca) if ca else None
+            channel = open_channel(target, Timers(), secured)
         except ValueError as error:
-            raise CommandError(f"--grpc: {error}", ExitCode.MISUSED) from error
+            raise CommandError(f"--grpc: {error}; or give --ca", ExitCode.MISUSED) from error
+        except OSError as error:
+            raise CommandError(f"--ca: {error}", ExitCode.MISUSED) from error
         async with channel:
             yield cls(Wire(channel, target, key))
+
+
+def _trusting(ca: Path) -> Secured:
+    return Secured(authority=ca.read_bytes())

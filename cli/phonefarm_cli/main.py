@@ -10,6 +10,7 @@ from phonefarm_cli.demo.command import add_demo
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.farm.command import add_up
 from phonefarm_cli.operating.accounts import add_accounts
+from phonefarm_cli.operating.agents import add_agents
 from phonefarm_cli.operating.capabilities import add_capabilities
 from phonefarm_cli.operating.groups import add_groups
 from phonefarm_cli.operating.keys import add_keys
@@ -51,6 +52,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         add_demo,
         add_processes,
         add_phones,
+        add_agents,
         add_accounts,
         add_groups,
         add_capabilities,

@@ -126,9 +126,7 @@ def read_member(place: Path) -> Member | None:
     path = place / FILE
     try:
         values = json.loads(path.read_text())
-        if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-            raise TypeError("no object of texts")
-        member = Member(**values)
+        member = Member(**{str(name): str(value) for name, value in dict(values).items()})
         facts = member.facts
     except FileNotFoundError:
         return None

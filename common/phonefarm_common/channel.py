@@ -64,9 +64,7 @@ class Secured:
     key: bytes | None = field(default=None, repr=False)
 
 
-def open_channel(
-    target: str, timers: Timers, secured: Secured | None = None
-) -> grpc.aio.Channel:
+def open_channel(target: str, timers: Timers, secured: Secured | None = None) -> grpc.aio.Channel:
     """Return a channel to HOST:PORT, with TLS where *secured*.
 
     Raises ValueError for plaintext to a host that is not loopback.

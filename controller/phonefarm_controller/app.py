@@ -59,9 +59,9 @@ from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.inspect import InspectEdge
+from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
-from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
 from phonefarm_controller.rpc.server import Ports, Services, serving
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
@@ -150,7 +150,7 @@ async def _wired(
         database=database,
         sessions=sessions,
         authority=authority,
-        doors=lambda: ports and told(settings, ports),
+        doors=lambda: None if ports is None else told(settings, ports),
         life=settings.certificate_life,
     )
     keys = Keys(

@@ -75,6 +75,8 @@ SCOPES = {
     "AccessService.CreateKey": "admin",
     "AccessService.ListKeys": "admin",
     "AccessService.RevokeKey": "admin",
+    "AccessService.Invite": "admin",
+    "AccessService.RevokeMember": "admin",
 }
 """What each call of callers and operators needs; CheckKey names its own."""
 

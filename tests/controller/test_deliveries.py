@@ -22,6 +22,7 @@ from phonefarm_controller.operations.deliver import (
     DeliveryReport,
 )
 from phonefarm_controller.operations.keys import ApiKeys
+from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.rpc.callbacks import POLL_SECONDS, CallbackEdge
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import GATEWAY_HEADER, Keys
@@ -230,9 +231,21 @@ async def test_a_delivery_made_while_a_gateway_looks_is_handed_out_at_once(world
 
     deliver = Looking(database=world.database, hints=world.hints, time_scale=1.0, lease_seconds=60)
     api_keys = ApiKeys(database=world.database, monotonic=world.clock.monotonic)
-    keys = Keys(ingest_secret=None, agent_token=None, gateway_token="t", api_keys=api_keys)
+    keys = Keys(
+        ingest_secret=None,
+        agent_token=None,
+        gateway_token="t",
+        api_keys=api_keys,
+        membership=cast("Membership", None),  # nobody shows a certificate
+    )
     edge = CallbackEdge(keys=keys, deliver=deliver, hints=world.hints)
-    context = cast("Context", SimpleNamespace(invocation_metadata=lambda: ((GATEWAY_HEADER, "t"),)))
+    context = cast(
+        "Context",
+        SimpleNamespace(
+            auth_context=dict,
+            invocation_metadata=lambda: ((GATEWAY_HEADER, "t"),),
+        ),
+    )
 
     async with asyncio.timeout(POLL_SECONDS / 2):
         answer = await edge.LeaseDeliveries(

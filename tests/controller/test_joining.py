@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -22,7 +23,13 @@ from phonefarm.v1 import (
     join_pb2,
     join_pb2_grpc,
 )
-from phonefarm_common.certificates import Member, keep_member, new_request, read_member
+from phonefarm_common.certificates import (
+    Member,
+    MemberBrokenError,
+    keep_member,
+    new_request,
+    read_member,
+)
 from phonefarm_common.channel import Secured, bearer, open_channel
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.invitations import Invitation, InvitationError, invitation_of, token_of
@@ -31,14 +38,13 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.pki.authority import AuthorityBrokenError, open_authority
 from phonefarm_controller.store.tables import invitations
 from sqlalchemy import update
-
 from support.controller import KEY, PATIENCE, Farm, farm_on, told
 
-DOORS = {"tls": ("127.0.0.1", 0), "mtls": ("127.0.0.1", 0)}
+DOORS: dict[str, Any] = {"tls": ("127.0.0.1", 0), "mtls": ("127.0.0.1", 0)}
 
 
 @asynccontextmanager
-async def _farm(place: Path, **more: object) -> AsyncIterator[Farm]:
+async def _farm(place: Path, **more: Any) -> AsyncIterator[Farm]:
     url = f"sqlite:///{place / 'farm.db'}"
     async with farm_on(url, place, **(DOORS | more)) as farm:
         yield farm
@@ -61,12 +67,11 @@ async def _revoke(farm: Farm, member_id: str) -> int:
 
 
 @asynccontextmanager
-async def _session(
-    member: Member, agent_id: str
-) -> AsyncIterator["grpc.aio.StreamStreamCall[agent_pb2.AgentMessage, agent_pb2.ControllerMessage]"]:
+async def _session(member: Member, agent_id: str) -> AsyncIterator[Any]:
     """Open a session as this member, under any name, and say hello."""
     async with open_channel(member.controller, Timers(), member.secured) as channel:
-        call = agent_pb2_grpc.AgentServiceStub(channel).Session()
+        stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
+        call = stub.Session()
         hello = agent_pb2.Hello(
             agent_id=agent_id,
             boot_id="boot",
@@ -80,9 +85,8 @@ async def _session(
 
 
 async def _refusal(member: Member, agent_id: str) -> str:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        async with _session(member, agent_id) as call:
-            await call.read()
+    async with _session(member, agent_id) as call:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call.read()
     return told(refused)[0]
 
@@ -118,7 +122,7 @@ async def test_of_two_that_use_a_token_at_once_one_joins(tmp_path: Path) -> None
             return_exceptions=True,
         )
 
-    assert sorted(type(each) for each in came if isinstance(each, Exception)) == [NotJoinedError]
+    assert sum(isinstance(each, NotJoinedError) for each in came) == 1
     assert sum(isinstance(each, Member) for each in came) == 1
 
 
@@ -143,7 +147,14 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
         token = await _invite(farm)
         invitation = invitation_of(token)
         good = new_request()[1]
-        hostile = [b"", b"\0" * 5000, os.urandom(300), good[:-5], good[:60] + b"\xff" * 40, good * 2]
+        hostile = [
+            b"",
+            b"\0" * 5000,
+            os.urandom(300),
+            good[:-5],
+            good[:60] + b"\xff" * 40,
+            good * 2,
+        ]
         trusted = Secured(authority=(tmp_path / "ca" / "ca.pem").read_bytes())
         async with open_channel(invitation.join, Timers(), trusted) as channel:
             stub = join_pb2_grpc.JoinServiceStub(channel)
@@ -178,20 +189,27 @@ async def test_the_secret_is_not_sent_to_another_authoritys_server(tmp_path: Pat
         await join(token_of(invitation), tmp_path / "host", role="agent")
 
 
-@pytest.mark.parametrize("hurt", [lambda t: t[:-1], lambda t: t[4:], lambda t: t[:90] + "A" + t[91:]])
-async def test_a_cut_or_mistyped_token_is_told_apart(hurt: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "hurt", [lambda t: t[:-1], lambda t: t[4:], lambda t: t[:90] + "A" + t[91:]]
+)
+async def test_a_cut_or_mistyped_token_is_told_apart(
+    hurt: Callable[[str], str], tmp_path: Path
+) -> None:
     """The checksum says so before anything is dialled."""
     authority = open_authority(tmp_path / "ca")
     token = token_of(
         Invitation(
-            role="agent", member_id="h", join="h:1", controller="h:2",
-            authority=authority.der, secret="s" * 43,
+            role="agent",
+            member_id="h",
+            join="h:1",
+            controller="h:2",
+            authority=authority.der,
+            secret="s" * 43,
         )
     )
     assert invitation_of(token).secret == "s" * 43
 
     with pytest.raises(InvitationError):
-        assert callable(hurt)
         invitation_of(hurt(token))
 
 
@@ -218,9 +236,7 @@ async def test_a_certificate_is_good_for_its_role_and_name_alone(tmp_path: Path)
     """An agent is no gateway, no operator and no other agent; a gateway is no agent."""
     async with _farm(tmp_path) as farm:
         agent = await join(await _invite(farm, "host-1"), tmp_path / "a", role="agent")
-        gateway = await join(
-            await _invite(farm, "gw-1", "gateway"), tmp_path / "g", role="gateway"
-        )
+        gateway = await join(await _invite(farm, "gw-1", "gateway"), tmp_path / "g", role="gateway")
         lease = callback_pb2.LeaseDeliveriesRequest(gateway_id="gw", limit=1)
         async with open_channel(agent.controller, Timers(), agent.secured) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as no_gateway:
@@ -245,8 +261,12 @@ async def test_a_certificate_is_good_for_its_role_and_name_alone(tmp_path: Path)
         await join(
             token_of(
                 Invitation(
-                    role="gateway", member_id="", join="h:1", controller="h:1",
-                    authority=b"x", secret="s",
+                    role="gateway",
+                    member_id="",
+                    join="h:1",
+                    controller="h:1",
+                    authority=b"x",
+                    secret="s",
                 )
             ),
             tmp_path / "x",
@@ -264,7 +284,7 @@ async def test_a_revoked_agent_is_out_at_once_and_for_good(tmp_path: Path) -> No
             assert await _revoke(farm, "host-1") == 1
 
             async with asyncio.timeout(PATIENCE):
-                while await call.read() is not grpc.aio.EOF:
+                while isinstance(await call.read(), agent_pb2.ControllerMessage):
                     continue
         assert await _refusal(member, "host-1") == "certificate_refused:host-1"
         with pytest.raises(NotJoinedError, match="join again with a new invitation"):
@@ -302,15 +322,13 @@ async def test_an_authority_of_another_farm_is_refused(tmp_path: Path) -> None:
     async with _farm(tmp_path):
         pass
 
-    with pytest.raises(AuthorityBrokenError, match="bring its ca.pem and ca.key here"):
+    with pytest.raises(AuthorityBrokenError, match=r"bring its ca\.pem and ca\.key here"):
         async with _farm(tmp_path, authority=tmp_path / "other"):
             pass
 
 
 async def test_a_membership_that_is_none_is_named(tmp_path: Path) -> None:
     """A file from a broken disk does not become an agent without a name."""
-    from phonefarm_common.certificates import MemberBrokenError  # noqa: PLC0415
-
     member = Member(
         role="agent", member_id="a", controller="h:1", authority="", certificate="x", key="k"
     )

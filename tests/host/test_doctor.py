@@ -95,7 +95,7 @@ async def test_a_controller_is_knocked_at(made: Programs, tmp_path: Path) -> Non
     assert "UNAUTHENTICATED" in unknown.findings["controller"]["text"]
     assert "PHONEFARM_AGENT_TOKEN" in unknown.findings["controller"]["remedy"]
     assert "UNAVAILABLE" in nobody.findings["controller"]["text"]
-    assert "no TLS yet" in far.findings["controller"]["text"]
+    assert "has no certificate" in far.findings["controller"]["text"]
     assert unknown.code == nobody.code == far.code == 1
     assert known.findings["certificate"]["verdict"] == "warn"
     assert not [e for e in made.log("controller") if e.get("event") == "agent.entered"]

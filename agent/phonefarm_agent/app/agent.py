@@ -111,7 +111,11 @@ async def run_agent(
                         tasks.create_task(phones.keep(), name="phones")
                     roster = work.begin(tasks)
                     line = Line(
-                        address=Address(target=settings.controller, token=settings.token),
+                        address=Address(
+                            target=settings.controller,
+                            token=settings.token,
+                            place=settings.state if settings.joined else None,
+                        ),
                         identity=identity,
                         host=roster,
                         timers=settings.timers,

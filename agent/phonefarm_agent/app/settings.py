@@ -27,5 +27,7 @@ class Settings:
     production: bool
     time_scale: float
     timers: Timers
+    joined: bool = False
+    """The state holds a certificate, and the controller is called with TLS."""
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
     asset_limits: Limits = field(default_factory=Limits)

@@ -40,6 +40,7 @@ def checks(settings: Settings, *, ready: Path) -> list[Check]:
         Check(name="phones", look=lambda: check_phones(settings, ready), seconds=30),
         Check(name="docker", look=lambda: check_containers(settings), seconds=10),
         Check(name="disk", look=lambda: check_disk(settings), seconds=5),
+        Check(name="certificate", look=lambda: check_certificate(settings), seconds=5),
         Check(name="controller", look=lambda: check_controller(settings), seconds=10),
     ]
 
@@ -50,7 +51,6 @@ def checks_without_settings() -> list[Check]:
         Check(name="service", look=check_service, seconds=10),
         Check(name="adb", look=check_program, seconds=10),
         Check(name="clock", look=check_clock, seconds=5),
-        Check(name="certificate", look=check_certificate, seconds=5),
     ]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phonefarm_common.certificates import FILE as MEMBER
+
 from phonefarm_agent.host import layout, steps, unit
 from phonefarm_agent.host.layout import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program
 from phonefarm_agent.host.steps import Step
@@ -82,8 +84,11 @@ def ready_to_start(environment: Path = ENVIRONMENT) -> str:
         for name in ("PHONEFARM_AGENT_CONTROLLER", "PHONEFARM_AGENT_NAME")
         if not found.get(name)
     ]
+    state = layout.installed_state()
+    if state is not None and (state / MEMBER).exists():
+        return ""
     if not found.get("PHONEFARM_AGENT_TOKEN") and not found.get("PHONEFARM_AGENT_TOKEN_FILE"):
-        missing.append("PHONEFARM_AGENT_TOKEN")
+        missing.append("PHONEFARM_AGENT_TOKEN (or run `phonefarm-agent join TOKEN`)")
     return ", ".join(missing)
 
 

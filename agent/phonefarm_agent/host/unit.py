@@ -99,7 +99,8 @@ _ENVIRONMENT = """\
 # Settings of phonefarm-agent on this host; for root alone, because it holds a secret.
 # After a change: systemctl restart phonefarm-agent. `phonefarm-agent doctor` looks at all of it.
 
-# HOST:PORT of the controller's gRPC. This version has no TLS yet: only loopback is accepted.
+# After `phonefarm-agent join TOKEN` the next three stay empty: the certificate says it all.
+# Without: HOST:PORT of the controller's gRPC, on loopback.
 PHONEFARM_AGENT_CONTROLLER={controller}
 # This host's name in the farm: no two hosts may have the same.
 PHONEFARM_AGENT_NAME={name}

@@ -3,7 +3,7 @@
 import grpc
 import grpc.aio
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm_common.channel import bearer, open_channel
+from phonefarm_common.channel import Secured, bearer, open_channel
 from phonefarm_common.timers import Timers
 
 _SESSION = "/phonefarm.v1.AgentService/Session"
@@ -20,14 +20,16 @@ class KnockFailedError(Exception):
         self.refused = refused
 
 
-async def knock(target: str, token: str, timers: Timers) -> None:
-    """Return when the controller at HOST:PORT answers and takes *token*; KnockFailedError.
+async def knock(target: str, token: str, timers: Timers, secured: Secured | None = None) -> None:
+    """Return when the controller at HOST:PORT answers and takes who we are; KnockFailedError.
+
+    The certificate in *secured* is shown, or *token* without it.
 
     A Session whose first message is no Hello: the controller looks at who calls before it complains
     of that, so the session of an agent that runs goes on. The caller sets the time limit.
     """
     try:
-        channel = open_channel(target, timers)
+        channel = open_channel(target, timers, secured)
     except ValueError as error:
         raise KnockFailedError(str(error), refused=True) from error
     # One message and no more, which to grpc is a call with a unary request: as a stream of requests
@@ -39,7 +41,7 @@ async def knock(target: str, token: str, timers: Timers) -> None:
     )
     goodbye = pb.AgentMessage(goodbye=pb.Goodbye(reason="only a knock"))
     try:
-        async for _ in call(goodbye, metadata=bearer(token)):
+        async for _ in call(goodbye, metadata=() if secured else bearer(token)):
             continue
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.INVALID_ARGUMENT:

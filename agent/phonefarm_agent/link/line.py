@@ -2,11 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import structlog
 from phonefarm.v1 import agent_pb2_grpc
 from phonefarm_common.backoff import backoff
+from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
@@ -20,6 +22,7 @@ from phonefarm_agent.link.session import (
     Stream,
     SupersededError,
 )
+from phonefarm_agent.link.standing import remedy, replaced
 from phonefarm_agent.model.talk import Host
 
 log = structlog.get_logger()
@@ -40,7 +43,9 @@ class Address:
     """Where the controller is, and what proves who calls."""
 
     target: str
-    token: str
+    token: str = ""
+    place: Path | None = None
+    """Where our certificate is; None where the token proves it, without TLS."""
 
 
 class Line:
@@ -71,14 +76,51 @@ class Line:
         self._superseded_at: float | None = None
         self.tried = asyncio.Event()
         self.trouble = "not reached yet"
+        self._member: Member | None = None
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return bearer(self._address.token) if self._address.place is None else ()
 
     async def hold(self, *, goodbye: asyncio.Event) -> None:
-        """Keep a session until *goodbye* is set and said; LineClosedError when it is hopeless."""
-        channel = open_channel(self._address.target, self._timers)
+        """Keep a session until *goodbye* is set and said; LineClosedError when it is hopeless.
+
+        With another certificate the session begins anew; runs go on over that as over any cut.
+        Raises MemberBrokenError for a certificate that cannot be read.
+        """
+        while not goodbye.is_set():
+            place = self._address.place
+            member = None if place is None else await asyncio.to_thread(read_member, place)
+            if place is not None and member is None:
+                raise MemberBrokenError(f"{place} holds no certificate any more: join again")
+            self._member = member
+            holding = asyncio.create_task(self._hold(goodbye), name="holding")
+            ends = {holding}
+            if member is not None and place is not None:
+                keeping = replaced(
+                    member, place, clock=self._clock, scale=self._identity.time_scale
+                )
+                ends.add(asyncio.create_task(keeping, name="certificate"))
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in ends:
+                    if task.done():
+                        task.result()
+                if holding.done():
+                    return
+            finally:
+                for task in ends:
+                    task.cancel()
+                await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _hold(self, goodbye: asyncio.Event) -> None:
+        member = self._member
+        secured = None if member is None else member.secured
+        channel = open_channel(self._address.target, self._timers, secured)
         stub = agent_pb2_grpc.AgentServiceStub(channel)
         courier = Courier(
             stub=stub,
-            metadata=bearer(self._address.token),
+            metadata=self._metadata,
             host=self._host,
             changed=self._evidence_changed,
             scale=self._identity.time_scale,
@@ -100,7 +142,8 @@ class Line:
             try:
                 await self._one_session(stub, goodbye)
             except SessionLostError as error:
-                self._broke(str(error))
+                ended = "" if self._member is None else remedy(self._member, self._clock)
+                self._broke(ended or str(error))
                 log.warning("session.lost", error=str(error), failures=failures)
             except SupersededError as error:
                 self._count_supersession(error)
@@ -124,7 +167,7 @@ class Line:
     async def _one_session(
         self, stub: "agent_pb2_grpc.AgentServiceAsyncStub", goodbye: asyncio.Event
     ) -> None:
-        call = stub.Session(None, metadata=bearer(self._address.token))
+        call = stub.Session(None, metadata=self._metadata)
         session = Session(
             stream=cast("Stream", call),
             host=self._host,

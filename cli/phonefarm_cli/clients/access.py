@@ -1,4 +1,4 @@
-"""AccessService: API keys."""
+"""AccessService: API keys and members."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from phonefarm_cli.clients.wire import Wire
 
 
 class AccessClient:
-    """Makes, lists and revokes keys."""
+    """Makes, lists and revokes keys; invites and revokes members."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -29,3 +29,15 @@ class AccessClient:
         request = access_pb2.RevokeKeyRequest(name=name)
         key: access_pb2.ApiKey = await self._wire.answer(self._stub.RevokeKey, request)
         return key
+
+    async def invite(self, role: str, member_id: str, seconds: int) -> access_pb2.InviteResponse:
+        """Return a token with which one host joins, told this once."""
+        request = access_pb2.InviteRequest(role=role, member_id=member_id, good_for_seconds=seconds)
+        invited: access_pb2.InviteResponse = await self._wire.answer(self._stub.Invite, request)
+        return invited
+
+    async def revoke_member(self, role: str, member_id: str) -> int:
+        """End a member's certificates; return how many still counted."""
+        request = access_pb2.RevokeMemberRequest(role=role, member_id=member_id)
+        answer = await self._wire.answer(self._stub.RevokeMember, request)
+        return int(answer.certificates)

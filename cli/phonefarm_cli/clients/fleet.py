@@ -31,6 +31,11 @@ class FleetClient:
         phone: fleet_pb2.Phone = await self._wire.answer(self._stub.ReturnPhone, request)
         return phone
 
+    async def agents(self) -> list[fleet_pb2.Agent]:
+        """Return every agent, by id."""
+        answer = await self._wire.answer(self._stub.ListAgents, fleet_pb2.ListAgentsRequest())
+        return list(answer.agents)
+
     async def accounts(self) -> list[fleet_pb2.Account]:
         """Return every account, by id."""
         answer = await self._wire.answer(self._stub.ListAccounts, fleet_pb2.ListAccountsRequest())

@@ -14,7 +14,8 @@ EPILOG = """\
 the farm is found by
   --data DIR                     the folder of a farm that runs here (.farm): its up.json
   --grpc HOST:PORT, --key KEY    or an address and a key
-  PHONEFARM_GRPC, PHONEFARM_KEY  the same from the environment
+  --ca FILE                      of a controller on another host: its --tls-listen and its ca.pem
+  PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA  the same from the environment
 """
 
 Act = Callable[[argparse.Namespace, Controller], Awaitable[ExitCode | None]]
@@ -27,6 +28,7 @@ def add_reach(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
     )
     parser.add_argument("--grpc", metavar="HOST:PORT", help="the controller, instead of up.json's")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="the farm's ca.pem: call with TLS")
     parser.add_argument("--key", metavar="KEY", help="the API key, instead of up.json's")
 
 
@@ -78,6 +80,9 @@ def reach(options: argparse.Namespace) -> tuple[str, str]:
 
 async def carry_out(options: argparse.Namespace) -> ExitCode:
     """Do what the verb says, with a client of the farm the options name."""
-    async with Controller.opened(*reach(options)) as controller:
+    ca = options.ca or (
+        Path(os.environ["PHONEFARM_CA"]) if os.environ.get("PHONEFARM_CA") else None
+    )
+    async with Controller.opened(*reach(options), ca) as controller:
         code: ExitCode | None = await options.act(options, controller)
     return ExitCode.OK if code is None else code

@@ -1,4 +1,4 @@
-"""Membership: invite a host, let it join once, renew its certificate, revoke it, ask if it counts."""
+"""Membership: invite a host, let it join once, renew its certificate, revoke it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -217,9 +217,7 @@ class Membership:
 
 
 async def _counts(tx: Transaction, shown: Facts) -> bool:
-    return await members.counts(
-        tx, serial=shown.serial, role=shown.role, member_id=shown.member_id
-    )
+    return await members.counts(tx, serial=shown.serial, role=shown.role, member_id=shown.member_id)
 
 
 async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
@@ -234,9 +232,7 @@ async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
         )
 
 
-async def _note(
-    tx: Transaction, *, actor: str, verb: str, subject: str, reason: str = ""
-) -> None:
+async def _note(tx: Transaction, *, actor: str, verb: str, subject: str, reason: str = "") -> None:
     await profiles.note(
         tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
     )

@@ -88,9 +88,7 @@ class Authority:
                 ),
                 critical=False,
             )
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=True
-            )
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=True)
         )
         signed = builder.sign(self._key, hashes.SHA256())
         pem = signed.public_bytes(serialization.Encoding.PEM)
@@ -106,9 +104,7 @@ class Authority:
             .add_extension(
                 x509.SubjectAlternativeName([_general(name) for name in names]), critical=False
             )
-            .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=True
-            )
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=True)
         )
         signed = builder.sign(self._key, hashes.SHA256())
         return ServerIdentity(
@@ -197,7 +193,9 @@ def _requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
         read = x509.load_der_x509_csr(request)
         public, good = read.public_key(), read.is_signature_valid
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
-        raise RequestRefusedError("these bytes are no certificate request (PKCS #10, DER)") from error
+        raise RequestRefusedError(
+            "these bytes are no certificate request (PKCS #10, DER)"
+        ) from error
     if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
         raise RequestRefusedError("the request's key must be ECDSA on P-256")
     if not good:

@@ -73,7 +73,7 @@ class Keys:
         raise _unauthenticated("a valid key")
 
     async def check_agent(self, context: Context) -> str | None:
-        """Return the id in the agent's certificate, None for one that shows the token; FarmError."""
+        """Return the id in the agent's certificate, None where it shows the token; FarmError."""
         shown = await self._member(context, "agent")
         if shown is not None:
             return shown.member_id
@@ -91,7 +91,6 @@ class Keys:
                 Reason.GATEWAY_TOKEN_REFUSED,
                 f"a gateway shows the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
             )
-
 
     async def check_member(self, context: Context) -> Facts:
         """Return whom the certificate of the connection names, if it counts; FarmError."""

@@ -34,7 +34,9 @@ class Shown:
     def credentials(self) -> grpc.ServerCredentials:
         """Return what a port is opened with."""
         return grpc.dynamic_ssl_server_credentials(
-            self._configuration(self._identity), self._fetch, self._ask
+            self._configuration(self._identity),
+            self._fetch,  # type: ignore[arg-type] # the stubs forget that None is an answer
+            self._ask,
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:

@@ -149,9 +149,7 @@ async def _port(
         )
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     bound = (
-        server.add_insecure_port(where)
-        if shown is None
-        else server.add_secure_port(where, shown)
+        server.add_insecure_port(where) if shown is None else server.add_secure_port(where, shown)
     )
     await server.start()
     try:

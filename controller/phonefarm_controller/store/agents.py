@@ -85,9 +85,7 @@ async def end_session(tx: Transaction, agent_id: str) -> None:
 async def begin_anew(tx: Transaction, agent_id: str) -> None:
     """End the agent's session and let another host go on under its name, from any incarnation."""
     await end_session(tx, agent_id)
-    await tx.connection.execute(
-        update(agents).where(_a.agent_id == agent_id).values(incarnation=0)
-    )
+    await tx.connection.execute(update(agents).where(_a.agent_id == agent_id).values(incarnation=0))
 
 
 async def all_of(tx: Transaction) -> list[Agent]:

@@ -1,5 +1,8 @@
 """Whether the controller is there and knows this agent."""
 
+from datetime import UTC, datetime
+
+from phonefarm_common.certificates import MemberBrokenError, read_member, time_left
 from phonefarm_common.channel import is_loopback
 from phonefarm_common.config import address
 
@@ -7,36 +10,68 @@ from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 from phonefarm_agent.link.knock import KnockFailedError, knock
 
+_JOIN_AGAIN = (
+    "`phonefarm agents invite --agent-id NAME` at the controller, `phonefarm-agent join TOKEN` here"
+)
+_CLOCK = "this host's clock is behind: `timedatectl set-ntp true`"
+
 
 async def check_controller(settings: Settings) -> list[Finding]:
     """Knock at its door; no session is opened, so a running agent keeps its own."""
     host, _ = address(settings.controller, name="--controller")
-    if not is_loopback(host):
+    if not settings.joined and not is_loopback(host):
         return [
             fail(
                 "controller",
-                f"{settings.controller} is not loopback, and there is no TLS yet",
-                "run the controller on this host, or bring it to loopback (ssh -L, a VPN's proxy)",
+                f"{settings.controller} is not loopback, and this host has no certificate",
+                "`phonefarm agents invite` at the controller, `phonefarm-agent join TOKEN` here",
             )
         ]
     try:
-        await knock(settings.controller, settings.token, settings.timers)
+        member = read_member(settings.state) if settings.joined else None
+    except (MemberBrokenError, OSError) as error:
+        return [fail("controller", f"not asked: {error}", _JOIN_AGAIN)]
+    secured = None if member is None else member.secured
+    try:
+        await knock(settings.controller, settings.token, settings.timers, secured)
     except KnockFailedError as error:
         remedy = (
-            "PHONEFARM_AGENT_TOKEN must be the controller's own"
+            _JOIN_AGAIN
+            if error.refused and settings.joined
+            else "PHONEFARM_AGENT_TOKEN must be the controller's own"
             if error.refused
             else "is the controller up, and PHONEFARM_AGENT_CONTROLLER right?"
         )
         return [fail("controller", f"{settings.controller}: {error}", remedy)]
-    return [ok("controller", f"{settings.controller} answers and takes the token")]
+    shown = "certificate" if settings.joined else "token"
+    return [ok("controller", f"{settings.controller} answers and takes the {shown}")]
 
 
-async def check_certificate() -> list[Finding]:
-    """Say what is not there."""
-    return [
-        warn(
-            "certificate",
-            "none: mutual TLS is not in this version; the token proves who calls",
-            "keep the controller on loopback until a later version brings certificates",
-        )
-    ]
+async def check_certificate(settings: Settings, now: datetime | None = None) -> list[Finding]:
+    """Say how long this host's certificate is good; one that was not renewed in time is told."""
+    now = now or datetime.now(UTC)
+    if not settings.joined:
+        return [
+            warn(
+                "certificate",
+                "none: the token proves who calls, and only on loopback",
+                "for a controller elsewhere: `phonefarm agents invite` there, "
+                "`phonefarm-agent join TOKEN` here",
+            )
+        ]
+    try:
+        member = read_member(settings.state)
+    except (MemberBrokenError, OSError) as error:
+        return [fail("certificate", str(error), _JOIN_AGAIN)]
+    if member is None:
+        return [fail("certificate", f"{settings.state} holds none any more", _JOIN_AGAIN)]
+    facts = member.facts
+    text = f"{facts.role} {facts.member_id}, {time_left(facts, now)}"
+    if facts.ends <= now:
+        return [fail("certificate", text, _JOIN_AGAIN)]
+    if now < facts.begins:
+        return [fail("certificate", f"{text}; begins {facts.begins:%Y-%m-%d %H:%MZ}", _CLOCK)]
+    if facts.ends - now < (facts.ends - facts.begins) / 4:
+        remedy = "it should have been renewed at half life: does the agent run and reach it?"
+        return [warn("certificate", text, remedy)]
+    return [ok("certificate", text)]

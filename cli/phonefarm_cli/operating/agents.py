@@ -1,0 +1,106 @@
+"""`phonefarm agents`."""
+
+import argparse
+import re
+from datetime import UTC
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.controller import Controller
+from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
+from phonefarm_cli.operating.records import plain, show_json
+from phonefarm_cli.operating.tables import show_table
+from phonefarm_cli.screen import note, tell
+
+_COLUMNS = ("AGENT", "CONNECTED", "PHONES", "VERSION", "RUNTIME", "HEARD", "CERTIFICATE UNTIL")
+_LEARN: Final = """\
+The token is for one host and works once. On that host:
+  phonefarm-agent join TOKEN
+
+examples:
+  phonefarm agents invite
+  phonefarm agents invite --agent-id host-1 --for 1h
+
+"""
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,4})([mh])")
+_UNITS: Final = {"m": 60, "h": 3600}
+
+
+def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "agents", "the agents: list them, invite a host, revoke one")
+    listing = add_verb(verbs, "list", "list every agent and its certificate's end", _list)
+    add_json(listing)
+    invite = add_verb(
+        verbs, "invite", "print a token with which one host joins", _invite, teach=_LEARN
+    )
+    invite.add_argument(
+        "--agent-id", default="", metavar="ID", help="who it will be; needed for a known one"
+    )
+    invite.add_argument(
+        "--for",
+        dest="seconds",
+        type=span,
+        default=900,
+        metavar="SPAN",
+        help="how long it may be used: 15m (the default), up to 24h",
+    )
+    revoke = add_verb(
+        verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
+    )
+    revoke.add_argument("agent_id", metavar="ID")
+
+
+def span(text: str) -> int:
+    """Return the seconds that 15m or 2h mean; ArgumentTypeError for else, or over a day."""
+    found = _SPAN.fullmatch(text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= 24 * 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span like 15m or 2h, up to 24h")
+    return seconds
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    agents = await controller.fleet.agents()
+    if options.json:
+        show_json([plain(agent) for agent in agents])
+        return
+    show_table(_COLUMNS, [_row(agent) for agent in agents], empty="no agent yet")
+
+
+async def _invite(options: argparse.Namespace, controller: Controller) -> None:
+    role = "agent"
+    invited = await controller.access.invite(role, options.agent_id, options.seconds)
+    who = f"{role} {options.agent_id}".strip()
+    # The token alone on stdout, so that a script can take it.
+    note(
+        f"For one {who}, once, until {_moment(invited.expires_at)}. On its host: "
+        f"phonefarm-{role} join TOKEN",
+        err=True,
+    )
+    print(invited.token)
+
+
+async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
+    role = "agent"
+    ended = await controller.access.revoke_member(role, options.agent_id)
+    tell(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
+
+
+def _row(agent: fleet_pb2.Agent) -> list[str]:
+    until = agent.certificate_expires_at
+    return [
+        agent.agent_id,
+        "yes" if agent.connected else "no",
+        str(agent.phones),
+        agent.version,
+        agent.runtime,
+        _moment(agent.last_heartbeat_at),
+        _moment(until) if agent.HasField("certificate_expires_at") else "",
+    ]
+
+
+def _moment(stamp: Timestamp) -> str:
+    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%MZ")
