@@ -186,3 +186,13 @@ async def test_a_call_cancelled_at_any_step_leaves_neither_lock_nor_connection(
 async def _read_once(transaction: AbstractAsyncContextManager[Transaction]) -> None:
     async with transaction as tx:
         await tx.connection.execute(text("SELECT 1"))
+
+
+async def test_a_closed_database_opens_no_connection(database_url: str) -> None:
+    """Who comes late is told so: a connection of theirs would be closed by nobody."""
+    async with opened(database_url) as database:
+        pass
+
+    for begin in (database.reading, database.writing):
+        with pytest.raises(DatabaseBusyError):
+            await _read_once(begin())

@@ -121,7 +121,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
             finally:
                 self._sessions.leave(session)
                 log.info("agent.left", agent_id=session.agent_id, term=session.term)
-                await asyncio.shield(self._part(session.agent_id, session.term))
+                await asyncio.shield(self._parted(session.agent_id, session.term))
 
     async def UploadEvidence(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.EvidenceChunk], context: Context
@@ -136,6 +136,13 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 words.head_of(first.head), _data(request_iterator)
             )
         return pb.EvidenceReceipt(evidence_id=evidence_id)
+
+    async def _parted(self, agent_id: str, term: int) -> None:
+        """Note that the session is over; without a database its silence will tell."""
+        try:
+            await self._part(agent_id, term)
+        except DatabaseBusyError as error:
+            log.warning("agent.not_parted", agent_id=agent_id, error=str(error))
 
     async def _converse(self, talk: _Talk) -> None:
         """Talk until one of the tasks ends it; what ended it is raised, if it is for the agent."""

@@ -78,6 +78,7 @@ class Database:
         self._reader = reader
         self._now = now
         self._under_way = 0
+        self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._hear: Callable[[Iterable[str]], None] | None = None
@@ -123,6 +124,7 @@ class Database:
                 # Who was cancelled on the way out left its connection to a task of SQLAlchemy's.
                 while self._lent():  # noqa: ASYNC110 - its pool has no event to wait for
                     await asyncio.sleep(_LOOK_SECONDS)
+        self._closed = True  # or what begins now would open a connection that nobody closes
         await self._writer.dispose()
         await self._reader.dispose()
 
@@ -132,6 +134,8 @@ class Database:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
+        if self._closed:
+            raise DatabaseBusyError("the controller has closed its database")
         self._under_way += 1
         self._idle.clear()
         try:
