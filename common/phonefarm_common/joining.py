@@ -1,21 +1,34 @@
 """Joining a farm and staying in it, as a client: the same for agents and gateways."""
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Final
 
 import grpc
 import grpc.aio
+import structlog
 from phonefarm.v1 import join_pb2 as pb
 from phonefarm.v1 import join_pb2_grpc
 
-from phonefarm_common.certificates import Member, keep_member, new_request
+from phonefarm_common.backoff import backoff
+from phonefarm_common.certificates import (
+    Member,
+    MemberBrokenError,
+    keep_member,
+    new_request,
+    read_member,
+)
 from phonefarm_common.channel import Secured, open_channel
+from phonefarm_common.clock import Clock
 from phonefarm_common.identity import is_name
 from phonefarm_common.invitations import InvitationError, invitation_of
 from phonefarm_common.timers import Timers
 
+log = structlog.get_logger()
+
 JOIN_SECONDS: Final = 20.0
+LOOK_SECONDS: Final = 2.0
 
 
 class NotJoinedError(Exception):
@@ -82,6 +95,48 @@ async def renew(member: Member, place: Path) -> Member:
     _check(renewed, member.role)
     keep_member(place, renewed)
     return renewed
+
+
+async def replaced(used: Member, place: Path, *, clock: Clock, scale: float) -> None:
+    """Return once *place* holds another certificate than *used*, renewed here or joined anew."""
+    failures = 0
+    while True:
+        if await asyncio.to_thread(_another, used, place):
+            return
+        pause = LOOK_SECONDS
+        if clock.now() >= used.facts.half:
+            try:
+                renewed = await renew(used, place)
+            except (NotJoinedError, OSError) as error:
+                failures += 1
+                pause = backoff(failures, first=LOOK_SECONDS, most=60)
+                log.warning("certificate.not_renewed", error=str(error), failures=failures)
+            else:
+                log.info("certificate.renewed", ends=renewed.facts.ends.isoformat())
+                return
+        await asyncio.sleep(pause * scale)
+
+
+def remedy(used: Member, clock: Clock) -> str:
+    """Return what to do about a certificate that has ended; empty while it has not."""
+    facts = used.facts
+    if clock.now() < facts.ends:
+        return ""
+    option = " --gateway" if used.role == "gateway" else ""
+    return (
+        f"the certificate ended at {facts.ends:%Y-%m-%d %H:%MZ}: "
+        f"`phonefarm agents invite{option} --agent-id {used.member_id}` at the controller, then "
+        f"`phonefarm-{used.role} join TOKEN` here"
+    )
+
+
+def _another(used: Member, place: Path) -> bool:
+    try:
+        kept = read_member(place)
+    except (MemberBrokenError, OSError) as error:
+        log.warning("certificate.unreadable", error=str(error))
+        return False
+    return kept is not None and kept.certificate != used.certificate
 
 
 def _check(member: Member, role: str) -> None:

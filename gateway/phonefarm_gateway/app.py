@@ -69,6 +69,7 @@ async def running(
                 token=settings.gateway_token,
                 gateway_id=new_id(),
                 observe=metrics.told,
+                place=settings.state if settings.joined else None,
             )
         )
         sender = await stack.enter_async_context(

@@ -1,12 +1,18 @@
 """`phonefarm-gateway`: run the gateway until it is told to stop."""
 
+import argparse
 import asyncio
 import resource
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
+from phonefarm_common import config
+from phonefarm_common.certificates import time_left
+from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
+from phonefarm_common.joining import NotJoinedError, join
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 
@@ -18,7 +24,9 @@ FILES_BESIDE: Final = 1024
 
 
 def main() -> int:
-    """Return 0 after a clean stop, 2 for settings that cannot work."""
+    """Return 0 after a clean stop, 1 for a join refused, 2 for settings that cannot work."""
+    if sys.argv[1:2] == ["join"]:
+        return _join(sys.argv[2:])
     try:
         settings = parse(sys.argv[1:])
         configure_logs(program="gateway")
@@ -27,6 +35,26 @@ def main() -> int:
     except (ConfigError, OSError, ValueError) as error:
         print(f"phonefarm-gateway: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _join(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="phonefarm-gateway join",
+        description="Trade a token from `phonefarm agents invite --gateway` for a certificate.",
+    )
+    parser.add_argument("token", nargs="?", help="or in PHONEFARM_JOIN_TOKEN(_FILE)")
+    parser.add_argument("--state", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--name", default="", help="where the invitation leaves it open")
+    given = parser.parse_args(arguments)
+    try:
+        token = given.token or config.secret("PHONEFARM_JOIN_TOKEN") or ""
+        member = asyncio.run(join(token, given.state, role="gateway", wanted=given.name))
+    except (ConfigError, NotJoinedError, OSError) as error:
+        print(f"phonefarm-gateway: {error}", file=sys.stderr)
+        return 1
+    told = time_left(member.facts, SystemClock().now())
+    print(f"joined as {member.member_id} at {member.controller}; certificate {told}")
     return 0
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from phonefarm_common import config
 from phonefarm_common.addresses import Network, network
+from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.config import ConfigError
 from phonefarm_common.timers import Timers
 
 _ENVIRONMENT = """\
 environment (each NAME may also be NAME_FILE, a file that holds the value):
-  PHONEFARM_GATEWAY_TOKEN     the token this gateway shows the controller (required)
+  PHONEFARM_GATEWAY_TOKEN     the token this gateway shows a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are sent unsigned
 """
 
@@ -41,6 +42,9 @@ class Settings:
     rate_burst: int = 1000
     connections: int = 1000
     open_metrics: bool = False
+    state: Path | None = None
+    joined: bool = False
+    """`state` holds the certificate to show instead of a token."""
     callback_ca: Path | None = None
     """Authorities whose receivers are trusted too, as PEM."""
 
@@ -60,7 +64,16 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         help="where callers connect; port 0 takes any (default: %(default)s)",
     )
     parser.add_argument(
-        "--controller", metavar="HOST:PORT", required=True, help="where the controller listens"
+        "--controller",
+        metavar="HOST:PORT",
+        default="",
+        help="where the controller listens; of a gateway that joined, instead of the invitation's",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        type=Path,
+        help="where `phonefarm-gateway join TOKEN --state DIR` has put the certificate",
     )
     parser.add_argument(
         "--allow-callback-cidr",
@@ -123,12 +136,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     )
     given = parser.parse_args(arguments)
     host, port = config.address(given.listen, name="--listen")
-    config.address(given.controller, name="--controller")
-    token = config.secret("PHONEFARM_GATEWAY_TOKEN", environment)
-    if token is None:
+    token = config.secret("PHONEFARM_GATEWAY_TOKEN", environment) or ""
+    member = None if token or given.state is None else _member(given.state)
+    if not token and member is None:
         raise ConfigError(
-            "PHONEFARM_GATEWAY_TOKEN is not set: give the token the controller was started with"
+            "PHONEFARM_GATEWAY_TOKEN is not set: give the token the controller was started with; "
+            "or, for a controller on another host, join and give --state"
         )
+    controller = given.controller or (member.controller if member else "")
+    config.address(controller, name="--controller")
     for name in ("body_limit", "rate_burst", "connections"):
         if getattr(given, name) < 1:
             option = name.replace("_", "-")
@@ -138,7 +154,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     return Settings(
         host=host,
         port=port,
-        controller=given.controller,
+        controller=controller,
+        state=given.state,
+        joined=member is not None,
         gateway_token=token,
         webhook_secret=config.secret("PHONE_FARM_WEBHOOK_SECRET", environment),
         ready_file=given.ready_file,
@@ -152,6 +170,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         connections=given.connections,
         open_metrics=given.open_metrics,
     )
+
+
+def _member(state: Path) -> Member | None:
+    try:
+        return read_member(state)
+    except (MemberBrokenError, OSError) as error:
+        raise ConfigError(f"--state: {error}") from error
 
 
 def _networks(option: str, texts: Sequence[str]) -> tuple[Network, ...]:

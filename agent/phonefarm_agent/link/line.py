@@ -11,6 +11,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.clock import Clock
+from phonefarm_common.joining import remedy, replaced
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.link.courier import Courier
@@ -22,7 +23,6 @@ from phonefarm_agent.link.session import (
     Stream,
     SupersededError,
 )
-from phonefarm_agent.link.standing import remedy, replaced
 from phonefarm_agent.model.talk import Host
 
 log = structlog.get_logger()

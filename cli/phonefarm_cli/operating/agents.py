@@ -17,7 +17,7 @@ from phonefarm_cli.screen import note, tell
 _COLUMNS = ("AGENT", "CONNECTED", "PHONES", "VERSION", "RUNTIME", "HEARD", "CERTIFICATE UNTIL")
 _LEARN: Final = """\
 The token is for one host and works once. On that host:
-  phonefarm-agent join TOKEN
+  phonefarm-agent join TOKEN          or, with --gateway, phonefarm-gateway join TOKEN
 
 examples:
   phonefarm agents invite
@@ -39,6 +39,7 @@ def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     invite.add_argument(
         "--agent-id", default="", metavar="ID", help="who it will be; needed for a known one"
     )
+    invite.add_argument("--gateway", action="store_true", help="for a gateway, not for an agent")
     invite.add_argument(
         "--for",
         dest="seconds",
@@ -51,6 +52,7 @@ def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
     )
     revoke.add_argument("agent_id", metavar="ID")
+    revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
 
 
 def span(text: str) -> int:
@@ -71,7 +73,7 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _invite(options: argparse.Namespace, controller: Controller) -> None:
-    role = "agent"
+    role = "gateway" if options.gateway else "agent"
     invited = await controller.access.invite(role, options.agent_id, options.seconds)
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
@@ -84,7 +86,7 @@ async def _invite(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
-    role = "agent"
+    role = "gateway" if options.gateway else "agent"
     ended = await controller.access.revoke_member(role, options.agent_id)
     tell(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
 

@@ -88,7 +88,8 @@ class Link:
             stream.cancel()
 
     def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:
-        metadata = ((GATEWAY_TOKEN, self._token),)
+        # A gateway that joined has no token: its certificate stands for it.
+        metadata = ((GATEWAY_TOKEN, self._token),) if self._token else ()
         return metadata if key is None else (*metadata, ("authorization", f"Bearer {key}"))
 
 

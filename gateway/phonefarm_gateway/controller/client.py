@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Self
+from pathlib import Path
+from typing import Self, cast
 
 import grpc.aio
 from phonefarm_common.channel import open_channel
+from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
 
 from phonefarm_gateway.controller.calls import Link
@@ -14,6 +16,7 @@ from phonefarm_gateway.controller.fleet import Fleet
 from phonefarm_gateway.controller.inspection import Inspection
 from phonefarm_gateway.controller.outbox import Outbox
 from phonefarm_gateway.controller.processes import Processes
+from phonefarm_gateway.controller.standing import standing
 from phonefarm_gateway.deliveries import Delivery, Report
 
 
@@ -45,11 +48,20 @@ class Controller:
         token: str,
         gateway_id: str,
         observe: Callable[[Report], None] | None = None,
+        place: Path | None = None,
     ) -> AsyncIterator[Self]:
         """Yield a client of the controller at HOST:PORT; it dials with the first call.
 
         *observe* is told of every attempt at a callback once the controller has heard of it.
+        *place* holds the certificate to show instead of the token.
         """
+        if place is not None:
+            scale = timers.relist / Timers().relist
+            joined = standing(place, target, timers, clock=SystemClock(), scale=scale)
+            async with joined as certified:
+                channel = cast("grpc.aio.Channel", certified)
+                yield cls(channel, token="", gateway_id=gateway_id, observe=observe)
+            return
         async with open_channel(target, timers) as channel:
             yield cls(channel, token=token, gateway_id=gateway_id, observe=observe)
 
