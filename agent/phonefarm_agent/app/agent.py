@@ -86,6 +86,7 @@ async def run_agent(
                 journal=journal,
                 changed=evidence_changed,
                 kept=kept.evidence,
+                manifests=kept.manifests,
             )
             await asyncio.to_thread(shelf.sweep)
             hosting = Hosting(kind, settings=settings, changed=changed.set)

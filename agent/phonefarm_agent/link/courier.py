@@ -23,6 +23,10 @@ UPLOAD_SECONDS = 120.0
 _HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
 
 
+class _HopelessError(Exception):
+    """The controller will never have the file; the text says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Failure:
     """How often a file was not carried, and when (the loop's clock) to try it again."""
@@ -66,7 +70,13 @@ class Courier:
                     async with asyncio.timeout_at(None if file is None else due[file]):
                         await self._changed.wait()
                 continue
-            if await self._carried(file):
+            try:
+                carried = await self._carried(file)
+            except _HopelessError as error:
+                log.warning("evidence.lost", name=file.name, error=str(error))
+                self._host.evidence_received(file, missing=str(error))
+                continue
+            if carried:
                 self._host.evidence_received(file)
                 continue
             times = failures[file].times + 1 if file in failures else 1
@@ -74,7 +84,7 @@ class Courier:
             failures[file] = _Failure(times=times, again_at=loop.time() + pause)
 
     async def _carried(self, file: EvidenceFile) -> bool:
-        """Upload *file*; true when it need not be carried again."""
+        """Upload *file*; true once the controller has it, _HopelessError when it never will."""
         try:
             data = await asyncio.to_thread(file.path.read_bytes)
             call = self._stub.UploadEvidence(
@@ -83,13 +93,11 @@ class Courier:
             receipt = await call
         except grpc.aio.AioRpcError as error:
             if error.code() in _HOPELESS:
-                log.warning("evidence.refused", name=file.name, error=error.details())
-                return True
+                raise _HopelessError(f"refused by the controller: {error.details()}") from error
             log.warning("evidence.delayed", name=file.name, code=error.code().name)
             return False
         except OSError as error:
-            log.warning("evidence.lost", name=file.name, error=str(error))
-            return True
+            raise _HopelessError(f"not readable on the host: {error.strerror}") from error
         log.info("evidence.uploaded", name=file.name, evidence_id=receipt.evidence_id)
         return True
 

@@ -1,6 +1,7 @@
-"""A file of a run on its way to the controller."""
+"""Files of runs on their way to the controller, and what each run is known to have left."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from phonefarm_agent.model.run import RunRef
@@ -20,3 +21,38 @@ class EvidenceFile:
     sha256: str
     action_index: int = -1
     truncated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file of a run as its manifest tells it; `missing` is why the controller has none."""
+
+    name: str
+    kind: str
+    action: int
+    size: int = 0
+    sha256: str = ""
+    truncated: bool = False
+    missing: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """Return what the manifest holds of it."""
+        what: dict[str, object] = {"name": self.name, "kind": self.kind, "action": self.action}
+        if self.missing:
+            return what | {"missing": self.missing}
+        return what | {"bytes": self.size, "sha256": self.sha256, "truncated": self.truncated}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a run left, by file name.
+
+    It is `closed` with the run's ending, after which no file is added, and `delivered` once the
+    controller has it, which is after every other file.
+    """
+
+    ref: RunRef
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    ending: Mapping[str, object] = field(default_factory=dict)
+    closed: bool = False
+    delivered: bool = False

@@ -164,6 +164,6 @@ class Host(Protocol):
         """Return the stored files that wait for upload, oldest first."""
         ...
 
-    def evidence_received(self, file: EvidenceFile) -> None:
-        """Forget *file*: the controller has it, or never will."""
+    def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
+        """Forget *file*: the controller has it, or never will, for the reason *missing*."""
         ...

@@ -119,9 +119,9 @@ class Roster:
         """Return the stored files that wait for upload."""
         return self._tools.shelf.waiting()
 
-    def evidence_received(self, file: EvidenceFile) -> None:
-        """Forget *file*."""
-        self._tools.shelf.remove(file)
+    def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
+        """Forget *file*; *missing* is why the controller will never have it."""
+        self._tools.shelf.remove(file, missing=missing)
 
     def runs(self) -> tuple[Run, ...]:
         """Return every run not yet forgotten."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.evidence import Entry, EvidenceFile, Manifest
 from phonefarm_agent.model.record import Record, decode_body, encode_body
 from phonefarm_agent.model.run import Assignment, Phase, RunRef, RunState, StopOrder, Strategy
 
@@ -37,6 +37,12 @@ CREATE TABLE IF NOT EXISTS evidence (
     document TEXT NOT NULL,
     PRIMARY KEY (run_id, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS manifests (
+    run_id TEXT PRIMARY KEY,
+    delivered INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    number INTEGER NOT NULL  -- rises with every run that left something
+);
 """
 
 FORGOTTEN_KEPT = 512
@@ -48,7 +54,7 @@ class Statement:
     """One write."""
 
     sql: str
-    values: tuple[object, ...]
+    values: tuple[object, ...] | Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ class Kept:
     runs: tuple[RunState, ...]
     records: Mapping[str, tuple[Record, ...]]
     evidence: tuple[EvidenceFile, ...]
+    manifests: tuple[Manifest, ...] = ()
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -96,11 +103,16 @@ def read_all(connection: sqlite3.Connection) -> Kept:
     evidence = tuple(
         _decode_evidence(text) for (text,) in connection.execute("SELECT document FROM evidence")
     )
+    manifests = tuple(
+        _decode_manifest(text)
+        for (text,) in connection.execute("SELECT document FROM manifests ORDER BY number")
+    )
     return Kept(
         facts=facts,
         runs=runs,
         records={run_id: tuple(of_run) for run_id, of_run in records.items()},
         evidence=evidence,
+        manifests=manifests,
     )
 
 
@@ -192,6 +204,33 @@ def drop_evidence(file: EvidenceFile) -> Statement:
     )
 
 
+def put_manifest(manifest: Manifest) -> Statement:
+    """Keep what a run is known to have left."""
+    return Statement(
+        sql=(
+            "INSERT INTO manifests VALUES (:run_id, :delivered, :document,"
+            " (SELECT COALESCE(MAX(number), 0) + 1 FROM manifests))"
+            " ON CONFLICT (run_id) DO UPDATE SET delivered = :delivered, document = :document"
+        ),
+        values={
+            "run_id": manifest.ref.run_id,
+            "delivered": manifest.delivered,
+            "document": json.dumps(asdict(manifest)),
+        },
+    )
+
+
+def trim_manifests() -> Statement:
+    """Drop the oldest of the delivered manifests; a run taken back writes none anew."""
+    return Statement(
+        sql=(
+            "DELETE FROM manifests WHERE delivered"
+            " AND number <= (SELECT MAX(number) FROM manifests) - ?"
+        ),
+        values=(FORGOTTEN_KEPT,),
+    )
+
+
 def encode_state(state: RunState) -> str:
     """Return the journal's text for *state* without its assignment."""
     return json.dumps(
@@ -238,3 +277,9 @@ def _decode_stop(fields: dict[str, object]) -> StopOrder:
 def _decode_evidence(text: str) -> EvidenceFile:
     fields = json.loads(text)
     return EvidenceFile(ref=RunRef(**fields.pop("ref")), path=Path(fields.pop("path")), **fields)
+
+
+def _decode_manifest(text: str) -> Manifest:
+    fields = json.loads(text)
+    entries = {name: Entry(**entry) for name, entry in fields.pop("entries").items()}
+    return Manifest(ref=RunRef(**fields.pop("ref")), entries=entries, **fields)
