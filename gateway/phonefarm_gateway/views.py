@@ -199,11 +199,24 @@ class Evidence(Answer):
     url: Annotated[str, Field(description="Relative to this server")]
 
 
+class RunEvidence(Answer):
+    """Whether all that an attempt left is here."""
+
+    run_id: Uuid
+    queue_item_id: Uuid | None
+    attempt: int
+    complete: Annotated[
+        bool,
+        Field(description="its manifest is here: it comes last and names every file, missing too"),
+    ]
+
+
 class EvidenceList(Answer):
     """What the runs of a process left behind."""
 
     process_id: Uuid
     evidence: tuple[Evidence, ...]
+    runs: tuple[RunEvidence, ...]
 
 
 class AppVerification(Answer):

@@ -270,9 +270,11 @@ async def test_the_executor_drives_a_phone_under_the_process_runtime(
 
         await controller.assign(work)
         ended = await heard.until(lambda: heard.ended(work.run.run_id), seconds=60)
-        await heard.until(lambda: len(heard.evidence) == 2)
+        await heard.until(lambda: len(heard.evidence) == 4)
 
         assert ended.outcome == pb.RUN_OUTCOME_DONE, ended
+        names = [file.head.name for file in heard.evidence]
+        assert names == ["seen.png", "run.log", "logcat.txt", "manifest.json"]
         searched = [entry for entry in farm["SIM0001"].ledger() if entry.kind == "searched"]
         assert [entry.epoch for entry in searched] == [3]
         assert heard.released(work.run.run_id) == pb.PhoneReleased(clean=True)

@@ -307,7 +307,7 @@ async def test_a_failed_action_ends_the_run_with_its_failure_and_evidence(
         ended = await heard.until(lambda: heard.ended(work.run.run_id))
         await heard.until(lambda: heard.uploads >= 2)
         controller.manners.take_evidence = True
-        await heard.until(lambda: len(heard.evidence) == 2)
+        await heard.until(lambda: len(heard.evidence) == 3)
 
         assert ended.outcome == pb.RUN_OUTCOME_FAILED
         assert ended.failure.code == "selector_not_found"
@@ -315,7 +315,7 @@ async def test_a_failed_action_ends_the_run_with_its_failure_and_evidence(
         assert ended.failure.final
         assert (ended.failed_action_index, ended.failed_action_kind) == (1, "launch_app")
         names = {file.head.name: file for file in heard.evidence}
-        assert set(names) == {"a1-ui.xml", "manifest.json"}
+        assert set(names) == {"a1-ui.xml", "run.log", "manifest.json"}
         for file in heard.evidence:
             assert hashlib.sha256(file.data).hexdigest() == file.head.sha256
             assert len(file.data) == file.head.bytes

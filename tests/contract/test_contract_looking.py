@@ -205,14 +205,28 @@ async def test_evidence_is_listed_and_read(moving: RestFarm) -> None:
     stub: Any = agent_pb2_grpc.AgentServiceStub(moving.farm.channel)
     await stub.UploadEvidence(iter(chunks), metadata=bearer(AGENT_TOKEN))
     other = await moving.enqueue(request_id="other")
+    (half,) = (await moving.get(f"/processes/{process_id}/evidence"))["runs"]
+    last = agent_pb2.EvidenceHead(
+        run=assignment.run,
+        name="manifest.json",
+        kind="manifest",
+        bytes=2,
+        sha256=hashlib.sha256(b"{}").hexdigest(),
+        action_index=-1,
+    )
+    chunks = [agent_pb2.EvidenceChunk(head=last), agent_pb2.EvidenceChunk(data=b"{}")]
+    await stub.UploadEvidence(iter(chunks), metadata=bearer(AGENT_TOKEN))
 
-    (line,) = (await moving.get(f"/processes/{process_id}/evidence"))["evidence"]
+    (run,) = (await moving.get(f"/processes/{process_id}/evidence"))["runs"]
+    line, _ = (await moving.get(f"/processes/{process_id}/evidence"))["evidence"]
     read = await moving.caller.call("GET", line["url"])
     head_only = await moving.caller.call("HEAD", line["url"])
     elsewhere = await moving.caller.call(
         "GET", f"/processes/{other}/evidence/{line['evidence_id']}"
     )
 
+    assert (half["run_id"], half["complete"]) == (assignment.run.run_id, False)
+    assert run == half | {"complete": True}
     assert (line["name"], line["sha256"], line["action_index"]) == ("a1-screen.png", digest, 1)
     assert read.body == data
     assert read.headers["Content-Type"] == "image/png"

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import IntEnum
@@ -98,6 +99,7 @@ async def run_agent(
                 phones=phones,
                 runtime=hosting.runtime,
                 place=place,
+                diaries=settings.state / "diaries",
                 timers=settings.timers,
                 scale=settings.time_scale,
                 clock=SystemClock(),
@@ -286,6 +288,8 @@ class _Work:
         # A lost journal leaves directories behind as well.
         for run_id in roster.sweep(kept_in(self._tools.place)):
             RunDirectory(self._tools.place, run_id).remove()
+        for run_id in roster.sweep(await asyncio.to_thread(_names_in, self._tools.diaries)):
+            shutil.rmtree(self._tools.diaries / run_id, ignore_errors=True)
         roster.swept(unknown)
 
     async def _take_back(self, run: Run, handle: Handle | None) -> None:
@@ -313,6 +317,10 @@ class _Work:
                 await asyncio.sleep(self._settings.time_scale)
             else:
                 return
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _closed(holding: asyncio.Task[None]) -> ExitCode:

@@ -4,7 +4,7 @@ A request is four hex digits of length and the text; the answer OKAY or FAIL wit
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -67,6 +67,18 @@ class Adb:
             await _ask(reader, writer, f"shell,v2,raw:{command}")
             return await _shell_answer(reader, command)
 
+    async def stream(self, serial: str, command: str) -> AsyncGenerator[bytes, None]:
+        """Yield what *command* writes on the phone, as it comes, until it ends."""
+        async with self._connected() as (reader, writer):
+            await _ask(reader, writer, f"host:transport:{serial}")
+            await _ask(reader, writer, f"shell,v2,raw:{command}")
+            while True:
+                kind, data = await _packet(reader, command)
+                if kind == _EXIT:
+                    return
+                if kind == _STDOUT:
+                    yield data
+
     async def _counted_request(self, request: str) -> str:
         async with self._connected() as (reader, writer):
             await _ask(reader, writer, request)
@@ -121,14 +133,18 @@ async def _counted(reader: asyncio.StreamReader, request: str) -> str:
     return (await reader.readexactly(length)).decode("utf-8", "replace")
 
 
+async def _packet(reader: asyncio.StreamReader, command: str) -> tuple[int, bytes]:
+    head = await reader.readexactly(5)
+    kind, length = head[0], int.from_bytes(head[1:], "little")
+    if length > ANSWER_BYTES:
+        raise AdbError(f"{command[:200]}: a packet of {length} bytes")
+    return kind, await reader.readexactly(length)
+
+
 async def _shell_answer(reader: asyncio.StreamReader, command: str) -> Answer:
     written = {_STDOUT: bytearray(), _STDERR: bytearray()}
     while True:
-        head = await reader.readexactly(5)
-        kind, length = head[0], int.from_bytes(head[1:], "little")
-        if length > ANSWER_BYTES:
-            raise AdbError(f"{command[:200]}: a packet of {length} bytes")
-        data = await reader.readexactly(length)
+        kind, data = await _packet(reader, command)
         if kind == _EXIT:
             return Answer(
                 out=written[_STDOUT].decode("utf-8", "replace"),

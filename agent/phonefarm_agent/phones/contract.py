@@ -1,5 +1,6 @@
 """What the rest of the agent asks of the phones of this host."""
 
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,13 @@ class Phones(Protocol):
         self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
     ) -> AbstractAsyncContextManager[None]:
         """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
+        ...
+
+    def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
+        """Yield the phone's log in the form `threadtime`, from the stamp *since* ("": now) on.
+
+        Raises PhoneNotFitError or PhoneFailedError when it breaks off.
+        """
         ...
 
     async def clean_up(self, trace: Trace) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Phones that are not there: always fit, nothing to probe, nothing to clean."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -58,6 +58,12 @@ class DummyPhones:
     ) -> AsyncIterator[None]:
         """Serve nothing."""
         yield
+
+    async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
+        """Raise PhoneNotFitError: it has none."""
+        if serialno:
+            raise PhoneNotFitError("a dummy phone has no log")
+        yield b""
 
     async def clean_up(self, trace: Trace) -> tuple[str, ...]:
         """Return nothing: nothing was left."""

@@ -1,8 +1,8 @@
 """The real phones of this host: found by adb, identified and probed by shell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -142,6 +142,18 @@ class AdbPhones:
             package=ground.package,
             lease=lease,
         )
+
+    async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
+        """Yield the phone's log; only reading, on a connection of its own."""
+        device = self._one(serialno)
+        begin = f"'{since}'" if since else "1"
+        command = f"logcat -b main -b system -b crash -v threadtime -T {begin}"
+        try:
+            async with aclosing(self._server.adb.stream(device.adb_serial, command)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except AdbError as error:
+            raise PhoneFailedError(str(error)) from error
 
     async def clean_up(self, trace: Trace) -> tuple[str, ...]:
         """Remove what the run left; return what is still there."""

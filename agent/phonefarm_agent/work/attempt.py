@@ -157,6 +157,7 @@ async def _start(run: Run, plan: Plan) -> Handle:
         raise EndedEarlyError from error
     run.change(replace(run.state, handle_name=handle.name, handle_token=handle.token))
     log.info("run.started", container=handle.name)
+    await run.diary.tell(f"container {handle.name} started, epoch {run.ref.epoch}")
     return handle
 
 

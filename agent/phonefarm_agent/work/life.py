@@ -1,6 +1,7 @@
 """The life of a run on this host, from the phase it is found in to the last acknowledgement."""
 
 import asyncio
+from functools import partial
 
 import structlog
 from phonefarm_common.reasons import FailureCode
@@ -26,14 +27,21 @@ async def live(run: Run) -> None:
         phone_id=assignment.phone_id,
     )
     serialno = assignment.serialno
+    following = None
     try:
         run.tools.phones.busy(serialno, on=run.state.phase in LIVE)
+        if run.state.phase in LIVE:
+            source = partial(run.tools.phones.logcat, serialno)
+            following = asyncio.create_task(run.diary.follow(source), name="logcat")
         if run.state.phase in LIVE - {Phase.ENDED}:
             await _settle(run, await _attempt(run))
         if run.state.phase is Phase.ENDED:
             await _release(run)
     finally:
         run.tools.phones.busy(serialno, on=False)
+        if following is not None:
+            following.cancel()
+            await asyncio.wait({following})
     run.released.set()
     await remove_container(run)
     await _acknowledged(run)
@@ -77,9 +85,12 @@ async def _settle(run: Run, ending: RunEnded | RunRefused) -> None:
     match ending:
         case RunRefused():
             await asyncio.to_thread(run.directory.remove)
+            await run.diary.discard()
             await run.move(Phase.RELEASED, ending, PhoneReleased(clean=True))
         case RunEnded():
             await run.move(Phase.ENDED, ending)
+            failure = f": {ending.failure.code}: {ending.failure.message}" if ending.failure else ""
+            await run.diary.mark(f"run ended, {ending.outcome.value}{failure}")
             log.info(
                 "run.ended",
                 outcome=ending.outcome.value,

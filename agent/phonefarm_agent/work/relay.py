@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import structlog
 from phonefarm_common.reasons import FailureCode
 
+from phonefarm_agent.model.record import ActionDone, ActionFailed, ActionStarted
 from phonefarm_agent.work.ending import broken
 from phonefarm_agent.work.run import Run
 from phonefarm_agent.work.story import BadLineError, Finished, StoryLine, read_line
@@ -34,7 +35,7 @@ class Relay:
             try:
                 story = read_line(line)
                 if story is None:
-                    self._log(line)
+                    await self._log(line)
                 else:
                     await self._take(story)
             except BadLineError as error:
@@ -48,15 +49,31 @@ class Relay:
                 raise BadLineError(f"line {last + 1} is missing before {line.sequence}")
             self.finished = told
             return
+        if line.evidence and isinstance(told, ActionFailed):
+            self._run.tools.shelf.expect(self._run.ref, line.evidence, told.index)
         if line.sequence <= last:
             return
         if line.sequence != last + 1:
             raise BadLineError(f"line {last + 1} is missing before {line.sequence}")
         if line.sequence > self._most_records:
             raise BadLineError(f"line {line.sequence} of at most {self._most_records}")
+        # First: a kill in between marks it twice, not never.
+        await self._run.diary.mark(_words(told))
         await self._run.record(told)
 
-    def _log(self, line: bytes) -> None:
+    async def _log(self, line: bytes) -> None:
         self._logged += 1
         if self._logged <= _LOGGED_LINES:
-            log.debug("run.said", line=line[:_LOGGED_CHARACTERS].decode("utf-8", "replace"))
+            said = line[:_LOGGED_CHARACTERS].decode("utf-8", "replace")
+            log.debug("run.said", line=said)
+            await self._run.diary.tell(f"executor: {said}")
+
+
+def _words(told: ActionStarted | ActionDone | ActionFailed) -> str:
+    match told:
+        case ActionStarted(index=index, kind=kind):
+            return f"action {index} {kind} started"
+        case ActionDone(index=index, kind=kind, seconds=seconds):
+            return f"action {index} {kind} done in {seconds:g} s"
+        case ActionFailed(index=index, kind=kind, failure=failure):
+            return f"action {index} {kind} failed: {failure.code}: {failure.message}"

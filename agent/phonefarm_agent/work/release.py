@@ -8,6 +8,7 @@ from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.record import PhoneReleased
 from phonefarm_agent.phones.contract import Ground, Trace
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
+from phonefarm_agent.work.control import Frame
 from phonefarm_agent.work.plan import BadPlanError, complete
 from phonefarm_agent.work.run import Run
 
@@ -19,11 +20,26 @@ RETRY_SECONDS = 1.0
 async def release(run: Run) -> PhoneReleased:
     """Clean up after *run* within the timer's limit and return what became of the phone."""
     await remove_container(run)
-    await run.tools.shelf.close(run.ref)
     run.tools.assets.let_go(run.ref.run_id)
     released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
+    await _close_books(run, released)
     await asyncio.to_thread(run.directory.remove)
     return released
+
+
+async def _close_books(run: Run, released: PhoneReleased) -> None:
+    """Put the run's logs on the shelf and have its manifest made."""
+    clean = "clean" if released.clean else f"not clean: {released.reason}"
+    await run.diary.tell(f"the phone is released, {clean}")
+    shelf = run.tools.shelf
+    for page in await run.diary.finish():
+        if page.missing:
+            await shelf.miss(run.ref, name=page.name, kind=page.kind, why=page.missing)
+            continue
+        frame = Frame(name=page.name, kind=page.kind, action=-1, data=page.data)
+        await shelf.put(run.ref, frame, truncated=page.truncated)
+    await shelf.close(run.ref, {"phone_clean": released.clean, "cause": str(run.cause or "")})
+    await run.diary.discard()
 
 
 async def remove_container(run: Run) -> None:

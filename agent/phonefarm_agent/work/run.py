@@ -22,6 +22,7 @@ from phonefarm_agent.model.run import Phase, RunRef, RunState, StopOrder
 from phonefarm_agent.phones.contract import Phones
 from phonefarm_agent.phones.proxy_lease import Lease
 from phonefarm_agent.runtimes.contract import Handle, Runtime
+from phonefarm_agent.work.diary import Diary
 from phonefarm_agent.work.directory import RunDirectory
 from phonefarm_agent.work.ending import Cause
 from phonefarm_agent.work.journal import Journal
@@ -43,6 +44,7 @@ class Tools:
     phones: Phones
     runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
     place: Path
+    diaries: Path
     timers: Timers
     scale: float
     clock: Clock
@@ -64,6 +66,7 @@ class Run:
         self.tools = tools
         self.basis = basis
         self.adopted = adopted
+        self.diary = Diary(tools.diaries / state.ref.run_id, clock=tools.clock, scale=tools.scale)
         self.directory = RunDirectory(tools.place, state.ref.run_id)
         self.lease = Lease(deadline=-float("inf"), clock=tools.clock)
         self.news = asyncio.Event()

@@ -1,6 +1,7 @@
 """The executor's stdout, line by line (docs/seams.md): numbered story, or a log line."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from phonefarm_common.reasons import FailureClass
 
 from phonefarm_agent.model.record import ActionDone, ActionFailed, ActionStarted, Failure
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TEXT_LIMIT = 8_000
 _OUTPUTS_LIMIT = 256 * 1024
 _CLASSES = {"work": FailureClass.WORK, "infra": FailureClass.INFRA, "account": FailureClass.ACCOUNT}
@@ -31,6 +33,7 @@ class StoryLine:
 
     sequence: int
     told: ActionStarted | ActionDone | ActionFailed | Finished
+    evidence: tuple[str, ...] = ()  # the files an action that failed says it sent
 
 
 def read_line(line: bytes) -> StoryLine | None:
@@ -45,9 +48,17 @@ def read_line(line: bytes) -> StoryLine | None:
     if not _is_count(sequence) or sequence < 1:
         raise BadLineError("sequence is not a number above 0")
     try:
-        return StoryLine(sequence=sequence, told=_told(document))
+        return StoryLine(
+            sequence=sequence, told=_told(document), evidence=_names(document.get("evidence"))
+        )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadLineError(f"line {sequence}: {type(error).__name__}: {error}") from error
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Return the plain file names in a list of whatever an executor says."""
+    names = value if isinstance(value, list) else []
+    return tuple(n for n in names if isinstance(n, str) and _NAME.fullmatch(n))
 
 
 def _told(document: dict[str, Any]) -> ActionStarted | ActionDone | ActionFailed | Finished:

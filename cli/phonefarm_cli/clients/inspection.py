@@ -52,9 +52,12 @@ class InspectClient:
 
     async def evidence(self, process_id: str) -> list[inspect_pb2.EvidenceLine]:
         """Return what is kept of a process's runs."""
+        return list((await self.evidence_and_runs(process_id)).evidence)
+
+    async def evidence_and_runs(self, process_id: str) -> inspect_pb2.ListEvidenceResponse:
+        """Return the same, and of which runs it is all."""
         request = inspect_pb2.ListEvidenceRequest(process_id=process_id)
-        answer = await self._wire.answer(self._stub.ListEvidence, request)
-        return list(answer.evidence)
+        return await self._wire.answer(self._stub.ListEvidence, request)
 
     def read_evidence(
         self, process_id: str, evidence_id: str

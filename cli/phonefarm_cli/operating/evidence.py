@@ -51,7 +51,8 @@ def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
 
 
 async def _evidence(options: argparse.Namespace, controller: Controller) -> None:
-    lines = await controller.inspection.evidence(options.process)
+    found = await controller.inspection.evidence_and_runs(options.process)
+    lines = list(found.evidence)
     if options.save is not None:
         places = [_place(options.save, line) for line in lines]
         _refuse_existing(places)
@@ -61,6 +62,9 @@ async def _evidence(options: argparse.Namespace, controller: Controller) -> None
         show_json([plain(line) for line in lines])
     elif options.save is None:
         show_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
+    for run in found.runs:
+        if not run.complete:
+            aside(f"run {run.run_id} (attempt {run.attempt}) is incomplete: no manifest (yet)")
     if options.save is not None:
         said = aside if options.json else tell
         said(f"{len(lines)} files saved in {options.save}, each as its sha256 says")

@@ -17,6 +17,7 @@ from phonefarm_controller.store import processes, profiles, runs
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.profiles import Evidence
 
+MANIFEST: Final = "manifest"
 CHUNK_BYTES: Final = 64 * 1024
 MOST_LINES: Final = 10_000
 """Lines of evidence that are listed, the newest: they travel in one message of 8 MiB."""
@@ -29,6 +30,16 @@ class EvidenceSight:
     evidence: Evidence
     item_id: str
     attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSight:
+    """An attempt that was begun; `complete` once its manifest is kept, which comes last."""
+
+    run_id: str
+    item_id: str
+    attempt: int
+    complete: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +64,23 @@ class ReadEvidence:
         self._directory = directory
 
     @whole
-    async def of(self, process_id: str) -> list[EvidenceSight]:
-        """Return the newest MOST_LINES, oldest first; FarmError `unknown_process`."""
+    async def of(self, process_id: str) -> tuple[list[EvidenceSight], list[RunSight]]:
+        """Return the newest MOST_LINES, oldest first, and the runs; FarmError `unknown_process`."""
         async with self._database.reading() as tx:
             if await processes.get(tx, process_id) is None:
                 raise unknown_process(process_id)
             kept = await profiles.evidence_of(tx, process_id)
-            return await _seen(tx, kept[-MOST_LINES:])
+            whole_runs = {line.run_id for line in kept if line.kind == MANIFEST}
+            begun = [
+                RunSight(
+                    run_id=run.run_id,
+                    item_id=run.item_id,
+                    attempt=run.attempt,
+                    complete=run.run_id in whole_runs,
+                )
+                for run in await runs.begun_of(tx, process_id)
+            ]
+            return await _seen(tx, kept[-MOST_LINES:]), begun[-MOST_LINES:]
 
     @asynccontextmanager
     async def opened(self, process_id: str, evidence_id: str) -> AsyncIterator[EvidenceFile]:

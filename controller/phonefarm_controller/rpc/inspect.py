@@ -95,9 +95,11 @@ class InspectEdge(DeliveryLog):
         """Return the lines of every kept file."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            found = await self._evidence.of(_process_id(request.process_id))
-        lines = [sights.evidence_to_wire(sight) for sight in found]
-        return pb.ListEvidenceResponse(evidence=lines)
+            found, begun = await self._evidence.of(_process_id(request.process_id))
+        return pb.ListEvidenceResponse(
+            evidence=[sights.evidence_to_wire(sight) for sight in found],
+            runs=[sights.run_evidence_to_wire(run) for run in begun],
+        )
 
     async def ReadEvidence(  # type: ignore[override] # noqa: N802
         self, request: pb.ReadEvidenceRequest, context: Context

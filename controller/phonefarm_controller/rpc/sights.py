@@ -11,7 +11,7 @@ from phonefarm_controller.domain.explaining import Explanation, ItemExplanation,
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.sights import ActionSight, AttemptSight, ItemSight
 from phonefarm_controller.domain.transitions import Transition
-from phonefarm_controller.operations.read_evidence import EvidenceSight
+from phonefarm_controller.operations.read_evidence import EvidenceSight, RunSight
 from phonefarm_controller.operations.registry import AppVerification, CapabilityView
 from phonefarm_controller.operations.watching import Event
 from phonefarm_controller.rpc.requests import process_to_wire, timestamp
@@ -129,6 +129,16 @@ def evidence_to_wire(sight: EvidenceSight) -> pb.EvidenceLine:
         truncated=kept.truncated,
         action_index=kept.action_index,
         received_at=moment(kept.received_at),
+    )
+
+
+def run_evidence_to_wire(run: RunSight) -> pb.EvidenceOfRun:
+    """Return whether all of a run is here."""
+    return pb.EvidenceOfRun(
+        run_id=run.run_id,
+        queue_item_id=run.item_id,
+        attempt=run.attempt,
+        complete=run.complete,
     )
 
 

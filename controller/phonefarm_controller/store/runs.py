@@ -13,7 +13,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from phonefarm_controller.domain.states import RunState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
-from phonefarm_controller.store.tables import action_results, agents, runs, runtime_snapshots
+from phonefarm_controller.store.tables import (
+    action_results,
+    agents,
+    queue_items,
+    runs,
+    runtime_snapshots,
+)
 from phonefarm_controller.store.writes import update_columns_if
 
 _r = runs.c
@@ -126,3 +132,16 @@ async def of_item(tx: Transaction, item_id: str) -> list[Run]:
     query = select(_r.run_id).where(_r.item_id == item_id)
     known = await get(tx, (await tx.connection.execute(query)).scalars())
     return sorted(known.values(), key=lambda run: run.attempt)
+
+
+async def begun_of(tx: Transaction, process_id: str) -> list[Run]:
+    """Return the runs of the process that had a container or an ending, oldest first."""
+    query = (
+        select(*_COLUMNS)
+        .join(queue_items, queue_items.c.item_id == _r.item_id)
+        .where(queue_items.c.process_id == process_id, _r.state != RunState.VOIDED)
+        .where(_r.container.is_not(None) | (_r.state == RunState.ENDED))
+        .order_by(_r.created_at, _r.run_id)
+    )
+    rows = await tx.connection.execute(query)
+    return [Run(**row._asdict()) for row in rows]

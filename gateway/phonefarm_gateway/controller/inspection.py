@@ -101,6 +101,7 @@ class Inspection:
         return views.EvidenceList(
             process_id=process_id,
             evidence=tuple(sights.evidence(process_id, line) for line in answer.evidence),
+            runs=tuple(sights.run_evidence(run) for run in answer.runs),
         )
 
     @asynccontextmanager

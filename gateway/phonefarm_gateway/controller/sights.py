@@ -140,6 +140,16 @@ def delivery(message: pb.DeliveryLine) -> views.Delivery:
     )
 
 
+def run_evidence(message: pb.EvidenceOfRun) -> views.RunEvidence:
+    """Return whether all of a run is here."""
+    return views.RunEvidence(
+        run_id=message.run_id,
+        queue_item_id=message.queue_item_id or None,
+        attempt=message.attempt,
+        complete=message.complete,
+    )
+
+
 def evidence(process_id: str, message: pb.EvidenceLine) -> views.Evidence:
     """Return one file's description, with where it is read."""
     return views.Evidence(

@@ -143,7 +143,7 @@ def _activity(call: Call) -> str:
 
 
 async def logcat(call: Call) -> int:
-    """Print the log: -d and stop, -c to clear, -t N the last N; without -d or -t it goes on."""
+    """Print the log: -d and stop, -c to clear, -t the last N or from a time on; else it goes on."""
     flags: dict[str, str] = {}
     words = iter(call.arguments)
     for word in words:
@@ -159,6 +159,8 @@ async def logcat(call: Call) -> int:
     last = flags.get("-t") or flags.get("-T") or ""
     if last.isdecimal():
         lines = lines[-int(last[:9]) :] if int(last[:9]) else []
+    elif last:
+        lines = [entry for entry in lines if entry[1][: len(last)] >= last]
     await call.say("--------- beginning of main")
     seen = log.number
     for _number, line in lines:

@@ -729,20 +729,55 @@ class ListEvidenceResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvidenceLine]: ...
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvidenceOfRun]:
+        """Every attempt that was begun, oldest first."""
+
     def __init__(
         self,
         *,
         evidence: _abc.Iterable[Global___EvidenceLine] | None = ...,
+        runs: _abc.Iterable[Global___EvidenceOfRun] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEvidenceResponse: _TypeAlias = ListEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class EvidenceOfRun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_ITEM_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    queue_item_id: _builtins.str
+    attempt: _builtins.int
+    complete: _builtins.bool
+    """Its manifest is here. It comes last, and names every file and why one is missing."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        queue_item_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "complete", b"complete", "queue_item_id", b"queue_item_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceOfRun: _TypeAlias = EvidenceOfRun  # noqa: Y015
 
 @_typing.final
 class EvidenceLine(_message.Message):
