@@ -119,9 +119,9 @@ async def test_a_killed_agent_goes_on_with_the_log_of_the_phone(
     assert [mark for mark, _ in groupby(marks)] == [
         (str(n), word) for n in range(4) for word in ("started", "done")
     ]
-    ramen = next(n for n, line in enumerate(lines) if "searched" in line and "ramen" in line)
-    begun = next(n for n, line in enumerate(lines) if "action 3 search started" in line)
-    assert begun < ramen
+    searched = next(n for n, line in enumerate(lines) if "searched" in line)
+    watched = next(n for n, line in enumerate(lines) if "action 2 watch done" in line)
+    assert searched < watched
 
 
 @pytest.fixture
