@@ -14,6 +14,7 @@ from phonefarm_cli.operating.agents import add_agents
 from phonefarm_cli.operating.capabilities import add_capabilities
 from phonefarm_cli.operating.groups import add_groups
 from phonefarm_cli.operating.keys import add_keys
+from phonefarm_cli.operating.pausing import add_pause
 from phonefarm_cli.operating.phones import add_phones
 from phonefarm_cli.operating.processes import add_processes
 from phonefarm_cli.operating.profiles import add_profiles
@@ -58,6 +59,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         add_capabilities,
         add_profiles,
         add_keys,
+        add_pause,
         add_sim,
     ):
         add(commands)

@@ -38,6 +38,7 @@ from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.part import Part
+from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.operations.proving import Prove
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.read_evidence import ReadEvidence
@@ -168,6 +169,7 @@ async def _wired(
         lease_seconds=timers.callback_lease,
     )
     fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
+    pausing = Pausing(database=database, hints=hints, known_profiles=profiles)
     content = ContentEdge(
         keys=keys,
         ingest=Ingest(database=database, profiles=profiles, policy=policy, hints=hints),
@@ -236,7 +238,7 @@ async def _wired(
                 services=Services(
                     processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
                     agents=agents,
-                    fleet=FleetEdge(keys=keys, fleet=fleet, membership=membership),
+                    fleet=FleetEdge(keys=keys, fleet=fleet, membership=membership, pausing=pausing),
                     content=content,
                     proving=ProvingEdge(keys=keys, prove=prove),
                     callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),

@@ -7,6 +7,7 @@ from typing import Any
 
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.pauses import PauseScope
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.states import Condition, Health, Intent, Readiness, Transport
@@ -85,6 +86,34 @@ def situation(arrange: Situation) -> Situation:
     """Take it into the table."""
     SITUATIONS[arrange.__name__] = arrange
     return arrange
+
+
+@situation
+async def paused(world: World) -> Expected:
+    """Hold back a whole kind of work."""
+    process_id = await bound(world)
+    await world.pausing.pause(
+        PauseScope.CAPABILITY, "keyword_warmup", actor="ada", reason="looks wrong"
+    )
+    return Expected(
+        process_id=process_id,
+        reasons={"paused": 1},
+        remedies=("by ada: looks wrong", "`phonefarm resume --capability keyword_warmup`"),
+    )
+
+
+@situation
+async def paused_for_the_only_account(world: World) -> Expected:
+    """For work on any phone of a shelf, whose only account rests."""
+    await put_group(world, "ph-p1")
+    process_id = await world.accept(target=IN_SHELF)
+    await world.pausing.pause(PauseScope.ACCOUNT, "acc-p1", actor="ada", reason="it travels")
+    return Expected(
+        process_id=process_id,
+        reasons={"paused": 1},
+        phones=(("ph-p1", "paused", "account acc-p1, by ada: it travels"),),
+        remedies=("`phonefarm resume --account acc-p1`",),
+    )
 
 
 @situation
@@ -224,7 +253,7 @@ async def phone_not_admitted(world: World) -> Expected:
         process_id=process_id,
         reasons={"phone_not_admitted": 1},
         phones=(("ph-p1", "phone_not_admitted", ""),),
-        remedies=("admit ph-p1",),
+        remedies=("`phonefarm phones admit ph-p1`",),
     )
 
 

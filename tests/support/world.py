@@ -29,6 +29,7 @@ from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, Held
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
+from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
@@ -149,6 +150,7 @@ class World:
         self.fleet = Fleet(
             database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
         )
+        self.pausing = Pausing(database=database, hints=hints, known_profiles=self.profiles)
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)
         self.desire = Desire(database=database, claim=self.claim)

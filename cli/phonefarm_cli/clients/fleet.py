@@ -31,6 +31,25 @@ class FleetClient:
         phone: fleet_pb2.Phone = await self._wire.answer(self._stub.ReturnPhone, request)
         return phone
 
+    async def pause(
+        self, scope: fleet_pb2.PauseScope.ValueType, name: str, reason: str
+    ) -> fleet_pb2.PauseState:
+        """Let nothing in the scope begin."""
+        request = fleet_pb2.PauseRequest(scope=scope, name=name, reason=reason)
+        pause: fleet_pb2.PauseState = await self._wire.answer(self._stub.Pause, request)
+        return pause
+
+    async def resume(self, scope: fleet_pb2.PauseScope.ValueType, name: str) -> bool:
+        """End a pause; tell whether there was one."""
+        request = fleet_pb2.ResumeRequest(scope=scope, name=name)
+        answer: fleet_pb2.ResumeResponse = await self._wire.answer(self._stub.Resume, request)
+        return answer.resumed
+
+    async def pauses(self) -> list[fleet_pb2.PauseState]:
+        """Return every pause, by scope and name."""
+        answer = await self._wire.answer(self._stub.ListPauses, fleet_pb2.ListPausesRequest())
+        return list(answer.pauses)
+
     async def agents(self) -> list[fleet_pb2.Agent]:
         """Return every agent, by id."""
         answer = await self._wire.answer(self._stub.ListAgents, fleet_pb2.ListAgentsRequest())

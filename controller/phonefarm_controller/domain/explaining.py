@@ -78,15 +78,16 @@ def hindrances_of(
     """Return what keeps the item waiting; nothing when it is among *chosen*.
 
     *chosen* are the items that the claim would take this moment, *ahead* how many go before this
-    one. What work and turns bring with them is left out for an item whose time has not come.
+    one. What work and turns bring with them is left out for an item that is paused or
+    whose time has not come.
     """
     if item.item_id in chosen:
         return []
     usable = sight.usable(item)
-    found = list(of_item(item, usable, now=now))
-    early = any(why.moment is not None for why in found)
+    found = list(of_item(item, usable, pauses=sight.pauses, now=now))
+    early = any(why.moment is not None or why.hindrance is Hindrance.PAUSED for why in found)
     for phone in usable:
-        here = [*of_phone(phone), *of_account(item, phone, sight.accounts)]
+        here = [*of_phone(phone), *of_account(item, phone, sight)]
         passing = all(why.hindrance in _AT_WORK for why in here)
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):

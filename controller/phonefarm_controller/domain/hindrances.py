@@ -8,6 +8,7 @@ from typing import Final
 
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.leases import Lease
+from phonefarm_controller.domain.pauses import Pause, PauseScope, pause_of
 from phonefarm_controller.domain.states import (
     Condition,
     Health,
@@ -22,6 +23,7 @@ from phonefarm_controller.domain.states import (
 class Hindrance(StrEnum):
     """Why an item is not claimed on a phone, or at all, now."""
 
+    PAUSED = "paused"
     NOT_DUE = "not_due"
     BACKING_OFF = "backing_off"
     NO_PHONE_IN_GROUP = "no_phone_in_group"
@@ -118,6 +120,7 @@ class Sight:
     phones: Mapping[str, PhoneNow] = field(default_factory=dict)
     accounts: Mapping[str, AccountNow] = field(default_factory=dict)
     groups: Mapping[str, Collection[str]] = field(default_factory=dict)  # members by name
+    pauses: Sequence[Pause] = ()
 
     def usable(self, item: Item) -> list[PhoneNow]:
         """Return the phones that the item's target allows, by id."""
@@ -130,8 +133,15 @@ class Sight:
         return [self.phones[name] for name in names if name in self.phones]
 
 
-def of_item(item: Item, usable: Sequence[PhoneNow], *, now: datetime) -> Iterator[Why]:
+def of_item(
+    item: Item, usable: Sequence[PhoneNow], *, pauses: Sequence[Pause], now: datetime
+) -> Iterator[Why]:
     """Yield what hinders the item on whichever phone."""
+    pause = pause_of(
+        pauses, app=item.app, account_id=item.want_account_id, capability=item.capability
+    )
+    if pause is not None:
+        yield _paused(pause)
     if item.state is ItemState.RETRYABLE:
         yield Why(hindrance=_H.BACKING_OFF, moment=item.ready_at, detail=_last(item))
     elif item.ready_at > now:
@@ -183,7 +193,7 @@ def _not_offered(phone: PhoneNow) -> Iterator[Why]:
         yield Why(hindrance=_H.NOT_OFFERED, phone_id=at, subject=phone.agent_id)
 
 
-def of_account(item: Item, phone: PhoneNow, accounts: Mapping[str, AccountNow]) -> Iterator[Why]:
+def of_account(item: Item, phone: PhoneNow, sight: Sight) -> Iterator[Why]:
     """Yield what keeps the item from acting on the phone for an account."""
     if item.want_phone_id is None:
         active = phone.active(item.app)
@@ -191,8 +201,11 @@ def of_account(item: Item, phone: PhoneNow, accounts: Mapping[str, AccountNow]) 
             yield _not_one(item, phone, active)
             return
         account: AccountNow | None = active[0]
+        for pause in sight.pauses:
+            if (pause.scope, pause.name) == (PauseScope.ACCOUNT, active[0].account_id):
+                yield _paused(pause, phone.phone_id)
     else:
-        account = accounts.get(item.want_account_id or "")
+        account = sight.accounts.get(item.want_account_id or "")
     if account is None:
         name = item.want_account_id or "no account"
         yield _about(item, phone, _H.ACCOUNT_INACTIVE, f"{name}, which nobody knows", name)
@@ -238,6 +251,11 @@ def _about(item: Item, phone: PhoneNow, hindrance: Hindrance, detail: str, subje
         subject=subject,
         app=item.app,
     )
+
+
+def _paused(pause: Pause, phone_id: str = "") -> Why:
+    words = f"--{pause.scope} {pause.name}".strip()
+    return Why(hindrance=_H.PAUSED, phone_id=phone_id, detail=pause.told, subject=words)
 
 
 def _last(item: Item) -> str:

@@ -13,6 +13,8 @@ def remedy(whys: Sequence[Why]) -> str:
     """Return what would end these hindrances, all of one kind; the first stands for them."""
     first = whys[0]
     match first.hindrance:
+        case _H.PAUSED:
+            return f"paused ({first.detail}); let it go on: `phonefarm resume {first.subject}`"
         case _H.NOT_DUE | _H.BACKING_OFF:
             return _of_time(whys)
         case _H.PHONE_BUSY | _H.ACCOUNT_BUSY | _H.BEHIND_OTHERS | _H.NOT_OFFERED:
@@ -109,7 +111,7 @@ def _of_phone(first: Why, whys: Sequence[Why]) -> str:
         case _H.AGENT_DISCONNECTED:
             return f"start the agent {first.subject}, or mend its way to the controller"
         case _:
-            return f"admit {phones} to service (AdmitPhone; `phonefarm up` admits its own phones)"
+            return f"take {phones} into service: `phonefarm phones admit {first.phone_id}`"
 
 
 def _phones(whys: Sequence[Why]) -> str:

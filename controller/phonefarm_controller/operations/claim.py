@@ -14,6 +14,7 @@ from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.items import Item, claimed, dead
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.matching import Candidate, FreePhone, Pair, matched
+from phonefarm_controller.domain.pauses import Pause
 from phonefarm_controller.domain.profiles import ProfileError, read_profile
 from phonefarm_controller.domain.reports import Assignment, RunRef
 from phonefarm_controller.domain.states import (
@@ -94,6 +95,8 @@ class Claim:
         if not await items.any_claimable(tx):
             return []
         fleet = await self._fleet_view.current(tx)
+        if fleet.paused:
+            return []
         busy = await leases.busy(tx)
         free = [
             phone
@@ -102,7 +105,7 @@ class Claim:
         ]
         if not free:
             return []
-        candidates = await _candidates(tx, free)
+        candidates = await _candidates(tx, free, fleet.pauses)
         return matched(candidates, free)
 
     async def _take(
@@ -276,14 +279,16 @@ def _can_act(account: accounts.Account | None, phone_id: str) -> bool:
     )
 
 
-async def _candidates(tx: Transaction, free: Iterable[FreePhone]) -> list[Candidate]:
+async def _candidates(
+    tx: Transaction, free: Iterable[FreePhone], pauses: Sequence[Pause]
+) -> list[Candidate]:
     phones_here = list(free)
-    found = await items.first_bound(tx, [phone.phone_id for phone in phones_here])
+    found = await items.first_bound(tx, [phone.phone_id for phone in phones_here], pauses=pauses)
     keys: dict[tuple[str, str | None], int] = defaultdict(int)
     for phone in phones_here:
         for app in phone.accounts:
             for group in (None, *phone.groups):
                 keys[app, group] += 1
     for (app, group), count in keys.items():
-        found += await items.first_open(tx, app=app, phone_group=group, limit=count)
+        found += await items.first_open(tx, app=app, phone_group=group, limit=count, pauses=pauses)
     return found

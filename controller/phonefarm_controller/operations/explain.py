@@ -19,7 +19,7 @@ from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.claim import Claim, offered_in
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import accounts, items, leases, phones, processes, waiting
+from phonefarm_controller.store import accounts, items, leases, pauses, phones, processes, waiting
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -101,7 +101,8 @@ class Explain:
                 groups=memberships.get(phone.phone_id, frozenset()),
                 accounts=by_phone[phone.phone_id],
             )
-        return Sight(phones=seen, accounts=there, groups=groups)
+        paused = await pauses.all_of(tx)
+        return Sight(phones=seen, accounts=there, groups=groups, pauses=paused)
 
 
 async def _of_ended(tx: Transaction, process: Process) -> Explanation:

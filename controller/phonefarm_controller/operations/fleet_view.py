@@ -4,13 +4,14 @@ It is only for looking: a claim reads everything again under lock before it comm
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from phonefarm_controller.domain.matching import FreePhone
+from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, phones
+from phonefarm_controller.store import accounts, pauses, phones
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.leases import Busy
 
@@ -23,6 +24,12 @@ class Fleet:
     """The phones that may work, with their accounts, as of a moment ago."""
 
     phones: Mapping[str, FreePhone]
+    pauses: Sequence[Pause] = ()
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether nothing may begin at all."""
+        return any(pause.scope is PauseScope.ALL for pause in self.pauses)
 
     def free(self, phone_id: str, agent_id: str, busy: Busy) -> FreePhone | None:
         """Return the phone with the accounts that are free, None when it cannot work now."""
@@ -62,19 +69,22 @@ class FleetView:
 async def _read(tx: Transaction) -> Fleet:
     workable = [phone for phone in await phones.all_of(tx) if phone.may_work]
     groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
+    paused = await pauses.all_of(tx)
+    resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     active: Counter[tuple[str, str]] = Counter()
     for account in await accounts.all_of(tx):
         if not account.active or account.phone_id is None:
             continue
         active[account.phone_id, account.app] += 1
-        if account.condition is Condition.OK:
+        if account.condition is Condition.OK and account.account_id not in resting:
             by_app[account.phone_id][account.app].append(account.account_id)
     crowded: dict[str, set[str]] = defaultdict(set)
     for (phone_id, app), count in active.items():
         if count > 1:
             crowded[phone_id].add(app)
     return Fleet(
+        pauses=paused,
         phones={
             phone.phone_id: FreePhone(
                 phone_id=phone.phone_id,
@@ -85,5 +95,5 @@ async def _read(tx: Transaction) -> Fleet:
             )
             for phone in workable
             if phone.phone_id in by_app
-        }
+        },
     )

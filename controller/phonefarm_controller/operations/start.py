@@ -2,20 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.items import CancelStrategy, Item, dead, started
+from phonefarm_controller.domain.items import CancelStrategy, Item, dead, started, voided
 from phonefarm_controller.domain.leases import Lease, releasing
+from phonefarm_controller.domain.pauses import pause_of
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.domain.transitions import by_agent
 from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import items, leases, processes, runs
+from phonefarm_controller.store import items, leases, pauses, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
+
+PAUSED: Final = "paused"
+"""Why a run is taken back at the gate, uncharged, when an operator has paused its work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,7 @@ class Start:
         before = await items.lock(tx, {lease.item_id for lease in named.values()})
         held = await leases.get(tx, named)  # again: now nobody else moves them
         old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
+        paused_now = await pauses.all_of(tx)
         new_items: dict[str, Item] = {}
         new_leases: dict[str, Lease] = {}
         new_runs: dict[str, runs.Run] = {}
@@ -67,6 +73,16 @@ class Start:
             stop = _refusal(ask, held.get(ask.run.lease_id), item)
             if stop is None and item is not None:
                 # Asked again, it had not heard go: while nothing is reported nothing was done.
+                paused = (
+                    pause_of(
+                        paused_now,
+                        app=item.app,
+                        account_id=item.account_id,
+                        capability=item.capability,
+                    )
+                    if item.state is ItemState.CLAIMED
+                    else None
+                )
                 waits = (
                     item.state is ItemState.CLAIMED or not old_runs[ask.run.run_id].last_sequence
                 )
@@ -80,6 +96,16 @@ class Start:
                     new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
                     new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id], state=RunState.ENDED, ended_at=tx.now
+                    )
+                elif paused is not None:
+                    stop = PAUSED
+                    new_items[item.item_id] = voided(item, because=PAUSED, now=tx.now)
+                    new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
+                    new_runs[ask.run.run_id] = replaced(
+                        old_runs[ask.run.run_id],
+                        state=RunState.VOIDED,
+                        ended_at=tx.now,
+                        outcome=PAUSED,
                     )
                 elif item.state is ItemState.CLAIMED:
                     new_items[item.item_id] = started(item)

@@ -8,11 +8,13 @@ from phonefarm.v1 import fleet_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
 from phonefarm_controller.operations.membership import Membership
+from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE, TRANSPORT_TO_WIRE
 from phonefarm_controller.rpc.credentials import Keys
@@ -27,13 +29,23 @@ _LEASE_WORDS: Final = {
 }
 _CONDITIONS: Final = {"": Condition.OK} | {str(each): each for each in Condition}
 _GROUP_KINDS: Final = {pb.GROUP_KIND_PHONE: "phone", pb.GROUP_KIND_ACCOUNT: "account"}
+_PAUSE_SCOPES: Final = {
+    pb.PAUSE_SCOPE_ALL: PauseScope.ALL,
+    pb.PAUSE_SCOPE_APP: PauseScope.APP,
+    pb.PAUSE_SCOPE_ACCOUNT: PauseScope.ACCOUNT,
+    pb.PAUSE_SCOPE_CAPABILITY: PauseScope.CAPABILITY,
+}
+_SCOPES_TO_WIRE: Final = {word: scope for scope, word in _PAUSE_SCOPES.items()}
 _KINDS_TO_WIRE: Final = {word: kind for kind, word in _GROUP_KINDS.items()}
 
 
 class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     """Serves operators."""
 
-    def __init__(self, *, keys: Keys, fleet: Fleet, membership: Membership) -> None:
+    def __init__(
+        self, *, keys: Keys, fleet: Fleet, membership: Membership, pausing: Pausing
+    ) -> None:
+        self._pausing = pausing
         self._keys = keys
         self._membership = membership
         self._fleet = fleet
@@ -151,6 +163,54 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
                 for agent, count in known
             ]
         )
+
+    async def Pause(  # noqa: N802
+        self, request: pb.PauseRequest, context: Context
+    ) -> pb.PauseState:
+        """Let nothing in the scope begin."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            pause = await self._pausing.pause(
+                _scope(request.scope), request.name, actor=caller.name, reason=request.reason
+            )
+        return _pause(pause)
+
+    async def Resume(  # noqa: N802
+        self, request: pb.ResumeRequest, context: Context
+    ) -> pb.ResumeResponse:
+        """End a pause."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            resumed = await self._pausing.resume(
+                _scope(request.scope), request.name, actor=caller.name
+            )
+        return pb.ResumeResponse(resumed=resumed)
+
+    async def ListPauses(  # noqa: N802
+        self, request: pb.ListPausesRequest, context: Context
+    ) -> pb.ListPausesResponse:
+        """Return every pause."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            known = await self._pausing.all()
+        return pb.ListPausesResponse(pauses=[_pause(pause) for pause in known])
+
+
+def _scope(scope: pb.PauseScope.ValueType) -> PauseScope:
+    known = _PAUSE_SCOPES.get(scope)
+    if known is None:
+        raise invalid_field("scope", f"must be one of {', '.join(PauseScope)}")
+    return known
+
+
+def _pause(pause: Pause) -> pb.PauseState:
+    return pb.PauseState(
+        scope=_SCOPES_TO_WIRE[pause.scope],
+        name=pause.name,
+        since=timestamp(micros(pause.since) or 0),
+        by=pause.by,
+        reason=pause.reason,
+    )
 
 
 def _asked(

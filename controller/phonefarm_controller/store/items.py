@@ -7,11 +7,23 @@ from datetime import datetime
 from typing import Any, Final
 
 from phonefarm_common.reasons import FailureClass
-from sqlalchemy import Integer, Row, bindparam, exists, func, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+)
 
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
 from phonefarm_controller.domain.matching import Candidate
+from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
 from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
@@ -176,27 +188,35 @@ _CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fiel
     _CLAIMABLE
 )
 _CANDIDATES = _CANDIDATE.where(_i.item_id.in_(any_of("ids")))
+
+
 # One walk down the index per phone, not one of the whole queue.
-_FIRST_BOUND = select(
-    select(_i.item_id)
-    .join(accounts, accounts.c.account_id == _i.want_account_id)
-    .where(
-        _CLAIMABLE,
-        _i.want_phone_id == phones.c.phone_id,
-        _i.ready_at <= _NOW,
-        accounts.c.active.is_(True),
-        accounts.c.condition == "ok",
-        accounts.c.phone_id == phones.c.phone_id,
-        # An account may have been given another app since: its items wait, and hold nobody back.
-        accounts.c.app == _i.app,
-        # Or have moved here while its run elsewhere goes on.
-        ~exists().where(leases.c.account_id == _i.want_account_id, leases.c.account_held),
+def _bound(*more: ColumnElement[bool]) -> Select[Any]:
+    first = (
+        select(_i.item_id)
+        .join(accounts, accounts.c.account_id == _i.want_account_id)
+        .where(
+            *more,
+            _CLAIMABLE,
+            _i.want_phone_id == phones.c.phone_id,
+            _i.ready_at <= _NOW,
+            accounts.c.active.is_(True),
+            accounts.c.condition == "ok",
+            accounts.c.phone_id == phones.c.phone_id,
+            # An account may have another app since: its items wait, and hold nobody back.
+            accounts.c.app == _i.app,
+            # Or have moved here while its run elsewhere goes on.
+            ~exists().where(leases.c.account_id == _i.want_account_id, leases.c.account_held),
+        )
+        .order_by(*_TURN)
+        .limit(1)
+        .correlate(phones)
+        .scalar_subquery()
     )
-    .order_by(*_TURN)
-    .limit(1)
-    .correlate(phones)
-    .scalar_subquery()
-).where(phones.c.phone_id.in_(any_of("ids")))
+    return select(first).where(phones.c.phone_id.in_(any_of("ids")))
+
+
+_FIRST_BOUND = _bound()
 _OPEN = (
     _CANDIDATE.where(_i.want_phone_id.is_(null()), _i.app == bindparam("app"), _i.ready_at <= _NOW)
     .order_by(*_TURN)
@@ -302,10 +322,33 @@ async def any_claimable(tx: Transaction) -> bool:
     return (await tx.connection.execute(_ANY_CLAIMABLE, {"now": tx.now})).first() is not None
 
 
-async def first_bound(tx: Transaction, phone_ids: Sequence[str]) -> list[Candidate]:
-    """Return the next claimable item bound to each phone whose account can work now."""
+def _unpaused(pauses: Sequence[Pause]) -> list[ColumnElement[bool]]:
+    """Return the conditions that leave out what these pauses hold back."""
+    names = {
+        scope: sorted(pause.name for pause in pauses if pause.scope is scope)
+        for scope in PauseScope
+    }
+    conditions: list[ColumnElement[bool]] = []
+    if names[PauseScope.APP]:
+        conditions.append(_i.app.not_in(names[PauseScope.APP]))
+    if names[PauseScope.CAPABILITY]:
+        conditions.append(_i.capability.not_in(names[PauseScope.CAPABILITY]))
+    if names[PauseScope.ACCOUNT]:
+        others = _i.want_account_id.not_in(names[PauseScope.ACCOUNT])
+        conditions.append(or_(_i.want_account_id.is_(null()), others))
+    return conditions
+
+
+async def first_bound(
+    tx: Transaction, phone_ids: Sequence[str], *, pauses: Sequence[Pause] = ()
+) -> list[Candidate]:
+    """Return the next claimable item bound to each phone whose account can work now.
+
+    What *pauses* hold back is passed over; a pause of everything is the caller's to keep.
+    """
     parameters = {"now": tx.now, "ids": list(phone_ids)}
-    firsts = (await tx.connection.execute(_FIRST_BOUND, parameters)).scalars()
+    query = _bound(*_unpaused(pauses)) if pauses else _FIRST_BOUND
+    firsts = (await tx.connection.execute(query, parameters)).scalars()
     found = [item_id for item_id in firsts if item_id is not None]
     if not found:
         return []
@@ -314,14 +357,24 @@ async def first_bound(tx: Transaction, phone_ids: Sequence[str]) -> list[Candida
 
 
 async def first_open(
-    tx: Transaction, *, app: str, phone_group: str | None, limit: int
+    tx: Transaction,
+    *,
+    app: str,
+    phone_group: str | None,
+    limit: int,
+    pauses: Sequence[Pause] = (),
 ) -> list[Candidate]:
-    """Return the next *limit* claimable items for any phone (of the group when given)."""
-    parameters = {"now": tx.now, "app": app, "most": limit}
-    if phone_group is None:
-        rows = await tx.connection.execute(_FIRST_OPEN, parameters)
-    else:
-        rows = await tx.connection.execute(_FIRST_OPEN_OF, parameters | {"group": phone_group})
+    """Return the next *limit* claimable items for any phone (of the group when given).
+
+    What *pauses* hold back is passed over.
+    """
+    parameters: dict[str, Any] = {"now": tx.now, "app": app, "most": limit}
+    query = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
+    if pauses:
+        query = query.where(*_unpaused(pauses))
+    if phone_group is not None:
+        parameters["group"] = phone_group
+    rows = await tx.connection.execute(query, parameters)
     return [_candidate(row) for row in rows]
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from phonefarm_controller.domain.pauses import PauseScope
 from phonefarm_controller.domain.states import (
     Condition,
     DeliveryState,
@@ -538,6 +539,17 @@ evidence = Table(
     Column("action_index", Integer, nullable=False),
     Column("received_at", Instant, nullable=False),
     UniqueConstraint("run_id", "name"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("scope", Words, primary_key=True),
+    Column("name", Words, primary_key=True),  # empty for the scope `all`
+    Column("since", Instant, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    _one_of("scope", PauseScope),
 )
 
 audit = Table(

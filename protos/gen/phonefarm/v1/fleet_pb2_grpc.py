@@ -79,6 +79,21 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsResponse.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/phonefarm.v1.FleetService/Pause',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PauseRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PauseState.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/phonefarm.v1.FleetService/Resume',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ResumeResponse.FromString,
+                _registered_method=True)
+        self.ListPauses = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListPauses',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -145,6 +160,28 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
+        goes on. Pausing again what is paused renews its reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Resume ends one pause; others stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPauses(self, request, context):
+        """ListPauses returns every pause, by scope and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -192,6 +229,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListAgents,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsResponse.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PauseRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.PauseState.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ResumeRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ResumeResponse.SerializeToString,
+            ),
+            'ListPauses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPauses,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListPausesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -437,6 +489,87 @@ class FleetService:
             '/phonefarm.v1.FleetService/ListAgents',
             phonefarm_dot_v1_dot_fleet__pb2.ListAgentsRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.ListAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/Pause',
+            phonefarm_dot_v1_dot_fleet__pb2.PauseRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.PauseState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/Resume',
+            phonefarm_dot_v1_dot_fleet__pb2.ResumeRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPauses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListPauses',
+            phonefarm_dot_v1_dot_fleet__pb2.ListPausesRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListPausesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,14 @@ class FleetServiceStub:
     ListGroups: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]
     """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]
+    Pause: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]
+    """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
+    goes on. Pausing again what is paused renews its reason.
+    """
+    Resume: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ResumeRequest, _fleet_pb2.ResumeResponse]
+    """Resume ends one pause; others stay."""
+    ListPauses: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListPausesRequest, _fleet_pb2.ListPausesResponse]
+    """ListPauses returns every pause, by scope and name."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -69,6 +77,14 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ListGroups: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]  # type: ignore[assignment]
     """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]  # type: ignore[assignment]
+    Pause: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]  # type: ignore[assignment]
+    """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
+    goes on. Pausing again what is paused renews its reason.
+    """
+    Resume: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ResumeRequest, _fleet_pb2.ResumeResponse]  # type: ignore[assignment]
+    """Resume ends one pause; others stay."""
+    ListPauses: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListPausesRequest, _fleet_pb2.ListPausesResponse]  # type: ignore[assignment]
+    """ListPauses returns every pause, by scope and name."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -141,5 +157,31 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.ListAgentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListAgentsResponse, _abc.Awaitable[_fleet_pb2.ListAgentsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Pause(
+        self,
+        request: _fleet_pb2.PauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.PauseState, _abc.Awaitable[_fleet_pb2.PauseState]]:
+        """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
+        goes on. Pausing again what is paused renews its reason.
+        """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _fleet_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ResumeResponse, _abc.Awaitable[_fleet_pb2.ResumeResponse]]:
+        """Resume ends one pause; others stay."""
+
+    @_abc_1.abstractmethod
+    def ListPauses(
+        self,
+        request: _fleet_pb2.ListPausesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListPausesResponse, _abc.Awaitable[_fleet_pb2.ListPausesResponse]]:
+        """ListPauses returns every pause, by scope and name."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

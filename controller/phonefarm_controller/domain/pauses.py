@@ -1,0 +1,45 @@
+"""Pauses: what an operator has said is not to begin for now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class PauseScope(StrEnum):
+    """What a pause holds back."""
+
+    ALL = "all"
+    APP = "app"
+    ACCOUNT = "account"
+    CAPABILITY = "capability"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Nothing in its scope begins; what runs goes on. `name` is empty for `all`."""
+
+    scope: PauseScope
+    name: str
+    since: datetime
+    by: str
+    reason: str
+
+    @property
+    def told(self) -> str:
+        """Return what is paused, since whose word, in words for people."""
+        what = "all work" if self.scope is PauseScope.ALL else f"{self.scope} {self.name}"
+        return f"{what}, by {self.by}: {self.reason}"
+
+
+def pause_of(
+    pauses: Iterable[Pause], *, app: str, account_id: str | None, capability: str
+) -> Pause | None:
+    """Return the pause that holds such work back; None when nothing does."""
+    named = {
+        PauseScope.ALL: "",
+        PauseScope.APP: app,
+        PauseScope.ACCOUNT: account_id,
+        PauseScope.CAPABILITY: capability,
+    }
+    return next((pause for pause in pauses if named[pause.scope] == pause.name), None)

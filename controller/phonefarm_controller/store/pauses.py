@@ -1,0 +1,49 @@
+"""Pauses, one row for each scope and name."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert, select
+
+from phonefarm_controller.domain.pauses import Pause, PauseScope
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Statement
+from phonefarm_controller.store.tables import pauses
+
+_p = pauses.c
+_ALL = Statement(
+    select(_p.scope, _p.name, _p.since, _p.by, _p.reason).order_by(_p.scope, _p.name),
+    reads={"scope": PauseScope},
+)
+
+
+async def all_of(tx: Transaction) -> list[Pause]:
+    """Return every pause, by scope and name."""
+    return [
+        Pause(scope=scope, name=name, since=since, by=by, reason=reason)
+        for scope, name, since, by, reason in await _ALL.rows(tx)
+    ]
+
+
+async def put(tx: Transaction, added: Sequence[Pause]) -> None:
+    """Add pauses; one for what is paused already takes its place."""
+    await drop(tx, [(pause.scope, pause.name) for pause in added])
+    rows = [
+        {
+            "scope": str(pause.scope),
+            "name": pause.name,
+            "since": pause.since,
+            "by": pause.by,
+            "reason": pause.reason,
+        }
+        for pause in added
+    ]
+    await tx.connection.execute(insert(pauses), rows)
+
+
+async def drop(tx: Transaction, ended: Sequence[tuple[PauseScope, str]]) -> int:
+    """End these pauses; return how many there were."""
+    count = 0
+    for scope, name in ended:
+        statement = delete(pauses).where(_p.scope == str(scope), _p.name == name)
+        count += (await tx.connection.execute(statement)).rowcount
+    return count
