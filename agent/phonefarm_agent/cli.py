@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from phonefarm_common import config
 from phonefarm_common.addresses import Network, network
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member, time_left
+from phonefarm_common.channel import is_loopback
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
 from phonefarm_common.identity import is_name
@@ -30,6 +31,7 @@ from phonefarm_agent.app.state import StateBrokenError, StateBusyError
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
 from phonefarm_agent.host import layout
 from phonefarm_agent.host.commands import add_host_commands
+from phonefarm_agent.host.metrics import measured
 from phonefarm_agent.host.notify import take_notifier
 from phonefarm_agent.host.supervision import supervision
 from phonefarm_agent.phones.adb_server import AdbStartError
@@ -234,6 +236,16 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="how much of the disk fetched files may take together (default %(default)s)",
     )
     run.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve /metrics for Prometheus there, on loopback; port 0 for any (default: nowhere)",
+    )
+    run.add_argument(
+        "--metrics-for-all",
+        action="store_true",
+        help="let --metrics name an address that is not loopback: who reaches it reads it",
+    )
+    run.add_argument(
         "--stop-runs-on-exit",
         action="store_true",
         default=os.environ.get("PHONEFARM_STOP_RUNS_ON_EXIT", "") not in {"", "0"},
@@ -279,7 +291,8 @@ def _join_first(parsed: argparse.Namespace) -> None:
 
 async def _work(settings: Settings) -> int:
     async with stop_signals() as stop:
-        return await run_agent(settings, stop, supervision())
+        supervise = measured(supervision(), settings.metrics)
+        return await run_agent(settings, stop, supervise)
 
 
 def _complain(error: Exception, code: ExitCode) -> int:
@@ -348,6 +361,7 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         production=config.production(),
         time_scale=config.time_scale(),
         timers=config.timers(),
+        metrics=_metrics(parsed),
         asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
         asset_limits=Limits(
             asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
@@ -360,6 +374,18 @@ def _member(state: Path) -> Member | None:
         return read_member(state.absolute())
     except (MemberBrokenError, OSError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _metrics(parsed: argparse.Namespace) -> tuple[str, int] | None:
+    if parsed.metrics is None:
+        return None
+    host, port = config.address(parsed.metrics, name="--metrics")
+    if not is_loopback(host) and not parsed.metrics_for_all:
+        raise ConfigError(
+            f"--metrics: {host} is not loopback, and whoever reaches it could read the numbers: use"
+            " 127.0.0.1, or say --metrics-for-all"
+        )
+    return host, port
 
 
 def _network(text: str) -> Network:

@@ -45,19 +45,20 @@ class Agents:
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
-        """Start one and return once it has said hello."""
+    async def start(self, *program: str) -> None:
+        """Start one, or the *program* that stands for one; return once it has said hello."""
         before = len(self._controller.heard.hellos)
         environment = {
             **os.environ,
             "PHONEFARM_AGENT_TOKEN": TOKEN,
             "PHONEFARM_TIME_SCALE": str(PHONE_SCALE),
+            "PYTHONPATH": str(Path(__file__).parents[1]),  # for a program of the tests
         }
         with (self._folder / "agent.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "phonefarm_agent",
+                *(program or ("phonefarm_agent",)),
                 "run",
                 "--controller",
                 self._controller.address,
@@ -71,6 +72,12 @@ class Agents:
                 env=environment,
             )
         await self._controller.heard.until(lambda: len(self._controller.heard.hellos) > before)
+
+    async def died(self, *, seconds: float = 60.0) -> int:
+        """Return how it ended by itself; TimeoutError if it does not within *seconds*."""
+        assert self._process is not None
+        async with asyncio.timeout(seconds):
+            return await self._process.wait()
 
     async def kill(self) -> None:
         """Kill it with SIGKILL."""

@@ -132,6 +132,7 @@ async def run_agent(
                         phones=phones,
                         journal=tools.journal,
                         controller=settings.controller,
+                        clock=tools.clock,
                         withheld=work.withheld,
                     )
                     announce(settings.ready_file, _facts(settings, kind, phones))

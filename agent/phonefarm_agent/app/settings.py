@@ -29,5 +29,6 @@ class Settings:
     timers: Timers
     joined: bool = False
     """The state holds a certificate, and the controller is called with TLS."""
+    metrics: tuple[str, int] | None = None  # where Prometheus may ask; None: nowhere
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
     asset_limits: Limits = field(default_factory=Limits)

@@ -1,16 +1,40 @@
 """What whoever supervises the agent may ask it: whether it lives, and how it is."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+
+from phonefarm_common.clock import Clock
 
 from phonefarm_agent.link.line import Line
+from phonefarm_agent.model.phone import Readiness
+from phonefarm_agent.model.run import Phase
 from phonefarm_agent.phones.contract import Phones
 from phonefarm_agent.work.journal import Journal, JournalFailedError
 from phonefarm_agent.work.roster import Roster
 from phonefarm_agent.work.tables import Statement
 
 _NOTHING = Statement(sql="SELECT 1", values=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The agent at one moment, for whoever draws curves."""
+
+    runs: Mapping[Phase, int]
+    phones: Mapping[Readiness, int]
+    offered: int
+    connected: bool
+    withheld: bool
+    heartbeat_age: float  # seconds since the last message was sent that the controller answered
+    journal_writes: int  # waiting for the disk
+    journal_failing: bool
+    records: int  # not acknowledged yet
+    evidence_files: int  # not uploaded yet
+    evidence_bytes: int
+    adb_restarts: int
 
 
 class Vitals:
@@ -24,6 +48,7 @@ class Vitals:
         phones: Phones,
         journal: Journal,
         controller: str,
+        clock: Clock,
         withheld: Callable[[], str],
     ) -> None:
         self._line = line
@@ -31,6 +56,7 @@ class Vitals:
         self._phones = phones
         self._journal = journal
         self._controller = controller
+        self._clock = clock
         self._withheld = withheld
 
     @property
@@ -60,6 +86,26 @@ class Vitals:
         ]
         told += [trouble for trouble in (self._withheld(), self._journal.failing) if trouble]
         return "; ".join(told)
+
+    def numbers(self) -> Numbers:
+        """Return the agent in numbers."""
+        runs = Counter(run.state.phase for run in self._roster.runs())
+        phones = Counter(report.readiness for report in self._phones.reports())
+        evidence = self._roster.evidence()
+        return Numbers(
+            runs={phase: runs[phase] for phase in Phase if phase is not Phase.FORGOTTEN},
+            phones={readiness: phones[readiness] for readiness in Readiness},
+            offered=len(self._roster.offered()),
+            connected=not self._line.trouble,
+            withheld=bool(self._withheld()),
+            heartbeat_age=self._clock.monotonic() - self._roster.renewed_at(),
+            journal_writes=self._journal.depth,
+            journal_failing=bool(self._journal.failing),
+            records=self._roster.unacknowledged(),
+            evidence_files=len(evidence),
+            evidence_bytes=sum(file.size for file in evidence),
+            adb_restarts=self._phones.adb_restarts,
+        )
 
     @property
     def stopping(self) -> bool:

@@ -40,11 +40,15 @@ class AdbStartError(Exception):
 
 
 class AdbServer:
-    """Made by `adb_server`. `down` says why the server cannot be used; empty while it can."""
+    """Made by `adb_server`. `down` says why the server cannot be used; empty while it can.
+
+    `restarts` counts how often it was started again.
+    """
 
     def __init__(self, *, home: Path, port: int, clock: Clock, changed: Callable[[], None]) -> None:
         self.adb = Adb(host="localhost", port=port)
         self.down = "adb_server_down"
+        self.restarts = 0
         self._home = home
         self._clock = clock
         self._changed = changed
@@ -101,6 +105,8 @@ class AdbServer:
                 await self.start()
             except AdbStartError as error:
                 log.warning("adb_server.not_started", error=str(error))
+            else:
+                self.restarts += 1
 
     async def stop(self) -> None:
         """End the server's process, if there is one."""

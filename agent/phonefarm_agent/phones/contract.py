@@ -40,6 +40,11 @@ class Trace:
 class Phones(Protocol):
     """The phones of this host, named by their ro.serialno."""
 
+    @property
+    def adb_restarts(self) -> int:
+        """Return how often the adb server had to be started again."""
+        ...
+
     def reports(self) -> tuple[PhoneReport, ...]:
         """Return every phone as seen now."""
         ...

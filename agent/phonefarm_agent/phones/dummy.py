@@ -12,6 +12,8 @@ from phonefarm_agent.phones.proxy_lease import Lease
 class DummyPhones:
     """DUMMY0001 and on, for the dummy runtime."""
 
+    adb_restarts = 0
+
     def __init__(self, count: int) -> None:
         self._epochs = {f"DUMMY{number:04d}": 0 for number in range(1, count + 1)}
         self._reports = tuple(

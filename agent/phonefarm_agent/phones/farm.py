@@ -67,6 +67,11 @@ class AdbPhones:
         """Return where the adb server listens."""
         return (self._server.adb.host, self._server.adb.port)
 
+    @property
+    def adb_restarts(self) -> int:
+        """Return how often the adb server had to be started again."""
+        return self._server.restarts
+
     # What is read (see contract.Phones).
 
     def reports(self) -> tuple[PhoneReport, ...]:

@@ -77,7 +77,8 @@ async def _prepare(run: Run) -> Plan:
         claimed = await phones.claim(assignment.serialno)
         if claimed.epoch > run.ref.epoch:
             raise RefusedError(f"{FailureCode.EPOCH_TOO_OLD}:{claimed.epoch}")
-        run.change(replace(run.state, adb_serial=claimed.adb_serial))
+        # A container that is found again must find a journal that knows how to lead it.
+        await run.keep(replace(run.state, adb_serial=claimed.adb_serial))
         plan = _plan(run, claimed.adb_serial)
         await phones.write_lease(assignment.serialno, epoch=run.ref.epoch, run_id=run.ref.run_id)
     except PhoneNotFitError as error:
@@ -155,7 +156,7 @@ async def _start(run: Run, plan: Plan) -> Handle:
     except RuntimeFailedError as error:
         run.end(broken(FailureCode.RUNTIME_FAILED, str(error)))
         raise EndedEarlyError from error
-    run.change(replace(run.state, handle_name=handle.name, handle_token=handle.token))
+    await run.keep(replace(run.state, handle_name=handle.name, handle_token=handle.token))
     log.info("run.started", container=handle.name)
     await run.diary.tell(f"container {handle.name} started, epoch {run.ref.epoch}")
     return handle

@@ -50,6 +50,11 @@ class Journal:
         self._wake = asyncio.Event()
         self.failing = ""
 
+    @property
+    def depth(self) -> int:
+        """Return how many writes wait for the disk."""
+        return len(self._gathered)
+
     def note(self, *statements: Statement) -> None:
         """Write soon, together with what comes next; nobody waits for it.
 

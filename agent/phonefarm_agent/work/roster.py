@@ -115,6 +115,10 @@ class Roster:
         """Return how many records wait for acknowledgement."""
         return len(self._tools.outbox)
 
+    def renewed_at(self) -> float:
+        """Return when the last message that the controller answered was sent; -inf for none."""
+        return self._basis
+
     def evidence(self) -> tuple[EvidenceFile, ...]:
         """Return the stored files that wait for upload."""
         return self._tools.shelf.waiting()

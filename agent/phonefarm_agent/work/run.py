@@ -167,6 +167,10 @@ class Run:
         self.tools.journal.note(put_state(state))
         self.tools.changed.set()
 
+    async def keep(self, state: RunState) -> None:
+        """Take *state*; it is on the disk when this returns."""
+        await self._keep(state, ())
+
     async def move(self, to: Phase, *bodies: Body) -> None:
         """Go to phase *to* and number *bodies*; all of it is on the disk when this returns."""
         await self._keep(self.state.move(to), bodies)

@@ -1,0 +1,96 @@
+"""The agent in numbers for Prometheus; each reading is made when somebody asks."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from phonefarm_agent.app.vitals import Numbers, Supervise, Vitals
+
+log = structlog.get_logger()
+
+
+def measured(supervise: Supervise, address: tuple[str, int] | None) -> Supervise:
+    """Return *supervise*, with the agent's numbers served at *address* if there is one."""
+    if address is None:
+        return supervise
+    return lambda vitals: _both(supervise, vitals, address)
+
+
+@asynccontextmanager
+async def _both(
+    supervise: Supervise, vitals: Vitals, address: tuple[str, int]
+) -> AsyncIterator[None]:
+    async with serving_metrics(vitals, address), supervise(vitals):
+        yield
+
+
+@asynccontextmanager
+async def serving_metrics(vitals: Vitals, address: tuple[str, int]) -> AsyncIterator[int]:
+    """Serve GET /metrics at *address* until the block ends; yield the port. OSError if taken."""
+    registry = CollectorRegistry()
+    registry.register(_Reading(vitals))
+
+    async def page(_request: web.Request) -> web.Response:
+        # In the agent's own loop: nothing changes while it is read.
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get("/metrics", page)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        host, port = address
+        await web.TCPSite(runner, host, port).start()
+        bound: int = runner.addresses[0][1]
+        log.info("metrics.served", host=host, port=bound)
+        yield bound
+    finally:
+        await runner.cleanup()
+
+
+class _Reading:
+    """A collector of prometheus_client: asked for all numbers at once."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it is now."""
+        now = self._vitals.numbers()
+        runs = GaugeMetricFamily("phonefarm_agent_runs", "Runs not forgotten", labels=["phase"])
+        for phase, count in now.runs.items():
+            runs.add_metric([phase.value], count)
+        yield runs
+        phones = GaugeMetricFamily("phonefarm_agent_phones", "Phones seen", labels=["readiness"])
+        for readiness, count in now.phones.items():
+            phones.add_metric([readiness.value], count)
+        yield phones
+        yield CounterMetricFamily(
+            "phonefarm_agent_adb_restarts",
+            "How often the adb server had to be started again",
+            value=now.adb_restarts,
+        )
+        for name, about, value in _gauges(now):
+            yield GaugeMetricFamily(f"phonefarm_agent_{name}", about, value=value)
+
+
+def _gauges(now: Numbers) -> Iterator[tuple[str, str, float]]:
+    yield "phones_offered", "Phones on offer to the controller", now.offered
+    yield "connected", "1 while a session with the controller is open", now.connected
+    yield "withheld", "1 while nothing new may begin on this host", now.withheld
+    yield (
+        "heartbeat_age_seconds",
+        "Since the last message was sent that the controller answered; +Inf before the first",
+        now.heartbeat_age,
+    )
+    yield "journal_writes_waiting", "Writes that wait for the disk", now.journal_writes
+    yield "journal_failing", "1 while the disk refuses the journal", now.journal_failing
+    yield "records_waiting", "Records not acknowledged by the controller", now.records
+    yield "evidence_files_waiting", "Files not uploaded yet", now.evidence_files
+    yield "evidence_bytes_waiting", "Their bytes", now.evidence_bytes
