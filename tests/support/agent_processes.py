@@ -100,16 +100,28 @@ class Agents:
 
 @asynccontextmanager
 async def agent_process(
-    address: str, token: str, folder: Path, *options: str, scale: float
+    address: str,
+    token: str,
+    folder: Path,
+    *options: str,
+    scale: float,
+    program: tuple[str, ...] = (),
+    prefix: tuple[str, ...] = (),
+    name: str = "agent-1",
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run an agent of the controller at *address* until the block ends; it may be killed before."""
+    """Run an agent of the controller at *address* until the block ends; it may be killed before.
+
+    *program* stands for the agent's own module; *prefix* is what runs the command.
+    """
     environment = {
         **os.environ,
         "PHONEFARM_AGENT_TOKEN": token,
         "PHONEFARM_TIME_SCALE": str(scale),
+        "PYTHONPATH": str(Path(__file__).parents[1]),  # for a program of the tests
     }
-    where = ("--controller", address, "--state", str(folder / "state"), "--name", "agent-1")
-    command = (sys.executable, "-m", "phonefarm_agent", "run", *where, *options)
+    where = ("--controller", address, "--state", str(folder / "state"), "--name", name)
+    module = program or ("phonefarm_agent",)
+    command = (*prefix, sys.executable, "-m", *module, "run", *where, *options)
     with (folder / "agent.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=log, stderr=log, env=environment

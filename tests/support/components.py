@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.engine import Engine
-from support import systemd_host
+from support import netns, systemd_host
 from support.postgres_server import programs, server_user
 
 REQUIRE = "PHONEFARM_REQUIRE"
@@ -32,6 +32,7 @@ def _postgres() -> str | None:
 COMPONENTS: Mapping[str, Callable[[], str | None]] = {
     "docker": functools.cache(_docker),
     "postgres": functools.cache(_postgres),
+    "netns": functools.cache(netns.missing),
     "systemd": systemd_host.missing,
 }
 """Marker -> what is missing of it, None when nothing is; looked at once, when first needed."""

@@ -48,6 +48,10 @@ class Outbox:
         if not held:
             self._held.pop(run_id, None)
 
+    def acknowledged(self, run_id: str, last: int) -> int:
+        """Return the number up to which nothing waits of a run whose last record is *last*."""
+        return min(self._held.get(run_id, ()), default=last + 1) - 1
+
     def waiting(self, run_id: str) -> int:
         """Return how many records of the run wait for acknowledgement."""
         return len(self._held.get(run_id, {}))

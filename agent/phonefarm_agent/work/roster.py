@@ -193,6 +193,9 @@ class Roster:
                 continue
             now = self._tools.clock.monotonic()
             run = Run(state=state, tools=self._tools, basis=now, adopted=True)
+            # The executor may not have been told by the life that heard it.
+            known = self._tools.outbox.acknowledged(state.ref.run_id, state.last_sequence)
+            run.hear_acknowledged(known)
             self._runs[state.ref.run_id] = run
             runs.append(run)
         return runs

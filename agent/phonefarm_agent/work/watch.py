@@ -109,6 +109,9 @@ class Watch:
             log.info("run.went")
 
     def _acknowledge(self) -> None:
+        # A `once` action begins with this word, and must not find its phone out of reach.
+        if self._run.lease.ended is not None:
+            return
         if self._run.acknowledged > self._told_acknowledged:
             self._told_acknowledged = self._run.acknowledged
             self._control.acknowledge(self._told_acknowledged)
@@ -148,6 +151,7 @@ class Watch:
             else:
                 run.lease.going = self._went_at is not None
                 run.admit()
+                run.news.set()
                 log.info("run.reopened")
             return
 

@@ -1,0 +1,86 @@
+"""Passes TCP bytes on; across network namespaces by Unix sockets, or by what links them.
+
+As a program (`python -m support.relay FROM=TO ...`) it serves until it is killed. FROM and TO are
+HOST:PORT or a path.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+_DIAL_SECONDS = 0.5  # a way that is cut is given up: who wants it calls again
+
+
+@asynccontextmanager
+async def relay(source: str, target: str) -> AsyncIterator[str]:
+    """Serve at *source* what goes to *target* until the block ends; yield where (port 0: any)."""
+    pairs: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pair = asyncio.create_task(_serve(reader, writer, target))
+        pairs.add(pair)
+        pair.add_done_callback(pairs.discard)
+
+    if "/" in source:
+        server = await asyncio.start_unix_server(accept, source)
+    else:
+        host, _, port = source.rpartition(":")
+        server = await asyncio.start_server(accept, host, int(port))
+        source = f"{host}:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield source
+    finally:
+        server.close()
+        for pair in pairs:
+            pair.cancel()
+        await asyncio.gather(*pairs, return_exceptions=True)
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:
+    with suppress(OSError, TimeoutError):
+        try:
+            async with asyncio.timeout(_DIAL_SECONDS):
+                there, back = await _dial(target)
+            try:
+                ways = [
+                    asyncio.create_task(_pass_on(reader, back)),
+                    asyncio.create_task(_pass_on(there, writer)),
+                ]
+                try:
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for way in ways:
+                        way.cancel()
+                    await asyncio.gather(*ways, return_exceptions=True)
+            finally:
+                back.close()
+        finally:
+            writer.close()
+
+
+async def _dial(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if "/" in target:
+        return await asyncio.open_unix_connection(target)
+    host, _, port = target.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(65536):
+        writer.write(chunk)
+        await writer.drain()
+
+
+async def _serve_all(pairs: Iterable[str]) -> None:
+    async with AsyncExitStack() as stack:
+        for pair in pairs:
+            source, _, target = pair.partition("=")
+            await stack.enter_async_context(relay(source, target))
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_all(sys.argv[1:]))
