@@ -14,6 +14,8 @@ class Fault(enum.StrEnum):
     SLOW = "slow"
     SHELL_HANGS = "shell_hangs"
     STORAGE_FULL = "storage_full"
+    FILES_STAY = "files_stay"
+    APP_STAYS = "app_stays"
     BATTERY_LOW = "battery_low"
     BATTERY_HOT = "battery_hot"
     REBOOT = "reboot"
@@ -33,6 +35,8 @@ EXPLAINED: dict[Fault, str] = {
     Fault.SLOW: "every chunk the phone sends is delayed by `milliseconds` (200)",
     Fault.SHELL_HANGS: "a command is accepted and runs only once the fault is cleared",
     Fault.STORAGE_FULL: "every write fails with 'No space left on device'",
+    Fault.FILES_STAY: "rm removes nothing and says 'Operation not permitted'",
+    Fault.APP_STAYS: "am force-stop ends no app, and says nothing of it",
     Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
     Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
     Fault.REBOOT: (

@@ -1,6 +1,8 @@
 """One simulated phone: its properties, files, battery, app and faults; nothing of any network."""
 
 import contextlib
+import errno
+import os
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -282,6 +284,8 @@ class Phone:
 
     def remove_file(self, path: str, *, recursive: bool) -> None:
         """Remove a file or a whole directory and note it."""
+        if Fault.FILES_STAY in self.faults:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
         self.files.remove(path, recursive=recursive)
         self.record(Kind.FILE_REMOVED, path=normal_path(path))
 

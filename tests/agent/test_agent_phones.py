@@ -289,7 +289,8 @@ async def test_clean_up_that_never_answers_makes_the_phone_dirty(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:
     """A phone that cannot be cleaned in time is given back as not clean, with the reason."""
-    async with phone_agent(settings, farm):
+    timers = replace(settings.timers, clean_up=3.0)
+    async with phone_agent(settings, farm, timers=timers):
         heard = controller.heard
         await heard.until(lambda: len(heard.offered()) == 2)
         work = assignment("SIM0001", actions=1, seconds=1.0)
@@ -304,6 +305,49 @@ async def test_clean_up_that_never_answers_makes_the_phone_dirty(
         assert released is not None
         assert not released.clean
         assert released.reason.startswith("clean_up_failed")
+
+
+async def test_what_a_clean_up_leaves_is_reported(
+    controller: ScriptedController, settings: Settings, farm: Farm
+) -> None:
+    """A phone on which something of the run stays is dirty, and the reason says what stays."""
+    timers = replace(settings.timers, clean_up=2.0)
+    async with phone_agent(settings, farm, runtime="process", timers=timers):
+        heard = controller.heard
+        await heard.until(lambda: len(heard.offered()) == 2)
+        await farm["SIM0001"].fault("files_stay")
+        await farm["SIM0001"].fault("app_stays")
+        work = phone_work("SIM0001", ("launch_app", {}), ("search", {"keyword": "ramen"}))
+        await controller.assign(work)
+        ended = await heard.until(lambda: heard.ended(work.run.run_id), seconds=60)
+
+        released = heard.released(work.run.run_id)
+        assert ended.outcome == pb.RUN_OUTCOME_DONE, ended
+        assert released is not None
+        folder = f"folder /data/local/tmp/phonefarm/{work.run.run_id}"
+        assert list(released.residue) == [folder, "process com.example.shortvideo"]
+        assert not released.clean
+        assert released.reason.startswith(f"clean_up_failed: left: {folder}")
+
+
+async def test_a_clean_up_goes_on_until_nothing_is_left(
+    controller: ScriptedController, settings: Settings, farm: Farm
+) -> None:
+    """What could not be removed at first is tried again, and the phone is given back clean."""
+    async with phone_agent(settings, farm, runtime="process"):
+        heard = controller.heard
+        await heard.until(lambda: len(heard.offered()) == 2)
+        phone = farm["SIM0001"]
+        await phone.fault("app_stays")
+        work = phone_work("SIM0001", ("launch_app", {}))
+        await controller.assign(work)
+        await heard.until(lambda: "run_ended" in heard.story(work.run.run_id), seconds=60)
+
+        await phone.clear("app_stays")
+        await heard.until(lambda: heard.released(work.run.run_id), seconds=60)
+
+        assert heard.released(work.run.run_id) == pb.PhoneReleased(clean=True)
+        assert not phone.state()["app"]["running"]
 
 
 async def _adb_pid(settings: Settings) -> int:

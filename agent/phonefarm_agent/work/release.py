@@ -15,6 +15,8 @@ from phonefarm_agent.work.run import Run
 log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
+REASON_CHARACTERS = 200
+"""So much of what is left stands in the reason, which people read; all of it is in the report."""
 
 
 async def release(run: Run) -> PhoneReleased:
@@ -66,7 +68,7 @@ async def _clean_phone(run: Run) -> PhoneReleased:
                     residue = await run.tools.phones.clean_up(trace)
                     if not residue:
                         return PhoneReleased(clean=True)
-                    last = "something is left"
+                    last = f"left: {'; '.join(residue)}"[:REASON_CHARACTERS]
                 except PhoneFailedError as error:
                     last = str(error)
                 await asyncio.sleep(RETRY_SECONDS * run.tools.scale)

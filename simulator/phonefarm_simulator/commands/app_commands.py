@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.factory import Package
+from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.files import normal_path
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
@@ -99,7 +100,8 @@ async def am(call: Call) -> int:
                 return await call.complain(f"Error: {error}", status=255)
             return await _start(call, intent)
         case ["force-stop" | "kill" as how, *words] if words:
-            if words[-1] == APP_PACKAGE and not (how == "kill" and call.phone.app.in_front):
+            spared = how == "kill" and call.phone.app.in_front
+            if words[-1] == APP_PACKAGE and not spared and Fault.APP_STAYS not in call.phone.faults:
                 call.phone.app.stop(how)
             return 0
         case ["kill-all"]:
