@@ -174,6 +174,7 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
         self.tokens: list[str] = []
         self._term = 0
         self._stream: Any = None
+        self._writing = asyncio.Lock()  # gRPC takes one write of a stream at a time
 
     async def start(self) -> None:
         """Serve, at the same address as before."""
@@ -221,7 +222,11 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
 
     async def say(self, message: pb.ControllerMessage) -> None:
         """Say *message* in the present session."""
-        await self._stream.write(message)
+        await self._write(self._stream, message)
+
+    async def _write(self, stream: Any, message: pb.ControllerMessage) -> None:
+        async with self._writing:
+            await stream.write(message)
 
     async def assign(self, *assignments: pb.Assignment) -> None:
         """Give work."""
@@ -247,20 +252,22 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
                     farm_id=self.farm,
                     verdicts=self.manners.verdicts(message.hello),
                 )
-                await context.write(pb.ControllerMessage(welcome=welcome))
+                await self._write(context, pb.ControllerMessage(welcome=welcome))
             case "heartbeat" if self.manners.acknowledge_beats:
                 beat = message.heartbeat
                 lost = [run for run in beat.runs if run.run_id in self.manners.lost]
                 ack = pb.HeartbeatAck(number=beat.number, lost=lost)
-                await context.write(pb.ControllerMessage(heartbeat_ack=ack))
+                await self._write(context, pb.ControllerMessage(heartbeat_ack=ack))
             case "runs_started" if self.manners.answer_starts:
                 verdicts = [
                     pb.StartVerdict(run=run.run, go=pb.Go()) for run in message.runs_started.runs
                 ]
                 verdict = pb.StartVerdicts(verdicts=verdicts)
-                await context.write(pb.ControllerMessage(start_verdicts=verdict))
+                await self._write(context, pb.ControllerMessage(start_verdicts=verdict))
             case "run_records" if self.manners.acknowledge_records:
-                await context.write(pb.ControllerMessage(record_acks=acks_of(message.run_records)))
+                await self._write(
+                    context, pb.ControllerMessage(record_acks=acks_of(message.run_records))
+                )
             case _:
                 pass
 
