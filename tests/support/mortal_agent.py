@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ def name_of(statement: Statement) -> tuple[str, str] | None:
     What is written together with a record goes by the record's name.
     """
     sql, values = statement.sql, statement.values
+    if isinstance(values, Mapping):
+        return str(values["run_id"]), "manifest"
     match sql.split()[:5]:
         case ["INSERT", "OR", "IGNORE", "INTO", "runs"]:
             return str(values[0]), "run"
@@ -93,7 +95,7 @@ def _count_writes(fate: Fate) -> None:
     def counted(self: Journal, statements: Sequence[Statement]) -> None:
         steps = [found for one in statements if (found := name_of(one))]
         for one in statements:
-            if name_of(one) == (one.values[:1] and one.values[0], "run"):
+            if not isinstance(one.values, Mapping) and (name_of(one) or ("", ""))[1] == "run":
                 fate.meet(str(one.values[0]), json.loads(str(one.values[2]))["ref"]["epoch"])
         with fate.passing(*steps):
             transact(self, statements)
