@@ -348,7 +348,7 @@ async def account_needs_attention(world: World) -> Expected:
         process_id=process_id,
         reasons={"account_needs_attention": 1},
         phones=(("ph-p1", "account_needs_attention", "acc-p1: account_challenged"),),
-        remedies=("phonefarm accounts put acc-p1 --app shortvideo --phone ph-p1`",),
+        remedies=("`phonefarm accounts clear acc-p1 --reason TEXT`",),
     )
 
 

@@ -31,6 +31,24 @@ class FleetClient:
         phone: fleet_pb2.Phone = await self._wire.answer(self._stub.ReturnPhone, request)
         return phone
 
+    async def maintain(self, phone_id: str, reason: str) -> fleet_pb2.Phone:
+        """Give a phone no more work."""
+        request = fleet_pb2.MaintainPhoneRequest(phone_id=phone_id, reason=reason)
+        phone: fleet_pb2.Phone = await self._wire.answer(self._stub.MaintainPhone, request)
+        return phone
+
+    async def retire(self, phone_id: str, reason: str) -> fleet_pb2.Phone:
+        """Take a phone out of the farm."""
+        request = fleet_pb2.RetirePhoneRequest(phone_id=phone_id, reason=reason)
+        phone: fleet_pb2.Phone = await self._wire.answer(self._stub.RetirePhone, request)
+        return phone
+
+    async def clear_account(self, account_id: str, reason: str) -> fleet_pb2.Account:
+        """End an account's needs_attention."""
+        request = fleet_pb2.ClearAccountRequest(account_id=account_id, reason=reason)
+        account: fleet_pb2.Account = await self._wire.answer(self._stub.ClearAccount, request)
+        return account
+
     async def pause(
         self, scope: fleet_pb2.PauseScope.ValueType, name: str, reason: str
     ) -> fleet_pb2.PauseState:

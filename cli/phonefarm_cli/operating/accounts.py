@@ -26,6 +26,9 @@ def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     listing = add_verb(verbs, "list", "list every account", _list, teach=_LIST_TEACH)
     add_json(listing)
     add_import(verbs)
+    clear = add_verb(verbs, "clear", "say that an account is well again", _clear)
+    clear.add_argument("account", metavar="ACCOUNT")
+    clear.add_argument("--reason", required=True, metavar="TEXT", help="what was seen; it is kept")
     put = add_verb(verbs, "put", "create an account or replace it", _put)
     put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
     put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
@@ -43,6 +46,11 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
         for a in known
     ]
     show_table(_COLUMNS, rows, empty="no account yet")
+
+
+async def _clear(options: argparse.Namespace, controller: Controller) -> None:
+    account = await controller.fleet.clear_account(options.account, options.reason)
+    tell(f"{account.account_id}: {account.condition}")
 
 
 async def _put(options: argparse.Namespace, controller: Controller) -> None:

@@ -27,6 +27,13 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     admit.add_argument(
         "phones", nargs="+", metavar="PHONE", help="phone_id, adb serial or serial number"
     )
+    for verb, about, act in (
+        ("maintain", "give a phone no more work until it is admitted again", _maintain),
+        ("retire", "take a phone out of the farm; what waits for it alone ends", _retire),
+    ):
+        parser = add_verb(verbs, verb, about, act)
+        parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+        parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
     back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
     back.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
     back.add_argument(
@@ -46,6 +53,22 @@ async def _admit(options: argparse.Namespace, controller: Controller) -> None:
     for phone in await find_phones(controller, options.phones):
         await controller.fleet.admit(phone.phone_id)
         tell(f"{phone.phone_id}: was {phone.intent}, is in service")
+
+
+async def _maintain(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.fleet.maintain(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: in {after.intent}{_goes_on(after)}")
+
+
+async def _retire(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.fleet.retire(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: {after.health}{_goes_on(after)}")
+
+
+def _goes_on(phone: fleet_pb2.Phone) -> str:
+    return f"; the process {phone.process_id} on it goes on" if phone.process_id else ""
 
 
 async def _back(options: argparse.Namespace, controller: Controller) -> None:

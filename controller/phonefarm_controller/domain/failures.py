@@ -82,6 +82,16 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
     )
 
 
+def phone_retired(phone_id: str, reason: str) -> Failure:
+    """Return the ending of an item that waited for a phone an operator took out of the farm."""
+    return Failure(
+        code=FailureCode.PHONE_UNAVAILABLE,
+        message=f"the phone {phone_id} was retired: {reason}"[:500],
+        failure_class=FailureClass.EXPIRED,
+        final=True,
+    )
+
+
 def plan_invalid(message: str) -> Failure:
     """Return the ending of an item whose plan or frozen profile nobody can follow."""
     return Failure(

@@ -80,7 +80,8 @@ def _of_account(first: Why) -> str:
     put = f"`phonefarm accounts put {account} --app {first.app} --phone {phone}`"
     match first.hindrance:
         case _H.ACCOUNT_NEEDS_ATTENTION:
-            return f"look at {account} in the app on {phone}, then say that it is well: {put}"
+            clear = f"`phonefarm accounts clear {account} --reason TEXT`"
+            return f"look at {account} in the app on {phone}, then say that it is well: {clear}"
         case _H.ACCOUNT_INACTIVE:
             return f"make it active: {put}"
         case _H.ACCOUNT_ELSEWHERE:

@@ -1,18 +1,19 @@
 """The operator's hands on phones, accounts and groups; each is audited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from phonefarm_common.identity import is_name, new_id
 from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
 
+from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.inputs import invalid, invalid_field
-from phonefarm_controller.domain.items import dead
+from phonefarm_controller.domain.items import Item, dead
 from phonefarm_controller.domain.leases import Lease, ended
 from phonefarm_controller.domain.profiles import Profile
-from phonefarm_controller.domain.states import ITEM_WAITING, Health, Intent, LeaseState
+from phonefarm_controller.domain.states import ITEM_WAITING, Condition, Health, Intent, LeaseState
 from phonefarm_controller.domain.transitions import by_operator
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
@@ -79,8 +80,7 @@ class Fleet:
     @whole
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """End a quarantine and a dirty state, because somebody has looked at the phone."""
-        if not reason.strip():
-            raise invalid_field("reason", "is required: it is kept in the audit")
+        _check_reason(reason)
         async with self._database.writing() as tx:
             held = await leases.of_phones(tx, [phone_id])
             # Whoever moves a lease holds its process and item; an agent may say "clean" just now.
@@ -97,6 +97,56 @@ class Fleet:
             await _note(tx, actor, "return", phone_id, reason)
         self._hints.fleet_changed()
         return self._view(after, lease)
+
+    @whole
+    async def maintain(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
+        """Give a phone no more work until it is admitted again; what runs on it goes on."""
+        _check_reason(reason)
+        async with self._database.writing() as tx:
+            phone = await _locked(tx, phone_id)
+            after = replace(phone, intent=Intent.MAINTENANCE)
+            await phones.save(tx, [after])
+            held = await leases.of_phones(tx, [phone_id])
+            await _note(tx, actor, "maintain", phone_id, reason)
+        self._hints.fleet_changed()
+        return self._view(after, held.get(phone_id))
+
+    @whole
+    async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
+        """Take a phone out of the farm; what waits for it alone ends, what runs on it goes on."""
+        _check_reason(reason)
+        async with self._database.writing(actor=by_operator(actor)) as tx:
+            await _end(
+                tx,
+                await items.waiting_for_phones(tx, [phone_id]),
+                lambda item: failures.phone_retired(item.want_phone_id or "", reason),
+            )
+            phone = await _locked(tx, phone_id)
+            after = replace(phone, health=Health.RETIRED, health_reason=reason[:500])
+            await phones.save(tx, [after])
+            held = await leases.of_phones(tx, [phone_id])
+            await _note(tx, actor, "retire", phone_id, reason)
+        self._hints.fleet_changed()
+        self._hints.deliveries()
+        return self._view(after, held.get(phone_id))
+
+    @whole
+    async def clear_account(self, account_id: str, *, actor: str, reason: str) -> Account:
+        """Say that an account is well again; FarmError `unknown_account`."""
+        _check_reason(reason)
+        async with self._database.writing() as tx:
+            known = await accounts.lock(tx, {account_id})
+            if account_id not in known:
+                problem = FieldProblem(field="account_id", message="names no account")
+                message = f"there is no account {account_id}; `phonefarm accounts list` shows them"
+                raise FarmError(
+                    Reason.UNKNOWN_ACCOUNT, message, detail=account_id[:128], problems=(problem,)
+                )
+            after = replace(known[account_id], condition=Condition.OK, condition_reason="")
+            await accounts.put(tx, [after])
+            await _note(tx, actor, "clear account", account_id, reason)
+        self._hints.fleet_changed()
+        return after
 
     @whole
     async def put_accounts(
@@ -180,6 +230,11 @@ class Fleet:
         return PhoneView(phone=phone, lease=lease, offered=offered)
 
 
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise invalid_field("reason", "is required: it is kept in the audit")
+
+
 async def _locked(tx: Transaction, phone_id: str) -> Phone:
     found = await phones.lock(tx, {phone_id})
     if phone_id not in found:
@@ -233,21 +288,27 @@ async def _end_waiting(tx: Transaction, account_ids: Sequence[str]) -> None:
     """End what waits for accounts that are being made inactive."""
     if not account_ids:
         return
-    waiting = await items.waiting_for_accounts(tx, account_ids)
+    await _end(
+        tx,
+        await items.waiting_for_accounts(tx, account_ids),
+        lambda item: Failure(
+            code="account_inactive",
+            message=f"the account {item.want_account_id} was made inactive",
+            failure_class=FailureClass.ACCOUNT,
+            final=True,
+        ),
+    )
+
+
+async def _end(
+    tx: Transaction, waiting: Sequence[tuple[str, str]], why: Callable[[Item], Failure]
+) -> None:
+    """End these (process, item), as far as they wait."""
     locked = await processes.lock(tx, {process_id for process_id, _ in waiting})
     before = await items.lock(tx, {item_id for _, item_id in waiting})
     # Read again under lock: one may have been claimed meanwhile and goes on.
     over = [
-        dead(
-            item,
-            failure=Failure(
-                code="account_inactive",
-                message=f"the account {item.want_account_id} was made inactive",
-                failure_class=FailureClass.ACCOUNT,
-                final=True,
-            ),
-            now=tx.now,
-        )
+        dead(item, failure=why(item), now=tx.now)
         for item in before.values()
         if item.state in ITEM_WAITING
     ]

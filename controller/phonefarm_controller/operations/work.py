@@ -57,7 +57,7 @@ class Work:
         after = []
         for phone in known.values():
             why = self.quarantined.get(phone.phone_id)
-            if why is not None:
+            if why is not None and phone.health is not Health.RETIRED:
                 after.append(
                     replace(phone, health=Health.QUARANTINED, health_reason=f"{DIRTY}{why}")
                 )

@@ -79,6 +79,39 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             )
         return _phone(view)
 
+    async def MaintainPhone(  # noqa: N802
+        self, request: pb.MaintainPhoneRequest, context: Context
+    ) -> pb.Phone:
+        """Give a phone no more work."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            view = await self._fleet.maintain(
+                request.phone_id, actor=caller.name, reason=request.reason
+            )
+        return _phone(view)
+
+    async def RetirePhone(  # noqa: N802
+        self, request: pb.RetirePhoneRequest, context: Context
+    ) -> pb.Phone:
+        """Take a phone out of the farm."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            view = await self._fleet.retire(
+                request.phone_id, actor=caller.name, reason=request.reason
+            )
+        return _phone(view)
+
+    async def ClearAccount(  # noqa: N802
+        self, request: pb.ClearAccountRequest, context: Context
+    ) -> pb.Account:
+        """End an account's needs_attention."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            account = await self._fleet.clear_account(
+                request.account_id, actor=caller.name, reason=request.reason
+            )
+        return _account(account)
+
     async def PutAccount(  # noqa: N802
         self, request: pb.PutAccountRequest, context: Context
     ) -> pb.Account:

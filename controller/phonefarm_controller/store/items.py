@@ -388,6 +388,14 @@ async def waiting_for_accounts(
     return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
 
 
+async def waiting_for_phones(tx: Transaction, phone_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (process, item) of waiting items that only one of these phones can do."""
+    query = select(_i.process_id, _i.item_id).where(
+        _i.want_phone_id.in_(set(phone_ids)), _i.state.in_(sorted(ITEM_WAITING))
+    )
+    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
+
+
 async def due_for_retry(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
     """Return (process, item) of items whose back-off is over."""
     query = (

@@ -26,17 +26,17 @@ from phonefarm.v1 import agent_pb2 as phonefarm_dot_v1_dot_agent__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phonefarm/v1/fleet.proto\x12\x0cphonefarm.v1\x1a\x18phonefarm/v1/agent.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x02\n\x05Phone\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x10\n\x08serialno\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12*\n\ttransport\x18\x04 \x01(\x0e\x32\x17.phonefarm.v1.Transport\x12*\n\treadiness\x18\x05 \x01(\x0e\x32\x17.phonefarm.v1.Readiness\x12\x18\n\x10readiness_reason\x18\x06 \x01(\t\x12\x0e\n\x06health\x18\x07 \x01(\t\x12\x15\n\rhealth_reason\x18\x08 \x01(\t\x12\r\n\x05lease\x18\t \x01(\t\x12\r\n\x05\x65poch\x18\n \x01(\x03\x12\x0e\n\x06intent\x18\x0b \x01(\t\x12\r\n\x05model\x18\x0c \x01(\t\x12\x17\n\x0f\x61ndroid_release\x18\r \x01(\t\x12\x0f\n\x07offered\x18\x0e \x01(\x08\x12\x0e\n\x06run_id\x18\x0f \x01(\t\x12\x12\n\nprocess_id\x18\x10 \x01(\t\x12\x12\n\nadb_serial\x18\x11 \x01(\t\"\x13\n\x11ListPhonesRequest\"9\n\x12ListPhonesResponse\x12#\n\x06phones\x18\x01 \x03(\x0b\x32\x13.phonefarm.v1.Phone\"%\n\x11\x41\x64mitPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\"6\n\x12ReturnPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"y\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08phone_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61pp\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x11\n\tcondition\x18\x05 \x01(\t\x12\x18\n\x10\x63ondition_reason\x18\x06 \x01(\t\";\n\x11PutAccountRequest\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.phonefarm.v1.Account\"=\n\x12PutAccountsRequest\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Account\">\n\x13PutAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Account\"\x15\n\x13ListAccountsRequest\"?\n\x14ListAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Account\"P\n\x05Group\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.phonefarm.v1.GroupKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nmember_ids\x18\x03 \x03(\t\"5\n\x0fPutGroupRequest\x12\"\n\x05group\x18\x01 \x01(\x0b\x32\x13.phonefarm.v1.Group\"\x13\n\x11ListGroupsRequest\"9\n\x12ListGroupsResponse\x12#\n\x06groups\x18\x01 \x03(\x0b\x32\x13.phonefarm.v1.Group\"\xd1\x01\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x35\n\x11last_heartbeat_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06phones\x18\x05 \x01(\x05\x12\x0f\n\x07runtime\x18\x06 \x01(\t\x12:\n\x16\x63\x65rtificate_expires_at\x18( \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x13\n\x11ListAgentsRequest\"9\n\x12ListAgentsResponse\x12#\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x13.phonefarm.v1.Agent\"U\n\x0cPauseRequest\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.phonefarm.v1.PauseScope\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x8a\x01\n\nPauseState\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.phonefarm.v1.PauseScope\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"F\n\rResumeRequest\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.phonefarm.v1.PauseScope\x12\x0c\n\x04name\x18\x02 \x01(\t\"!\n\x0eResumeResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"\x13\n\x11ListPausesRequest\">\n\x12ListPausesResponse\x12(\n\x06pauses\x18\x01 \x03(\x0b\x32\x18.phonefarm.v1.PauseState*U\n\tGroupKind\x12\x1a\n\x16GROUP_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10GROUP_KIND_PHONE\x10\x01\x12\x16\n\x12GROUP_KIND_ACCOUNT\x10\x02*\x88\x01\n\nPauseScope\x12\x1b\n\x17PAUSE_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPAUSE_SCOPE_ALL\x10\x01\x12\x13\n\x0fPAUSE_SCOPE_APP\x10\x02\x12\x17\n\x13PAUSE_SCOPE_ACCOUNT\x10\x03\x12\x1a\n\x16PAUSE_SCOPE_CAPABILITY\x10\x04\x32\x91\x07\n\x0c\x46leetService\x12O\n\nListPhones\x12\x1f.phonefarm.v1.ListPhonesRequest\x1a .phonefarm.v1.ListPhonesResponse\x12\x42\n\nAdmitPhone\x12\x1f.phonefarm.v1.AdmitPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x44\n\x0bReturnPhone\x12 .phonefarm.v1.ReturnPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x44\n\nPutAccount\x12\x1f.phonefarm.v1.PutAccountRequest\x1a\x15.phonefarm.v1.Account\x12R\n\x0bPutAccounts\x12 .phonefarm.v1.PutAccountsRequest\x1a!.phonefarm.v1.PutAccountsResponse\x12U\n\x0cListAccounts\x12!.phonefarm.v1.ListAccountsRequest\x1a\".phonefarm.v1.ListAccountsResponse\x12>\n\x08PutGroup\x12\x1d.phonefarm.v1.PutGroupRequest\x1a\x13.phonefarm.v1.Group\x12O\n\nListGroups\x12\x1f.phonefarm.v1.ListGroupsRequest\x1a .phonefarm.v1.ListGroupsResponse\x12O\n\nListAgents\x12\x1f.phonefarm.v1.ListAgentsRequest\x1a .phonefarm.v1.ListAgentsResponse\x12=\n\x05Pause\x12\x1a.phonefarm.v1.PauseRequest\x1a\x18.phonefarm.v1.PauseState\x12\x43\n\x06Resume\x12\x1b.phonefarm.v1.ResumeRequest\x1a\x1c.phonefarm.v1.ResumeResponse\x12O\n\nListPauses\x12\x1f.phonefarm.v1.ListPausesRequest\x1a .phonefarm.v1.ListPausesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phonefarm/v1/fleet.proto\x12\x0cphonefarm.v1\x1a\x18phonefarm/v1/agent.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x02\n\x05Phone\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x10\n\x08serialno\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12*\n\ttransport\x18\x04 \x01(\x0e\x32\x17.phonefarm.v1.Transport\x12*\n\treadiness\x18\x05 \x01(\x0e\x32\x17.phonefarm.v1.Readiness\x12\x18\n\x10readiness_reason\x18\x06 \x01(\t\x12\x0e\n\x06health\x18\x07 \x01(\t\x12\x15\n\rhealth_reason\x18\x08 \x01(\t\x12\r\n\x05lease\x18\t \x01(\t\x12\r\n\x05\x65poch\x18\n \x01(\x03\x12\x0e\n\x06intent\x18\x0b \x01(\t\x12\r\n\x05model\x18\x0c \x01(\t\x12\x17\n\x0f\x61ndroid_release\x18\r \x01(\t\x12\x0f\n\x07offered\x18\x0e \x01(\x08\x12\x0e\n\x06run_id\x18\x0f \x01(\t\x12\x12\n\nprocess_id\x18\x10 \x01(\t\x12\x12\n\nadb_serial\x18\x11 \x01(\t\"\x13\n\x11ListPhonesRequest\"9\n\x12ListPhonesResponse\x12#\n\x06phones\x18\x01 \x03(\x0b\x32\x13.phonefarm.v1.Phone\"%\n\x11\x41\x64mitPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\"6\n\x12ReturnPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"8\n\x14MaintainPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"6\n\x12RetirePhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"9\n\x13\x43learAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"y\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08phone_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61pp\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x11\n\tcondition\x18\x05 \x01(\t\x12\x18\n\x10\x63ondition_reason\x18\x06 \x01(\t\";\n\x11PutAccountRequest\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.phonefarm.v1.Account\"=\n\x12PutAccountsRequest\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Account\">\n\x13PutAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Account\"\x15\n\x13ListAccountsRequest\"?\n\x14ListAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Account\"P\n\x05Group\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.phonefarm.v1.GroupKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nmember_ids\x18\x03 \x03(\t\"5\n\x0fPutGroupRequest\x12\"\n\x05group\x18\x01 \x01(\x0b\x32\x13.phonefarm.v1.Group\"\x13\n\x11ListGroupsRequest\"9\n\x12ListGroupsResponse\x12#\n\x06groups\x18\x01 \x03(\x0b\x32\x13.phonefarm.v1.Group\"\xd1\x01\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x35\n\x11last_heartbeat_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06phones\x18\x05 \x01(\x05\x12\x0f\n\x07runtime\x18\x06 \x01(\t\x12:\n\x16\x63\x65rtificate_expires_at\x18( \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x13\n\x11ListAgentsRequest\"9\n\x12ListAgentsResponse\x12#\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x13.phonefarm.v1.Agent\"U\n\x0cPauseRequest\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.phonefarm.v1.PauseScope\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x8a\x01\n\nPauseState\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.phonefarm.v1.PauseScope\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"F\n\rResumeRequest\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.phonefarm.v1.PauseScope\x12\x0c\n\x04name\x18\x02 \x01(\t\"!\n\x0eResumeResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"\x13\n\x11ListPausesRequest\">\n\x12ListPausesResponse\x12(\n\x06pauses\x18\x01 \x03(\x0b\x32\x18.phonefarm.v1.PauseState*U\n\tGroupKind\x12\x1a\n\x16GROUP_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10GROUP_KIND_PHONE\x10\x01\x12\x16\n\x12GROUP_KIND_ACCOUNT\x10\x02*\x88\x01\n\nPauseScope\x12\x1b\n\x17PAUSE_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPAUSE_SCOPE_ALL\x10\x01\x12\x13\n\x0fPAUSE_SCOPE_APP\x10\x02\x12\x17\n\x13PAUSE_SCOPE_ACCOUNT\x10\x03\x12\x1a\n\x16PAUSE_SCOPE_CAPABILITY\x10\x04\x32\xeb\x08\n\x0c\x46leetService\x12O\n\nListPhones\x12\x1f.phonefarm.v1.ListPhonesRequest\x1a .phonefarm.v1.ListPhonesResponse\x12\x42\n\nAdmitPhone\x12\x1f.phonefarm.v1.AdmitPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x44\n\x0bReturnPhone\x12 .phonefarm.v1.ReturnPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12H\n\rMaintainPhone\x12\".phonefarm.v1.MaintainPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x44\n\x0bRetirePhone\x12 .phonefarm.v1.RetirePhoneRequest\x1a\x13.phonefarm.v1.Phone\x12H\n\x0c\x43learAccount\x12!.phonefarm.v1.ClearAccountRequest\x1a\x15.phonefarm.v1.Account\x12\x44\n\nPutAccount\x12\x1f.phonefarm.v1.PutAccountRequest\x1a\x15.phonefarm.v1.Account\x12R\n\x0bPutAccounts\x12 .phonefarm.v1.PutAccountsRequest\x1a!.phonefarm.v1.PutAccountsResponse\x12U\n\x0cListAccounts\x12!.phonefarm.v1.ListAccountsRequest\x1a\".phonefarm.v1.ListAccountsResponse\x12>\n\x08PutGroup\x12\x1d.phonefarm.v1.PutGroupRequest\x1a\x13.phonefarm.v1.Group\x12O\n\nListGroups\x12\x1f.phonefarm.v1.ListGroupsRequest\x1a .phonefarm.v1.ListGroupsResponse\x12O\n\nListAgents\x12\x1f.phonefarm.v1.ListAgentsRequest\x1a .phonefarm.v1.ListAgentsResponse\x12=\n\x05Pause\x12\x1a.phonefarm.v1.PauseRequest\x1a\x18.phonefarm.v1.PauseState\x12\x43\n\x06Resume\x12\x1b.phonefarm.v1.ResumeRequest\x1a\x1c.phonefarm.v1.ResumeResponse\x12O\n\nListPauses\x12\x1f.phonefarm.v1.ListPausesRequest\x1a .phonefarm.v1.ListPausesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'phonefarm.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GROUPKIND']._serialized_start=1980
-  _globals['_GROUPKIND']._serialized_end=2065
-  _globals['_PAUSESCOPE']._serialized_start=2068
-  _globals['_PAUSESCOPE']._serialized_end=2204
+  _globals['_GROUPKIND']._serialized_start=2153
+  _globals['_GROUPKIND']._serialized_end=2238
+  _globals['_PAUSESCOPE']._serialized_start=2241
+  _globals['_PAUSESCOPE']._serialized_end=2377
   _globals['_PHONE']._serialized_start=102
   _globals['_PHONE']._serialized_end=475
   _globals['_LISTPHONESREQUEST']._serialized_start=477
@@ -47,44 +47,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMITPHONEREQUEST']._serialized_end=594
   _globals['_RETURNPHONEREQUEST']._serialized_start=596
   _globals['_RETURNPHONEREQUEST']._serialized_end=650
-  _globals['_ACCOUNT']._serialized_start=652
-  _globals['_ACCOUNT']._serialized_end=773
-  _globals['_PUTACCOUNTREQUEST']._serialized_start=775
-  _globals['_PUTACCOUNTREQUEST']._serialized_end=834
-  _globals['_PUTACCOUNTSREQUEST']._serialized_start=836
-  _globals['_PUTACCOUNTSREQUEST']._serialized_end=897
-  _globals['_PUTACCOUNTSRESPONSE']._serialized_start=899
-  _globals['_PUTACCOUNTSRESPONSE']._serialized_end=961
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=963
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=984
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=986
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1049
-  _globals['_GROUP']._serialized_start=1051
-  _globals['_GROUP']._serialized_end=1131
-  _globals['_PUTGROUPREQUEST']._serialized_start=1133
-  _globals['_PUTGROUPREQUEST']._serialized_end=1186
-  _globals['_LISTGROUPSREQUEST']._serialized_start=1188
-  _globals['_LISTGROUPSREQUEST']._serialized_end=1207
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=1209
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=1266
-  _globals['_AGENT']._serialized_start=1269
-  _globals['_AGENT']._serialized_end=1478
-  _globals['_LISTAGENTSREQUEST']._serialized_start=1480
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1499
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1501
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1558
-  _globals['_PAUSEREQUEST']._serialized_start=1560
-  _globals['_PAUSEREQUEST']._serialized_end=1645
-  _globals['_PAUSESTATE']._serialized_start=1648
-  _globals['_PAUSESTATE']._serialized_end=1786
-  _globals['_RESUMEREQUEST']._serialized_start=1788
-  _globals['_RESUMEREQUEST']._serialized_end=1858
-  _globals['_RESUMERESPONSE']._serialized_start=1860
-  _globals['_RESUMERESPONSE']._serialized_end=1893
-  _globals['_LISTPAUSESREQUEST']._serialized_start=1895
-  _globals['_LISTPAUSESREQUEST']._serialized_end=1914
-  _globals['_LISTPAUSESRESPONSE']._serialized_start=1916
-  _globals['_LISTPAUSESRESPONSE']._serialized_end=1978
-  _globals['_FLEETSERVICE']._serialized_start=2207
-  _globals['_FLEETSERVICE']._serialized_end=3120
+  _globals['_MAINTAINPHONEREQUEST']._serialized_start=652
+  _globals['_MAINTAINPHONEREQUEST']._serialized_end=708
+  _globals['_RETIREPHONEREQUEST']._serialized_start=710
+  _globals['_RETIREPHONEREQUEST']._serialized_end=764
+  _globals['_CLEARACCOUNTREQUEST']._serialized_start=766
+  _globals['_CLEARACCOUNTREQUEST']._serialized_end=823
+  _globals['_ACCOUNT']._serialized_start=825
+  _globals['_ACCOUNT']._serialized_end=946
+  _globals['_PUTACCOUNTREQUEST']._serialized_start=948
+  _globals['_PUTACCOUNTREQUEST']._serialized_end=1007
+  _globals['_PUTACCOUNTSREQUEST']._serialized_start=1009
+  _globals['_PUTACCOUNTSREQUEST']._serialized_end=1070
+  _globals['_PUTACCOUNTSRESPONSE']._serialized_start=1072
+  _globals['_PUTACCOUNTSRESPONSE']._serialized_end=1134
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1136
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1157
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1159
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1222
+  _globals['_GROUP']._serialized_start=1224
+  _globals['_GROUP']._serialized_end=1304
+  _globals['_PUTGROUPREQUEST']._serialized_start=1306
+  _globals['_PUTGROUPREQUEST']._serialized_end=1359
+  _globals['_LISTGROUPSREQUEST']._serialized_start=1361
+  _globals['_LISTGROUPSREQUEST']._serialized_end=1380
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=1382
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=1439
+  _globals['_AGENT']._serialized_start=1442
+  _globals['_AGENT']._serialized_end=1651
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1653
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1672
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1674
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1731
+  _globals['_PAUSEREQUEST']._serialized_start=1733
+  _globals['_PAUSEREQUEST']._serialized_end=1818
+  _globals['_PAUSESTATE']._serialized_start=1821
+  _globals['_PAUSESTATE']._serialized_end=1959
+  _globals['_RESUMEREQUEST']._serialized_start=1961
+  _globals['_RESUMEREQUEST']._serialized_end=2031
+  _globals['_RESUMERESPONSE']._serialized_start=2033
+  _globals['_RESUMERESPONSE']._serialized_end=2066
+  _globals['_LISTPAUSESREQUEST']._serialized_start=2068
+  _globals['_LISTPAUSESREQUEST']._serialized_end=2087
+  _globals['_LISTPAUSESRESPONSE']._serialized_start=2089
+  _globals['_LISTPAUSESRESPONSE']._serialized_end=2151
+  _globals['_FLEETSERVICE']._serialized_start=2380
+  _globals['_FLEETSERVICE']._serialized_end=3511
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,21 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ReturnPhoneRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
                 _registered_method=True)
+        self.MaintainPhone = channel.unary_unary(
+                '/phonefarm.v1.FleetService/MaintainPhone',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.MaintainPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+                _registered_method=True)
+        self.RetirePhone = channel.unary_unary(
+                '/phonefarm.v1.FleetService/RetirePhone',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.RetirePhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+                _registered_method=True)
+        self.ClearAccount = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ClearAccount',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ClearAccountRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Account.FromString,
+                _registered_method=True)
         self.PutAccount = channel.unary_unary(
                 '/phonefarm.v1.FleetService/PutAccount',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutAccountRequest.SerializeToString,
@@ -114,6 +129,28 @@ class FleetServiceServicer:
 
     def ReturnPhone(self, request, context):
         """ReturnPhone ends a quarantine or a dirty state; the reason is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MaintainPhone(self, request, context):
+        """MaintainPhone gives a phone no more work until AdmitPhone; what runs on it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetirePhone(self, request, context):
+        """RetirePhone takes a phone out of the farm: what waits for it alone ends with `phone_unavailable`, what runs
+        on it goes on. ReturnPhone undoes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearAccount(self, request, context):
+        """ClearAccount ends an account's needs_attention. NOT_FOUND `unknown_account`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,6 +236,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ReturnPhone,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ReturnPhoneRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
+            ),
+            'MaintainPhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.MaintainPhone,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.MaintainPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
+            ),
+            'RetirePhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetirePhone,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.RetirePhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
+            ),
+            'ClearAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearAccount,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ClearAccountRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Account.SerializeToString,
             ),
             'PutAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.PutAccount,
@@ -327,6 +379,87 @@ class FleetService:
             '/phonefarm.v1.FleetService/ReturnPhone',
             phonefarm_dot_v1_dot_fleet__pb2.ReturnPhoneRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MaintainPhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/MaintainPhone',
+            phonefarm_dot_v1_dot_fleet__pb2.MaintainPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetirePhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/RetirePhone',
+            phonefarm_dot_v1_dot_fleet__pb2.RetirePhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ClearAccount',
+            phonefarm_dot_v1_dot_fleet__pb2.ClearAccountRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Account.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,14 @@ class FleetServiceStub:
     """AdmitPhone takes a new phone into service. NOT_FOUND `unknown_phone`."""
     ReturnPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ReturnPhoneRequest, _fleet_pb2.Phone]
     """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
+    MaintainPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.MaintainPhoneRequest, _fleet_pb2.Phone]
+    """MaintainPhone gives a phone no more work until AdmitPhone; what runs on it goes on."""
+    RetirePhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RetirePhoneRequest, _fleet_pb2.Phone]
+    """RetirePhone takes a phone out of the farm: what waits for it alone ends with `phone_unavailable`, what runs
+    on it goes on. ReturnPhone undoes it.
+    """
+    ClearAccount: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ClearAccountRequest, _fleet_pb2.Account]
+    """ClearAccount ends an account's needs_attention. NOT_FOUND `unknown_account`."""
     PutAccount: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountRequest, _fleet_pb2.Account]
     """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
     PutAccounts: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountsRequest, _fleet_pb2.PutAccountsResponse]
@@ -65,6 +73,14 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """AdmitPhone takes a new phone into service. NOT_FOUND `unknown_phone`."""
     ReturnPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ReturnPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
     """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
+    MaintainPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.MaintainPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
+    """MaintainPhone gives a phone no more work until AdmitPhone; what runs on it goes on."""
+    RetirePhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RetirePhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
+    """RetirePhone takes a phone out of the farm: what waits for it alone ends with `phone_unavailable`, what runs
+    on it goes on. ReturnPhone undoes it.
+    """
+    ClearAccount: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ClearAccountRequest, _fleet_pb2.Account]  # type: ignore[assignment]
+    """ClearAccount ends an account's needs_attention. NOT_FOUND `unknown_account`."""
     PutAccount: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountRequest, _fleet_pb2.Account]  # type: ignore[assignment]
     """PutAccount creates or replaces an account. NOT_FOUND `unknown_phone`."""
     PutAccounts: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutAccountsRequest, _fleet_pb2.PutAccountsResponse]  # type: ignore[assignment]
@@ -109,6 +125,32 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Phone, _abc.Awaitable[_fleet_pb2.Phone]]:
         """ReturnPhone ends a quarantine or a dirty state; the reason is kept."""
+
+    @_abc_1.abstractmethod
+    def MaintainPhone(
+        self,
+        request: _fleet_pb2.MaintainPhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Phone, _abc.Awaitable[_fleet_pb2.Phone]]:
+        """MaintainPhone gives a phone no more work until AdmitPhone; what runs on it goes on."""
+
+    @_abc_1.abstractmethod
+    def RetirePhone(
+        self,
+        request: _fleet_pb2.RetirePhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Phone, _abc.Awaitable[_fleet_pb2.Phone]]:
+        """RetirePhone takes a phone out of the farm: what waits for it alone ends with `phone_unavailable`, what runs
+        on it goes on. ReturnPhone undoes it.
+        """
+
+    @_abc_1.abstractmethod
+    def ClearAccount(
+        self,
+        request: _fleet_pb2.ClearAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Account, _abc.Awaitable[_fleet_pb2.Account]]:
+        """ClearAccount ends an account's needs_attention. NOT_FOUND `unknown_account`."""
 
     @_abc_1.abstractmethod
     def PutAccount(
