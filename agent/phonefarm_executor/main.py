@@ -35,6 +35,8 @@ ABANDON_SECONDS = 90.0
 LINK_PAUSE_SECONDS = 0.5
 FLUSH_SECONDS = 5.0
 LAST_RESORT_SECONDS = 15.0
+TELLS_OF_ITS_TOUCH = frozenset({"confirm_post"})
+"""The `once` kinds that note in the draft when they touch the phone, right before they do."""
 PROOFS = frozenset({"verify_posted"})
 """Kinds that can tell whether a `once` action before them had its effect."""
 
@@ -158,7 +160,7 @@ class Run:
             if not step.once:
                 return self._patiently(lambda: ready[step.index](self._context(step)))
             try:
-                return ready[step.index](self._context(step))
+                return self._once(step, ready)
             except LinkLostError as error:
                 message = f"adb.sock was lost on the way: {error}"
                 unknown = FailedError(Code.OUTCOME_UNKNOWN, message, detail=step.kind)
@@ -167,6 +169,16 @@ class Run:
                     raise
                 unknown = error
         return self._proven(step, ready, unknown)
+
+    def _once(self, step: Step, ready: Mapping[int, Ready]) -> Outputs:
+        """Perform a `once` step; anew only while it is sure that nothing was touched."""
+        while True:
+            try:
+                return ready[step.index](self._context(step))
+            except LinkLostError as error:
+                if step.kind not in TELLS_OF_ITS_TOUCH or self._draft.tapped:
+                    raise
+                self._wait_for_link(str(error))
 
     def _proven(
         self, step: Step, ready: Mapping[int, Ready], unknown: FailedError

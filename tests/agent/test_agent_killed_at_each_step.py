@@ -1,6 +1,7 @@
 """kill -9 the agent between each pair of a run's steps: one end, each line once, nothing left."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
+from phonefarm_agent.runtimes.engine import Engine
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import simulated_phones
 from support.agent_processes import Agents, agents, driving
@@ -211,3 +213,33 @@ async def test_runs_that_outlive_their_agent_end_once_at_every_step(phones: Swee
     assert ends.pop("run") in {DONE, "phone_not_fit:identifying"}
     assert ends == before
     assert not phones.leftovers()
+
+
+@pytest.fixture
+async def boxes(
+    controller: ScriptedController, tmp_path: Path, executor_image: str
+) -> AsyncIterator[Sweep]:
+    """Make agents of one simulated phone, whose runs live in containers; none may stay."""
+    controller.farm = f"test-{uuid.uuid4()}"
+    engine, labels = Engine(), {"phonefarm.farm": controller.farm}
+    try:
+        async with simulated_phones(1, tmp_path / "phones") as farm:
+            options = (*driving(farm, "docker"), "--image", executor_image)
+            async with agents(controller, tmp_path, *options) as made:
+                yield Sweep(controller=controller, made=made, folder=tmp_path, serialno="SIM0001")
+        assert not await asyncio.to_thread(engine.containers, labels)
+    finally:
+        for left in await asyncio.to_thread(engine.containers, labels):
+            await asyncio.to_thread(engine.remove, left.id)
+
+
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_runs_in_containers_end_once_at_every_step(boxes: Sweep) -> None:
+    """The whole table with a real engine: every container is taken back or removed."""
+    await boxes.through(*(f"after {step}" for step in STEPS))
+
+    ends = {step: boxes.end(f"after {step}") for step in STEPS}
+    assert ends == {step: end[OF_PHONES] for step, end in STEPS.items()}
+    assert not boxes.leftovers()

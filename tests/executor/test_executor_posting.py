@@ -380,3 +380,22 @@ async def test_a_profile_that_fits_nothing_is_told_whole(tmp_path: Path) -> None
         assert not any(screen["reached"] for screen in screens)
         assert all("did not show" in s["why"] or "tap" in s["why"] for s in screens[:-1])
         assert not any(entry["found"] for screen in screens for entry in screen["selectors"])
+
+
+async def test_a_post_whose_way_was_lost_before_the_tap_goes_on(tmp_path: Path) -> None:
+    """Nothing was touched yet: the executor waits for adb.sock, and posts once."""
+    async with run_bench(tmp_path) as bench:
+        given = lay_out(bench)
+        async with bench.run(*posting()) as story:
+            await bench.control.until("fetch")
+            bench.control.say(type="asset", asset="video", **given)
+            await story.until("action_started", index=5)
+            await bench.close_proxy()
+            bench.control.say(type="ack", sequence=1000)
+            await asyncio.sleep(0.3)  # It finds its way closed: the fault, not a wait.
+            await bench.open_proxy()
+            code, last = await story.ending()
+
+        assert (code, last["failure"]) == (0, None)
+        assert story.outputs()[5] == {"confirmed": True}
+        assert len(bench.effects("posted")) == 1
