@@ -20,6 +20,7 @@ from phonefarm_controller.loops.herald import Herald
 from phonefarm_controller.loops.lookout import lookout
 from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel
 from phonefarm_controller.operations.cancel_content import CancelContent
@@ -66,6 +67,7 @@ from phonefarm_controller.rpc.proving import ProvingEdge
 from phonefarm_controller.rpc.server import Ports, Services, serving
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
@@ -121,9 +123,10 @@ async def _wired(
     several = reaches_others(settings.database_url)
     hints = Hints(alone=not several)
     database.tell_moves(hints.processes_moved)
+    room = Room()
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
     fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
-    claim = Claim(database=database, fleet_view=fleet_view, timers=timers)
+    claim = Claim(database=database, fleet_view=fleet_view, room=room, timers=timers)
     reap = Reap(database=database, policy=policy, sessions=sessions, hints=hints)
     inventory = Inventory(database=database, hints=hints)
     enqueue = Batcher(
@@ -132,6 +135,7 @@ async def _wired(
             profiles=profiles,
             policy=policy,
             hints=hints,
+            room=room,
             dummy_allowed=not settings.production,
         ),
         most=ENQUEUE_BATCH,
@@ -172,7 +176,7 @@ async def _wired(
     pausing = Pausing(database=database, hints=hints, known_profiles=profiles)
     content = ContentEdge(
         keys=keys,
-        ingest=Ingest(database=database, profiles=profiles, policy=policy, hints=hints),
+        ingest=Ingest(database=database, profiles=profiles, policy=policy, hints=hints, room=room),
         cancel_content=CancelContent(database=database, hints=hints),
         upsert_snapshot=UpsertSnapshot(database=database),
     )
@@ -181,6 +185,7 @@ async def _wired(
         profiles=profiles,
         policy=policy,
         hints=hints,
+        room=room,
         dummy_allowed=not settings.production,
     )
     read = Read(database=database)
@@ -191,7 +196,7 @@ async def _wired(
         read=read,
         timeline=Timeline(database=database),
         watching=watching,
-        explain=Explain(database=database, sessions=sessions, claim=claim),
+        explain=Explain(database=database, sessions=sessions, claim=claim, room=room),
         evidence=ReadEvidence(database=database, directory=settings.data / "evidence"),
         registry=Registry(
             database=database, profiles=profiles, dummy_allowed=not settings.production
@@ -223,6 +228,14 @@ async def _wired(
         "reaper": reaper.run(),
         "clockwork": clockwork(wind=wind, hints=hints, poll_seconds=timers.reap),
         "lookout": lookout(watching=watching, hints=hints),
+        "storekeeper": storekeeper(
+            data=settings.data,
+            room=room,
+            hints=hints,
+            least=settings.least_free,
+            reserve=settings.reserve,
+            period=PERIOD_SECONDS * settings.time_scale,
+        ),
         "auditor": auditor(audit=Audit(database=database), mend=mend),
     }
     if several:

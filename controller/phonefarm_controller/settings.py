@@ -1,9 +1,10 @@
 """The controller's settings; read once, at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from phonefarm_common.storage import MIB, LeastFree
 from phonefarm_common.timers import Timers
 
 
@@ -23,6 +24,10 @@ class Settings:
     time_scale: float
     production: bool
     ready_file: Path | None
+    least_free: LeastFree = field(default_factory=LeastFree)
+    """What of the disk of `data` must be free for new work."""
+    reserve: int = 64 * MIB
+    """Bytes of it that are kept for the end of what runs."""
     tls: tuple[str, int] | None = None
     """Where hosts without a certificate join and operators call from afar: (host, port)."""
     mtls: tuple[str, int] | None = None

@@ -19,6 +19,7 @@ from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.report import TakeReports
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store.database import Database, open_database
 from support.controller import Farm, farm_on, played_agent, request
 
@@ -133,6 +134,7 @@ async def test_two_claims_for_one_phone_make_one_lease(postgres_url: str, tmp_pa
             Claim(
                 database=database,
                 fleet_view=FleetView(hints=Hints(), monotonic=SystemClock().monotonic),
+                room=Room(),
                 timers=Timers(),
                 ids=new_id,
             )

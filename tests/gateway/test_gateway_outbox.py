@@ -21,6 +21,7 @@ from phonefarm_controller.app import _keep_profiles
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store.tables import deliveries
 from sqlalchemy import func, select
 from support.controller import GATEWAY_TOKEN
@@ -39,6 +40,7 @@ async def owe_many(it: Sending, url: str, count: int) -> None:
         profiles=await _keep_profiles(database, Path("/nonexistent")),
         policy=Policy(),
         hints=Hints(),
+        room=Room(),
         dummy_allowed=True,
     )
     for _ in range(count // AT_ONCE):

@@ -208,7 +208,7 @@ async def farm_on(
         time_scale=scale,
         production=False,
         ready_file=None,
-        **more,
+        **({"reserve": 0} | more),
     )
     async with running(settings) as controller:
         channel = open_channel(f"127.0.0.1:{controller.port}", timers)

@@ -494,3 +494,15 @@ async def several_phones(world: World) -> Expected:
             ("ph-p2", "phone_in_maintenance", ""),
         ),
     )
+
+
+@situation
+async def storage_full(world: World) -> Expected:
+    """Let the controller's disk have no room; a phone would be free."""
+    process_id = await bound(world)
+    world.room.shortage = "5 MiB free, at least 1024 MiB are needed"
+    return Expected(
+        process_id=process_id,
+        reasons={"storage_full": 1},
+        remedies=("the controller's data disk", "by themselves"),
+    )

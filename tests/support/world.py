@@ -39,6 +39,7 @@ from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.wind import Wind
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
@@ -99,6 +100,7 @@ class World:
     profiles: dict[str, Any]
     timers: Timers = field(default_factory=Timers)
     hints: Hints = field(default_factory=Hints)
+    room: Room = field(default_factory=Room)
     terms: dict[str, int] = field(default_factory=dict)  # by agent
     incarnations: dict[str, int] = field(default_factory=dict)
 
@@ -107,7 +109,7 @@ class World:
         database, hints = self.database, self.hints
         self.sessions = Sessions(hints=hints, clock=self.clock, offer_lapses=self.timers.suspect)
         view = FleetView(hints=hints, monotonic=self.clock.monotonic)
-        self.claim = Claim(database=database, fleet_view=view, timers=self.timers)
+        self.claim = Claim(database=database, fleet_view=view, room=self.room, timers=self.timers)
         self.reap = Reap(
             database=database,
             policy=self.policy,
@@ -121,6 +123,7 @@ class World:
             profiles=self.profiles,
             policy=self.policy,
             hints=hints,
+            room=self.room,
             dummy_allowed=True,
         )
         self.start = Start(database=database, deliveries_made=hints.deliveries)
@@ -135,7 +138,11 @@ class World:
             database=database, sessions=self.sessions, hints=hints, timers=self.timers
         )
         self.ingest = Ingest(
-            database=database, profiles=self.profiles, policy=self.policy, hints=hints
+            database=database,
+            profiles=self.profiles,
+            policy=self.policy,
+            hints=hints,
+            room=self.room,
         )
         self.cancel_content = CancelContent(database=database, hints=hints)
         self.upsert_snapshot = UpsertSnapshot(database=database)
@@ -154,7 +161,9 @@ class World:
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)
         self.desire = Desire(database=database, claim=self.claim)
-        self.explain = Explain(database=database, sessions=self.sessions, claim=self.claim)
+        self.explain = Explain(
+            database=database, sessions=self.sessions, claim=self.claim, room=self.room
+        )
         self.wind = Wind(database=database, hints=hints)
         self.mend = Mend(database=database, hints=hints)
 

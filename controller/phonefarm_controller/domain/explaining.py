@@ -25,6 +25,7 @@ MOST_ITEMS: Final = 100
 MOST_PHONES: Final = 20
 """Lines of phones told of one item."""
 
+_FOR_ALL: Final = frozenset({Hindrance.PAUSED, Hindrance.STORAGE_FULL})
 _AT_WORK: Final = frozenset({Hindrance.PHONE_BUSY, Hindrance.ACCOUNT_BUSY})
 
 NOTHING_HINDERS: Final = "about to be claimed"
@@ -85,7 +86,9 @@ def hindrances_of(
         return []
     usable = sight.usable(item)
     found = list(of_item(item, usable, pauses=sight.pauses, now=now))
-    early = any(why.moment is not None or why.hindrance is Hindrance.PAUSED for why in found)
+    if sight.shortage:
+        found.append(Why(hindrance=Hindrance.STORAGE_FULL, detail=sight.shortage))
+    early = any(why.moment is not None or why.hindrance in _FOR_ALL for why in found)
     for phone in usable:
         here = [*of_phone(phone), *of_account(item, phone, sight)]
         passing = all(why.hindrance in _AT_WORK for why in here)

@@ -45,6 +45,7 @@ class Hindrance(StrEnum):
     ACCOUNT_NEEDS_ATTENTION = "account_needs_attention"
     ACCOUNT_BUSY = "account_busy"
     BEHIND_OTHERS = "behind_others"
+    STORAGE_FULL = "storage_full"
 
 
 _H = Hindrance
@@ -121,6 +122,7 @@ class Sight:
     accounts: Mapping[str, AccountNow] = field(default_factory=dict)
     groups: Mapping[str, Collection[str]] = field(default_factory=dict)  # members by name
     pauses: Sequence[Pause] = ()
+    shortage: str = ""  # why the controller's disk has no room; nothing is claimed meanwhile
 
     def usable(self, item: Item) -> list[PhoneNow]:
         """Return the phones that the item's target allows, by id."""

@@ -40,6 +40,11 @@ def remedy(whys: Sequence[Why]) -> str:
             | _H.PHONE_UNFIT
         ):
             return _of_phone(first, whys)
+        case _H.STORAGE_FULL:
+            return (
+                "free some of the controller's data disk, or give it a larger one; claims go on by "
+                "themselves"
+            )
         case _:
             assert_never(first.hindrance)
 

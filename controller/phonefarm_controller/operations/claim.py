@@ -27,6 +27,7 @@ from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
 from phonefarm_controller.store import profiles as kept_profiles
 from phonefarm_controller.store.database import Database, Transaction
@@ -70,11 +71,13 @@ class Claim:
         *,
         database: Database,
         fleet_view: FleetView,
+        room: Room,
         timers: Timers,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._fleet_view = fleet_view
+        self._room = room
         self._timers = timers
         self._ids = ids
         self._profile_json: dict[str, str] = {}  # by version
@@ -92,7 +95,7 @@ class Claim:
 
     async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
         """Match on what can be seen without locks; what takes the pairs looks again."""
-        if not await items.any_claimable(tx):
+        if self._room.shortage or not await items.any_claimable(tx):
             return []
         fleet = await self._fleet_view.current(tx)
         if fleet.paused:

@@ -23,6 +23,7 @@ from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import processes, verifications
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -50,6 +51,7 @@ class Enqueue:
         profiles: Mapping[str, Profile],
         policy: Policy,
         hints: Hints,
+        room: Room,
         dummy_allowed: bool,
         ids: Callable[[], str] = new_id,
     ) -> None:
@@ -57,6 +59,7 @@ class Enqueue:
         self._profiles = profiles
         self._policy = policy
         self._hints = hints
+        self._room = room
         self._dummy_allowed = dummy_allowed
         self._ids = ids
 
@@ -97,6 +100,7 @@ class Enqueue:
             if place not in plans:
                 continue
             try:
+                self._room.check()
                 draft = await self._draft(tx, submission, plans[place], facts)
             except FarmError as error:
                 answers[place] = error

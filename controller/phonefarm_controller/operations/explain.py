@@ -19,6 +19,7 @@ from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.claim import Claim, offered_in
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import accounts, items, leases, pauses, phones, processes, waiting
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, Transaction
@@ -27,10 +28,11 @@ from phonefarm_controller.store.database import Database, Transaction
 class Explain:
     """Tells why processes wait."""
 
-    def __init__(self, *, database: Database, sessions: Sessions, claim: Claim) -> None:
+    def __init__(self, *, database: Database, sessions: Sessions, claim: Claim, room: Room) -> None:
         self._database = database
         self._sessions = sessions
         self._claim = claim
+        self._room = room
 
     @whole
     async def __call__(self, process_id: str) -> Explanation:
@@ -101,8 +103,13 @@ class Explain:
                 groups=memberships.get(phone.phone_id, frozenset()),
                 accounts=by_phone[phone.phone_id],
             )
-        paused = await pauses.all_of(tx)
-        return Sight(phones=seen, accounts=there, groups=groups, pauses=paused)
+        return Sight(
+            phones=seen,
+            accounts=there,
+            groups=groups,
+            pauses=await pauses.all_of(tx),
+            shortage=self._room.shortage,
+        )
 
 
 async def _of_ended(tx: Transaction, process: Process) -> Explanation:

@@ -19,6 +19,7 @@ from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import accounts, contents, items
 from phonefarm_controller.store.contents import Content
 from phonefarm_controller.store.database import Database, Transaction
@@ -62,12 +63,14 @@ class Ingest:
         profiles: Mapping[str, Profile],
         policy: Policy,
         hints: Hints,
+        room: Room,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._profiles = profiles
         self._policy = policy
         self._hints = hints
+        self._room = room
         self._ids = ids
 
     @whole
@@ -89,6 +92,7 @@ class Ingest:
             known = await _known(tx, ask.account_id, ask.content_id)
             if known is not None:
                 return known
+            self._room.check()
             draft = await self._draft(tx, ask, planned)
             await insert(tx, [draft])
             (item,) = draft.items

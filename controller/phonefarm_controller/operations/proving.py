@@ -24,6 +24,7 @@ from phonefarm_controller.operations.drafts import Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import items, processes, profiles, runs, verifications
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.verifications import Verification
@@ -64,6 +65,7 @@ class Prove:
         profiles: Mapping[str, Profile],
         policy: Policy,
         hints: Hints,
+        room: Room,
         dummy_allowed: bool,
         ids: Callable[[], str] = new_id,
     ) -> None:
@@ -71,6 +73,7 @@ class Prove:
         self._profiles = profiles
         self._policy = policy
         self._hints = hints
+        self._room = room
         self._dummy_allowed = dummy_allowed
         self._ids = ids
 
@@ -190,6 +193,7 @@ class Prove:
         process_type: str,
         inputs: Mapping[str, Any],
     ) -> str:
+        self._room.check()
         order = Order(
             process_type=process_type,
             request_id=None,

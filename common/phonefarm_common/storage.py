@@ -1,0 +1,40 @@
+"""How full a disk is, and when it is too full to begin anything new on it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastFree:
+    """What must be free, both of it, for new work to begin."""
+
+    share: float = 0.05
+    size: int = GIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFigures:
+    """A file system, in bytes; `free` is what this process could write."""
+
+    total: int
+    free: int
+
+    def shortage(self, least: LeastFree) -> str:
+        """Return what is wrong in words, empty when there is room enough."""
+        if self.free < least.size:
+            return f"{self.free // MIB} MiB free, at least {least.size // MIB} MiB are needed"
+        if self.free < least.share * self.total:
+            percent = 100 * self.free / self.total
+            return f"{percent:.1f} % free, at least {100 * least.share:g} % are needed"
+        return ""
+
+
+def disk_figures(path: Path) -> DiskFigures:
+    """Return those of the file system *path* is on; OSError. Blocking: a network disk may hang."""
+    seen = os.statvfs(path)
+    return DiskFigures(total=seen.f_blocks * seen.f_frsize, free=seen.f_bavail * seen.f_frsize)
