@@ -29,6 +29,7 @@ from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
+from phonefarm_controller.operations.evidence_place import claim_evidence_place
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
@@ -98,6 +99,12 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database_url, clock))
         await migrate(database)
+        await claim_evidence_place(
+            database,
+            settings.data / "evidence",
+            farm_id=settings.farm_id,
+            shared=reaches_others(settings.database_url),
+        )
         profiles = await _keep_profiles(database, settings.data / "profiles")
         ports = await stack.enter_async_context(_wired(settings, clock, database, profiles))
         log.info(

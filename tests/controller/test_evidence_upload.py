@@ -47,7 +47,7 @@ def files_in(data: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(data)): path.read_bytes()
         for path in data.rglob("*")
-        if path.is_file() and "farm.db" not in path.name
+        if path.is_file() and "farm.db" not in path.name and path.name != ".farm"
     }
 
 

@@ -72,6 +72,13 @@ async def evidence_of(
     return [Evidence(**row._asdict()) for row in await tx.connection.execute(query)]
 
 
+async def newest_evidence(tx: Transaction) -> str | None:
+    """Return the path of the evidence kept last, None when there is none."""
+    query = select(evidence.c.path).order_by(evidence.c.received_at.desc()).limit(1)
+    path: str | None = (await tx.connection.execute(query)).scalar_one_or_none()
+    return path
+
+
 async def note(
     tx: Transaction, *, audit_id: str, actor: str, verb: str, subject: str, reason: str
 ) -> None:
