@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from phonefarm_controller.store import snapshots
 from phonefarm_controller.store.snapshots import Snapshot
 from phonefarm_controller.store.tables import runs
 from sqlalchemy import select
-from support.controller import KEY, Farm, played_agent, request
+from support.controller import KEY, Farm, farm_on, played_agent, request
 from support.world import World, world_on
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -209,10 +210,14 @@ async def test_a_wrong_snapshot_is_refused(
         assert reason in (refused.value.details() or "")
 
 
-async def test_many_long_plans_reach_their_agent(farm: Farm) -> None:
+async def test_many_long_plans_reach_their_agent(database_url: str, tmp_path: Path) -> None:
     """More than fits in one message, pushed and repeated: the session lives, nothing is missing."""
     phones = [f"L{number}" for number in range(80)]
-    async with played_agent(farm, *phones) as agent:
+    async with (
+        # Of full patience, or a busy machine takes claims back that nobody comes to start.
+        farm_on(database_url, tmp_path / "data", scale=1, desired=0.25) as farm,
+        played_agent(farm, *phones) as agent,
+    ):
         large = json.dumps({"tone": "x" * 60_000})
         for phone in phones:
             assert await upsert(farm, account_id=f"acc-{phone}", personality_json=large)

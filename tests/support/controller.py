@@ -227,6 +227,7 @@ class PlayedAgent:
         self.phones = list(phones)
         self.heard: asyncio.Queue[agent_pb2.ControllerMessage] = asyncio.Queue(10_000)
         self.offers = 0
+        self._offered: list[str] = []
         self.beats = 0
         self.sequences: dict[str, int] = {}
         self.welcome = agent_pb2.Welcome()
@@ -259,15 +260,30 @@ class PlayedAgent:
 
     async def offer(self, *serialnos: str) -> None:
         """Offer these phones (all when none is named)."""
+        self._offered = list(serialnos or self.phones)
+        await self._offer()
+
+    async def _offer(self) -> None:
         self.offers += 1
-        offered = agent_pb2.Offer(number=self.offers, serialnos=serialnos or self.phones)
-        await self.say(offer=offered)
+        await self.say(offer=agent_pb2.Offer(number=self.offers, serialnos=self._offered))
+
+    async def _offer_on(self) -> None:
+        """Renew an offer before it lapses, as agents do: the machine may be busy."""
+        while True:
+            await asyncio.sleep(self.farm.timers.heartbeat)
+            if self._offered:
+                await self._offer()
 
     async def assigned(self, count: int = 1) -> list[agent_pb2.Assignment]:
         """Return the next *count* assignments."""
         found: list[agent_pb2.Assignment] = []
-        while len(found) < count:
-            found += (await self.hear("assignments")).assignments
+        offering = asyncio.create_task(self._offer_on())
+        try:
+            while len(found) < count:
+                found += (await self.hear("assignments")).assignments
+        finally:
+            offering.cancel()
+            await asyncio.gather(offering, return_exceptions=True)
         return found
 
     async def start(self, *runs: agent_pb2.RunRef) -> list[agent_pb2.StartVerdict]:
