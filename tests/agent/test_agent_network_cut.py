@@ -154,6 +154,7 @@ async def test_a_short_cut_loses_nothing(tmp_path: Path, scale: float) -> None:
         assert {entry.epoch for entry in bench.drove(CUT_OFF)} == {1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", SCALES)
 async def test_a_long_cut_fences_the_agent_before_another_one_drives(
     tmp_path: Path, scale: float

@@ -140,6 +140,7 @@ async def test_a_killed_agent_takes_its_run_back(tmp_path: Path, receiver: Recei
             ]
 
 
+@pytest.mark.long
 async def test_an_agent_that_stays_dead_loses_its_lease(tmp_path: Path, receiver: Receiver) -> None:
     """Nobody hears of the run: the lease expires, the item is done by another agent's phone."""
     async with programs(tmp_path, scale=SCALE) as made:
@@ -176,6 +177,7 @@ async def test_an_agent_that_stays_dead_loses_its_lease(tmp_path: Path, receiver
             ]
 
 
+@pytest.mark.long
 async def test_a_frozen_agent_passes_nothing_of_an_old_epoch(tmp_path: Path) -> None:
     """SIGSTOP beyond the TTL, another agent drives the phone, SIGCONT: the old run has no effect.
 
