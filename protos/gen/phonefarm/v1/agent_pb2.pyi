@@ -70,6 +70,35 @@ READINESS_UNFIT: Readiness.ValueType  # 4
 READINESS_COOLING: Readiness.ValueType  # 5
 Global___Readiness: _TypeAlias = Readiness  # noqa: Y015
 
+class _StageState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StageState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STAGE_STATE_UNSPECIFIED: _StageState.ValueType  # 0
+    STAGE_STATE_WAITING: _StageState.ValueType  # 1
+    """An earlier stage has not passed."""
+    STAGE_STATE_RUNNING: _StageState.ValueType  # 2
+    STAGE_STATE_PASSED: _StageState.ValueType  # 3
+    STAGE_STATE_FAILED: _StageState.ValueType  # 4
+    """Answered, and the answer is no."""
+    STAGE_STATE_UNTOLD: _StageState.ValueType  # 5
+    """No answer that says yes or no: what was known before stays, and grows old."""
+
+class StageState(_StageState, metaclass=_StageStateEnumTypeWrapper): ...
+
+STAGE_STATE_UNSPECIFIED: StageState.ValueType  # 0
+STAGE_STATE_WAITING: StageState.ValueType  # 1
+"""An earlier stage has not passed."""
+STAGE_STATE_RUNNING: StageState.ValueType  # 2
+STAGE_STATE_PASSED: StageState.ValueType  # 3
+STAGE_STATE_FAILED: StageState.ValueType  # 4
+"""Answered, and the answer is no."""
+STAGE_STATE_UNTOLD: StageState.ValueType  # 5
+"""No answer that says yes or no: what was known before stays, and grows old."""
+Global___StageState: _TypeAlias = StageState  # noqa: Y015
+
 class _StopStrategy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -284,6 +313,11 @@ class PhoneReport(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ANDROID_RELEASE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    NEEDS_HANDS_FIELD_NUMBER: _builtins.int
+    BATTERY_PERCENT_FIELD_NUMBER: _builtins.int
+    BATTERY_CELSIUS_FIELD_NUMBER: _builtins.int
+    STORAGE_FREE_BYTES_FIELD_NUMBER: _builtins.int
     serialno: _builtins.str
     """ro.serialno, checked by a shell; what identifies the phone."""
     adb_serial: _builtins.str
@@ -296,6 +330,16 @@ class PhoneReport(_message.Message):
     android_release: _builtins.str
     epoch: _builtins.int
     """The epoch left on the phone, 0 when none was read."""
+    needs_hands: _builtins.str
+    """What a person must do at the phone before anything else helps; empty when nobody is needed."""
+    battery_percent: _builtins.int
+    """As last read; absent while never read."""
+    battery_celsius: _builtins.float
+    storage_free_bytes: _builtins.int
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]:
+        """The named stages of readiness, in order, as of the last look; empty from agents before 0.2.0."""
+
     def __init__(
         self,
         *,
@@ -307,14 +351,185 @@ class PhoneReport(_message.Message):
         model: _builtins.str = ...,
         android_release: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        stages: _abc.Iterable[Global___Stage] | None = ...,
+        needs_hands: _builtins.str = ...,
+        battery_percent: _builtins.int | None = ...,
+        battery_celsius: _builtins.float | None = ...,
+        storage_free_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "storage_free_bytes", b"storage_free_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "adb_serial", b"adb_serial", "android_release", b"android_release", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "epoch", b"epoch", "model", b"model", "needs_hands", b"needs_hands", "readiness", b"readiness", "reason", b"reason", "serialno", b"serialno", "stages", b"stages", "storage_free_bytes", b"storage_free_bytes", "transport", b"transport"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_celsius: _TypeAlias = _typing.Literal["battery_celsius"]  # noqa: Y015
+    _WhichOneofArgType__battery_celsius: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius"]  # noqa: Y015
+    _WhichOneofReturnType__battery_percent: _TypeAlias = _typing.Literal["battery_percent"]  # noqa: Y015
+    _WhichOneofArgType__battery_percent: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent"]  # noqa: Y015
+    _WhichOneofReturnType__storage_free_bytes: _TypeAlias = _typing.Literal["storage_free_bytes"]  # noqa: Y015
+    _WhichOneofArgType__storage_free_bytes: _TypeAlias = _typing.Literal["_storage_free_bytes", b"_storage_free_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_celsius) -> _WhichOneofReturnType__battery_celsius | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_percent) -> _WhichOneofReturnType__battery_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__storage_free_bytes) -> _WhichOneofReturnType__storage_free_bytes | None: ...
+
+Global___PhoneReport: _TypeAlias = PhoneReport  # noqa: Y015
+
+@_typing.final
+class Stage(_message.Message):
+    """One stage of becoming ready, such as `identify`, `boot` or `storage`; docs/phones.md lists them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LIMIT_SECONDS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    state: Global___StageState.ValueType
+    limit_seconds: _builtins.float
+    seconds: _builtins.float
+    """Since it was entered, or how long it took."""
+    error: _builtins.str
+    """Its last error, also of an earlier try; empty when there was none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: Global___StageState.ValueType = ...,
+        limit_seconds: _builtins.float = ...,
+        seconds: _builtins.float = ...,
+        error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "android_release", b"android_release", "epoch", b"epoch", "model", b"model", "readiness", b"readiness", "reason", b"reason", "serialno", b"serialno", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "limit_seconds", b"limit_seconds", "name", b"name", "seconds", b"seconds", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PhoneReport: _TypeAlias = PhoneReport  # noqa: Y015
+Global___Stage: _TypeAlias = Stage  # noqa: Y015
+
+@_typing.final
+class RecoveryStep(_message.Message):
+    """One step of the recovery ladder, taken on a phone that no run holds. Audited by the controller once for
+    each (agent, incarnation, number).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SERIALNO_FIELD_NUMBER: _builtins.int
+    ADB_SERIAL_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    serialno: _builtins.str
+    adb_serial: _builtins.str
+    """adb's name, when the phone was never identified."""
+    step: _builtins.str
+    """reconnect, reboot, ...: docs/phones.md has the ladder and its budgets."""
+    reason: _builtins.str
+    outcome: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        serialno: _builtins.str = ...,
+        adb_serial: _builtins.str = ...,
+        step: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "at", b"at", "number", b"number", "outcome", b"outcome", "reason", b"reason", "serialno", b"serialno", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryStep: _TypeAlias = RecoveryStep  # noqa: Y015
+
+@_typing.final
+class HostIncident(_message.Message):
+    """Something that hit the host as a whole; its phones are withheld and none of them is to blame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    SERIALNOS_FIELD_NUMBER: _builtins.int
+    incident_id: _builtins.str
+    kind: _builtins.str
+    """adb_down, runtime_down, storage_full, phones_lost."""
+    error: _builtins.str
+    @_builtins.property
+    def began_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """Absent while it lasts."""
+
+    @_builtins.property
+    def serialnos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        incident_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        error: _builtins.str = ...,
+        began_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        serialnos: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "error", b"error", "incident_id", b"incident_id", "kind", b"kind", "serialnos", b"serialnos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostIncident: _TypeAlias = HostIncident  # noqa: Y015
+
+@_typing.final
+class HostReport(_message.Message):
+    """The host as a whole, whole again whenever something of it changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    withheld: _builtins.str
+    """Why no phone of the host is offered; empty when none is withheld for the host's sake."""
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostIncident]:
+        """Those that last and the most recent ones that ended, newest last, at most 20."""
+
+    @_builtins.property
+    def recovery(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecoveryStep]:
+        """The most recent steps of recovery, by number, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        withheld: _builtins.str = ...,
+        incidents: _abc.Iterable[Global___HostIncident] | None = ...,
+        recovery: _abc.Iterable[Global___RecoveryStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents", "recovery", b"recovery", "withheld", b"withheld"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostReport: _TypeAlias = HostReport  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -529,16 +744,22 @@ class Inventory(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PHONES_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneReport]: ...
+    @_builtins.property
+    def host(self) -> Global___HostReport:
+        """Absent from agents before 0.2.0."""
+
     def __init__(
         self,
         *,
         phones: _abc.Iterable[Global___PhoneReport] | None = ...,
+        host: Global___HostReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["phones", b"phones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "phones", b"phones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
