@@ -10,6 +10,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_cli.clients.access import AccessClient
 from phonefarm_cli.clients.fleet import FleetClient
+from phonefarm_cli.clients.hands import HandsClient
 from phonefarm_cli.clients.inspection import InspectClient
 from phonefarm_cli.clients.processes import ProcessClient
 from phonefarm_cli.clients.proving import ProvingClient
@@ -23,6 +24,7 @@ class Controller:
     def __init__(self, wire: Wire) -> None:
         self.access = AccessClient(wire)
         self.fleet = FleetClient(wire)
+        self.hands = HandsClient(wire)
         self.processes = ProcessClient(wire)
         self.inspection = InspectClient(wire)
         self.proving = ProvingClient(wire)

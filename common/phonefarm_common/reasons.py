@@ -126,6 +126,7 @@ class FailureCode(StrEnum):
     RUN_ABANDONED = "run_abandoned"
     RUNTIME_FAILED = "runtime_failed"
     LEASE_EXPIRED = "lease_expired"
+    LEASE_RELEASED = "lease_released"
     AGENT_FENCED = "agent_fenced"
     EPOCH_TOO_OLD = "epoch_too_old"
     ASSET_UNREACHABLE = "asset_unreachable"

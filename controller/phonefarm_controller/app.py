@@ -46,6 +46,7 @@ from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.read_evidence import ReadEvidence
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.registry import Registry
+from phonefarm_controller.operations.releasing import Release
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
@@ -61,6 +62,7 @@ from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.fleet import FleetEdge
+from phonefarm_controller.rpc.hands import HandsEdge
 from phonefarm_controller.rpc.inspect import InspectEdge
 from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
@@ -181,6 +183,10 @@ async def _wired(
     )
     fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
     pausing = Pausing(database=database, hints=hints, known_profiles=profiles)
+    hands = HandsEdge(
+        keys=keys,
+        release=Release(database=database, policy=policy, sessions=sessions, hints=hints),
+    )
     content = ContentEdge(
         keys=keys,
         ingest=Ingest(database=database, profiles=profiles, policy=policy, hints=hints, room=room),
@@ -259,6 +265,7 @@ async def _wired(
                     processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
                     agents=agents,
                     fleet=FleetEdge(keys=keys, fleet=fleet, membership=membership, pausing=pausing),
+                    hands=hands,
                     content=content,
                     proving=ProvingEdge(keys=keys, prove=prove),
                     callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),

@@ -18,6 +18,7 @@ from phonefarm.v1 import (
     access_pb2_grpc,
     content_pb2,
     fleet_pb2,
+    hands_pb2,
     inspect_pb2,
     process_pb2,
     proving_pb2,
@@ -78,6 +79,7 @@ SCOPES = {
     "FleetService.Pause": OPERATES,
     "FleetService.Resume": OPERATES,
     "FleetService.ListPauses": READS,
+    "HandsService.ReleasePhone": OPERATES,
     "AccessService.CreateKey": "admin",
     "AccessService.ListKeys": "admin",
     "AccessService.RevokeKey": "admin",
@@ -86,7 +88,15 @@ SCOPES = {
 }
 """What each call of callers and operators needs; CheckKey names its own."""
 
-MODULES = (process_pb2, inspect_pb2, content_pb2, proving_pb2, fleet_pb2, access_pb2)
+MODULES = (
+    process_pb2,
+    inspect_pb2,
+    content_pb2,
+    proving_pb2,
+    fleet_pb2,
+    hands_pb2,
+    access_pb2,
+)
 
 
 def methods() -> dict[str, MethodDescriptor]:

@@ -76,6 +76,7 @@ class Chaos:
             self.wind: 6,
             self.expire_lease: 2,
             self.void: 1,
+            self.take_from_its_run: 2,
             self.give_up_clean_up: 2,
             self.return_phone: 3,
             self.put_account: 4,
@@ -357,14 +358,20 @@ class Chaos:
         """Report the run's next records; late ones must leave nothing but themselves."""
         self._say(*(type(body).__name__ for body in bodies))
         live = self._state_of(run) == LeaseState.LIVE
+        revoked = self.seen.leases[run.run.lease_id]["revoked"]
         first = self.told.get(run.run.run_id, 0) + 1
         acks = await self.world.tell(run, first, *bodies)
         last = first + len(bodies) - 1
         self.told[run.run.run_id] = last
-        assert max(ack.sequence for ack in acks) == last
+        over = any(isinstance(body, RunEnded | RunRefused | PhoneReleased) for body in bodies)
+        posts = self.seen.items[run.run.item_id]["once_actions"] != "[]"
+        begins = isinstance(bodies[-1], ActionStarted) and bodies[-1].index == 1 and posts
+        # What was taken from its run must not begin what cannot be taken back.
+        held_back = revoked and begins and not over
+        assert max(ack.sequence for ack in acks) == last - held_back
         if not live:
             released = any(isinstance(body, PhoneReleased) for body in bodies)
-            if not released:
+            if not released and not (revoked and over):
                 await self._unchanged(but_records=True)
             after = await snapshot(self.world.database)
             fresh = [after.results[key] for key in after.results.keys() - self.seen.results.keys()]
@@ -408,10 +415,36 @@ class Chaos:
         for run in named:
             lease = self.seen.leases[run.run.lease_id]
             live = lease["state"] == LeaseState.LIVE and lease["cap_at"] > self._micros()
-            kept = live or lease["state"] == LeaseState.RELEASING
+            kept = live or (lease["state"] == LeaseState.RELEASING and not lease["revoked"])
             assert (run.run in lost) == (run.agent_id != agent or not kept)
             more = after.leases[run.run.lease_id]["renewals"] - lease["renewals"]
             assert more == (live and run.agent_id == agent)
+
+    async def take_from_its_run(self) -> None:
+        """Release a phone by an operator's word, also with an epoch that is not its lease's."""
+        run = self._a_run()
+        if run is None:
+            return
+        held = [
+            lease
+            for lease in self.seen.leases.values()
+            if lease["phone_id"] == run.phone_id and lease["phone_held"]
+        ]
+        meant = held and (held[0]["epoch"], held[0]["state"]) == (run.run.epoch, LeaseState.LIVE)
+        try:
+            await self.world.release(
+                run.phone_id, epoch=run.run.epoch, actor="test", reason="for a test"
+            )
+        except FarmError:
+            assert not meant
+            await self._unchanged()
+            return
+        assert meant
+        after = await snapshot(self.world.database)
+        lease = after.leases[run.run.lease_id]
+        assert (lease["state"], lease["revoked"]) == (LeaseState.RELEASING, True)
+        assert lease["account_held"]
+        assert after.items[run.run.item_id]["state"] not in {"CLAIMED", "EXECUTING"}
 
     async def come_back(self) -> None:
         """Open a new session, with some of the runs still held."""

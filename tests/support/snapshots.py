@@ -147,7 +147,7 @@ def _check_leases(now: Snapshot) -> None:
             assert item["state"] in ITEM_ACTIVE
             assert run["state"] == item["state"]
         else:
-            assert not lease["account_held"]
+            assert lease["account_held"] == lease["revoked"]
             assert run["state"] in {RunState.ENDED, RunState.VOIDED}
     for phone_id, used in epochs.items():
         assert len(used) == len(set(used)), "an epoch was given twice"

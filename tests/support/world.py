@@ -31,6 +31,7 @@ from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.operations.reap import Reap
+from phonefarm_controller.operations.releasing import Release
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
@@ -111,6 +112,13 @@ class World:
         view = FleetView(hints=hints, monotonic=self.clock.monotonic)
         self.claim = Claim(database=database, fleet_view=view, room=self.room, timers=self.timers)
         self.reap = Reap(
+            database=database,
+            policy=self.policy,
+            sessions=self.sessions,
+            hints=hints,
+            chance=lambda: 0.5,
+        )
+        self.release = Release(
             database=database,
             policy=self.policy,
             sessions=self.sessions,

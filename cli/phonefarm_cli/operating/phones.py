@@ -1,6 +1,7 @@
 """`phonefarm phones`."""
 
 import argparse
+from typing import Final
 
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
@@ -11,6 +12,16 @@ from phonefarm_cli.operating.records import plain, show_json
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.screen import tell
 
+_RELEASE: Final = """\
+For a run that will not end; `phonefarm processes cancel` is the gentle way. The epoch says
+which run is meant: when another has the phone by now, nothing is done. The run is told to stop.
+Its process goes on by the rules for a fault of the host. The phone is free once its agent says
+that it is clean. An agent that stays silent is given the time to fence itself (90 s); then the
+phone is dirty and waits for `phonefarm phones return`.
+
+example:
+  phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
+"""
 _COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY NOT")
 
 
@@ -34,6 +45,14 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         parser = add_verb(verbs, verb, about, act)
         parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
         parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    free = add_verb(
+        verbs, "release", "take a phone from the run that drives it", _release, teach=_RELEASE
+    )
+    free.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    free.add_argument(
+        "--epoch", required=True, type=int, metavar="N", help="of its lease, as `list` shows it"
+    )
+    free.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
     back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
     back.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
     back.add_argument(
@@ -77,6 +96,15 @@ async def _back(options: argparse.Namespace, controller: Controller) -> None:
     tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
 
 
+async def _release(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.hands.release(phone.phone_id, options.epoch, options.reason)
+    tell(
+        f"{after.phone_id}: taken from the process {after.process_id}, whose run is told to stop; "
+        "free once its agent says that it is clean"
+    )
+
+
 def _row(phone: fleet_pb2.Phone) -> list[str]:
     transport = agent_pb2.Transport.Name(phone.transport).removeprefix("TRANSPORT_").lower()
     readiness = agent_pb2.Readiness.Name(phone.readiness).removeprefix("READINESS_").lower()
@@ -88,7 +116,12 @@ def _row(phone: fleet_pb2.Phone) -> list[str]:
         phone.adb_serial,
         phone.model,
         f"{transport}, {readiness}, {phone.health}",
-        f"{phone.lease} {phone.process_id}".strip(),
+        _lease(phone),
         "yes" if phone.offered else "no",
         "; ".join(reason for reason in reasons if reason),
     ]
+
+
+def _lease(phone: fleet_pb2.Phone) -> str:
+    epoch = f"epoch {phone.lease_epoch}" if phone.lease_epoch else ""
+    return f"{phone.lease} {phone.process_id} {epoch}".strip()

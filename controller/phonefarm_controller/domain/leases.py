@@ -30,6 +30,7 @@ class Lease:
     granted_at: datetime
     ended_at: datetime | None = None
     reason: str | None = None
+    revoked: bool = False  # taken from its run, which is not known stopped: it may still act
 
     @property
     def given_up(self) -> bool:
@@ -43,9 +44,25 @@ def releasing(lease: Lease) -> Lease:
     return _moved(lease, LeaseState.RELEASING, account_held=False)
 
 
+def revoked(lease: Lease, *, reason: str) -> Lease:
+    """Return the live lease taken from a run that may still act.
+
+    Nobody is given phone or account before its agent has said that the run is over, or has had the
+    time to fence itself.
+    """
+    if lease.state is not LeaseState.LIVE:
+        raise IllegalMoveError(lease.state, LeaseState.RELEASING)
+    return replace(lease, state=LeaseState.RELEASING, revoked=True, reason=reason)
+
+
+def stopped(lease: Lease) -> Lease:
+    """Return the revoked lease of a run that is known to be over: the phone waits for clean-up."""
+    return replace(lease, account_held=False, revoked=False)
+
+
 def dirty(lease: Lease, *, reason: str) -> Lease:
     """Return the lease of a phone that nobody confirmed clean."""
-    return _moved(lease, LeaseState.DIRTY, account_held=False, reason=reason)
+    return _moved(lease, LeaseState.DIRTY, account_held=False, revoked=False, reason=reason)
 
 
 def still_dirty(lease: Lease, *, reason: str) -> Lease:
@@ -62,6 +79,7 @@ def ended(lease: Lease, *, now: datetime, reason: str) -> Lease:
         LeaseState.ENDED,
         phone_held=False,
         account_held=False,
+        revoked=False,
         ended_at=now,
         reason=lease.reason or reason,
     )

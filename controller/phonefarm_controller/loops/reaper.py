@@ -39,7 +39,7 @@ class Reaper:
         self._timers = timers
         self._clock = clock
         self._renewals: dict[str, tuple[_Sight, float]] = {}
-        self._phases: dict[str, tuple[tuple[LeaseState, bool], float]] = {}
+        self._phases: dict[str, tuple[tuple[LeaseState, bool, bool], float]] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -75,6 +75,9 @@ class Reaper:
                 await self._reap.expire(key, renewals=lease.renewals)
             case LeaseState.LIVE if not watched.started and waiting >= self._timers.start:
                 await self._reap.void(key)
+            # Its run may still act, until its agent has had the time to fence itself.
+            case LeaseState.RELEASING if lease.revoked and waiting < self._timers.lease_ttl:
+                pass
             case LeaseState.RELEASING if waiting >= self._timers.clean_up:
                 await self._reap.give_up_clean_up(key)
             case _:
@@ -89,7 +92,7 @@ class Reaper:
         return now - before[1]
 
     def _unchanged_phase(self, lease: Lease, watched: Watched, now: float) -> float:
-        phase = (lease.state, watched.started)
+        phase = (lease.state, watched.started, lease.revoked)
         before = self._phases.get(lease.lease_id)
         if before is None or before[0] != phase:
             self._phases[lease.lease_id] = (phase, now)

@@ -10,8 +10,8 @@ from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import Item, cancelled, done, failed, voided
 from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
+from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.work import Work
 from phonefarm_controller.store import runs
@@ -61,6 +61,31 @@ def end_run(
     )
 
 
+def end_unheard(
+    work: Work, lease: Lease, body: RunEnded, *, policy: Policy, chance: Callable[[], float]
+) -> None:
+    """End the attempt that holds *lease* without its agent's word; an item gone on is left alone.
+
+    A wish to cancel counts as carried out, unconfirmed.
+    """
+    item, run = work.items[lease.item_id], work.runs[lease.run_id]
+    current = item.lease_id == lease.lease_id and item.epoch == lease.epoch
+    if not current or item.state not in ITEM_ACTIVE:
+        work.leases[lease.lease_id] = releasing(lease)
+        return
+    if item.cancel is not None and item.once_started is None:
+        failure = failures.cancel_unconfirmed(item.cancel.reason)
+        work.items[item.item_id] = cancelled(
+            item, failure=failure, because=failure.code, now=work.tx.now
+        )
+        work.leases[lease.lease_id] = releasing(lease)
+        work.runs[run.run_id] = replace(
+            run, state=RunState.ENDED, ended_at=work.tx.now, outcome="unconfirmed"
+        )
+        return
+    end_run(work, item, lease, run, body, policy=policy, chance=chance)
+
+
 def refuse_run(work: Work, item: Item, lease: Lease, run: runs.Run, *, reason: str) -> None:
     """Give item and account back: the agent did not begin. A cancelled item ends.
 
@@ -90,6 +115,24 @@ def release(work: Work, lease: Lease, body: PhoneReleased) -> None:
         return
     work.quarantined[lease.phone_id] = reason
     log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
+
+
+def stop_at_once(work: Work, lease: Lease, reason: str) -> Stop:
+    """Return the order that ends the lease's run now."""
+    run = work.runs_before[lease.run_id]
+    return Stop(
+        agent_id=lease.agent_id,
+        run=RunRef(
+            run_id=run.run_id,
+            item_id=run.item_id,
+            attempt=run.attempt,
+            lease_id=run.lease_id,
+            epoch=run.epoch,
+        ),
+        reason=reason,
+        strategy="hard",
+        force_after_seconds=0,
+    )
 
 
 def lost(code: FailureCode, message: str) -> RunEnded:

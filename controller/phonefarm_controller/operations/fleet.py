@@ -80,7 +80,7 @@ class Fleet:
     @whole
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """End a quarantine and a dirty state, because somebody has looked at the phone."""
-        _check_reason(reason)
+        check_reason(reason)
         async with self._database.writing() as tx:
             held = await leases.of_phones(tx, [phone_id])
             # Whoever moves a lease holds its process and item; an agent may say "clean" just now.
@@ -101,7 +101,7 @@ class Fleet:
     @whole
     async def maintain(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """Give a phone no more work until it is admitted again; what runs on it goes on."""
-        _check_reason(reason)
+        check_reason(reason)
         async with self._database.writing() as tx:
             phone = await _locked(tx, phone_id)
             after = replace(phone, intent=Intent.MAINTENANCE)
@@ -114,7 +114,7 @@ class Fleet:
     @whole
     async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """Take a phone out of the farm; what waits for it alone ends, what runs on it goes on."""
-        _check_reason(reason)
+        check_reason(reason)
         async with self._database.writing(actor=by_operator(actor)) as tx:
             await _end(
                 tx,
@@ -133,7 +133,7 @@ class Fleet:
     @whole
     async def clear_account(self, account_id: str, *, actor: str, reason: str) -> Account:
         """Say that an account is well again; FarmError `unknown_account`."""
-        _check_reason(reason)
+        check_reason(reason)
         async with self._database.writing() as tx:
             known = await accounts.lock(tx, {account_id})
             if account_id not in known:
@@ -230,18 +230,31 @@ class Fleet:
         return PhoneView(phone=phone, lease=lease, offered=offered)
 
 
-def _check_reason(reason: str) -> None:
+def check_reason(reason: str) -> None:
+    """Return when a reason is given; FarmError names the field."""
     if not reason.strip():
         raise invalid_field("reason", "is required: it is kept in the audit")
+
+
+async def known_phone(tx: Transaction, phone_id: str) -> Phone:
+    """Return the phone, not locked; FarmError `unknown_phone`."""
+    found = await phones.get(tx, {phone_id})
+    if phone_id not in found:
+        raise _unknown(phone_id)
+    return found[phone_id]
 
 
 async def _locked(tx: Transaction, phone_id: str) -> Phone:
     found = await phones.lock(tx, {phone_id})
     if phone_id not in found:
-        problem = FieldProblem(field="phone_id", message="names no phone")
-        message = f"there is no phone {phone_id}; `phonefarm phones list` shows them"
-        raise FarmError(Reason.UNKNOWN_PHONE, message, detail=phone_id[:128], problems=(problem,))
+        raise _unknown(phone_id)
     return found[phone_id]
+
+
+def _unknown(phone_id: str) -> FarmError:
+    problem = FieldProblem(field="phone_id", message="names no phone")
+    message = f"there is no phone {phone_id}; `phonefarm phones list` shows them"
+    return FarmError(Reason.UNKNOWN_PHONE, message, detail=phone_id[:128], problems=(problem,))
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:

@@ -7,9 +7,8 @@ from dataclasses import replace
 import structlog
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.items import cancelled, voided
+from phonefarm_controller.domain.items import voided
 from phonefarm_controller.domain.leases import (
     CLEAN_UP_UNCONFIRMED,
     LEASE_EXPIRED,
@@ -17,9 +16,9 @@ from phonefarm_controller.domain.leases import (
     dirty,
     releasing,
 )
-from phonefarm_controller.domain.reports import RunEnded, RunRef, Stop
+from phonefarm_controller.domain.reports import RunEnded
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
-from phonefarm_controller.operations.endings import end_run, lost
+from phonefarm_controller.operations.endings import end_unheard, lost, stop_at_once
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work
 from phonefarm_controller.sessions.hints import Hints
@@ -78,7 +77,7 @@ class Reap:
                 if lease.state is LeaseState.LIVE and lease.agent_id == agent_id:
                     message = "the agent came back without this run"
                     self._end(work, lease, lost(FailureCode.RUN_CRASHED, message))
-                    told.append(_stop(work, lease, "the run is over"))
+                    told.append(stop_at_once(work, lease, "the run is over"))
             await work.save(locked)
         self._hints.orders_made(self._sessions.send(told))
         self._wake()
@@ -99,7 +98,7 @@ class Reap:
             work.runs[run.run_id] = replace(
                 run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"
             )
-            stop = _stop(work, lease, "not started in time")
+            stop = stop_at_once(work, lease, "not started in time")
             await work.save(locked)
         log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
         self._hints.orders_made(self._sessions.send([stop]))
@@ -122,41 +121,9 @@ class Reap:
         return True
 
     def _end(self, work: Work, lease: Lease, body: RunEnded) -> None:
-        item, run = work.items[lease.item_id], work.runs[lease.run_id]
-        current = item.lease_id == lease.lease_id and item.epoch == lease.epoch
-        if not current or item.state not in {ItemState.CLAIMED, ItemState.EXECUTING}:
-            work.leases[lease.lease_id] = releasing(lease)
-            return
-        if item.cancel is not None and item.once_started is None:
-            failure = failures.cancel_unconfirmed(item.cancel.reason)
-            work.items[item.item_id] = cancelled(
-                item, failure=failure, because=failure.code, now=work.tx.now
-            )
-            work.leases[lease.lease_id] = releasing(lease)
-            work.runs[run.run_id] = replace(
-                run, state=RunState.ENDED, ended_at=work.tx.now, outcome="unconfirmed"
-            )
-            return
-        end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
+        end_unheard(work, lease, body, policy=self._policy, chance=self._chance)
 
     def _wake(self) -> None:
         self._hints.fleet_changed()
         self._hints.times_changed()
         self._hints.deliveries()
-
-
-def _stop(work: Work, lease: Lease, reason: str) -> Stop:
-    run = work.runs_before[lease.run_id]
-    return Stop(
-        agent_id=lease.agent_id,
-        run=RunRef(
-            run_id=run.run_id,
-            item_id=run.item_id,
-            attempt=run.attempt,
-            lease_id=run.lease_id,
-            epoch=run.epoch,
-        ),
-        reason=reason,
-        strategy="hard",
-        force_after_seconds=0,
-    )

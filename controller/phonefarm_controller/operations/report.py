@@ -13,6 +13,7 @@ from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import Item
+from phonefarm_controller.domain.leases import stopped
 from phonefarm_controller.domain.outcomes import outputs_of
 from phonefarm_controller.domain.reports import (
     ActionDone,
@@ -142,10 +143,14 @@ class TakeReports:
             case ActionFailed():
                 pass  # what it leads to comes with RunEnded
             case RunEnded() as body:
-                if current:
+                if lease.revoked:
+                    work.leases[lease.lease_id] = stopped(lease)
+                elif current:
                     end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
             case RunRefused(reason=reason):
-                if current and item.state is ItemState.CLAIMED:
+                if lease.revoked:
+                    work.leases[lease.lease_id] = stopped(lease)
+                elif current and item.state is ItemState.CLAIMED:
                     log.info("run.refused", run_id=run.run_id, item_id=item.item_id, reason=reason)
                     refuse_run(work, item, lease, run, reason=reason)
                 elif current:
@@ -200,6 +205,16 @@ def _is_current(work: Work, ref: RunRef) -> bool:
     )
 
 
+def _harmless(work: Work, report: Report) -> int:
+    """Return how far a run that was taken from its phone, and may not know it, may be acknowledged.
+
+    A `once` action begins with its acknowledgement, and the item may be on its way elsewhere.
+    """
+    item, body = work.items[report.run.item_id], report.body
+    begins = isinstance(body, ActionStarted) and body.index in item.once_actions
+    return report.sequence - 1 if begins else report.sequence
+
+
 def _row(report: Report, *, late: bool, now: datetime) -> tuple[object, ...]:
     """Return the values of a kept line, in the order of `runs.RESULT`."""
     ref, body = report.run, report.body
@@ -211,4 +226,7 @@ def _ack(work: Work, report: Report) -> Ack:
     run = work.runs.get(report.run.run_id)
     known = run is not None and run.agent_id == report.agent_id
     taken = run.last_sequence if run is not None and known else report.sequence
+    lease = work.leases.get(report.run.lease_id)
+    if lease is not None and lease.revoked:
+        taken = min(taken, _harmless(work, report))
     return Ack(run_id=report.run.run_id, epoch=report.run.epoch, sequence=taken)

@@ -57,7 +57,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
             views = await self._fleet.phones()
-        return pb.ListPhonesResponse(phones=[_phone(view) for view in views])
+        return pb.ListPhonesResponse(phones=[phone_to_wire(view) for view in views])
 
     async def AdmitPhone(  # noqa: N802
         self, request: pb.AdmitPhoneRequest, context: Context
@@ -66,7 +66,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
             view = await self._fleet.admit(request.phone_id, actor=caller.name)
-        return _phone(view)
+        return phone_to_wire(view)
 
     async def ReturnPhone(  # noqa: N802
         self, request: pb.ReturnPhoneRequest, context: Context
@@ -77,7 +77,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             view = await self._fleet.give_back(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
-        return _phone(view)
+        return phone_to_wire(view)
 
     async def MaintainPhone(  # noqa: N802
         self, request: pb.MaintainPhoneRequest, context: Context
@@ -88,7 +88,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             view = await self._fleet.maintain(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
-        return _phone(view)
+        return phone_to_wire(view)
 
     async def RetirePhone(  # noqa: N802
         self, request: pb.RetirePhoneRequest, context: Context
@@ -99,7 +99,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             view = await self._fleet.retire(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
-        return _phone(view)
+        return phone_to_wire(view)
 
     async def ClearAccount(  # noqa: N802
         self, request: pb.ClearAccountRequest, context: Context
@@ -269,7 +269,8 @@ def _asked(
     return asked, problems
 
 
-def _phone(view: PhoneView) -> pb.Phone:
+def phone_to_wire(view: PhoneView) -> pb.Phone:
+    """Return the phone on its axes, and what holds it."""
     phone, lease = view.phone, view.lease
     return pb.Phone(
         phone_id=phone.phone_id,
@@ -288,6 +289,7 @@ def _phone(view: PhoneView) -> pb.Phone:
         offered=view.offered,
         run_id=lease.run_id if lease else "",
         process_id=lease.process_id if lease else "",
+        lease_epoch=lease.epoch if lease else 0,
         adb_serial=phone.adb_serial,
     )
 

@@ -21,6 +21,8 @@ from phonefarm.v1 import (
     content_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
+    hands_pb2,
+    hands_pb2_grpc,
     inspect_pb2,
     inspect_pb2_grpc,
     join_pb2,
@@ -39,6 +41,7 @@ from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.doors import Doors, Shown
 from phonefarm_controller.rpc.fleet import FleetEdge
+from phonefarm_controller.rpc.hands import HandsEdge
 from phonefarm_controller.rpc.inspect import InspectEdge
 from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
 from phonefarm_controller.rpc.processes import ProcessEdge
@@ -54,6 +57,7 @@ class Services:
     processes: ProcessEdge
     agents: AgentEdge
     fleet: FleetEdge
+    hands: HandsEdge
     callbacks: CallbackEdge
     content: ContentEdge
     proving: ProvingEdge
@@ -80,6 +84,7 @@ def _for_callers(services: Services) -> list[Add]:
     return [
         _adding(process_pb2, "ProcessService", process_pb2_grpc, services.processes),
         _adding(fleet_pb2, "FleetService", fleet_pb2_grpc, services.fleet),
+        _adding(hands_pb2, "HandsService", hands_pb2_grpc, services.hands),
         _adding(content_pb2, "ContentService", content_pb2_grpc, services.content),
         _adding(proving_pb2, "ProvingService", proving_pb2_grpc, services.proving),
         _adding(inspect_pb2, "InspectService", inspect_pb2_grpc, services.inspect),

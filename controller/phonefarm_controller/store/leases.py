@@ -16,7 +16,7 @@ from phonefarm_controller.store.writes import any_of, insert_columns, update_col
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)
 _COLUMNS = [leases.c[name] for name in _NAMES]
-_CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason")
+_CHANGING = ("state", "phone_held", "account_held", "ended_at", "reason", "revoked")
 _GET = Statement(
     select(*_COLUMNS).where(among(_l.lease_id, "ids")),
     reads={"state": {str(state): state for state in LeaseState}.__getitem__},
@@ -99,7 +99,7 @@ async def renew_if_live(
         for lease in map(_lease, rows)
         if lease.epoch == lease_epochs.get(lease.lease_id)
         and (
-            lease.state is LeaseState.RELEASING
+            (lease.state is LeaseState.RELEASING and not lease.revoked)
             or (lease.state is LeaseState.LIVE and lease.cap_at > tx.now)
         )
     }

@@ -292,6 +292,7 @@ leases = Table(
     Column("granted_at", Instant, nullable=False),
     Column("ended_at", Instant),
     Column("reason", Words),
+    Column("revoked", Boolean, nullable=False, server_default=false()),
     _one_of("state", LeaseState),
     CheckConstraint("(state = 'ended') = (NOT phone_held)", name="held_until_ended"),
 )

@@ -80,6 +80,7 @@ class Phone(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
     ADB_SERIAL_FIELD_NUMBER: _builtins.int
+    LEASE_EPOCH_FIELD_NUMBER: _builtins.int
     phone_id: _builtins.str
     serialno: _builtins.str
     agent_id: _builtins.str
@@ -102,6 +103,8 @@ class Phone(_message.Message):
     """The run that drives it; empty when none does."""
     process_id: _builtins.str
     adb_serial: _builtins.str
+    lease_epoch: _builtins.int
+    """Of the lease that keeps it, which ReleasePhone asks for; 0 when it is free."""
     def __init__(
         self,
         *,
@@ -122,10 +125,11 @@ class Phone(_message.Message):
         run_id: _builtins.str = ...,
         process_id: _builtins.str = ...,
         adb_serial: _builtins.str = ...,
+        lease_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_id", b"agent_id", "android_release", b"android_release", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "intent", b"intent", "lease", b"lease", "model", b"model", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_id", b"agent_id", "android_release", b"android_release", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

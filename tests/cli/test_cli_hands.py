@@ -1,0 +1,44 @@
+"""The operator's hands by commands: what they say, and what agents hear."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from phonefarm_cli.failure import CommandError
+from support.commanding import Operator
+from support.controller import Farm, farm_on, played_agent, request
+
+
+@pytest.fixture
+async def farm(tmp_path: Path) -> AsyncIterator[Farm]:
+    """Run a controller."""
+    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as it:
+        yield it
+
+
+@pytest.fixture
+def operator(farm: Farm, capsys: pytest.CaptureFixture[str]) -> Operator:
+    """Return an operator of the farm."""
+    return Operator.of(farm, capsys)
+
+
+async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
+    farm: Farm, operator: Operator
+) -> None:
+    """Another epoch is refused with the right one; the agent hears stop at once."""
+    async with played_agent(farm, "A1") as agent:
+        await agent.offer()
+        accepted = await farm.enqueue(request())
+        (assignment,) = await agent.assigned()
+        await agent.start(assignment.run)
+        words = ("phones", "release", "A1", "--reason", "it hangs", "--epoch")
+
+        listed = await operator.command("phones", "list")
+        with pytest.raises(CommandError, match=r"state_conflict:epoch_1.*say --epoch 1"):
+            await operator.command(*words, "3")
+        told = await operator.command(*words, "1")
+        stops = await agent.hear("stops")
+
+    assert f"leased {accepted.process_id} epoch 1" in listed.rows[1]
+    assert "free once its agent says that it is clean" in told.out
+    assert [stop.run for stop in stops.stops] == [assignment.run]
