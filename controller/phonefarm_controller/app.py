@@ -17,6 +17,8 @@ from phonefarm_controller.hosting import doors, opened_authority, told
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
 from phonefarm_controller.loops.herald import Herald
+from phonefarm_controller.loops.janitor import PERIOD_SECONDS as JANITOR_SECONDS
+from phonefarm_controller.loops.janitor import janitor
 from phonefarm_controller.loops.lookout import lookout
 from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
@@ -29,6 +31,7 @@ from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
+from phonefarm_controller.operations.evidence_parts import Parts
 from phonefarm_controller.operations.evidence_place import claim_evidence_place
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
@@ -248,6 +251,10 @@ async def _wired(
             least=settings.least_free,
             reserve=settings.reserve,
             period=PERIOD_SECONDS * settings.time_scale,
+        ),
+        "janitor": janitor(
+            parts=Parts(settings.data / "evidence"),
+            period=JANITOR_SECONDS * settings.time_scale,
         ),
         "auditor": auditor(audit=Audit(database=database), mend=mend),
     }

@@ -33,6 +33,7 @@ class Manners:
     answer_starts: bool = True
     welcome: bool = True
     take_evidence: bool = True
+    has_of_evidence: int | None = None  # None: knows no AskEvidence, like release 0.1.0
     refuse: str = ""  # FAILED_PRECONDITION with this reason
     lost: set[str] = field(default_factory=set)
     verdicts: Callable[[pb.Hello], list[pb.RunVerdict]] = lambda hello: go_on(hello)
@@ -216,9 +217,19 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
             if chunk.WhichOneof("body") == "head":
                 head = chunk.head
             data += chunk.data
+        if len(data) != head.bytes:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "head.sha256")
         self.heard.evidence.append(Evidence(head=head, data=data))
         await self.heard.tell()
         return pb.EvidenceReceipt(evidence_id=f"e{len(self.heard.evidence)}")
+
+    async def AskEvidence(  # noqa: N802 - gRPC's name
+        self, request: pb.EvidenceHead, context: Any
+    ) -> pb.EvidenceProgress:
+        """Tell what is here of a file."""
+        if self.manners.has_of_evidence is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such call")
+        return pb.EvidenceProgress(received=self.manners.has_of_evidence)
 
     async def say(self, message: pb.ControllerMessage) -> None:
         """Say *message* in the present session."""

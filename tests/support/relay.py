@@ -8,17 +8,35 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 
 _DIAL_SECONDS = 0.5  # a way that is cut is given up: who wants it calls again
 
 
+@dataclass
+class Meter:
+    """Counts the bytes to a target, and cuts the connection that brings the byte `cut_at`."""
+
+    passed: int = 0
+    cut_at: int | None = None
+    cuts: int = 0
+
+    def take(self, size: int) -> None:
+        """Count; ConnectionError where the cut is due, which is once."""
+        self.passed += size
+        if self.cut_at is not None and self.passed >= self.cut_at:
+            self.cut_at = None
+            self.cuts += 1
+            raise ConnectionAbortedError("cut by the test")
+
+
 @asynccontextmanager
-async def relay(source: str, target: str) -> AsyncIterator[str]:
+async def relay(source: str, target: str, meter: Meter | None = None) -> AsyncIterator[str]:
     """Serve at *source* what goes to *target* until the block ends; yield where (port 0: any)."""
     pairs: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pair = asyncio.create_task(_serve(reader, writer, target))
+        pair = asyncio.create_task(_serve(reader, writer, target, meter))
         pairs.add(pair)
         pair.add_done_callback(pairs.discard)
 
@@ -37,14 +55,19 @@ async def relay(source: str, target: str) -> AsyncIterator[str]:
         await asyncio.gather(*pairs, return_exceptions=True)
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:
+async def _serve(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    target: str,
+    meter: Meter | None,
+) -> None:
     with suppress(OSError, TimeoutError):
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 there, back = await _dial(target)
             try:
                 ways = [
-                    asyncio.create_task(_pass_on(reader, back)),
+                    asyncio.create_task(_pass_on(reader, back, meter)),
                     asyncio.create_task(_pass_on(there, writer)),
                 ]
                 try:
@@ -66,8 +89,12 @@ async def _dial(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     return await asyncio.open_connection(host, int(port))
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, meter: Meter | None = None
+) -> None:
     while chunk := await reader.read(65536):
+        if meter is not None:
+            meter.take(len(chunk))
         writer.write(chunk)
         await writer.drain()
 

@@ -156,18 +156,17 @@ def record_to_wire(record: rec.Record) -> pb.RunRecord:
     return wire
 
 
-def evidence_to_wire(file: EvidenceFile) -> pb.EvidenceChunk:
-    """Return the first chunk of an upload."""
-    return pb.EvidenceChunk(
-        head=pb.EvidenceHead(
-            run=ref_to_wire(file.ref),
-            name=file.name,
-            kind=file.kind,
-            bytes=file.size,
-            sha256=file.sha256,
-            truncated=file.truncated,
-            action_index=file.action_index,
-        )
+def evidence_to_wire(file: EvidenceFile, *, offset: int = 0) -> pb.EvidenceHead:
+    """Return what a file claims to be, and where what is sent of it begins."""
+    return pb.EvidenceHead(
+        run=ref_to_wire(file.ref),
+        name=file.name,
+        kind=file.kind,
+        bytes=file.size,
+        sha256=file.sha256,
+        truncated=file.truncated,
+        action_index=file.action_index,
+        offset=offset,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import IO
 
 import grpc
 import structlog
@@ -86,11 +87,9 @@ class Courier:
     async def _carried(self, file: EvidenceFile) -> bool:
         """Upload *file*; true once the controller has it, _HopelessError when it never will."""
         try:
-            data = await asyncio.to_thread(file.path.read_bytes)
-            call = self._stub.UploadEvidence(
-                _chunks(file, data), metadata=self._metadata, timeout=UPLOAD_SECONDS
-            )
-            receipt = await call
+            offset = await self._brought(file)
+            if offset is not None:
+                await self._upload(file, offset)
         except grpc.aio.AioRpcError as error:
             if error.code() in _HOPELESS:
                 raise _HopelessError(f"refused by the controller: {error.details()}") from error
@@ -98,11 +97,51 @@ class Courier:
             return False
         except OSError as error:
             raise _HopelessError(f"not readable on the host: {error.strerror}") from error
-        log.info("evidence.uploaded", name=file.name, evidence_id=receipt.evidence_id)
         return True
 
+    async def _brought(self, file: EvidenceFile) -> int | None:
+        """Return how much of the file the controller has by an earlier upload, None when all."""
+        if file.size <= CHUNK_BYTES:
+            return 0
+        head = convert.evidence_to_wire(file)
+        try:
+            told = await self._stub.AskEvidence(
+                head, metadata=self._metadata, timeout=UPLOAD_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return 0  # a controller of release 0.1.0, which takes whole files
+            raise
+        return None if told.evidence_id else told.received
 
-async def _chunks(file: EvidenceFile, data: bytes) -> AsyncIterator[pb.EvidenceChunk]:
-    yield convert.evidence_to_wire(file)
-    for start in range(0, len(data), CHUNK_BYTES):
-        yield pb.EvidenceChunk(data=data[start : start + CHUNK_BYTES])
+    async def _upload(self, file: EvidenceFile, offset: int) -> None:
+        with file.path.open("rb") as source:
+            try:
+                receipt = await self._sent(file, source, offset)
+            except grpc.aio.AioRpcError as error:
+                if not offset or error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                # What was there is not the file's beginning, or another controller took the call.
+                log.warning("evidence.sent_anew", name=file.name, error=error.details())
+                receipt = await self._sent(file, source, 0)
+        log.info(
+            "evidence.uploaded", name=file.name, evidence_id=receipt.evidence_id, resumed_at=offset
+        )
+
+    async def _sent(self, file: EvidenceFile, source: IO[bytes], offset: int) -> pb.EvidenceReceipt:
+        return await self._stub.UploadEvidence(
+            _chunks(file, source, offset), metadata=self._metadata, timeout=UPLOAD_SECONDS
+        )
+
+
+async def _chunks(
+    file: EvidenceFile, source: IO[bytes], offset: int
+) -> AsyncIterator[pb.EvidenceChunk]:
+    yield pb.EvidenceChunk(head=convert.evidence_to_wire(file, offset=offset))
+    try:
+        source.seek(offset)
+        while data := await asyncio.to_thread(source.read, CHUNK_BYTES):
+            yield pb.EvidenceChunk(data=data)
+    except OSError as error:
+        # grpc.aio would take what is raised here for a cancellation; a short file is refused.
+        log.warning("evidence.not_read", name=file.name, error=str(error))

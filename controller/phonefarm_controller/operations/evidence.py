@@ -1,31 +1,35 @@
 """Keep evidence: one file of a run, checked by size and hash, under the evidence directory."""
 
-import asyncio
+import errno
 import hashlib
-import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from phonefarm_common.identity import is_uuid, new_id
+from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.evidence_parts import Part, PartGoneError, Parts
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, profiles, runs
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.profiles import Evidence
 
-MOST_BYTES = 64 * 1024 * 1024
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-KINDS = frozenset({"screenshot", "ui_dump", "logcat", "log", "manifest"})
+MOST_BYTES: Final = 64 * 1024 * 1024
+MOST_CHUNK: Final = 1024 * 1024
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+KINDS: Final = frozenset({"screenshot", "ui_dump", "logcat", "log", "manifest"})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceHead:
-    """What a file claims to be."""
+    """What a file claims to be; what is sent of it begins at `offset`."""
 
     run: RunRef
     name: str
@@ -34,6 +38,21 @@ class EvidenceHead:
     sha256: str
     truncated: bool
     action_index: int
+    offset: int = 0
+
+    @property
+    def key(self) -> str:
+        """Return what its parts are called: no other content has the same."""
+        text = f"{self.run.run_id}/{self.name}/{self.bytes}/{self.sha256}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How much of a file is here; it has an `evidence_id` once it is kept."""
+
+    evidence_id: str
+    received: int
 
 
 class KeepEvidence:
@@ -42,23 +61,46 @@ class KeepEvidence:
     def __init__(self, *, database: Database, directory: Path) -> None:
         self._database = database
         self._directory = directory
+        self._parts = Parts(directory)
+
+    async def ask(self, head: EvidenceHead) -> Progress:
+        """Return what is here of the file; FarmError when it could not be kept."""
+        _check(head)
+        await self._process_of(head)
+        present = await self._present(head)
+        if present is not None:
+            return Progress(evidence_id=present.evidence_id, received=head.bytes)
+        received = await self._parts.received(head.key)
+        return Progress(evidence_id="", received=min(received, head.bytes))
 
     async def __call__(self, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> str:
         """Return the evidence's id once it is kept; FarmError when it is not what its head says.
 
-        The same file again is the same evidence; another one under its name is refused.
+        The same file again is the same evidence; another one under its name is refused. Of an
+        upload that is cut what came stays for the next one.
         """
         _check(head)
         process_id = await self._process_of(head)
-        relative = Path(process_id) / head.run.run_id / head.name
-        target = self._directory / relative
-        scratch = target.with_name(f".{target.name}.{new_id()}")
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            await _write(scratch, head, chunks)
-            return await self._keep(process_id, relative, head, scratch)
+            part = await self._parts.begin(head.key, head.offset)
+        except PartGoneError as error:
+            raise invalid_field("head.offset", f"must be 0: {error}") from error
+        except OSError as error:
+            raise _unwritable(error) from error
+        try:
+            await _fill(part, head, chunks)
+            return await self._keep(process_id, head, part)
+        except FarmError:
+            part.remove()
+            raise
+        except PartGoneError as error:
+            message = "another upload of this file took over"
+            raise FarmError(Reason.STATE_CONFLICT, message, detail="uploading") from error
+        except OSError as error:
+            part.remove()
+            raise _unwritable(error) from error
         finally:
-            scratch.unlink(missing_ok=True)
+            part.leave()
 
     @whole
     async def _process_of(self, head: EvidenceHead) -> str:
@@ -73,15 +115,21 @@ class KeepEvidence:
         return process_id
 
     @whole
-    async def _keep(
-        self, process_id: str, relative: Path, head: EvidenceHead, scratch: Path
-    ) -> str:
+    async def _present(self, head: EvidenceHead) -> Evidence | None:
+        async with self._database.reading() as tx:
+            present = await profiles.evidence_named(tx, head.run.run_id, head.name)
+        return None if present is None else _same(present, head)
+
+    @whole
+    async def _keep(self, process_id: str, head: EvidenceHead, part: Part) -> str:
+        relative = Path(process_id) / head.run.run_id / head.name
+        target = self._directory / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
         async with self._database.writing() as tx:
             present = await profiles.evidence_named(tx, head.run.run_id, head.name)
             if present is not None:
-                if present.sha256 != head.sha256:
-                    raise invalid_field("head.name", "is that of another file of this run")
-                return present.evidence_id
+                part.remove()
+                return _same(present, head).evidence_id
             kept = Evidence(
                 evidence_id=new_id(),
                 run_id=head.run.run_id,
@@ -97,25 +145,35 @@ class KeepEvidence:
             )
             await profiles.keep_evidence(tx, kept)
             # Before the commit: a line never names a file that is not there.
-            scratch.replace(self._directory / relative)  # noqa: ASYNC240 - one quick system call
+            part.become(target)
             return kept.evidence_id
 
 
-async def _write(scratch: Path, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> None:
-    """Write what comes to *scratch*, and to the disk; FarmError when it is not what was told."""
-    seen, size = hashlib.sha256(), 0
-    with scratch.open("wb") as file:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > head.bytes:
-                break
-            seen.update(chunk)
-            file.write(chunk)
-        file.flush()
-        # The disk may take seconds; every agent's heartbeat would wait with this file.
-        await asyncio.to_thread(os.fsync, file.fileno())
-    if size != head.bytes or seen.hexdigest() != head.sha256:
+async def _fill(part: Part, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> None:
+    """Write what comes, to the disk; FarmError when the whole is not what was told."""
+    async for chunk in chunks:
+        if len(chunk) > MOST_CHUNK:
+            raise invalid_field("data", f"must be at most {MOST_CHUNK} bytes")
+        if part.size + len(chunk) > head.bytes:
+            raise invalid_field("head.bytes", "is less than what was sent")
+        await part.add(chunk)
+    # The disk may take seconds; every agent's heartbeat would wait with this file.
+    if part.size != head.bytes or await part.synced() != head.sha256:
         raise invalid_field("head.sha256", "is not that of the bytes sent")
+
+
+def _same(present: Evidence, head: EvidenceHead) -> Evidence:
+    if present.sha256 != head.sha256:
+        raise invalid_field("head.name", "is that of another file of this run")
+    return present
+
+
+def _unwritable(error: OSError) -> FarmError:
+    """Return what the agent is told, who keeps the file and comes again."""
+    if error.errno in _FULL:
+        return FarmError(Reason.STORAGE_FULL, f"the evidence directory is full: {error.strerror}")
+    message = f"the evidence directory cannot be written: {error.strerror}"
+    return FarmError(Reason.CONTROLLER_UNAVAILABLE, message)
 
 
 def _check(head: EvidenceHead) -> None:
@@ -127,3 +185,5 @@ def _check(head: EvidenceHead) -> None:
         raise invalid_field("head.kind", f"must be one of {', '.join(sorted(KINDS))}")
     if not 0 <= head.bytes <= MOST_BYTES:
         raise invalid_field("head.bytes", f"must be at most {MOST_BYTES}")
+    if not 0 <= head.offset <= head.bytes:
+        raise invalid_field("head.offset", "must be a place in the file")

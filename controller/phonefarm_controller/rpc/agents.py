@@ -137,6 +137,15 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
             )
         return pb.EvidenceReceipt(evidence_id=evidence_id)
 
+    async def AskEvidence(  # noqa: N802
+        self, request: pb.EvidenceHead, context: Context
+    ) -> pb.EvidenceProgress:
+        """Tell what is here of a file."""
+        async with translated(context):
+            await self._keys.check_agent(context)
+            progress = await self._keep_evidence.ask(words.head_of(request))
+        return pb.EvidenceProgress(evidence_id=progress.evidence_id, received=progress.received)
+
     async def _parted(self, agent_id: str, term: int) -> None:
         """Note that the session is over; without a database its silence will tell."""
         try:

@@ -205,6 +205,7 @@ def head_of(head: pb.EvidenceHead) -> EvidenceHead:
         sha256=head.sha256,
         truncated=head.truncated,
         action_index=head.action_index,
+        offset=head.offset,
     )
 
 

@@ -1474,6 +1474,7 @@ class EvidenceHead(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     ACTION_INDEX_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A plain file name: letters, digits, dot, dash, underscore."""
     kind: _builtins.str
@@ -1483,6 +1484,10 @@ class EvidenceHead(_message.Message):
     truncated: _builtins.bool
     action_index: _builtins.int
     """The action it belongs to; -1 for the run as a whole."""
+    offset: _builtins.int
+    """Where the data that follows begins: at most what AskEvidence told. INVALID_ARGUMENT when the part before it
+    is not there any more, or was not what it should be: then the whole file is to be sent, from 0.
+    """
     @_builtins.property
     def run(self) -> Global___RunRef: ...
     def __init__(
@@ -1495,10 +1500,11 @@ class EvidenceHead(_message.Message):
         sha256: _builtins.str = ...,
         truncated: _builtins.bool = ...,
         action_index: _builtins.int = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_index", b"action_index", "bytes", b"bytes", "kind", b"kind", "name", b"name", "run", b"run", "sha256", b"sha256", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_index", b"action_index", "bytes", b"bytes", "kind", b"kind", "name", b"name", "offset", b"offset", "run", b"run", "sha256", b"sha256", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1511,6 +1517,7 @@ class EvidenceChunk(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    """At most 1 MiB."""
     @_builtins.property
     def head(self) -> Global___EvidenceHead: ...
     def __init__(
@@ -1528,6 +1535,30 @@ class EvidenceChunk(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___EvidenceChunk: _TypeAlias = EvidenceChunk  # noqa: Y015
+
+@_typing.final
+class EvidenceProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVIDENCE_ID_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    evidence_id: _builtins.str
+    """Not empty when the whole file is kept already."""
+    received: _builtins.int
+    """Bytes of the file's beginning that are here."""
+    def __init__(
+        self,
+        *,
+        evidence_id: _builtins.str = ...,
+        received: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_id", b"evidence_id", "received", b"received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceProgress: _TypeAlias = EvidenceProgress  # noqa: Y015
 
 @_typing.final
 class EvidenceReceipt(_message.Message):

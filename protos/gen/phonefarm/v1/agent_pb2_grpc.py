@@ -53,6 +53,11 @@ class AgentServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceChunk.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceReceipt.FromString,
                 _registered_method=True)
+        self.AskEvidence = channel.unary_unary(
+                '/phonefarm.v1.AgentService/AskEvidence',
+                request_serializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceHead.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceProgress.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -80,6 +85,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AskEvidence(self, request, context):
+        """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.UploadEvidence,
                     request_deserializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceChunk.FromString,
                     response_serializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceReceipt.SerializeToString,
+            ),
+            'AskEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskEvidence,
+                    request_deserializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceHead.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceProgress.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -157,6 +174,33 @@ class AgentService:
             '/phonefarm.v1.AgentService/UploadEvidence',
             phonefarm_dot_v1_dot_agent__pb2.EvidenceChunk.SerializeToString,
             phonefarm_dot_v1_dot_agent__pb2.EvidenceReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.AgentService/AskEvidence',
+            phonefarm_dot_v1_dot_agent__pb2.EvidenceHead.SerializeToString,
+            phonefarm_dot_v1_dot_agent__pb2.EvidenceProgress.FromString,
             options,
             channel_credentials,
             insecure,

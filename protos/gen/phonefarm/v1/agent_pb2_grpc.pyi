@@ -45,6 +45,8 @@ class AgentServiceStub:
     Session: _grpc.StreamStreamMultiCallable[_agent_pb2.AgentMessage, _agent_pb2.ControllerMessage]
     UploadEvidence: _grpc.StreamUnaryMultiCallable[_agent_pb2.EvidenceChunk, _agent_pb2.EvidenceReceipt]
     """UploadEvidence stores one file of a run. The first chunk carries `head`. Repeating a whole file is safe."""
+    AskEvidence: _grpc.UnaryUnaryMultiCallable[_agent_pb2.EvidenceHead, _agent_pb2.EvidenceProgress]
+    """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -63,6 +65,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Session: _aio.StreamStreamMultiCallable[_agent_pb2.AgentMessage, _agent_pb2.ControllerMessage]  # type: ignore[assignment]
     UploadEvidence: _aio.StreamUnaryMultiCallable[_agent_pb2.EvidenceChunk, _agent_pb2.EvidenceReceipt]  # type: ignore[assignment]
     """UploadEvidence stores one file of a run. The first chunk carries `head`. Repeating a whole file is safe."""
+    AskEvidence: _aio.UnaryUnaryMultiCallable[_agent_pb2.EvidenceHead, _agent_pb2.EvidenceProgress]  # type: ignore[assignment]
+    """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """AgentService is for agents only.
@@ -90,5 +94,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.EvidenceReceipt, _abc.Awaitable[_agent_pb2.EvidenceReceipt]]:
         """UploadEvidence stores one file of a run. The first chunk carries `head`. Repeating a whole file is safe."""
+
+    @_abc_1.abstractmethod
+    def AskEvidence(
+        self,
+        request: _agent_pb2.EvidenceHead,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.EvidenceProgress, _abc.Awaitable[_agent_pb2.EvidenceProgress]]:
+        """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
