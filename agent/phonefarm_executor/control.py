@@ -26,6 +26,8 @@ class Control:
         self._run_id = run_id
         self._signals = signals
         self._outbox: deque[dict[str, Any]] = deque()
+        self._untaken: dict[str, dict[str, Any]] = {}
+        self._agent_tells = False
         self._lock = threading.Lock()
         self._flushed = threading.Condition(self._lock)
         self._bell_in, self._bell_out = socket.socketpair()
@@ -72,10 +74,17 @@ class Control:
     def close(self, seconds: float) -> None:
         """Send what is queued, waiting at most *seconds* for the agent to take it, and hang up."""
         with self._flushed:
-            self._flushed.wait_for(lambda: not self._outbox, timeout=seconds)
+            self._flushed.wait_for(self._all_taken, timeout=seconds)
         self._closing = True
         self._ring()
         self._thread.join(timeout=seconds)
+        if not self._thread.is_alive():
+            self._bell_in.close()
+            self._bell_out.close()
+
+    def _all_taken(self) -> bool:
+        # An agent of release 0.1.0 does not tell.
+        return not self._outbox and not (self._untaken and self._agent_tells)
 
     def _ring(self) -> None:
         try:
@@ -104,6 +113,9 @@ class Control:
             waiting = {"type": "ready"} in self._outbox
             repeat = self._ready and not self._signals.going and not waiting
             unanswered = [name for name in self._wanted if self._signals.asset(name) is None]
+            # What an agent that was killed had not taken died with it.
+            self._outbox.extendleft(reversed(self._untaken.values()))
+            self._untaken.clear()
         if repeat:
             _send(peer, {"type": "ready"})
         for name in unanswered:
@@ -132,7 +144,11 @@ class Control:
         while self._outbox:
             _send(peer, self._outbox[0])
             with self._flushed:
-                self._outbox.popleft()
+                frame = self._outbox.popleft()
+                if frame["type"] == "evidence":
+                    self._untaken[frame["name"]] = frame
+                if len(self._untaken) > OUTBOX_FRAMES:
+                    del self._untaken[next(iter(self._untaken))]
                 self._flushed.notify_all()
 
     def _silence_bell(self) -> None:
@@ -156,6 +172,12 @@ class Control:
                 self._signals.acknowledge(sequence)
             case {"type": "asset", "asset": str(name), **rest}:
                 self._signals.hear_asset(name, rest)
+            case {"type": "hello", "tells_taken": True}:
+                self._agent_tells = True
+            case {"type": "taken", "name": str(name)}:
+                with self._flushed:
+                    self._untaken.pop(name, None)
+                    self._flushed.notify_all()
             case _:
                 pass  # a newer agent may say more than we know
 

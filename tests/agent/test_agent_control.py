@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 from phonefarm_agent.work.control import Control, Frame
+from phonefarm_executor.control import Control as ExecutorControl
+from phonefarm_executor.signals import Signals
 from support.asset_server import no_supply
+
+
+def _said(lines: bytes) -> list[str]:
+    return [json.loads(line)["type"] for line in lines.splitlines()]
 
 
 def _evidence(name: str) -> bytes:
@@ -123,6 +129,49 @@ async def test_evidence_of_an_executor_that_ended_while_it_was_spoken_to_is_take
     assert taken == ["a.png"]
 
 
+async def test_evidence_that_an_agent_did_not_take_before_it_died_is_sent_again(
+    tmp_path: Path,
+) -> None:
+    """The executor waits for the next agent, which has it on its disk before it is let go."""
+    reached, over, taken = asyncio.Event(), asyncio.Event(), []
+    path = tmp_path / "control.sock"
+
+    async def never(frame: Frame) -> None:
+        reached.set()
+        await over.wait()
+        raise OSError("killed")
+
+    async def take(frame: Frame) -> None:
+        taken.append(frame.name)
+
+    def agent(evidence: Callable[[Frame], Awaitable[None]]) -> Control:
+        return Control(
+            path=path,
+            run_id="run",
+            ready=lambda: None,
+            heard=lambda: None,
+            evidence=evidence,
+            supply=no_supply,
+        )
+
+    first, second = agent(never), agent(take)
+    await first.open()
+    executor = ExecutorControl(path, "run", Signals())
+    for name in ("a.png", "b.png"):
+        assert executor.send_evidence(name, "screenshot", 1, b"x" * 100_000)
+    async with asyncio.timeout(10):
+        await reached.wait()
+        await first.close()
+        over.set()
+        closing = asyncio.create_task(asyncio.to_thread(executor.close, 10))
+        await second.open()
+        await closing
+    told_of = list(taken)
+    await second.close()
+
+    assert told_of == ["a.png", "b.png"]
+
+
 async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Path) -> None:
     """Something that still holds the socket does not keep the run from its end."""
 
@@ -148,7 +197,7 @@ async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Pat
         await control.hear_out(within=0.1)
         await control.close()
         with suppress(ConnectionResetError):
-            assert await reader.read() == b""
+            assert _said(await reader.read()) == ["hello"]
     writer.close()
 
 
@@ -168,6 +217,7 @@ async def test_an_asset_is_fetched_once_and_its_answer_repeated(tmp_path: Path) 
         reader, writer = await _greeted(path)
         writer.write(b'{"type": "fetch", "asset": "video"}\n' * 2)
         async with asyncio.timeout(5):
+            assert _said(await reader.readline()) == ["hello"]
             answers.append(json.loads(await reader.readline()))
         writer.close()
     await control.close()
@@ -187,7 +237,7 @@ async def test_a_name_that_is_none_ends_the_talk(tmp_path: Path, asset: object) 
     writer.write(json.dumps({"type": "fetch", "asset": asset}).encode() + b"\n")
 
     async with asyncio.timeout(5):
-        assert await reader.read() == b""
+        assert _said(await reader.read()) == ["hello"]
     writer.close()
     await control.close()
 

@@ -229,7 +229,7 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
         """Tell what is here of a file."""
         if self.manners.has_of_evidence is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such call")
-        return pb.EvidenceProgress(received=self.manners.has_of_evidence)
+        return pb.EvidenceProgress(received=self.manners.has_of_evidence or 0)
 
     async def say(self, message: pb.ControllerMessage) -> None:
         """Say *message* in the present session."""

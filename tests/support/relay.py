@@ -8,7 +8,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _DIAL_SECONDS = 0.5  # a way that is cut is given up: who wants it calls again
 
@@ -19,14 +19,14 @@ class Meter:
 
     passed: int = 0
     cut_at: int | None = None
-    cuts: int = 0
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, size: int) -> None:
         """Count; ConnectionError where the cut is due, which is once."""
         self.passed += size
         if self.cut_at is not None and self.passed >= self.cut_at:
             self.cut_at = None
-            self.cuts += 1
+            self.cut.set()
             raise ConnectionAbortedError("cut by the test")
 
 

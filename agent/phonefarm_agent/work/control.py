@@ -101,7 +101,7 @@ class Control:
         self._lines = 0
         self._connections: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
-        self._standing: dict[str, bytes] = {}
+        self._standing: dict[str, bytes] = {"hello": _line({"type": "hello", "tells_taken": True})}
 
     async def open(self) -> None:
         """Listen; OSError when the socket cannot be made."""
@@ -152,7 +152,7 @@ class Control:
         self._say("ack", {"type": "ack", "sequence": sequence})
 
     def _say(self, topic: str, document: dict[str, object]) -> None:
-        self._standing[topic] = json.dumps(document).encode() + b"\n"
+        self._standing[topic] = _line(document)
         if self._executor is not None:
             self._executor.say(self._standing[topic])
 
@@ -200,6 +200,7 @@ class Control:
                 self._ready()
             elif kind == "evidence":
                 await self._take_evidence(document)
+                voice.say(_line({"type": "taken", "name": document.get("name")}))
             elif kind == "fetch":
                 self._begin_fetch(document)
 
@@ -226,6 +227,10 @@ class Control:
             log.warning("evidence.refused", run_id=self._run_id, error=str(error))
             return
         await self._evidence(frame)
+
+
+def _line(document: dict[str, object]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
 
 
 def _parse(line: bytes) -> dict[str, object]:

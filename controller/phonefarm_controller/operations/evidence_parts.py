@@ -116,12 +116,12 @@ class Parts:
     def _begin(self, key: str, offset: int) -> Part:
         self._folder.mkdir(parents=True, exist_ok=True)
         others = self._of(key)
+        if offset and (not others or others[-1][0] < offset):
+            raise PartGoneError(f"no part has {offset} bytes")
         path = self._folder / f"{key}.{new_id()}"
         part = Part(path, path.open("xb"))
         try:
             if offset:
-                if not others or others[-1][0] < offset:
-                    raise PartGoneError(f"no part has {offset} bytes")
                 with others[-1][1].open("rb") as source:
                     part.copy(source, offset)
         except FileNotFoundError as error:
