@@ -53,6 +53,7 @@ from phonefarm_controller.operations.releasing import Release
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.retire import Retire
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.timeline import Timeline
@@ -254,6 +255,9 @@ async def _wired(
         ),
         "janitor": janitor(
             parts=Parts(settings.data / "evidence"),
+            retire=Retire(
+                database=database, directory=settings.data / "evidence", keep=settings.keep
+            ),
             period=JANITOR_SECONDS * settings.time_scale,
         ),
         "auditor": auditor(audit=Audit(database=database), mend=mend),

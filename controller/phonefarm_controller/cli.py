@@ -10,6 +10,7 @@ from phonefarm_common import config, lifecycle, logs
 from phonefarm_common.identity import is_name
 
 from phonefarm_controller.app import running
+from phonefarm_controller.domain.retention import DAYS, FOREVER, read_retention
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import DatabaseBusyError, DatabaseTakenError
 
@@ -76,6 +77,23 @@ def main() -> None:
         help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (SQLite in the data folder)",
     )
     parser.add_argument("--farm", default="farm", help="the farm's name (%(default)s)")
+    kept = ",".join(
+        f"{each}={FOREVER if days is None else f'{days}d'}" for each, days in DAYS.items()
+    )
+    parser.add_argument(
+        "--keep-evidence",
+        default="",
+        metavar="CLASS=TIME,...",
+        help="how long files of runs are kept, by how the run ended, from its end; 30d, 12h or"
+        f" forever; what is not named: {kept}",
+    )
+    parser.add_argument(
+        "--keep-processes",
+        default=FOREVER,
+        metavar="TIME",
+        help="how long a process that has ended is kept, with its items, results and deliveries"
+        " (%(default)s)",
+    )
     parser.add_argument("--ready-file", type=Path, help="write {grpc, pid} here once serving")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
     options = parser.parse_args()
@@ -121,6 +139,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         time_scale=config.time_scale(),
         production=config.production(),
         ready_file=options.ready_file,
+        keep=read_retention(options.keep_evidence, options.keep_processes),
         tls=tls,
         mtls=mtls,
         names=tuple(options.name),

@@ -7,6 +7,8 @@ from pathlib import Path
 from phonefarm_common.storage import MIB, LeastFree
 from phonefarm_common.timers import Timers
 
+from phonefarm_controller.domain.retention import Retention
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -28,6 +30,8 @@ class Settings:
     """What of the disk of `data` must be free for new work."""
     reserve: int = 64 * MIB
     """Bytes of it that are kept for the end of what runs."""
+    keep: Retention = field(default_factory=Retention)
+    """How long evidence and processes are kept."""
     tls: tuple[str, int] | None = None
     """Where hosts without a certificate join and operators call from afar: (host, port)."""
     mtls: tuple[str, int] | None = None

@@ -27,6 +27,7 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.UNKNOWN_CONTENT: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_QUEUE_ITEM: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_EVIDENCE: HTTPStatus.NOT_FOUND,
+        Reason.EVIDENCE_REMOVED: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_KEY: HTTPStatus.NOT_FOUND,
         Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
         Reason.STATE_CONFLICT: HTTPStatus.CONFLICT,

@@ -196,6 +196,10 @@ class Evidence(Answer):
     truncated: bool
     action_index: Annotated[int | None, Field(description="null for the run as a whole")]
     received_at: Instant | None
+    removed_at: Annotated[
+        Instant | None, Field(description="When retention removed the file; this line stays")
+    ]
+    removed_why: str | None
     url: Annotated[str, Field(description="Relative to this server")]
 
 

@@ -12,6 +12,7 @@ from gateway.support.published import check_schema
 from gateway.support.receiver import Received
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
 from phonefarm_common.channel import bearer
+from phonefarm_controller.store import retention
 from support.controller import AGENT_TOKEN, KEY
 from support.live_farm import eventually
 from support.rest_farm import RestFarm
@@ -224,6 +225,10 @@ async def test_evidence_is_listed_and_read(moving: RestFarm) -> None:
     elsewhere = await moving.caller.call(
         "GET", f"/processes/{other}/evidence/{line['evidence_id']}"
     )
+    async with moving.farm.controller.database.writing() as tx:
+        await retention.mark_removed(tx, [line["evidence_id"]], why="retention: a test")
+    gone = await moving.caller.call("GET", line["url"])
+    (left, _) = (await moving.get(f"/processes/{process_id}/evidence"))["evidence"]
 
     assert (half["run_id"], half["complete"]) == (assignment.run.run_id, False)
     assert run == half | {"complete": True}
@@ -232,6 +237,10 @@ async def test_evidence_is_listed_and_read(moving: RestFarm) -> None:
     assert read.headers["Content-Type"] == "image/png"
     assert (head_only.body, head_only.headers["Content-Length"]) == (b"", str(len(data)))
     assert (elsewhere.status, elsewhere.body["error"]) == (404, "unknown_evidence")
+    assert (gone.status, gone.body["error"]) == (404, "evidence_removed")
+    assert "a1-screen.png was removed on" in gone.body["detail"]
+    assert (line["removed_at"], left["removed_why"]) == (None, "retention: a test")
+    assert left["removed_at"] is not None
 
 
 async def test_capabilities_publish_what_checks_the_inputs(moving: RestFarm) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,28 +47,35 @@ def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
         line.kind,
         "-" if line.action_index < 0 else str(line.action_index),
         f"{line.bytes} (cut short)" if line.truncated else str(line.bytes),
-        short(line.received_at),
+        f"removed {short(line.removed_at)}" if _is_gone(line) else short(line.received_at),
     ]
+
+
+def _is_gone(line: inspect_pb2.EvidenceLine) -> bool:
+    return line.HasField("removed_at")
 
 
 async def _evidence(options: argparse.Namespace, controller: Controller) -> None:
     found = await controller.inspection.evidence_and_runs(options.process)
     lines = list(found.evidence)
+    there = [line for line in lines if not _is_gone(line)]
     if options.save is not None:
-        places = [_place(options.save, line) for line in lines]
+        places = [_place(options.save, line) for line in there]
         _refuse_existing(places)
-        for line, place in zip(lines, places, strict=True):
+        for line, place in zip(there, places, strict=True):
             await _save(controller, line, place)
     if options.json:
         show_json([plain(line) for line in lines])
     elif options.save is None:
         show_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
+    for why, count in Counter(line.removed_why for line in lines if _is_gone(line)).items():
+        aside(f"{count} files are removed by {why}")
     for run in found.runs:
         if not run.complete:
             aside(f"run {run.run_id} (attempt {run.attempt}) is incomplete: no manifest (yet)")
     if options.save is not None:
         said = aside if options.json else tell
-        said(f"{len(lines)} files saved in {options.save}, each as its sha256 says")
+        said(f"{len(there)} files saved in {options.save}, each as its sha256 says")
 
 
 def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:

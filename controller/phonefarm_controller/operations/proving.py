@@ -176,7 +176,7 @@ class Prove:
         kept = {
             (each.kind, each.name)
             for each in await profiles.evidence_of(tx, item.process_id)
-            if each.run_id == run_id and each.bytes
+            if each.run_id == run_id and each.bytes and each.removed_at is None
         }
         missing = sorted(name for _, name in _NEEDED - kept)
         if missing:

@@ -84,8 +84,16 @@ class ReadEvidence:
 
     @asynccontextmanager
     async def opened(self, process_id: str, evidence_id: str) -> AsyncIterator[EvidenceFile]:
-        """Yield the file; FarmError `unknown_evidence`, also when it is not as it was kept."""
+        """Yield the file; FarmError `unknown_evidence`, also when it is not as it was kept.
+
+        Of one that retention removed, FarmError `evidence_removed`.
+        """
         sight = await self._find(process_id, evidence_id)
+        kept = sight.evidence
+        if kept.removed_at is not None:
+            when = f"{kept.removed_at:%Y-%m-%d %H:%M} UTC"
+            message = f"{kept.name} was removed on {when} ({kept.removed_why})"
+            raise FarmError(Reason.EVIDENCE_REMOVED, message)
         descriptor = await self._open(sight.evidence)
         try:
             yield EvidenceFile(sight=sight, descriptor=descriptor)

@@ -129,6 +129,8 @@ def evidence_to_wire(sight: EvidenceSight) -> pb.EvidenceLine:
         truncated=kept.truncated,
         action_index=kept.action_index,
         received_at=moment(kept.received_at),
+        removed_at=moment(kept.removed_at),
+        removed_why=kept.removed_why or "",
     )
 
 

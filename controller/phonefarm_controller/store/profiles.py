@@ -13,7 +13,10 @@ from phonefarm_controller.store.tables import app_profiles, audit, evidence
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One kept file of a run; `path` is below the evidence directory."""
+    """One kept file of a run; `path` is below the evidence directory.
+
+    Removed by retention it has a `removed_at` and the reason; its file goes behind that.
+    """
 
     evidence_id: str
     run_id: str
@@ -26,6 +29,8 @@ class Evidence:
     truncated: bool
     action_index: int
     received_at: datetime
+    removed_at: datetime | None = None
+    removed_why: str | None = None
 
 
 async def keep_profile(tx: Transaction, *, version: str, name: str, content: str) -> None:
@@ -74,7 +79,12 @@ async def evidence_of(
 
 async def newest_evidence(tx: Transaction) -> str | None:
     """Return the path of the evidence kept last, None when there is none."""
-    query = select(evidence.c.path).order_by(evidence.c.received_at.desc()).limit(1)
+    query = (
+        select(evidence.c.path)
+        .where(evidence.c.removed_at.is_(None))
+        .order_by(evidence.c.received_at.desc())
+        .limit(1)
+    )
     path: str | None = (await tx.connection.execute(query)).scalar_one_or_none()
     return path
 

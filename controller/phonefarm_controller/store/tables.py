@@ -119,6 +119,13 @@ capability_requests = Table(
     ),
 )
 Index("ix_requests_created", capability_requests.c.created_at, capability_requests.c.process_id)
+Index(
+    "ix_requests_finished",
+    capability_requests.c.finished_at,
+    capability_requests.c.process_id,
+    sqlite_where=text("finished_at IS NOT NULL"),
+    postgresql_where=text("finished_at IS NOT NULL"),
+)
 
 transitions = Table(  # the timeline: every move of a process and of its items
     "transitions",
@@ -457,8 +464,14 @@ contents = Table(  # what was ingested: the key that makes a repeat a duplicate
     metadata,
     Column("account_id", Words, primary_key=True),
     Column("content_id", Words, primary_key=True),
-    Column("process_id", Words, ForeignKey("capability_requests.process_id"), nullable=False),
-    Column("item_id", Words, ForeignKey("queue_items.item_id"), nullable=False),
+    Column(
+        "process_id",
+        Words,
+        ForeignKey("capability_requests.process_id"),
+        nullable=False,
+        index=True,
+    ),
+    Column("item_id", Words, ForeignKey("queue_items.item_id"), nullable=False, index=True),
 )
 
 runtime_snapshots = Table(
@@ -533,14 +546,31 @@ evidence = Table(
     Column("process_id", Words, nullable=False, index=True),
     Column("name", Words, nullable=False),
     Column("kind", Words, nullable=False),
-    Column("path", Words, nullable=False),  # below the evidence directory
+    Column("path", Words, nullable=False),  # below the evidence directory; empty: it is gone
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", Words, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("action_index", Integer, nullable=False),
     Column("received_at", Instant, nullable=False),
+    Column("removed_at", Instant),  # by retention; the file goes behind the commit
+    Column("removed_why", Words),
     UniqueConstraint("run_id", "name"),
 )
+for _name, _column, _condition in (
+    ("ix_evidence_kept", evidence.c.received_at, text("removed_at IS NULL")),
+    (
+        "ix_evidence_leftover",
+        evidence.c.removed_at,
+        text("removed_at IS NOT NULL AND path <> ''"),
+    ),
+):
+    Index(
+        _name,
+        _column,
+        evidence.c.evidence_id,
+        sqlite_where=_condition,
+        postgresql_where=_condition,
+    )
 
 pauses = Table(
     "pauses",

@@ -164,6 +164,8 @@ def evidence(process_id: str, message: pb.EvidenceLine) -> views.Evidence:
         truncated=message.truncated,
         action_index=message.action_index if message.action_index >= 0 else None,
         received_at=moment(message.received_at),
+        removed_at=moment(message.removed_at),
+        removed_why=message.removed_why or None,
         url=f"/processes/{process_id}/evidence/{message.evidence_id}",
     )
 

@@ -795,6 +795,8 @@ class EvidenceLine(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     ACTION_INDEX_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    REMOVED_AT_FIELD_NUMBER: _builtins.int
+    REMOVED_WHY_FIELD_NUMBER: _builtins.int
     evidence_id: _builtins.str
     process_id: _builtins.str
     queue_item_id: _builtins.str
@@ -808,8 +810,13 @@ class EvidenceLine(_message.Message):
     truncated: _builtins.bool
     action_index: _builtins.int
     """-1 for the run as a whole."""
+    removed_why: _builtins.str
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def removed_at(self) -> _timestamp_pb2.Timestamp:
+        """When retention removed the file; the line stays. Not set while it is there."""
+
     def __init__(
         self,
         *,
@@ -825,10 +832,12 @@ class EvidenceLine(_message.Message):
         truncated: _builtins.bool = ...,
         action_index: _builtins.int = ...,
         received_at: _timestamp_pb2.Timestamp | None = ...,
+        removed_at: _timestamp_pb2.Timestamp | None = ...,
+        removed_why: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at", "removed_at", b"removed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_index", b"action_index", "attempt", b"attempt", "bytes", b"bytes", "evidence_id", b"evidence_id", "kind", b"kind", "name", b"name", "process_id", b"process_id", "queue_item_id", b"queue_item_id", "received_at", b"received_at", "run_id", b"run_id", "sha256", b"sha256", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_index", b"action_index", "attempt", b"attempt", "bytes", b"bytes", "evidence_id", b"evidence_id", "kind", b"kind", "name", b"name", "process_id", b"process_id", "queue_item_id", b"queue_item_id", "received_at", b"received_at", "removed_at", b"removed_at", "removed_why", b"removed_why", "run_id", b"run_id", "sha256", b"sha256", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -139,7 +139,8 @@ class InspectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadEvidence(self, request, context):
-        """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`.
+        """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`, or `evidence_removed` by
+        retention.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,9 @@ class InspectServiceStub:
     """
     ListEvidence: _grpc.UnaryUnaryMultiCallable[_inspect_pb2.ListEvidenceRequest, _inspect_pb2.ListEvidenceResponse]
     ReadEvidence: _grpc.UnaryStreamMultiCallable[_inspect_pb2.ReadEvidenceRequest, _inspect_pb2.EvidencePart]
-    """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`."""
+    """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`, or `evidence_removed` by
+    retention.
+    """
     ListCapabilities: _grpc.UnaryUnaryMultiCallable[_inspect_pb2.ListCapabilitiesRequest, _inspect_pb2.ListCapabilitiesResponse]
     """ListCapabilities returns the registry: what may be asked for, how, and what is live verified."""
 
@@ -82,7 +84,9 @@ class InspectServiceAsyncStub(InspectServiceStub):
     """
     ListEvidence: _aio.UnaryUnaryMultiCallable[_inspect_pb2.ListEvidenceRequest, _inspect_pb2.ListEvidenceResponse]  # type: ignore[assignment]
     ReadEvidence: _aio.UnaryStreamMultiCallable[_inspect_pb2.ReadEvidenceRequest, _inspect_pb2.EvidencePart]  # type: ignore[assignment]
-    """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`."""
+    """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`, or `evidence_removed` by
+    retention.
+    """
     ListCapabilities: _aio.UnaryUnaryMultiCallable[_inspect_pb2.ListCapabilitiesRequest, _inspect_pb2.ListCapabilitiesResponse]  # type: ignore[assignment]
     """ListCapabilities returns the registry: what may be asked for, how, and what is live verified."""
 
@@ -156,7 +160,9 @@ class InspectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inspect_pb2.ReadEvidenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inspect_pb2.EvidencePart], _abc.AsyncIterator[_inspect_pb2.EvidencePart]]:
-        """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`."""
+        """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`, or `evidence_removed` by
+        retention.
+        """
 
     @_abc_1.abstractmethod
     def ListCapabilities(
