@@ -29,6 +29,7 @@ from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
+from phonefarm_controller.operations.draining import Drain
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
 from phonefarm_controller.operations.evidence_parts import Parts
@@ -190,6 +191,7 @@ async def _wired(
     hands = HandsEdge(
         keys=keys,
         release=Release(database=database, policy=policy, sessions=sessions, hints=hints),
+        drain=Drain(database=database, hints=hints),
     )
     content = ContentEdge(
         keys=keys,

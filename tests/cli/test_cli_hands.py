@@ -1,12 +1,14 @@
 """The operator's hands by commands: what they say, and what agents hear."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from phonefarm_cli.failure import CommandError
+from phonefarm_cli.operating import emptying
 from support.commanding import Operator
-from support.controller import Farm, farm_on, played_agent, request
+from support.controller import PATIENCE, Farm, farm_on, played_agent, request
 
 
 @pytest.fixture
@@ -42,3 +44,27 @@ async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
     assert f"leased {accepted.process_id} epoch 1" in listed.rows[1]
     assert "free once its agent says that it is clean" in told.out
     assert [stop.run for stop in stops.stops] == [assignment.run]
+
+
+@pytest.mark.parametrize("what", [["phones", "drain", "A1"], ["agents", "drain", "agent-1"]])
+async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
+    farm: Farm, operator: Operator, what: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is still at work, then that nothing is; the lists say that it drains."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+    monkeypatch.setattr(emptying, "note", said.put_nowait)
+    async with played_agent(farm, "A1") as agent:
+        await agent.offer()
+        accepted = await farm.enqueue(request())
+        (assignment,) = await agent.assigned()
+        await agent.start(assignment.run)
+
+        waiting = asyncio.create_task(operator.command(*what, "--reason", "a rack", "--wait"))
+        first = await asyncio.wait_for(said.get(), PATIENCE)
+        await agent.report(*agent.whole_run(assignment))
+        told = await waiting
+        listed = await operator.command(what[0], "list")
+
+    assert first == f"ph-a1: process {accepted.process_id} goes on"
+    assert "no run is on" in told.out.splitlines()[-1]
+    assert {"draining", "by ingest_secret: a rack"} & set(listed.rows[1])

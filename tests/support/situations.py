@@ -282,6 +282,19 @@ async def phone_draining(world: World) -> Expected:
 
 
 @situation
+async def agent_draining(world: World) -> Expected:
+    """Empty its whole host."""
+    process_id = await bound(world)
+    await world.drain.agent("a", actor="ada", reason="a new kernel")
+    return Expected(
+        process_id=process_id,
+        reasons={"agent_draining": 1},
+        phones=(("ph-p1", "agent_draining", "a, by ada: a new kernel"),),
+        remedies=("`phonefarm agents undrain a --reason TEXT`",),
+    )
+
+
+@situation
 async def phone_quarantined(world: World) -> Expected:
     """Withhold it, and say why."""
     process_id = await bound(world)

@@ -21,6 +21,7 @@ from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.claim import Claim, OfferedPhone
 from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
+from phonefarm_controller.operations.draining import Drain
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
@@ -165,6 +166,7 @@ class World:
         self.fleet = Fleet(
             database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
         )
+        self.drain = Drain(database=database, hints=hints)
         self.pausing = Pausing(database=database, hints=hints, known_profiles=self.profiles)
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)

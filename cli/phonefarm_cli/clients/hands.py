@@ -19,3 +19,23 @@ class HandsClient:
         request = hands_pb2.ReleasePhoneRequest(phone_id=phone_id, epoch=epoch, reason=reason)
         phone: fleet_pb2.Phone = await self._wire.answer(self._stub.ReleasePhone, request)
         return phone
+
+    async def drain_phone(self, phone_id: str, reason: str) -> fleet_pb2.Phone:
+        """Give a phone no more work."""
+        request = hands_pb2.DrainPhoneRequest(phone_id=phone_id, reason=reason)
+        phone: fleet_pb2.Phone = await self._wire.answer(self._stub.DrainPhone, request)
+        return phone
+
+    async def drain_agent(self, agent_id: str, reason: str) -> fleet_pb2.Agent:
+        """Give the phones of a host no more work."""
+        request = hands_pb2.DrainAgentRequest(agent_id=agent_id, reason=reason)
+        agent: fleet_pb2.Agent = await self._wire.answer(self._stub.DrainAgent, request)
+        return agent
+
+    async def undrain_agent(self, agent_id: str, reason: str) -> bool:
+        """Give the phones of a host work again; tell whether they had been given none."""
+        request = hands_pb2.UndrainAgentRequest(agent_id=agent_id, reason=reason)
+        answer: hands_pb2.UndrainAgentResponse = await self._wire.answer(
+            self._stub.UndrainAgent, request
+        )
+        return answer.undrained

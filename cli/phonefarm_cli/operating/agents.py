@@ -9,12 +9,31 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.controller import Controller
+from phonefarm_cli.operating.emptying import wait_until_free
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
 from phonefarm_cli.operating.records import plain, show_json
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.screen import note, tell
 
-_COLUMNS = ("AGENT", "CONNECTED", "PHONES", "VERSION", "RUNTIME", "HEARD", "CERTIFICATE UNTIL")
+_COLUMNS = (
+    "AGENT",
+    "CONNECTED",
+    "PHONES",
+    "VERSION",
+    "RUNTIME",
+    "HEARD",
+    "CERTIFICATE UNTIL",
+    "DRAINING",
+)
+_DRAIN: Final = """\
+Nothing begins on its phones, on whichever controller, until `phonefarm agents undrain`; restarts
+of agent and controllers change nothing of that. A run that is prepared and has not acted is taken
+back, uncharged. --wait says what is still on its phones and ends when nothing is; Ctrl-C ends the
+waiting.
+
+example:
+  phonefarm agents drain host-1 --reason "a new kernel" --wait
+"""
 _LEARN: Final = """\
 The token is for one host and works once. On that host:
   phonefarm-agent join TOKEN          or, with --gateway, phonefarm-gateway join TOKEN
@@ -48,6 +67,15 @@ def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="SPAN",
         help="how long it may be used: 15m (the default), up to 24h",
     )
+    drain = add_verb(
+        verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, teach=_DRAIN
+    )
+    drain.add_argument("agent_id", metavar="ID")
+    drain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is shown and kept")
+    drain.add_argument("--wait", action="store_true", help="end once no run is on its phones")
+    undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
+    undrain.add_argument("agent_id", metavar="ID")
+    undrain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
     revoke = add_verb(
         verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
     )
@@ -85,6 +113,19 @@ async def _invite(options: argparse.Namespace, controller: Controller) -> None:
     print(invited.token)
 
 
+async def _drain(options: argparse.Namespace, controller: Controller) -> None:
+    agent = await controller.hands.drain_agent(options.agent_id, options.reason)
+    tell(f"{agent.agent_id}: draining; what runs goes on")
+    if options.wait:
+        await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
+        tell(f"{agent.agent_id}: no run is on its phones")
+
+
+async def _undrain(options: argparse.Namespace, controller: Controller) -> None:
+    undrained = await controller.hands.undrain_agent(options.agent_id, options.reason)
+    tell(f"{options.agent_id}: {'is given work again' if undrained else 'was not draining'}")
+
+
 async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
     role = "gateway" if options.gateway else "agent"
     ended = await controller.access.revoke_member(role, options.agent_id)
@@ -101,6 +142,7 @@ def _row(agent: fleet_pb2.Agent) -> list[str]:
         agent.runtime,
         _moment(agent.last_heartbeat_at),
         _moment(until) if agent.HasField("certificate_expires_at") else "",
+        f"by {agent.drain_by}: {agent.drain_reason}" if agent.HasField("drain_since") else "",
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
 from phonefarm_cli.controller import Controller
+from phonefarm_cli.operating.emptying import wait_until_free
 from phonefarm_cli.operating.finding import find_phone, find_phones
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
 from phonefarm_cli.operating.records import plain, show_json
@@ -21,6 +22,14 @@ phone is dirty and waits for `phonefarm phones return`.
 
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
+"""
+_DRAIN: Final = """\
+`phonefarm phones admit` gives it work again. A run that is prepared and has not acted is taken
+back, uncharged. --wait says what is still on the phone and ends when nothing is; Ctrl-C ends the
+waiting.
+
+example:
+  phonefarm phones drain SIM0001 --reason "it gets a new cable" --wait
 """
 _COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY NOT")
 
@@ -45,6 +54,12 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         parser = add_verb(verbs, verb, about, act)
         parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
         parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    drain = add_verb(
+        verbs, "drain", "let nothing begin on a phone; what runs goes on", _drain, teach=_DRAIN
+    )
+    drain.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    drain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    drain.add_argument("--wait", action="store_true", help="end once no run is on it")
     free = add_verb(
         verbs, "release", "take a phone from the run that drives it", _release, teach=_RELEASE
     )
@@ -96,6 +111,15 @@ async def _back(options: argparse.Namespace, controller: Controller) -> None:
     tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
 
 
+async def _drain(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.hands.drain_phone(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
+    if options.wait:
+        await wait_until_free(controller, lambda each: each.phone_id == after.phone_id)
+        tell(f"{after.phone_id}: no run is on it")
+
+
 async def _release(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
     after = await controller.hands.release(phone.phone_id, options.epoch, options.reason)
@@ -109,6 +133,7 @@ def _row(phone: fleet_pb2.Phone) -> list[str]:
     transport = agent_pb2.Transport.Name(phone.transport).removeprefix("TRANSPORT_").lower()
     readiness = agent_pb2.Readiness.Name(phone.readiness).removeprefix("READINESS_").lower()
     reasons = [phone.readiness_reason, phone.health_reason]
+    reasons += [f"its agent is draining, {phone.agent_drain}"] if phone.agent_drain else []
     reasons += [phone.intent] if phone.intent != "in_service" else []
     return [
         phone.phone_id,

@@ -33,6 +33,7 @@ class Hindrance(StrEnum):
     PHONE_NOT_ADMITTED = "phone_not_admitted"
     PHONE_IN_MAINTENANCE = "phone_in_maintenance"
     PHONE_DRAINING = "phone_draining"
+    AGENT_DRAINING = "agent_draining"
     PHONE_BUSY = "phone_busy"
     AGENT_DISCONNECTED = "agent_disconnected"
     PHONE_OFFLINE = "phone_offline"
@@ -104,6 +105,7 @@ class PhoneNow:
     health_reason: str
     intent: Intent
     connected: bool  # its agent is
+    agent_drain: str  # who wants its host empty and why; empty when nobody does
     offered: bool
     lease: Lease | None = None
     groups: frozenset[str] = frozenset()
@@ -165,6 +167,10 @@ def of_phone(phone: PhoneNow) -> Iterator[Why]:
         yield Why(hindrance=health, phone_id=phone.phone_id, detail=phone.health_reason)
     if intent is not None:
         yield Why(hindrance=intent, phone_id=phone.phone_id)
+    if phone.agent_drain:
+        agent = phone.agent_id
+        told = f"{agent}, {phone.agent_drain}"
+        yield Why(hindrance=_H.AGENT_DRAINING, phone_id=phone.phone_id, detail=told, subject=agent)
     lease = phone.lease
     if lease is not None and not (lease.state is LeaseState.DIRTY and health is not None):
         at_work = lease.state is LeaseState.LIVE

@@ -35,6 +35,7 @@ def remedy(whys: Sequence[Why]) -> str:
             | _H.PHONE_NOT_ADMITTED
             | _H.PHONE_IN_MAINTENANCE
             | _H.PHONE_DRAINING
+            | _H.AGENT_DRAINING
             | _H.AGENT_DISCONNECTED
             | _H.PHONE_OFFLINE
             | _H.PHONE_UNFIT
@@ -114,6 +115,9 @@ def _of_phone(first: Why, whys: Sequence[Why]) -> str:
             )
         case _H.PHONE_UNFIT:
             return f"mend what {phones} lacks ({first.detail}); its agent offers it again by itself"
+        case _H.AGENT_DRAINING:
+            undrain = f"`phonefarm agents undrain {first.subject} --reason TEXT`"
+            return f"its host is being emptied ({first.detail}); let it go on: {undrain}"
         case _H.AGENT_DISCONNECTED:
             return f"start the agent {first.subject}, or mend its way to the controller"
         case _:

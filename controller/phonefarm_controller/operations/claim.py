@@ -131,6 +131,7 @@ class Claim:
             and known[pair.phone_id].may_work
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
+            and not live[pair.agent_id].drain
             and _can_act(owners.get(pair.account_id), pair.phone_id)
         ]
         unfit = await self._end_unreadable(tx, pairs, before)

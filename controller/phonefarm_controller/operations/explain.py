@@ -20,7 +20,16 @@ from phonefarm_controller.operations.claim import Claim, offered_in
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.room import Room
-from phonefarm_controller.store import accounts, items, leases, pauses, phones, processes, waiting
+from phonefarm_controller.store import (
+    accounts,
+    agents,
+    items,
+    leases,
+    pauses,
+    phones,
+    processes,
+    waiting,
+)
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -85,6 +94,7 @@ class Explain:
         driven = {lease.phone_id: lease for lease in held}
         memberships = await phones.groups_of(tx, phone_ids)
         offered = {offer.phone_id: offer.agent_id for offer in offered_in(self._sessions)}
+        emptied = await agents.drained(tx)
         seen = {}
         for phone in (await phones.get(tx, phone_ids)).values():
             session = self._sessions.of(phone.agent_id)
@@ -98,6 +108,7 @@ class Explain:
                 health_reason=phone.health_reason,
                 intent=phone.intent,
                 connected=session is not None and not session.closed.is_set(),
+                agent_drain=emptied.get(phone.agent_id, ""),
                 offered=offered.get(phone.phone_id) == phone.agent_id,
                 lease=driven.get(phone.phone_id),
                 groups=memberships.get(phone.phone_id, frozenset()),

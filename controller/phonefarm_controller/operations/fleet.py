@@ -39,6 +39,7 @@ class PhoneView:
     phone: Phone
     lease: Lease | None
     offered: bool
+    agent_drain: str = ""
 
 
 class Fleet:
@@ -63,13 +64,17 @@ class Fleet:
         async with self._database.reading() as tx:
             known = await phones.all_of(tx)
             held = await leases.of_phones(tx, [phone.phone_id for phone in known])
-        return [self._view(phone, held.get(phone.phone_id)) for phone in known]
+            emptied = await agents.drained(tx)
+        return [
+            self._view(phone, held.get(phone.phone_id), emptied.get(phone.agent_id, ""))
+            for phone in known
+        ]
 
     @whole
     async def admit(self, phone_id: str, *, actor: str) -> PhoneView:
         """Take a new phone into service; FarmError `unknown_phone`."""
         async with self._database.writing() as tx:
-            phone = await _locked(tx, phone_id)
+            phone = await locked_phone(tx, phone_id)
             after = replace(phone, intent=Intent.IN_SERVICE)
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
@@ -85,7 +90,7 @@ class Fleet:
             held = await leases.of_phones(tx, [phone_id])
             # Whoever moves a lease holds its process and item; an agent may say "clean" just now.
             work, _ = await open_work(tx, {lease.lease_id for lease in held.values()})
-            phone = await _locked(tx, phone_id)
+            phone = await locked_phone(tx, phone_id)
             after = replace(phone, health=Health.GOOD, health_reason="")
             await phones.save(tx, [after])
             lease = next(iter(work.leases.values()), None)
@@ -103,7 +108,7 @@ class Fleet:
         """Give a phone no more work until it is admitted again; what runs on it goes on."""
         check_reason(reason)
         async with self._database.writing() as tx:
-            phone = await _locked(tx, phone_id)
+            phone = await locked_phone(tx, phone_id)
             after = replace(phone, intent=Intent.MAINTENANCE)
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
@@ -121,7 +126,7 @@ class Fleet:
                 await items.waiting_for_phones(tx, [phone_id]),
                 lambda item: failures.phone_retired(item.want_phone_id or "", reason),
             )
-            phone = await _locked(tx, phone_id)
+            phone = await locked_phone(tx, phone_id)
             after = replace(phone, health=Health.RETIRED, health_reason=reason[:500])
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
@@ -221,13 +226,14 @@ class Fleet:
             owners = [phone.agent_id for phone in await phones.all_of(tx)]
         return [(agent, owners.count(agent.agent_id)) for agent in known]
 
-    def _view(self, phone: Phone, lease: Lease | None) -> PhoneView:
+    def _view(self, phone: Phone, lease: Lease | None, agent_drain: str = "") -> PhoneView:
         offered = (
             lease is None
             and phone.may_work
+            and not agent_drain
             and self._sessions.is_offered(phone.agent_id, phone.phone_id)
         )
-        return PhoneView(phone=phone, lease=lease, offered=offered)
+        return PhoneView(phone=phone, lease=lease, offered=offered, agent_drain=agent_drain)
 
 
 def check_reason(reason: str) -> None:
@@ -244,7 +250,8 @@ async def known_phone(tx: Transaction, phone_id: str) -> Phone:
     return found[phone_id]
 
 
-async def _locked(tx: Transaction, phone_id: str) -> Phone:
+async def locked_phone(tx: Transaction, phone_id: str) -> Phone:
+    """Return the phone, locked; FarmError `unknown_phone`."""
     found = await phones.lock(tx, {phone_id})
     if phone_id not in found:
         raise _unknown(phone_id)

@@ -11,7 +11,7 @@ from phonefarm_controller.domain.matching import FreePhone
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, pauses, phones
+from phonefarm_controller.store import accounts, agents, pauses, phones
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.leases import Busy
 
@@ -67,7 +67,12 @@ class FleetView:
 
 
 async def _read(tx: Transaction) -> Fleet:
-    workable = [phone for phone in await phones.all_of(tx) if phone.may_work]
+    draining = await agents.drained(tx)
+    workable = [
+        phone
+        for phone in await phones.all_of(tx)
+        if phone.may_work and phone.agent_id not in draining
+    ]
     groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
     paused = await pauses.all_of(tx)
     resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}

@@ -16,11 +16,13 @@ from phonefarm_controller.domain.transitions import by_agent
 from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import items, leases, pauses, processes, runs
+from phonefarm_controller.store import agents, items, leases, pauses, phones, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
 
 PAUSED: Final = "paused"
 """Why a run is taken back at the gate, uncharged, when an operator has paused its work."""
+DRAINING: Final = "draining"
+"""The same when an operator wants its phone free, or its host empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class Start:
         before = await items.lock(tx, {lease.item_id for lease in named.values()})
         held = await leases.get(tx, named)  # again: now nobody else moves them
         old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
-        paused_now = await pauses.all_of(tx)
+        held_back = await _held_back(tx)
         new_items: dict[str, Item] = {}
         new_leases: dict[str, Lease] = {}
         new_runs: dict[str, runs.Run] = {}
@@ -73,13 +75,8 @@ class Start:
             stop = _refusal(ask, held.get(ask.run.lease_id), item)
             if stop is None and item is not None:
                 # Asked again, it had not heard go: while nothing is reported nothing was done.
-                paused = (
-                    pause_of(
-                        paused_now,
-                        app=item.app,
-                        account_id=item.account_id,
-                        capability=item.capability,
-                    )
+                taken_back = (
+                    held_back(item, held[ask.run.lease_id])
                     if item.state is ItemState.CLAIMED
                     else None
                 )
@@ -97,15 +94,15 @@ class Start:
                     new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id], state=RunState.ENDED, ended_at=tx.now
                     )
-                elif paused is not None:
-                    stop = PAUSED
-                    new_items[item.item_id] = voided(item, because=PAUSED, now=tx.now)
+                elif taken_back is not None:
+                    stop = taken_back
+                    new_items[item.item_id] = voided(item, because=taken_back, now=tx.now)
                     new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
                     new_runs[ask.run.run_id] = replaced(
                         old_runs[ask.run.run_id],
                         state=RunState.VOIDED,
                         ended_at=tx.now,
-                        outcome=PAUSED,
+                        outcome=taken_back,
                     )
                 elif item.state is ItemState.CLAIMED:
                     new_items[item.item_id] = started(item)
@@ -123,6 +120,22 @@ class Start:
         touched = {item.process_id for item in new_items.values()}
         await sync(tx, {key: process for key, process in locked.items() if key in touched})
         return [_answer(ask, stops[ask], before.get(ask.run.item_id)) for ask in asks]
+
+
+async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:
+    """Return what tells why an operator wants a run not to begin; None: it may."""
+    paused = await pauses.all_of(tx)
+    hosts, free = await agents.drained(tx), await phones.drained(tx)
+
+    def why(item: Item, lease: Lease) -> str | None:
+        if lease.agent_id in hosts or lease.phone_id in free:
+            return DRAINING
+        pause = pause_of(
+            paused, app=item.app, account_id=item.account_id, capability=item.capability
+        )
+        return None if pause is None else PAUSED
+
+    return why
 
 
 def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | None:

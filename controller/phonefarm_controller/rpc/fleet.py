@@ -1,6 +1,7 @@
 """FleetService: phones, accounts, groups and agents for operators."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from phonefarm.v1 import fleet_pb2 as pb
@@ -21,6 +22,7 @@ from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.requests import timestamp
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.agents import Agent
 
 _LEASE_WORDS: Final = {
     "live": "leased",
@@ -182,17 +184,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             until = await self._membership.agents_until()
         return pb.ListAgentsResponse(
             agents=[
-                pb.Agent(
-                    agent_id=agent.agent_id,
-                    version=agent.version,
-                    connected=agent.connected,
-                    last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
-                    phones=count,
-                    runtime=agent.runtime,
-                    certificate_expires_at=timestamp(micros(until[agent.agent_id]) or 0)
-                    if agent.agent_id in until
-                    else None,
-                )
+                agent_to_wire(agent, phones=count, until=until.get(agent.agent_id))
                 for agent, count in known
             ]
         )
@@ -269,6 +261,24 @@ def _asked(
     return asked, problems
 
 
+def agent_to_wire(agent: Agent, *, phones: int = 0, until: datetime | None = None) -> pb.Agent:
+    """Return the agent; *until* is the end of its last certificate."""
+    return pb.Agent(
+        agent_id=agent.agent_id,
+        version=agent.version,
+        connected=agent.connected,
+        last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
+        phones=phones,
+        runtime=agent.runtime,
+        certificate_expires_at=None if until is None else timestamp(micros(until) or 0),
+        drain_since=None
+        if agent.drain_since is None
+        else timestamp(micros(agent.drain_since) or 0),
+        drain_by=agent.drain_by,
+        drain_reason=agent.drain_reason,
+    )
+
+
 def phone_to_wire(view: PhoneView) -> pb.Phone:
     """Return the phone on its axes, and what holds it."""
     phone, lease = view.phone, view.lease
@@ -289,6 +299,7 @@ def phone_to_wire(view: PhoneView) -> pb.Phone:
         offered=view.offered,
         run_id=lease.run_id if lease else "",
         process_id=lease.process_id if lease else "",
+        agent_drain=view.agent_drain,
         lease_epoch=lease.epoch if lease else 0,
         adb_serial=phone.adb_serial,
     )

@@ -25,9 +25,19 @@ class Agent:
     term: int
     connected: bool
     heard_at: datetime
+    # An operator's, which no greeting changes:
+    drain_since: datetime | None = None
+    drain_by: str = ""
+    drain_reason: str = ""
+
+    @property
+    def drain(self) -> str:
+        """Return who wants its host empty and why, in words; empty when nobody does."""
+        return f"by {self.drain_by}: {self.drain_reason}" if self.drain_since else ""
 
 
 _NAMES = tuple(Agent.__dataclass_fields__)
+_GREETED = tuple(name for name in _NAMES if not name.startswith("drain"))
 _COLUMNS = [agents.c[name] for name in _NAMES]
 
 
@@ -47,14 +57,37 @@ async def get(tx: Transaction, agent_ids: set[str]) -> dict[str, Agent]:
 
 
 async def put(tx: Transaction, agent: Agent) -> None:
-    """Create the agent, or replace all of it."""
+    """Create the agent, or replace all that it says of itself."""
     build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-    values = {name: getattr(agent, name) for name in _NAMES}
+    values = {name: getattr(agent, name) for name in _GREETED}
     statement = build(agents).values(values)
-    changes = {name: values[name] for name in _NAMES if name != "agent_id"}
+    changes = {name: values[name] for name in _GREETED if name != "agent_id"}
     await tx.connection.execute(
         statement.on_conflict_do_update(index_elements=["agent_id"], set_=changes)
     )
+
+
+async def drain_if_known(tx: Transaction, agent_id: str, *, by: str, reason: str) -> bool:
+    """Keep that its host shall become empty; False when there is no such agent."""
+    values = {"drain_since": tx.now, "drain_by": by, "drain_reason": reason}
+    result = await tx.connection.execute(
+        update(agents).where(_a.agent_id == agent_id).values(values)
+    )
+    return result.rowcount == 1
+
+
+async def undrain_if_drained(tx: Transaction, agent_id: str) -> bool:
+    """Let it be given work again; False when nobody wanted its host empty."""
+    values = {"drain_since": None, "drain_by": "", "drain_reason": ""}
+    drained = (_a.agent_id == agent_id) & _a.drain_since.is_not(None)
+    return (await tx.connection.execute(update(agents).where(drained).values(values))).rowcount == 1
+
+
+async def drained(tx: Transaction) -> dict[str, str]:
+    """Return, by agent, who wants its host empty and why."""
+    query = select(*_COLUMNS).where(_a.drain_since.is_not(None))
+    found = [_agent(row) for row in await tx.connection.execute(query)]
+    return {agent.agent_id: agent.drain for agent in found}
 
 
 async def heard_in_term(tx: Transaction, agent_id: str, term: int) -> bool:

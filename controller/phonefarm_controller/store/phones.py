@@ -120,6 +120,12 @@ async def save(tx: Transaction, after: Sequence[Phone]) -> None:
     await update_if(tx, phones, keys=("phone_id",), changes=_CHANGING, rows=rows)
 
 
+async def drained(tx: Transaction) -> set[str]:
+    """Return the phones that an operator wants free."""
+    query = select(_p.phone_id).where(_p.intent == Intent.DRAINING)
+    return set((await tx.connection.execute(query)).scalars())
+
+
 async def raise_epochs(tx: Transaction, locked: Sequence[Phone]) -> dict[str, int]:
     """Add one to the epoch of each phone, all locked by this transaction; return the new ones."""
     raised = {phone.phone_id: phone.epoch + 1 for phone in locked}

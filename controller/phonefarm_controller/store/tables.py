@@ -335,6 +335,9 @@ agents = Table(
     Column("term", BigInteger, nullable=False),
     Column("connected", Boolean, nullable=False),
     Column("heard_at", Instant, nullable=False),
+    Column("drain_since", Instant),  # an operator wants its host empty
+    Column("drain_by", Words, nullable=False, server_default=text("''")),
+    Column("drain_reason", Words, nullable=False, server_default=text("''")),
 )
 
 phones = Table(

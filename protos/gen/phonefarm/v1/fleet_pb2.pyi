@@ -81,6 +81,7 @@ class Phone(_message.Message):
     PROCESS_ID_FIELD_NUMBER: _builtins.int
     ADB_SERIAL_FIELD_NUMBER: _builtins.int
     LEASE_EPOCH_FIELD_NUMBER: _builtins.int
+    AGENT_DRAIN_FIELD_NUMBER: _builtins.int
     phone_id: _builtins.str
     serialno: _builtins.str
     agent_id: _builtins.str
@@ -105,6 +106,8 @@ class Phone(_message.Message):
     adb_serial: _builtins.str
     lease_epoch: _builtins.int
     """Of the lease that keeps it, which ReleasePhone asks for; 0 when it is free."""
+    agent_drain: _builtins.str
+    """Who wants its agent's host empty and why; empty when nobody does."""
     def __init__(
         self,
         *,
@@ -126,10 +129,11 @@ class Phone(_message.Message):
         process_id: _builtins.str = ...,
         adb_serial: _builtins.str = ...,
         lease_epoch: _builtins.int = ...,
+        agent_drain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_id", b"agent_id", "android_release", b"android_release", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_drain", b"agent_drain", "agent_id", b"agent_id", "android_release", b"android_release", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -500,17 +504,27 @@ class Agent(_message.Message):
     PHONES_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
     CERTIFICATE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DRAIN_SINCE_FIELD_NUMBER: _builtins.int
+    DRAIN_BY_FIELD_NUMBER: _builtins.int
+    DRAIN_REASON_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     version: _builtins.str
     connected: _builtins.bool
     phones: _builtins.int
     runtime: _builtins.str
     """docker, process or dummy; empty from an agent before 0.2.0."""
+    drain_by: _builtins.str
+    """The name of the key it was asked with, and why."""
+    drain_reason: _builtins.str
     @_builtins.property
     def last_heartbeat_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def certificate_expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the last certificate it can use ends; absent when it has none."""
+
+    @_builtins.property
+    def drain_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when an operator wants its host empty; absent when nobody does."""
 
     def __init__(
         self,
@@ -522,10 +536,13 @@ class Agent(_message.Message):
         phones: _builtins.int = ...,
         runtime: _builtins.str = ...,
         certificate_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        drain_since: _timestamp_pb2.Timestamp | None = ...,
+        drain_by: _builtins.str = ...,
+        drain_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expires_at", b"certificate_expires_at", "last_heartbeat_at", b"last_heartbeat_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_expires_at", b"certificate_expires_at", "drain_since", b"drain_since", "last_heartbeat_at", b"last_heartbeat_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "certificate_expires_at", b"certificate_expires_at", "connected", b"connected", "last_heartbeat_at", b"last_heartbeat_at", "phones", b"phones", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "certificate_expires_at", b"certificate_expires_at", "connected", b"connected", "drain_by", b"drain_by", "drain_reason", b"drain_reason", "drain_since", b"drain_since", "last_heartbeat_at", b"last_heartbeat_at", "phones", b"phones", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from phonefarm.v1 import fleet_pb2 as phonefarm_dot_v1_dot_fleet__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phonefarm/v1/hands.proto\x12\x0cphonefarm.v1\x1a\x18phonefarm/v1/fleet.proto\"F\n\x13ReleasePhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t2V\n\x0cHandsService\x12\x46\n\x0cReleasePhone\x12!.phonefarm.v1.ReleasePhoneRequest\x1a\x13.phonefarm.v1.Phoneb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phonefarm/v1/hands.proto\x12\x0cphonefarm.v1\x1a\x18phonefarm/v1/fleet.proto\"F\n\x13ReleasePhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"5\n\x11\x44rainPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"5\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"7\n\x13UndrainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\")\n\x14UndrainAgentResponse\x12\x11\n\tundrained\x18\x01 \x01(\x08\x32\xb5\x02\n\x0cHandsService\x12\x46\n\x0cReleasePhone\x12!.phonefarm.v1.ReleasePhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x42\n\nDrainPhone\x12\x1f.phonefarm.v1.DrainPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x42\n\nDrainAgent\x12\x1f.phonefarm.v1.DrainAgentRequest\x1a\x13.phonefarm.v1.Agent\x12U\n\x0cUndrainAgent\x12!.phonefarm.v1.UndrainAgentRequest\x1a\".phonefarm.v1.UndrainAgentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RELEASEPHONEREQUEST']._serialized_start=68
   _globals['_RELEASEPHONEREQUEST']._serialized_end=138
-  _globals['_HANDSSERVICE']._serialized_start=140
-  _globals['_HANDSSERVICE']._serialized_end=226
+  _globals['_DRAINPHONEREQUEST']._serialized_start=140
+  _globals['_DRAINPHONEREQUEST']._serialized_end=193
+  _globals['_DRAINAGENTREQUEST']._serialized_start=195
+  _globals['_DRAINAGENTREQUEST']._serialized_end=248
+  _globals['_UNDRAINAGENTREQUEST']._serialized_start=250
+  _globals['_UNDRAINAGENTREQUEST']._serialized_end=305
+  _globals['_UNDRAINAGENTRESPONSE']._serialized_start=307
+  _globals['_UNDRAINAGENTRESPONSE']._serialized_end=348
+  _globals['_HANDSSERVICE']._serialized_start=351
+  _globals['_HANDSSERVICE']._serialized_end=660
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,21 @@ class HandsServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_hands__pb2.ReleasePhoneRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
                 _registered_method=True)
+        self.DrainPhone = channel.unary_unary(
+                '/phonefarm.v1.HandsService/DrainPhone',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.DrainPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+                _registered_method=True)
+        self.DrainAgent = channel.unary_unary(
+                '/phonefarm.v1.HandsService/DrainAgent',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.DrainAgentRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Agent.FromString,
+                _registered_method=True)
+        self.UndrainAgent = channel.unary_unary(
+                '/phonefarm.v1.HandsService/UndrainAgent',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.FromString,
+                _registered_method=True)
 
 
 class HandsServiceServicer:
@@ -56,6 +71,28 @@ class HandsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainPhone(self, request, context):
+        """DrainPhone gives a phone no more work until AdmitPhone: nothing begins on it, what runs goes on to its end.
+        FAILED_PRECONDITION `state_conflict` when it gets no work anyway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainAgent(self, request, context):
+        """DrainAgent gives the phones of a host no more work until UndrainAgent; restarts change nothing of that.
+        NOT_FOUND `unknown_member`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainAgent(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HandsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +100,21 @@ def add_HandsServiceServicer_to_server(servicer, server):
                     servicer.ReleasePhone,
                     request_deserializer=phonefarm_dot_v1_dot_hands__pb2.ReleasePhoneRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
+            ),
+            'DrainPhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainPhone,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.DrainPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
+            ),
+            'DrainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainAgent,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.DrainAgentRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Agent.SerializeToString,
+            ),
+            'UndrainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainAgent,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +144,87 @@ class HandsService:
             '/phonefarm.v1.HandsService/ReleasePhone',
             phonefarm_dot_v1_dot_hands__pb2.ReleasePhoneRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainPhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/DrainPhone',
+            phonefarm_dot_v1_dot_hands__pb2.DrainPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/DrainAgent',
+            phonefarm_dot_v1_dot_hands__pb2.DrainAgentRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Agent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/UndrainAgent',
+            phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.SerializeToString,
+            phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,15 @@ class HandsServiceStub:
     NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `state_conflict:` free, releasing, dirty or epoch_N, the
     epoch it has now.
     """
+    DrainPhone: _grpc.UnaryUnaryMultiCallable[_hands_pb2.DrainPhoneRequest, _fleet_pb2.Phone]
+    """DrainPhone gives a phone no more work until AdmitPhone: nothing begins on it, what runs goes on to its end.
+    FAILED_PRECONDITION `state_conflict` when it gets no work anyway.
+    """
+    DrainAgent: _grpc.UnaryUnaryMultiCallable[_hands_pb2.DrainAgentRequest, _fleet_pb2.Agent]
+    """DrainAgent gives the phones of a host no more work until UndrainAgent; restarts change nothing of that.
+    NOT_FOUND `unknown_member`.
+    """
+    UndrainAgent: _grpc.UnaryUnaryMultiCallable[_hands_pb2.UndrainAgentRequest, _hands_pb2.UndrainAgentResponse]
 
 @_typing.type_check_only
 class HandsServiceAsyncStub(HandsServiceStub):
@@ -52,6 +61,15 @@ class HandsServiceAsyncStub(HandsServiceStub):
     NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `state_conflict:` free, releasing, dirty or epoch_N, the
     epoch it has now.
     """
+    DrainPhone: _aio.UnaryUnaryMultiCallable[_hands_pb2.DrainPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
+    """DrainPhone gives a phone no more work until AdmitPhone: nothing begins on it, what runs goes on to its end.
+    FAILED_PRECONDITION `state_conflict` when it gets no work anyway.
+    """
+    DrainAgent: _aio.UnaryUnaryMultiCallable[_hands_pb2.DrainAgentRequest, _fleet_pb2.Agent]  # type: ignore[assignment]
+    """DrainAgent gives the phones of a host no more work until UndrainAgent; restarts change nothing of that.
+    NOT_FOUND `unknown_member`.
+    """
+    UndrainAgent: _aio.UnaryUnaryMultiCallable[_hands_pb2.UndrainAgentRequest, _hands_pb2.UndrainAgentResponse]  # type: ignore[assignment]
 
 class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -66,5 +84,32 @@ class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
         NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `state_conflict:` free, releasing, dirty or epoch_N, the
         epoch it has now.
         """
+
+    @_abc_1.abstractmethod
+    def DrainPhone(
+        self,
+        request: _hands_pb2.DrainPhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Phone, _abc.Awaitable[_fleet_pb2.Phone]]:
+        """DrainPhone gives a phone no more work until AdmitPhone: nothing begins on it, what runs goes on to its end.
+        FAILED_PRECONDITION `state_conflict` when it gets no work anyway.
+        """
+
+    @_abc_1.abstractmethod
+    def DrainAgent(
+        self,
+        request: _hands_pb2.DrainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Agent, _abc.Awaitable[_fleet_pb2.Agent]]:
+        """DrainAgent gives the phones of a host no more work until UndrainAgent; restarts change nothing of that.
+        NOT_FOUND `unknown_member`.
+        """
+
+    @_abc_1.abstractmethod
+    def UndrainAgent(
+        self,
+        request: _hands_pb2.UndrainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hands_pb2.UndrainAgentResponse, _abc.Awaitable[_hands_pb2.UndrainAgentResponse]]: ...
 
 def add_HandsServiceServicer_to_server(servicer: HandsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
