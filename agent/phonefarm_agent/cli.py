@@ -19,6 +19,7 @@ from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import is_loopback
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
+from phonefarm_common.controllers import controllers_of
 from phonefarm_common.identity import is_name
 from phonefarm_common.invitations import InvitationError, invitation_of
 from phonefarm_common.joining import NotJoinedError, join
@@ -50,6 +51,7 @@ example:
   phonefarm-agent image build
   phonefarm-agent join TOKEN --state /var/lib/phonefarm-agent
   phonefarm-agent run --state /var/lib/phonefarm-agent --connect 10.0.0.21:5555
+  phonefarm-agent run --controller 10.0.0.1:7072,10.0.0.2:7072    several of one farm
 """
 
 _RUN_EPILOG = """\
@@ -162,9 +164,11 @@ def _joined(token: str, state: Path, name: str) -> Member:
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--controller",
-        default=os.environ.get("PHONEFARM_AGENT_CONTROLLER", ""),
+        action="append",
+        default=[],
         metavar="HOST:PORT",
-        help="the controller's gRPC; of a host that joined, instead of the invitation's",
+        help="a controller's gRPC; of a host that joined, instead of what it was told then;"
+        " several with commas, or given again",
     )
     run.add_argument(
         "--state",
@@ -328,7 +332,8 @@ def _settings(parsed: argparse.Namespace) -> Settings:
             "this host has not joined: `phonefarm-agent join TOKEN` (see `phonefarm agents "
             "invite`); or, on loopback, set PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE"
         )
-    controller = parsed.controller or (member.controller if member else "")
+    named = parsed.controller or [os.environ.get("PHONEFARM_AGENT_CONTROLLER", "")]
+    told = member is not None and not any(named)
     name = parsed.name or (member.member_id if member else "")
     if member is not None and name != member.member_id:
         raise ConfigError(
@@ -342,11 +347,10 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         raise ConfigError("--dummy-phones must be 0 or more")
     if not 0 < parsed.asset_limit <= parsed.asset_cache:
         raise ConfigError("--asset-limit must be above 0 and at most --asset-cache")
-    config.address(controller, name="--controller")
     for phone in parsed.connect:
         config.address(phone, name="--connect")
     return Settings(
-        controller=controller,
+        controllers=() if told else controllers_of(named, name="--controller"),
         token=token,
         joined=member is not None,
         agent_id=name,

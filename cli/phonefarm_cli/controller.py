@@ -1,11 +1,15 @@
-"""A client of the controller: a client per service on one channel."""
+"""A client of the controllers: a client per service on one channel."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from phonefarm_common.channel import Secured, open_channel
-from phonefarm_common.config import address
+from phonefarm_common.channel import Secured, check_plaintext, open_channel
+from phonefarm_common.clock import SystemClock
+from phonefarm_common.controllers import Choice, controllers_of
+from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
 from phonefarm_cli.clients.access import AccessClient
@@ -17,9 +21,11 @@ from phonefarm_cli.clients.proving import ProvingClient
 from phonefarm_cli.clients.wire import Wire
 from phonefarm_cli.failure import CommandError, ExitCode
 
+_READS: Final = ("Get", "List", "Find", "Explain", "Watch", "Read")
+
 
 class Controller:
-    """Everything one controller can be asked with one key."""
+    """Everything the controllers of a farm can be asked with one key."""
 
     def __init__(self, wire: Wire) -> None:
         self.access = AccessClient(wire)
@@ -34,24 +40,36 @@ class Controller:
     async def opened(
         cls, target: str, key: str, ca: Path | None = None
     ) -> "AsyncIterator[Controller]":
-        """Yield a client of the controller at HOST:PORT; nothing is dialled yet.
+        """Yield a client of the controller at HOST:PORT, or of several with commas.
 
-        With *ca*, the farm's authority as PEM, the call is made with TLS.
+        Nothing is dialled yet. With *ca*, the farm's authority as PEM, calls are made with TLS.
         """
-        address(target, name="--grpc")
+        targets = controllers_of([target], name="--grpc")
         if not key or not all("!" <= char <= "~" for char in key):
             raise CommandError(
                 "--key: no key has spaces, line ends or letters beyond ASCII", ExitCode.MISUSED
             )
         try:
             secured = _trusting(ca) if ca else None
-            channel = open_channel(target, Timers(), secured)
+            for one in targets:
+                check_plaintext(one, secured)
         except ValueError as error:
             raise CommandError(f"--grpc: {error}; or give --ca", ExitCode.MISUSED) from error
         except OSError as error:
             raise CommandError(f"--ca: {error}", ExitCode.MISUSED) from error
-        async with channel:
+        channel = FailoverChannel(
+            Choice(targets, monotonic=SystemClock().monotonic),
+            dial=partial(open_channel, timers=Timers(), secured=secured),
+            repeatable=_repeatable,
+        )
+        try:
             yield cls(Wire(channel, target, key))
+        finally:
+            await channel.close()
+
+
+def _repeatable(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(_READS)
 
 
 def _trusting(ca: Path) -> Secured:

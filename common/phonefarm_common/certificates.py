@@ -43,12 +43,12 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A membership of a farm: where its controller is, and what proves who we are."""
+    """A membership of a farm: where its controllers are, and what proves who we are."""
 
     role: str
     member_id: str
     controller: str
-    """HOST:PORT for those who have a certificate."""
+    """HOST:PORT for those who have a certificate; several with commas."""
     authority: str
     certificate: str
     key: str = field(repr=False)

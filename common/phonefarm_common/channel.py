@@ -9,6 +9,9 @@ import grpc.aio
 from phonefarm_common.timers import Timers
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+LEAST_PING_MS = 300
+LEAST_PONG_MS = 1000
+"""However fast a test's timers are, a busy machine needs some time to answer."""
 
 
 def server_options(timers: Timers) -> list[tuple[str, int]]:
@@ -31,10 +34,11 @@ def server_options(timers: Timers) -> list[tuple[str, int]]:
 
 def client_options(timers: Timers) -> list[tuple[str, int]]:
     """Return the options of every gRPC client."""
+    timeout = max(LEAST_PONG_MS, int(timers.keepalive_agent_timeout * 1000))
     return [
-        ("grpc.keepalive_time_ms", int(timers.keepalive_agent * 1000)),
-        ("grpc.keepalive_timeout_ms", int(timers.keepalive_agent_timeout * 1000)),
-        ("grpc.http2.ping_timeout_ms", int(timers.keepalive_agent_timeout * 1000)),
+        ("grpc.keepalive_time_ms", max(LEAST_PING_MS, int(timers.keepalive_agent * 1000))),
+        ("grpc.keepalive_timeout_ms", timeout),
+        ("grpc.http2.ping_timeout_ms", timeout),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 200),
@@ -76,10 +80,15 @@ def open_channel(target: str, timers: Timers, secured: Secured | None = None) ->
             certificate_chain=secured.certificate,
         )
         return grpc.aio.secure_channel(target, credentials, options=client_options(timers))
-    host = target.rpartition(":")[0].strip("[]")
-    if not is_loopback(host):
-        raise ValueError(f"plaintext gRPC is only for loopback, not {host!r}")
+    check_plaintext(target, secured)
     return grpc.aio.insecure_channel(target, options=client_options(timers))
+
+
+def check_plaintext(target: str, secured: Secured | None = None) -> None:
+    """Raise ValueError when HOST:PORT would be called without TLS and is not loopback."""
+    host = target.rpartition(":")[0].strip("[]")
+    if secured is None and not is_loopback(host):
+        raise ValueError(f"plaintext gRPC is only for loopback, not {host!r}")
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +66,7 @@ async def join(token: str, place: Path, *, role: str, wanted: str = "") -> Membe
     member = Member(
         role=role,
         member_id=answer.member_id,
-        controller=invitation.controller,
+        controller=_told(answer) or invitation.controller,
         authority=authority,
         certificate=answer.certificate,
         key=key,
@@ -75,19 +76,22 @@ async def join(token: str, place: Path, *, role: str, wanted: str = "") -> Membe
     return member
 
 
-async def renew(member: Member, place: Path) -> Member:
-    """Get another certificate with the one we have, and keep it in *place*; NotJoinedError."""
+async def renew(member: Member, place: Path, *, target: str) -> Member:
+    """Get another certificate from the controller at *target* with the one we have, and keep it.
+
+    NotJoinedError.
+    """
     key, request = new_request()
-    async with open_channel(member.controller, Timers(), member.secured) as channel:
+    async with open_channel(target, Timers(), member.secured) as channel:
         stub = join_pb2_grpc.MemberServiceStub(channel)
         try:
             answer = await stub.Renew(pb.RenewRequest(request=request), timeout=JOIN_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise NotJoinedError(_why(error, member.controller)) from error
+            raise NotJoinedError(_why(error, target)) from error
     renewed = Member(
         role=member.role,
         member_id=member.member_id,
-        controller=member.controller,
+        controller=_told(answer) or member.controller,
         authority=member.authority,
         certificate=answer.certificate,
         key=key,
@@ -97,8 +101,13 @@ async def renew(member: Member, place: Path) -> Member:
     return renewed
 
 
-async def replaced(used: Member, place: Path, *, clock: Clock, scale: float) -> None:
-    """Return once *place* holds another certificate than *used*, renewed here or joined anew."""
+async def replaced(
+    used: Member, place: Path, *, targets: Sequence[str], clock: Clock, scale: float
+) -> None:
+    """Return once *place* holds another certificate than *used*, renewed here or joined anew.
+
+    The controllers at *targets* are asked in turn.
+    """
     failures = 0
     while True:
         if await asyncio.to_thread(_another, used, place):
@@ -106,7 +115,7 @@ async def replaced(used: Member, place: Path, *, clock: Clock, scale: float) -> 
         pause = LOOK_SECONDS
         if clock.now() >= used.facts.half:
             try:
-                renewed = await renew(used, place)
+                renewed = await renew(used, place, target=targets[failures % len(targets)])
             except (NotJoinedError, OSError) as error:
                 failures += 1
                 pause = backoff(failures, first=LOOK_SECONDS, most=60)
@@ -137,6 +146,11 @@ def _another(used: Member, place: Path) -> bool:
         log.warning("certificate.unreadable", error=str(error))
         return False
     return kept is not None and kept.certificate != used.certificate
+
+
+def _told(answer: pb.Membership) -> str:
+    """Return the farm's controllers as it tells them; empty from one that tells none."""
+    return ",".join(answer.controllers)
 
 
 def _check(member: Member, role: str) -> None:

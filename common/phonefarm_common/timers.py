@@ -8,8 +8,8 @@ from typing import Self
 class Timers:
     """Seconds on a monotonic clock. `violations` tells which promises a table would break."""
 
-    keepalive_agent: float = 7.5
-    keepalive_agent_timeout: float = 10
+    keepalive_agent: float = 1.5  # with its timeout: how soon a frozen controller is left
+    keepalive_agent_timeout: float = 2
     keepalive_server: float = 10
     keepalive_server_timeout: float = 10
     heartbeat: float = 10

@@ -284,8 +284,10 @@ async def _wired(
                     callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
                     inspect=inspect,
                     access=AccessEdge(keys=keys, api_keys=api_keys, membership=membership),
-                    joining=JoinEdge(membership=membership),
-                    members=MemberEdge(keys=keys, membership=membership),
+                    joining=JoinEdge(membership=membership, controllers=settings.controllers),
+                    members=MemberEdge(
+                        keys=keys, membership=membership, controllers=settings.controllers
+                    ),
                 ),
                 doors=doors(settings, authority),
             ) as ports:

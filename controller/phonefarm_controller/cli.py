@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from phonefarm_common import config, lifecycle, logs
+from phonefarm_common.controllers import controllers_of
 from phonefarm_common.identity import is_name
 
 from phonefarm_controller.app import running
@@ -61,6 +62,14 @@ def main() -> None:
         metavar="NAME",
         help="what other hosts call this one, a name or an address; repeatable, the first stands"
         " in invitations",
+    )
+    parser.add_argument(
+        "--controllers",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="the --mtls-listen of every controller of this farm, told to hosts that join or renew:"
+        " with commas, or given again",
     )
     parser.add_argument(
         "--ca",
@@ -126,6 +135,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
     if (tls is None) != (mtls is None):
         raise config.ConfigError("--tls-listen and --mtls-listen go together")
+    several: tuple[str, ...] = ()
+    if options.controllers:
+        several = controllers_of(options.controllers, name="--controllers")
+        if mtls is None:
+            raise config.ConfigError("--controllers is for hosts that join: give --mtls-listen too")
     return Settings(
         host=host,
         port=port,
@@ -143,6 +157,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         tls=tls,
         mtls=mtls,
         names=tuple(options.name),
+        controllers=several,
         authority=options.ca.absolute() if options.ca else None,
     )
 

@@ -38,6 +38,8 @@ class Settings:
     """Where agents and gateways come with their certificates."""
     names: tuple[str, ...] = ()
     """What other hosts call this one; the first stands in invitations."""
+    controllers: tuple[str, ...] = ()
+    """HOST:PORT of every controller's `mtls`, told to hosts that join or renew."""
     authority: Path | None = None
     """The directory of the farm's authority; `data`/ca when None."""
     certificate_life: timedelta = timedelta(hours=24)

@@ -64,7 +64,7 @@ async def running(
             lookup = system_lookup
         controller = await stack.enter_async_context(
             Controller.opened(
-                settings.controller,
+                settings.controllers,
                 timers=settings.timers,
                 token=settings.gateway_token,
                 gateway_id=new_id(),

@@ -11,12 +11,16 @@ from phonefarm_common import config
 from phonefarm_common.addresses import Network, network
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.config import ConfigError
+from phonefarm_common.controllers import controllers_of
 from phonefarm_common.timers import Timers
 
 _ENVIRONMENT = """\
 environment (each NAME may also be NAME_FILE, a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     the token this gateway shows a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are sent unsigned
+
+several controllers of one farm:
+  phonefarm-gateway --controller 10.0.0.1:7072,10.0.0.2:7072 --state DIR
 """
 
 
@@ -26,7 +30,8 @@ class Settings:
 
     host: str
     port: int
-    controller: str
+    controllers: tuple[str, ...]
+    """HOST:PORT of each; empty for a gateway that joined and calls whom the farm tells it."""
     gateway_token: str = field(repr=False)
     webhook_secret: str | None = field(repr=False)
     ready_file: Path | None
@@ -66,8 +71,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     parser.add_argument(
         "--controller",
         metavar="HOST:PORT",
-        default="",
-        help="where the controller listens; of a gateway that joined, instead of the invitation's",
+        action="append",
+        default=[],
+        help="where a controller listens; of a gateway that joined, instead of what it was told"
+        " then; several with commas, or given again (env PHONEFARM_GATEWAY_CONTROLLER)",
     )
     parser.add_argument(
         "--state",
@@ -143,8 +150,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             "PHONEFARM_GATEWAY_TOKEN is not set: give the token the controller was started with; "
             "or, for a controller on another host, join and give --state"
         )
-    controller = given.controller or (member.controller if member else "")
-    config.address(controller, name="--controller")
+    named = given.controller or [environment.get("PHONEFARM_GATEWAY_CONTROLLER", "")]
+    told = member is not None and not any(named)
     for name in ("body_limit", "rate_burst", "connections"):
         if getattr(given, name) < 1:
             option = name.replace("_", "-")
@@ -154,7 +161,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     return Settings(
         host=host,
         port=port,
-        controller=controller,
+        controllers=() if told else controllers_of(named, name="--controller"),
         state=given.state,
         joined=member is not None,
         gateway_token=token,

@@ -28,7 +28,7 @@ async def controller(timers: Timers) -> AsyncIterator[ScriptedController]:
 def settings(tmp_path: Path, controller: ScriptedController, timers: Timers) -> Settings:
     """Describe a dummy agent of two phones."""
     return Settings(
-        controller=controller.address,
+        controllers=(controller.address,),
         token=TOKEN,
         agent_id="agent-1",
         state=tmp_path / "state",

@@ -212,7 +212,7 @@ async def test_two_agents_cannot_share_a_state_directory(
 
 async def test_without_a_controller_the_agent_waits(settings: Settings, agent: AgentMaker) -> None:
     """An agent whose controller is away keeps trying and stops when told."""
-    async with agent(controller="127.0.0.1:9") as running:
+    async with agent(controllers=("127.0.0.1:9",)) as running:
         code = await running.stop()
 
     assert code is ExitCode.STOPPED

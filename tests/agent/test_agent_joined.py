@@ -41,7 +41,7 @@ async def _join(farm: Farm, place: Path) -> Member:
 
 def _settings(member: Member, state: Path) -> Settings:
     return Settings(
-        controller=member.controller,
+        controllers=(member.controller,),
         token="",
         joined=True,
         agent_id=member.member_id,

@@ -288,7 +288,7 @@ async def test_a_revoked_agent_is_out_at_once_and_for_good(tmp_path: Path) -> No
                     continue
         assert await _refusal(member, "host-1") == "certificate_refused:host-1"
         with pytest.raises(NotJoinedError, match="join again with a new invitation"):
-            await renew(member, tmp_path / "a")
+            await renew(member, tmp_path / "a", target=member.controller)
         with pytest.raises(NotJoinedError, match="known already"):
             await join(await _invite(farm), tmp_path / "a", role="agent", wanted="host-1")
 
@@ -303,7 +303,7 @@ async def test_a_certificate_renews_itself_and_ends(tmp_path: Path) -> None:
     async with _farm(tmp_path, certificate_life=timedelta(seconds=3)) as farm:
         old = await join(await _invite(farm, "host-1"), tmp_path / "a", role="agent")
 
-        new = await renew(old, tmp_path / "a")
+        new = await renew(old, tmp_path / "a", target=old.controller)
 
         assert read_member(tmp_path / "a") == new
         assert new.key != old.key
@@ -314,7 +314,7 @@ async def test_a_certificate_renews_itself_and_ends(tmp_path: Path) -> None:
             while datetime.now(UTC) <= new.facts.ends:  # noqa: ASYNC110 - a wall clock has no event
                 await asyncio.sleep(0.1)
         with pytest.raises(NotJoinedError):
-            await renew(new, tmp_path / "a")
+            await renew(new, tmp_path / "a", target=new.controller)
 
 
 async def test_an_authority_of_another_farm_is_refused(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def _phones(caller: aiohttp.ClientSession) -> list[Any]:
 
 def _agent_settings(member: Member, state: Path) -> AgentSettings:
     return AgentSettings(
-        controller=member.controller,
+        controllers=(),
         token="",
         joined=True,
         agent_id=member.member_id,

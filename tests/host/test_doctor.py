@@ -192,7 +192,7 @@ def _silent(path: Path) -> Iterator[str]:
 
 def _settings(state: Path) -> Settings:
     return Settings(
-        controller="127.0.0.1:9",
+        controllers=("127.0.0.1:9",),
         token="t",
         agent_id="a",
         state=state,

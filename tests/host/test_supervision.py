@@ -91,7 +91,7 @@ async def controller() -> AsyncIterator[ScriptedController]:
 def settings(state: Path, controller: str) -> Settings:
     """Describe a dummy agent of two phones."""
     return Settings(
-        controller=controller,
+        controllers=(controller,),
         token=TOKEN,
         agent_id="agent-1",
         state=state,

@@ -142,7 +142,7 @@ def gateway_settings(farm: Farm, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         "host": "127.0.0.1",
         "port": 0,
-        "controller": f"127.0.0.1:{farm.controller.port}",
+        "controllers": (f"127.0.0.1:{farm.controller.port}",),
         "gateway_token": GATEWAY_TOKEN,
         "webhook_secret": None,
         "ready_file": None,

@@ -115,7 +115,7 @@ async def run_agent(
                     roster = work.begin(tasks)
                     line = Line(
                         address=Address(
-                            target=settings.controller,
+                            targets=settings.controllers,
                             token=settings.token,
                             place=settings.state if settings.joined else None,
                         ),
@@ -131,7 +131,6 @@ async def run_agent(
                         roster=roster,
                         phones=phones,
                         journal=tools.journal,
-                        controller=settings.controller,
                         clock=tools.clock,
                         withheld=work.withheld,
                     )

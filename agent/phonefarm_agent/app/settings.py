@@ -13,7 +13,7 @@ from phonefarm_agent.assets.store import Limits
 class Settings:
     """Read once, by `cli`."""
 
-    controller: str  # HOST:PORT
+    controllers: tuple[str, ...]  # HOST:PORT; empty: those that a host which joined was told of
     token: str
     agent_id: str
     state: Path

@@ -47,7 +47,6 @@ class Vitals:
         roster: Roster,
         phones: Phones,
         journal: Journal,
-        controller: str,
         clock: Clock,
         withheld: Callable[[], str],
     ) -> None:
@@ -55,7 +54,6 @@ class Vitals:
         self._roster = roster
         self._phones = phones
         self._journal = journal
-        self._controller = controller
         self._clock = clock
         self._withheld = withheld
 
@@ -82,7 +80,7 @@ class Vitals:
         told = [
             f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit)",
             f"{runs} run{'s' * (runs != 1)}",
-            f"controller {self._controller} {self._line.trouble or 'connected'}",
+            f"controller {self._line.target} {self._line.trouble or 'connected'}",
         ]
         told += [trouble for trouble in (self._withheld(), self._journal.failing) if trouble]
         return "; ".join(told)

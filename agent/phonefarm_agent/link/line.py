@@ -1,9 +1,10 @@
-"""The line to the controller for the agent's whole life: session after session, with back-off."""
+"""The line to a controller for the agent's whole life: session after session, with back-off."""
 
 import asyncio
+import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import structlog
 from phonefarm.v1 import agent_pb2_grpc
@@ -11,6 +12,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.clock import Clock
+from phonefarm_common.controllers import Choice, controllers_of
 from phonefarm_common.joining import remedy, replaced
 from phonefarm_common.timers import Timers
 
@@ -27,7 +29,19 @@ from phonefarm_agent.model.talk import Host
 
 log = structlog.get_logger()
 
+MOVE_SECONDS: Final = 1.0
 FATAL_REASONS = frozenset({"identity_cloned", "agent_too_old", "time_scale_differs"})
+
+
+def _pause(failures: int, controllers: int, scale: float) -> float:
+    """Return seconds until the next try: short for a controller not tried yet, then longer.
+
+    A thousand agents that lose one controller come to the next spread over a second.
+    """
+    round_of_all = failures // controllers
+    if not round_of_all:
+        return random.random() * MOVE_SECONDS * scale
+    return backoff(round_of_all, first=0.2 * scale, factor=2, most=5 * scale, jitter=0.5)
 
 
 class LineClosedError(Exception):
@@ -40,9 +54,10 @@ class LineClosedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where the controller is, and what proves who calls."""
+    """Where the controllers are, and what proves who calls."""
 
-    target: str
+    targets: tuple[str, ...]
+    """HOST:PORT of each; empty: those of the certificate's farm."""
     token: str = ""
     place: Path | None = None
     """Where our certificate is; None where the token proves it, without TLS."""
@@ -51,8 +66,9 @@ class Address:
 class Line:
     """Keeps one session open at a time.
 
-    `trouble` says why there is none (empty while one is open); `tried` is set once the first try is
-    over, well or badly.
+    With another certificate it may be with another controller: so agents spread anew. `target` is
+    whom it is with, or tries; `trouble` says why there is no session (empty while one is open);
+    `tried` is set once the first try is over, well or badly.
     """
 
     def __init__(
@@ -76,6 +92,7 @@ class Line:
         self._superseded_at: float | None = None
         self.tried = asyncio.Event()
         self.trouble = "not reached yet"
+        self.target = ""
         self._member: Member | None = None
 
     @property
@@ -94,11 +111,17 @@ class Line:
             if place is not None and member is None:
                 raise MemberBrokenError(f"{place} holds no certificate any more: join again")
             self._member = member
-            holding = asyncio.create_task(self._hold(goodbye), name="holding")
+            told = [] if member is None else [member.controller]
+            targets = self._address.targets or controllers_of(told, name="the controller")
+            holding = asyncio.create_task(self._hold(targets, goodbye), name="holding")
             ends = {holding}
             if member is not None and place is not None:
                 keeping = replaced(
-                    member, place, clock=self._clock, scale=self._identity.time_scale
+                    member,
+                    place,
+                    targets=targets,
+                    clock=self._clock,
+                    scale=self._identity.time_scale,
                 )
                 ends.add(asyncio.create_task(keeping, name="certificate"))
             try:
@@ -113,74 +136,77 @@ class Line:
                     task.cancel()
                 await asyncio.gather(*ends, return_exceptions=True)
 
-    async def _hold(self, goodbye: asyncio.Event) -> None:
-        member = self._member
-        secured = None if member is None else member.secured
-        channel = open_channel(self._address.target, self._timers, secured)
-        stub = agent_pb2_grpc.AgentServiceStub(channel)
-        courier = Courier(
-            stub=stub,
-            metadata=self._metadata,
-            host=self._host,
-            changed=self._evidence_changed,
-            scale=self._identity.time_scale,
-        )
-        carrying = asyncio.create_task(courier.carry(), name="courier")
-        try:
-            await self._sessions(stub, goodbye)
-        finally:
-            carrying.cancel()
-            await asyncio.gather(carrying, return_exceptions=True)
-            await channel.close(None)
-
-    async def _sessions(
-        self, stub: "agent_pb2_grpc.AgentServiceAsyncStub", goodbye: asyncio.Event
-    ) -> None:
+    async def _hold(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
+        """Keep a session with one of the controllers; whichever fails is left for the next."""
+        scale = self._identity.time_scale
+        choice = Choice(targets, monotonic=self._clock.monotonic, scale=scale)
         failures = 0
         while not goodbye.is_set():
             opened_at = self._clock.monotonic()
+            self.target = choice.now
             try:
-                await self._one_session(stub, goodbye)
+                await self._one_session(self.target, goodbye)
             except SessionLostError as error:
                 ended = "" if self._member is None else remedy(self._member, self._clock)
                 self._broke(ended or str(error))
-                log.warning("session.lost", error=str(error), failures=failures)
+                log.warning(
+                    "session.lost", controller=self.target, error=str(error), failures=failures
+                )
             except SupersededError as error:
                 self._count_supersession(error)
             except SessionRefusedError as error:
                 if error.reason.partition(":")[0] in FATAL_REASONS:
                     raise LineClosedError(error.reason.partition(":")[0], error.reason) from error
                 self._broke(f"refused: {error.reason}")
-                log.warning("session.refused", reason=error.reason, failures=failures)
+                log.warning(
+                    "session.refused",
+                    controller=self.target,
+                    reason=error.reason,
+                    failures=failures,
+                )
             else:
                 return
             lasted = self._clock.monotonic() - opened_at
-            failures = 1 if lasted > self._timers.heartbeat else failures + 1
-            scale = self._identity.time_scale
-            wait = backoff(failures, first=0.2 * scale, factor=2, most=5 * scale, jitter=0.5)
+            if lasted > self._timers.heartbeat:
+                choice.answered(self.target)  # what it met before is forgotten
+                failures = 0
+            choice.failed(self.target)
+            failures += 1
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(_pause(failures, len(targets), scale)):
                     await goodbye.wait()
             except TimeoutError:
                 continue
 
-    async def _one_session(
-        self, stub: "agent_pb2_grpc.AgentServiceAsyncStub", goodbye: asyncio.Event
-    ) -> None:
-        call = stub.Session(None, metadata=self._metadata)
-        session = Session(
-            stream=cast("Stream", call),
-            host=self._host,
-            identity=self._identity,
-            timers=self._timers,
-            clock=self._clock,
-            changed=self._changed,
-            opened=self._opened,
-        )
-        try:
-            await session.hold(goodbye=goodbye)
-        finally:
-            log.info("session.closed")
+    async def _one_session(self, target: str, goodbye: asyncio.Event) -> None:
+        """Hold one session, and carry evidence beside it to the same controller."""
+        member = self._member
+        secured = None if member is None else member.secured
+        async with open_channel(target, self._timers, secured) as channel:
+            stub = agent_pb2_grpc.AgentServiceStub(channel)
+            session = Session(
+                stream=cast("Stream", stub.Session(None, metadata=self._metadata)),
+                host=self._host,
+                identity=self._identity,
+                timers=self._timers,
+                clock=self._clock,
+                changed=self._changed,
+                opened=self._opened,
+            )
+            courier = Courier(
+                stub=stub,
+                metadata=self._metadata,
+                host=self._host,
+                changed=self._evidence_changed,
+                scale=self._identity.time_scale,
+            )
+            carrying = asyncio.create_task(courier.carry(), name="courier")
+            try:
+                await session.hold(goodbye=goodbye)
+            finally:
+                carrying.cancel()
+                await asyncio.gather(carrying, return_exceptions=True)
+                log.info("session.closed", controller=target)
 
     def _opened(self) -> None:
         self.trouble = ""

@@ -1,6 +1,7 @@
-"""One caller's line to one controller: how a call is made, and its errors in words for people."""
+"""One caller's line to the controllers: how a call is made, and its errors in words for people."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -37,9 +38,9 @@ class RefusedError(CommandError):
 
 
 class Wire:
-    """A channel, and the key that is shown with every call."""
+    """What stubs take for a channel, and the key that is shown with every call."""
 
-    def __init__(self, channel: grpc.aio.Channel, target: str, key: str) -> None:
+    def __init__(self, channel: Any, target: str, key: str) -> None:
         self.channel = channel
         self._target = target
         self._metadata = bearer(key)
@@ -58,8 +59,9 @@ class Wire:
     ) -> AsyncIterator[Any]:
         """Yield what the call sends; without *seconds* for as long as it takes."""
         try:
-            async for part in call(request, metadata=self._metadata, timeout=seconds):
-                yield part
+            async with aclosing(call(request, metadata=self._metadata, timeout=seconds)) as parts:
+                async for part in parts:
+                    yield part
         except grpc.aio.AioRpcError as error:
             raise self._explained(error) from error
 

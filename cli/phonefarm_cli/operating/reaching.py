@@ -13,7 +13,7 @@ from phonefarm_cli.report import read_report
 EPILOG = """\
 the farm is found by
   --data DIR                     the folder of a farm that runs here (.farm): its up.json
-  --grpc HOST:PORT, --key KEY    or an address and a key
+  --grpc HOST:PORT, --key KEY    or an address and a key; several controllers with commas
   --ca FILE                      of a controller on another host: its --tls-listen and its ca.pem
   PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA  the same from the environment
 """
@@ -27,7 +27,11 @@ def add_reach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
     )
-    parser.add_argument("--grpc", metavar="HOST:PORT", help="the controller, instead of up.json's")
+    parser.add_argument(
+        "--grpc",
+        metavar="HOST:PORT",
+        help="a controller, or several with commas, instead of up.json's",
+    )
     parser.add_argument("--ca", type=Path, metavar="FILE", help="the farm's ca.pem: call with TLS")
     parser.add_argument("--key", metavar="KEY", help="the API key, instead of up.json's")
 

@@ -1,7 +1,7 @@
 """Making calls: who asks, how long to wait, and why there is no answer."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
@@ -81,11 +81,8 @@ class Link:
         self, call: Rpc, request: object, answer: type[_Answer], *, key: str | None
     ) -> AsyncIterator[AsyncIterator[_Answer]]:
         """Yield the answers of a call, which ends with the block; RefusedError as `asked`."""
-        stream = call(request, metadata=self._metadata(key))
-        try:
+        async with aclosing(call(request, metadata=self._metadata(key))) as stream:
             yield _answers(stream)
-        finally:
-            stream.cancel()
 
     def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:
         # A gateway that joined has no token: its certificate stands for it.

@@ -1,13 +1,16 @@
-"""One client of the controller, with a part for each of its services."""
+"""One client of the controllers, with a part for each of its services."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self, cast
 
 import grpc.aio
-from phonefarm_common.channel import open_channel
+from phonefarm_common.channel import check_plaintext, open_channel
 from phonefarm_common.clock import SystemClock
+from phonefarm_common.controllers import Choice
+from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
 from phonefarm_gateway.controller.calls import Link
@@ -16,6 +19,7 @@ from phonefarm_gateway.controller.fleet import Fleet
 from phonefarm_gateway.controller.inspection import Inspection
 from phonefarm_gateway.controller.outbox import Outbox
 from phonefarm_gateway.controller.processes import Processes
+from phonefarm_gateway.controller.repeating import repeatable
 from phonefarm_gateway.controller.standing import standing
 from phonefarm_gateway.deliveries import Delivery, Report
 
@@ -42,7 +46,7 @@ class Controller:
     @asynccontextmanager
     async def opened(
         cls,
-        target: str,
+        targets: tuple[str, ...],
         *,
         timers: Timers,
         token: str,
@@ -50,20 +54,30 @@ class Controller:
         observe: Callable[[Report], None] | None = None,
         place: Path | None = None,
     ) -> AsyncIterator[Self]:
-        """Yield a client of the controller at HOST:PORT; it dials with the first call.
+        """Yield a client of the controllers at these HOST:PORT; it dials with the first call.
 
-        *observe* is told of every attempt at a callback once the controller has heard of it.
-        *place* holds the certificate to show instead of the token.
+        *observe* is told of every attempt at a callback once a controller has heard of it.
+        *place* holds the certificate to show instead of the token, and the controllers where
+        *targets* names none. ValueError for plaintext to a
+        host that is not loopback.
         """
-        if place is not None:
-            scale = timers.relist / Timers().relist
-            joined = standing(place, target, timers, clock=SystemClock(), scale=scale)
-            async with joined as certified:
-                channel = cast("grpc.aio.Channel", certified)
-                yield cls(channel, token="", gateway_id=gateway_id, observe=observe)
-            return
-        async with open_channel(target, timers) as channel:
-            yield cls(channel, token=token, gateway_id=gateway_id, observe=observe)
+        clock = SystemClock()
+        scale = timers.relist / Timers().relist
+        async with AsyncExitStack() as stack:
+            if place is not None:
+                joined = standing(place, targets, timers, clock=clock, scale=scale)
+                channel, token = await stack.enter_async_context(joined), ""
+            else:
+                for target in targets:
+                    check_plaintext(target)
+                channel = FailoverChannel(
+                    Choice(targets, monotonic=clock.monotonic, scale=scale),
+                    dial=partial(open_channel, timers=timers),
+                    repeatable=repeatable,
+                )
+                stack.push_async_callback(channel.close)
+            stubs = cast("grpc.aio.Channel", channel)
+            yield cls(stubs, token=token, gateway_id=gateway_id, observe=observe)
 
     async def lease(
         self, *, limit: int, wait_seconds: float

@@ -1,66 +1,64 @@
-"""The gateway's channel to a controller elsewhere: another one for each certificate it gets."""
+"""The gateway's channel to controllers elsewhere: others for each certificate it gets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc.aio
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import open_channel
 from phonefarm_common.clock import Clock
+from phonefarm_common.controllers import Choice, controllers_of
+from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.joining import replaced
 from phonefarm_common.timers import Timers
 
+from phonefarm_gateway.controller.repeating import repeatable
+
 LAST_CALLS_SECONDS: Final = 60.0
-"""How long calls on the channel of an earlier certificate may go on."""
+"""How long calls on the channels of an earlier certificate may go on."""
 
 
-class StandingChannel:
-    """Stubs take it for a channel; each call goes by the newest certificate."""
+class _Standing:
+    """Keeps a certificate good; each call goes by the newest one."""
 
-    def __init__(self, place: Path, target: str, timers: Timers) -> None:
+    def __init__(
+        self, place: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
+    ) -> None:
         """Take the certificate in *place*; MemberBrokenError when there is none."""
         self._place = place
-        self._target = target
+        self._given = given
         self._timers = timers
+        self._clock = clock
+        self._scale = scale
         self._member = self._read()
-        self._channel = self._open()
+        self.channel = FailoverChannel(self._choice(), dial=self._dial, repeatable=repeatable)
         self._parting: set[asyncio.Task[None]] = set()
 
-    def unary_unary(self, *path: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call."""
-        return lambda *given, **how: self._channel.unary_unary(*path, **options)(*given, **how)
-
-    def unary_stream(self, *path: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call."""
-        return lambda *given, **how: self._channel.unary_stream(*path, **options)(*given, **how)
-
-    def stream_unary(self, *path: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call."""
-        return lambda *given, **how: self._channel.stream_unary(*path, **options)(*given, **how)
-
-    def stream_stream(self, *path: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call."""
-        return lambda *given, **how: self._channel.stream_stream(*path, **options)(*given, **how)
-
-    async def keep(self, clock: Clock, scale: float) -> None:
+    async def keep(self) -> None:
         """Renew the certificate at half life and open the next calls with it, for ever."""
         while True:
-            await replaced(self._member, self._place, clock=clock, scale=scale)
-            old, self._member = self._channel, self._read()
-            self._channel = self._open()
-            parting = asyncio.create_task(old.close(LAST_CALLS_SECONDS), name="old channel")
-            self._parting.add(parting)
-            parting.add_done_callback(self._parting.discard)
+            await replaced(
+                self._member,
+                self._place,
+                targets=self._targets(),
+                clock=self._clock,
+                scale=self._scale,
+            )
+            self._member = self._read()
+            for old in self.channel.renewed(self._choice()):
+                parting = asyncio.create_task(old.close(LAST_CALLS_SECONDS), name="old channel")
+                self._parting.add(parting)
+                parting.add_done_callback(self._parting.discard)
 
     async def close(self) -> None:
         """Close every channel."""
         for parting in self._parting:
             parting.cancel()
         await asyncio.gather(*self._parting, return_exceptions=True)
-        await self._channel.close(None)
+        await self.channel.close(None)
 
     def _read(self) -> Member:
         member = read_member(self._place)
@@ -68,20 +66,30 @@ class StandingChannel:
             raise MemberBrokenError(f"{self._place} holds no certificate: join again")
         return member
 
-    def _open(self) -> grpc.aio.Channel:
-        return open_channel(self._target, self._timers, self._member.secured)
+    def _targets(self) -> tuple[str, ...]:
+        """Return the controllers that were given, else those that the farm told of."""
+        return self._given or controllers_of([self._member.controller], name="its controller")
+
+    def _choice(self) -> Choice:
+        return Choice(self._targets(), monotonic=self._clock.monotonic, scale=self._scale)
+
+    def _dial(self, target: str) -> grpc.aio.Channel:
+        return open_channel(target, self._timers, self._member.secured)
 
 
 @asynccontextmanager
 async def standing(
-    place: Path, target: str, timers: Timers, *, clock: Clock, scale: float
-) -> AsyncIterator[StandingChannel]:
-    """Yield a channel whose certificate is kept good while the block runs."""
-    channel = StandingChannel(place, target, timers)
-    keeping = asyncio.create_task(channel.keep(clock, scale), name="certificate")
+    place: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
+) -> AsyncIterator[FailoverChannel]:
+    """Yield a channel whose certificate is kept good while the block runs.
+
+    It leads to the *given* controllers; without any, to those the farm has told of.
+    """
+    held = _Standing(place, given, timers, clock=clock, scale=scale)
+    keeping = asyncio.create_task(held.keep(), name="certificate")
     try:
-        yield channel
+        yield held.channel
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        await channel.close()
+        await held.close()

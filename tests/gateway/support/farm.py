@@ -68,7 +68,7 @@ async def farm(
         settings = Settings(
             host="127.0.0.1",
             port=0,
-            controller=controller.address,
+            controllers=(controller.address,),
             gateway_token=TOKEN,
             webhook_secret=webhook_secret,
             ready_file=None,

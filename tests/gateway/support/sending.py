@@ -83,7 +83,7 @@ async def sending(
         settings = Settings(
             host="127.0.0.1",
             port=0,
-            controller=f"127.0.0.1:{it.farm.controller.port}",
+            controllers=(f"127.0.0.1:{it.farm.controller.port}",),
             gateway_token=GATEWAY_TOKEN,
             webhook_secret=None,
             ready_file=None,

@@ -1,10 +1,12 @@
-"""Whether the controller is there and knows this agent."""
+"""Whether the controllers are there and know this agent."""
 
+import asyncio
 from datetime import UTC, datetime
 
 from phonefarm_common.certificates import MemberBrokenError, read_member, time_left
-from phonefarm_common.channel import is_loopback
+from phonefarm_common.channel import Secured, is_loopback
 from phonefarm_common.config import address
+from phonefarm_common.controllers import controllers_of
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
@@ -17,23 +19,27 @@ _CLOCK = "this host's clock is behind: `timedatectl set-ntp true`"
 
 
 async def check_controller(settings: Settings) -> list[Finding]:
-    """Knock at its door; no session is opened, so a running agent keeps its own."""
-    host, _ = address(settings.controller, name="--controller")
-    if not settings.joined and not is_loopback(host):
-        return [
-            fail(
-                "controller",
-                f"{settings.controller} is not loopback, and this host has no certificate",
-                "`phonefarm agents invite` at the controller, `phonefarm-agent join TOKEN` here",
-            )
-        ]
+    """Knock at the door of each; no session is opened, so a running agent keeps its own."""
     try:
         member = read_member(settings.state) if settings.joined else None
     except (MemberBrokenError, OSError) as error:
         return [fail("controller", f"not asked: {error}", _JOIN_AGAIN)]
     secured = None if member is None else member.secured
+    told = [] if member is None else [member.controller]
+    targets = settings.controllers or controllers_of(told, name="the controller")
+    return list(await asyncio.gather(*(_knocked(settings, one, secured) for one in targets)))
+
+
+async def _knocked(settings: Settings, target: str, secured: Secured | None) -> Finding:
+    host, _ = address(target, name="--controller")
+    if not settings.joined and not is_loopback(host):
+        return fail(
+            "controller",
+            f"{target} is not loopback, and this host has no certificate",
+            "`phonefarm agents invite` at the controller, `phonefarm-agent join TOKEN` here",
+        )
     try:
-        await knock(settings.controller, settings.token, settings.timers, secured)
+        await knock(target, settings.token, settings.timers, secured)
     except KnockFailedError as error:
         remedy = (
             _JOIN_AGAIN
@@ -42,9 +48,9 @@ async def check_controller(settings: Settings) -> list[Finding]:
             if error.refused
             else "is the controller up, and PHONEFARM_AGENT_CONTROLLER right?"
         )
-        return [fail("controller", f"{settings.controller}: {error}", remedy)]
+        return fail("controller", f"{target}: {error}", remedy)
     shown = "certificate" if settings.joined else "token"
-    return [ok("controller", f"{settings.controller} answers and takes the {shown}")]
+    return ok("controller", f"{target} answers and takes the {shown}")
 
 
 async def check_certificate(settings: Settings, now: datetime | None = None) -> list[Finding]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17phonefarm/v1/join.proto\x12\x0cphonefarm.v1\"A\n\x0bJoinRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x11\n\tmember_id\x18\x03 \x01(\t\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"B\n\nMembership\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\t2J\n\x0bJoinService\x12;\n\x04Join\x12\x19.phonefarm.v1.JoinRequest\x1a\x18.phonefarm.v1.Membership2N\n\rMemberService\x12=\n\x05Renew\x12\x1a.phonefarm.v1.RenewRequest\x1a\x18.phonefarm.v1.Membershipb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17phonefarm/v1/join.proto\x12\x0cphonefarm.v1\"A\n\x0bJoinRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x11\n\tmember_id\x18\x03 \x01(\t\"\x1f\n\x0cRenewRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"W\n\nMembership\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\t\x12\x13\n\x0b\x63ontrollers\x18\x04 \x03(\t2J\n\x0bJoinService\x12;\n\x04Join\x12\x19.phonefarm.v1.JoinRequest\x1a\x18.phonefarm.v1.Membership2N\n\rMemberService\x12=\n\x05Renew\x12\x1a.phonefarm.v1.RenewRequest\x1a\x18.phonefarm.v1.Membershipb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWREQUEST']._serialized_start=108
   _globals['_RENEWREQUEST']._serialized_end=139
   _globals['_MEMBERSHIP']._serialized_start=141
-  _globals['_MEMBERSHIP']._serialized_end=207
-  _globals['_JOINSERVICE']._serialized_start=209
-  _globals['_JOINSERVICE']._serialized_end=283
-  _globals['_MEMBERSERVICE']._serialized_start=285
-  _globals['_MEMBERSERVICE']._serialized_end=363
+  _globals['_MEMBERSHIP']._serialized_end=228
+  _globals['_JOINSERVICE']._serialized_start=230
+  _globals['_JOINSERVICE']._serialized_end=304
+  _globals['_MEMBERSERVICE']._serialized_start=306
+  _globals['_MEMBERSERVICE']._serialized_end=384
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 How a host becomes a member of the farm, and stays one."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -69,21 +71,29 @@ class Membership(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     MEMBER_ID_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    CONTROLLERS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """agent or gateway."""
     member_id: _builtins.str
     certificate: _builtins.str
     """PEM."""
+    @_builtins.property
+    def controllers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """HOST:PORT of every controller of the farm, for those who have a certificate; empty when the farm
+        was not told them: then the invitation's is all there is.
+        """
+
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
         member_id: _builtins.str = ...,
         certificate: _builtins.str = ...,
+        controllers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "member_id", b"member_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "controllers", b"controllers", "member_id", b"member_id", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,150 @@
+"""A channel to several controllers: each call goes to one that answers.
+
+gRPC's own lists of addresses do not do: they take numbers only, while TLS goes by the name of each
+host, and they leave an address for a broken connection, but not for one that answers UNAVAILABLE
+(a controller that has lost its database).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+
+from phonefarm_common.controllers import Choice
+
+READY_SECONDS: Final = 2.5
+"""How long a connection may take; a little more than one try of grpc's (`common/channel`)."""
+
+LEAST_SECONDS: Final = 0.5
+"""What a call is given whose time was used up by others' silence."""
+
+log = structlog.get_logger()
+
+
+class FailoverChannel:
+    """Stubs take it for a channel.
+
+    A call that met UNAVAILABLE is made again elsewhere when *repeatable* says that of its path
+    (`/phonefarm.v1.ProcessService/Enqueue`): doing it twice is as good as once. Any other call is
+    made only over a connection that stands, so that it is surely not sent before; once made, its
+    failure is the caller's to judge. With one controller every call is made once.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        *,
+        dial: Callable[[str], grpc.aio.Channel],
+        repeatable: Callable[[str], bool],
+    ) -> None:
+        self._choice = choice
+        self._dial = dial
+        self._repeatable = repeatable
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def unary_unary(self, path: str, *given: Any, **options: Any) -> Callable[..., Any]:
+        """Return what makes such a call; *timeout* is for all of its tries together."""
+
+        async def call(request: Any, *, timeout: float | None = None, **how: Any) -> Any:
+            loop = asyncio.get_running_loop()
+            ends = None if timeout is None else loop.time() + timeout
+            async for target, last in self._tries(path):
+                made = self._channel(target).unary_unary(path, *given, **options)
+                left = None if ends is None else max(ends - loop.time(), LEAST_SECONDS)
+                try:
+                    answer = await made(request, timeout=left, **how)
+                except grpc.aio.AioRpcError as error:
+                    if not self._moves_on(path, target, error, last=last):
+                        raise
+                else:
+                    self._choice.answered(target)
+                    return answer
+            raise AssertionError("the last try returns or raises")
+
+        return call
+
+    def unary_stream(
+        self, path: str, *given: Any, **options: Any
+    ) -> Callable[..., AsyncGenerator[Any, None]]:
+        """Return what makes such a call; before its first answer it is made again likewise."""
+
+        async def call(request: Any, **how: Any) -> AsyncGenerator[Any, None]:
+            async for target, last in self._tries(path):
+                stream = self._channel(target).unary_stream(path, *given, **options)(request, **how)
+                heard = False
+                try:
+                    async for answer in stream:
+                        heard = True
+                        self._choice.answered(target)
+                        yield answer
+                except grpc.aio.AioRpcError as error:
+                    if not self._moves_on(path, target, error, last=last or heard):
+                        raise
+                else:
+                    return
+                finally:
+                    stream.cancel()
+
+        return call
+
+    def stream_unary(self, *given: Any, **options: Any) -> Callable[..., Any]:
+        """Return what makes such a call, once, at the controller of the moment."""
+        return lambda *asked, **how: self._chosen().stream_unary(*given, **options)(*asked, **how)
+
+    def stream_stream(self, *given: Any, **options: Any) -> Callable[..., Any]:
+        """Return what makes such a call, once, at the controller of the moment."""
+        return lambda *asked, **how: self._chosen().stream_stream(*given, **options)(*asked, **how)
+
+    def renewed(self, choice: Choice | None = None) -> list[grpc.aio.Channel]:
+        """Dial anew for the next calls; return the channels in use until now, to be closed.
+
+        *choice* is of other controllers than before.
+        """
+        self._choice = choice or self._choice
+        old, self._channels = list(self._channels.values()), {}
+        return old
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close every channel."""
+        for channel in self.renewed():
+            await channel.close(grace)
+
+    async def _tries(self, path: str) -> AsyncIterator[tuple[str, bool]]:
+        """Yield whom to call, each once at the most, and whether nobody is left after that."""
+        for left in reversed(range(len(self._choice))):
+            target = self._choice.now
+            if not left or self._repeatable(path) or await self._stands(target):
+                yield target, not left
+
+    async def _stands(self, target: str) -> bool:
+        """Tell whether the connection stands, or came to stand in time."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._channel(target).channel_ready()
+        except TimeoutError:
+            self._leave(target, "no connection")
+            return False
+        return True
+
+    def _chosen(self) -> grpc.aio.Channel:
+        return self._channel(self._choice.now)
+
+    def _channel(self, target: str) -> grpc.aio.Channel:
+        if target not in self._channels:
+            self._channels[target] = self._dial(target)
+        return self._channels[target]
+
+    def _moves_on(self, path: str, target: str, error: grpc.aio.AioRpcError, *, last: bool) -> bool:
+        """Tell whether the call is made again; who is away is left for the next calls anyway."""
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return False
+        self._leave(target, error.details() or "unavailable")
+        return not last and self._repeatable(path)
+
+    def _leave(self, target: str, why: str) -> None:
+        self._choice.failed(target)
+        if len(self._choice) > 1:
+            log.warning("controller.left", controller=target, why=why, next=self._choice.now)
