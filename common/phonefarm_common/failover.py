@@ -7,6 +7,7 @@ host, and they leave an address for a broken connection, but not for one that an
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -20,6 +21,9 @@ READY_SECONDS: Final = 2.5
 
 LEAST_SECONDS: Final = 0.5
 """What a call is given whose time was used up by others' silence."""
+
+_READY: Final = grpc.ChannelConnectivity.READY
+_FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 log = structlog.get_logger()
 
@@ -121,13 +125,17 @@ class FailoverChannel:
 
     async def _stands(self, target: str) -> bool:
         """Tell whether the connection stands, or came to stand in time."""
-        try:
+        channel = self._channel(target)
+        state = channel.get_state(try_to_connect=True)
+        with suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                await self._channel(target).channel_ready()
-        except TimeoutError:
-            self._leave(target, "no connection")
-            return False
-        return True
+                while state not in {_READY, _FAILED}:
+                    await channel.wait_for_state_change(state)
+                    state = channel.get_state(try_to_connect=True)
+        if state is _READY:
+            return True
+        self._leave(target, "no connection")
+        return False
 
     def _chosen(self) -> grpc.aio.Channel:
         return self._channel(self._choice.now)

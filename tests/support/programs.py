@@ -27,15 +27,23 @@ _SECRETS = {
 
 
 class Programs:
-    """A farm whose four kinds of programs a test handles itself; made by `programs`."""
+    """A farm whose four kinds of programs a test handles itself; made by `programs`.
 
-    def __init__(self, data: Path, *, scale: float) -> None:
+    With a *database* it has as many *controllers* as told: `controller`, `controller-2` and on.
+    """
+
+    def __init__(self, data: Path, *, scale: float, controllers: int, database: str | None) -> None:
         self._data = data
+        self._database = database
         self._environment = bare_environment() | _SECRETS | {"PHONEFARM_TIME_SCALE": str(scale)}
         # Without USB and mDNS adb is up in a moment.
         self._environment |= {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"}
         self._running: dict[str, asyncio.subprocess.Process] = {}
-        self.grpc = f"127.0.0.1:{_free_port()}"
+        self.controllers = {
+            "controller" if number == 1 else f"controller-{number}": f"127.0.0.1:{_free_port()}"
+            for number in range(1, controllers + 1)
+        }
+        self.grpc = ",".join(self.controllers.values())
         self._rest = f"127.0.0.1:{_free_port()}"
         self._simulator: dict[str, Any] = {}
 
@@ -44,10 +52,12 @@ class Programs:
         arguments = ["--phones", str(phones), "--data", str(self._data / "simulator")]
         self._simulator = await self._start("simulator", "phonefarm_simulator", *arguments)
 
-    async def controller(self) -> None:
-        """Start the controller, always on the same port and data."""
-        arguments = ["--listen", self.grpc, "--data", str(self._data / "controller")]
-        await self._start("controller", "phonefarm_controller", *arguments)
+    async def controller(self, name: str = "controller") -> None:
+        """Start a controller, always on the same port; the data folder is everybody's."""
+        arguments = ["--listen", self.controllers[name], "--data", str(self._data / "controller")]
+        if self._database is not None:
+            arguments += ["--database", self._database]
+        await self._start(name, "phonefarm_controller", *arguments)
 
     async def gateway(self) -> None:
         """Start the gateway, always on the same port."""
@@ -171,9 +181,11 @@ class Programs:
 
 
 @asynccontextmanager
-async def programs(data: Path, *, scale: float = 0.2) -> AsyncIterator[Programs]:
+async def programs(
+    data: Path, *, scale: float = 0.2, controllers: int = 1, database: str | None = None
+) -> AsyncIterator[Programs]:
     """Yield what starts programs with *data*; nothing is left running."""
-    made = Programs(data, scale=scale)
+    made = Programs(data, scale=scale, controllers=controllers, database=database)
     try:
         yield made
     finally:

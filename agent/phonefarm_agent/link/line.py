@@ -209,6 +209,7 @@ class Line:
                 log.info("session.closed", controller=target)
 
     def _opened(self) -> None:
+        log.info("session.held", controller=self.target)
         self.trouble = ""
         self.tried.set()
 

@@ -68,7 +68,6 @@ async def farm(
         settings = Settings(
             host="127.0.0.1",
             port=0,
-            controllers=(controller.address,),
             gateway_token=TOKEN,
             webhook_secret=webhook_secret,
             ready_file=None,
@@ -76,7 +75,7 @@ async def farm(
             asset_networks=tuple(network(text) for text in allowed),
             body_limit=body_limit,
             timers=Timers(),
-            **(changes or {}),
+            **({"controllers": (controller.address,)} | dict(changes or {})),
         )
         async with (
             running(
