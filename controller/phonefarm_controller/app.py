@@ -38,6 +38,7 @@ from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
+from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.keys import ApiKeys
@@ -188,6 +189,7 @@ async def _wired(
     )
     fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
     pausing = Pausing(database=database, hints=hints, known_profiles=profiles)
+    halt = Halt(database=database, sessions=sessions, hints=hints)
     hands = HandsEdge(
         keys=keys,
         release=Release(database=database, policy=policy, sessions=sessions, hints=hints),
@@ -277,7 +279,9 @@ async def _wired(
                 services=Services(
                     processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
                     agents=agents,
-                    fleet=FleetEdge(keys=keys, fleet=fleet, membership=membership, pausing=pausing),
+                    fleet=FleetEdge(
+                        keys=keys, fleet=fleet, membership=membership, pausing=pausing, halt=halt
+                    ),
                     hands=hands,
                     content=content,
                     proving=ProvingEdge(keys=keys, prove=prove),

@@ -27,6 +27,7 @@ from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
+from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
@@ -167,6 +168,7 @@ class World:
             database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
         )
         self.drain = Drain(database=database, hints=hints)
+        self.halt = Halt(database=database, sessions=self.sessions, hints=hints)
         self.pausing = Pausing(database=database, hints=hints, known_profiles=self.profiles)
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)

@@ -50,11 +50,18 @@ class FleetClient:
         return account
 
     async def pause(
-        self, scope: fleet_pb2.PauseScope.ValueType, name: str, reason: str
+        self,
+        scope: fleet_pb2.PauseScope.ValueType,
+        name: str,
+        reason: str,
+        *,
+        stop: bool = False,
     ) -> fleet_pb2.PauseState:
-        """Let nothing in the scope begin."""
-        request = fleet_pb2.PauseRequest(scope=scope, name=name, reason=reason)
-        pause: fleet_pb2.PauseState = await self._wire.answer(self._stub.Pause, request)
+        """Let nothing in the scope begin; *stop* what runs as well."""
+        request = fleet_pb2.PauseRequest(scope=scope, name=name, reason=reason, stop=stop)
+        pause: fleet_pb2.PauseState = await self._wire.answer(
+            self._stub.Pause, request, seconds=LONG_CALL_SECONDS
+        )
         return pause
 
     async def resume(self, scope: fleet_pb2.PauseScope.ValueType, name: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.controller import Controller
+from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.operating.moments import short
 from phonefarm_cli.operating.reaching import add_json, add_verb
 from phonefarm_cli.operating.records import plain, show_json
@@ -21,12 +22,15 @@ _SCOPES: Final = {
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _TEACH: Final = """\
 Work goes on being accepted; nothing in the scope begins until it is resumed. What runs goes on to
-its end (`phonefarm processes cancel` ends it). Deadlines go on too: what passes its own while it is
-paused ends with deadline_passed. Without a scope it lists what is paused.
+its end. With --stop it ends between two actions, after 30 s by force, and goes back to the queue,
+uncharged; a post that had begun and is not known to be made ends with outcome_unknown. Deadlines go
+on: what passes its own while it is paused ends with deadline_passed. Without a scope it lists what
+is paused.
 
 examples:
   phonefarm pause --all --reason "the network is being moved"
   phonefarm pause --capability post_video --reason "posts look wrong, Ada looks into it"
+  phonefarm pause --app shortvideo --reason "an update broke it" --stop
   phonefarm pause --account acc-1 --reason "its owner is travelling"
   phonefarm pause
 """
@@ -39,6 +43,9 @@ def add_pause(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     _add_scope(pause, required=False)
     pause.add_argument("--reason", metavar="TEXT", help="shown to who asks why work waits; kept")
+    pause.add_argument(
+        "--stop", action="store_true", help="end what runs too; it goes back to the queue"
+    )
     add_json(pause)
     resume = add_verb(commands, "resume", "end a pause; others stay", _resume)
     _add_scope(resume, required=True)
@@ -62,13 +69,18 @@ def _scope(options: argparse.Namespace) -> tuple[fleet_pb2.PauseScope.ValueType,
 async def _pause(options: argparse.Namespace, controller: Controller) -> None:
     chosen = _scope(options)
     if chosen is None:
+        if options.stop:
+            message = "--stop ends what runs: say of what, --all, --app, --account or --capability"
+            raise CommandError(message, ExitCode.MISUSED)
         await _list(options, controller)
         return
-    pause = await controller.fleet.pause(*chosen, options.reason or "")
+    pause = await controller.fleet.pause(*chosen, options.reason or "", stop=options.stop)
     if options.json:
         show_json(plain(pause))
     else:
-        tell(f"{_what(pause.scope, pause.name)}: paused; what runs goes on")
+        runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
+        goes_on = f"{runs} told to end" if options.stop else "what runs goes on"
+        tell(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:

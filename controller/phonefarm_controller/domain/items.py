@@ -25,11 +25,15 @@ class CancelStrategy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """A caller's wish to end an item, kept on the item until it has ended."""
+    """A wish to end an item's run, kept on the item until that has ended.
+
+    A caller's ends the item with it. An operator's who pauses what runs gives it back to the queue.
+    """
 
     reason: str
     strategy: CancelStrategy
     force_after_seconds: float
+    give_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +125,20 @@ def voided(item: Item, *, because: str, now: datetime) -> Item:
     """
     if item.once_started is not None:
         return dead(item, failure=failures.outcome_unknown(item.once_started), now=now)
-    if item.cancel is not None:
+    if item.cancel is not None and not item.cancel.give_back:
         return _as_wished(item, item.cancel, now=now)
     return _moved(item, ItemState.QUEUED, because, **_unheld(item))
+
+
+def given_back(item: Item, *, now: datetime) -> Item:
+    """Return what a run that was stopped for a pause makes of the item: it waits, uncharged.
+
+    A `once` action that began and is not known done ends it all the same.
+    """
+    if item.once_started is not None:
+        return dead(item, failure=failures.outcome_unknown(item.once_started), now=now)
+    to = ItemState.RETRYABLE if item.state is ItemState.EXECUTING else ItemState.QUEUED
+    return _moved(item, to, "stopped_for_a_pause", ready_at=now, **_unheld(item))
 
 
 def requeued(item: Item) -> Item:
@@ -153,12 +168,13 @@ def failed(
 ) -> Item:
     """Return what a failed attempt makes of the item.
 
-    A cancelled item ends CANCELLED. An open `once` action, an account's failure and a final one end
-    it. Else it is tried again while its class has attempts left; infra is not charged to work.
+    An item cancelled by its caller ends CANCELLED. An open `once` action, an account's failure and
+    a final one end it. Else it is tried again while its class has attempts left; infra is not
+    charged to work.
     """
     if item.once_started is not None:
         return dead(item, failure=failures.outcome_unknown(item.once_started), now=now)
-    if item.cancel is not None:
+    if item.cancel is not None and not item.cancel.give_back:
         return _as_wished(item, item.cancel, now=now)
     if failure.failure_class is FailureClass.INFRA:
         charged = replace(item, infra_failures=item.infra_failures + 1)
@@ -189,4 +205,9 @@ def _as_wished(item: Item, wish: Cancel, *, now: datetime) -> Item:
 
 def _unheld(item: Item) -> dict[str, object]:
     """Name the fields that an ended attempt gives back."""
-    return {"phone_id": None, "account_id": None, "last_phone_id": item.phone_id}
+    return {
+        "phone_id": None,
+        "account_id": None,
+        "last_phone_id": item.phone_id,
+        "cancel": None,
+    }

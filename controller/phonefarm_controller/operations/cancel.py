@@ -138,7 +138,7 @@ def stop_of(item: Item, agent_id: str) -> Stop:
             lease_id=item.lease_id or "",
             epoch=item.epoch,
         ),
-        reason=f"cancelled: {wish.reason}",
+        reason=f"{'paused' if wish.give_back else 'cancelled'}: {wish.reason}",
         strategy=str(wish.strategy),
         force_after_seconds=wish.force_after_seconds,
     )
@@ -166,9 +166,14 @@ def _wished(item: Item, ask: CancelAsk, tx: Transaction) -> Item:
         return cancelled(item, failure=failure, because=ask.reason, now=tx.now)
     if item.state not in ITEM_ACTIVE:
         return item
-    if item.cancel is not None and _STRENGTH[item.cancel.strategy] > _STRENGTH[ask.strategy]:
+    known = item.cancel
+    if known is not None and not known.give_back and _stronger(known.strategy, ask.strategy):
         return item
     return replace(item, cancel=_wish(ask))
+
+
+def _stronger(one: CancelStrategy, other: CancelStrategy) -> bool:
+    return _STRENGTH[one] > _STRENGTH[other]
 
 
 def _answer(

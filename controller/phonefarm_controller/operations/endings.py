@@ -8,7 +8,7 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.items import Item, cancelled, done, failed, voided
+from phonefarm_controller.domain.items import Item, cancelled, done, failed, given_back, voided
 from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
@@ -36,7 +36,11 @@ def end_run(
             moved = done(item, now=now)
         case Outcome.STOPPED if item.cancel is not None and item.once_started is None:
             wish = item.cancel.reason
-            moved = cancelled(item, failure=failures.cancelled(wish), because=wish, now=now)
+            moved = (
+                given_back(item, now=now)
+                if item.cancel.give_back
+                else cancelled(item, failure=failures.cancelled(wish), because=wish, now=now)
+            )
         case _:
             failure = body.failure or failures.infra(
                 FailureCode.RUN_CRASHED, f"the run ended ({body.outcome}) and did not say why"
@@ -73,7 +77,8 @@ def end_unheard(
     if not current or item.state not in ITEM_ACTIVE:
         work.leases[lease.lease_id] = releasing(lease)
         return
-    if item.cancel is not None and item.once_started is None:
+    wished = item.cancel is not None and not item.cancel.give_back
+    if item.cancel is not None and wished and item.once_started is None:
         failure = failures.cancel_unconfirmed(item.cancel.reason)
         work.items[item.item_id] = cancelled(
             item, failure=failure, because=failure.code, now=work.tx.now

@@ -130,6 +130,8 @@ async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:
     def why(item: Item, lease: Lease) -> str | None:
         if lease.agent_id in hosts or lease.phone_id in free:
             return DRAINING
+        if item.cancel is not None:  # to be given back, also when it was resumed meanwhile
+            return PAUSED
         pause = pause_of(
             paused, app=item.app, account_id=item.account_id, capability=item.capability
         )
@@ -150,12 +152,14 @@ def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | Non
     if item.state not in ITEM_ACTIVE:
         return "lease_lost"
     # Also behind the gate: the go before may have been lost, and nothing been done yet.
-    return FailureCode.CANCELLED if item.cancel is not None else None
+    if item.cancel is None or (item.cancel.give_back and item.state is ItemState.CLAIMED):
+        return None
+    return PAUSED if item.cancel.give_back else FailureCode.CANCELLED
 
 
 def _answer(ask: StartAsk, stop: str | None, item: Item | None) -> StartAnswer:
-    """Return the answer; a run that may have begun after all is stopped as the caller wished."""
-    if stop == FailureCode.CANCELLED and item is not None and item.cancel is not None:
+    """Return the answer; a run that may have begun after all is stopped as somebody wished."""
+    if stop in {FailureCode.CANCELLED, PAUSED} and item is not None and item.cancel is not None:
         return StartAnswer(
             run=ask.run,
             stop=stop,

@@ -14,6 +14,7 @@ from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
+from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.rpc.context import Context
@@ -45,9 +46,16 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     """Serves operators."""
 
     def __init__(
-        self, *, keys: Keys, fleet: Fleet, membership: Membership, pausing: Pausing
+        self,
+        *,
+        keys: Keys,
+        fleet: Fleet,
+        membership: Membership,
+        pausing: Pausing,
+        halt: Halt,
     ) -> None:
         self._pausing = pausing
+        self._halt = halt
         self._keys = keys
         self._membership = membership
         self._fleet = fleet
@@ -198,7 +206,12 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             pause = await self._pausing.pause(
                 _scope(request.scope), request.name, actor=caller.name, reason=request.reason
             )
-        return _pause(pause)
+            stopped = 0
+            if request.stop:
+                stopped = await self._halt(
+                    pause.scope, pause.name, actor=caller.name, reason=pause.reason
+                )
+        return _pause(pause, stopped=stopped)
 
     async def Resume(  # noqa: N802
         self, request: pb.ResumeRequest, context: Context
@@ -228,13 +241,14 @@ def _scope(scope: pb.PauseScope.ValueType) -> PauseScope:
     return known
 
 
-def _pause(pause: Pause) -> pb.PauseState:
+def _pause(pause: Pause, *, stopped: int = 0) -> pb.PauseState:
     return pb.PauseState(
         scope=_SCOPES_TO_WIRE[pause.scope],
         name=pause.name,
         since=timestamp(micros(pause.since) or 0),
         by=pause.by,
         reason=pause.reason,
+        stopped=stopped,
     )
 
 

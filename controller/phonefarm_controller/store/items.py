@@ -107,6 +107,7 @@ def _cancel_to_json(cancel: Cancel) -> str:
             "reason": cancel.reason,
             "strategy": str(cancel.strategy),
             "force_after_seconds": cancel.force_after_seconds,
+            "give_back": cancel.give_back,
         }
     )
 
@@ -119,6 +120,7 @@ def _cancel(text: str | None) -> Cancel | None:
         reason=value["reason"],
         strategy=CancelStrategy(value["strategy"]),
         force_after_seconds=value["force_after_seconds"],
+        give_back=value.get("give_back", False),
     )
 
 

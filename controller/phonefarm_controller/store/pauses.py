@@ -1,13 +1,14 @@
 """Pauses, one row for each scope and name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select, true
 
 from phonefarm_controller.domain.pauses import Pause, PauseScope
+from phonefarm_controller.domain.states import LeaseState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Statement
-from phonefarm_controller.store.tables import pauses
+from phonefarm_controller.store.tables import leases, pauses, queue_items
 
 _p = pauses.c
 _ALL = Statement(
@@ -47,3 +48,20 @@ async def drop(tx: Transaction, ended: Sequence[tuple[PauseScope, str]]) -> int:
         statement = delete(pauses).where(_p.scope == str(scope), _p.name == name)
         count += (await tx.connection.execute(statement)).rowcount
     return count
+
+
+async def leases_in(tx: Transaction, scope: PauseScope, name: str) -> list[str]:
+    """Return the live leases of the work in a scope, by id."""
+    within: Mapping[PauseScope, ColumnElement[bool]] = {
+        PauseScope.ALL: true(),
+        PauseScope.APP: queue_items.c.app == name,
+        PauseScope.ACCOUNT: leases.c.account_id == name,
+        PauseScope.CAPABILITY: queue_items.c.capability == name,
+    }
+    query = (
+        select(leases.c.lease_id)
+        .join(queue_items, queue_items.c.item_id == leases.c.item_id)
+        .where(leases.c.phone_held, leases.c.state == LeaseState.LIVE, within[scope])
+        .order_by(leases.c.lease_id)
+    )
+    return list((await tx.connection.execute(query)).scalars())

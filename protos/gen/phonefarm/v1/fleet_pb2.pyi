@@ -590,21 +590,27 @@ class PauseRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     scope: Global___PauseScope.ValueType
     name: _builtins.str
     """Of the app profile, account or capability; empty for PAUSE_SCOPE_ALL."""
     reason: _builtins.str
     """1 to 500 characters: shown to who asks why work waits, and kept in the audit."""
+    stop: _builtins.bool
+    """Also what runs ends: between two actions, after 30 s by force. It goes back to the queue, uncharged; a
+    `once` action that began and is not known done ends its item with `outcome_unknown`.
+    """
     def __init__(
         self,
         *,
         scope: Global___PauseScope.ValueType = ...,
         name: _builtins.str = ...,
         reason: _builtins.str = ...,
+        stop: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "scope", b"scope", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,11 +625,14 @@ class PauseState(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
     scope: Global___PauseScope.ValueType
     name: _builtins.str
     by: _builtins.str
     """The name of the key it was asked with."""
     reason: _builtins.str
+    stopped: _builtins.int
+    """How many runs were told to end; only of a Pause with `stop`."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -634,10 +643,11 @@ class PauseState(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        stopped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "reason", b"reason", "scope", b"scope", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "reason", b"reason", "scope", b"scope", "since", b"since", "stopped", b"stopped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -199,7 +199,7 @@ class FleetServiceServicer:
 
     def Pause(self, request, context):
         """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
-        goes on. Pausing again what is paused renews its reason.
+        goes on, unless `stop` is set. Pausing again what is paused renews its reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

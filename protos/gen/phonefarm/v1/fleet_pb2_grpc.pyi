@@ -58,7 +58,7 @@ class FleetServiceStub:
     ListAgents: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]
     Pause: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]
     """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
-    goes on. Pausing again what is paused renews its reason.
+    goes on, unless `stop` is set. Pausing again what is paused renews its reason.
     """
     Resume: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ResumeRequest, _fleet_pb2.ResumeResponse]
     """Resume ends one pause; others stay."""
@@ -95,7 +95,7 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ListAgents: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]  # type: ignore[assignment]
     Pause: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]  # type: ignore[assignment]
     """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
-    goes on. Pausing again what is paused renews its reason.
+    goes on, unless `stop` is set. Pausing again what is paused renews its reason.
     """
     Resume: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ResumeRequest, _fleet_pb2.ResumeResponse]  # type: ignore[assignment]
     """Resume ends one pause; others stay."""
@@ -207,7 +207,7 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.PauseState, _abc.Awaitable[_fleet_pb2.PauseState]]:
         """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
-        goes on. Pausing again what is paused renews its reason.
+        goes on, unless `stop` is set. Pausing again what is paused renews its reason.
         """
 
     @_abc_1.abstractmethod
