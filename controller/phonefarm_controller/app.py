@@ -55,6 +55,7 @@ from phonefarm_controller.operations.releasing import Release
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.rerun import Reruns
 from phonefarm_controller.operations.retire import Retire
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
@@ -194,6 +195,7 @@ async def _wired(
         keys=keys,
         release=Release(database=database, policy=policy, sessions=sessions, hints=hints),
         drain=Drain(database=database, hints=hints),
+        reruns=Reruns(database=database, profiles=profiles, policy=policy, hints=hints, room=room),
     )
     content = ContentEdge(
         keys=keys,

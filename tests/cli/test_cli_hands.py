@@ -68,3 +68,24 @@ async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
     assert first == f"ph-a1: process {accepted.process_id} goes on"
     assert "no run is on" in told.out.splitlines()[-1]
     assert {"draining", "by ingest_secret: a rack"} & set(listed.rows[1])
+
+
+async def test_a_process_is_rerun_by_a_command(farm: Farm, operator: Operator) -> None:
+    """It says as which one, under which request, also when it was done before."""
+    async with played_agent(farm, "A1") as agent:
+        await agent.offer()
+        accepted = await farm.enqueue(request(request_id="r-1"))
+        (assignment,) = await agent.assigned()
+        await agent.act_out(assignment)
+        await farm.until(accepted.process_id, "completed")
+        words = ("processes", "rerun", accepted.process_id, "--reason", "once more")
+
+        with pytest.raises(CommandError, match="state_conflict:nothing_failed"):
+            await operator.command(*words, "--failed-only")
+        told = await operator.command(*words)
+        (again,) = await agent.assigned()
+        repeated = await operator.command(*words)
+
+    name = f"{again.process_id}, request r-1~2: 1 item"
+    assert told.out == f"{accepted.process_id} is rerun as {name}\n"
+    assert repeated.out == f"{accepted.process_id} was rerun already, as {name}\n"

@@ -83,6 +83,7 @@ SCOPES = {
     "HandsService.DrainPhone": OPERATES,
     "HandsService.DrainAgent": OPERATES,
     "HandsService.UndrainAgent": OPERATES,
+    "HandsService.RerunProcess": OPERATES,
     "AccessService.CreateKey": "admin",
     "AccessService.ListKeys": "admin",
     "AccessService.RevokeKey": "admin",

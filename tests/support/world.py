@@ -37,6 +37,7 @@ from phonefarm_controller.operations.releasing import Release
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
+from phonefarm_controller.operations.rerun import Reruns
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.wind import Wind
@@ -166,6 +167,13 @@ class World:
         self.replay = Replay(database=database, hints=hints)
         self.fleet = Fleet(
             database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
+        )
+        self.rerun = Reruns(
+            database=database,
+            profiles=self.profiles,
+            policy=self.policy,
+            hints=hints,
+            room=self.room,
         )
         self.drain = Drain(database=database, hints=hints)
         self.halt = Halt(database=database, sessions=self.sessions, hints=hints)

@@ -4,7 +4,7 @@ from typing import Any
 
 from phonefarm.v1 import fleet_pb2, hands_pb2, hands_pb2_grpc
 
-from phonefarm_cli.clients.wire import Wire
+from phonefarm_cli.clients.wire import LONG_CALL_SECONDS, Wire
 
 
 class HandsClient:
@@ -39,3 +39,10 @@ class HandsClient:
             self._stub.UndrainAgent, request
         )
         return answer.undrained
+
+    async def rerun(self, request: hands_pb2.RerunProcessRequest) -> hands_pb2.RerunProcessResponse:
+        """Repeat the request of a process that has ended."""
+        made: hands_pb2.RerunProcessResponse = await self._wire.answer(
+            self._stub.RerunProcess, request, seconds=LONG_CALL_SECONDS
+        )
+        return made

@@ -16,6 +16,7 @@ from phonefarm_cli.operating.finding import find_phone
 from phonefarm_cli.operating.moments import moment, short
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
 from phonefarm_cli.operating.records import plain, show_json
+from phonefarm_cli.operating.rerunning import add_rerun
 from phonefarm_cli.operating.showing import add_show
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.operating.timeline import add_timeline
@@ -52,6 +53,7 @@ def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     add_explain(verbs)
     add_deliveries(verbs)
     add_evidence(verbs)
+    add_rerun(verbs)
     cancel = add_verb(verbs, "cancel", "ask for a process to end; the answer comes at once", _end)
     cancel.add_argument("process", metavar="PROCESS")
     cancel.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 DEFAULT_LIMIT_SECONDS: Final = 60.0
 CAP_MARGIN_SECONDS: Final = 60.0
@@ -59,6 +59,21 @@ class Plan:
             for index, action in enumerate(self.actions)
         ]
         return json.dumps({"actions": actions, "dummy": dict(self.dummy)})
+
+    @classmethod
+    def of_json(cls, text: str) -> Self:
+        """Return the plan that `to_json` wrote."""
+        kept = json.loads(text)
+        actions = tuple(
+            Action(
+                kind=action["kind"],
+                params=action["params"],
+                limit_seconds=action["limit_seconds"],
+                repeat=Repeat(action["repeat"]),
+            )
+            for action in kept["actions"]
+        )
+        return cls(actions=actions, dummy=kept["dummy"])
 
 
 def with_evidence(plan: Plan, name: str) -> Plan:

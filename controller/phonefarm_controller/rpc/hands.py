@@ -2,10 +2,13 @@
 
 from phonefarm.v1 import fleet_pb2, hands_pb2_grpc
 from phonefarm.v1 import hands_pb2 as pb
+from phonefarm_common.identity import is_uuid
 
 from phonefarm_controller.domain.scopes import Scope
+from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.draining import Drain
 from phonefarm_controller.operations.releasing import Release
+from phonefarm_controller.operations.rerun import RerunAsk, Reruns
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.fleet import agent_to_wire, phone_to_wire
@@ -15,8 +18,9 @@ from phonefarm_controller.rpc.status import translated
 class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     """Serves operators."""
 
-    def __init__(self, *, keys: Keys, release: Release, drain: Drain) -> None:
+    def __init__(self, *, keys: Keys, release: Release, drain: Drain, reruns: Reruns) -> None:
         self._keys = keys
+        self._reruns = reruns
         self._release = release
         self._drain = drain
 
@@ -63,3 +67,27 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
                 request.agent_id, actor=caller.name, reason=request.reason
             )
         return pb.UndrainAgentResponse(undrained=undrained)
+
+    async def RerunProcess(  # noqa: N802
+        self, request: pb.RerunProcessRequest, context: Context
+    ) -> pb.RerunProcessResponse:
+        """Repeat the request of a process that has ended."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            if not is_uuid(request.process_id):
+                raise unknown_process(request.process_id)
+            made = await self._reruns(
+                RerunAsk(
+                    process_id=request.process_id.lower(),
+                    failed_only=request.failed_only,
+                    not_posted=request.not_posted,
+                    reason=request.reason,
+                    caller=caller.name,
+                )
+            )
+        return pb.RerunProcessResponse(
+            process_id=made.process_id,
+            request_id=made.request_id,
+            items=made.items,
+            already=made.already,
+        )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import contents
@@ -31,3 +31,9 @@ async def insert_new(tx: Transaction, content: Content) -> None:
     """Insert the content; the lock on its account says that it is new."""
     values = {name: getattr(content, name) for name in Content.__dataclass_fields__}
     await tx.connection.execute(insert(contents).values(values))
+
+
+async def become(tx: Transaction, *, item_id: str, by_process: str, by_item: str) -> None:
+    """Say that what was that item is another one now, if it was a content."""
+    values = {"process_id": by_process, "item_id": by_item}
+    await tx.connection.execute(update(contents).where(_c.item_id == item_id).values(values))

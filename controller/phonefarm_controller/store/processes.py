@@ -12,7 +12,7 @@ from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import capability_requests, queue_items
-from phonefarm_controller.store.transitions import note_made, note_moved
+from phonefarm_controller.store.transitions import note_made, note_moved, note_of
 from phonefarm_controller.store.writes import update_columns_if
 
 _p = capability_requests.c
@@ -125,6 +125,37 @@ async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[P
         columns = columns_of(changed, _CHANGING)
         await update_columns_if(tx, capability_requests, was=was, columns=columns)
         note_moved(tx, before, changed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a process was asked for with, as it came; `rerun_as` is the process that repeats it."""
+
+    digest: str
+    target: str
+    inputs: str
+    verification: bool
+    rerun_as: str | None
+
+
+async def asked(tx: Transaction, process_id: str) -> Asked:
+    """Return what the process was asked for with."""
+    again = capability_requests.alias()
+    later = select(again.c.process_id).where(again.c.rerun_of == process_id).scalar_subquery()
+    query = select(_p.digest, _p.target, _p.inputs, _p.verification, later.label("rerun_as"))
+    row = (await tx.connection.execute(query.where(_p.process_id == process_id))).one()
+    return Asked(**row._asdict())
+
+
+async def note_rerun(tx: Transaction, before: Process, after: Process) -> None:
+    """Keep that *after* repeats the request of *before*; the timeline of each names the other."""
+    await tx.connection.execute(
+        capability_requests.update()
+        .where(_p.process_id == after.process_id)
+        .values(rerun_of=before.process_id)
+    )
+    note_of(tx, before, reason=f"rerun_as:{after.process_id}")
+    note_of(tx, after, reason=f"rerun_of:{before.process_id}")
 
 
 async def is_verification(tx: Transaction, process_id: str) -> bool:

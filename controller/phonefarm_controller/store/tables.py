@@ -111,6 +111,7 @@ capability_requests = Table(
     Column("cancel_requested_by", Words),
     Column("finished_at", Instant),
     Column("sequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("rerun_of", Words),  # the process whose request it repeats, by an operator's word
     UniqueConstraint("process_type", "system", "request_id"),
     _one_of("state", ProcessState),
     CheckConstraint(
@@ -118,6 +119,7 @@ capability_requests = Table(
         name="finished_when_terminal",
     ),
 )
+Index("uq_requests_rerun_of", capability_requests.c.rerun_of, unique=True)
 Index("ix_requests_created", capability_requests.c.created_at, capability_requests.c.process_id)
 Index(
     "ix_requests_finished",

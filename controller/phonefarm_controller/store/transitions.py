@@ -34,6 +34,12 @@ def note_made(
         _note(tx, process.process_id, None, str(process.state), actor=actor, reason=ACCEPTED)
 
 
+def note_of(tx: Transaction, process: Process, *, reason: str) -> None:
+    """Note something about a process that moves nothing."""
+    state = str(process.state)
+    _note(tx, process.process_id, state, state, actor=tx.actor, reason=reason)
+
+
 def note_items_made(tx: Transaction, items: Iterable[Item]) -> None:
     """Note new items, made by whom their processes were."""
     makers = {row.process_id: row.actor for row in tx.noted if row.item_id is None}

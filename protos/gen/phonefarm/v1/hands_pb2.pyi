@@ -130,3 +130,63 @@ class UndrainAgentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UndrainAgentResponse: _TypeAlias = UndrainAgentResponse  # noqa: Y015
+
+@_typing.final
+class RerunProcessRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    FAILED_ONLY_FIELD_NUMBER: _builtins.int
+    NOT_POSTED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    process_id: _builtins.str
+    failed_only: _builtins.bool
+    """Only the items that are not completed."""
+    not_posted: _builtins.bool
+    """Somebody has looked: the posts whose outcome is unknown are not there."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        process_id: _builtins.str = ...,
+        failed_only: _builtins.bool = ...,
+        not_posted: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "not_posted", b"not_posted", "process_id", b"process_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunProcessRequest: _TypeAlias = RerunProcessRequest  # noqa: Y015
+
+@_typing.final
+class RerunProcessResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    ALREADY_FIELD_NUMBER: _builtins.int
+    process_id: _builtins.str
+    request_id: _builtins.str
+    """Empty when the old one has none."""
+    items: _builtins.int
+    already: _builtins.bool
+    """It was rerun before, as this process."""
+    def __init__(
+        self,
+        *,
+        process_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        items: _builtins.int = ...,
+        already: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already", b"already", "items", b"items", "process_id", b"process_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunProcessResponse: _TypeAlias = RerunProcessResponse  # noqa: Y015

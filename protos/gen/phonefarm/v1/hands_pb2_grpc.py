@@ -55,6 +55,11 @@ class HandsServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.FromString,
                 _registered_method=True)
+        self.RerunProcess = channel.unary_unary(
+                '/phonefarm.v1.HandsService/RerunProcess',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
+                _registered_method=True)
 
 
 class HandsServiceServicer:
@@ -93,6 +98,16 @@ class HandsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RerunProcess(self, request, context):
+        """RerunProcess makes a new process from the request of one that has ended: its plan, target and callback, and a
+        request id made from its own. Each process is rerun once; asking again answers with the same. What was posted
+        is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
+        it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HandsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +130,11 @@ def add_HandsServiceServicer_to_server(servicer, server):
                     servicer.UndrainAgent,
                     request_deserializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.SerializeToString,
+            ),
+            'RerunProcess': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunProcess,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +245,33 @@ class HandsService:
             '/phonefarm.v1.HandsService/UndrainAgent',
             phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.SerializeToString,
             phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerunProcess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/RerunProcess',
+            phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
+            phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class HandsServiceStub:
     NOT_FOUND `unknown_member`.
     """
     UndrainAgent: _grpc.UnaryUnaryMultiCallable[_hands_pb2.UndrainAgentRequest, _hands_pb2.UndrainAgentResponse]
+    RerunProcess: _grpc.UnaryUnaryMultiCallable[_hands_pb2.RerunProcessRequest, _hands_pb2.RerunProcessResponse]
+    """RerunProcess makes a new process from the request of one that has ended: its plan, target and callback, and a
+    request id made from its own. Each process is rerun once; asking again answers with the same. What was posted
+    is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
+    it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
+    """
 
 @_typing.type_check_only
 class HandsServiceAsyncStub(HandsServiceStub):
@@ -70,6 +76,12 @@ class HandsServiceAsyncStub(HandsServiceStub):
     NOT_FOUND `unknown_member`.
     """
     UndrainAgent: _aio.UnaryUnaryMultiCallable[_hands_pb2.UndrainAgentRequest, _hands_pb2.UndrainAgentResponse]  # type: ignore[assignment]
+    RerunProcess: _aio.UnaryUnaryMultiCallable[_hands_pb2.RerunProcessRequest, _hands_pb2.RerunProcessResponse]  # type: ignore[assignment]
+    """RerunProcess makes a new process from the request of one that has ended: its plan, target and callback, and a
+    request id made from its own. Each process is rerun once; asking again answers with the same. What was posted
+    is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
+    it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
+    """
 
 class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -111,5 +123,17 @@ class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hands_pb2.UndrainAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_hands_pb2.UndrainAgentResponse, _abc.Awaitable[_hands_pb2.UndrainAgentResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RerunProcess(
+        self,
+        request: _hands_pb2.RerunProcessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hands_pb2.RerunProcessResponse, _abc.Awaitable[_hands_pb2.RerunProcessResponse]]:
+        """RerunProcess makes a new process from the request of one that has ended: its plan, target and callback, and a
+        request id made from its own. Each process is rerun once; asking again answers with the same. What was posted
+        is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
+        it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
+        """
 
 def add_HandsServiceServicer_to_server(servicer: HandsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
