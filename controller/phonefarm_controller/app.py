@@ -23,6 +23,7 @@ from phonefarm_controller.loops.lookout import lookout
 from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
 from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
+from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel
 from phonefarm_controller.operations.cancel_content import CancelContent
@@ -195,6 +196,7 @@ async def _wired(
         keys=keys,
         release=Release(database=database, policy=policy, sessions=sessions, hints=hints),
         drain=Drain(database=database, hints=hints),
+        backup=Backup(database=database, data=settings.data),
         reruns=Reruns(database=database, profiles=profiles, policy=policy, hints=hints, room=room),
     )
     content = ContentEdge(

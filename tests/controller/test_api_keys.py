@@ -84,6 +84,7 @@ SCOPES = {
     "HandsService.DrainAgent": OPERATES,
     "HandsService.UndrainAgent": OPERATES,
     "HandsService.RerunProcess": OPERATES,
+    "HandsService.Backup": "admin",
     "AccessService.CreateKey": "admin",
     "AccessService.ListKeys": "admin",
     "AccessService.RevokeKey": "admin",

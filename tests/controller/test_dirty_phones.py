@@ -7,6 +7,7 @@ from phonefarm_controller.domain.states import Health, LeaseState
 from support.world import World, world_on
 
 ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+CLEAN = PhoneReleased(clean=True, reason="", residue=())
 UNCLEAN = PhoneReleased(clean=False, reason="clean_up_failed: no answer", residue=())
 
 
@@ -55,3 +56,18 @@ async def test_a_silent_agent_is_asked_until_it_says_what_became_of_its_phone(
         assert [stop.run for stop in before.stops] == [assignment.run]
         assert after.stops == ()
         assert phone.phone.health_reason == "dirty: clean_up_failed: no answer"
+
+
+async def test_a_phone_is_freed_although_earlier_words_of_its_run_are_lost(tmp_path: Path) -> None:
+    """A restored database lacks what was acknowledged since; only the end is said anew."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        assignment = await going(world)
+        behind = await world.tell(assignment, 3, ENDED, CLEAN)
+        await world.reap.forget([assignment.run.lease_id], agent_id="a")
+
+        acks = await world.tell(assignment, 3, ENDED, CLEAN)
+        (phone,) = await world.fleet.phones()
+
+        assert [ack.sequence for ack in behind] == [0, 0]
+        assert [ack.sequence for ack in acks] == [4, 4]
+        assert phone.lease is None

@@ -1,5 +1,6 @@
 """HandsService: the operator's hands on what runs."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from phonefarm.v1 import fleet_pb2, hands_pb2, hands_pb2_grpc
@@ -46,3 +47,7 @@ class HandsClient:
             self._stub.RerunProcess, request, seconds=LONG_CALL_SECONDS
         )
         return made
+
+    def backup(self, reason: str) -> AsyncIterator[hands_pb2.BackupPart]:
+        """Yield the head of a copy of the database, then its bytes."""
+        return self._wire.stream(self._stub.Backup, hands_pb2.BackupRequest(reason=reason))

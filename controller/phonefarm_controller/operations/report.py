@@ -106,7 +106,11 @@ class TakeReports:
         return [acks[report.run.run_id] for report in batch]
 
     def _take(self, work: Work, reports: Sequence[Report]) -> list[tuple[object, ...]]:
-        """Apply one run's records; return the rows to keep: no repeats, nothing behind a gap."""
+        """Apply one run's records; return the rows to keep: no repeats, nothing behind a gap.
+
+        But the end of what is over here already: this database may have been restored, and what was
+        acknowledged since its backup does not come again.
+        """
         ref, agent_id = reports[0].run, reports[0].agent_id
         if not _is_its_run(work, ref, agent_id):
             log.warning("report.refused", run_id=ref.run_id, agent_id=agent_id)
@@ -115,10 +119,11 @@ class TakeReports:
         work.actors[ref.item_id] = by_agent(agent_id)
         rows = []
         for report in reports:
-            if report.run != ref or report.sequence > last + 1:
+            ending = isinstance(report.body, _ENDINGS)
+            over = ending and work.leases[ref.lease_id].state is not LeaseState.LIVE
+            if report.run != ref or (report.sequence > last + 1 and not over):
                 break  # a gap: not acknowledged, so it comes again in order
             repeat = report.sequence <= last
-            ending = isinstance(report.body, _ENDINGS)
             current = _is_current(work, ref)
             if not repeat or ending:  # endings look at the state, so that a repeat is harmless
                 self._apply(work, report, current=current)

@@ -72,8 +72,15 @@ class Database:
     """One database; made by `open_database`."""
 
     def __init__(
-        self, *, writer: AsyncEngine, reader: AsyncEngine, now: Callable[[], datetime] | None
+        self,
+        *,
+        writer: AsyncEngine,
+        reader: AsyncEngine,
+        now: Callable[[], datetime] | None,
+        file: Path | None = None,
     ) -> None:
+        """Take the engines, and the *file* of an SQLite database."""
+        self.file = file
         self._writer = writer
         self._reader = reader
         self._now = now
@@ -245,7 +252,7 @@ async def _open_sqlite(path: Path, clock: Clock) -> AsyncIterator[Database]:
     _take(lock, path)
     writer = _sqlite_engine(path, begin="BEGIN IMMEDIATE", connections=1)
     reader = _sqlite_engine(path, begin="BEGIN", connections=READERS)
-    database = Database(writer=writer, reader=reader, now=clock.now)
+    database = Database(writer=writer, reader=reader, now=clock.now, file=path)
     try:
         # A call that is cancelled while it connects would leave the new connection to nobody.
         await _warm(writer, 1)

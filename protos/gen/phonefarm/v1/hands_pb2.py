@@ -22,30 +22,37 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from phonefarm.v1 import fleet_pb2 as phonefarm_dot_v1_dot_fleet__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phonefarm/v1/hands.proto\x12\x0cphonefarm.v1\x1a\x18phonefarm/v1/fleet.proto\"F\n\x13ReleasePhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"5\n\x11\x44rainPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"5\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"7\n\x13UndrainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\")\n\x14UndrainAgentResponse\x12\x11\n\tundrained\x18\x01 \x01(\x08\"b\n\x13RerunProcessRequest\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x61iled_only\x18\x02 \x01(\x08\x12\x12\n\nnot_posted\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"^\n\x14RerunProcessResponse\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05items\x18\x03 \x01(\x05\x12\x0f\n\x07\x61lready\x18\x04 \x01(\x08\x32\x8c\x03\n\x0cHandsService\x12\x46\n\x0cReleasePhone\x12!.phonefarm.v1.ReleasePhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x42\n\nDrainPhone\x12\x1f.phonefarm.v1.DrainPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x42\n\nDrainAgent\x12\x1f.phonefarm.v1.DrainAgentRequest\x1a\x13.phonefarm.v1.Agent\x12U\n\x0cUndrainAgent\x12!.phonefarm.v1.UndrainAgentRequest\x1a\".phonefarm.v1.UndrainAgentResponse\x12U\n\x0cRerunProcess\x12!.phonefarm.v1.RerunProcessRequest\x1a\".phonefarm.v1.RerunProcessResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18phonefarm/v1/hands.proto\x12\x0cphonefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18phonefarm/v1/fleet.proto\"F\n\x13ReleasePhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"5\n\x11\x44rainPhoneRequest\x12\x10\n\x08phone_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"5\n\x11\x44rainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"7\n\x13UndrainAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\")\n\x14UndrainAgentResponse\x12\x11\n\tundrained\x18\x01 \x01(\x08\"b\n\x13RerunProcessRequest\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x61iled_only\x18\x02 \x01(\x08\x12\x12\n\nnot_posted\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"^\n\x14RerunProcessResponse\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05items\x18\x03 \x01(\x05\x12\x0f\n\x07\x61lready\x18\x04 \x01(\x08\"\x1f\n\rBackupRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"Y\n\nBackupHead\x12,\n\x08taken_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"N\n\nBackupPart\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x18.phonefarm.v1.BackupHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x62ody2\xcf\x03\n\x0cHandsService\x12\x46\n\x0cReleasePhone\x12!.phonefarm.v1.ReleasePhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x42\n\nDrainPhone\x12\x1f.phonefarm.v1.DrainPhoneRequest\x1a\x13.phonefarm.v1.Phone\x12\x42\n\nDrainAgent\x12\x1f.phonefarm.v1.DrainAgentRequest\x1a\x13.phonefarm.v1.Agent\x12U\n\x0cUndrainAgent\x12!.phonefarm.v1.UndrainAgentRequest\x1a\".phonefarm.v1.UndrainAgentResponse\x12U\n\x0cRerunProcess\x12!.phonefarm.v1.RerunProcessRequest\x1a\".phonefarm.v1.RerunProcessResponse\x12\x41\n\x06\x42\x61\x63kup\x12\x1b.phonefarm.v1.BackupRequest\x1a\x18.phonefarm.v1.BackupPart0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'phonefarm.v1.hands_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RELEASEPHONEREQUEST']._serialized_start=68
-  _globals['_RELEASEPHONEREQUEST']._serialized_end=138
-  _globals['_DRAINPHONEREQUEST']._serialized_start=140
-  _globals['_DRAINPHONEREQUEST']._serialized_end=193
-  _globals['_DRAINAGENTREQUEST']._serialized_start=195
-  _globals['_DRAINAGENTREQUEST']._serialized_end=248
-  _globals['_UNDRAINAGENTREQUEST']._serialized_start=250
-  _globals['_UNDRAINAGENTREQUEST']._serialized_end=305
-  _globals['_UNDRAINAGENTRESPONSE']._serialized_start=307
-  _globals['_UNDRAINAGENTRESPONSE']._serialized_end=348
-  _globals['_RERUNPROCESSREQUEST']._serialized_start=350
-  _globals['_RERUNPROCESSREQUEST']._serialized_end=448
-  _globals['_RERUNPROCESSRESPONSE']._serialized_start=450
-  _globals['_RERUNPROCESSRESPONSE']._serialized_end=544
-  _globals['_HANDSSERVICE']._serialized_start=547
-  _globals['_HANDSSERVICE']._serialized_end=943
+  _globals['_RELEASEPHONEREQUEST']._serialized_start=101
+  _globals['_RELEASEPHONEREQUEST']._serialized_end=171
+  _globals['_DRAINPHONEREQUEST']._serialized_start=173
+  _globals['_DRAINPHONEREQUEST']._serialized_end=226
+  _globals['_DRAINAGENTREQUEST']._serialized_start=228
+  _globals['_DRAINAGENTREQUEST']._serialized_end=281
+  _globals['_UNDRAINAGENTREQUEST']._serialized_start=283
+  _globals['_UNDRAINAGENTREQUEST']._serialized_end=338
+  _globals['_UNDRAINAGENTRESPONSE']._serialized_start=340
+  _globals['_UNDRAINAGENTRESPONSE']._serialized_end=381
+  _globals['_RERUNPROCESSREQUEST']._serialized_start=383
+  _globals['_RERUNPROCESSREQUEST']._serialized_end=481
+  _globals['_RERUNPROCESSRESPONSE']._serialized_start=483
+  _globals['_RERUNPROCESSRESPONSE']._serialized_end=577
+  _globals['_BACKUPREQUEST']._serialized_start=579
+  _globals['_BACKUPREQUEST']._serialized_end=610
+  _globals['_BACKUPHEAD']._serialized_start=612
+  _globals['_BACKUPHEAD']._serialized_end=701
+  _globals['_BACKUPPART']._serialized_start=703
+  _globals['_BACKUPPART']._serialized_end=781
+  _globals['_HANDSSERVICE']._serialized_start=784
+  _globals['_HANDSSERVICE']._serialized_end=1247
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,11 @@ class HandsServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/phonefarm.v1.HandsService/Backup',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.BackupRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.BackupPart.FromString,
+                _registered_method=True)
 
 
 class HandsServiceServicer:
@@ -108,6 +113,15 @@ class HandsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
+        copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
+        backup_running; RESOURCE_EXHAUSTED `storage_full`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HandsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -135,6 +149,11 @@ def add_HandsServiceServicer_to_server(servicer, server):
                     servicer.RerunProcess,
                     request_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.BackupRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.BackupPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +291,33 @@ class HandsService:
             '/phonefarm.v1.HandsService/RerunProcess',
             phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
             phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/Backup',
+            phonefarm_dot_v1_dot_hands__pb2.BackupRequest.SerializeToString,
+            phonefarm_dot_v1_dot_hands__pb2.BackupPart.FromString,
             options,
             channel_credentials,
             insecure,

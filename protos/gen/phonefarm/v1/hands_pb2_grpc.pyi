@@ -56,6 +56,11 @@ class HandsServiceStub:
     is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
     it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
     """
+    Backup: _grpc.UnaryStreamMultiCallable[_hands_pb2.BackupRequest, _hands_pb2.BackupPart]
+    """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
+    copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
+    backup_running; RESOURCE_EXHAUSTED `storage_full`.
+    """
 
 @_typing.type_check_only
 class HandsServiceAsyncStub(HandsServiceStub):
@@ -81,6 +86,11 @@ class HandsServiceAsyncStub(HandsServiceStub):
     request id made from its own. Each process is rerun once; asking again answers with the same. What was posted
     is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
     it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
+    """
+    Backup: _aio.UnaryStreamMultiCallable[_hands_pb2.BackupRequest, _hands_pb2.BackupPart]  # type: ignore[assignment]
+    """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
+    copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
+    backup_running; RESOURCE_EXHAUSTED `storage_full`.
     """
 
 class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,6 +144,17 @@ class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
         request id made from its own. Each process is rerun once; asking again answers with the same. What was posted
         is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
         it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
+        """
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _hands_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_hands_pb2.BackupPart], _abc.AsyncIterator[_hands_pb2.BackupPart]]:
+        """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
+        copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
+        backup_running; RESOURCE_EXHAUSTED `storage_full`.
         """
 
 def add_HandsServiceServicer_to_server(servicer: HandsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
