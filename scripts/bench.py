@@ -3,7 +3,8 @@
 Latency: seconds from calling Enqueue to the assignment at the agent, one request at a time.
 Lifecycles: processes per second from Enqueue to the acknowledged end, with runs that end at once
 (scripts/bench_load.py); one controller process, the load in another.
-Containers: creating and starting a prepared run container beside a bare `docker run` of the image.
+Containers: a run container's whole life beside a bare `docker run` of the image, and the seconds
+from the runtime's start until the executor says hello, made for its run and made ahead of it.
 """
 
 import argparse
@@ -28,7 +29,9 @@ import bench_load as load  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes.contract import RunSpec, RuntimeFailedError  # noqa: E402
 from phonefarm_agent.runtimes.docker import DockerRuntime  # noqa: E402
+from phonefarm_agent.runtimes.engine import Engine  # noqa: E402
 from support.postgres_server import postgres_server  # noqa: E402
+from support.run_bench import plan_of, step  # noqa: E402
 
 READY_SECONDS = 20
 
@@ -117,13 +120,80 @@ async def containers(image: str, *, samples: int) -> dict[str, Any]:
     return {name: round(value, 2) for name, value in medians.items()} | {"samples": samples}
 
 
+async def starts(image: str, *, samples: int) -> dict[str, Any]:
+    """Return the milliseconds from `start` to the executor's hello: cold, and of a warm pool."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        runtime = DockerRuntime(farm="bench", agent="bench", image=image, warm=folder)
+        if (pool := runtime.pool) is None:
+            raise RuntimeError("there is a pool wherever a folder is given")
+        found: dict[str, list[float]] = {"cold_start_to_hello_ms": [], "warm_start_to_hello_ms": []}
+        memory = 0.0
+        for _ in range(samples):
+            for wanted, name in enumerate(found):
+                await pool.adjust(wanted)
+                if wanted:
+                    memory = await _waiting_mib()
+                found[name].append(await _hello(runtime, folder) * 1000)
+        await pool.adjust(0)
+    medians = {name: round(statistics.median(values), 2) for name, values in found.items()}
+    return medians | {"warm_container_mib": memory}
+
+
+async def _hello(runtime: DockerRuntime, folder: Path) -> float:
+    """Return the seconds until the executor of a run has read its plan and says hello."""
+    run_id = str(uuid.uuid4())
+    directory = folder / run_id[:8]
+    directory.mkdir()
+    plan = plan_of([step("launch_app")], serial="SIM0001")
+    (directory / "plan.json").write_text(json.dumps(plan))
+    heard = asyncio.Event()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        heard.set()
+        writer.close()
+
+    path = directory / "control.sock"
+    async with await asyncio.start_unix_server(hear, str(path)):
+        path.chmod(0o666)
+        spec = RunSpec(run_id=run_id, epoch=1, directory=directory, cap_seconds=60, plan=plan)
+        begun = time.perf_counter()
+        handle = await runtime.start(spec)
+        await runtime.begin(handle, directory)
+        async with asyncio.timeout(READY_SECONDS):
+            await heard.wait()
+        took = time.perf_counter() - begun
+        await runtime.remove(handle)
+    return took
+
+
+async def _waiting_mib() -> float:
+    """Return what the engine says a container that waits for its run takes."""
+    [one] = [
+        found.id
+        for found in Engine().containers({"phonefarm.farm": "bench"})
+        if found.name.startswith("pf-warm-")
+    ]
+    words = ["docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", one]
+    asked = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    told, _ = await asked.communicate()
+    return float(told.decode().split("MiB")[0])
+
+
 def measure_containers() -> dict[str, Any]:
     """Return the containers' figures, or why there are none."""
     try:
         image.build(image.default_name(), None, lambda line: print(line, file=sys.stderr))
-        return asyncio.run(containers(image.default_name(), samples=12))
+        name = image.default_name()
+        found = asyncio.run(containers(name, samples=12)) | asyncio.run(starts(name, samples=8))
+        bare = found["bare_docker_run_ms"]
+        for kind in ("cold", "warm"):
+            found[f"{kind}_ratio_to_bare"] = round(found[f"{kind}_start_to_hello_ms"] / bare, 3)
     except RuntimeFailedError as error:
         return {"not_measured": str(error)}
+    else:
+        return found
 
 
 def main() -> None:

@@ -40,6 +40,8 @@ from phonefarm_agent.runtimes import image
 from phonefarm_agent.work.directory import NoRoomError
 
 MIB = 1024 * 1024
+WARM = 2
+MOST_WARM = 64
 
 _ABOUT = """\
 The daemon on each phone host. It owns an adb server, tells the controller which phones are fit
@@ -197,6 +199,14 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="the run container's image (default %(default)s), made by `image build`",
     )
     run.add_argument(
+        "--warm",
+        type=int,
+        default=WARM,
+        metavar="N",
+        help="have at most N run containers ready before their runs come, never more than phones"
+        " that can work; each takes about 30 MiB; 0: none (default %(default)s)",
+    )
+    run.add_argument(
         "--connect",
         action="append",
         default=[],
@@ -345,6 +355,8 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         raise ConfigError("--adb-port must be a port, and not 5037: that one is other tools'")
     if parsed.dummy_phones < 0:
         raise ConfigError("--dummy-phones must be 0 or more")
+    if not 0 <= parsed.warm <= MOST_WARM:
+        raise ConfigError(f"--warm must be 0 to {MOST_WARM} containers, not {parsed.warm}")
     if not 0 < parsed.asset_limit <= parsed.asset_cache:
         raise ConfigError("--asset-limit must be above 0 and at most --asset-cache")
     for phone in parsed.connect:
@@ -360,6 +372,7 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         connect=tuple(dict.fromkeys(parsed.connect)),
         adb_port=parsed.adb_port,
         dummy_phones=parsed.dummy_phones,
+        warm=parsed.warm,
         ready_file=parsed.ready_file,
         stop_runs_on_exit=parsed.stop_runs_on_exit,
         production=config.production(),

@@ -29,6 +29,7 @@ from phonefarm_executor.plan import Plan, Step, read_plan
 from phonefarm_executor.results import Results
 from phonefarm_executor.signals import Signals
 from phonefarm_executor.story import Outcome, Story
+from phonefarm_executor.warm import wait_for_run
 
 RUN_DIRECTORY = "/run/phonefarm"
 ABANDON_SECONDS = 90.0
@@ -51,6 +52,8 @@ class AbandonedError(Exception):
 def main(environment: Mapping[str, str] = os.environ, output: IO[bytes] | None = None) -> int:
     """Perform the plan in PHONEFARM_RUN_DIR (default /run/phonefarm); return the exit code."""
     directory = Path(environment.get("PHONEFARM_RUN_DIR", RUN_DIRECTORY))
+    if not wait_for_run(directory, environment):
+        return 0
     story = Story(output or sys.stdout.buffer)
     try:
         plan = read_plan(directory / "plan.json")

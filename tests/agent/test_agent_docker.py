@@ -1,7 +1,7 @@
 """The agent with runs in real containers: kept over its own death, swept when nobody knows them."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,18 @@ def farm_id(controller: ScriptedController) -> Iterator[str]:
     client.close()
 
 
-def containers(farm: str) -> list[str]:
-    """Return the ids of a farm's containers."""
+def containers(farm: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the names of a farm's containers and their labels."""
     client = docker.from_env()
     filters: dict[str, str | list[str] | bool] = {"label": f"phonefarm.farm={farm}"}
-    found = [str(one.id) for one in client.containers.list(all=True, filters=filters)]
+    found = {str(one.name): one.labels for one in client.containers.list(all=True, filters=filters)}
     client.close()
     return found
 
 
-@pytest.mark.parametrize("clean", [False, True], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    ("clean", "warm"), [(False, 0), (False, 1), (True, 1)], ids=["killed", "killed warm", "stopped"]
+)
 async def test_a_container_outlives_its_agent_and_is_taken_back(  # noqa: PLR0917 - fixtures
     controller: ScriptedController,
     farm: Farm,
@@ -65,13 +67,19 @@ async def test_a_container_outlives_its_agent_and_is_taken_back(  # noqa: PLR091
     executor_image: str,
     farm_id: str,
     clean: bool,
+    warm: int,
 ) -> None:
-    """The run goes on while no agent is there; the next life tells the rest, each line once."""
-    options = (*driving(farm, "docker"), "--image", executor_image)
+    """The run goes on while no agent is there; the next life tells the rest, each line once.
+
+    Whether its container was made for it or ahead; of those made ahead a stopped agent leaves none.
+    """
+    options = (*driving(farm, "docker"), "--image", executor_image, "--warm", str(warm))
     async with agents(controller, tmp_path, *options) as made:
         await made.start()
         heard = controller.heard
         await heard.until(lambda: "SIM0001" in heard.offered())
+        if warm:
+            await made.prepared()
         work = phone_work("SIM0001", *STEPS, epoch=5)
         await controller.assign(work)
         await heard.until(lambda: len(heard.story(work.run.run_id)) >= 5)
@@ -84,7 +92,9 @@ async def test_a_container_outlives_its_agent_and_is_taken_back(  # noqa: PLR091
         await made.start()
         ended = await heard.until(lambda: heard.ended(work.run.run_id), seconds=60)
 
-        assert len(held) == 1
+        [run] = [name for name in held if name == f"pf-{work.run.run_id}"]
+        assert ("phonefarm.warm" in held[run]) == bool(warm)
+        assert len(held) <= (1 if clean else 1 + warm)
         assert ended.outcome == pb.RUN_OUTCOME_DONE, ended
         assert heard.story(work.run.run_id) == [
             *["action_started", "action_done"] * 4,
@@ -93,18 +103,20 @@ async def test_a_container_outlives_its_agent_and_is_taken_back(  # noqa: PLR091
         ]
         searched = [entry for entry in farm["SIM0001"].ledger() if entry.kind == "searched"]
         assert [entry.epoch for entry in searched] == [5, 5]
-        assert containers(farm_id) == []
+        assert await made.stop() == 0
+        assert containers(farm_id) == {}
 
 
 async def test_a_container_the_journal_does_not_know_is_removed(
     controller: ScriptedController, farm: Farm, tmp_path: Path, executor_image: str, farm_id: str
 ) -> None:
     """An agent whose state is lost removes what an earlier one left, and only what is its own."""
-    options = (*driving(farm, "docker"), "--image", executor_image)
+    options = (*driving(farm, "docker"), "--image", executor_image, "--warm", "1")
     async with agents(controller, tmp_path, *options) as made:
         await made.start()
         heard = controller.heard
         await heard.until(lambda: "SIM0001" in heard.offered())
+        await made.prepared()
         work = phone_work("SIM0001", ("launch_app", {}), ("watch", {"seconds": 60.0}))
         await controller.assign(work)
         await heard.until(lambda: len(heard.story(work.run.run_id)) >= 3)
@@ -123,7 +135,8 @@ async def test_a_container_the_journal_does_not_know_is_removed(
         assert ended.outcome == pb.RUN_OUTCOME_STOPPED
         released = heard.released(work.run.run_id)
         assert released == pb.PhoneReleased(clean=False, reason="journal_lost")
-        assert containers(farm_id) == [stranger]
+        assert await made.stop() == 0
+        assert [*containers(farm_id)] == [stranger]
 
 
 def foreign_container(farm: str, image: str) -> str:
@@ -132,4 +145,4 @@ def foreign_container(farm: str, image: str) -> str:
     labels = {"phonefarm.farm": farm, "phonefarm.agent": "agent-2", "phonefarm.run": "other"}
     made = client.containers.create(image, labels=labels, network_mode="none")
     client.close()
-    return str(made.id)
+    return str(made.name)

@@ -28,6 +28,7 @@ STEPS = {
     "directory made": (REFUSED, REFUSED),
     "container made": (REFUSED, DONE),
     "preparing located started": (REFUSED, DONE),
+    "container begun": (REFUSED, DONE),
     "ready": (CRASHED, DONE),
     "going": (CRASHED, DONE),
     "ActionStarted 1": (CRASHED, DONE),
@@ -67,6 +68,7 @@ class Sweep:
     epoch: int = 0
     runs: dict[str, str] = field(default_factory=dict)  # step: run
     last: pb.Assignment | None = None
+    ahead: bool = False  # runs begin in containers made ahead
 
     async def live(self, step: str) -> None:
         """Start an agent that shall die at *step*, end the run before, and begin another."""
@@ -82,6 +84,8 @@ class Sweep:
             seconds=60,
         )
         self.last = None
+        if self.ahead:
+            await self.made.prepared()
         work = self._work()
         self.runs[step] = work.run.run_id
         await self.controller.assign(work)
@@ -215,18 +219,28 @@ async def test_runs_that_outlive_their_agent_end_once_at_every_step(phones: Swee
     assert not phones.leftovers()
 
 
-@pytest.fixture
+@pytest.fixture(params=[False, True], ids=["cold", "warm"])
 async def boxes(
-    controller: ScriptedController, tmp_path: Path, executor_image: str
+    request: pytest.FixtureRequest,
+    controller: ScriptedController,
+    tmp_path: Path,
+    executor_image: str,
 ) -> AsyncIterator[Sweep]:
     """Make agents of one simulated phone, whose runs live in containers; none may stay."""
+    ahead = bool(request.param)
     controller.farm = f"test-{uuid.uuid4()}"
     engine, labels = Engine(), {"phonefarm.farm": controller.farm}
     try:
         async with simulated_phones(1, tmp_path / "phones") as farm:
-            options = (*driving(farm, "docker"), "--image", executor_image)
+            options = (*driving(farm, "docker"), "--image", executor_image, "--warm", str(+ahead))
             async with agents(controller, tmp_path, *options) as made:
-                yield Sweep(controller=controller, made=made, folder=tmp_path, serialno="SIM0001")
+                yield Sweep(
+                    controller=controller,
+                    made=made,
+                    folder=tmp_path,
+                    serialno="SIM0001",
+                    ahead=ahead,
+                )
         assert not await asyncio.to_thread(engine.containers, labels)
     finally:
         for left in await asyncio.to_thread(engine.containers, labels):
@@ -237,7 +251,10 @@ async def boxes(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_runs_in_containers_end_once_at_every_step(boxes: Sweep) -> None:
-    """The whole table with a real engine: every container is taken back or removed."""
+    """The whole table with a real engine: every container is taken back or removed.
+
+    A container made ahead is a run's from one moment to the next: no run has two, and none stays.
+    """
     await boxes.through(*(f"after {step}" for step in STEPS))
 
     ends = {step: boxes.end(f"after {step}") for step in STEPS}

@@ -8,16 +8,16 @@ from phonefarm_agent.runtimes.contract import Runtime
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.process import ProcessRuntime
 from phonefarm_common.identity import new_id
-from support.runtime_bench import RuntimeBench, acting_command
+from support.runtime_bench import PreparedRuntime, RuntimeBench, acting_command
 
 
-def _docker_bench(request: pytest.FixtureRequest, folder: Path) -> RuntimeBench:
+def _docker_bench(request: pytest.FixtureRequest, folder: Path, *, warm: bool) -> RuntimeBench:
     image = request.getfixturevalue("executor_image")
     farm_name = request.getfixturevalue("farm_name")
 
     def life(*, farm: str = farm_name, agent: str = "agent-1") -> Runtime:
-        command = acting_command("docker")
-        return DockerRuntime(farm=farm, agent=agent, image=image, command=command)
+        given = {"farm": farm, "agent": agent, "image": image, "command": acting_command("docker")}
+        return PreparedRuntime(**given, warm=folder) if warm else DockerRuntime(**given)
 
     return RuntimeBench(kind="docker", life=life, folder=folder)
 
@@ -32,11 +32,18 @@ def _process_bench(folder: Path) -> RuntimeBench:
     return RuntimeBench(kind="process", life=life, folder=folder)
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
+@pytest.fixture(
+    params=[
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker made ahead", marks=pytest.mark.docker),
+        "process",
+    ]
+)
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RuntimeBench]:
     """Offer one kind of runtime; whatever it still holds is removed."""
-    docker = request.param == "docker"
-    made = _docker_bench(request, tmp_path) if docker else _process_bench(tmp_path)
+    warm = request.param == "docker made ahead"
+    process = request.param == "process"
+    made = _process_bench(tmp_path) if process else _docker_bench(request, tmp_path, warm=warm)
     await made.life().check()
     yield made
     for handle in await made.life().held():

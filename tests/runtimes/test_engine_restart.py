@@ -9,7 +9,7 @@ from phonefarm_agent.runtimes.contract import Exit
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from support.components import REQUIRE, insist_or_skip
 from support.private_engine import PrivateEngine, private_engine
-from support.runtime_bench import RuntimeBench, acting_command, following
+from support.runtime_bench import RuntimeBench, acting_command, begun, following
 
 TICKS = 400
 """At 100 a second: four seconds of lines, through which the engine is dead for a while."""
@@ -25,7 +25,7 @@ async def test_a_run_and_its_lines_outlive_the_engine(executor_image: str, tmp_p
         command = acting_command("docker")
         runtime = DockerRuntime(farm="f", agent="a", image=executor_image, command=command)
         bench = RuntimeBench(kind="docker", life=DockerRuntime, folder=tmp_path)
-        handle = await runtime.start(bench.spec(["tick", TICKS], ["exit", 3]))
+        handle = await begun(runtime, bench.spec(["tick", TICKS], ["exit", 3]))
         waiting = asyncio.create_task(runtime.wait(handle))
         told: list[bytes] = []
 

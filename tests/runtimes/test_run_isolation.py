@@ -14,31 +14,46 @@ from phonefarm_agent.runtimes.contract import Exit
 from phonefarm_agent.runtimes.docker import EXECUTOR_USER, RUN_DIRECTORY, DockerRuntime
 from phonefarm_agent.runtimes.engine import Engine
 from support import prober
-from support.runtime_bench import RuntimeBench, acting_command, all_lines, following
+from support.runtime_bench import (
+    WAITING,
+    PreparedRuntime,
+    RuntimeBench,
+    acting_command,
+    all_lines,
+    begun,
+    following,
+)
 
 pytestmark = pytest.mark.docker
 
 PROBE_SECONDS = 60
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[DockerRuntime, PreparedRuntime])
 def found(
-    executor_image: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    executor_image: str,
+    engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Mapping[str, Any]:
-    """Run every probe once, in one run container of the real image; return what each found."""
+    """Run every probe once, in one run container of the real image; return what each found.
+
+    Made for its run or made ahead of it: a container can do the same.
+    """
     bench = RuntimeBench(kind="docker", life=DockerRuntime, folder=tmp_path_factory.mktemp("run"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        runtime = DockerRuntime(
+        runtime = request.param(
             farm="test-isolation",
             agent=f"agent-{os.getpid()}",
             image=executor_image,
             environment={"HOST_PORT": str(listener.getsockname()[1])},
-            command=["python3", "-c", Path(prober.__file__).read_text()],
+            command=["python3", "-c", WAITING + Path(prober.__file__).read_text()],
             engine=engine,
+            warm=bench.folder,
         )
 
         async def probe() -> list[str]:
-            handle = await runtime.start(bench.spec())
+            handle = await begun(runtime, bench.spec())
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
                     return await all_lines(runtime, handle)
@@ -107,7 +122,12 @@ def test_other_processes_are_not_seen_and_their_number_is_limited(found: Mapping
 def test_the_environment_tells_nothing_of_the_host(found: Mapping[str, Any]) -> None:
     """Only what the image and the agent put there on purpose."""
     allowed = {"HOME", "HOSTNAME", "HOST_PORT", "LANG", "PATH"}
-    allowed |= {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONUNBUFFERED"}
+    allowed |= {
+        "PHONEFARM_WARM_SECONDS",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "PYTHONUNBUFFERED",
+    }
     allowed |= {"GPG_KEY", "PYTHON_SHA256", "PYTHON_VERSION"}  # of the public Python image
 
     assert set(found["environment"]) <= allowed
@@ -121,18 +141,19 @@ async def test_a_run_that_eats_memory_is_ended_and_the_detail_says_why(
     command = acting_command("docker")
     runtime = DockerRuntime(farm=farm_name, agent="a", image=executor_image, command=command)
 
-    handle = await runtime.start(bench.spec(["eat_memory", 300]))
+    handle = await begun(runtime, bench.spec(["eat_memory", 300]))
 
     assert await runtime.wait(handle) == Exit(code=137, detail="out of memory")
     assert await all_lines(runtime, handle) == []
 
 
+@pytest.mark.parametrize("kind", [DockerRuntime, PreparedRuntime])
 async def test_a_socket_in_the_run_directory_is_reached_again_after_its_listener_was_made_anew(
-    executor_image: str, farm_name: str, tmp_path: Path
+    kind: type[DockerRuntime], executor_image: str, farm_name: str, tmp_path: Path
 ) -> None:
     """The one way out works from the read-only mount, also once the agent came back."""
     bench = RuntimeBench(kind="docker", life=DockerRuntime, folder=tmp_path)
-    caller = (
+    caller = WAITING + (
         "import socket\n"
         "for turn in range(2):\n"
         "    one = socket.socket(socket.AF_UNIX)\n"
@@ -140,14 +161,13 @@ async def test_a_socket_in_the_run_directory_is_reached_again_after_its_listener
         "    print(one.recv(100).decode(), flush=True)\n"
         "    one.recv(100)\n"
     )
-    runtime = DockerRuntime(
-        farm=farm_name, agent="a", image=executor_image, command=["python3", "-c", caller]
-    )
+    command = ["python3", "-c", caller]
+    runtime = kind(farm=farm_name, agent="a", image=executor_image, command=command, warm=tmp_path)
     spec = bench.spec()
     path = spec.directory / "control.sock"
 
     first = _listener(path)
-    handle = await runtime.start(spec)
+    handle = await begun(runtime, spec)
     async with following(runtime, handle) as lines:
         one = await _greet(first, b"first")
         heard = [await anext(lines)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from phonefarm_agent.runtimes.contract import Exit, Handle, RuntimeFailedError
 from phonefarm_agent.runtimes.lines import MAX_LINE_BYTES
-from support.runtime_bench import RuntimeBench, all_lines, following
+from support.runtime_bench import RuntimeBench, all_lines, begun, following
 
 
 async def test_a_run_is_read_from_its_first_line_and_ends_with_its_code(
@@ -17,7 +17,7 @@ async def test_a_run_is_read_from_its_first_line_and_ends_with_its_code(
     runtime = bench.life()
     spec = bench.spec(["say", "one"], ["complain", "for people"], ["say", "two"], ["exit", 3])
 
-    handle = await runtime.start(spec)
+    handle = await begun(runtime, spec)
 
     assert await all_lines(runtime, handle) == ["one", "two"]
     assert await runtime.wait(handle) == Exit(code=3)
@@ -27,7 +27,7 @@ async def test_a_run_is_read_from_its_first_line_and_ends_with_its_code(
 async def test_lines_arrive_while_the_run_goes_on(bench: RuntimeBench) -> None:
     """A reader does not wait for the end of the run."""
     runtime = bench.life()
-    handle = await runtime.start(bench.spec(["say", "early"], ["hang", None]))
+    handle = await begun(runtime, bench.spec(["say", "early"], ["hang", None]))
 
     async with asyncio.timeout(10), following(runtime, handle) as lines:
         assert await anext(lines) == b"early"
@@ -37,7 +37,7 @@ async def test_a_later_life_of_the_agent_finds_the_run_and_all_its_lines(
     bench: RuntimeBench,
 ) -> None:
     """A fresh instance holds the same run, reads it from line one and sees its exit."""
-    handle = await bench.life().start(bench.spec(["tick", 50], ["exit", 1]))
+    handle = await begun(bench.life(), bench.spec(["tick", 50], ["exit", 1]))
     async with following(bench.life(), handle) as lines:
         await anext(lines)
 
@@ -53,7 +53,7 @@ async def test_a_later_life_of_the_agent_finds_the_run_and_all_its_lines(
 async def test_lines_can_be_read_again_after_the_end(bench: RuntimeBench) -> None:
     """A second reading yields the same lines: they are numbered, repeats are harmless."""
     runtime = bench.life()
-    handle = await runtime.start(bench.spec(["say", "one"], ["say_without_end", "two"]))
+    handle = await begun(runtime, bench.spec(["say", "one"], ["say_without_end", "two"]))
     await runtime.wait(handle)
 
     first, second = await all_lines(runtime, handle), await all_lines(runtime, handle)
@@ -66,7 +66,7 @@ async def test_long_lines_stay_whole_and_are_cut_at_their_limit(bench: RuntimeBe
     runtime = bench.life()
     spec = bench.spec(["say_long", 200_000], ["say_long", 3 * MAX_LINE_BYTES], ["say", "after"])
 
-    handle = await runtime.start(spec)
+    handle = await begun(runtime, spec)
     lines = await all_lines(runtime, handle)
 
     assert lines[0] == "x" * 200_000 + "!"
@@ -78,7 +78,7 @@ async def test_stop_asks_before_it_kills(bench: RuntimeBench) -> None:
     """A run that listens ends by itself, with its own code, well within the grace."""
     runtime = bench.life()
     acts = [["exit_when_asked", 3], ["say", "here"], ["hang", None]]
-    handle = await runtime.start(bench.spec(*acts))
+    handle = await begun(runtime, bench.spec(*acts))
     async with following(runtime, handle) as lines:
         await anext(lines)
 
@@ -94,7 +94,7 @@ async def test_stop_kills_what_does_not_listen(bench: RuntimeBench) -> None:
     """A run that ignores SIGTERM is gone once stop returned; those who read and wait are told."""
     runtime = bench.life()
     acts = [["ignore_asking", None], ["say", "here"], ["hang", None]]
-    handle = await runtime.start(bench.spec(*acts))
+    handle = await begun(runtime, bench.spec(*acts))
     waiting = asyncio.create_task(runtime.wait(handle))
     async with following(runtime, handle) as lines:
         await anext(lines)
@@ -112,7 +112,7 @@ async def test_stop_without_grace_does_not_ask(bench: RuntimeBench) -> None:
     """A hard stop gives the run no say."""
     runtime = bench.life()
     acts = [["exit_when_asked", 3], ["say", "here"], ["hang", None]]
-    handle = await runtime.start(bench.spec(*acts))
+    handle = await begun(runtime, bench.spec(*acts))
     async with following(runtime, handle) as lines:
         await anext(lines)
 
@@ -125,7 +125,7 @@ async def test_stop_without_grace_does_not_ask(bench: RuntimeBench) -> None:
 async def test_stop_and_remove_may_be_repeated(bench: RuntimeBench) -> None:
     """Whatever was done already, and by whomever, is fine; nothing is held at the end."""
     runtime, other = bench.life(), bench.life()
-    handle = await runtime.start(bench.spec(["hang", None]))
+    handle = await begun(runtime, bench.spec(["hang", None]))
 
     await asyncio.gather(runtime.stop(handle, grace=0), other.stop(handle, grace=0))
     await runtime.stop(handle, grace=1)
@@ -141,8 +141,8 @@ async def test_remove_kills_a_run_and_the_children_it_left(bench: RuntimeBench) 
     """No process of the run is left, also not one its executor forgot."""
     runtime = bench.life()
     seconds = 7_000_000 + time.monotonic_ns() % 1_000_000
-    handle = await runtime.start(
-        bench.spec(["leave_child", seconds], ["say", "left"], ["hang", None])
+    handle = await begun(
+        runtime, bench.spec(["leave_child", seconds], ["say", "left"], ["hang", None])
     )
     async with following(runtime, handle) as lines:
         await anext(lines)
@@ -158,8 +158,8 @@ async def test_remove_kills_a_run_and_the_children_it_left(bench: RuntimeBench) 
 async def test_held_knows_only_its_own_farm_and_agent(bench: RuntimeBench) -> None:
     """Another farm's runs, and another agent's of the same farm, are not ours to sweep."""
     ours, other_agent = bench.life(), bench.life(agent="agent-2")
-    handle = await ours.start(bench.spec(["hang", None]))
-    theirs = await other_agent.start(bench.spec(["hang", None]))
+    handle = await begun(ours, bench.spec(["hang", None]))
+    theirs = await begun(other_agent, bench.spec(["hang", None]))
 
     try:
         assert await ours.held() == [handle]
@@ -173,10 +173,10 @@ async def test_a_run_is_not_started_twice(bench: RuntimeBench) -> None:
     """A second start of the same run is refused and does not touch the first."""
     runtime = bench.life()
     spec = bench.spec(["say", "here"], ["hang", None])
-    handle = await runtime.start(spec)
+    handle = await begun(runtime, spec)
 
     with pytest.raises(RuntimeFailedError):
-        await runtime.start(spec)
+        await begun(runtime, spec)
 
     async with following(runtime, handle) as lines:
         assert await anext(lines) == b"here"
@@ -188,7 +188,7 @@ async def test_runs_overlap(bench: RuntimeBench) -> None:
     runtime = bench.life()
     specs = [bench.spec(["say", f"run {number}"], ["exit", number]) for number in range(4)]
 
-    handles = await asyncio.gather(*(runtime.start(spec) for spec in specs))
+    handles = await asyncio.gather(*(begun(runtime, spec) for spec in specs))
     stories = await asyncio.gather(*(all_lines(runtime, handle) for handle in handles))
     exits = await asyncio.gather(*(runtime.wait(handle) for handle in handles))
 
@@ -199,7 +199,7 @@ async def test_runs_overlap(bench: RuntimeBench) -> None:
 async def test_a_cancelled_reader_or_waiter_is_gone_at_once(bench: RuntimeBench) -> None:
     """Neither holds up the agent, and the run goes on."""
     runtime = bench.life()
-    handle = await runtime.start(bench.spec(["say", "here"], ["hang", None]))
+    handle = await begun(runtime, bench.spec(["say", "here"], ["hang", None]))
     tasks = [
         asyncio.create_task(all_lines(runtime, handle)),
         asyncio.create_task(runtime.wait(handle)),
@@ -220,7 +220,7 @@ async def test_a_cancelled_reader_or_waiter_is_gone_at_once(bench: RuntimeBench)
 async def test_a_run_nobody_knows_is_gone(bench: RuntimeBench) -> None:
     """A handle from a journal whose run vanished yields no lines, no code and no error."""
     runtime = bench.life()
-    kept = await runtime.start(bench.spec(["exit", 0]))
+    kept = await begun(runtime, bench.spec(["exit", 0]))
     await runtime.remove(kept)
     handle = Handle(run_id=kept.run_id, name=kept.name, token=kept.token)
 

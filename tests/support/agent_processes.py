@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from phonefarm_simulator.farm import Farm
@@ -73,6 +73,14 @@ class Agents:
             )
         await self._controller.heard.until(lambda: len(self._controller.heard.hellos) > before)
 
+    async def prepared(self) -> None:
+        """Return once it holds the gate of a container that it made ahead of its run."""
+        assert self._process is not None
+        descriptors = Path(f"/proc/{self._process.pid}/fd")
+        async with asyncio.timeout(30):
+            while not any("/warm-" in one for one in _open_files(descriptors)):  # noqa: ASYNC110 - /proc raises no event
+                await asyncio.sleep(0.05)
+
     async def died(self, *, seconds: float = 60.0) -> int:
         """Return how it ended by itself; TimeoutError if it does not within *seconds*."""
         assert self._process is not None
@@ -96,6 +104,14 @@ class Agents:
         """Stop what still runs, with what it holds."""
         if self._process is not None and self._process.returncode is None:
             await self.stop()
+
+
+def _open_files(descriptors: Path) -> list[str]:
+    found = []
+    for path in descriptors.iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found.append(str(path.readlink()))
+    return found
 
 
 @asynccontextmanager

@@ -126,6 +126,7 @@ def count(fate: Fate) -> None:
     _count_writes(fate)
     for runtime in (DummyRuntime, ProcessRuntime, DockerRuntime):
         _count_calls(fate, runtime, "start", "container made", lambda _, spec: spec.run_id)
+        _count_calls(fate, runtime, "begin", "container begun", lambda _, handle, __: handle.run_id)
         _count_calls(fate, runtime, "remove", "container gone", lambda _, handle: handle.run_id)
     for phones in (DummyPhones, AdbPhones):
         _count_calls(fate, phones, "write_lease", "lease left", lambda *_, run_id, **__: run_id)

@@ -26,6 +26,7 @@ class PrivateEngine:
 
     def __init__(self, folder: Path) -> None:
         self.address = f"unix://{folder}/docker.sock"
+        self._before = os.environ.get("DOCKER_HOST")
         self._folder = folder
         self._containerd: asyncio.subprocess.Process | None = None
         self._engine: asyncio.subprocess.Process | None = None
@@ -65,6 +66,8 @@ class PrivateEngine:
     async def copy_image(self, image: str) -> None:
         """Bring *image* from the engine that DOCKER_HOST named before."""
         environment = {key: value for key, value in os.environ.items() if key != "DOCKER_HOST"}
+        if self._before is not None:
+            environment["DOCKER_HOST"] = self._before
         save = await asyncio.create_subprocess_shell(
             f"docker save {image} | docker --host {self.address} load",
             env=environment,

@@ -1,5 +1,6 @@
 """Runs to put before a runtime, and ways to watch them."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from phonefarm_agent.runtimes.contract import Handle, RunSpec, Runtime
+from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_common.identity import new_id
 from support import acting
 
 ACTING = Path(acting.__file__).read_text()
+WAITING = """
+import os, pathlib, sys
+from phonefarm_executor.warm import wait_for_run
+if not wait_for_run(pathlib.Path("/run/phonefarm"), os.environ):
+    sys.exit(0)
+"""
+"""What a program sent as text to the image does first, as the executor does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +42,35 @@ class RuntimeBench:
         return RunSpec(run_id=run_id, epoch=7, directory=directory, cap_seconds=60, plan=told)
 
 
+class PreparedRuntime(DockerRuntime):
+    """Containers that were made ahead, every one: a start waits until the pool has one."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._turn = asyncio.Lock()
+
+    async def start(self, spec: RunSpec) -> Handle:
+        """Take the pool's one container."""
+        assert self.pool is not None
+        async with self._turn:
+            await self.pool.adjust(1)
+            handle = await super().start(spec)
+            assert handle.token in self._made_with
+            return handle
+
+
 def acting_command(kind: str) -> list[str]:
     """Return what performs acts, inside the image or here."""
-    return [sys.executable if kind == "process" else "python3", "-c", ACTING]
+    if kind == "process":
+        return [sys.executable, "-c", ACTING]
+    return ["python3", "-c", WAITING + ACTING]
+
+
+async def begun(runtime: Runtime, spec: RunSpec) -> Handle:
+    """Start a run and let it read its plan."""
+    handle = await runtime.start(spec)
+    await runtime.begin(handle, spec.directory)
+    return handle
 
 
 async def all_lines(runtime: Runtime, handle: Handle) -> list[str]:

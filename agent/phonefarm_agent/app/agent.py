@@ -90,7 +90,7 @@ async def run_agent(
                 manifests=kept.manifests,
             )
             await asyncio.to_thread(shelf.sweep)
-            hosting = Hosting(kind, settings=settings, changed=changed.set)
+            hosting = Hosting(kind, settings=settings, place=place, changed=changed.set)
             tools = Tools(
                 journal=journal,
                 outbox=Outbox(),
@@ -210,6 +210,7 @@ class _Work:
         if farm := self._kept.facts.get("farm_id"):
             self._hosting.set_farm(farm)
         tasks.create_task(self._hosting.look_after(), name="hosting")
+        tasks.create_task(self._hosting.keep_warm(self._workers), name="pool")
         tasks.create_task(self._settle(roster, kept_runs), name="settle")
         return roster
 
@@ -234,6 +235,7 @@ class _Work:
                 await self._end_runs(roster, heard=not holding.done())
             goodbye.set()
             self._tools.changed.set()
+            await self._hosting.empty_pool()
             await asyncio.wait({holding}, timeout=FAREWELL_SECONDS * self._settings.time_scale)
         finally:
             for task in (holding, told):
@@ -260,6 +262,10 @@ class _Work:
     def withheld(self) -> str:
         """Return why nothing new may begin on this host; empty: it may."""
         return self._stopping or self._moved or self._hosting.trouble
+
+    def _workers(self) -> int:
+        """Return how many phones work or could; none where nothing may begin."""
+        return 0 if self.withheld() else len(self._tools.phones.fit())
 
     def _farm_known(self, farm: str) -> None:
         known = self._kept.facts.get("farm_id")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from phonefarm_common.config import ConfigError
@@ -19,8 +20,12 @@ OUTLIVES_AGENT = frozenset({"docker"})
 """The runtimes whose runs go on when the agent is stopped for a moment."""
 
 
-def make_runtime(kind: str, *, farm: str, settings: Settings) -> Runtime:
-    """Return the runtime *kind* of this agent in the farm."""
+EMPTY_SECONDS = 10.0
+"""How long an agent that stops takes for removing the containers it made ahead."""
+
+
+def make_runtime(kind: str, *, farm: str, settings: Settings, place: Path | None = None) -> Runtime:
+    """Return the runtime *kind* of this agent in the farm; *place* is where run directories are."""
     environment = {"PHONEFARM_TIME_SCALE": str(settings.time_scale)}
     match kind:
         case "docker":
@@ -29,6 +34,7 @@ def make_runtime(kind: str, *, farm: str, settings: Settings) -> Runtime:
                 agent=settings.agent_id,
                 image=settings.image,
                 environment=environment,
+                warm=place,
             )
         case "process":
             return ProcessRuntime(
@@ -83,11 +89,14 @@ def _python_path() -> dict[str, str]:
 class Hosting:
     """The runtime in use; it exists once the farm is known, and is looked after from then on."""
 
-    def __init__(self, kind: str, *, settings: Settings, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, kind: str, *, settings: Settings, place: Path, changed: Callable[[], None]
+    ) -> None:
         self.kind = kind
         self.trouble = "runtime_unchecked"
         self.known = asyncio.Event()
         self._settings = settings
+        self._place = place
         self._changed = changed
         self._runtime: Runtime | None = None
 
@@ -100,8 +109,21 @@ class Hosting:
     def set_farm(self, farm: str) -> None:
         """Make the runtime of that *farm*, at the first time."""
         if self._runtime is None:
-            self._runtime = make_runtime(self.kind, farm=farm, settings=self._settings)
+            self._runtime = make_runtime(
+                self.kind, farm=farm, settings=self._settings, place=self._place
+            )
             self.known.set()
+
+    async def keep_warm(self, phones: Callable[[], int]) -> None:
+        """Have containers ready for as many *phones* as can work, at most as many as were asked."""
+        await self.known.wait()
+        if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
+            await self._runtime.pool.keep(lambda: min(self._settings.warm, phones()))
+
+    async def empty_pool(self) -> None:
+        """Leave no container behind that is no run's."""
+        if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
+            await self._runtime.pool.close(within=EMPTY_SECONDS)
 
     async def look_after(self) -> None:
         """Ask again and again whether runs can be started; `trouble` says why not."""

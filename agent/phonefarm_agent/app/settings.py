@@ -29,6 +29,7 @@ class Settings:
     timers: Timers
     joined: bool = False
     """The state holds a certificate, and the controller is called with TLS."""
+    warm: int = 0  # so many containers are made ahead of their runs
     metrics: tuple[str, int] | None = None  # where Prometheus may ask; None: nowhere
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
     asset_limits: Limits = field(default_factory=Limits)

@@ -1,8 +1,9 @@
 """The contract every runtime keeps; the order of calls is part of it.
 
-`check` first. Per run: `start` once, then `lines` and `wait` (any number of times, also from a
-later life of the agent), `stop` any number of times, `remove` once nothing more is wanted. Calls
-for different runs may overlap; `stop` may come while `lines` or `wait` are under way.
+`check` first. Per run: `start` once, then `begin`, `lines` and `wait` (any number of times, also
+from a later life of the agent, which asks for `held` first), `stop` any number of times, `remove`
+once nothing more is wanted. Calls for different runs may overlap; `stop` may come while `lines` or
+`wait` are under way.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -53,9 +54,16 @@ class Runtime(Protocol):
         ...
 
     async def start(self, spec: RunSpec) -> Handle:
-        """Start the executor of *spec*; it waits at the start gate by itself.
+        """Have an executor for *spec* and no other; it waits at the start gate by itself.
 
         Raises RuntimeFailedError and leaves nothing behind when it cannot be started.
+        """
+        ...
+
+    async def begin(self, handle: Handle, directory: Path) -> None:
+        """Let the executor read its plan in the run's *directory*, if it does not already.
+
+        Called once the journal knows the handle. RuntimeFailedError when the host's disk refuses.
         """
         ...
 

@@ -1,8 +1,10 @@
 """Runs in confined containers: no network, nothing writable but /tmp, no privilege."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -15,9 +17,19 @@ from phonefarm_agent.runtimes.engine import (
     ContainerSpec,
     Engine,
     EngineAwayError,
+    FoundContainer,
     NotKnownError,
 )
 from phonefarm_agent.runtimes.lines import LineSplitter
+from phonefarm_agent.runtimes.warm import (
+    LABEL,
+    PREFIX,
+    WAITS_SECONDS,
+    Member,
+    Pool,
+    hand_over,
+    let_begin,
+)
 
 EXECUTOR_USER = "65532:65532"
 """Who runs in the container; it must be able to reach what lies in the run directory."""
@@ -28,6 +40,7 @@ _KILLED_WITHIN_SECONDS = 20
 _WAIT_SLICE_SECONDS = 10  # how long a wait nobody wants any more may linger
 _RETRY_SECONDS = 0.5  # while the engine is away
 
+_RUN_PREFIX = "pf-"
 _T = TypeVar("_T")
 _log = structlog.get_logger()
 
@@ -47,14 +60,29 @@ class DockerRuntime:
         command: Sequence[str] | None = None,
         confinement: Confinement | None = None,
         engine: Engine | None = None,
+        warm: Path | None = None,
     ) -> None:
-        """Take all the environment the executor sees; *command* replaces the image's (tests)."""
+        """Take all the environment the executor sees; *command* replaces the image's (tests).
+
+        With the folder *warm* there is a pool of containers made ahead, once somebody keeps it; it
+        must be where the run directories are.
+        """
         self._labels = {"phonefarm.farm": farm, "phonefarm.agent": agent}
         self._image = image
         self._environment = dict(environment or {})
         self._command = command
         self._confinement = confinement or Confinement()
         self._engine = engine or Engine()
+        self._made_with: dict[str, str] = {}  # container: its number in the pool
+        self.pool: Pool | None = None
+        if warm is not None:
+            self.pool = Pool(
+                engine=self._engine,
+                image=image,
+                labels=self._labels,
+                folder=warm,
+                mould=self._ahead,
+            )
 
     async def check(self) -> None:
         """Return when the engine answers, can keep the limits and has the image."""
@@ -73,9 +101,10 @@ class DockerRuntime:
             raise self._no_image() from error
 
     async def start(self, spec: RunSpec) -> Handle:
-        """Create and start the run's container; a cancelled start leaves none behind."""
-        wanted = self._container(spec)
-        launching = asyncio.ensure_future(in_thread(lambda: self._launch(wanted)))
+        """Take a container of the pool, or create and start one; a cancelled start leaves none."""
+        member = self.pool.take() if self.pool else None
+        launching = asyncio.ensure_future(in_thread(lambda: self._launch(spec, member)))
+        container = ""
         try:
             container = await asyncio.shield(launching)
         except asyncio.CancelledError:
@@ -83,15 +112,38 @@ class DockerRuntime:
             if launching.exception() is None:
                 await in_thread(lambda: self._engine.remove(launching.result()))
             raise
-        return Handle(run_id=spec.run_id, name=wanted.name, token=container)
+        finally:
+            if self.pool and member:
+                if container == member.container:
+                    self._made_with[container] = member.number
+                else:
+                    self.pool.discard(member)
+        return Handle(run_id=spec.run_id, name=f"{_RUN_PREFIX}{spec.run_id}", token=container)
+
+    async def begin(self, handle: Handle, directory: Path) -> None:
+        """Give a container of the pool its run's *directory*; one of no pool has it already."""
+        number = self._made_with.get(handle.token)
+        if number is None or self.pool is None:
+            return
+        member, folder = self.pool.settle(handle.token), self.pool.folder(number)
+
+        def give() -> None:
+            try:
+                hand_over(folder, directory)
+                let_begin(directory, member.gate if member else None)
+            except OSError as error:
+                raise RuntimeFailedError(f"the run's directory: {error}") from error
+
+        await in_thread(give)
 
     async def held(self) -> list[Handle]:
         """Return the runs of this farm and this agent, whatever state they are in."""
         found = await in_thread(lambda: self._engine.containers(self._labels))
+        self._made_with |= {one.id: one.labels[LABEL] for one in found if LABEL in one.labels}
         return [
-            Handle(run_id=one.labels["phonefarm.run"], name=one.name, token=one.id)
+            Handle(run_id=run_id, name=one.name, token=one.id)
             for one in found
-            if "phonefarm.run" in one.labels
+            if (run_id := _run_of(one))
         ]
 
     async def lines(self, handle: Handle) -> AsyncGenerator[bytes, None]:
@@ -159,28 +211,21 @@ class DockerRuntime:
 
     async def remove(self, handle: Handle) -> None:
         """Remove the container, killing it when it runs; return when the engine forgot it."""
+        if self.pool and (member := self.pool.settle(handle.token)):
+            os.close(member.gate)
+        self._made_with.pop(handle.token, None)
         await in_thread(lambda: self._engine.remove(handle.token))
 
-    def _container(self, spec: RunSpec) -> ContainerSpec:
+    def _launch(self, spec: RunSpec, member: Member | None) -> str:
+        name = f"{_RUN_PREFIX}{spec.run_id}"
+        if member is not None and self._bound(member, name):
+            return member.container
         labels = {
-            **self._labels,
             "phonefarm.slot": str(spec.plan.get("serial", "")),
             "phonefarm.run": spec.run_id,
             "phonefarm.epoch": str(spec.epoch),
         }
-        return ContainerSpec(
-            name=f"pf-{spec.run_id}",
-            image=self._image,
-            user=EXECUTOR_USER,
-            command=self._command,
-            environment=self._environment,
-            labels=labels,
-            mount_from=spec.directory.resolve(),
-            mount_to=RUN_DIRECTORY,
-            confinement=self._confinement,
-        )
-
-    def _launch(self, wanted: ContainerSpec) -> str:
+        wanted = self._container(name, spec.directory, labels, self._environment)
         try:
             container = self._engine.create(wanted)
             self._engine.start(container)
@@ -190,9 +235,40 @@ class DockerRuntime:
             raise self._no_image() from error
         except RuntimeFailedError:
             with suppress(RuntimeFailedError):  # else `held` shows it, once the engine is back
-                self._engine.remove(wanted.name)
+                self._engine.remove(name)
             raise
         return container
+
+    def _bound(self, member: Member, name: str) -> bool:
+        """Make a member a run's; False when it is gone, or of another image than is wanted now."""
+        if self._engine.image_id(self._image) != member.image:
+            return False
+        try:
+            self._engine.rename(member.container, name)
+        except NotKnownError:
+            return False
+        return True
+
+    def _ahead(self, number: str, folder: Path) -> ContainerSpec:
+        """Tell of what a member of the pool is made: of the same as any other."""
+        waits = {"PHONEFARM_WARM_SECONDS": f"{WAITS_SECONDS:.0f}"}
+        labels = {LABEL: number}
+        return self._container(f"{PREFIX}{number}", folder, labels, self._environment | waits)
+
+    def _container(
+        self, name: str, directory: Path, labels: Mapping[str, str], environment: Mapping[str, str]
+    ) -> ContainerSpec:
+        return ContainerSpec(
+            name=name,
+            image=self._image,
+            user=EXECUTOR_USER,
+            command=self._command,
+            environment=environment,
+            labels={**self._labels, **labels},
+            mount_from=directory.resolve(),
+            mount_to=RUN_DIRECTORY,
+            confinement=self._confinement,
+        )
 
     def _no_image(self) -> RuntimeFailedError:
         return RuntimeFailedError(
@@ -212,3 +288,10 @@ class DockerRuntime:
                 return await in_thread(question)
             except EngineAwayError:
                 await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _run_of(container: FoundContainer) -> str:
+    """Return the run a container is, which its name tells where it was made ahead; "" for none."""
+    if LABEL not in container.labels:
+        return container.labels.get("phonefarm.run", "")
+    return "" if container.name.startswith(PREFIX) else container.name.removeprefix(_RUN_PREFIX)

@@ -7,6 +7,7 @@ the contract of a runtime does not allow.
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from pathlib import Path
 
 from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec
 from phonefarm_agent.runtimes.dummy_executor import DummyExecutor
@@ -51,6 +52,10 @@ class DummyRuntime:
         task.add_done_callback(lambda _: executor.story.close())
         self._runs[spec.run_id] = _Run(handle=handle, executor=executor, task=task)
         return handle
+
+    async def begin(self, handle: Handle, directory: Path) -> None:
+        """Return: it has begun."""
+        self._find(handle, "begin")
 
     async def held(self) -> list[Handle]:
         """Return the runs of this life that were not removed."""

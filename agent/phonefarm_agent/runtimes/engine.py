@@ -155,6 +155,11 @@ class Engine:
         with _translated(f"start {container}"):
             self._api().start(container)
 
+    def rename(self, container: str, name: str) -> None:
+        """Give it another name, running or not; ConflictError when the name is taken."""
+        with _translated(f"rename {container} to {name}"):
+            self._api().rename(container, name)
+
     def state(self, container: str) -> ContainerState:
         """Return what the engine says of it; raise NotKnownError when it is gone."""
         with _translated(f"inspect {container}"):

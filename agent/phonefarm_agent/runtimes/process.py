@@ -77,6 +77,9 @@ class ProcessRuntime:
             raise RuntimeFailedError(f"run {spec.run_id} cannot be started: {error}") from error
         return _handle(spec.run_id, leader)
 
+    async def begin(self, handle: Handle, directory: Path) -> None:
+        """Return: it has begun."""
+
     async def held(self) -> list[Handle]:
         """Return the runs of this farm and this agent that were not removed."""
         found = []

@@ -52,6 +52,7 @@ async def attempt(run: Run) -> RunEnded | RunRefused:
                 handle, plan = run.handle, _plan(run, run.state.adb_serial)
                 await asyncio.to_thread(run.directory.make)
                 control = await _open(run, plan, stack)
+            await _begin(run, handle)
             return await _watch(run, handle, plan, control)
     except RefusedError as error:
         log.warning("run.refused", reason=str(error))
@@ -160,6 +161,14 @@ async def _start(run: Run, plan: Plan) -> Handle:
     log.info("run.started", container=handle.name)
     await run.diary.tell(f"container {handle.name} started, epoch {run.ref.epoch}")
     return handle
+
+
+async def _begin(run: Run, handle: Handle) -> None:
+    """Let the executor read its plan, unless an earlier life did; the journal knows it by now."""
+    try:
+        await run.tools.runtime().begin(handle, run.directory.path)
+    except RuntimeFailedError as error:
+        run.end(broken(FailureCode.RUNTIME_FAILED, str(error)))
 
 
 def _stop_here(run: Run) -> None:
