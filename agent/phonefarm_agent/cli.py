@@ -36,12 +36,15 @@ from phonefarm_agent.host.metrics import measured
 from phonefarm_agent.host.notify import take_notifier
 from phonefarm_agent.host.supervision import supervision
 from phonefarm_agent.phones.adb_server import AdbStartError
+from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.runtimes import image
 from phonefarm_agent.work.directory import NoRoomError
 
 MIB = 1024 * 1024
 WARM = 2
 MOST_WARM = 64
+RESERVE_BYTES = 32 * MIB
+"""Kept on the disk for journal and evidence of what runs when it fills up."""
 
 _ABOUT = """\
 The daemon on each phone host. It owns an adb server, tells the controller which phones are fit
@@ -379,6 +382,8 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         time_scale=config.time_scale(),
         timers=config.timers(),
         metrics=_metrics(parsed),
+        phone_limits=PhoneLimits().scaled(config.time_scale()),
+        reserve=RESERVE_BYTES,
         asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
         asset_limits=Limits(
             asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB

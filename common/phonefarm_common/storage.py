@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
+
+log = structlog.get_logger()
+
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
+RESERVE_NAME: Final = "reserve"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +43,33 @@ def disk_figures(path: Path) -> DiskFigures:
     """Return those of the file system *path* is on; OSError. Blocking: a network disk may hang."""
     seen = os.statvfs(path)
     return DiskFigures(total=seen.f_blocks * seen.f_frsize, free=seen.f_bavail * seen.f_frsize)
+
+
+def keep_room(folder: Path, least: LeastFree, reserve: int) -> str:
+    """Return what is short where *folder* is, and keep *reserve* bytes for the end of what runs.
+
+    The file `reserve` is made while there is room, and removed when even it would not fit any more.
+    Blocking; OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RESERVE_NAME
+    figures = disk_figures(folder)
+    shortage = figures.shortage(least)
+    there = path.exists()
+    if shortage and there and figures.free < reserve:
+        path.unlink()
+        log.error("storage.reserve_released", bytes=reserve)
+    elif reserve and not shortage and not there:
+        _take(path, reserve)
+    return shortage
+
+
+def _take(path: Path, size: int) -> None:
+    """Take *size* bytes of the disk, really: a file of holes would reserve nothing."""
+    partial = path.with_suffix(".part")
+    try:
+        with partial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

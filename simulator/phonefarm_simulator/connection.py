@@ -116,7 +116,9 @@ class Connection:
         properties = self._phone.properties
         shown = ("ro.product.name", "ro.product.model", "ro.product.device")
         words = [f"{name}={properties[name]}" for name in shown]
-        banner = "device::" + ";".join([*words, f"features={','.join(FEATURES)}"])
+        fault = self._phone.faults.get(Fault.RECOVERY)
+        state = "device" if fault is None else fault.mode
+        banner = f"{state}::" + ";".join([*words, f"features={','.join(FEATURES)}"])
         await self._send(
             Packet(command=Command.CNXN, arg0=VERSION, arg1=MAX_PAYLOAD, payload=banner.encode())
         )

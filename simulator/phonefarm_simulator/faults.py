@@ -11,6 +11,7 @@ class Fault(enum.StrEnum):
     OFFLINE = "offline"
     UNAUTHORIZED = "unauthorized"
     UNPLUG = "unplug"
+    RECOVERY = "recovery"
     SLOW = "slow"
     SHELL_HANGS = "shell_hangs"
     STORAGE_FULL = "storage_full"
@@ -18,7 +19,10 @@ class Fault(enum.StrEnum):
     APP_STAYS = "app_stays"
     BATTERY_LOW = "battery_low"
     BATTERY_HOT = "battery_hot"
+    SERVICE_GONE = "service_gone"
+    SCREEN_LOCKED = "screen_locked"
     REBOOT = "reboot"
+    BOOT_STUCK = "boot_stuck"
     DUPLICATE_SERIAL = "duplicate_serial"
     DROP_MID_COMMAND = "drop_mid_command"
     LOGGED_OUT = "logged_out"
@@ -32,6 +36,10 @@ EXPLAINED: dict[Fault, str] = {
     Fault.OFFLINE: "the connection is accepted and never answered: adb lists the phone as offline",
     Fault.UNAUTHORIZED: "the phone asks for a key and accepts none",
     Fault.UNPLUG: "connections are cut and the port refuses until cleared",
+    Fault.RECOVERY: (
+        "adb lists the phone as `mode` (recovery; or bootloader, sideload), no command is run; a "
+        "reboot ends it unless `stays` (false)"
+    ),
     Fault.SLOW: "every chunk the phone sends is delayed by `milliseconds` (200)",
     Fault.SHELL_HANGS: "a command is accepted and runs only once the fault is cleared",
     Fault.STORAGE_FULL: "every write fails with 'No space left on device'",
@@ -39,9 +47,17 @@ EXPLAINED: dict[Fault, str] = {
     Fault.APP_STAYS: "am force-stop ends no app, and says nothing of it",
     Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
     Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
+    Fault.SERVICE_GONE: "dumpsys cannot find the service `service` (battery)",
+    Fault.SCREEN_LOCKED: (
+        "the keyguard, with a secret nobody here knows, lies over everything until cleared"
+    ),
     Fault.REBOOT: (
         "gone for `seconds` (2), then a new boot id and, for `boot_seconds` (0), no "
         "sys.boot_completed; files and account stay"
+    ),
+    Fault.BOOT_STUCK: (
+        "sys.boot_completed is never set, in this boot and the next ones; a reboot ends it unless "
+        "`stays` (true)"
     ),
     Fault.DUPLICATE_SERIAL: "ro.serialno reads `as_serial` (may be empty), as on cheap phones",
     Fault.DROP_MID_COMMAND: (
@@ -59,6 +75,13 @@ EXPLAINED: dict[Fault, str] = {
 }
 
 
+MODES = ("recovery", "bootloader", "sideload")
+"""What adb calls a phone that has not started Android: the first word of its banner."""
+
+_STAYS = {Fault.RECOVERY: False, Fault.BOOT_STUCK: True}
+"""The faults that a reboot may end, and whether they outlive it when nothing is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FaultSettings:
     """How a fault shows; each field is read by the faults that name it."""
@@ -73,6 +96,9 @@ class FaultSettings:
     match: str = ""
     effect: str = ""
     posted: bool = True
+    mode: str = "recovery"
+    service: str = "battery"
+    stays: bool | None = None
 
     def __post_init__(self) -> None:
         check_number("milliseconds", self.milliseconds, 0, 600_000)
@@ -83,7 +109,11 @@ class FaultSettings:
         check_number("nth", self.nth, 1, 1_000_000)
         if not isinstance(self.posted, bool):
             raise TypeError("posted is true or false")
-        for name in ("as_serial", "match", "effect"):
+        if self.stays is not None and not isinstance(self.stays, bool):
+            raise TypeError("stays is true or false")
+        if self.mode not in MODES:
+            raise ValueError(f"mode is one of {', '.join(MODES)}")
+        for name in ("as_serial", "match", "effect", "service"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is a text")
 
@@ -118,6 +148,14 @@ class Faults:
         """Make `fault` active with `settings`, replacing earlier ones."""
         self._active[fault] = settings
         self._wake()
+
+    def ended_by_reboot(self) -> list[Fault]:
+        """Return the active faults that a reboot ends."""
+        return [
+            fault
+            for fault, settings in self._active.items()
+            if fault in _STAYS and not (_STAYS[fault] if settings.stays is None else settings.stays)
+        ]
 
     def drop(self, fault: Fault) -> bool:
         """End `fault`; tell whether it was active."""

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-DEFAULT_CAPACITY_BYTES = 256 * 1024 * 1024
+DEFAULT_CAPACITY_BYTES = 512 * 1024 * 1024
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1024
 

@@ -12,7 +12,7 @@ from phonefarm_simulator.phone import Phone
 
 LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 64
-_CUTTING = frozenset({Fault.OFFLINE, Fault.UNAUTHORIZED, Fault.UNPLUG})
+_CUTTING = frozenset({Fault.OFFLINE, Fault.UNAUTHORIZED, Fault.UNPLUG, Fault.RECOVERY})
 
 log = structlog.get_logger()
 

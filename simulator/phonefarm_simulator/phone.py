@@ -19,8 +19,15 @@ from phonefarm_simulator.keys import Key
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
 from phonefarm_simulator.logbuffer import LogBuffer
 from phonefarm_simulator.media_store import MediaStore, Row
-from phonefarm_simulator.screens import app_screen, launcher_screen
-from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, Press, View, view_at
+from phonefarm_simulator.screens import app_screen, keyguard_screen, launcher_screen
+from phonefarm_simulator.views import (
+    APP_PACKAGE,
+    KEYGUARD_PACKAGE,
+    LAUNCHER_PACKAGE,
+    Press,
+    View,
+    view_at,
+)
 
 SWIPE_PIXELS = 80
 
@@ -121,7 +128,8 @@ class Phone:
     @property
     def properties(self) -> dict[str, str]:
         """What getprop prints."""
-        booted = self.uptime >= self._boot_seconds
+        stuck = Fault.BOOT_STUCK in self.faults
+        booted = self.uptime >= self._boot_seconds and not stuck
         return build_properties(serial=self.reported_serial, booted=booted, sdk=self.sdk)
 
     @property
@@ -137,8 +145,15 @@ class Phone:
         return battery
 
     @property
+    def locked(self) -> bool:
+        """Whether the keyguard lies over the screen, and only a person can take it away."""
+        return Fault.SCREEN_LOCKED in self.faults
+
+    @property
     def focus(self) -> tuple[str, str]:
         """Package and full activity name of the window in front."""
+        if self.locked:
+            return KEYGUARD_PACKAGE, f"{KEYGUARD_PACKAGE}.Keyguard"
         if not self.app.in_front:
             return LAUNCHER_PACKAGE, f"{LAUNCHER_PACKAGE}.Launcher"
         name = "ShareActivity" if self.app.screen == "composer" else "MainActivity"
@@ -153,6 +168,8 @@ class Phone:
     def screen(self) -> View:
         """Return what is on the display now, were it on."""
         self.app.advance()
+        if self.locked:
+            return keyguard_screen()
         return (
             app_screen(self.app)
             if self.app.in_front
@@ -181,12 +198,13 @@ class Phone:
             self.tap(*start)
             return
         self.record(Kind.SWIPED, start=list(start), end=list(end))
-        if self.app.in_front and abs(down) > abs(across):
+        if self.app.in_front and not self.locked and abs(down) > abs(across):
             self.app.scroll(1 if down < 0 else -1)
 
     def type_text(self, text: str) -> None:
         """Type where the cursor is; without a cursor the text goes nowhere, as on a real phone."""
-        box = self.app.box_in_focus() if self.awake and self.app.in_front else None
+        usable = self.awake and self.app.in_front and not self.locked
+        box = self.app.box_in_focus() if usable else None
         self.record(Kind.TYPED, text=text, field=self.app.focused if box is not None else None)
         if box is not None:
             box.insert(text)
@@ -209,7 +227,7 @@ class Phone:
             case Key.HOME | Key.APP_SWITCH:
                 self.go_home()
                 return
-            case _ if not (self.awake and self.app.in_front):
+            case _ if self.locked or not (self.awake and self.app.in_front):
                 return
             case Key.BACK:
                 if not self.app.back():
@@ -369,6 +387,8 @@ class Phone:
 
     def boot(self, *, completes_in: float) -> None:
         """Start anew with another boot id; sys.boot_completed is set after so many seconds."""
+        for fault in self.faults.ended_by_reboot():
+            self.drop_fault(fault)
         self._boot(completes_in)
         self.record(Kind.REBOOTED, boot_id=self.boot_id)
 

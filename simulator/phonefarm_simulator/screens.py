@@ -7,6 +7,7 @@ from phonefarm_simulator.app import RESULTS_ON_SCREEN, Screen, ShortVideoApp
 from phonefarm_simulator.catalogue import Video
 from phonefarm_simulator.views import (
     APP_PACKAGE,
+    KEYGUARD_PACKAGE,
     LAUNCHER_PACKAGE,
     SCREEN,
     WIDTH,
@@ -60,6 +61,17 @@ def launcher_screen(*, with_app: bool) -> View:
         name="launcher",
         look=Look.WALLPAPER,
         children=(icon,) if with_app else (),
+    )
+
+
+def keyguard_screen() -> View:
+    """Return what lies over a locked phone; nothing on it can be tapped."""
+    return View(
+        kind="android.widget.FrameLayout",
+        bounds=SCREEN,
+        package=KEYGUARD_PACKAGE,
+        name="keyguard_password_view",
+        look=Look.WALLPAPER,
     )
 
 

@@ -51,6 +51,9 @@ async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
     if service.kind == "reboot":
         phone.ask_reboot()
         return False
+    if Fault.RECOVERY in phone.faults:
+        # A recovery has no shell of Android's; adb sees the service closed at once.
+        return False
     if service.kind == "sync":
         await serve_sync(phone, stream)
         return False

@@ -9,6 +9,7 @@ WIDTH = 720
 HEIGHT = 1280
 APP_PACKAGE = "com.example.shortvideo"
 LAUNCHER_PACKAGE = "com.android.launcher"
+KEYGUARD_PACKAGE = "com.android.systemui"
 
 
 class Bounds(NamedTuple):

@@ -33,9 +33,12 @@ from phonefarm_agent.model.run import (
     StopOrder,
     Strategy,
 )
-from phonefarm_agent.phones.fitness import Fitness
+from phonefarm_agent.phones.fitness import GATES, Told, Untold
 from phonefarm_agent.phones.fitness import judge as judge_fitness
+from phonefarm_agent.phones.fitness import read as read_fitness
 from phonefarm_agent.phones.identity import duplicates, serialno_problem
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.stages import Stages
 from phonefarm_agent.work.ending import Cause, Stopped, broken, judge
 from phonefarm_agent.work.outbox import Outbox
 from phonefarm_agent.work.story import BadLineError, Finished, StoryLine, read_line
@@ -240,48 +243,177 @@ def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
 
 
 HEALTHY = """1
+=battery
 Current Battery Service state:
   level: 80
   temperature: 250
+=storage
 Filesystem      1K-blocks    Used Available Use% Mounted on
 /dev/block/dm-5  52000000 9000000  43000000  18% /data
+=trust
+Trust manager state:
+ User "Owner" (id=0, flags=0x4c13) (current): trustState=UNTRUSTED, trustManaged=0, deviceLocked=0
+ User "Work" (id=10, flags=0x1030): trustState=UNTRUSTED, trustManaged=0, deviceLocked=1
 """
 
 
+def fitness_of(answer: str, before: str = "") -> dict[str, str]:
+    """Return the reason of each gate that does not pass; `?` and why where it cannot be told."""
+    failed = Told(readiness=Readiness.UNFIT, reason=before)
+    was = {before: failed} if before else {}
+    return {
+        stage: f"?{told.error}" if isinstance(told, Untold) else told.reason
+        for stage, told in judge_fitness(read_fitness(answer), was)
+        if isinstance(told, Untold) or told.readiness is not Readiness.READY
+    }
+
+
 @pytest.mark.parametrize(
-    ("change", "before", "readiness", "reason"),
+    ("change", "before", "found"),
     [
-        (("", ""), "", Readiness.READY, ""),
-        (("1\n", "\n"), "", Readiness.PREPARING, "booting"),
-        (("level: 80", "level: 14"), "", Readiness.UNFIT, "battery_low:14"),
-        (("level: 80", "level: 17"), "", Readiness.READY, ""),
-        (("level: 80", "level: 17"), "battery_low:14", Readiness.UNFIT, "battery_low:17"),
-        (("temperature: 250", "temperature: 450"), "", Readiness.COOLING, "battery_hot:45"),
-        (("temperature: 250", "temperature: 430"), "", Readiness.READY, ""),
+        (("", ""), "", {}),
+        (("1\n", "\n"), "", {"boot": "sys.boot_completed is not set"}),
+        (("level: 80", "level: 14"), "", {"battery": "battery_low:14"}),
+        (("level: 80", "level: 17"), "", {}),
+        (("level: 80", "level: 17"), "battery", {"battery": "battery_low:17"}),
+        (("level: 80", "level: 20"), "battery", {}),
+        (("temperature: 250", "temperature: 450"), "", {"temperature": "battery_hot:45"}),
+        (("temperature: 250", "temperature: 430"), "", {}),
         (
             ("temperature: 250", "temperature: 430"),
-            "battery_hot:45",
-            Readiness.COOLING,
-            "battery_hot:43",
+            "temperature",
+            {"temperature": "battery_hot:43"},
         ),
-        (("43000000", "1000"), "", Readiness.UNFIT, "storage_low:1000KiB"),
+        (("43000000", "1000"), "", {"storage": "storage_low:1000KiB"}),
+        (("43000000", "250000"), "", {}),
+        (("43000000", "250000"), "storage", {"storage": "storage_low:250000KiB"}),
+        (("deviceLocked=0", "deviceLocked=1"), "", {"unlock": "screen_locked"}),
+        (("deviceLocked=1", "deviceLocked=0"), "", {}),
     ],
 )
-def test_fitness_gates(
-    change: tuple[str, str], before: str, readiness: Readiness, reason: str
+def test_fitness_gates(change: tuple[str, str], before: str, found: dict[str, str]) -> None:
+    """Boot, heat, charge, room and lock hold a phone back; it must recover a little to return."""
+    assert fitness_of(HEALTHY.replace(*change, 1), before) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (("1\n", "error: closed\n"), {"boot": "?getprop: error: closed"}),
+        (
+            ("  level: 80\n", "Can't find service\n"),
+            {
+                "battery": "?dumpsys battery: Current Battery Service state: Can't find service "
+                "temperature: 250"
+            },
+        ),
+        (("  level: 80\n", "  level: 300\n"), {"battery"}),
+        (("  temperature: 250\n", ""), {"temperature"}),
+        (("43000000", "-"), {"storage"}),
+        (("(current)", ""), {"unlock"}),
+        (("=trust", "Killed"), {"unlock"}),
+    ],
+)
+def test_what_a_phone_does_not_tell_is_neither_yes_nor_no(
+    change: tuple[str, str], found: dict[str, str] | set[str]
 ) -> None:
-    """Battery, heat, storage and boot hold a phone back; it must recover a little to return."""
-    was = Fitness(readiness=Readiness.UNFIT, reason=before) if before else None
+    """A service that is gone or an answer of another form is no verdict, and says what came."""
+    told = fitness_of(HEALTHY.replace(*change, 1))
 
-    found = judge_fitness(HEALTHY.replace(*change, 1), was)
-
-    assert found == Fitness(readiness=readiness, reason=reason)
+    assert all(reason.startswith("?") for reason in told.values())
+    assert (told if isinstance(found, dict) else set(told)) == found
 
 
 @given(answer=st.text(max_size=200))
 def test_no_answer_breaks_the_fitness_gates(answer: str) -> None:
-    """Whatever a phone says, there is a verdict."""
-    assert judge_fitness(answer, None).readiness in Readiness
+    """Whatever a phone says, nothing is raised, and nothing but an answer makes it ready."""
+    told = dict(judge_fitness(read_fitness(answer), {})).values()
+
+    assert any(isinstance(one, Untold) or one.readiness is not Readiness.READY for one in told)
+
+
+def stages_at(*heard: tuple[float, str, Told | Untold]) -> Stages:
+    """Return the stages of a phone that is online since 0 and of which that was heard."""
+    stages = Stages(PhoneLimits())
+    stages.begin(0.0)
+    for at, name, told in heard:
+        stages.hear(name, told, at)
+    return stages
+
+
+WELL = tuple((1.0, name, Told()) for name in ("identify", "boot", *GATES))
+NO_BATTERY = Untold(error="dumpsys battery: no answer")
+
+
+def test_what_cannot_be_told_changes_nothing_until_it_is_too_old() -> None:
+    """A phone whose battery does not answer stays ready for five minutes, then it is not."""
+    stages = stages_at(*WELL, *((float(at), "battery", NO_BATTERY) for at in range(2, 400, 30)))
+    for name in ("boot", "temperature", "storage", "unlock"):
+        stages.hear(name, Told(), 390.0)
+
+    assert stages.verdict(301.0) == (Readiness.READY, "")
+    assert stages.verdict(301.5) == (
+        Readiness.UNFIT,
+        "battery_untold:dumpsys battery: no answer",
+    )
+    assert {stage.name: stage.state.value for stage in stages.report(301.5)} == {
+        "identify": "passed",
+        "boot": "passed",
+        "temperature": "passed",
+        "battery": "untold",
+        "storage": "passed",
+        "unlock": "passed",
+    }
+
+
+def test_what_was_never_told_is_not_ready() -> None:
+    """A new phone without a battery to ask is preparing, then unfit; one answer makes it ready."""
+    stages = stages_at(*(one for one in WELL if one[1] != "battery"), (2.0, "battery", NO_BATTERY))
+
+    assert stages.verdict(60.0) == (Readiness.PREPARING, "battery")
+    assert stages.verdict(62.0)[1] == "battery_untold:dumpsys battery: no answer"
+    stages.hear("battery", Told(), 70.0)
+    assert stages.verdict(70.0) == (Readiness.READY, "")
+
+
+@pytest.mark.parametrize(
+    ("heard", "limit", "reason"),
+    [
+        ((), 30.0, "identify_over_limit:"),
+        (((1.0, "identify", Untold(error="closed")),), 30.0, "identify_over_limit:closed"),
+        (
+            (
+                (1.0, "identify", Told()),
+                (2.0, "boot", Told(readiness=Readiness.PREPARING, reason="not yet")),
+            ),
+            181.0,
+            "boot_over_limit:not yet",
+        ),
+    ],
+)
+def test_no_phone_prepares_for_ever(
+    heard: tuple[tuple[float, str, Told | Untold], ...], limit: float, reason: str
+) -> None:
+    """A stage over its limit is unfit under its own name, with the last error."""
+    stages = stages_at(*heard)
+
+    assert stages.verdict(limit)[0] is Readiness.PREPARING
+    assert stages.verdict(limit + 0.1) == (Readiness.UNFIT, reason)
+
+
+def test_a_phone_that_comes_back_keeps_its_hysteresis_but_not_its_answers() -> None:
+    """Plugged in again it is asked anew; a gate it had failed is still the stricter one."""
+    stages = stages_at(*WELL)
+    stages.hear("battery", Told(readiness=Readiness.UNFIT, reason="battery_low:9"), 2.0)
+
+    stages.end()
+    stages.begin(3.0)
+
+    assert stages.verdict(3.0) == (Readiness.PREPARING, "identify")
+    assert stages.told()["battery"].reason == "battery_low:9"
+    assert {stage.state.value for stage in stages.report(3.0)} == {"running", "waiting"}
+    stages.another()
+    assert "battery" not in stages.told()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,22 @@ class Heard:
         report = self.phones().get(adb_serial)
         return report if report is not None and report.reason == reason else None
 
+    def hands(self, adb_serial: str) -> str:
+        """Return what a person must do at a phone, as it was told last."""
+        report = self.phones().get(adb_serial)
+        return "" if report is None else report.needs_hands
+
+    def host(self) -> pb.HostReport:
+        """Return the newest word about the host as a whole."""
+        for message in reversed(self.messages):
+            if message.WhichOneof("body") == "inventory":
+                return message.inventory.host
+        return pb.HostReport()
+
+    def recovery(self) -> list[pb.RecoveryStep]:
+        """Return the steps of recovery that were told last, by number."""
+        return list(self.host().recovery)
+
     def starts(self, run_id: str) -> int:
         """Return how often the agent said that the run waits at the gate."""
         return sum(

@@ -16,6 +16,7 @@ from phonefarm_common.identity import boot_id
 from phonefarm_common.lifecycle import announce
 from phonefarm_common.reasons import FailureCode
 
+from phonefarm_agent.app.disk import PERIOD_SECONDS, Disk
 from phonefarm_agent.app.hosting import OUTLIVES_AGENT, Hosting, choose_runtime
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state import only_agent, raise_incarnation
@@ -23,12 +24,13 @@ from phonefarm_agent.app.vitals import STOPPING, Supervise, Vitals, unsupervised
 from phonefarm_agent.assets.store import AssetStore, asset_store
 from phonefarm_agent.link.line import Address, Line, LineClosedError
 from phonefarm_agent.link.session import Identity
+from phonefarm_agent.model.host import HostReport, Incidents
 from phonefarm_agent.phones.dummy import DummyPhones
 from phonefarm_agent.phones.farm import AdbPhones, adb_phones
 from phonefarm_agent.runtimes.contract import Handle, RuntimeFailedError
 from phonefarm_agent.work.directory import RunDirectory, kept_in, leave_place, place_for_runs
 from phonefarm_agent.work.ending import broken
-from phonefarm_agent.work.journal import open_journal
+from phonefarm_agent.work.journal import Journal, open_journal
 from phonefarm_agent.work.life import lose
 from phonefarm_agent.work.outbox import Outbox
 from phonefarm_agent.work.roster import Roster
@@ -78,7 +80,7 @@ async def run_agent(
         async with (
             _place(settings) as place,
             open_journal(settings.state / "journal.sqlite") as (journal, kept),
-            _phones(settings, changed) as phones,
+            _phones(settings, changed, journal, kept) as (phones, incidents),
             _assets(settings, identity) as assets,
         ):
             evidence_changed = asyncio.Event()
@@ -90,7 +92,21 @@ async def run_agent(
                 manifests=kept.manifests,
             )
             await asyncio.to_thread(shelf.sweep)
-            hosting = Hosting(kind, settings=settings, place=place, changed=changed.set)
+            hosting = Hosting(
+                kind,
+                settings=settings,
+                place=place,
+                incidents=incidents,
+                changed=changed.set,
+            )
+            disk = Disk(
+                settings.state,
+                least=settings.least_free,
+                reserve=settings.reserve,
+                period=PERIOD_SECONDS * settings.time_scale,
+                incidents=incidents,
+                changed=changed.set,
+            )
             tools = Tools(
                 journal=journal,
                 outbox=Outbox(),
@@ -105,14 +121,21 @@ async def run_agent(
                 clock=SystemClock(),
                 changed=changed,
             )
-            work = _Work(settings=settings, hosting=hosting, tools=tools, kept=kept)
+            work = _Work(
+                settings=settings,
+                hosting=hosting,
+                disk=disk,
+                incidents=incidents,
+                tools=tools,
+                kept=kept,
+            )
             log.info("agent.started", runtime=kind, incarnation=identity.incarnation)
             code = ExitCode.FAILED
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    if isinstance(phones, AdbPhones):
-                        tasks.create_task(phones.keep(), name="phones")
                     roster = work.begin(tasks)
+                    if isinstance(phones, AdbPhones):
+                        tasks.create_task(phones.keep(roster.is_free), name="phones")
                     line = Line(
                         address=Address(
                             targets=settings.controllers,
@@ -133,6 +156,7 @@ async def run_agent(
                         journal=tools.journal,
                         clock=tools.clock,
                         withheld=work.withheld,
+                        incidents=incidents,
                     )
                     announce(settings.ready_file, _facts(settings, kind, phones))
                     async with supervise(vitals):
@@ -164,10 +188,18 @@ def _assets(settings: Settings, identity: Identity) -> AbstractAsyncContextManag
 
 @asynccontextmanager
 async def _phones(
-    settings: Settings, changed: asyncio.Event
-) -> AsyncIterator[AdbPhones | DummyPhones]:
+    settings: Settings, changed: asyncio.Event, journal: Journal, kept: Kept
+) -> AsyncIterator[tuple[AdbPhones | DummyPhones, Incidents]]:
+    """Yield the phones of the host, and what hits the host as a whole."""
+    clock = SystemClock()
+    incidents = Incidents(
+        clock=clock,
+        kept=kept.facts.get("incidents", ""),
+        keep=lambda text: journal.note(put_fact("incidents", text)),
+        changed=changed.set,
+    )
     if settings.dummy_phones:
-        yield DummyPhones(settings.dummy_phones)
+        yield DummyPhones(settings.dummy_phones), incidents
         return
     opening: AbstractAsyncContextManager[AdbPhones] = adb_phones(
         state=settings.state,
@@ -175,12 +207,16 @@ async def _phones(
         port=settings.adb_port,
         addresses=settings.connect,
         timers=settings.timers,
+        limits=settings.phone_limits,
         scale=settings.time_scale,
-        clock=SystemClock(),
+        clock=clock,
+        incidents=incidents,
+        kept=kept.facts.get("recovery", ""),
+        keep=lambda text: journal.note(put_fact("recovery", text)),
         changed=changed.set,
     )
     async with opening as phones:
-        yield phones
+        yield phones, incidents
 
 
 def _facts(settings: Settings, kind: str, phones: AdbPhones | DummyPhones) -> dict[str, object]:
@@ -191,9 +227,20 @@ def _facts(settings: Settings, kind: str, phones: AdbPhones | DummyPhones) -> di
 class _Work:
     """The runs of this life: what an earlier one left, what the line brings, how it ends."""
 
-    def __init__(self, *, settings: Settings, hosting: Hosting, tools: Tools, kept: Kept) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        hosting: Hosting,
+        disk: Disk,
+        incidents: Incidents,
+        tools: Tools,
+        kept: Kept,
+    ) -> None:
         self._settings = settings
         self._hosting = hosting
+        self._disk = disk
+        self._incidents = incidents
         self._tools = tools
         self._kept = kept
         self._stopping = ""
@@ -202,7 +249,11 @@ class _Work:
     def begin(self, tasks: asyncio.TaskGroup) -> Roster:
         """Take back the runs of an earlier life and begin to look after the host."""
         roster = Roster(
-            tools=self._tools, tasks=tasks, withheld=self.withheld, farm=self._farm_known
+            tools=self._tools,
+            tasks=tasks,
+            withheld=self.withheld,
+            condition=self.condition,
+            farm=self._farm_known,
         )
         for records in self._kept.records.values():
             self._tools.outbox.put(records)
@@ -211,6 +262,7 @@ class _Work:
             self._hosting.set_farm(farm)
         tasks.create_task(self._hosting.look_after(), name="hosting")
         tasks.create_task(self._hosting.keep_warm(self._workers), name="pool")
+        tasks.create_task(self._disk.look_after(), name="disk")
         tasks.create_task(self._settle(roster, kept_runs), name="settle")
         return roster
 
@@ -261,7 +313,22 @@ class _Work:
 
     def withheld(self) -> str:
         """Return why nothing new may begin on this host; empty: it may."""
-        return self._stopping or self._moved or self._hosting.trouble
+        return (
+            self._stopping
+            or self._moved
+            or self._disk.trouble
+            or self._tools.phones.trouble
+            or self._hosting.trouble
+        )
+
+    def condition(self) -> HostReport:
+        """Return what is known of the host as a whole."""
+        failing = "journal_failing" if self._tools.journal.failing else ""
+        return HostReport(
+            withheld=self.withheld() or failing,
+            incidents=self._incidents.all(),
+            recovery=self._tools.phones.recovery(),
+        )
 
     def _workers(self) -> int:
         """Return how many phones work or could; none where nothing may begin."""

@@ -9,6 +9,7 @@ import structlog
 from phonefarm_common.config import ConfigError
 
 from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.model.host import IncidentKind, Incidents
 from phonefarm_agent.runtimes.contract import Runtime, RuntimeFailedError
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.dummy import DummyRuntime
@@ -90,13 +91,20 @@ class Hosting:
     """The runtime in use; it exists once the farm is known, and is looked after from then on."""
 
     def __init__(
-        self, kind: str, *, settings: Settings, place: Path, changed: Callable[[], None]
+        self,
+        kind: str,
+        *,
+        settings: Settings,
+        place: Path,
+        incidents: Incidents,
+        changed: Callable[[], None],
     ) -> None:
         self.kind = kind
         self.trouble = "runtime_unchecked"
         self.known = asyncio.Event()
         self._settings = settings
         self._place = place
+        self._incidents = incidents
         self._changed = changed
         self._runtime: Runtime | None = None
 
@@ -140,5 +148,6 @@ class Hosting:
                 elif self.trouble != "runtime_unchecked":
                     log.info("host.runtime_recovered")
                 self.trouble = trouble
+                self._incidents.tell(IncidentKind.RUNTIME_DOWN, trouble)
                 self._changed()
             await asyncio.sleep(10 * self._settings.time_scale)

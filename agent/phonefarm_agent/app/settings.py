@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phonefarm_common.addresses import Network
+from phonefarm_common.storage import LeastFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.assets.store import Limits
+from phonefarm_agent.phones.limits import PhoneLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +35,7 @@ class Settings:
     metrics: tuple[str, int] | None = None  # where Prometheus may ask; None: nowhere
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
     asset_limits: Limits = field(default_factory=Limits)
+    phone_limits: PhoneLimits = field(default_factory=PhoneLimits)
+    least_free: LeastFree = field(default_factory=LeastFree)
+    """What must be free where the state is, for new work to begin."""
+    reserve: int = 0  # bytes kept there for the end of what runs; 0: none

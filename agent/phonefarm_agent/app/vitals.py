@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from phonefarm_common.clock import Clock
 
 from phonefarm_agent.link.line import Line
-from phonefarm_agent.model.phone import Readiness
+from phonefarm_agent.model.host import IncidentKind, Incidents
+from phonefarm_agent.model.phone import PhoneReport, Readiness
 from phonefarm_agent.model.run import Phase
 from phonefarm_agent.phones.contract import Phones
 from phonefarm_agent.work.journal import Journal, JournalFailedError
@@ -28,6 +29,9 @@ class Numbers:
     offered: int
     connected: bool
     withheld: bool
+    needing_hands: int  # phones that wait for a person
+    incidents: Mapping[IncidentKind, bool]  # whether one of the kind lasts
+    recovery: Mapping[str, int]  # steps taken for phones that could not work
     heartbeat_age: float  # seconds since the last message was sent that the controller answered
     journal_writes: int  # waiting for the disk
     journal_failing: bool
@@ -49,6 +53,7 @@ class Vitals:
         journal: Journal,
         clock: Clock,
         withheld: Callable[[], str],
+        incidents: Incidents,
     ) -> None:
         self._line = line
         self._roster = roster
@@ -56,6 +61,7 @@ class Vitals:
         self._journal = journal
         self._clock = clock
         self._withheld = withheld
+        self._incidents = incidents
 
     @property
     def settled(self) -> asyncio.Event:
@@ -78,7 +84,7 @@ class Vitals:
         seen, fit = self._phones.reports(), len(self._phones.fit())
         runs = len(self._roster.live())
         told = [
-            f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit)",
+            f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit{_waiting(seen)})",
             f"{runs} run{'s' * (runs != 1)}",
             f"controller {self._line.target} {self._line.trouble or 'connected'}",
         ]
@@ -88,7 +94,8 @@ class Vitals:
     def numbers(self) -> Numbers:
         """Return the agent in numbers."""
         runs = Counter(run.state.phase for run in self._roster.runs())
-        phones = Counter(report.readiness for report in self._phones.reports())
+        seen = self._phones.reports()
+        phones = Counter(report.readiness for report in seen)
         evidence = self._roster.evidence()
         return Numbers(
             runs={phase: runs[phase] for phase in Phase if phase is not Phase.FORGOTTEN},
@@ -96,6 +103,9 @@ class Vitals:
             offered=len(self._roster.offered()),
             connected=not self._line.trouble,
             withheld=bool(self._withheld()),
+            needing_hands=_needing_hands(seen),
+            incidents={kind: self._incidents.lasting(kind) is not None for kind in IncidentKind},
+            recovery=self._phones.recovery_counts,
             heartbeat_age=self._clock.monotonic() - self._roster.renewed_at(),
             journal_writes=self._journal.depth,
             journal_failing=bool(self._journal.failing),
@@ -109,6 +119,15 @@ class Vitals:
     def stopping(self) -> bool:
         """Tell whether the agent was told to stop, or is no longer wanted."""
         return self._withheld() == STOPPING
+
+
+def _needing_hands(seen: Sequence[PhoneReport]) -> int:
+    return sum(bool(report.needs_hands) for report in seen)
+
+
+def _waiting(seen: Sequence[PhoneReport]) -> str:
+    count = _needing_hands(seen)
+    return f", {count} need{'s' * (count == 1)} hands" if count else ""
 
 
 STOPPING = "agent_stopping"

@@ -71,6 +71,22 @@ class _Reading:
         for readiness, count in now.phones.items():
             phones.add_metric([readiness.value], count)
         yield phones
+        incidents = GaugeMetricFamily(
+            "phonefarm_agent_incidents",
+            "1 while an incident of the host lasts",
+            labels=["kind"],
+        )
+        for kind, lasts in now.incidents.items():
+            incidents.add_metric([kind.value], lasts)
+        yield incidents
+        steps = CounterMetricFamily(
+            "phonefarm_agent_recovery_steps",
+            "Steps taken for phones that could not work",
+            labels=["step"],
+        )
+        for step, count in sorted(now.recovery.items()):
+            steps.add_metric([step], count)
+        yield steps
         yield CounterMetricFamily(
             "phonefarm_agent_adb_restarts",
             "How often the adb server had to be started again",
@@ -83,6 +99,7 @@ class _Reading:
 def _gauges(now: Numbers) -> Iterator[tuple[str, str, float]]:
     yield "phones_offered", "Phones on offer to the controller", now.offered
     yield "connected", "1 while a session with the controller is open", now.connected
+    yield "phones_needing_hands", "Phones that wait for a person", now.needing_hands
     yield "withheld", "1 while nothing new may begin on this host", now.withheld
     yield (
         "heartbeat_age_seconds",

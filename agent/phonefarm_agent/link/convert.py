@@ -1,6 +1,7 @@
 """Between the wire's messages and the agent's values; nothing is decided here."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2 as pb
@@ -9,7 +10,8 @@ from phonefarm_common.reasons import FailureClass
 from phonefarm_agent.model import record as rec
 from phonefarm_agent.model import talk
 from phonefarm_agent.model.evidence import EvidenceFile
-from phonefarm_agent.model.phone import PhoneReport, Readiness, Transport
+from phonefarm_agent.model.host import HostIncident, HostReport, RecoveryStep
+from phonefarm_agent.model.phone import PhoneReport, Readiness, StageState, Transport
 from phonefarm_agent.model.run import (
     Assignment,
     HeldRun,
@@ -34,6 +36,13 @@ _READINESS = {
     Readiness.READY: pb.READINESS_READY,
     Readiness.UNFIT: pb.READINESS_UNFIT,
     Readiness.COOLING: pb.READINESS_COOLING,
+}
+_STAGES = {
+    StageState.WAITING: pb.STAGE_STATE_WAITING,
+    StageState.RUNNING: pb.STAGE_STATE_RUNNING,
+    StageState.PASSED: pb.STAGE_STATE_PASSED,
+    StageState.FAILED: pb.STAGE_STATE_FAILED,
+    StageState.UNTOLD: pb.STAGE_STATE_UNTOLD,
 }
 _CLASSES = {
     FailureClass.WORK: pb.FAILURE_CLASS_WORK,
@@ -85,6 +94,34 @@ def phone_to_wire(phone: PhoneReport) -> pb.PhoneReport:
         model=phone.model,
         android_release=phone.android_release,
         epoch=phone.epoch,
+        stages=[
+            pb.Stage(
+                name=stage.name,
+                state=_STAGES[stage.state],
+                limit_seconds=stage.limit_seconds,
+                seconds=stage.seconds,
+                error=stage.error,
+            )
+            for stage in phone.stages
+        ],
+        needs_hands=phone.needs_hands,
+        battery_percent=phone.facts.battery_percent,
+        battery_celsius=phone.facts.battery_celsius,
+        storage_free_bytes=phone.facts.storage_free_bytes,
+    )
+
+
+def inventory_to_wire(phones: Iterable[PhoneReport], host: HostReport) -> pb.AgentMessage:
+    """Return the message that tells of the whole host."""
+    return pb.AgentMessage(
+        inventory=pb.Inventory(
+            phones=[phone_to_wire(phone) for phone in phones],
+            host=pb.HostReport(
+                withheld=host.withheld,
+                incidents=[_incident_to_wire(incident) for incident in host.incidents],
+                recovery=[_step_to_wire(step) for step in host.recovery],
+            ),
+        )
     )
 
 
@@ -111,9 +148,7 @@ def records_to_wire(records: Iterable[rec.Record]) -> pb.AgentMessage:
 
 def record_to_wire(record: rec.Record) -> pb.RunRecord:
     """Return *record* for the wire."""
-    at = Timestamp()
-    at.FromDatetime(record.at)
-    wire = pb.RunRecord(run=ref_to_wire(record.ref), sequence=record.sequence, at=at)
+    wire = pb.RunRecord(run=ref_to_wire(record.ref), sequence=record.sequence, at=_stamp(record.at))
     match record.body:
         case rec.ActionStarted(index=index, kind=kind):
             wire.action_started.CopyFrom(pb.ActionStarted(index=index, kind=kind))
@@ -207,6 +242,35 @@ def said_from_wire(message: pb.ControllerMessage) -> talk.Said | None:
             return talk.Superseded(by_incarnation=message.superseded.by_incarnation)
         case None:
             return None
+
+
+def _incident_to_wire(incident: HostIncident) -> pb.HostIncident:
+    return pb.HostIncident(
+        incident_id=incident.incident_id,
+        kind=incident.kind.value,
+        error=incident.error,
+        began_at=_stamp(incident.began_at),
+        ended_at=None if incident.ended_at is None else _stamp(incident.ended_at),
+        serialnos=incident.serialnos,
+    )
+
+
+def _step_to_wire(step: RecoveryStep) -> pb.RecoveryStep:
+    return pb.RecoveryStep(
+        number=step.number,
+        serialno=step.serialno,
+        adb_serial=step.adb_serial,
+        step=step.step,
+        reason=step.reason,
+        outcome=step.outcome,
+        at=_stamp(step.at),
+    )
+
+
+def _stamp(at: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
 
 
 def _failure_to_wire(failure: rec.Failure) -> pb.Failure:

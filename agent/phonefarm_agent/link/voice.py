@@ -5,13 +5,14 @@ no memory and always hears the newest.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.link import convert
+from phonefarm_agent.model.host import HostReport
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.run import RunRef
 from phonefarm_agent.model.talk import Host
@@ -54,6 +55,9 @@ class Voice:
         self._offer_at = -float("inf")
         self._offered: tuple[str, ...] | None = None
         self._phones = told  # Hello carried them.
+        self._told_host: HostReport | None = None  # It does not carry the host.
+        self._told_at = clock.monotonic()
+        self._facts_every = 30 * scale
         self._started_at: dict[RunRef, float] = {}
         self._resend_at: float | None = None
 
@@ -135,19 +139,22 @@ class Voice:
     def _fleet(self) -> Iterator[pb.AgentMessage]:
         """Say what phones there are before which are offered; both as of the same moment."""
         now = self._clock.monotonic()
-        phones, offered = self._host.phones(), self._host.offered()
-        # The epoch rises with every run and the controller is who raises it: no news.
-        if phones is not self._phones and _seen(phones) != _seen(self._phones):
-            self._phones = phones
-            yield pb.AgentMessage(
-                inventory=pb.Inventory(phones=[convert.phone_to_wire(phone) for phone in phones])
-            )
+        phones, offered, host = self._host.phones(), self._host.offered(), self._host.condition()
+        if host != self._told_host or self._is_news(phones, now):
+            self._phones, self._told_host, self._told_at = phones, host, now
+            yield convert.inventory_to_wire(phones, host)
         if offered != self._offered or now - self._offer_at >= self._offer_every:
             self._offered = offered
             self._offer_at = now
             self._offer_number += 1
             yield pb.AgentMessage(offer=pb.Offer(number=self._offer_number, serialnos=offered))
 
-
-def _seen(phones: tuple[PhoneReport, ...]) -> list[PhoneReport]:
-    return [replace(phone, epoch=0) for phone in phones]
+    def _is_news(self, phones: tuple[PhoneReport, ...], now: float) -> bool:
+        """Tell whether *phones* must be told: what only drifts, such as a charge, can wait."""
+        if phones is self._phones:
+            return False
+        if [phone.essence() for phone in phones] != [phone.essence() for phone in self._phones]:
+            return True
+        return now - self._told_at >= self._facts_every and any(
+            phone.facts != before.facts for phone, before in zip(phones, self._phones, strict=True)
+        )

@@ -1,7 +1,8 @@
 """A phone as this host sees it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 
 class Transport(StrEnum):
@@ -26,6 +27,36 @@ class Readiness(StrEnum):
     COOLING = "cooling"
 
 
+class StageState(StrEnum):
+    """How far one stage of readiness has come."""
+
+    WAITING = "waiting"  # an earlier one has not passed
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"  # answered, and the answer is no
+    UNTOLD = "untold"  # no answer that says yes or no; what was known before stays and grows old
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of becoming ready; docs/phones.md lists them."""
+
+    name: str
+    state: StageState
+    limit_seconds: float
+    seconds: float  # since it was entered, or how long it took
+    error: str = ""  # the last one, also of an earlier try
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was last read of a phone; None while never read."""
+
+    battery_percent: int | None = None
+    battery_celsius: float | None = None
+    storage_free_bytes: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhoneReport:
     """One phone now; `serialno` is empty while the phone was never identified."""
@@ -38,6 +69,17 @@ class PhoneReport:
     model: str = ""
     android_release: str = ""
     epoch: int = 0
+    stages: tuple[Stage, ...] = ()
+    needs_hands: str = ""  # what a person must do at the phone before anything else helps
+    facts: Facts = Facts()
+
+    def essence(self) -> Self:
+        """Return the report without what changes all the time and is no news by itself.
+
+        The epoch rises with every run, and the controller is who raises it.
+        """
+        stages = tuple(replace(stage, seconds=0.0) for stage in self.stages)
+        return replace(self, epoch=0, stages=stages, facts=Facts())
 
 
 class PhoneNotFitError(Exception):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.host import HostReport
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.record import Record
 from phonefarm_agent.model.run import Assignment, HeldRun, RunRef, RunStarted, StopOrder
@@ -118,6 +119,10 @@ class Host(Protocol):
 
     def phones(self) -> tuple[PhoneReport, ...]:
         """Return every phone as seen now."""
+        ...
+
+    def condition(self) -> HostReport:
+        """Return what is known of the host as a whole."""
         ...
 
     def offered(self) -> tuple[str, ...]:

@@ -40,18 +40,20 @@ class AdbStartError(Exception):
 
 
 class AdbServer:
-    """Made by `adb_server`. `down` says why the server cannot be used; empty while it can.
+    """Made by `adb_server`. `down` says that the server cannot be used; empty while it can.
 
-    `restarts` counts how often it was started again.
+    `why` says it in words. `restarts` counts how often it was started again. `changed` is called
+    when it is lost and when it is back.
     """
 
-    def __init__(self, *, home: Path, port: int, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, *, home: Path, port: int, clock: Clock) -> None:
         self.adb = Adb(host="localhost", port=port)
         self.down = "adb_server_down"
+        self.why = ""
         self.restarts = 0
+        self.changed: Callable[[], None] = lambda: None
         self._home = home
         self._clock = clock
-        self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -83,8 +85,8 @@ class AdbServer:
             await self.stop()
             said = log_path.read_text(errors="replace")[-2000:]
             raise AdbStartError(f"the adb server does not come up: {said}") from error
-        self.down = ""
-        self._changed()
+        self.down = self.why = ""
+        self.changed()
         log.info("adb_server.started", port=self.adb.port, pid=self._process.pid)
 
     async def keep(self) -> None:
@@ -94,9 +96,9 @@ class AdbServer:
             began = self._clock.monotonic()
             why = await self._until_gone() if not self.down else self.down
             if not self.down:
-                self.down = "adb_server_down"
+                self.down, self.why = "adb_server_down", why
                 log.error("adb_server.lost", why=why)
-                self._changed()
+                self.changed()
             await self.stop()
             failures = 1 if self._clock.monotonic() - began > START_SECONDS else failures + 1
             if failures > 1:
@@ -171,14 +173,12 @@ class AdbServer:
 
 
 @asynccontextmanager
-async def adb_server(
-    *, home: Path, port: int, clock: Clock, changed: Callable[[], None]
-) -> AsyncIterator[AdbServer]:
+async def adb_server(*, home: Path, port: int, clock: Clock) -> AsyncIterator[AdbServer]:
     """Start a server of our own on *port* (0: any free one, never 5037); it ends with the block.
 
     Raises AdbStartError. Somebody must run `keep` for it to be started again when it dies.
     """
-    server = AdbServer(home=home, port=port or _free_port(), clock=clock, changed=changed)
+    server = AdbServer(home=home, port=port or _free_port(), clock=clock)
     await server.start()
     try:
         yield server

@@ -60,6 +60,16 @@ class Adb:
         except AdbError:
             return
 
+    async def reconnect(self, serial: str) -> str:
+        """Have the server begin its connection to the phone anew; return what it says of that."""
+        return (await self._counted_request(f"host-serial:{serial}:reconnect")).strip()
+
+    async def reboot(self, serial: str) -> None:
+        """Have the phone restart into Android; it is not waited for."""
+        async with self._connected() as (reader, writer):
+            await _ask(reader, writer, f"host:transport:{serial}")
+            await _ask(reader, writer, "reboot:")
+
     async def shell(self, serial: str, command: str) -> Answer:
         """Run *command* on the phone to its end (shell protocol version 2)."""
         async with self._connected() as (reader, writer):

@@ -1,11 +1,12 @@
 """What the rest of the agent asks of the phones of this host."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.phones.proxy_lease import Lease
 
@@ -45,8 +46,22 @@ class Phones(Protocol):
         """Return how often the adb server had to be started again."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Return why no phone of the host can be reached; empty while they can."""
+        ...
+
     def reports(self) -> tuple[PhoneReport, ...]:
-        """Return every phone as seen now."""
+        """Return every phone as it was last seen; the same tuple while nothing is new."""
+        ...
+
+    def recovery(self) -> tuple[RecoveryStep, ...]:
+        """Return the latest steps that were taken for phones that could not work."""
+        ...
+
+    @property
+    def recovery_counts(self) -> Mapping[str, int]:
+        """Return how often each step was taken in this life."""
         ...
 
     def fit(self) -> tuple[str, ...]:

@@ -1,14 +1,25 @@
 """One adb device: what was seen of it and when, and what follows from that."""
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from phonefarm_agent.model.phone import PhoneReport, Readiness, Transport
-from phonefarm_agent.phones.fitness import Fitness
+from phonefarm_agent.model.phone import (
+    Facts,
+    PhoneReport,
+    Readiness,
+    Stage,
+    StageState,
+    Transport,
+)
+from phonefarm_agent.phones.fitness import Reading, Told, Untold, judge
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.stages import IDENTIFY, TRANSPORT, Stages
 
 MISSES = 3
 """So many probes in a row without an answer, and the phone is no longer called ready."""
 
 _NEVER = -float("inf")
+_T = TypeVar("_T")
 
 
 def transport_of(state: str) -> Transport:
@@ -33,6 +44,7 @@ class Device:
     """Times are seconds of the clock's monotonic()."""
 
     adb_serial: str
+    limits: PhoneLimits
     transport: Transport = Transport.ABSENT
     since: float = _NEVER  # when `transport` was first seen
     shown: Transport = Transport.ABSENT  # what has held long enough to be told
@@ -42,10 +54,17 @@ class Device:
     model: str = ""
     release: str = ""
     epoch: int = 0
-    fitness: Fitness | None = None
+    facts: Facts = field(default_factory=Facts)
     answered_at: float = _NEVER
+    looked_at: float = _NEVER  # when fitness was last asked for, over the present connection
     misses: int = 0
-    silent_why: str = field(default="", compare=False)
+    silent_why: str = ""
+    helped: bool = False  # a step of recovery is under way
+    helped_at: float = _NEVER  # when the last one was begun
+    stages: Stages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stages = Stages(self.limits)
 
     def see(self, transport: Transport, now: float) -> bool:
         """Take in a transport; true when it is news."""
@@ -54,45 +73,88 @@ class Device:
         self.transport = transport
         self.since = now
         self.misses = 0
-        if transport is not Transport.ONLINE:
-            # Another phone may answer at this place next time.
-            self.identified = False
-            self.answered_at = _NEVER
-            self.fitness = None
+        # Another phone may answer at this place next time.
+        self.identified = False
+        self.answered_at = self.looked_at = _NEVER
+        if transport is Transport.ONLINE:
+            self.stages.begin(now)
+        else:
+            self.stages.end()
         return True
 
-    def settle(self, now: float, hold: float) -> None:
-        """Show the transport once it held for *hold* seconds; online is shown at once.
+    def settle(self, now: float) -> bool:
+        """Show the transport once it held for long enough, online at once; true when it is news.
 
         A phone blinks `offline` at every plug-in (openstf/adbkit#81).
         """
-        if self.transport is Transport.ONLINE or now - self.since >= hold:
-            self.shown = self.transport
+        if self.shown is self.transport:
+            return False
+        if self.transport is not Transport.ONLINE and now - self.since < self.limits.hold:
+            return False
+        self.shown = self.transport
+        return True
 
     def answered(self, now: float) -> None:
         """Take in that a shell answered."""
         self.answered_at = now
         self.misses = 0
 
-    def missed(self, why: str) -> None:
+    def missed(self, why: str, now: float) -> None:
         """Take in that a shell did not answer: it is not known why, so no state changes but age."""
         self.misses += 1
         self.silent_why = why
+        if not self.identified:
+            self.stages.hear(IDENTIFY, Untold(error=why), now)
+
+    def name(self, *, serialno: str, model: str, release: str, problem: str, now: float) -> None:
+        """Take in who the phone is."""
+        if serialno != self.serialno:
+            self.stages.another()
+            self.facts = Facts()
+        self.serialno, self.model, self.release = serialno, model, release
+        self.problem = problem
+        self.identified = True
+        told = Told(readiness=Readiness.UNFIT, reason=problem) if problem else Told()
+        self.stages.hear(IDENTIFY, told, now)
+
+    def unname(self, now: float) -> None:
+        """Learn that another phone answers here than the one that was identified."""
+        self.identified = False
+        self.looked_at = _NEVER
+        self.stages.begin(now)
+
+    def look(self, reading: Reading, now: float) -> None:
+        """Take in an answer to the question of fitness; what it does not tell stays as it was."""
+        self.looked_at = now
+        for stage, told in judge(reading, self.stages.told()):
+            self.stages.hear(stage, told, now)
+        seen, known = reading.facts, self.facts
+        self.facts = Facts(
+            battery_percent=_newer(seen.battery_percent, known.battery_percent),
+            battery_celsius=_newer(seen.battery_celsius, known.battery_celsius),
+            storage_free_bytes=_newer(seen.storage_free_bytes, known.storage_free_bytes),
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Tell whether a phone that adb lists as online has not answered for too long."""
+        return self.transport is Transport.ONLINE and self.misses >= MISSES
 
     def could_work(self, now: float, fresh: float) -> bool:
         """Tell whether the phone itself could begin work at this moment."""
         return (
             self.transport is Transport.ONLINE
             and self.identified
-            and not self.problem
-            and self.fitness is not None
-            and self.fitness.readiness is Readiness.READY
+            and not self.helped
             and now - self.answered_at <= fresh
+            and self.stages.verdict(now)[0] is Readiness.READY
         )
 
-    def report(self, *, withheld: str) -> PhoneReport:
+    def report(self, now: float, *, withheld: str = "", needs_hands: str = "") -> PhoneReport:
         """Return the phone as it is shown; *withheld* is a reason that lies outside of it."""
-        readiness, reason = self._verdict(withheld)
+        readiness, reason = self.verdict(now)
+        if withheld:
+            readiness, reason = Readiness.UNKNOWN, withheld
         return PhoneReport(
             serialno=self.serialno,
             adb_serial=self.adb_serial,
@@ -102,17 +164,34 @@ class Device:
             model=self.model,
             android_release=self.release,
             epoch=self.epoch,
+            stages=(self._transport_stage(now), *self.stages.report(now)),
+            needs_hands=needs_hands,
+            facts=self.facts,
         )
 
-    def _verdict(self, withheld: str) -> tuple[Readiness, str]:
-        if withheld:
-            return Readiness.UNKNOWN, withheld
+    def verdict(self, now: float) -> tuple[Readiness, str]:
+        """Return how ready the phone is, and why it is not."""
         if self.shown is not Transport.ONLINE:
             return Readiness.UNKNOWN, self.shown.value
-        if self.misses >= MISSES:
+        if self.identified and self.silent:
             return Readiness.UNKNOWN, "shell_silent"
-        if self.problem:
-            return Readiness.UNFIT, self.problem
-        if not self.identified or self.fitness is None:
-            return Readiness.UNKNOWN, "identifying"
-        return self.fitness.readiness, self.fitness.reason
+        return self.stages.verdict(now)
+
+    def _transport_stage(self, now: float) -> Stage:
+        state, error = StageState.PASSED, ""
+        if self.transport is not Transport.ONLINE:
+            state, error = StageState.FAILED, self.transport.value
+        elif self.silent:
+            state, error = StageState.UNTOLD, self.silent_why
+        held = 0.0 if self.since == _NEVER else now - self.since
+        return Stage(
+            name=TRANSPORT,
+            state=state,
+            limit_seconds=self.limits.recover_after,
+            seconds=round(held, 3),
+            error=error,
+        )
+
+
+def _newer(seen: _T | None, known: _T | None) -> _T | None:
+    return known if seen is None else seen

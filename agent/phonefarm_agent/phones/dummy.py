@@ -1,9 +1,10 @@
 """Phones that are not there: always fit, nothing to probe, nothing to clean."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
 from phonefarm_agent.phones.contract import Claimed, Ground, Trace
 from phonefarm_agent.phones.proxy_lease import Lease
@@ -13,6 +14,8 @@ class DummyPhones:
     """DUMMY0001 and on, for the dummy runtime."""
 
     adb_restarts = 0
+    trouble = ""
+    recovery_counts: Mapping[str, int] = {}
 
     def __init__(self, count: int) -> None:
         self._epochs = {f"DUMMY{number:04d}": 0 for number in range(1, count + 1)}
@@ -36,6 +39,10 @@ class DummyPhones:
     def fit(self) -> tuple[str, ...]:
         """Return them all."""
         return self._fit
+
+    def recovery(self) -> tuple[RecoveryStep, ...]:
+        """Return nothing: they are never ill."""
+        return ()
 
     def busy(self, serialno: str, *, on: bool) -> None:
         """Do nothing: nobody asks a dummy."""

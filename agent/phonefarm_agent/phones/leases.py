@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from phonefarm_agent.phones.adb_wire import Answer
 from phonefarm_agent.phones.contract import Trace
@@ -17,10 +19,19 @@ READ_LEASE = f"getprop ro.serialno; cat {LEASE_FILE}"
 """Who are you, and which epoch did you see last? The answer is read by `read_lease`."""
 
 
-def read_lease(answer: Answer) -> tuple[str, int]:
-    """Return ro.serialno and the epoch in the lease file, 0 when there is none to read."""
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """Who answered, and what its lease file says: epoch 0 and no agent when there is none."""
+
+    serialno: str
+    epoch: int = 0
+    agent: str = ""
+
+
+def read_lease(answer: Answer) -> Left:
+    """Return what the answer to `READ_LEASE` says."""
     serialno, _, rest = answer.out.partition("\n")
-    epoch = 0
+    left = Left(serialno=serialno.strip())
     for line in rest.splitlines():
         try:
             document = json.loads(line)
@@ -29,8 +40,28 @@ def read_lease(answer: Answer) -> tuple[str, int]:
         if isinstance(document, dict):
             found = document.get("epoch")
             if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**63:
-                epoch = found
-    return serialno.strip(), epoch
+                agent = document.get("agent")
+                left = replace(left, epoch=found, agent=agent if isinstance(agent, str) else "")
+    return left
+
+
+LIST_LEFTOVERS = "ls -d /data/local/tmp/phonefarm/* /sdcard/Movies/phonefarm-*"
+"""Every folder that a run of this farm made; each line that `is_leftover` is one."""
+
+
+def is_leftover(line: str) -> bool:
+    """Tell whether a line names a folder that only a run of this farm can have made."""
+    return bool(_FOLDER.fullmatch(line) or _MEDIA_FOLDER.fullmatch(line))
+
+
+def remove_leftovers(folders: Iterable[str]) -> str:
+    """Return the command that removes *folders*, each of which `is_leftover`."""
+    words = []
+    for folder in folders:
+        if _MEDIA_FOLDER.fullmatch(folder):
+            words.append(f"content delete {_rows(folder)}")
+        words.append(f"rm -rf {folder}")
+    return "; ".join(words)
 
 
 def write_lease(*, epoch: int, run_id: str, agent_id: str) -> str:
@@ -45,8 +76,7 @@ def clean_up(trace: Trace) -> str:
     package = ground.package if _PACKAGE.fullmatch(ground.package) else ""
     folder = ground.phone_folder if _FOLDER.fullmatch(ground.phone_folder) else ""
     media = ground.media_folder if _MEDIA_FOLDER.fullmatch(ground.media_folder) else ""
-    # MediaStore forgets a file with its removal from Android 11 on; on 10 its row stays.
-    rows = f"--uri content://media/external/file --where \"_data LIKE '{_real(media)}/%'\""
+    rows = _rows(media)
     words = []
     if package:
         words.append(f"am force-stop {package}")
@@ -83,6 +113,11 @@ def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
         elif (trace.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
             found.append(f"process {text[:200]}")
     return tuple(found)
+
+
+def _rows(media: str) -> str:
+    # MediaStore forgets a file with its removal from Android 11 on; on 10 its row stays.
+    return f"--uri content://media/external/file --where \"_data LIKE '{_real(media)}/%'\""
 
 
 def _real(folder: str) -> str:

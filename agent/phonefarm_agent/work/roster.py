@@ -10,6 +10,7 @@ from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.model import talk
 from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.host import HostReport
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.record import (
     Body,
@@ -47,6 +48,7 @@ class Roster:
         tools: Tools,
         tasks: asyncio.TaskGroup,
         withheld: Callable[[], str],
+        condition: Callable[[], HostReport],
         farm: Callable[[str], None],
     ) -> None:
         """Take the *tasks* that own the runs, and why nothing new may begin (empty: it may).
@@ -57,6 +59,7 @@ class Roster:
         self._tools = tools
         self._tasks = tasks
         self._withheld = withheld
+        self._condition = condition
         self._runs: dict[str, Run] = {}
         self._owners: dict[asyncio.Task[None], Run] = {}
         self._forgotten: dict[str, RunState] = {}
@@ -69,6 +72,14 @@ class Roster:
     def phones(self) -> tuple[PhoneReport, ...]:
         """Return every phone as seen now."""
         return self._tools.phones.reports()
+
+    def condition(self) -> HostReport:
+        """Return what is known of the host as a whole."""
+        return self._condition()
+
+    def is_free(self, serialno: str) -> bool:
+        """Tell whether no run here holds the phone, nor may one of an earlier life."""
+        return self._swept.is_set() and serialno not in self._busy()
 
     def offered(self) -> tuple[str, ...]:
         """Return the phones that are fit and free, once nothing of an earlier life is unknown."""

@@ -13,8 +13,9 @@ from phonefarm_cli.simulation import Simulation
 
 _FAULTS = """\
 faults (`phonefarm-simulator --help` explains them, and their settings):
-  offline unauthorized unplug slow shell_hangs storage_full battery_low battery_hot reboot
-  duplicate_serial drop_mid_command logged_out consent_dialog
+  offline unauthorized unplug recovery slow shell_hangs storage_full battery_low battery_hot
+  service_gone screen_locked reboot boot_stuck duplicate_serial drop_mid_command logged_out
+  consent_dialog
 
 examples:
   phonefarm sim state ph-sim0001

@@ -5,11 +5,10 @@ the disk: results, endings and their callbacks find room where nothing else does
 """
 
 import asyncio
-import os
 from pathlib import Path
 
 import structlog
-from phonefarm_common.storage import LeastFree, disk_figures
+from phonefarm_common.storage import LeastFree, keep_room
 
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.sessions.hints import Hints
@@ -18,7 +17,6 @@ from phonefarm_controller.sessions.room import Room
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 2.0
-RESERVE_NAME = "reserve"
 
 
 async def storekeeper(
@@ -38,7 +36,7 @@ async def storekeeper(
 
 
 async def _look(data: Path, room: Room, hints: Hints, least: LeastFree, reserve: int) -> None:
-    shortage = await asyncio.to_thread(_kept, data, least, reserve)
+    shortage = await asyncio.to_thread(keep_room, data, least, reserve)
     if shortage == room.shortage:
         return
     before, room.shortage = room.shortage, shortage
@@ -47,29 +45,3 @@ async def _look(data: Path, room: Room, hints: Hints, least: LeastFree, reserve:
     elif not shortage:
         log.info("storage.recovered", data=str(data))
         hints.work_made()
-
-
-def _kept(data: Path, least: LeastFree, reserve: int) -> str:
-    """Return what is short; make the reserve or give it back. Blocking; OSError."""
-    data.mkdir(parents=True, exist_ok=True)
-    path = data / RESERVE_NAME
-    figures = disk_figures(data)
-    shortage = figures.shortage(least)
-    there = path.exists()
-    if shortage and there and figures.free < reserve:
-        path.unlink()
-        log.error("storage.reserve_released", bytes=reserve)
-    elif reserve and not shortage and not there:
-        _make(path, reserve)
-    return shortage
-
-
-def _make(path: Path, size: int) -> None:
-    """Take *size* bytes of the disk, really: a file of holes would reserve nothing."""
-    partial = path.with_suffix(".part")
-    try:
-        with partial.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

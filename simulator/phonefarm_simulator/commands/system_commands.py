@@ -3,6 +3,7 @@
 import time
 
 from phonefarm_simulator.commands.call import Call, Table, split_flags
+from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.views import APP_PACKAGE, HEIGHT, LAUNCHER_PACKAGE, WIDTH
 
@@ -67,6 +68,9 @@ async def wm(call: Call) -> int:
 async def dumpsys(call: Call) -> int:
     """Print what a service tells; battery, window, activity, power and package matter most."""
     words = [word for word in call.arguments if not word.startswith("-")]
+    gone = call.phone.faults.get(Fault.SERVICE_GONE)
+    if gone is not None and words[:1] == [gone.service]:
+        return await call.complain(f"Can't find service: {gone.service}")
     match words:
         case ["battery", *_]:
             text = _battery(call)
@@ -77,7 +81,7 @@ async def dumpsys(call: Call) -> int:
                 f"  mCurrentFocus=Window{{5f1e0c3 u0 {package}/{activity}}}\n"
                 f"  mFocusedApp=ActivityRecord{{2b7d911 u0 {package}/{activity} t12}}\n"
                 f"  mAwake={str(call.phone.awake).lower()} mRotation=0\n"
-                "  isKeyguardShowing=false"
+                f"  isKeyguardShowing={str(call.phone.locked).lower()}"
             )
         case ["activity", *_]:
             text = _activity(call)
@@ -87,6 +91,14 @@ async def dumpsys(call: Call) -> int:
             text = (
                 "POWER MANAGER (dumpsys power)\n"
                 f"  mWakefulness={wakefulness}\n  mHoldingDisplaySuspendBlocker={held}"
+            )
+        case ["trust", *_]:
+            locked = int(call.phone.locked)
+            text = (
+                "Trust manager state:\n"
+                ' User "Owner" (id=0, flags=0x4c13) (current): trustState=UNTRUSTED,'
+                f" trustManaged=0, deviceLocked={locked}, isActiveUnlockRunning=0,"
+                " strongAuthRequired=0x0\n   Enabled agents:"
             )
         case ["display", *_]:
             text = f"DISPLAY MANAGER (dumpsys display)\n  real {WIDTH} x {HEIGHT}, orientation=0"
@@ -110,7 +122,7 @@ async def dumpsys(call: Call) -> int:
         case _:
             text = (
                 "Currently running services:\n  activity\n  battery\n  display\n  input_method\n"
-                "  package\n  power\n  window"
+                "  package\n  power\n  trust\n  window"
             )
     await call.say(text)
     return 0

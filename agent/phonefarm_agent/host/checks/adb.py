@@ -99,7 +99,6 @@ async def _server(settings: Settings, ready: Path) -> AsyncIterator[tuple[Adb, s
             home=home if os.access(settings.state, os.W_OK) else Path(scratch),
             port=0,
             clock=SystemClock(),
-            changed=lambda: None,
         )
         async with own as server:
             await asyncio.gather(*(_connected(server.adb, one) for one in settings.connect))

@@ -1,0 +1,61 @@
+"""Looks at the disk the state is on: without room nothing new begins, and what runs can still end.
+
+A reserve is kept for journal and evidence of what runs, and given back when all else is used up.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from phonefarm_common.storage import LeastFree, keep_room
+
+from phonefarm_agent.model.host import IncidentKind, Incidents
+
+log = structlog.get_logger()
+
+PERIOD_SECONDS = 5.0
+FULL = "host_storage_full"
+
+
+class Disk:
+    """`trouble` is why nothing new may begin; empty while there is room."""
+
+    def __init__(
+        self,
+        place: Path,
+        *,
+        least: LeastFree,
+        reserve: int,
+        period: float,
+        incidents: Incidents,
+        changed: Callable[[], None],
+    ) -> None:
+        self.trouble = ""
+        self._place = place
+        self._least = least
+        self._reserve = reserve
+        self._period = period
+        self._incidents = incidents
+        self._changed = changed
+
+    async def look_after(self) -> None:
+        """Look until cancelled; what could not be looked at stays as it was."""
+        while True:
+            try:
+                shortage = await asyncio.to_thread(
+                    keep_room, self._place, self._least, self._reserve
+                )
+            except OSError as error:
+                log.warning("storage.not_read", place=str(self._place), error=str(error))
+            else:
+                self._take_in(shortage)
+            await asyncio.sleep(self._period)
+
+    def _take_in(self, shortage: str) -> None:
+        # How much is short changes all the time; that it is does not.
+        if bool(shortage) == bool(self.trouble):
+            return
+        self.trouble = f"{FULL}:{shortage}" if shortage else ""
+        self._incidents.tell(IncidentKind.STORAGE_FULL, shortage)
+        self._changed()

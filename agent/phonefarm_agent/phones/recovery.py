@@ -1,0 +1,206 @@
+"""Helps phones that cannot work, a step at a time: only those that nobody holds (docs/adr/0015)."""
+
+import asyncio
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+
+import structlog
+from phonefarm_common.clock import Clock
+
+from phonefarm_agent.model.host import STEPS_KEPT, RecoveryStep
+from phonefarm_agent.model.phone import Readiness, Transport
+from phonefarm_agent.phones import leases
+from phonefarm_agent.phones.adb_wire import Adb, AdbError, Answer
+from phonefarm_agent.phones.device import Device
+from phonefarm_agent.phones.ladder import Patient, Step, Trouble, budgets, trouble_of
+from phonefarm_agent.phones.limits import PhoneLimits
+
+log = structlog.get_logger()
+
+STEP_SECONDS = 15.0
+_HISTORY_KEPT = 500
+
+
+class Recovery:
+    """What is wrong with each phone, and what was done. `perform` acts; all else only decides."""
+
+    def __init__(
+        self,
+        *,
+        adb: Adb,
+        limits: PhoneLimits,
+        agent_id: str,
+        addresses: tuple[str, ...],
+        clock: Clock,
+        kept: str,
+        keep: Callable[[str], None],
+    ) -> None:
+        """Take what an earlier life gave to *keep*, so that no restart refills a budget."""
+        self._adb = adb
+        self._limits = limits
+        self._agent_id = agent_id
+        self._addresses = addresses
+        self._clock = clock
+        self._keep = keep
+        self._budgets = budgets(limits)
+        self._patients: dict[str, Patient] = {}
+        self._taken: deque[tuple[str, Step, datetime]] = deque(
+            _decode(kept) if kept else (), maxlen=_HISTORY_KEPT
+        )
+        self._steps: deque[RecoveryStep] = deque(maxlen=STEPS_KEPT)
+        self._number = 0
+        self.counts: Counter[str] = Counter()
+
+    def steps(self) -> tuple[RecoveryStep, ...]:
+        """Return the latest steps of this life, by number."""
+        return tuple(self._steps)
+
+    def hands(self, device: Device) -> str:
+        """Return what a person must do at the phone, empty while nobody is needed."""
+        patient = self._patients.get(device.adb_serial)
+        return patient.hands if patient else ""
+
+    def see(self, device: Device, now: float, *, twice: bool) -> None:
+        """Take in how a phone is now."""
+        patient = self._patients.setdefault(device.adb_serial, Patient())
+        before = patient.hands
+        patient.see(trouble_of(device, now, twice=twice), now, over=self._is_over(device, now))
+        if patient.trouble is not None:
+            patient.next_step(now, self._history(device), self._budgets)
+        if patient.hands and patient.hands != before:
+            log.warning(
+                "phone.needs_hands",
+                adb_serial=device.adb_serial,
+                serialno=device.serialno,
+                trouble=patient.trouble,
+                hands=patient.hands,
+            )
+
+    def due(self, device: Device, now: float) -> Step | None:
+        """Return the step to be taken for a phone that `see` has just seen."""
+        patient = self._patients[device.adb_serial]
+        if device.helped or patient.trouble is None:
+            return None
+        return patient.next_step(now, self._history(device), self._budgets)
+
+    def forget(self, adb_serial: str) -> None:
+        """Forget a phone that is now known by another name."""
+        self._patients.pop(adb_serial, None)
+
+    def _is_over(self, device: Device, now: float) -> bool:
+        """Tell whether the phone's last trouble is over if it shows none."""
+        if device.transport is Transport.ABSENT:
+            return now - device.since > self._limits.reboot_every
+        readiness = device.verdict(now)[0]
+        return readiness in {Readiness.READY, Readiness.COOLING, Readiness.UNFIT}
+
+    def _history(self, device: Device) -> Mapping[Step, list[float]]:
+        """Return when each step was taken for the phone, on the monotonic clock."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        found: dict[Step, list[float]] = {}
+        for name, step, at in self._taken:
+            if name in {device.serialno or device.adb_serial, device.adb_serial}:
+                found.setdefault(step, []).append(now - (wall - at).total_seconds())
+        return found
+
+    async def perform(self, device: Device, step: Step) -> None:
+        """Take *step*, which is counted before it is begun; `device.helped` is set meanwhile.
+
+        Whoever decided on the step has set it, so that no work begins meanwhile.
+        """
+        patient = self._patients[device.adb_serial]
+        reason = str(patient.trouble)
+        self._count(device, step)
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                outcome = await self._take(device, step, patient.trouble)
+        except AdbError as error:
+            outcome = f"failed: {error}"
+        except TimeoutError:
+            outcome = "failed: no answer in time"
+        finally:
+            device.helped = False
+        self._note(device, step, reason, outcome)
+
+    def _count(self, device: Device, step: Step) -> None:
+        now = self._clock.now()
+        longest = max(budget.within for budget in self._budgets.values())
+        while self._taken and now - self._taken[0][2] > timedelta(seconds=longest):
+            self._taken.popleft()
+        self._taken.append((device.serialno or device.adb_serial, step, now))
+        self._keep(json.dumps([(name, one, at.isoformat()) for name, one, at in self._taken]))
+
+    def _note(self, device: Device, step: Step, reason: str, outcome: str) -> None:
+        self._number += 1
+        self.counts[step] += 1
+        taken = RecoveryStep(
+            number=self._number,
+            serialno=device.serialno,
+            adb_serial=device.adb_serial,
+            step=step.value,
+            reason=reason,
+            outcome=outcome[:300],
+            at=self._clock.now(),
+        )
+        self._steps.append(taken)
+        log.warning(
+            "phone.recovery_taken",
+            number=taken.number,
+            adb_serial=taken.adb_serial,
+            serialno=taken.serialno,
+            step=taken.step,
+            reason=reason,
+            outcome=taken.outcome,
+        )
+
+    async def _take(self, device: Device, step: Step, trouble: Trouble | None) -> str:
+        match step:
+            case Step.RECONNECT:
+                return await self._reconnect(device)
+            case Step.REBOOT:
+                # Where no Android runs, no run does, and there is nobody to ask.
+                running = trouble is Trouble.STUCK
+                if running and (whose := await self._held_elsewhere(device)):
+                    return f"left alone: {whose}"
+                await self._adb.reboot(device.adb_serial)
+                return "asked to restart"
+            case Step.JANITOR:
+                if whose := await self._held_elsewhere(device):
+                    return f"left alone: {whose}"
+                return await self._sweep(device)
+
+    async def _reconnect(self, device: Device) -> str:
+        """Begin the host's connection to the phone anew; nothing on the phone is touched."""
+        if device.adb_serial not in self._addresses:
+            return await self._adb.reconnect(device.adb_serial)
+        await self._adb.disconnect(device.adb_serial)
+        return await self._adb.connect(device.adb_serial)
+
+    async def _held_elsewhere(self, device: Device) -> str:
+        """Return whose lease a network phone bears when that is another agent's; it may live."""
+        left = leases.read_lease(await self._shell(device, leases.READ_LEASE))
+        if left.serialno != device.serialno:
+            return "another phone answers here"
+        if device.adb_serial in self._addresses and left.agent not in {"", self._agent_id}:
+            return f"its last lease is agent {left.agent}'s"
+        return ""
+
+    async def _sweep(self, device: Device) -> str:
+        """Remove what runs of this farm left; nobody holds the phone, so all of them are over."""
+        answer = await self._shell(device, leases.LIST_LEFTOVERS)
+        found = [line for line in answer.out.splitlines() if leases.is_leftover(line)]
+        if not found:
+            return "nothing of this farm's is there"
+        await self._shell(device, leases.remove_leftovers(found))
+        left = await self._shell(device, leases.LIST_LEFTOVERS)
+        stays = [line for line in left.out.splitlines() if leases.is_leftover(line)]
+        return f"removed {len(found) - len(stays)} of {len(found)} folders"
+
+    async def _shell(self, device: Device, command: str) -> Answer:
+        return await self._adb.shell(device.adb_serial, command)
+
+
+def _decode(text: str) -> Iterable[tuple[str, Step, datetime]]:
+    return [(name, Step(step), datetime.fromisoformat(at)) for name, step, at in json.loads(text)]
