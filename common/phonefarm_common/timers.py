@@ -22,6 +22,8 @@ class Timers:
     clean_up: float = 60
     lease_ttl: float = 90
     reap: float = 2  # how often renewal counters are looked at
+    loop_beat: float = 2  # how often the owner of a loop shows that it lives
+    loop_lapse: float = 8  # after which silence another controller takes the loop
     probe: float = 30  # how often a shell is asked on each phone
     probe_limit: float = 5
     offer_fresh: float = 10  # fit means a shell answer within this
@@ -50,6 +52,7 @@ class Timers:
             "reap * 2 < lease_ttl - self_fence - kill": (
                 self.reap * 2 < self.lease_ttl - self.self_fence - self.kill
             ),
+            "loop_beat * 3 < loop_lapse": self.loop_beat * 3 < self.loop_lapse,
             "callback_attempt * 1.5 <= callback_lease": (
                 self.callback_attempt * 1.5 <= self.callback_lease
             ),

@@ -1,14 +1,19 @@
 """A whole controller: everything opened, wired, and closed in reverse."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from phonefarm_common.clock import Clock, SystemClock
+from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.profiles import Profile, ProfileError, read_profile
@@ -16,12 +21,14 @@ from phonefarm_controller.domain.reports import Report
 from phonefarm_controller.hosting import doors, opened_authority, told
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
+from phonefarm_controller.loops.election import Body, elected
 from phonefarm_controller.loops.herald import Herald
 from phonefarm_controller.loops.janitor import PERIOD_SECONDS as JANITOR_SECONDS
 from phonefarm_controller.loops.janitor import janitor
 from phonefarm_controller.loops.lookout import lookout
 from phonefarm_controller.loops.pump import pump
 from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.loops.showing import showing
 from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.batch import Batcher
@@ -45,6 +52,8 @@ from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.operations.mend import Mend
+from phonefarm_controller.operations.offers import ShowOffers
+from phonefarm_controller.operations.own import Own
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.operations.proving import Prove
@@ -77,7 +86,7 @@ from phonefarm_controller.rpc.processes import ProcessEdge
 from phonefarm_controller.rpc.proving import ProvingEdge
 from phonefarm_controller.rpc.server import Ports, Services, serving
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.registry import Sessions, SupersededError
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database, open_database
@@ -87,6 +96,7 @@ from phonefarm_controller.store.profiles import keep_profile
 
 log = structlog.get_logger()
 
+_Answer = TypeVar("_Answer")
 ENQUEUE_BATCH = 100
 AGENT_BATCH = 100
 
@@ -251,7 +261,6 @@ async def _wired(
         "reports": reports.run(),
         "pump": pump(claim=claim, sessions=sessions, hints=hints),
         "reaper": reaper.run(),
-        "clockwork": clockwork(wind=wind, hints=hints, poll_seconds=timers.reap),
         "lookout": lookout(watching=watching, hints=hints),
         "storekeeper": storekeeper(
             data=settings.data,
@@ -268,9 +277,18 @@ async def _wired(
             ),
             period=JANITOR_SECONDS * settings.time_scale,
         ),
-        "auditor": auditor(audit=Audit(database=database), mend=mend),
     }
+    for_all: dict[str, Body] = {
+        "clockwork": partial(clockwork, wind=wind, hints=hints, poll_seconds=timers.reap),
+        "auditor": partial(auditor, audit=Audit(database=database), mend=mend),
+    }
+    own = Own(database=database, owner=f"{socket.gethostname()}:{os.getpid()}:{new_id()[:8]}")
+    for name, body in for_all.items():
+        loops[name] = (
+            elected(name, body, own=own, timers=timers, clock=clock) if several else body(None)
+        )
     if several:
+        loops["showing"] = showing(show=ShowOffers(database=database), sessions=sessions)
         herald = Herald(url=settings.database_url, hints=hints, sessions=sessions)
         loops["herald"] = herald.run()
     async with asyncio.TaskGroup() as tasks:
@@ -314,8 +332,7 @@ class _grouped_starts:  # noqa: N801 - used like a function
     async def __call__(
         self, groups: Sequence[tuple[StartAsk, ...]]
     ) -> list[tuple[StartAnswer, ...] | Exception]:
-        answers = iter(await self._start([ask for group in groups for ask in group]))
-        return [tuple(next(answers) for _ in group) for group in groups]
+        return _grouped(groups, await self._start([ask for group in groups for ask in group]))
 
 
 class _grouped_reports:  # noqa: N801 - used like a function
@@ -327,8 +344,20 @@ class _grouped_reports:  # noqa: N801 - used like a function
     async def __call__(
         self, groups: Sequence[tuple[Report, ...]]
     ) -> list[tuple[Ack, ...] | Exception]:
-        acks = iter(await self._take([report for group in groups for report in group]))
-        return [tuple(next(acks) for _ in group) for group in groups]
+        return _grouped(groups, await self._take([report for group in groups for report in group]))
+
+
+def _grouped(
+    groups: Sequence[Sequence[object]], answers: Sequence[_Answer | None]
+) -> list[tuple[_Answer, ...] | Exception]:
+    """Return the answers of each group; of a session that is superseded only that."""
+    left = iter(answers)
+    grouped: list[tuple[_Answer, ...] | Exception] = []
+    for group in groups:
+        own = [next(left) for _ in group]
+        given = tuple(answer for answer in own if answer is not None)
+        grouped.append(given if len(given) == len(own) else SupersededError())
+    return grouped
 
 
 async def _keep_profiles(database: Database, own: Path) -> dict[str, Profile]:

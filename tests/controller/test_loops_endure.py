@@ -81,14 +81,14 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
 
         rounds = 0
 
-        async def requeue(self) -> int:
+        async def requeue(self, *, tenure: object) -> int:
             """Fail, and stop the test at the third time."""
             self.rounds += 1
             if self.rounds > 2:
                 raise asyncio.CancelledError
             raise OverflowError("a row nobody thought of")
 
-        async def expire(self) -> int:
+        async def expire(self, *, tenure: object) -> int:
             """Fail."""
             raise OverflowError("a row nobody thought of")
 
@@ -99,7 +99,7 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         wind: Any = Wind()
         with pytest.raises(asyncio.CancelledError):
-            await clockwork(wind=wind, hints=world.hints, poll_seconds=0.001)
+            await clockwork(None, wind=wind, hints=world.hints, poll_seconds=0.001)
 
         assert wind.rounds == 3
 

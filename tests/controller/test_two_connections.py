@@ -45,7 +45,7 @@ def taking(database: Database) -> TakeReports:
     return TakeReports(database=database, policy=Policy(), hints=hints, sessions=sessions)
 
 
-def ended(run: agent_pb2.RunRef) -> Report:
+def ended(run: agent_pb2.RunRef, term: int) -> Report:
     """Return the report that a run did everything."""
     ref = RunRef(
         run_id=run.run_id,
@@ -55,13 +55,13 @@ def ended(run: agent_pb2.RunRef) -> Report:
         epoch=run.epoch,
     )
     body = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
-    return Report(agent_id="agent-1", run=ref, sequence=1, body=body)
+    return Report(agent_id="agent-1", term=term, run=ref, sequence=1, body=body)
 
 
 async def executing_group(
     farm: Farm, phones: tuple[str, ...]
-) -> tuple[str, list[agent_pb2.RunRef]]:
-    """Bring one item per phone past the start gate; return the process and its runs."""
+) -> tuple[str, list[agent_pb2.RunRef], int]:
+    """Bring one item per phone past the start gate; return process, runs, the session's term."""
     async with played_agent(farm, *phones) as agent:
         target = process_pb2.Target(
             routing=process_pb2.ROUTING_GROUP,
@@ -71,7 +71,8 @@ async def executing_group(
         await agent.offer()
         assigned = await agent.assigned(len(phones))
         await agent.start(*(assignment.run for assignment in assigned))
-    return accepted.process_id, [assignment.run for assignment in assigned]
+    runs = [assignment.run for assignment in assigned]
+    return accepted.process_id, runs, agent.welcome.term
 
 
 async def test_two_last_items_that_finish_at_once_end_the_process(
@@ -84,9 +85,11 @@ async def test_two_last_items_that_finish_at_once_end_the_process(
     ):
         for number in range(ROUNDS):
             phones = (f"A{number}", f"B{number}")
-            process_id, (one, two) = await executing_group(farm, phones)
+            process_id, (one, two), term = await executing_group(farm, phones)
 
-            await asyncio.gather(taking(first)([ended(one)]), taking(second)([ended(two)]))
+            await asyncio.gather(
+                taking(first)([ended(one, term)]), taking(second)([ended(two, term)])
+            )
 
             record = await farm.get(process_id)
             assert record.status == "completed"
@@ -106,7 +109,7 @@ async def test_a_cancel_and_a_completion_at_once_end_the_process_once(
         sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
         cancel = Cancel(database=second, sessions=sessions, hints=hints, timers=Timers())
         for number in range(ROUNDS):
-            process_id, (run,) = await executing_group(farm, (f"A{number}",))
+            process_id, (run,), term = await executing_group(farm, (f"A{number}",))
             ask = CancelAsk(
                 process_id=process_id,
                 reason="race",
@@ -115,7 +118,7 @@ async def test_a_cancel_and_a_completion_at_once_end_the_process_once(
                 force_after_seconds=0,
             )
 
-            await asyncio.gather(taking(first)([ended(run)]), cancel(ask))
+            await asyncio.gather(taking(first)([ended(run, term)]), cancel(ask))
 
             milestones = await farm.milestones(process_id)
             assert milestones[-1] == "completed"  # it had finished everything

@@ -21,7 +21,8 @@ from phonefarm_agent.host.doctor import Check, examine, worst
 from phonefarm_agent.host.layout import read_environment
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
-from support.programs import AGENT_TOKEN, Programs, programs
+from support.controller import AGENT_TOKEN
+from support.programs import Programs, programs
 
 PATIENCE_SECONDS = 60.0
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from support.controller import AGENT_TOKEN
 from support.live_farm import Hand, LiveFarm, containers, eventually, hand
-from support.programs import AGENT_TOKEN, Programs, programs
+from support.programs import Programs, programs
 from support.systemd_host import SERVICE, SystemdHost, docker, systemd_host
 
 pytestmark = [

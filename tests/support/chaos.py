@@ -256,8 +256,11 @@ class Chaos:
                 ref = moved_ref(ref, epoch=ref.epoch + 1)
             case _:
                 ref = moved_ref(ref, run_id="nobody")
-        (answer,) = await self.world.start([StartAsk(agent_id=agent, run=ref, container="box")])
-        assert answer.stop is not None
+        term = self.world.terms.get(agent, 1)
+        (answer,) = await self.world.start(
+            [StartAsk(agent_id=agent, term=term, run=ref, container="box")]
+        )
+        assert answer is None or answer.stop is not None
         await self._unchanged()
 
     async def go_on(self) -> None:
@@ -351,7 +354,10 @@ class Chaos:
             ref = moved_ref(ref, **{part: getattr(other.run, part)})
         self._say(part, body)
         sequence = self.told.get(run.run.run_id, 0) + 1
-        await self.world.take([Report(agent_id=agent, run=ref, sequence=sequence, body=body)])
+        term = self.world.terms[agent]
+        await self.world.take(
+            [Report(agent_id=agent, term=term, run=ref, sequence=sequence, body=body)]
+        )
         await self._unchanged()
 
     async def _tell(self, run: Assignment, *bodies: Body) -> None:
@@ -456,7 +462,7 @@ class Chaos:
         states = {run.run: self._state_of(run) for run in held}
         for ref, stop in greeted.verdicts:
             assert (stop is None) == (states[ref] == LeaseState.LIVE)
-        await self.world.reap.forget(greeted.lost, agent_id=agent)
+        await self.world.reap.forget(greeted.lost, agent_id=agent, term=greeted.term)
         after = await snapshot(self.world.database)
         for lease in after.leases.values():
             if lease["agent_id"] == agent and lease["state"] == LeaseState.LIVE:

@@ -130,7 +130,7 @@ class Crowd:
             await world.begin(run)
             first = self.told[run.run.run_id] + 1
             acks = await world.tell(run, first, DONE, RELEASED)
-            self.told[run.run.run_id] = max(ack.sequence for ack in acks)
+            self.told[run.run.run_id] = max((ack.sequence for ack in acks), default=first - 1)
 
     async def report(self, world: World) -> None:
         """Report of one run or two, together."""
@@ -153,7 +153,7 @@ class Crowd:
             first = self.told[run.run.run_id] + 1
             chosen = self.dice.sample(bodies, self.dice.randint(1, 3))
             acks = await world.tell(run, first, *chosen)
-            last = max(ack.sequence for ack in acks)
+            last = max((ack.sequence for ack in acks), default=0)  # none of a session that is over
             self.told[run.run.run_id] = max(self.told[run.run.run_id], last)
 
     async def renew(self, world: World) -> None:
@@ -173,7 +173,7 @@ class Crowd:
                 case 2:
                     await world.reap.give_up_clean_up(lease_id)
                 case _:
-                    await world.reap.forget([lease_id], agent_id="agent")
+                    await world.reap.forget([lease_id], agent_id="agent", term=world.terms["agent"])
 
     async def come_back(self, world: World) -> None:
         """Open a new session at one of the controllers."""

@@ -13,15 +13,15 @@ from typing import Any
 
 from phonefarm.v1 import fleet_pb2
 from phonefarm_cli.controller import Controller
+from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
-AGENT_TOKEN = "an-agent-token"
 _SECRETS = {
-    "INGEST_SECRET": "an-api-key",
+    "INGEST_SECRET": KEY,
     "PHONEFARM_AGENT_TOKEN": AGENT_TOKEN,
-    "PHONEFARM_GATEWAY_TOKEN": "a-gateway-token",
+    "PHONEFARM_GATEWAY_TOKEN": GATEWAY_TOKEN,
     "PHONE_FARM_WEBHOOK_SECRET": "a webhook secret",
 }
 

@@ -243,16 +243,18 @@ class World:
 
     async def begin(self, assignment: Assignment) -> StartAnswer:
         """Bring the run to the start gate."""
-        ask = StartAsk(agent_id=assignment.agent_id, run=assignment.run, container="box")
+        term = self.terms[assignment.agent_id]
+        ask = StartAsk(agent_id=assignment.agent_id, term=term, run=assignment.run, container="box")
         (answer,) = await self.start([ask])
-        return answer
+        return answer or StartAnswer(run=assignment.run, stop="superseded")
 
     async def tell(self, assignment: Assignment, sequence: int, *bodies: Body) -> list[Ack]:
         """Report records of the run, numbered from *sequence*, together."""
-        return await self.take(
+        acks = await self.take(
             [
                 Report(
                     agent_id=assignment.agent_id,
+                    term=self.terms[assignment.agent_id],
                     run=assignment.run,
                     sequence=sequence + place,
                     body=body,
@@ -260,6 +262,7 @@ class World:
                 for place, body in enumerate(bodies)
             ]
         )
+        return [ack for ack in acks if ack is not None]
 
 
 def seen_phone(serial: str, **changes: Any) -> SeenPhone:

@@ -83,9 +83,10 @@ Body = ActionStarted | ActionDone | ActionFailed | RunEnded | RunRefused | Phone
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One numbered record of a run, as an agent sent it."""
+    """One numbered record of a run, as an agent sent it; *term* is of the session it came in."""
 
     agent_id: str
+    term: int
     run: RunRef
     sequence: int
     body: Body

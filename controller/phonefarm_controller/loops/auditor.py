@@ -7,14 +7,15 @@ import structlog
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.watch import Audit
+from phonefarm_controller.store.loop_leases import Tenure
 
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 30.0
 
 
-async def auditor(*, audit: Audit, mend: Mend) -> None:
-    """Look until cancelled. A process is mended only when two looks in a row find it."""
+async def auditor(tenure: Tenure | None, *, audit: Audit, mend: Mend) -> None:
+    """Look until cancelled. What two looks in a row find is mended, under *tenure*."""
     suspects: set[str] = set()
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
@@ -24,4 +25,4 @@ async def auditor(*, audit: Audit, mend: Mend) -> None:
             for process_id in again:
                 log.error("process.found_unsynced", process_id=process_id)
                 with enduring("auditor"):
-                    await mend(process_id)
+                    await mend(process_id, tenure=tenure)

@@ -6,23 +6,29 @@ import time
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.wind import BATCH, Wind
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.store.loop_leases import Tenure
 
 MARGIN_SECONDS = 0.002
 """The database's clock and ours may differ by this when an item has just become due."""
 
 
-async def clockwork(*, wind: Wind, hints: Hints, poll_seconds: float) -> None:
-    """Requeue and expire until cancelled; wakes when the next item is due, or is made so."""
+async def clockwork(
+    tenure: Tenure | None, *, wind: Wind, hints: Hints, poll_seconds: float
+) -> None:
+    """Requeue and expire until cancelled; wakes when the next item is due, or is made so.
+
+    It writes under *tenure*.
+    """
     ripe = math.inf
     while True:
         if time.monotonic() >= ripe:
-            hints.work.give()  # it may be a scheduled item, which only the pump moves
+            hints.work_made()  # it may be a scheduled item, which only a pump moves
         ripe = math.inf
         requeued = expired = 0
         with enduring("clockwork"):
-            requeued = await wind.requeue()
+            requeued = await wind.requeue(tenure=tenure)
         with enduring("clockwork"):
-            expired = await wind.expire()
+            expired = await wind.expire(tenure=tenure)
         wait = poll_seconds
         with enduring("clockwork"):
             due = await wind.next_due()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import structlog
 
 from phonefarm_controller.store.database import DatabaseBusyError
+from phonefarm_controller.store.loop_leases import OwnerLostError
 
 log = structlog.get_logger()
 
@@ -21,5 +22,7 @@ def enduring(loop: str) -> Iterator[None]:
         yield
     except DatabaseBusyError as error:
         log.warning("loop.delayed", loop=loop, error=str(error))
+    except OwnerLostError as error:
+        log.warning("loop.superseded", loop=loop, error=str(error))
     except Exception:
         log.exception("loop.crashed", loop=loop)

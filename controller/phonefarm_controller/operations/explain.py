@@ -17,6 +17,7 @@ from phonefarm_controller.domain.records import record_of
 from phonefarm_controller.domain.states import PROCESS_TERMINAL
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.claim import Claim, offered_in
+from phonefarm_controller.operations.offers import offers_of, others
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.room import Room
@@ -31,6 +32,7 @@ from phonefarm_controller.store import (
     waiting,
 )
 from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
 
@@ -57,9 +59,10 @@ class Explain:
                 return await _of_ended(tx, process)
             tallies = (await items.tallies(tx, {process_id}))[process_id]
             held_back = await waiting.of_process(tx, process_id)
-            offers = offered_in(self._sessions) if held_back else []
-            pairs = await self._claim.look(tx, offers)
-            sight = await self._sight(tx, held_back)
+            away = await others(tx, self._sessions)
+            offers = offered_in(self._sessions) + offers_of(away)
+            pairs = await self._claim.look(tx, offers if held_back else [])
+            sight = await self._sight(tx, held_back, away)
             ahead = await _ahead(tx, held_back, sight)
             now = tx.now
         chosen = {pair.item_id for pair in pairs}
@@ -71,7 +74,9 @@ class Explain:
         }
         return explained(process, tallies, held_back, whys, ahead=ahead, now=now)
 
-    async def _sight(self, tx: Transaction, held_back: Sequence[Item]) -> Sight:
+    async def _sight(
+        self, tx: Transaction, held_back: Sequence[Item], away: Sequence[Agent]
+    ) -> Sight:
         """Read the phones that the items could use, and all that is bound to these."""
         groups = await phones.members_of(
             tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
@@ -93,11 +98,13 @@ class Explain:
                 by_phone[account.phone_id].append(account)
         driven = {lease.phone_id: lease for lease in held}
         memberships = await phones.groups_of(tx, phone_ids)
-        offered = {offer.phone_id: offer.agent_id for offer in offered_in(self._sessions)}
+        offers = offered_in(self._sessions) + offers_of(away)
+        offered = {offer.phone_id: offer.agent_id for offer in offers}
+        connected = {agent.agent_id for agent in away}
+        connected |= {each.agent_id for each in self._sessions.all() if not each.closed.is_set()}
         emptied = await agents.drained(tx)
         seen = {}
         for phone in (await phones.get(tx, phone_ids)).values():
-            session = self._sessions.of(phone.agent_id)
             seen[phone.phone_id] = PhoneNow(
                 phone_id=phone.phone_id,
                 agent_id=phone.agent_id,
@@ -107,7 +114,7 @@ class Explain:
                 health=phone.health,
                 health_reason=phone.health_reason,
                 intent=phone.intent,
-                connected=session is not None and not session.closed.is_set(),
+                connected=phone.agent_id in connected,
                 agent_drain=emptied.get(phone.agent_id, ""),
                 offered=offered.get(phone.phone_id) == phone.agent_id,
                 lease=driven.get(phone.phone_id),

@@ -15,6 +15,7 @@ from phonefarm_controller.domain.leases import Lease, ended
 from phonefarm_controller.domain.profiles import Profile
 from phonefarm_controller.domain.states import ITEM_WAITING, Condition, Health, Intent, LeaseState
 from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.operations.offers import offers_of, others
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
@@ -65,8 +66,9 @@ class Fleet:
             known = await phones.all_of(tx)
             held = await leases.of_phones(tx, [phone.phone_id for phone in known])
             emptied = await agents.drained(tx)
+            there = await self._elsewhere(tx)
         return [
-            self._view(phone, held.get(phone.phone_id), emptied.get(phone.agent_id, ""))
+            self._view(phone, held.get(phone.phone_id), there, emptied.get(phone.agent_id, ""))
             for phone in known
         ]
 
@@ -79,8 +81,9 @@ class Fleet:
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "admit", phone_id, "")
+            there = await self._elsewhere(tx)
         self._hints.fleet_changed()
-        return self._view(after, held.get(phone_id))
+        return self._view(after, held.get(phone_id), there)
 
     @whole
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -100,8 +103,9 @@ class Fleet:
             if lease is not None and lease.state in {LeaseState.DIRTY, LeaseState.ENDED}:
                 lease = None
             await _note(tx, actor, "return", phone_id, reason)
+            there = await self._elsewhere(tx)
         self._hints.fleet_changed()
-        return self._view(after, lease)
+        return self._view(after, lease, there)
 
     @whole
     async def maintain(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -113,8 +117,9 @@ class Fleet:
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "maintain", phone_id, reason)
+            there = await self._elsewhere(tx)
         self._hints.fleet_changed()
-        return self._view(after, held.get(phone_id))
+        return self._view(after, held.get(phone_id), there)
 
     @whole
     async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -131,9 +136,10 @@ class Fleet:
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "retire", phone_id, reason)
+            there = await self._elsewhere(tx)
         self._hints.fleet_changed()
         self._hints.deliveries()
-        return self._view(after, held.get(phone_id))
+        return self._view(after, held.get(phone_id), there)
 
     @whole
     async def clear_account(self, account_id: str, *, actor: str, reason: str) -> Account:
@@ -226,12 +232,26 @@ class Fleet:
             owners = [phone.agent_id for phone in await phones.all_of(tx)]
         return [(agent, owners.count(agent.agent_id)) for agent in known]
 
-    def _view(self, phone: Phone, lease: Lease | None, agent_drain: str = "") -> PhoneView:
+    async def _elsewhere(self, tx: Transaction) -> frozenset[tuple[str, str]]:
+        """Return agent and phone of what is offered to other controllers."""
+        offers = offers_of(await others(tx, self._sessions))
+        return frozenset((offer.agent_id, offer.phone_id) for offer in offers)
+
+    def _view(
+        self,
+        phone: Phone,
+        lease: Lease | None,
+        there: frozenset[tuple[str, str]],
+        agent_drain: str = "",
+    ) -> PhoneView:
         offered = (
             lease is None
             and phone.may_work
             and not agent_drain
-            and self._sessions.is_offered(phone.agent_id, phone.phone_id)
+            and (
+                self._sessions.is_offered(phone.agent_id, phone.phone_id)
+                or (phone.agent_id, phone.phone_id) in there
+            )
         )
         return PhoneView(phone=phone, lease=lease, offered=offered, agent_drain=agent_drain)
 

@@ -5,6 +5,7 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import processes
 from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.loop_leases import Tenure, owning
 
 
 class Mend:
@@ -15,8 +16,8 @@ class Mend:
         self._hints = hints
 
     @whole
-    async def __call__(self, process_id: str) -> None:
+    async def __call__(self, process_id: str, *, tenure: Tenure | None = None) -> None:
         """Derive, save and announce the process."""
-        async with self._database.writing() as tx:
+        async with owning(self._database, tenure) as tx:
             await sync(tx, await processes.lock(tx, {process_id}))
         self._hints.deliveries()

@@ -23,7 +23,7 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import leases
+from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
@@ -65,14 +65,17 @@ class Reap:
         return True
 
     @whole
-    async def forget(self, lease_ids: Iterable[str], *, agent_id: str) -> None:
+    async def forget(self, lease_ids: Iterable[str], *, agent_id: str, term: int) -> None:
         """End runs past the start gate that their agent, back again, does not know of.
 
-        Its phone may hold anything: the agent is told to clean it.
+        Its phone may hold anything: the agent is told to clean it. Nothing is ended when a newer
+        session than the *term* has taken over.
         """
         async with self._database.writing() as tx:
             work, locked = await open_work(tx, set(lease_ids))
             told = []
+            if (await agents.terms(tx, [agent_id])).get(agent_id) != term:
+                return
             for lease in list(work.leases.values()):
                 if lease.state is LeaseState.LIVE and lease.agent_id == agent_id:
                     message = "the agent came back without this run"

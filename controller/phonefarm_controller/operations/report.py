@@ -33,7 +33,7 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import runs
+from phonefarm_controller.store import agents, runs
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
@@ -79,16 +79,23 @@ class TakeReports:
         self._chance = chance
 
     @whole
-    async def __call__(self, batch: Sequence[Report]) -> list[Ack]:
-        """Return for each record how far its run's records are taken, in order; committed."""
+    async def __call__(self, batch: Sequence[Report]) -> list[Ack | None]:
+        """Return for each record how far its run's records are taken, in order; committed.
+
+        None: a newer session of the agent has taken over, and the record was not taken; it comes
+        again there.
+        """
         async with self._database.writing() as tx:
             work, locked = await open_work(tx, {report.run.lease_id for report in batch})
+            # Behind the locks: what a newer session wrote of these runs is ordered behind its term.
+            terms = await agents.terms(tx, {report.agent_id for report in batch})
             told: dict[str, list[Report]] = defaultdict(list)
-            for report in batch:
+            current = [report for report in batch if terms.get(report.agent_id) == report.term]
+            for report in current:
                 told[report.run.run_id].append(report)
             kept = [row for reports in told.values() for row in self._take(work, reports)]
             # Before it can be claimed for again: the phone is not as fit as it was said to be.
-            for report in batch:
+            for report in current:
                 if isinstance(report.body, RunRefused) and report.run.lease_id in work.leases:
                     lease = work.leases[report.run.lease_id]
                     self._sessions.withdraw(report.agent_id, lease.phone_id)
@@ -103,7 +110,10 @@ class TakeReports:
             self._hints.work_made()
         if any(item.state in ITEM_WAITING for item in changed(work.items_before, work.items)):
             self._hints.times_changed()  # its back-off may end before anything else is due
-        return [acks[report.run.run_id] for report in batch]
+        return [
+            acks[report.run.run_id] if terms.get(report.agent_id) == report.term else None
+            for report in batch
+        ]
 
     def _take(self, work: Work, reports: Sequence[Report]) -> list[tuple[object, ...]]:
         """Apply one run's records; return the rows to keep: no repeats, nothing behind a gap.

@@ -27,9 +27,10 @@ DRAINING: Final = "draining"
 
 @dataclass(frozen=True, kw_only=True)
 class StartAsk:
-    """A run that is prepared and has not acted."""
+    """A run that is prepared and has not acted; *term* is of the session that tells it."""
 
     agent_id: str
+    term: int
     run: RunRef
     container: str
 
@@ -52,14 +53,17 @@ class Start:
         self._deliveries_made = deliveries_made
 
     @whole
-    async def __call__(self, asks: Sequence[StartAsk]) -> list[StartAnswer]:
-        """Return go or stop for each, in order; the items that may act are EXECUTING."""
+    async def __call__(self, asks: Sequence[StartAsk]) -> list[StartAnswer | None]:
+        """Return go or stop for each, in order; the items that may act are EXECUTING.
+
+        None: a newer session of the agent has taken over, and nothing was decided.
+        """
         async with self._database.writing() as tx:
             answers = await self._decide(tx, asks)
         self._deliveries_made()
         return answers
 
-    async def _decide(self, tx: Transaction, asks: Sequence[StartAsk]) -> list[StartAnswer]:
+    async def _decide(self, tx: Transaction, asks: Sequence[StartAsk]) -> list[StartAnswer | None]:
         named = await leases.get(tx, [ask.run.lease_id for ask in asks])
         locked = await processes.lock(tx, {lease.process_id for lease in named.values()})
         before = await items.lock(tx, {lease.item_id for lease in named.values()})
@@ -70,7 +74,10 @@ class Start:
         new_leases: dict[str, Lease] = {}
         new_runs: dict[str, runs.Run] = {}
         stops: dict[StartAsk, str | None] = {}
-        for ask in dict.fromkeys(asks):  # one asked twice in a batch is decided once
+        # Behind the locks: what a newer session wrote of these items is ordered behind its term.
+        terms = await agents.terms(tx, {ask.agent_id for ask in asks})
+        current = [ask for ask in asks if terms.get(ask.agent_id) == ask.term]
+        for ask in dict.fromkeys(current):  # one asked twice in a batch is decided once
             item = before.get(ask.run.item_id)
             stop = _refusal(ask, held.get(ask.run.lease_id), item)
             if stop is None and item is not None:
@@ -119,7 +126,10 @@ class Start:
         await runs.save(tx, old_runs, list(new_runs.values()))
         touched = {item.process_id for item in new_items.values()}
         await sync(tx, {key: process for key, process in locked.items() if key in touched})
-        return [_answer(ask, stops[ask], before.get(ask.run.item_id)) for ask in asks]
+        return [
+            _answer(ask, stops[ask], before.get(ask.run.item_id)) if ask in stops else None
+            for ask in asks
+        ]
 
 
 async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:

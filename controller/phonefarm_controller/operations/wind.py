@@ -12,6 +12,7 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, processes
 from phonefarm_controller.store.database import Database, DatabaseBusyError, Transaction
+from phonefarm_controller.store.loop_leases import OwnerLostError, Tenure, owning
 
 log = structlog.get_logger()
 
@@ -33,39 +34,41 @@ class Wind:
             return None if due is None else (due - tx.now).total_seconds()
 
     @whole
-    async def requeue(self) -> int:
+    async def requeue(self, *, tenure: Tenure | None = None) -> int:
         """Put retryable items whose back-off is over back into the queue; return how many."""
         async with self._database.reading() as tx:
             due = await items.due_for_retry(tx, limit=BATCH)
         if not due:
             return 0
-        moved = await self._move_apart(due, to=ItemState.QUEUED)
+        moved = await self._move_apart(due, tenure, to=ItemState.QUEUED)
         self._hints.work_made()
         return moved
 
     @whole
-    async def expire(self) -> int:
+    async def expire(self, *, tenure: Tenure | None = None) -> int:
         """End waiting items whose deadline has passed; return how many."""
         async with self._database.reading() as tx:
             due = await items.past_deadline(tx, limit=BATCH)
         if not due:
             return 0
-        moved = await self._move_apart(due, to=ItemState.DEAD_LETTER)
+        moved = await self._move_apart(due, tenure, to=ItemState.DEAD_LETTER)
         self._hints.deliveries()
         return moved
 
-    async def _move_apart(self, due: list[tuple[str, str]], *, to: ItemState) -> int:
+    async def _move_apart(
+        self, due: list[tuple[str, str]], tenure: Tenure | None, *, to: ItemState
+    ) -> int:
         """Move them together; when that fails one by one, so that one keeps back only itself."""
         try:
-            async with self._database.writing() as tx:
+            async with owning(self._database, tenure) as tx:
                 return await self._move(tx, due, to=to)
-        except DatabaseBusyError:
+        except (DatabaseBusyError, OwnerLostError):
             raise
         except Exception:
             if len(due) == 1:
                 log.exception("item.not_moved", process_id=due[0][0], item_id=due[0][1], to=str(to))
                 return 0
-        return sum([await self._move_apart([one], to=to) for one in due])
+        return sum([await self._move_apart([one], tenure, to=to) for one in due])
 
     async def _move(self, tx: Transaction, due: list[tuple[str, str]], *, to: ItemState) -> int:
         locked = await processes.lock(tx, {process_id for process_id, _ in due})

@@ -28,7 +28,7 @@ from phonefarm_controller.rpc import conversation as words
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.status import translated
-from phonefarm_controller.sessions.registry import Parting, Push, Session, Sessions
+from phonefarm_controller.sessions.registry import Parting, Push, Session, Sessions, SupersededError
 from phonefarm_controller.store.database import DatabaseBusyError
 
 _T = TypeVar("_T")
@@ -116,7 +116,9 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
             log.info("agent.entered", agent_id=session.agent_id, term=session.term)
             try:
                 if greeted.lost:
-                    await self._reap.forget(greeted.lost, agent_id=session.agent_id)
+                    await self._reap.forget(
+                        greeted.lost, agent_id=session.agent_id, term=session.term
+                    )
                 await self._converse(talk)
             finally:
                 self._sessions.leave(session)
@@ -167,6 +169,8 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 await self._read(talk)
         except* _Over:
             pass
+        except* SupersededError:
+            log.warning("agent.superseded", agent_id=talk.session.agent_id, term=talk.session.term)
         except* (FarmError, DatabaseBusyError) as group:
             told.extend(group.exceptions)
         if told:
@@ -193,7 +197,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 seen = words.phones_of(message.inventory.phones)
                 names = await self._inventory(session.agent_id, session.term, seen)
                 if names is None:
-                    raise _Over
+                    raise SupersededError
                 _learn(session, names)
                 wire = words.names_to_wire(names)
                 await talk.say(pb.ControllerMessage(phone_names=pb.PhoneNames(phones=wire)))
@@ -201,6 +205,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 asks = tuple(
                     StartAsk(
                         agent_id=session.agent_id,
+                        term=session.term,
                         run=words.ref_of(run.run),
                         container=run.container[:256],
                     )
@@ -223,7 +228,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         held = [words.ref_of(run) for run in heartbeat.runs]
         lost = await self._renew(talk.session.agent_id, talk.session.term, held)
         if lost is None:
-            raise _Over
+            raise SupersededError
         ack = pb.HeartbeatAck(
             number=heartbeat.number, lost=[words.ref_to_wire(run) for run in lost]
         )
@@ -293,7 +298,8 @@ def _learn(session: Session, names: Iterable[PhoneName]) -> None:
 
 
 def _reports(session: Session, records: Iterable[pb.RunRecord]) -> tuple[Report, ...]:
-    read = (words.report_of(record, agent_id=session.agent_id) for record in records)
+    agent_id, term = session.agent_id, session.term
+    read = (words.report_of(record, agent_id=agent_id, term=term) for record in records)
     return tuple(report for report in read if report is not None)
 
 

@@ -127,12 +127,18 @@ def greeting_of(hello: pb.Hello) -> Greeting:
     )
 
 
-def report_of(record: pb.RunRecord, *, agent_id: str) -> Report | None:
+def report_of(record: pb.RunRecord, *, agent_id: str, term: int) -> Report | None:
     """Return the record, None for a kind that only a newer controller knows."""
     body = _body(record)
     if body is None:
         return None
-    return Report(agent_id=agent_id, run=ref_of(record.run), sequence=record.sequence, body=body)
+    return Report(
+        agent_id=agent_id,
+        term=term,
+        run=ref_of(record.run),
+        sequence=record.sequence,
+        body=body,
+    )
 
 
 def _body(record: pb.RunRecord) -> Body | None:

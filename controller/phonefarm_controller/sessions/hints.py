@@ -59,7 +59,7 @@ class Hints:
         self.moved: set[str] = set()  # which ones; whoever takes the hint empties it
         self.watched: Collection[str] = ()
         self.outgoing = Hint()
-        self._alone = alone
+        self.alone = alone
         self._notice = Notice()
         self._deliveries: set[asyncio.Event] = set()
 
@@ -91,13 +91,13 @@ class Hints:
         """Let watched processes be looked at."""
         moved = set(process_ids)
         self._moved_here(moved)
-        if not self._alone:
+        if not self.alone:
             self._notice.moved |= moved
             self._tell()
 
     def orders_made(self, agent_ids: Iterable[str]) -> None:
         """Let the controllers that these agents are connected to look what they should do."""
-        if self._alone:
+        if self.alone:
             return
         self._notice.agents.update(agent_ids)
         if self._notice.agents:
@@ -126,7 +126,7 @@ class Hints:
         self._moved_here(self.watched)
 
     def _tell(self) -> None:
-        if not self._alone:
+        if not self.alone:
             self.outgoing.give()
 
     def _fleet_changed_here(self) -> None:

@@ -11,6 +11,10 @@ from phonefarm_controller.sessions.hints import Hint, Hints
 OUTBOX_SIZE: Final = 1000
 
 
+class SupersededError(Exception):
+    """A newer session of the agent, here or elsewhere, has taken over; nothing was written."""
+
+
 class SlowAgentError(Exception):
     """The agent does not read its stream; the session is ended and nobody else is charged."""
 
@@ -57,13 +61,21 @@ class Session:
 
 
 class Sessions:
-    """All sessions of this controller; at most one per agent."""
+    """All sessions of this controller; at most one per agent.
+
+    `offer_lapses` is after how many seconds an offer that was not repeated does not count.
+    """
 
     def __init__(self, *, hints: Hints, clock: Timed, offer_lapses: float) -> None:
         self._sessions: dict[str, Session] = {}
         self._hints = hints
         self._clock = clock
-        self._offer_lapses = offer_lapses
+        self.offer_lapses = offer_lapses
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether no other controller can have agents of this farm."""
+        return self._hints.alone
 
     def enter(self, session: Session) -> None:
         """Make it the agent's session; an older one is told, and ends.
@@ -103,7 +115,7 @@ class Sessions:
 
     def offers(self) -> list[tuple[Session, frozenset[str]]]:
         """Return the offers that have not lapsed."""
-        oldest = self._clock.monotonic() - self._offer_lapses
+        oldest = self._clock.monotonic() - self.offer_lapses
         return [
             (session, session.offered)
             for session in self._sessions.values()

@@ -1,5 +1,7 @@
 """Agents and their sessions' terms."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +10,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.statements import Statement, among
 from phonefarm_controller.store.tables import agents
 
 _a = agents.c
@@ -25,10 +28,16 @@ class Agent:
     term: int
     connected: bool
     heard_at: datetime
+    offered: str = "[]"  # phone ids, as last shown
     # An operator's, which no greeting changes:
     drain_since: datetime | None = None
     drain_by: str = ""
     drain_reason: str = ""
+
+    @property
+    def offered_ids(self) -> tuple[str, ...]:
+        """Return the phones it offers, as last shown to other controllers."""
+        return tuple(json.loads(self.offered))
 
     @property
     def drain(self) -> str:
@@ -39,6 +48,7 @@ class Agent:
 _NAMES = tuple(Agent.__dataclass_fields__)
 _GREETED = tuple(name for name in _NAMES if not name.startswith("drain"))
 _COLUMNS = [agents.c[name] for name in _NAMES]
+_TERMS = Statement(select(_a.agent_id, _a.term).where(among(_a.agent_id, "ids")))
 
 
 async def lock_or_new(tx: Transaction, new: Agent) -> Agent:
@@ -98,6 +108,30 @@ async def heard_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
         .values(heard_at=tx.now, connected=True)
     )
     return result.rowcount == 1
+
+
+async def offer_in_term(
+    tx: Transaction, agent_id: str, term: int, phone_ids: Iterable[str]
+) -> bool:
+    """Show what the agent offers; False when a newer session has taken over."""
+    result = await tx.connection.execute(
+        update(agents)
+        .where(_a.agent_id == agent_id, _a.term == term)
+        .values(offered=json.dumps(sorted(phone_ids)))
+    )
+    return result.rowcount == 1
+
+
+async def heard(tx: Transaction, *, since: datetime) -> list[Agent]:
+    """Return the agents that are connected somewhere and were heard *since*, by id."""
+    query = select(*_COLUMNS).where(_a.connected, _a.heard_at >= since).order_by(_a.agent_id)
+    return [_agent(row) for row in await tx.connection.execute(query)]
+
+
+async def terms(tx: Transaction, agent_ids: Iterable[str]) -> dict[str, int]:
+    """Return the terms of the agents' newest sessions; unknown agents are missing."""
+    rows = await _TERMS.rows(tx, ids=list(set(agent_ids)))
+    return {str(agent_id): int(term) for agent_id, term in rows}
 
 
 async def parted_in_term(tx: Transaction, agent_id: str, term: int) -> bool:

@@ -337,6 +337,8 @@ agents = Table(
     Column("term", BigInteger, nullable=False),
     Column("connected", Boolean, nullable=False),
     Column("heard_at", Instant, nullable=False),
+    # Phone ids as JSON, for other controllers to show; a moment late.
+    Column("offered", Words, nullable=False, server_default=text("'[]'")),
     Column("drain_since", Instant),  # an operator wants its host empty
     Column("drain_by", Words, nullable=False, server_default=text("''")),
     Column("drain_reason", Words, nullable=False, server_default=text("''")),
@@ -586,6 +588,15 @@ pauses = Table(
     Column("by", Words, nullable=False),
     Column("reason", Words, nullable=False),
     _one_of("scope", PauseScope),
+)
+
+loop_leases = Table(
+    "loop_leases",
+    metadata,
+    Column("loop", Words, primary_key=True),
+    Column("owner", Words, nullable=False),  # empty: it was left
+    Column("term", BigInteger, nullable=False),
+    Column("beats", BigInteger, nullable=False),
 )
 
 audit = Table(

@@ -1,0 +1,181 @@
+"""Loops that one controller runs for all: how an owner is found; what a former one may write."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from phonefarm_common.clock import SystemClock
+from phonefarm_common.timers import Timers
+from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.loops.election import elected
+from phonefarm_controller.operations.claim import offered_in
+from phonefarm_controller.operations.offers import ShowOffers
+from phonefarm_controller.operations.own import Own
+from phonefarm_controller.sessions.registry import Session
+from phonefarm_controller.store.loop_leases import OwnerLostError, Tenure
+from support.controller import PATIENCE
+from support.world import World, world_on
+
+TIMERS = replace(Timers(), loop_beat=0.02, loop_lapse=0.3)
+ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+RELEASED = PhoneReleased(clean=True, reason="", residue=())
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Open a database with one agent and its phone."""
+    async with world_on(database_url) as world:
+        await world.furnish("a", "p1")
+        yield world
+
+
+class _Loop:
+    """A loop that only says under which terms it ran."""
+
+    def __init__(self) -> None:
+        self.tenures: list[Tenure] = []
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def __call__(self, tenure: Tenure | None) -> None:
+        """Run until cancelled."""
+        assert tenure is not None
+        self.tenures.append(tenure)
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
+class _Deaf(Own):
+    """An owner that cannot show that it lives, as one that is frozen or cut off."""
+
+    async def beat(self, tenure: Tenure) -> bool:
+        """Say that it did."""
+        return True
+
+
+async def test_of_two_controllers_one_runs_the_loop_and_the_next_follows(world: World) -> None:
+    """The one that stops leaves it at once; the terms rise."""
+    first, second = _Loop(), _Loop()
+    async with asyncio.timeout(PATIENCE):
+        one = _run(world, "one", first)
+        await first.began.wait()
+        two = _run(world, "two", second)
+        await asyncio.sleep(5 * TIMERS.loop_beat)  # a wrong one would have begun by now
+        waited = not second.began.is_set()
+        one.cancel()
+        await second.began.wait()
+    await _over(one, two)
+
+    assert waited
+    assert [tenure.term for tenure in first.tenures + second.tenures] == [1, 2]
+
+
+async def test_an_owner_that_is_not_heard_loses_the_loop(world: World) -> None:
+    """Its counter stands still for the whole time; what it writes after that is refused."""
+    process_id = await world.accept()
+    first, second = _Loop(), _Loop()
+    async with asyncio.timeout(PATIENCE):
+        one = _run(world, "one", first, own=_Deaf(database=world.database, owner="one"))
+        await first.began.wait()
+        two = _run(world, "two", second)
+        await second.began.wait()
+    (old,), (new,) = first.tenures, second.tenures
+
+    with pytest.raises(OwnerLostError):
+        await world.mend(process_id, tenure=old)
+    await world.mend(process_id, tenure=new)
+    await _over(one, two)
+
+    assert (old.term, new.term) == (1, 2)
+
+
+async def test_an_owner_that_comes_back_late_stops(world: World) -> None:
+    """Another has taken the loop: the former owner's ends with its next beat."""
+    loop, own = _Loop(), Own(database=world.database, owner="two")
+    async with asyncio.timeout(PATIENCE):
+        one = _run(world, "one", loop)
+        await loop.began.wait()
+        taken = None
+        while taken is None:  # it beats between our look and our taking
+            taken = await own.take("loop", seen=await own.look("loop"))
+        await loop.ended.wait()
+    await _over(one)
+
+    assert taken.term == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_clockwork_of_an_old_term_moves_nothing(world: World) -> None:
+    """The items wait for the owner of now, whose term is checked in the same transaction."""
+    await world.accept()
+    own = Own(database=world.database, owner="x")
+    old = await own.take("clockwork", seen=None)
+    assert old is not None
+    await own.leave(old)
+    new = await own.take("clockwork", seen=await own.look("clockwork"))
+    world.clock.advance(100_000)
+
+    with pytest.raises(OwnerLostError):
+        await world.wind.expire(tenure=old)
+    moved = await world.wind.expire(tenure=new)
+
+    assert moved == 1
+
+
+async def test_a_session_that_was_superseded_writes_nothing(world: World) -> None:
+    """Start, reports and forgotten runs of an old term are refused; the agent says them anew."""
+    await world.accept()
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    old = world.terms["a"]
+    await world.meet("a", "p1")
+    new = world.terms["a"]
+
+    world.terms["a"] = old
+    late_start = await world.begin(assignment)
+    late_acks = await world.tell(assignment, 1, ENDED, RELEASED)
+    await world.reap.forget([assignment.run.lease_id], agent_id="a", term=old)
+    world.terms["a"] = new
+    start = await world.begin(assignment)
+    acks = await world.tell(assignment, 1, ENDED, RELEASED)
+
+    assert late_start.stop == "superseded"
+    assert late_acks == []
+    assert start.stop is None
+    assert [ack.sequence for ack in acks] == [2, 2]
+
+
+@pytest.mark.postgres
+async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) -> None:
+    """Phones and explanations are the same whichever controller is asked; nobody claims by it."""
+    async with world_on(postgres_url) as here, world_on(postgres_url) as there:
+        for world in (here, there):
+            world.hints.alone = False
+        await there.furnish("a", "p1")
+        session = Session(agent_id="a", term=there.terms["a"], incarnation=1)
+        there.sessions.enter(session)
+        there.sessions.offer(session, 1, ["ph-p1"])
+        before = [view.offered for view in await here.fleet.phones()]
+
+        await ShowOffers(database=there.database)([session])
+        process_id = await here.accept()
+        after = [view.offered for view in await here.fleet.phones()]
+        told = await here.explain(process_id)
+
+        assert (before, after) == ([False], [True])
+        assert told == await there.explain(process_id)
+        assert offered_in(here.sessions) == []
+
+
+def _run(world: World, name: str, loop: _Loop, own: Own | None = None) -> "asyncio.Task[None]":
+    own = own or Own(database=world.database, owner=name)
+    return asyncio.create_task(elected("loop", loop, own=own, timers=TIMERS, clock=SystemClock()))
+
+
+async def _over(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
