@@ -3,6 +3,8 @@
 Latency: seconds from calling Enqueue to the assignment at the agent, one request at a time.
 Lifecycles: processes per second from Enqueue to the acknowledged end, with runs that end at once
 (scripts/bench_load.py); one controller process, the load in another.
+Crossings: from a call at one of two controllers to what an agent or a watcher of the other is told
+(scripts/bench_several.py).
 Containers: a run container's whole life beside a bare `docker run` of the image, and the seconds
 from the runtime's start until the executor says hello, made for its run and made ahead of it.
 """
@@ -26,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import bench_load as load  # noqa: E402 - after the path is set
+from bench_several import crossings  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes.contract import RunSpec, RuntimeFailedError  # noqa: E402
 from phonefarm_agent.runtimes.docker import DockerRuntime  # noqa: E402
@@ -88,6 +91,17 @@ def measure(database_url: str | None, options: argparse.Namespace) -> dict[str, 
         },
         **flow,
     }
+
+
+def measure_crossings(database_url: str, *, samples: int) -> dict[str, Any]:
+    """Return how soon one of two controllers knows what the other did."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        tempfile.TemporaryDirectory() as other,
+        controller(database_url, Path(scratch)) as (here, _),
+        controller(database_url, Path(other)) as (there, _),
+    ):
+        return asyncio.run(crossings(here, there, samples=samples))
 
 
 async def containers(image: str, *, samples: int) -> dict[str, Any]:
@@ -202,7 +216,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="lifecycles (%(default)s)")
     parser.add_argument("--samples", type=int, default=300, help="latency samples (%(default)s)")
     parser.add_argument("--phones", type=int, default=100, help="phones per agent (%(default)s)")
-    parser.add_argument("--only", choices=["sqlite", "postgres", "container"])
+    parser.add_argument("--only", choices=["sqlite", "postgres", "several", "container"])
     options = parser.parse_args()
     table: dict[str, Any] = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
     if options.only in {None, "sqlite"}:
@@ -210,6 +224,9 @@ def main() -> None:
     if options.only in {None, "postgres"}:
         with postgres_server() as server, server.database("bench") as url:
             table["postgres"] = measure(url, options)
+    if options.only in {None, "several"}:
+        with postgres_server() as server, server.database("bench") as url:
+            table["two_controllers"] = measure_crossings(url, samples=options.samples)
     if options.only in {None, "container"}:
         table["container"] = measure_containers()
     print(json.dumps(table, indent=2))

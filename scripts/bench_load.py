@@ -199,13 +199,16 @@ def request(target: process_pb2.Target | None = None) -> process_pb2.EnqueueRequ
 
 @asynccontextmanager
 async def instant_agents(
-    target: str, *, agents: int, phones: int, hold: bool = False
+    target: str,
+    *,
+    agents: int,
+    phones: int,
+    hold: bool = False,
+    kind: type[InstantAgent] = InstantAgent,
 ) -> AsyncIterator[list[InstantAgent]]:
     """Connect agents with *phones* phones each, admitted and with an account."""
     fleet = [
-        InstantAgent(
-            agent_id=f"bench-{a}", phones=[f"B{a:02}-{p:03}" for p in range(phones)], hold=hold
-        )
+        kind(agent_id=f"bench-{a}", phones=[f"B{a:02}-{p:03}" for p in range(phones)], hold=hold)
         for a in range(agents)
     ]
     channel = open_channel(target, Timers())
