@@ -57,7 +57,7 @@ def keep_room(folder: Path, least: LeastFree, reserve: int) -> str:
     shortage = figures.shortage(least)
     there = path.exists()
     if shortage and there and figures.free < reserve:
-        path.unlink()
+        path.unlink(missing_ok=True)  # several programs of one host may share it
         log.error("storage.reserve_released", bytes=reserve)
     elif reserve and not shortage and not there:
         _take(path, reserve)
@@ -66,7 +66,7 @@ def keep_room(folder: Path, least: LeastFree, reserve: int) -> str:
 
 def _take(path: Path, size: int) -> None:
     """Take *size* bytes of the disk, really: a file of holes would reserve nothing."""
-    partial = path.with_suffix(".part")
+    partial = path.with_suffix(f".part{os.getpid()}")
     try:
         with partial.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)

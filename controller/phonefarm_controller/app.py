@@ -121,7 +121,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         await migrate(database)
         await claim_evidence_place(
             database,
-            settings.data / "evidence",
+            settings.evidence_place,
             farm_id=settings.farm_id,
             shared=reaches_others(settings.database_url),
         )
@@ -232,7 +232,7 @@ async def _wired(
         timeline=Timeline(database=database),
         watching=watching,
         explain=Explain(database=database, sessions=sessions, claim=claim, room=room),
-        evidence=ReadEvidence(database=database, directory=settings.data / "evidence"),
+        evidence=ReadEvidence(database=database, directory=settings.evidence_place),
         registry=Registry(
             database=database, profiles=profiles, dummy_allowed=not settings.production
         ),
@@ -250,7 +250,7 @@ async def _wired(
         desire=Desire(database=database, claim=claim),
         start=starts,
         report=reports,
-        keep_evidence=KeepEvidence(database=database, directory=settings.data / "evidence"),
+        keep_evidence=KeepEvidence(database=database, directory=settings.evidence_place),
     )
     reaper = Reaper(watch=Watch(database=database), reap=reap, timers=timers, clock=clock)
     wind = Wind(database=database, hints=hints)
@@ -271,10 +271,8 @@ async def _wired(
             period=PERIOD_SECONDS * settings.time_scale,
         ),
         "janitor": janitor(
-            parts=Parts(settings.data / "evidence"),
-            retire=Retire(
-                database=database, directory=settings.data / "evidence", keep=settings.keep
-            ),
+            parts=Parts(settings.evidence_place),
+            retire=Retire(database=database, directory=settings.evidence_place, keep=settings.keep),
             period=JANITOR_SECONDS * settings.time_scale,
         ),
     }

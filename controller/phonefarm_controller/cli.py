@@ -79,6 +79,12 @@ def main() -> None:
         " database need the same files",
     )
     parser.add_argument(
+        "--evidence",
+        type=Path,
+        metavar="DIR",
+        help="where evidence is kept (DATA/evidence); controllers on one database share it",
+    )
+    parser.add_argument(
         "--data", type=Path, default=Path(".farm/controller"), help="own files (%(default)s)"
     )
     parser.add_argument(
@@ -158,6 +164,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         mtls=mtls,
         names=tuple(options.name),
         controllers=several,
+        evidence=options.evidence.absolute() if options.evidence else None,
         authority=options.ca.absolute() if options.ca else None,
     )
 

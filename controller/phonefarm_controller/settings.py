@@ -42,4 +42,11 @@ class Settings:
     """HOST:PORT of every controller's `mtls`, told to hosts that join or renew."""
     authority: Path | None = None
     """The directory of the farm's authority; `data`/ca when None."""
+    evidence: Path | None = None
+    """The directory that all controllers on one database share; `data`/evidence when None."""
     certificate_life: timedelta = timedelta(hours=24)
+
+    @property
+    def evidence_place(self) -> Path:
+        """Return where evidence is kept."""
+        return self.evidence or self.data / "evidence"

@@ -63,7 +63,7 @@ async def test_a_phone_is_freed_although_earlier_words_of_its_run_are_lost(tmp_p
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         assignment = await going(world)
         behind = await world.tell(assignment, 3, ENDED, CLEAN)
-        await world.reap.forget([assignment.run.lease_id], agent_id="a")
+        await world.reap.forget([assignment.run.lease_id], agent_id="a", term=world.terms["a"])
 
         acks = await world.tell(assignment, 3, ENDED, CLEAN)
         (phone,) = await world.fleet.phones()

@@ -4,6 +4,8 @@ Where it says so the timers are those of production: what is promised in seconds
 """
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from gateway.support.receiver import Receiver
-from support.live_farm import Hand, LiveFarm, eventually, hand
+from support.live_farm import Hand, LiveFarm, eventually, hand, lives
 from support.programs import Programs, programs
+from support.up_process import started_up
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
 
@@ -130,3 +133,35 @@ async def test_an_agent_leaves_its_controller_within_five_seconds(
             it.made.thaw(doomed)
             later = await it.it.warm_up({"routing": "queue"}, watch_seconds=1)
             await it.it.until(later, "completed", within=60)
+
+
+@pytest.mark.long
+async def test_up_runs_several_and_goes_on_without_one(tmp_path: Path, postgres_url: str) -> None:
+    """`up --controllers 2`: work is done, also after one is killed; everything ends in order."""
+    database = postgres_url.replace("+asyncpg", "")
+    more = ("--controllers", "2", "--database", database)
+    with started_up(tmp_path / "farm", *more, simulate=1) as up:
+        farm = up.ready()
+        pids = up.pids
+        async with hand(farm) as it:
+            first = await it.warm_up({"routing": "queue"}, watch_seconds=1)
+            await it.until(first, "completed", within=60)
+
+            os.kill(pids["controller"], signal.SIGKILL)
+            second = await it.warm_up({"routing": "queue"}, watch_seconds=1)
+            await it.until(second, "completed", within=60)
+        code = up.stop()
+
+    assert code == 0, up.said
+    assert {"controller", "controller-2"} <= set(pids)
+    assert "the farm goes on with the others" in up.said
+    assert not [pid for pid in pids.values() if lives(pid)]
+
+
+def test_up_refuses_several_controllers_on_sqlite(tmp_path: Path) -> None:
+    """The reason is said before anything is started."""
+    with started_up(tmp_path / "farm", "--controllers", "2", simulate=1) as up:
+        code = up.process.wait(30)
+
+    assert code == 2
+    assert "--controllers 2 needs --database postgresql://" in up.said

@@ -14,7 +14,7 @@ from typing import Any
 
 from phonefarm_cli.failure import CommandError
 from phonefarm_cli.farm.orphans import keep_marks
-from phonefarm_cli.screen import note
+from phonefarm_cli.screen import note, warn
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -44,6 +44,8 @@ class Program:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     on_our_death: signal.Signals = signal.SIGKILL
+    group: str = ""
+    """Programs that stand in for each other: while one of them runs, the others may end."""
 
 
 class ProgramEndedError(CommandError):
@@ -57,6 +59,8 @@ class Children:
         self._data = data
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._ends: dict[str, asyncio.Task[int]] = {}
+        self._groups: dict[str, str] = {}
+        self._told: set[str] = set()  # of those that ended and are stood in for
         self._changed = asyncio.Event()
 
     @property
@@ -85,25 +89,36 @@ class Children:
                 start_new_session=True,  # Ctrl-C is for us: we stop them in order
             )
         self._running[program.name] = process
+        self._groups[program.name] = program.group
         end = self._ends[program.name] = asyncio.create_task(process.wait())
         self._changed.set()
         keep_marks(self._data, self.pids.values())
         return await self._ready(program.name, ready_file, end)
 
     async def watch(self) -> None:
-        """Raise ProgramEndedError as soon as any program ends; never return."""
+        """Raise ProgramEndedError as soon as any program ends that no other stands in for."""
         while True:
             self._changed.clear()
             change = asyncio.create_task(self._changed.wait())
             try:
                 await asyncio.wait(
-                    {change, *self._ends.values()}, return_when=asyncio.FIRST_COMPLETED
+                    {change, *(self._ends[name] for name in self._ends.keys() - self._told)},
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
                 change.cancel()
             for name, end in self._ends.items():
-                if end.done():
-                    raise self._ended(name, end.result())
+                if end.done() and name not in self._told:
+                    ended = self._ended(name, end.result())
+                    if not self._stood_in_for(name):
+                        raise ended
+                    self._told.add(name)
+                    warn(f"{ended}\nthe farm goes on with the others")
+
+    def _stood_in_for(self, name: str) -> bool:
+        group = self._groups[name]
+        others = [other for other, of in self._groups.items() if of == group and other != name]
+        return bool(group) and any(not self._ends[other].done() for other in others)
 
     async def stop(self, name: str, hurry: asyncio.Event) -> bool:
         """End a program with SIGTERM; kill it, and return False, when it takes too long.

@@ -13,7 +13,8 @@ from phonefarm_cli.screen import tell
 _ABOUT = """\
 Run a whole farm in this terminal until Ctrl-C or SIGTERM: simulated phones if asked for, the
 controller, one agent for the phones of this machine, and the gateway. Each is a process of its
-own and logs to DIR/logs; all of them end with this one. Phones of the farm's own agent are taken
+own and logs to DIR/logs; all of them end with this one, and when one ends by itself so do the
+others, unless it was one of several controllers. Phones of the farm's own agent are taken
 into service, and each simulated one gets an account, so work can be sent at once.
 """
 
@@ -33,6 +34,7 @@ examples:
   phonefarm up                                     every phone on USB that allows debugging
   phonefarm up --connect 10.0.0.21:5555            a phone on the network
   phonefarm up --database postgresql://farm:...@db/farm --runtime docker
+  phonefarm up --database postgresql://farm:...@db/farm --controllers 2
 
 send work:
   curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
@@ -66,6 +68,13 @@ def add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         default="127.0.0.1:7070",
         metavar="HOST:PORT",
         help="where the controller listens, loopback only; port 0 for any (%(default)s)",
+    )
+    up.add_argument(
+        "--controllers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N controllers on one PostgreSQL, the others on ports of their own (1)",
     )
     up.add_argument(
         "--data",
@@ -108,6 +117,7 @@ def _up(options: argparse.Namespace) -> ExitCode:
         rest=options.rest,
         grpc=options.grpc,
         database=options.database,
+        controllers=options.controllers,
         runtime=options.runtime,
         connect=tuple(dict.fromkeys(options.connect)),
         environment=dict(os.environ),

@@ -29,15 +29,31 @@ def simulator(settings: Settings) -> Program:
     )
 
 
-def controller(settings: Settings, secrets: Secrets) -> Program:
-    """Return the controller."""
+def controllers(settings: Settings, secrets: Secrets) -> list[Program]:
+    """Return the controllers, which share one data folder."""
+    host = settings.grpc.rpartition(":")[0]
+    others = [f"{host}:0"] * (settings.controllers - 1)
+    return [
+        _controller(settings, secrets, name=name, listen=listen)
+        for name, listen in zip(controller_names(settings), (settings.grpc, *others), strict=True)
+    ]
+
+
+def controller_names(settings: Settings) -> list[str]:
+    """Return what they are called: controller, controller-2 and on."""
+    more = [f"controller-{number}" for number in range(2, settings.controllers + 1)]
+    return ["controller", *more]
+
+
+def _controller(settings: Settings, secrets: Secrets, *, name: str, listen: str) -> Program:
     database = ("--database", settings.database) if settings.database else ()
-    listen = ("--listen", settings.grpc, "--data", str(settings.data / "controller"))
+    where = ("--listen", listen, "--data", str(settings.data / "controller"))
     return Program(
-        name="controller",
+        name=name,
         module="phonefarm_controller",
-        arguments=(*listen, "--farm", secrets.farm, *database),
+        arguments=(*where, "--farm", secrets.farm, *database),
         environment=_with(settings, secrets.only(API_KEY, AGENT_TOKEN, GATEWAY_TOKEN)),
+        group="controllers",
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,6 @@ from phonefarm_cli.farm.steward import Steward, tell_phones
 from phonefarm_cli.report import Report, remove_report, write_report
 from phonefarm_cli.screen import note, tell, warn
 
-_STOP_ORDER = ("agent", "gateway", "controller", "simulator")
-"""Runs end and are reported while there is somebody to report to."""
 _ECHO_SECONDS = 0.5
 
 
@@ -61,7 +59,7 @@ async def run_farm(settings: Settings) -> ExitCode:
                 raise _first(group) from None
             finally:
                 remove_report(settings.data)
-                await _stop(children, stop)
+                await _stop(children, stop, _stop_order(settings))
     return ExitCode.OK
 
 
@@ -132,11 +130,14 @@ class _Farm:
         async with asyncio.TaskGroup() as wave:
             image = wave.create_task(self._image())
             simulator = wave.create_task(self._simulator())
-            controller = wave.create_task(
-                self._children.start(programs.controller(settings, secrets))
-            )
-        target, simulated = str(controller.result()["grpc"]), simulator.result()
-        tell(f"  controller   gRPC {target}")
+            controllers = [
+                wave.create_task(self._children.start(program))
+                for program in programs.controllers(settings, secrets)
+            ]
+        simulated = simulator.result()
+        target = ",".join(str(controller.result()["grpc"]) for controller in controllers)
+        for each in target.split(","):
+            tell(f"  controller   gRPC {each}")
         phones: dict[str, str] = {p["serial"]: p["address"] for p in simulated.get("phones", ())}
         addresses = (*phones.values(), *settings.connect)
         async with asyncio.TaskGroup() as wave:
@@ -207,13 +208,18 @@ async def _until(stop: asyncio.Event) -> None:
     raise _StoppedError
 
 
-async def _stop(children: Children, stop: asyncio.Event) -> None:
+def _stop_order(settings: Settings) -> list[str]:
+    """Return the programs so that runs end and are reported while somebody is there to hear it."""
+    return ["agent", "gateway", *programs.controller_names(settings), "simulator"]
+
+
+async def _stop(children: Children, stop: asyncio.Event, order: Iterable[str]) -> None:
     """Stop every program in order; a second signal ends the patience."""
     hurry = asyncio.Event()
     impatience = asyncio.create_task(_second(stop, hurry))
     if children.pids:
         tell("stopping")
-    for name in _STOP_ORDER:
+    for name in order:
         if not await children.stop(name, hurry=hurry):
             warn(f"the {name} had to be killed; the next start cleans up what it left")
     impatience.cancel()

@@ -11,6 +11,7 @@ from phonefarm_common import config
 from phonefarm_cli.failure import CommandError, ExitCode
 
 MOST_SIMULATED = 1000
+MOST_CONTROLLERS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Settings:
     rest: str  # HOST:PORT, port 0 for any
     grpc: str
     database: str | None
+    controllers: int
     runtime: str  # auto, docker, process or dummy
     connect: tuple[str, ...]
     environment: Mapping[str, str]
@@ -33,6 +35,17 @@ class Settings:
         if not 0 <= self.simulate <= MOST_SIMULATED:
             raise CommandError(
                 f"--simulate must be 0 to {MOST_SIMULATED}, not {self.simulate}", ExitCode.MISUSED
+            )
+        if not 1 <= self.controllers <= MOST_CONTROLLERS:
+            raise CommandError(
+                f"--controllers must be 1 to {MOST_CONTROLLERS}, not {self.controllers}",
+                ExitCode.MISUSED,
+            )
+        if self.controllers > 1 and not (self.database or "").startswith("postgresql"):
+            raise CommandError(
+                f"--controllers {self.controllers} needs --database postgresql://...: an SQLite "
+                "file belongs to one controller",
+                ExitCode.MISUSED,
             )
         config.time_scale(self.environment)
         check_free(self.rest, name="--rest")
