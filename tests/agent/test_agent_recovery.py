@@ -175,6 +175,22 @@ def test_phones_that_drop_one_by_one_are_no_incident() -> None:
     assert not losses.lasts
 
 
+def test_phones_that_drop_with_the_adb_server_are_its_incident_alone() -> None:
+    """Every phone falls when the server does, and for a while after it is back."""
+    incidents = Incidents(clock=Moments(), kept="", keep=lambda _: None, changed=lambda: None)
+    losses = Losses(limits=LIMITS, incidents=incidents)
+    devices = lost_phones(50)
+    losses.excuse(99.0)
+
+    for device in devices:
+        device.see(Transport.ABSENT, 100.0)
+        device.settle(103.0)
+        losses.drop(device, 103.0)
+    losses.look(devices, 104.0)
+
+    assert not losses.lasts
+
+
 def test_phones_that_stay_lost_become_matters_of_their_own() -> None:
     """After five minutes the incident is over, and each is helped alone."""
     incidents = Incidents(clock=Moments(), kept="", keep=lambda _: None, changed=lambda: None)
@@ -255,7 +271,11 @@ async def test_the_janitor_removes_only_what_this_farm_left(
     """A full phone loses the folders of runs that are over, and nothing else."""
     phone = farm["SIM0001"].phone
     ours = ("/data/local/tmp/phonefarm/run-1", "/sdcard/Movies/phonefarm-run-2")
-    others = ("/data/local/tmp/other", "/sdcard/Movies/holiday", "/sdcard/Movies/phonefarmer")
+    others = (
+        "/data/local/tmp/other",
+        "/sdcard/Movies/holiday",
+        "/sdcard/Movies/phonefarm-my.notes",
+    )
     for folder in (*ours, *others):
         phone.write_file(f"{folder}/file", b"x" * 1000, parents=True)
     await farm["SIM0001"].fault("storage_full")
