@@ -4,8 +4,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in caught:
             loop.remove_signal_handler(number)
+
+
+def tell_supervisor(text: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Send *text* to the systemd that started us (sd_notify(3)), if one did; nobody waits."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way, suppress(OSError):
+        way.setblocking(False)
+        # A leading @ stands for the abstract namespace.
+        way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
 def announce(path: Path | None, facts: Mapping[str, Any]) -> None:

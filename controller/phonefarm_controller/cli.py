@@ -174,5 +174,6 @@ async def _serve(settings: Settings) -> int:
         facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
         facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}
         lifecycle.announce(settings.ready_file, facts)
+        lifecycle.tell_supervisor("READY=1")
         await stop.wait()
     return 0

@@ -9,7 +9,7 @@ from aiohttp import web
 from phonefarm_common.addresses import AddressPolicy
 from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.identity import new_id
-from phonefarm_common.lifecycle import announce
+from phonefarm_common.lifecycle import announce, tell_supervisor
 from phonefarm_common.outward import Lookup, SystemLookup
 
 from phonefarm_gateway.assets import Assets
@@ -114,6 +114,7 @@ async def running(
             )
         )
         announce(settings.ready_file, {"rest": address, "pid": os.getpid()})
+        tell_supervisor("READY=1")
         _log.info("gateway.started", rest=address, signed=signer is not None)
         yield address
         _log.info("gateway.stopping")

@@ -1,7 +1,12 @@
-"""The files in deploy/ are those that `install` writes."""
+"""The files in deploy/: those that `install` writes, and those of controllers and gateways."""
 
+import subprocess
+import sys
 from pathlib import Path
+from shutil import which
 
+import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from phonefarm_agent.host import unit
 from phonefarm_agent.host.layout import DEFAULT_STATE
 
@@ -26,3 +31,71 @@ def test_restarts_are_spaced_out_where_systemd_can() -> None:
     """RestartSteps= came with systemd 254; older ones would only complain of it."""
     assert "RestartSteps=" not in _unit(253)
     assert "RestartMaxDelaySec=120" in _unit(254)
+
+
+@pytest.mark.skipif(which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+@pytest.mark.parametrize("name", ["phonefarm-controller", "phonefarm-gateway"])
+def test_the_units_are_understood_by_systemd(tmp_path: Path, name: str) -> None:
+    """Nothing is unknown to it; only the program, which is not installed here, is missing."""
+    unit_file = tmp_path / f"{name}.service"
+    text = (DEPLOY / f"{name}.service").read_text()
+    unit_file.write_text(text.replace("/opt/phonefarm/bin/", "/usr/bin/env "))
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit_file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(unit_file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert [line for line in done.stderr.splitlines() if name in line] == []
+    assert judged.returncode == 0, judged.stdout[-300:]
+
+
+def test_the_options_in_the_services_files_are_real() -> None:
+    """Every option that a unit, an environment file or the compose file gives is in --help."""
+    for program in ("controller", "gateway"):
+        said = subprocess.run(
+            [sys.executable, "-m", f"phonefarm_{program}", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        texts = [(DEPLOY / f"phonefarm-{program}.service").read_text()]
+        texts.append((DEPLOY / f"{program}.env").read_text())
+        services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+        texts += [s["command"] for name, s in services.items() if name.startswith(program)]
+        lines = [line for text in texts for line in text.splitlines() if "phonefarm-" in line]
+        lines += [line for text in texts for line in text.splitlines() if "OPTIONS=" in line]
+
+        given = {word for line in lines for word in line.split("#")[0].split() if "--" in word}
+
+        assert given
+        named = {word.rpartition("=")[2] for word in given}
+        assert [option for option in sorted(named) if option not in said] == []
+
+
+def test_the_compose_file_is_two_of_each() -> None:
+    """It is YAML, its parts are there, and both gateways know both controllers."""
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = compose["services"]
+
+    commands = [services[f"controller-{n}"]["command"] for n in (1, 2)]
+    ports = [command.split("--listen ")[1].split()[0] for command in commands]
+    gateways = [services[f"gateway-{n}"]["environment"] for n in (1, 2)]
+    known = [each["PHONEFARM_GATEWAY_CONTROLLER"] for each in gateways]
+    assert sorted(services) == [
+        "controller-1",
+        "controller-2",
+        "gateway-1",
+        "gateway-2",
+        "postgres",
+    ]
+    assert known == [",".join(ports)] * 2
+    assert services["controller-1"]["volumes"] == services["controller-2"]["volumes"]
