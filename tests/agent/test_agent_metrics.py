@@ -62,7 +62,13 @@ async def test_a_page_tells_of_runs_phones_and_backlogs(
     assert told["connected"] == 1
     assert 0 <= told["heartbeat_age_seconds"] < settings.timers.self_fence
     assert told["adb_restarts_total"] == 0
-    assert {"journal_writes_waiting", "evidence_bytes_waiting", "withheld"} <= told.keys()
+    assert told["incidents.storage_full"] == 0
+    assert {
+        "journal_writes_waiting",
+        "evidence_bytes_waiting",
+        "withheld",
+        "phones_needing_hands",
+    } <= told.keys()
 
 
 def test_without_an_address_nothing_is_served() -> None:

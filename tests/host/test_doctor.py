@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import sys
 import time
@@ -14,11 +13,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.host.checks import machine
 from phonefarm_agent.host.checks.finding import Verdict, ok
-from phonefarm_agent.host.checks.machine import GIB, check_clock, check_disk
+from phonefarm_agent.host.checks.machine import check_clock, check_disk
 from phonefarm_agent.host.checks.service import check_service
 from phonefarm_agent.host.doctor import Check, examine, worst
 from phonefarm_agent.host.layout import read_environment
+from phonefarm_common.storage import GIB, DiskFigures
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from support.controller import AGENT_TOKEN
@@ -156,8 +157,8 @@ async def test_room_is_judged_by_share_and_by_amount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, free: int, verdict: Verdict
 ) -> None:
     """Below 5 % or 1 GiB nothing may begin; below 10 % or 5 GiB it is time to act."""
-    usage = type(shutil.disk_usage(tmp_path))(total, total - free, free)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    figures = DiskFigures(total=total, free=free)
+    monkeypatch.setattr(machine, "disk_figures", lambda _: figures)
 
     found = await check_disk(_settings(tmp_path))
 
@@ -172,6 +173,41 @@ async def test_clock_and_service_say_what_they_are() -> None:
     assert [finding.verdict for finding in found] == [Verdict.OK, Verdict.WARN]
     assert service[0].verdict is Verdict.WARN
     assert "install" in service[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "remedy"),
+    [
+        ("3 phones (3 fit); 0 runs; controller c:1 connected", Verdict.OK, ""),
+        (
+            "3 phones (1 fit, 1 needs hands); 0 runs; controller c:1 connected",
+            Verdict.WARN,
+            "phonefarm phones list",
+        ),
+        (
+            "3 phones (0 fit); 1 run; controller c:1 connected; host_storage_full:5 MiB free",
+            Verdict.WARN,
+            "before this is mended: host_storage_full:5 MiB free",
+        ),
+    ],
+)
+async def test_what_a_running_agent_says_of_itself_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, verdict: Verdict, remedy: str
+) -> None:
+    """Phones that wait for a person, and a host that is withheld, are named with the way out."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        "#!/bin/sh\nprintf '%s\\n' ActiveState=active SubState=running NRestarts=0"
+        f" 'StatusText={status}'\n"
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    (finding,) = await check_service(systemctl)
+
+    assert status in finding.text
+    assert finding.verdict is verdict
+    assert remedy in finding.remedy
 
 
 def test_an_environment_file_is_read_as_systemd_reads_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ A reserve is kept for journal and evidence of what runs, and given back when all
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -34,6 +35,8 @@ class Disk:
         self.trouble = ""
         self._place = place
         self._least = least
+        # A disk at its limit must not be now full, now not.
+        self._again = replace(least, share=1.1 * least.share, size=int(1.1 * least.size))
         self._reserve = reserve
         self._period = period
         self._incidents = incidents
@@ -42,10 +45,9 @@ class Disk:
     async def look_after(self) -> None:
         """Look until cancelled; what could not be looked at stays as it was."""
         while True:
+            least = self._again if self.trouble else self._least
             try:
-                shortage = await asyncio.to_thread(
-                    keep_room, self._place, self._least, self._reserve
-                )
+                shortage = await asyncio.to_thread(keep_room, self._place, least, self._reserve)
             except OSError as error:
                 log.warning("storage.not_read", place=str(self._place), error=str(error))
             else:

@@ -2,15 +2,14 @@
 
 import ctypes
 import os
-import shutil
 import time
+
+from phonefarm_common.storage import GIB, LeastFree, disk_figures
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 
-GIB = 1024**3
-LEAST_BYTES, LEAST_SHARE = GIB, 0.05
-SCARCE_BYTES, SCARCE_SHARE = 5 * GIB, 0.10
+SCARCE = LeastFree(share=0.10, size=5 * GIB)
 
 _UNSYNCHRONISED = 5  # TIME_ERROR, adjtimex(2)
 _TIMEX_BYTES = 256  # more than struct timex has
@@ -30,12 +29,12 @@ async def check_disk(settings: Settings) -> list[Finding]:
         findings.append(
             fail("state", f"{settings.state} is closed to us", "phonefarm-agent install, as root")
         )
-    usage = shutil.disk_usage(there)
+    usage = disk_figures(there)
     text = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f} at {there}"
     remedy = f"make room, or move {settings.state} to a larger disk"
-    if usage.free < LEAST_BYTES or usage.free < LEAST_SHARE * usage.total:
+    if usage.shortage(settings.least_free):
         return [*findings, fail("disk", text, remedy)]
-    if usage.free < SCARCE_BYTES or usage.free < SCARCE_SHARE * usage.total:
+    if usage.shortage(SCARCE):
         return [*findings, warn("disk", text, remedy)]
     return [*findings, ok("disk", text)]
 

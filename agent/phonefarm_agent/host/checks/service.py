@@ -23,9 +23,22 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
     told = dict(line.partition("=")[::2] for line in said.text.splitlines())
     state = f"{told.get('ActiveState')} ({told.get('SubState')})"
     if told.get("ActiveState") == "active":
-        text = f"{state}, {told.get('NRestarts')} restarts: {told.get('StatusText')}"
-        return [ok("service", text)]
+        status = told.get("StatusText", "")
+        text = f"{state}, {told.get('NRestarts')} restarts: {status}"
+        remedy = _remedy(status)
+        return [warn("service", text, remedy) if remedy else ok("service", text)]
     if told.get("ActiveState") == "failed":
         text = f"{state}, exit code {told.get('ExecMainStatus')}"
         return [fail("service", text, f"journalctl -u {SERVICE} -n 50")]
     return [warn("service", state, f"systemctl start {SERVICE}")]
+
+
+def _remedy(status: str) -> str:
+    """Return what to do about what the agent's own line says (`Vitals.line`), empty for nothing."""
+    phones, *others = status.split("; ")
+    remedies = []
+    if phones.endswith((" needs hands)", " need hands)")):
+        remedies.append("`phonefarm phones list` names what a person must do at which phone")
+    if len(others) > 2:  # behind runs and controller stands why the host is withheld
+        remedies.append(f"nothing new begins here before this is mended: {'; '.join(others[2:])}")
+    return "; ".join(remedies)
