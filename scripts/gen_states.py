@@ -57,6 +57,13 @@ MACHINES = (
         begins=(states.LeaseState.LIVE,),
     ),
     Machine(
+        title="Health of a phone",
+        what="What the controller thinks of it (`domain/health.py` has the policy). Work is given "
+        "while it is good or suspect.",
+        moves=states.HEALTH_MOVES,
+        begins=(states.Health.GOOD,),
+    ),
+    Machine(
         title="Delivery",
         what="One callback to send; a lease on it lasts 60 s and may be lost. "
         "An operator's replay makes an ended one pending again.",

@@ -11,6 +11,7 @@ from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.farm.command import add_up
 from phonefarm_cli.operating.accounts import add_accounts
 from phonefarm_cli.operating.agents import add_agents
+from phonefarm_cli.operating.auditing import add_audit
 from phonefarm_cli.operating.backing_up import add_backup
 from phonefarm_cli.operating.capabilities import add_capabilities
 from phonefarm_cli.operating.groups import add_groups
@@ -62,6 +63,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         add_keys,
         add_pause,
         add_backup,
+        add_audit,
         add_sim,
     ):
         add(commands)

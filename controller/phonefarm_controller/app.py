@@ -16,6 +16,7 @@ from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.health import HealthPolicy
 from phonefarm_controller.domain.profiles import Profile, ProfileError, read_profile
 from phonefarm_controller.domain.reports import Report
 from phonefarm_controller.hosting import doors, opened_authority, told
@@ -47,6 +48,7 @@ from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
 from phonefarm_controller.operations.halting import Halt
+from phonefarm_controller.operations.heal import Heal
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.keys import ApiKeys
@@ -67,6 +69,7 @@ from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
 from phonefarm_controller.operations.rerun import Reruns
 from phonefarm_controller.operations.retire import Retire
+from phonefarm_controller.operations.sheets import Sheets
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.timeline import Timeline
@@ -147,6 +150,7 @@ async def _wired(
     authority = await opened_authority(settings, database)
     ports: Ports | None = None
     policy = Policy().scaled(settings.time_scale)
+    health = HealthPolicy().scaled(settings.time_scale)
     several = reaches_others(settings.database_url)
     hints = Hints(alone=not several)
     database.tell_moves(hints.processes_moved)
@@ -154,7 +158,7 @@ async def _wired(
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
     fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
     claim = Claim(database=database, fleet_view=fleet_view, room=room, timers=timers)
-    reap = Reap(database=database, policy=policy, sessions=sessions, hints=hints)
+    reap = Reap(database=database, policy=policy, health=health, sessions=sessions, hints=hints)
     inventory = Inventory(database=database, hints=hints)
     enqueue = Batcher(
         Enqueue(
@@ -173,7 +177,9 @@ async def _wired(
     )
     reports = Batcher(
         _grouped_reports(
-            TakeReports(database=database, policy=policy, hints=hints, sessions=sessions)
+            TakeReports(
+                database=database, policy=policy, health=health, hints=hints, sessions=sessions
+            )
         ),
         most=AGENT_BATCH,
     )
@@ -254,6 +260,7 @@ async def _wired(
     )
     reaper = Reaper(watch=Watch(database=database), reap=reap, timers=timers, clock=clock)
     wind = Wind(database=database, hints=hints)
+    heal = Heal(database=database, policy=health, hints=hints)
     mend = Mend(database=database, hints=hints)
     loops = {
         "enqueue": enqueue.run(),
@@ -277,7 +284,9 @@ async def _wired(
         ),
     }
     for_all: dict[str, Body] = {
-        "clockwork": partial(clockwork, wind=wind, hints=hints, poll_seconds=timers.reap),
+        "clockwork": partial(
+            clockwork, wind=wind, heal=heal, hints=hints, poll_seconds=timers.reap
+        ),
         "auditor": partial(auditor, audit=Audit(database=database), mend=mend),
     }
     own = Own(database=database, owner=f"{socket.gethostname()}:{os.getpid()}:{new_id()[:8]}")
@@ -300,7 +309,12 @@ async def _wired(
                     processes=ProcessEdge(keys=keys, enqueue=enqueue, cancel=cancel, read=read),
                     agents=agents,
                     fleet=FleetEdge(
-                        keys=keys, fleet=fleet, membership=membership, pausing=pausing, halt=halt
+                        keys=keys,
+                        fleet=fleet,
+                        sheets=Sheets(database=database, sessions=sessions),
+                        membership=membership,
+                        pausing=pausing,
+                        halt=halt,
                     ),
                     hands=hands,
                     content=content,

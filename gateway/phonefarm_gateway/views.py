@@ -254,6 +254,15 @@ class CapabilityList(Answer):
     capabilities: tuple[Capability, ...]
 
 
+class PhoneHindrance(Answer):
+    """One thing that keeps work from a phone; `until` is null when it does not end by itself."""
+
+    reason: str
+    detail: str
+    remedy: str
+    until: Instant | None
+
+
 class Phone(Answer):
     """One phone on its axes."""
 
@@ -273,6 +282,19 @@ class Phone(Answer):
     offered: Annotated[bool, Field(description="Its agent offers it now")]
     process_id: Uuid | None
     run_id: Uuid | None
+    health_until: Annotated[
+        Instant | None, Field(description="When its health changes by itself, such as a quarantine")
+    ]
+    cooling_until: Annotated[
+        Instant | None, Field(description="No work before this, after a failure")
+    ]
+    needs_hands: Annotated[
+        str, Field(description="What a person must do at it; empty when nobody is needed")
+    ]
+    reasons: Annotated[
+        tuple[PhoneHindrance, ...],
+        Field(description="Everything that keeps work from it now; none when it is offered"),
+    ]
 
 
 class PhoneList(Answer):

@@ -99,7 +99,7 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         wind: Any = Wind()
         with pytest.raises(asyncio.CancelledError):
-            await clockwork(None, wind=wind, hints=world.hints, poll_seconds=0.001)
+            await clockwork(None, wind=wind, heal=world.heal, hints=world.hints, poll_seconds=0.001)
 
         assert wind.rounds == 3
 

@@ -11,6 +11,7 @@ from phonefarm_common.clock import SystemClock
 from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
 from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.health import HealthPolicy
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.reports import Outcome, Report, RunEnded, RunRef
 from phonefarm_controller.operations.cancel import Cancel, CancelAsk
@@ -42,7 +43,13 @@ def taking(database: Database) -> TakeReports:
     """Return the operation on one connection pool."""
     hints = Hints()
     sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
-    return TakeReports(database=database, policy=Policy(), hints=hints, sessions=sessions)
+    return TakeReports(
+        database=database,
+        policy=Policy(),
+        health=HealthPolicy(),
+        hints=hints,
+        sessions=sessions,
+    )
 
 
 def ended(run: agent_pb2.RunRef, term: int) -> Report:

@@ -134,7 +134,7 @@ async def test_a_phone_returned_and_confirmed_clean_at_once_comes_back_once(
 
         view = next(view for view in await one.fleet.phones() if view.phone.phone_id == "ph-a")
         assert view.lease is None
-        assert view.phone.may_work
+        assert view.phone.in_service
 
 
 async def test_the_first_two_hellos_of_an_agent_get_two_terms(worlds: tuple[World, World]) -> None:

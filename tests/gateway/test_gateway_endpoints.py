@@ -203,10 +203,28 @@ async def test_phones_tell_each_axis_in_words() -> None:
     async with farm() as it:
         answer = await it.call("GET", "/phones")
 
-        (phone,) = answer.body["phones"]
+        phone, _ = answer.body["phones"]
         assert (phone["transport"], phone["readiness"]) == ("no_permission", "ready")
         assert phone["run_id"] is None
         assert phone["offered"] is True
+        assert (phone["health_until"], phone["cooling_until"]) == (None, None)
+        assert (phone["needs_hands"], phone["reasons"]) == ("", [])
+
+
+async def test_a_phone_without_work_tells_every_reason() -> None:
+    """Each with what helps, and until when where time alone ends it."""
+    async with farm() as it:
+        answer = await it.call("GET", "/phones")
+
+        _, phone = answer.body["phones"]
+        assert phone["health_until"] == "2027-01-15T08:00:00.000Z"
+        assert phone["cooling_until"] == "2023-11-14T22:13:20.000Z"
+        assert phone["needs_hands"] == "allow debugging on its screen"
+        assert [(each["reason"], each["until"]) for each in phone["reasons"]] == [
+            ("phone_quarantined", "2027-01-15T08:00:00.000Z"),
+            ("phone_needs_hands", None),
+        ]
+        assert all(each["remedy"] and each["detail"] for each in phone["reasons"])
 
 
 async def test_an_account_is_put_and_listed() -> None:

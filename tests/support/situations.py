@@ -7,11 +7,13 @@ from typing import Any
 
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.looks import HostLook, Look
 from phonefarm_controller.domain.pauses import PauseScope
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.states import Condition, Health, Intent, Readiness, Transport
 from phonefarm_controller.operations.claim import offered_in
+from phonefarm_controller.operations.inventory import SeenHost
 from phonefarm_controller.sessions.registry import Session
 from phonefarm_controller.store import accounts, phones
 from support.world import World, seen_phone
@@ -304,6 +306,77 @@ async def phone_quarantined(world: World) -> Expected:
         reasons={"phone_quarantined": 1},
         phones=(("ph-p1", "phone_quarantined", "dirty: x"),),
         remedies=("phonefarm phones return ph-p1 --reason",),
+    )
+
+
+@situation
+async def phone_quarantined_for_a_while(world: World) -> Expected:
+    """Let it come back by itself: when is told."""
+    process_id = await bound(world)
+    await change_phone(
+        world,
+        "ph-p1",
+        health=Health.QUARANTINED,
+        health_reason="infra_failures: it failed 3 times",
+        health_until=FAR,
+    )
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_quarantined": 1},
+        phones=(("ph-p1", "phone_quarantined", "infra_failures: it failed 3 times"),),
+        remedies=("from 2100-01-01T00:00:00.000Z on", "phonefarm phones return ph-p1 --reason"),
+    )
+
+
+@situation
+async def phone_cooling_down(world: World) -> Expected:
+    """Let it rest after a failure."""
+    process_id = await bound(world)
+    rest = {"health_reason": "infra_failure: adb_failed", "cooling_until": FAR}
+    await change_phone(world, "ph-p1", health=Health.SUSPECT, **rest)
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_cooling_down": 1},
+        phones=(("ph-p1", "phone_cooling_down", "infra_failure: adb_failed"),),
+        remedies=("until 2100-01-01T00:00:00.000Z",),
+    )
+
+
+@situation
+async def host_incident(world: World) -> Expected:
+    """Let the agent withhold everything it has."""
+    process_id = await bound(world)
+    host = SeenHost(incarnation=1, look=HostLook(withheld="adb_down: no answer"))
+    reports = [seen_phone("p1"), seen_phone("p2")]
+    await world.inventory("a", world.terms["a"], reports, host=host)
+    offer(world)
+    return Expected(
+        process_id=process_id,
+        reasons={"host_incident": 1},
+        phones=(("ph-p1", "host_incident", "adb_down: no answer"),),
+        remedies=("the host of the agent a (adb_down: no answer)",),
+    )
+
+
+@situation
+async def phone_needs_hands(world: World) -> Expected:
+    """Let the agent ask for a person; what adb says is told as well."""
+    process_id = await bound(world)
+    ill = seen_phone(
+        "p1",
+        transport=Transport.UNAUTHORIZED,
+        look=Look(needs_hands="allow debugging on its screen"),
+    )
+    await world.inventory("a", world.terms["a"], [ill, seen_phone("p2")])
+    offer(world, "p2")
+    return Expected(
+        process_id=process_id,
+        reasons={"phone_needs_hands": 1, "phone_offline": 1},
+        phones=(
+            ("ph-p1", "phone_needs_hands", "allow debugging on its screen"),
+            ("ph-p1", "phone_offline", "unauthorized"),
+        ),
+        remedies=("go to ph-p1: allow debugging on its screen",),
     )
 
 

@@ -12,6 +12,7 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.app import _keep_profiles
 from phonefarm_controller.domain.capabilities import CAPABILITIES, Capability
 from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.health import HealthPolicy
 from phonefarm_controller.domain.plans import Action, Plan, Repeat
 from phonefarm_controller.domain.reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
@@ -28,6 +29,7 @@ from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
 from phonefarm_controller.operations.halting import Halt
+from phonefarm_controller.operations.heal import Heal
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
@@ -38,6 +40,7 @@ from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.replay import Replay
 from phonefarm_controller.operations.report import Ack, TakeReports
 from phonefarm_controller.operations.rerun import Reruns
+from phonefarm_controller.operations.sheets import Sheets
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.wind import Wind
@@ -105,8 +108,12 @@ class World:
     timers: Timers = field(default_factory=Timers)
     hints: Hints = field(default_factory=Hints)
     room: Room = field(default_factory=Room)
+    health: HealthPolicy = field(default_factory=HealthPolicy)
     terms: dict[str, int] = field(default_factory=dict)  # by agent
     incarnations: dict[str, int] = field(default_factory=dict)
+    assignments: dict[str, Assignment] = field(
+        default_factory=dict
+    )  # by serial, as tests keep them
 
     def __post_init__(self) -> None:
         """Wire the operations as the app does."""
@@ -117,6 +124,7 @@ class World:
         self.reap = Reap(
             database=database,
             policy=self.policy,
+            health=self.health,
             sessions=self.sessions,
             hints=hints,
             chance=lambda: 0.5,
@@ -141,6 +149,7 @@ class World:
         self.take = TakeReports(
             database=database,
             policy=self.policy,
+            health=self.health,
             hints=hints,
             sessions=self.sessions,
             chance=lambda: 0.5,
@@ -177,6 +186,7 @@ class World:
         )
         self.drain = Drain(database=database, hints=hints)
         self.halt = Halt(database=database, sessions=self.sessions, hints=hints)
+        self.sheets = Sheets(database=database, sessions=self.sessions)
         self.pausing = Pausing(database=database, hints=hints, known_profiles=self.profiles)
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)
@@ -185,6 +195,7 @@ class World:
             database=database, sessions=self.sessions, claim=self.claim, room=self.room
         )
         self.wind = Wind(database=database, hints=hints)
+        self.heal = Heal(database=database, policy=self.health, hints=hints)
         self.mend = Mend(database=database, hints=hints)
 
     async def meet(
@@ -308,7 +319,11 @@ def moved_ref(run: RunRef, **changes: Any) -> RunRef:
 
 @asynccontextmanager
 async def world_on(
-    url: str, *, policy: Policy | None = None, migrated: bool = False
+    url: str,
+    *,
+    policy: Policy | None = None,
+    health: HealthPolicy | None = None,
+    migrated: bool = False,
 ) -> AsyncIterator[World]:
     """Open the database and wire a controller's operations while the block runs."""
     clock = VirtualClock()
@@ -316,4 +331,10 @@ async def world_on(
         if not migrated:
             await migrate(database)
         profiles = await _keep_profiles(database, Path("/nonexistent"))
-        yield World(database=database, clock=clock, policy=policy or Policy(), profiles=profiles)
+        yield World(
+            database=database,
+            clock=clock,
+            policy=policy or Policy(),
+            health=health or HealthPolicy(),
+            profiles=profiles,
+        )

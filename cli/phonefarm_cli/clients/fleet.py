@@ -20,6 +20,23 @@ class FleetClient:
         answer = await self._wire.answer(self._stub.ListPhones, fleet_pb2.ListPhonesRequest())
         return list(answer.phones)
 
+    async def sheet(self, phone_id: str) -> fleet_pb2.PhoneSheet:
+        """Return everything that is known of a phone."""
+        request = fleet_pb2.ShowPhoneRequest(phone_id=phone_id)
+        sheet: fleet_pb2.PhoneSheet = await self._wire.answer(self._stub.ShowPhone, request)
+        return sheet
+
+    async def needs_hands(self) -> list[fleet_pb2.HandsNeeded]:
+        """Return what a person must do, by agent and phone."""
+        request = fleet_pb2.ListNeedsHandsRequest()
+        answer = await self._wire.answer(self._stub.ListNeedsHands, request)
+        return list(answer.needed)
+
+    async def audit(self, request: fleet_pb2.ListAuditRequest) -> list[fleet_pb2.AuditEntry]:
+        """Return who did what, newest first."""
+        answer = await self._wire.answer(self._stub.ListAudit, request)
+        return list(answer.entries)
+
     async def admit(self, phone_id: str) -> None:
         """Take a new phone into service."""
         request = fleet_pb2.AdmitPhoneRequest(phone_id=phone_id)

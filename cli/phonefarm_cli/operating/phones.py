@@ -8,10 +8,12 @@ from phonefarm.v1 import agent_pb2, fleet_pb2
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.operating.emptying import wait_until_free
 from phonefarm_cli.operating.finding import find_phone, find_phones
+from phonefarm_cli.operating.moments import short
+from phonefarm_cli.operating.phone_sheets import add_sheets
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
 from phonefarm_cli.operating.records import plain, show_json
 from phonefarm_cli.operating.tables import show_table
-from phonefarm_cli.screen import tell
+from phonefarm_cli.screen import tell, warn
 
 _RELEASE: Final = """\
 For a run that will not end; `phonefarm processes cancel` is the gentle way. The epoch says
@@ -41,6 +43,7 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     listing = add_verb(verbs, "list", "list every phone and whether work can be given to it", _list)
     add_json(listing)
+    add_sheets(verbs)
     admit = add_verb(
         verbs, "admit", "take new phones into service, or back from maintenance", _admit
     )
@@ -93,12 +96,19 @@ async def _maintain(options: argparse.Namespace, controller: Controller) -> None
     phone = await find_phone(controller, options.phone)
     after = await controller.fleet.maintain(phone.phone_id, options.reason)
     tell(f"{after.phone_id}: in {after.intent}{_goes_on(after)}")
+    _warn(after)
 
 
 async def _retire(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
     after = await controller.fleet.retire(phone.phone_id, options.reason)
     tell(f"{after.phone_id}: {after.health}{_goes_on(after)}")
+    _warn(after)
+
+
+def _warn(phone: fleet_pb2.Phone) -> None:
+    for warning in phone.warnings:
+        warn(warning)
 
 
 def _goes_on(phone: fleet_pb2.Phone) -> str:
@@ -115,6 +125,7 @@ async def _drain(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
     after = await controller.hands.drain_phone(phone.phone_id, options.reason)
     tell(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
+    _warn(after)
     if options.wait:
         await wait_until_free(controller, lambda each: each.phone_id == after.phone_id)
         tell(f"{after.phone_id}: no run is on it")
@@ -132,19 +143,25 @@ async def _release(options: argparse.Namespace, controller: Controller) -> None:
 def _row(phone: fleet_pb2.Phone) -> list[str]:
     transport = agent_pb2.Transport.Name(phone.transport).removeprefix("TRANSPORT_").lower()
     readiness = agent_pb2.Readiness.Name(phone.readiness).removeprefix("READINESS_").lower()
-    reasons = [phone.readiness_reason, phone.health_reason]
-    reasons += [f"its agent is draining, {phone.agent_drain}"] if phone.agent_drain else []
-    reasons += [phone.intent] if phone.intent != "in_service" else []
     return [
         phone.phone_id,
         phone.serialno,
         phone.adb_serial,
         phone.model,
-        f"{transport}, {readiness}, {phone.health}",
+        f"{transport}, {readiness}, {_health(phone)}",
         _lease(phone),
         "yes" if phone.offered else "no",
-        "; ".join(reason for reason in reasons if reason),
+        "; ".join(_why(reason) for reason in phone.reasons),
     ]
+
+
+def _health(phone: fleet_pb2.Phone) -> str:
+    until = short(phone.health_until)
+    return f"{phone.health} until {until}" if until else phone.health
+
+
+def _why(reason: fleet_pb2.PhoneHindrance) -> str:
+    return f"{reason.reason}: {reason.detail}" if reason.detail else reason.reason
 
 
 def _lease(phone: fleet_pb2.Phone) -> str:

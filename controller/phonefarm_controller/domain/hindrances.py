@@ -34,8 +34,11 @@ class Hindrance(StrEnum):
     PHONE_IN_MAINTENANCE = "phone_in_maintenance"
     PHONE_DRAINING = "phone_draining"
     AGENT_DRAINING = "agent_draining"
+    PHONE_COOLING_DOWN = "phone_cooling_down"
     PHONE_BUSY = "phone_busy"
     AGENT_DISCONNECTED = "agent_disconnected"
+    HOST_INCIDENT = "host_incident"
+    PHONE_NEEDS_HANDS = "phone_needs_hands"
     PHONE_OFFLINE = "phone_offline"
     PHONE_UNFIT = "phone_unfit"
     NOT_OFFERED = "not_offered"
@@ -63,7 +66,15 @@ BY_INTENT: Final[Mapping[Intent, Hindrance | None]] = {
     Intent.MAINTENANCE: _H.PHONE_IN_MAINTENANCE,
     Intent.DRAINING: _H.PHONE_DRAINING,
 }
-PASSING: Final = frozenset({_H.PHONE_BUSY, _H.ACCOUNT_BUSY, _H.NOT_OFFERED, _H.BEHIND_OTHERS})
+PASSING: Final = frozenset(
+    {
+        _H.PHONE_BUSY,
+        _H.ACCOUNT_BUSY,
+        _H.NOT_OFFERED,
+        _H.BEHIND_OTHERS,
+        _H.PHONE_COOLING_DOWN,
+    }
+)
 """What work and turns bring with them; it says nothing of a moment to come."""
 
 
@@ -110,6 +121,10 @@ class PhoneNow:
     lease: Lease | None = None
     groups: frozenset[str] = frozenset()
     accounts: Sequence[AccountNow] = ()
+    health_until: datetime | None = None
+    cooling_until: datetime | None = None  # None as well when it is over
+    needs_hands: str = ""  # as its agent says
+    host_withheld: str = ""  # why its agent withholds the whole host
 
     def active(self, app: str) -> list[AccountNow]:
         """Return the active accounts of *app* here."""
@@ -164,7 +179,19 @@ def of_phone(phone: PhoneNow) -> Iterator[Why]:
     """Yield what keeps everybody from the phone."""
     health, intent = BY_HEALTH[phone.health], BY_INTENT[phone.intent]
     if health is not None:
-        yield Why(hindrance=health, phone_id=phone.phone_id, detail=phone.health_reason)
+        yield Why(
+            hindrance=health,
+            phone_id=phone.phone_id,
+            detail=phone.health_reason,
+            moment=phone.health_until,
+        )
+    elif phone.cooling_until is not None:
+        yield Why(
+            hindrance=_H.PHONE_COOLING_DOWN,
+            phone_id=phone.phone_id,
+            detail=phone.health_reason,
+            moment=phone.cooling_until,
+        )
     if intent is not None:
         yield Why(hindrance=intent, phone_id=phone.phone_id)
     if phone.agent_drain:
@@ -190,14 +217,20 @@ def _not_offered(phone: PhoneNow) -> Iterator[Why]:
     if not phone.connected:
         agent = phone.agent_id
         yield Why(hindrance=_H.AGENT_DISCONNECTED, phone_id=at, detail=agent, subject=agent)
-    elif phone.transport is not Transport.ONLINE:
+        return
+    if phone.host_withheld:
+        withheld = phone.host_withheld
+        yield Why(hindrance=_H.HOST_INCIDENT, phone_id=at, detail=withheld, subject=phone.agent_id)
+    if phone.needs_hands:
+        yield Why(hindrance=_H.PHONE_NEEDS_HANDS, phone_id=at, detail=phone.needs_hands)
+    if phone.transport is not Transport.ONLINE:
         yield Why(hindrance=_H.PHONE_OFFLINE, phone_id=at, detail=str(phone.transport))
     elif phone.lease is not None:
         return  # nobody offers a phone at work
     elif phone.readiness is not Readiness.READY:
         said = ": ".join(filter(None, (str(phone.readiness), phone.readiness_reason)))
         yield Why(hindrance=_H.PHONE_UNFIT, phone_id=at, detail=said)
-    else:
+    elif not phone.host_withheld and not phone.needs_hands:
         yield Why(hindrance=_H.NOT_OFFERED, phone_id=at, subject=phone.agent_id)
 
 

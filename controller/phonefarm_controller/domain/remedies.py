@@ -36,6 +36,9 @@ def remedy(whys: Sequence[Why]) -> str:
             | _H.PHONE_IN_MAINTENANCE
             | _H.PHONE_DRAINING
             | _H.AGENT_DRAINING
+            | _H.PHONE_COOLING_DOWN
+            | _H.HOST_INCIDENT
+            | _H.PHONE_NEEDS_HANDS
             | _H.AGENT_DISCONNECTED
             | _H.PHONE_OFFLINE
             | _H.PHONE_UNFIT
@@ -63,6 +66,11 @@ def _of_time(whys: Sequence[Why]) -> str:
         when = f"the first from {first}, the last from {moment_of(max(moments))} on"
     verb = "claimable" if whys[0].hindrance is _H.NOT_DUE else "tried again"
     return f"nothing to do: {verb} {when}"
+
+
+def _of_rest(whys: Sequence[Why]) -> str:
+    until = max(why.moment for why in whys if why.moment is not None)
+    return f"{_phones(whys)} rests after a failure, until {moment_of(until)}"
 
 
 def _of_turn(first: Why, whys: Sequence[Why]) -> str:
@@ -105,7 +113,18 @@ def _of_phone(first: Why, whys: Sequence[Why]) -> str:
     match first.hindrance:
         case _H.PHONE_QUARANTINED:
             back = f"`phonefarm phones return {first.phone_id} --reason TEXT`"
-            return f"look at {phones}, then {back}"
+            if first.moment is None:
+                return f"look at {phones}, then {back}"
+            return f"it is given work again from {moment_of(first.moment)} on; sooner by {back}"
+        case _H.PHONE_COOLING_DOWN:
+            return f"nothing to do: {_of_rest(whys)}"
+        case _H.HOST_INCIDENT:
+            return (
+                f"mend the host of the agent {first.subject} ({first.detail}): `phonefarm-agent "
+                "doctor` there says what and how; its phones are offered again by themselves"
+            )
+        case _H.PHONE_NEEDS_HANDS:
+            return f"go to {phones}: {first.detail}; `phonefarm phones needs-hands` lists them all"
         case _H.PHONE_RETIRED:
             return f"{phones} does not come back: cancel, and ask for another phone"
         case _H.PHONE_OFFLINE:

@@ -119,6 +119,7 @@ class Condition(StrEnum):
 
 
 _P, _I, _R, _L, _D = ProcessState, ItemState, RunState, LeaseState, DeliveryState
+_H = Health
 
 _PROCESS_ENDS: Final = frozenset({_P.DONE, _P.PARTIAL, _P.DEAD_LETTER, _P.CANCELLED})
 
@@ -170,6 +171,15 @@ DELIVERY_MOVES: Final[Mapping[DeliveryState, frozenset[DeliveryState]]] = {
     _D.STOPPED: frozenset(),
 }
 
+HEALTH_MOVES: Final[Mapping[Health, frozenset[Health]]] = {
+    _H.GOOD: frozenset({_H.SUSPECT, _H.QUARANTINED, _H.RETIRED}),
+    _H.SUSPECT: frozenset({_H.GOOD, _H.SUSPECT, _H.QUARANTINED, _H.RETIRED}),
+    # A quarantine by failures may become one by dirt, and back.
+    _H.QUARANTINED: frozenset({_H.GOOD, _H.SUSPECT, _H.QUARANTINED, _H.RETIRED}),
+    # By an operator's `return` alone.
+    _H.RETIRED: frozenset({_H.GOOD, _H.RETIRED}),
+}
+
 PROCESS_TERMINAL: Final = frozenset(s for s, to in PROCESS_MOVES.items() if not to)
 ITEM_TERMINAL: Final = frozenset(s for s, to in ITEM_MOVES.items() if not to)
 DELIVERY_SETTLED: Final = frozenset(s for s, to in DELIVERY_MOVES.items() if not to)
@@ -203,4 +213,10 @@ class IllegalMoveError(Exception):
 def check_item_move(before: ItemState, after: ItemState) -> None:
     """Raise IllegalMoveError unless the table allows the move."""
     if after not in ITEM_MOVES[before]:
+        raise IllegalMoveError(before, after)
+
+
+def check_health_move(before: Health, after: Health) -> None:
+    """Raise IllegalMoveError unless the table allows the move."""
+    if after not in HEALTH_MOVES[before]:
         raise IllegalMoveError(before, after)

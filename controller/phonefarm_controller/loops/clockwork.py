@@ -1,9 +1,10 @@
-"""The clockwork: moves items that the database's clock makes due."""
+"""The clockwork: moves items and phones that the database's clock makes due."""
 
 import math
 import time
 
 from phonefarm_controller.loops.enduring import enduring
+from phonefarm_controller.operations.heal import Heal
 from phonefarm_controller.operations.wind import BATCH, Wind
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store.loop_leases import Tenure
@@ -13,9 +14,9 @@ MARGIN_SECONDS = 0.002
 
 
 async def clockwork(
-    tenure: Tenure | None, *, wind: Wind, hints: Hints, poll_seconds: float
+    tenure: Tenure | None, *, wind: Wind, heal: Heal, hints: Hints, poll_seconds: float
 ) -> None:
-    """Requeue and expire until cancelled; wakes when the next item is due, or is made so.
+    """Requeue, expire and heal until cancelled; wakes when the next is due, or is made so.
 
     It writes under *tenure*.
     """
@@ -30,6 +31,10 @@ async def clockwork(
         with enduring("clockwork"):
             expired = await wind.expire(tenure=tenure)
         wait = poll_seconds
+        with enduring("clockwork"):
+            healed = await heal(tenure=tenure)
+            if healed is not None:
+                wait = min(wait, max(healed, 0.0) + MARGIN_SECONDS)
         with enduring("clockwork"):
             due = await wind.next_due()
             if due is not None:

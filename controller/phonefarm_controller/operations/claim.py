@@ -128,7 +128,7 @@ class Claim:
             and pair.account_id not in busy.accounts
             and before[pair.item_id].state in ITEM_CLAIMABLE
             and before[pair.item_id].cancel is None
-            and known[pair.phone_id].may_work
+            and known[pair.phone_id].may_work(tx.now)
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
             and not live[pair.agent_id].drain

@@ -6,7 +6,9 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.domain.states import Health, Intent
+from phonefarm_controller.domain.transitions import by_operator
 from phonefarm_controller.operations.fleet import PhoneView, check_reason, locked_phone
+from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import agents, leases, phones, profiles
@@ -33,7 +35,7 @@ class Drain:
         FarmError `unknown_phone`, `state_conflict` for one that gets no work anyway.
         """
         check_reason(reason)
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(actor)) as tx:
             phone = await locked_phone(tx, phone_id)
             why = _NEEDLESS.get(phone.intent)
             if phone.health is Health.RETIRED:
@@ -45,11 +47,12 @@ class Drain:
                     Reason.STATE_CONFLICT, f"{phone_id}: {why}", detail=state, problems=(problem,)
                 )
             after = replace(phone, intent=Intent.DRAINING)
+            warnings = await warnings_of(tx, phone_id) if phone.in_service else ()
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "drain", phone_id, reason)
         self._hints.fleet_changed()
-        return PhoneView(phone=after, lease=held.get(phone_id), offered=False)
+        return PhoneView(phone=after, lease=held.get(phone_id), offered=False, warnings=warnings)
 
     @whole
     async def agent(self, agent_id: str, *, actor: str, reason: str) -> Agent:

@@ -8,6 +8,7 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.health import Blame
 from phonefarm_controller.domain.items import Item, cancelled, done, failed, given_back, voided
 from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
@@ -119,6 +120,7 @@ def release(work: Work, lease: Lease, body: PhoneReleased) -> None:
     else:
         return
     work.quarantined[lease.phone_id] = reason
+    work.charge(lease, Blame.CLEAN_UP, "clean_up_failed", reason)
     log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
 
 

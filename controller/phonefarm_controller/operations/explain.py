@@ -9,7 +9,7 @@ from phonefarm_controller.domain.explaining import (
     explained_end,
     hindrances_of,
 )
-from phonefarm_controller.domain.hindrances import AccountNow, PhoneNow, Sight
+from phonefarm_controller.domain.hindrances import AccountNow, Sight
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.processes import Process
@@ -18,12 +18,12 @@ from phonefarm_controller.domain.states import PROCESS_TERMINAL
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.claim import Claim, offered_in
 from phonefarm_controller.operations.offers import offers_of, others
+from phonefarm_controller.operations.sighting import sighted
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import (
     accounts,
-    agents,
     items,
     leases,
     pauses,
@@ -32,7 +32,6 @@ from phonefarm_controller.store import (
     waiting,
 )
 from phonefarm_controller.store.accounts import Account
-from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
 
@@ -62,7 +61,7 @@ class Explain:
             away = await others(tx, self._sessions)
             offers = offered_in(self._sessions) + offers_of(away)
             pairs = await self._claim.look(tx, offers if held_back else [])
-            sight = await self._sight(tx, held_back, away)
+            sight = await self._sight(tx, held_back)
             ahead = await _ahead(tx, held_back, sight)
             now = tx.now
         chosen = {pair.item_id for pair in pairs}
@@ -74,9 +73,7 @@ class Explain:
         }
         return explained(process, tallies, held_back, whys, ahead=ahead, now=now)
 
-    async def _sight(
-        self, tx: Transaction, held_back: Sequence[Item], away: Sequence[Agent]
-    ) -> Sight:
+    async def _sight(self, tx: Transaction, held_back: Sequence[Item]) -> Sight:
         """Read the phones that the items could use, and all that is bound to these."""
         groups = await phones.members_of(
             tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
@@ -98,31 +95,16 @@ class Explain:
                 by_phone[account.phone_id].append(account)
         driven = {lease.phone_id: lease for lease in held}
         memberships = await phones.groups_of(tx, phone_ids)
-        offers = offered_in(self._sessions) + offers_of(away)
-        offered = {offer.phone_id: offer.agent_id for offer in offers}
-        connected = {agent.agent_id for agent in away}
-        connected |= {each.agent_id for each in self._sessions.all() if not each.closed.is_set()}
-        emptied = await agents.drained(tx)
-        seen = {}
-        for phone in (await phones.get(tx, phone_ids)).values():
-            seen[phone.phone_id] = PhoneNow(
-                phone_id=phone.phone_id,
-                agent_id=phone.agent_id,
-                transport=phone.transport,
-                readiness=phone.readiness,
-                readiness_reason=phone.readiness_reason,
-                health=phone.health,
-                health_reason=phone.health_reason,
-                intent=phone.intent,
-                connected=phone.agent_id in connected,
-                agent_drain=emptied.get(phone.agent_id, ""),
-                offered=offered.get(phone.phone_id) == phone.agent_id,
-                lease=driven.get(phone.phone_id),
-                groups=memberships.get(phone.phone_id, frozenset()),
-                accounts=by_phone[phone.phone_id],
-            )
+        seen = await sighted(
+            tx,
+            self._sessions,
+            list((await phones.get(tx, phone_ids)).values()),
+            driven,
+            accounts=by_phone,
+            groups=memberships,
+        )
         return Sight(
-            phones=seen,
+            phones=seen.phones,
             accounts=there,
             groups=groups,
             pauses=await pauses.all_of(tx),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from phonefarm_common.identity import is_name, new_id
@@ -9,13 +10,18 @@ from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reas
 
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.health import retired, returned
+from phonefarm_controller.domain.hindrances import Why, of_phone
 from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.items import Item, dead
 from phonefarm_controller.domain.leases import Lease, ended
+from phonefarm_controller.domain.looks import KeptLook
 from phonefarm_controller.domain.profiles import Profile
-from phonefarm_controller.domain.states import ITEM_WAITING, Condition, Health, Intent, LeaseState
+from phonefarm_controller.domain.states import ITEM_WAITING, Condition, Intent, LeaseState
 from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.offers import offers_of, others
+from phonefarm_controller.operations.sighting import Sighted, sighted
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
@@ -41,6 +47,11 @@ class PhoneView:
     lease: Lease | None
     offered: bool
     agent_drain: str = ""
+    # Where it was asked for; `whys` is everything that keeps work from it, `warnings` what nobody
+    # else in service can do when it is withheld.
+    look: KeptLook | None = None
+    whys: tuple[Why, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Fleet:
@@ -61,21 +72,17 @@ class Fleet:
 
     @whole
     async def phones(self) -> list[PhoneView]:
-        """Return every phone, by id."""
+        """Return every phone, by id, with what keeps work from it."""
         async with self._database.reading() as tx:
             known = await phones.all_of(tx)
             held = await leases.of_phones(tx, [phone.phone_id for phone in known])
-            emptied = await agents.drained(tx)
-            there = await self._elsewhere(tx)
-        return [
-            self._view(phone, held.get(phone.phone_id), there, emptied.get(phone.agent_id, ""))
-            for phone in known
-        ]
+            seen = await sighted(tx, self._sessions, known, held)
+        return [self._seen(phone, held.get(phone.phone_id), seen) for phone in known]
 
     @whole
     async def admit(self, phone_id: str, *, actor: str) -> PhoneView:
         """Take a new phone into service; FarmError `unknown_phone`."""
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(actor)) as tx:
             phone = await locked_phone(tx, phone_id)
             after = replace(phone, intent=Intent.IN_SERVICE)
             await phones.save(tx, [after])
@@ -83,18 +90,18 @@ class Fleet:
             await _note(tx, actor, "admit", phone_id, "")
             there = await self._elsewhere(tx)
         self._hints.fleet_changed()
-        return self._view(after, held.get(phone_id), there)
+        return self._view(after, held.get(phone_id), there, tx.now)
 
     @whole
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """End a quarantine and a dirty state, because somebody has looked at the phone."""
         check_reason(reason)
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(actor)) as tx:
             held = await leases.of_phones(tx, [phone_id])
             # Whoever moves a lease holds its process and item; an agent may say "clean" just now.
             work, _ = await open_work(tx, {lease.lease_id for lease in held.values()})
             phone = await locked_phone(tx, phone_id)
-            after = replace(phone, health=Health.GOOD, health_reason="")
+            after = phone.judged(returned(phone.verdict))
             await phones.save(tx, [after])
             lease = next(iter(work.leases.values()), None)
             if lease is not None and lease.state is LeaseState.DIRTY:
@@ -105,21 +112,22 @@ class Fleet:
             await _note(tx, actor, "return", phone_id, reason)
             there = await self._elsewhere(tx)
         self._hints.fleet_changed()
-        return self._view(after, lease, there)
+        return self._view(after, lease, there, tx.now)
 
     @whole
     async def maintain(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """Give a phone no more work until it is admitted again; what runs on it goes on."""
         check_reason(reason)
-        async with self._database.writing() as tx:
+        async with self._database.writing(actor=by_operator(actor)) as tx:
             phone = await locked_phone(tx, phone_id)
             after = replace(phone, intent=Intent.MAINTENANCE)
+            warnings = await warnings_of(tx, phone_id) if phone.in_service else ()
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "maintain", phone_id, reason)
             there = await self._elsewhere(tx)
         self._hints.fleet_changed()
-        return self._view(after, held.get(phone_id), there)
+        return replace(self._view(after, held.get(phone_id), there, tx.now), warnings=warnings)
 
     @whole
     async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -132,14 +140,15 @@ class Fleet:
                 lambda item: failures.phone_retired(item.want_phone_id or "", reason),
             )
             phone = await locked_phone(tx, phone_id)
-            after = replace(phone, health=Health.RETIRED, health_reason=reason[:500])
+            after = phone.judged(retired(phone.verdict, reason[:500]))
+            warnings = await warnings_of(tx, phone_id) if phone.in_service else ()
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "retire", phone_id, reason)
             there = await self._elsewhere(tx)
         self._hints.fleet_changed()
         self._hints.deliveries()
-        return self._view(after, held.get(phone_id), there)
+        return replace(self._view(after, held.get(phone_id), there, tx.now), warnings=warnings)
 
     @whole
     async def clear_account(self, account_id: str, *, actor: str, reason: str) -> Account:
@@ -237,23 +246,34 @@ class Fleet:
         offers = offers_of(await others(tx, self._sessions))
         return frozenset((offer.agent_id, offer.phone_id) for offer in offers)
 
+    def _seen(self, phone: Phone, lease: Lease | None, seen: Sighted) -> PhoneView:
+        sight = seen.phones[phone.phone_id]
+        whys = tuple(of_phone(sight))
+        return PhoneView(
+            phone=phone,
+            lease=lease,
+            offered=not whys,
+            agent_drain=sight.agent_drain,
+            look=seen.looks.get(phone.phone_id),
+            whys=whys,
+        )
+
     def _view(
         self,
         phone: Phone,
         lease: Lease | None,
         there: frozenset[tuple[str, str]],
-        agent_drain: str = "",
+        now: datetime,
     ) -> PhoneView:
         offered = (
             lease is None
-            and phone.may_work
-            and not agent_drain
+            and phone.may_work(now)
             and (
                 self._sessions.is_offered(phone.agent_id, phone.phone_id)
                 or (phone.agent_id, phone.phone_id) in there
             )
         )
-        return PhoneView(phone=phone, lease=lease, offered=offered, agent_drain=agent_drain)
+        return PhoneView(phone=phone, lease=lease, offered=offered)
 
 
 def check_reason(reason: str) -> None:

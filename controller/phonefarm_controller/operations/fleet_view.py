@@ -71,7 +71,7 @@ async def _read(tx: Transaction) -> Fleet:
     workable = [
         phone
         for phone in await phones.all_of(tx)
-        if phone.may_work and phone.agent_id not in draining
+        if phone.may_work(tx.now) and phone.agent_id not in draining
     ]
     groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
     paused = await pauses.all_of(tx)

@@ -8,6 +8,7 @@ import structlog
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.health import Blame, HealthPolicy
 from phonefarm_controller.domain.items import voided
 from phonefarm_controller.domain.leases import (
     CLEAN_UP_UNCONFIRMED,
@@ -37,12 +38,14 @@ class Reap:
         *,
         database: Database,
         policy: Policy,
+        health: HealthPolicy,
         sessions: Sessions,
         hints: Hints,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._policy = policy
+        self._health = health
         self._sessions = sessions
         self._hints = hints
         self._chance = chance
@@ -89,7 +92,7 @@ class Reap:
     async def void(self, lease_id: str) -> bool:
         """Take back a claim whose run did not reach the start gate in time, uncharged."""
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {lease_id})
+            work, locked = await open_work(tx, {lease_id}, health=self._health)
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.LIVE:
                 return False
@@ -101,6 +104,7 @@ class Reap:
             work.runs[run.run_id] = replace(
                 run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"
             )
+            work.charge(lease, Blame.SET_UP, "start_timed_out", "it did not start in time")
             stop = stop_at_once(work, lease, "not started in time")
             await work.save(locked)
         log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
@@ -112,13 +116,14 @@ class Reap:
     async def give_up_clean_up(self, lease_id: str) -> bool:
         """Call a phone dirty whose clean-up was not confirmed in time, and keep it from work."""
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {lease_id})
+            work, locked = await open_work(tx, {lease_id}, health=self._health)
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.RELEASING:
                 return False
             reason = CLEAN_UP_UNCONFIRMED
             work.leases[lease_id] = dirty(lease, reason=reason)
             work.quarantined[lease.phone_id] = reason
+            work.charge(lease, Blame.CLEAN_UP, "clean_up_unconfirmed", reason)
             await work.save(locked)
         log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
         return True

@@ -12,6 +12,12 @@ import structlog
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.health import (
+    Blame,
+    HealthPolicy,
+    is_refused_for_the_phone,
+    is_the_phones,
+)
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.leases import stopped
 from phonefarm_controller.domain.outcomes import outputs_of
@@ -68,12 +74,14 @@ class TakeReports:
         *,
         database: Database,
         policy: Policy,
+        health: HealthPolicy,
         hints: Hints,
         sessions: Sessions,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._policy = policy
+        self._health = health
         self._hints = hints
         self._sessions = sessions
         self._chance = chance
@@ -86,7 +94,8 @@ class TakeReports:
         again there.
         """
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {report.run.lease_id for report in batch})
+            named = {report.run.lease_id for report in batch}
+            work, locked = await open_work(tx, named, health=self._health)
             # Behind the locks: what a newer session wrote of these runs is ordered behind its term.
             terms = await agents.terms(tx, {report.agent_id for report in batch})
             told: dict[str, list[Report]] = defaultdict(list)
@@ -104,11 +113,12 @@ class TakeReports:
             await work.save(locked)
             acks = {run_id: _ack(work, reports[-1]) for run_id, reports in told.items()}
         self._hints.deliveries()
-        if work.quarantined or work.cleaned or work.attention:
+        if work.quarantined or work.cleaned or work.attention or work.charged:
             self._hints.fleet_changed()
         else:
             self._hints.work_made()
-        if any(item.state in ITEM_WAITING for item in changed(work.items_before, work.items)):
+        moved = changed(work.items_before, work.items)
+        if work.charged or any(item.state in ITEM_WAITING for item in moved):
             self._hints.times_changed()  # its back-off may end before anything else is due
         return [
             acks[report.run.run_id] if terms.get(report.agent_id) == report.term else None
@@ -161,12 +171,16 @@ class TakeReports:
                 if lease.revoked:
                     work.leases[lease.lease_id] = stopped(lease)
                 elif current:
+                    if body.failure is not None and is_the_phones(body.failure):
+                        work.charge(lease, Blame.INFRA, body.failure.code, body.failure.message)
                     end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
             case RunRefused(reason=reason):
                 if lease.revoked:
                     work.leases[lease.lease_id] = stopped(lease)
                 elif current and item.state is ItemState.CLAIMED:
                     log.info("run.refused", run_id=run.run_id, item_id=item.item_id, reason=reason)
+                    if is_refused_for_the_phone(reason):
+                        work.charge(lease, Blame.SET_UP, reason.partition(":")[0], reason)
                     refuse_run(work, item, lease, run, reason=reason)
                 elif current:
                     # It asked at the gate and died before it wrote that down: nothing was done.

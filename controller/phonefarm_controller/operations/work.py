@@ -1,21 +1,21 @@
 """One batch of moves: what it read under lock, and what becomes of it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from phonefarm_controller.domain.health import Blame, HealthPolicy
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.states import Health
+from phonefarm_controller.operations.judging import judge
 from phonefarm_controller.operations.sync import sync
-from phonefarm_controller.store import accounts, items, leases, phones, processes, runs
+from phonefarm_controller.store import accounts, items, leases, processes, runs
+from phonefarm_controller.store.charges import Charge
 from phonefarm_controller.store.database import Transaction
 
 _T = TypeVar("_T")
 
-DIRTY = "dirty: "
-"""How the health reason of a phone begins that was withheld because nobody confirmed it clean."""
+_UNSCALED: Final = HealthPolicy()
 
 
 class Work:
@@ -28,13 +28,16 @@ class Work:
         items_before: dict[str, Item],
         leases_before: dict[str, Lease],
         runs_before: dict[str, runs.Run],
+        health: HealthPolicy = _UNSCALED,
     ) -> None:
         self.tx = tx
+        self.health = health
         self.items_before, self.items = items_before, dict(items_before)
         self.leases_before, self.leases = leases_before, dict(leases_before)
         self.runs_before, self.runs = runs_before, dict(runs_before)
         self.quarantined: dict[str, str] = {}  # phone id -> why
         self.cleaned: set[str] = set()  # phone ids
+        self.charged: dict[str, Charge] = {}  # by run: the first thing that was its phone's fault
         self.attention: dict[str, str] = {}  # account id -> why
         self.actors: dict[str, str] = {}  # item id -> who moves it, if not the transaction's actor
 
@@ -42,8 +45,14 @@ class Work:
         """Write what changed, in the order of the locks, and sync the processes."""
         moved_items = changed(self.items_before, self.items)
         await items.save(self.tx, self.items_before, moved_items, actors=self.actors)
-        if self.quarantined or self.cleaned:
-            await self._save_phones()
+        if self.quarantined or self.cleaned or self.charged:
+            await judge(
+                self.tx,
+                policy=self.health,
+                charged=list(self.charged.values()),
+                soiled_by=self.quarantined,
+                cleaned_now=self.cleaned - self.quarantined.keys(),
+            )
         for account_id in sorted(self.attention):
             reason = self.attention[account_id]
             await accounts.needs_attention(self.tx, account_id, reason=reason)
@@ -52,28 +61,37 @@ class Work:
         moved = {item.process_id for item in changed(self.items_before, self.items)}
         await sync(self.tx, {key: process for key, process in locked.items() if key in moved})
 
-    async def _save_phones(self) -> None:
-        known = await phones.lock(self.tx, {*self.quarantined, *self.cleaned})
-        after = []
-        for phone in known.values():
-            why = self.quarantined.get(phone.phone_id)
-            if why is not None and phone.health is not Health.RETIRED:
-                after.append(
-                    replace(phone, health=Health.QUARANTINED, health_reason=f"{DIRTY}{why}")
-                )
-            elif phone.health is Health.QUARANTINED and phone.health_reason.startswith(DIRTY):
-                after.append(replace(phone, health=Health.GOOD, health_reason=""))
-        await phones.save(self.tx, after)
+    def charge(self, lease: Lease, blame: Blame, code: str, message: str = "") -> None:
+        """Charge the lease's phone with what went wrong in its run."""
+        self.charged.setdefault(
+            lease.run_id,
+            Charge(
+                run_id=lease.run_id,
+                phone_id=lease.phone_id,
+                agent_id=lease.agent_id,
+                process_id=lease.process_id,
+                at=self.tx.now,
+                blame=blame,
+                code=code[:128],
+                message=message[:500],
+            ),
+        )
 
 
-async def open_work(tx: Transaction, lease_ids: set[str]) -> tuple[Work, dict[str, Process]]:
-    """Lock what hangs on these leases, in the one order, and read it."""
+async def open_work(
+    tx: Transaction, lease_ids: set[str], *, health: HealthPolicy = _UNSCALED
+) -> tuple[Work, dict[str, Process]]:
+    """Lock what hangs on these leases, in the one order, and read it.
+
+    *health* is for who charges phones.
+    """
     named = await leases.get(tx, lease_ids)
     locked = await processes.lock(tx, {lease.process_id for lease in named.values()})
     before = await items.lock(tx, {lease.item_id for lease in named.values()})
     held = await leases.get(tx, named)  # again: now nobody else moves them
     old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
-    return Work(tx=tx, items_before=before, leases_before=held, runs_before=old_runs), locked
+    work = Work(tx=tx, items_before=before, leases_before=held, runs_before=old_runs, health=health)
+    return work, locked
 
 
 def changed(before: Mapping[str, _T], after: Mapping[str, _T]) -> list[_T]:

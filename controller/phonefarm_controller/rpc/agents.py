@@ -13,18 +13,20 @@ from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.looks import HostLook
 from phonefarm_controller.domain.reports import Assignment, Report, Stop
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.evidence import KeepEvidence
 from phonefarm_controller.operations.greet import Greet, Greeting
-from phonefarm_controller.operations.inventory import Inventory, PhoneName
+from phonefarm_controller.operations.inventory import Inventory, PhoneName, SeenHost
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.operations.report import Ack
 from phonefarm_controller.operations.start import StartAnswer, StartAsk
 from phonefarm_controller.rpc import conversation as words
+from phonefarm_controller.rpc import looks
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.status import translated
@@ -194,8 +196,13 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 known = [phone_id for phone_id in ids if phone_id]
                 self._sessions.offer(session, message.offer.number, known)
             case "inventory":
-                seen = words.phones_of(message.inventory.phones)
-                names = await self._inventory(session.agent_id, session.term, seen)
+                names = await self._inventory(
+                    session.agent_id,
+                    session.term,
+                    words.phones_of(message.inventory.phones),
+                    strangers=looks.strangers_of(message.inventory.phones),
+                    host=_host(session, looks.host_of(message.inventory)),
+                )
                 if names is None:
                     raise SupersededError
                 _learn(session, names)
@@ -274,6 +281,10 @@ def _own(greeting: Greeting, own_id: str | None) -> Greeting:
             detail=own_id,
         )
     return replace(greeting, agent_id=own_id)
+
+
+def _host(session: Session, look: HostLook | None) -> SeenHost | None:
+    return None if look is None else SeenHost(incarnation=session.incarnation, look=look)
 
 
 async def _all_of(queue: asyncio.Queue[tuple[_T, ...]]) -> tuple[_T, ...]:

@@ -29,20 +29,12 @@ from phonefarm_controller.operations.greet import Greeted, Greeting, HeldRun
 from phonefarm_controller.operations.inventory import PhoneName, SeenPhone
 from phonefarm_controller.operations.report import Ack
 from phonefarm_controller.operations.start import StartAnswer
+from phonefarm_controller.rpc.looks import TRANSPORTS, look_of
 from phonefarm_controller.rpc.objects import object_of
 
 MOST_ASSIGNED_BYTES: Final = 4 * 1024 * 1024
 """Of plans in one message: half of what the channel takes; one plan is far smaller."""
 
-TRANSPORT_TO_WIRE: Final = {
-    Transport.ABSENT: pb.TRANSPORT_ABSENT,
-    Transport.OFFLINE: pb.TRANSPORT_OFFLINE,
-    Transport.UNAUTHORIZED: pb.TRANSPORT_UNAUTHORIZED,
-    Transport.NO_PERMISSION: pb.TRANSPORT_NO_PERMISSION,
-    Transport.RECOVERY: pb.TRANSPORT_RECOVERY,
-    Transport.BOOTLOADER: pb.TRANSPORT_BOOTLOADER,
-    Transport.ONLINE: pb.TRANSPORT_ONLINE,
-}
 READINESS_TO_WIRE: Final = {
     Readiness.UNKNOWN: pb.READINESS_UNKNOWN,
     Readiness.PREPARING: pb.READINESS_PREPARING,
@@ -51,7 +43,6 @@ READINESS_TO_WIRE: Final = {
     Readiness.COOLING: pb.READINESS_COOLING,
 }
 # A value that a newer agent made up is "could not tell".
-_TRANSPORTS: Final = {wire: ours for ours, wire in TRANSPORT_TO_WIRE.items()}
 _READINESS: Final = {wire: ours for ours, wire in READINESS_TO_WIRE.items()}
 _CLASSES: Final = {
     pb.FAILURE_CLASS_WORK: FailureClass.WORK,
@@ -100,12 +91,13 @@ def phones_of(reports: Iterable[pb.PhoneReport]) -> tuple[SeenPhone, ...]:
         report.serialno: SeenPhone(
             serialno=report.serialno,
             adb_serial=report.adb_serial[:256],
-            transport=_TRANSPORTS.get(report.transport, Transport.OFFLINE),
+            transport=TRANSPORTS.get(report.transport, Transport.OFFLINE),
             readiness=_READINESS.get(report.readiness, Readiness.UNKNOWN),
             reason=report.reason[:500],
             model=report.model[:256],
             android_release=report.android_release[:64],
             epoch=max(0, report.epoch),
+            look=look_of(report),
         )
         for report in reports
     }

@@ -17,19 +17,27 @@ from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneVie
 from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.operations.pausing import Pausing
+from phonefarm_controller.operations.sheets import Sheets
 from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE, TRANSPORT_TO_WIRE
+from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.requests import timestamp
+from phonefarm_controller.rpc.looks import TRANSPORT_TO_WIRE
+from phonefarm_controller.rpc.requests import moment_of, timestamp
+from phonefarm_controller.rpc.sheets import (
+    LEASE_WORDS,
+    entries_to_wire,
+    needed_to_wire,
+    sheet_to_wire,
+    stamp,
+    whys_to_wire,
+)
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
 
-_LEASE_WORDS: Final = {
-    "live": "leased",
-    "releasing": "releasing",
-    "dirty": "dirty",
-}
+MOST_ENTRIES: Final = 1000
+ENTRIES: Final = 100
+"""Of the audit in one answer, and where no number is asked for."""
 _CONDITIONS: Final = {"": Condition.OK} | {str(each): each for each in Condition}
 _GROUP_KINDS: Final = {pb.GROUP_KIND_PHONE: "phone", pb.GROUP_KIND_ACCOUNT: "account"}
 _PAUSE_SCOPES: Final = {
@@ -50,10 +58,12 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         *,
         keys: Keys,
         fleet: Fleet,
+        sheets: Sheets,
         membership: Membership,
         pausing: Pausing,
         halt: Halt,
     ) -> None:
+        self._sheets = sheets
         self._pausing = pausing
         self._halt = halt
         self._keys = keys
@@ -68,6 +78,38 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             await self._keys.check_caller(context, Scope.READ)
             views = await self._fleet.phones()
         return pb.ListPhonesResponse(phones=[phone_to_wire(view) for view in views])
+
+    async def ShowPhone(  # noqa: N802
+        self, request: pb.ShowPhoneRequest, context: Context
+    ) -> pb.PhoneSheet:
+        """Return everything that is known of a phone."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            sheet = await self._sheets.phone(request.phone_id)
+        return sheet_to_wire(sheet, phone_to_wire(sheet.view))
+
+    async def ListNeedsHands(  # noqa: N802
+        self, request: pb.ListNeedsHandsRequest, context: Context
+    ) -> pb.ListNeedsHandsResponse:
+        """Return what a person must do."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            needed = await self._sheets.needs_hands()
+        return pb.ListNeedsHandsResponse(needed=needed_to_wire(needed))
+
+    async def ListAudit(  # noqa: N802
+        self, request: pb.ListAuditRequest, context: Context
+    ) -> pb.ListAuditResponse:
+        """Return who did what."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.OPERATE)
+            if not 0 <= request.limit <= MOST_ENTRIES:
+                raise invalid_field("limit", f"must be 1 to {MOST_ENTRIES}, or 0 for {ENTRIES}")
+            since = moment_of("since", request.since) if request.HasField("since") else None
+            entries = await self._sheets.audit(
+                subject=request.subject, since=since, limit=request.limit or ENTRIES
+            )
+        return pb.ListAuditResponse(entries=entries_to_wire(entries))
 
     async def AdmitPhone(  # noqa: N802
         self, request: pb.AdmitPhoneRequest, context: Context
@@ -305,7 +347,7 @@ def phone_to_wire(view: PhoneView) -> pb.Phone:
         readiness_reason=phone.readiness_reason,
         health=phone.health,
         health_reason=phone.health_reason,
-        lease=_LEASE_WORDS[lease.state] if lease else "free",
+        lease=LEASE_WORDS[lease.state] if lease else "free",
         epoch=phone.epoch,
         intent=phone.intent,
         model=phone.model,
@@ -316,6 +358,12 @@ def phone_to_wire(view: PhoneView) -> pb.Phone:
         agent_drain=view.agent_drain,
         lease_epoch=lease.epoch if lease else 0,
         adb_serial=phone.adb_serial,
+        health_until=stamp(phone.health_until),
+        cooling_until=stamp(phone.cooling_until),
+        needs_hands=view.look.look.needs_hands if view.look else "",
+        needs_hands_since=stamp(view.look.needs_hands_since) if view.look else None,
+        reasons=whys_to_wire(view.whys),
+        warnings=view.warnings,
     )
 
 

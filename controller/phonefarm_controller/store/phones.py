@@ -3,12 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select, update
 
+from phonefarm_controller.domain.health import Verdict
 from phonefarm_controller.domain.hindrances import BY_HEALTH, BY_INTENT
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import groups, phones
 from phonefarm_controller.store.writes import any_of, in_parts, insert_rows, update_if
@@ -26,7 +29,14 @@ _CHANGING = (
     "epoch",
     "model",
     "android_release",
+    "health_until",
+    "cooling_until",
+    "rounds",
+    "round_at",
 )
+_AXES: Final = ("transport", "readiness", "health", "intent")
+_SIGNED: Final = frozenset({"health", "intent"})
+"""Axes that several may write; the agent alone writes the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +56,55 @@ class Phone:
     epoch: int
     model: str
     android_release: str
+    health_until: datetime | None = None
+    cooling_until: datetime | None = None
+    rounds: int = 0
+    round_at: datetime | None = None
+
+    def may_work(self, now: datetime) -> bool:
+        """Tell whether controller and operator let it work; the agent's offer is the other half."""
+        return self.in_service and (self.cooling_until is None or self.cooling_until <= now)
 
     @property
-    def may_work(self) -> bool:
-        """Tell whether controller and operator let it work; the agent's offer is the other half."""
+    def in_service(self) -> bool:
+        """Tell whether controller and operator let it work, if not this moment."""
         return BY_HEALTH[self.health] is None and BY_INTENT[self.intent] is None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return what the controller thinks of it."""
+        return Verdict(
+            health=self.health,
+            reason=self.health_reason,
+            until=self.health_until,
+            cooling_until=self.cooling_until,
+            rounds=self.rounds,
+            round_at=self.round_at,
+        )
+
+    def judged(self, verdict: Verdict) -> "Phone":
+        """Return the phone with another verdict."""
+        return replaced(
+            self,
+            health=verdict.health,
+            health_reason=verdict.reason,
+            health_until=verdict.until,
+            cooling_until=verdict.cooling_until,
+            rounds=verdict.rounds,
+            round_at=verdict.round_at,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Since when each axis is as it is, and who wrote those that several may write."""
+
+    transport_since: datetime | None
+    readiness_since: datetime | None
+    health_since: datetime | None
+    health_by: str | None
+    intent_since: datetime | None
+    intent_by: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +121,16 @@ _COLUMNS = [phones.c[name] for name in _NAMES]
 _LOCK = (
     select(*_COLUMNS).where(_p.phone_id.in_(any_of("ids"))).order_by(_p.phone_id).with_for_update()
 )
+_NOTE = update(phones).where(_p.phone_id.in_(any_of("ids")))
+_BY_TIME = _p.health_until.is_not(None) | _p.cooling_until.is_not(None)
 
 
 async def insert(tx: Transaction, new: Sequence[Phone]) -> None:
     """Insert new phones."""
-    await insert_rows(
-        tx, phones, [{name: getattr(phone, name) for name in _NAMES} for phone in new]
-    )
+    axes = dict.fromkeys((f"{axis}_since" for axis in _AXES), tx.now)
+    signed = dict.fromkeys((f"{axis}_by" for axis in sorted(_SIGNED)), tx.actor)
+    rows = [{name: getattr(phone, name) for name in _NAMES} | axes | signed for phone in new]
+    await insert_rows(tx, phones, rows)
 
 
 async def lock(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Phone]:
@@ -112,12 +169,40 @@ async def all_of(tx: Transaction, agent_id: str | None = None) -> list[Phone]:
 
 
 async def save(tx: Transaction, after: Sequence[Phone]) -> None:
-    """Write phones that this transaction has locked."""
+    """Write phones that this transaction has locked; notes since when an axis is as it is."""
+    was = await get(tx, [phone.phone_id for phone in after])
     rows = [
         {name: getattr(phone, name) for name in _CHANGING} | {"was_phone_id": phone.phone_id}
         for phone in sorted(after, key=lambda phone: phone.phone_id)
     ]
     await update_if(tx, phones, keys=("phone_id",), changes=_CHANGING, rows=rows)
+    for axis in _AXES:
+        moved = [p.phone_id for p in after if getattr(p, axis) != getattr(was[p.phone_id], axis)]
+        if moved:
+            noted: dict[str, object] = {f"{axis}_since": tx.now}
+            noted |= {f"{axis}_by": tx.actor} if axis in _SIGNED else {}
+            await tx.connection.execute(_NOTE.values(noted), {"ids": moved})
+
+
+async def axes_of(tx: Transaction, phone_id: str) -> Axes:
+    """Return since when each axis of the phone is as it is."""
+    query = select(*(phones.c[name] for name in Axes.__dataclass_fields__))
+    row = (await tx.connection.execute(query.where(_p.phone_id == phone_id))).one()
+    return Axes(**row._asdict())
+
+
+async def next_change(tx: Transaction) -> datetime | None:
+    """Return the next moment at which time alone changes a phone."""
+    query = select(func.min(_p.health_until), func.min(_p.cooling_until)).where(_BY_TIME)
+    row = (await tx.connection.execute(query)).one()
+    return min((moment for moment in row if moment is not None), default=None)
+
+
+async def lock_changed_by_time(tx: Transaction) -> list[Phone]:
+    """Return the phones, locked in the order of their ids, that time has changed."""
+    due = (_p.health_until <= tx.now) | (_p.cooling_until <= tx.now)
+    query = select(*_COLUMNS).where(_BY_TIME, due).order_by(_p.phone_id).with_for_update()
+    return [_phone(row) for row in await tx.connection.execute(query)]
 
 
 async def drained(tx: Transaction) -> set[str]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from phonefarm_controller.domain.health import Blame
 from phonefarm_controller.domain.pauses import PauseScope
 from phonefarm_controller.domain.states import (
     Condition,
@@ -360,11 +361,104 @@ phones = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("model", Words, nullable=False),
     Column("android_release", Words, nullable=False),
+    Column("health_until", Instant),  # when health changes by itself
+    Column("cooling_until", Instant),  # no work before this
+    Column("rounds", Integer, nullable=False, server_default=text("0")),  # quarantines by failures
+    Column("round_at", Instant),
+    # Since when each axis is as it is, and who wrote it; None from release 0.1.0.
+    Column("transport_since", Instant),
+    Column("readiness_since", Instant),
+    Column("health_since", Instant),
+    Column("health_by", Words),
+    Column("intent_since", Instant),
+    Column("intent_by", Words),
     _one_of("transport", Transport),
     _one_of("readiness", Readiness),
     _one_of("health", Health),
     _one_of("intent", Intent),
 )
+_CHANGES_BY_TIME: Final = text("health_until IS NOT NULL OR cooling_until IS NOT NULL")
+Index(
+    "ix_phones_until",
+    phones.c.phone_id,
+    sqlite_where=_CHANGES_BY_TIME,
+    postgresql_where=_CHANGES_BY_TIME,
+)
+
+phone_looks = Table(  # what the agent tells besides the axes; apart from what claims lock and read
+    "phone_looks",
+    metadata,
+    Column("phone_id", Words, ForeignKey("phones.phone_id"), primary_key=True),
+    Column("stages", Words, nullable=False),  # JSON
+    Column("needs_hands", Words, nullable=False),
+    Column("needs_hands_since", Instant),
+    Column("battery_percent", Integer),
+    Column("battery_celsius", Float),
+    Column("storage_free_bytes", BigInteger),
+    Column("told_at", Instant, nullable=False),
+)
+
+strangers = Table(  # what adb lists and nobody could identify: there is no phone yet
+    "strangers",
+    metadata,
+    Column("agent_id", Words, primary_key=True),
+    Column("adb_serial", Words, primary_key=True),
+    Column("transport", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("needs_hands", Words, nullable=False),
+    Column("since", Instant, nullable=False),
+    _one_of("transport", Transport),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("agent_id", Words, primary_key=True),
+    Column("withheld", Words, nullable=False),  # why none of its phones is offered
+    Column("withheld_since", Instant),
+    # Up to here its steps of recovery are in the audit.
+    Column("recovery_incarnation", BigInteger, nullable=False),
+    Column("recovery_number", BigInteger, nullable=False),
+)
+
+host_incidents = Table(
+    "host_incidents",
+    metadata,
+    Column("agent_id", Words, primary_key=True),
+    Column("incident_id", Words, primary_key=True),
+    Column("seen_by", Words, nullable=False),
+    Column("kind", Words, nullable=False),
+    Column("error", Words, nullable=False),
+    Column("phones", Words, nullable=False),  # JSON: ids, or serial numbers nobody knows
+    Column("began_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    CheckConstraint("seen_by IN ('agent', 'controller')", name="seen_by_known"),
+)
+_LASTS: Final = text("ended_at IS NULL")
+Index(
+    "ix_host_incidents_open",
+    host_incidents.c.agent_id,
+    sqlite_where=_LASTS,
+    postgresql_where=_LASTS,
+)
+
+phone_failures = Table(  # what was charged to phones, each run once
+    "phone_failures",
+    metadata,
+    Column("run_id", Words, primary_key=True),
+    Column("phone_id", Words, nullable=False),
+    Column("agent_id", Words, nullable=False),
+    Column("process_id", Words, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("blame", Words, nullable=False),
+    Column("code", Words, nullable=False),
+    Column("message", Words, nullable=False),
+    Column("counts", Boolean, nullable=False),  # not while its host has an incident
+    _one_of("blame", Blame),
+)
+Index("ix_phone_failures_phone", phone_failures.c.phone_id, phone_failures.c.at)
+Index("ix_phone_failures_agent", phone_failures.c.agent_id, phone_failures.c.at)
 
 accounts = Table(
     "accounts",
@@ -609,3 +703,5 @@ audit = Table(
     Column("subject", Words, nullable=False),
     Column("reason", Words, nullable=False),
 )
+Index("ix_audit_at", audit.c.at)
+Index("ix_audit_subject", audit.c.subject, audit.c.at)

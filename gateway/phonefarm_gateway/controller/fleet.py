@@ -6,6 +6,7 @@ from phonefarm.v1 import fleet_pb2 as pb
 
 from phonefarm_gateway import views
 from phonefarm_gateway.controller.calls import Link
+from phonefarm_gateway.controller.convert import moment
 from phonefarm_gateway.schemas import requests
 
 
@@ -64,6 +65,18 @@ def _phone(phone: pb.Phone) -> views.Phone:
         offered=phone.offered,
         process_id=phone.process_id or None,
         run_id=phone.run_id or None,
+        health_until=moment(phone.health_until),
+        cooling_until=moment(phone.cooling_until),
+        needs_hands=phone.needs_hands,
+        reasons=tuple(
+            views.PhoneHindrance(
+                reason=one.reason,
+                detail=one.detail,
+                remedy=one.remedy,
+                until=moment(one.until),
+            )
+            for one in phone.reasons
+        ),
     )
 
 

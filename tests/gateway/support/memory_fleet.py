@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 from gateway.support.refusing import Context, refuse
+from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, fleet_pb2, fleet_pb2_grpc
 
 
 class MemoryFleet(fleet_pb2_grpc.FleetServiceServicer):
-    """One phone, one account; accounts may be put."""
+    """A phone that is well and one that is not, one account; accounts may be put."""
 
     def __init__(self, admit: Callable[[Context, str], Awaitable[str]]) -> None:
         self._admit = admit
@@ -26,7 +27,33 @@ class MemoryFleet(fleet_pb2_grpc.FleetServiceServicer):
                 intent="in_service",
                 offered=True,
                 adb_serial="127.0.0.1:5555",
-            )
+            ),
+            fleet_pb2.Phone(
+                phone_id="phone-2",
+                serialno="SIM0002",
+                agent_id="agent-1",
+                transport=agent_pb2.TRANSPORT_UNAUTHORIZED,
+                readiness=agent_pb2.READINESS_UNKNOWN,
+                health="quarantined",
+                health_reason="infra_failures: it failed 3 times",
+                health_until=Timestamp(seconds=1_800_000_000),
+                cooling_until=Timestamp(seconds=1_700_000_000),
+                lease="free",
+                intent="in_service",
+                adb_serial="127.0.0.1:5557",
+                needs_hands="allow debugging on its screen",
+                reasons=[
+                    fleet_pb2.PhoneHindrance(
+                        reason="phone_quarantined",
+                        detail="infra_failures: it failed 3 times",
+                        remedy="it is given work again",
+                        until=Timestamp(seconds=1_800_000_000),
+                    ),
+                    fleet_pb2.PhoneHindrance(
+                        reason="phone_needs_hands", remedy="go to phone-2", detail="allow it"
+                    ),
+                ],
+            ),
         ]
         self.accounts = {
             "acc-1": fleet_pb2.Account(

@@ -82,6 +82,12 @@ class Phone(_message.Message):
     ADB_SERIAL_FIELD_NUMBER: _builtins.int
     LEASE_EPOCH_FIELD_NUMBER: _builtins.int
     AGENT_DRAIN_FIELD_NUMBER: _builtins.int
+    HEALTH_UNTIL_FIELD_NUMBER: _builtins.int
+    COOLING_UNTIL_FIELD_NUMBER: _builtins.int
+    NEEDS_HANDS_FIELD_NUMBER: _builtins.int
+    NEEDS_HANDS_SINCE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     phone_id: _builtins.str
     serialno: _builtins.str
     agent_id: _builtins.str
@@ -108,6 +114,26 @@ class Phone(_message.Message):
     """Of the lease that keeps it, which ReleasePhone asks for; 0 when it is free."""
     agent_drain: _builtins.str
     """Who wants its agent's host empty and why; empty when nobody does."""
+    needs_hands: _builtins.str
+    """What a person must do at the phone, as its agent says; empty when nobody is needed."""
+    @_builtins.property
+    def health_until(self) -> _timestamp_pb2.Timestamp:
+        """When health changes by itself; absent when it does not."""
+
+    @_builtins.property
+    def cooling_until(self) -> _timestamp_pb2.Timestamp:
+        """No work before this, after a failure; absent when it may work."""
+
+    @_builtins.property
+    def needs_hands_since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneHindrance]:
+        """Everything that keeps work from it now, of ListPhones and ShowPhone; empty when it is offered."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What nobody else in service can do while it is withheld, of the call that withholds it and of ShowPhone."""
+
     def __init__(
         self,
         *,
@@ -130,14 +156,467 @@ class Phone(_message.Message):
         adb_serial: _builtins.str = ...,
         lease_epoch: _builtins.int = ...,
         agent_drain: _builtins.str = ...,
+        health_until: _timestamp_pb2.Timestamp | None = ...,
+        cooling_until: _timestamp_pb2.Timestamp | None = ...,
+        needs_hands: _builtins.str = ...,
+        needs_hands_since: _timestamp_pb2.Timestamp | None = ...,
+        reasons: _abc.Iterable[Global___PhoneHindrance] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cooling_until", b"cooling_until", "health_until", b"health_until", "needs_hands_since", b"needs_hands_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_drain", b"agent_drain", "agent_id", b"agent_id", "android_release", b"android_release", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_drain", b"agent_drain", "agent_id", b"agent_id", "android_release", b"android_release", "cooling_until", b"cooling_until", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "health_until", b"health_until", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "needs_hands", b"needs_hands", "needs_hands_since", b"needs_hands_since", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "reasons", b"reasons", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Phone: _TypeAlias = Phone  # noqa: Y015
+
+@_typing.final
+class PhoneHindrance(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """The words of ExplainProcess, e.g. `phone_quarantined`."""
+    detail: _builtins.str
+    remedy: _builtins.str
+    """A sentence that names the command or the moment."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself; absent when it does not."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason", "remedy", b"remedy", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PhoneHindrance: _TypeAlias = PhoneHindrance  # noqa: Y015
+
+@_typing.final
+class ShowPhoneRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    phone_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        phone_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone_id", b"phone_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowPhoneRequest: _TypeAlias = ShowPhoneRequest  # noqa: Y015
+
+@_typing.final
+class PhoneAxis(_message.Message):
+    """One of the five axes of a phone, each with one writer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    axis: _builtins.str
+    """transport, readiness, health, lease or intent."""
+    value: _builtins.str
+    reason: _builtins.str
+    by: _builtins.str
+    """agent:ID, controller or operator:KEY."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Absent for what an older controller wrote."""
+
+    def __init__(
+        self,
+        *,
+        axis: _builtins.str = ...,
+        value: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "by", b"by", "reason", b"reason", "since", b"since", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PhoneAxis: _TypeAlias = PhoneAxis  # noqa: Y015
+
+@_typing.final
+class PhoneFailure(_message.Message):
+    """What went wrong with a phone in one run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    BLAME_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    blame: _builtins.str
+    """infra, set_up or clean_up."""
+    code: _builtins.str
+    message: _builtins.str
+    run_id: _builtins.str
+    process_id: _builtins.str
+    counts: _builtins.bool
+    """False when it was its host's."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        blame: _builtins.str = ...,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        process_id: _builtins.str = ...,
+        counts: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "blame", b"blame", "code", b"code", "counts", b"counts", "message", b"message", "process_id", b"process_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PhoneFailure: _TypeAlias = PhoneFailure  # noqa: Y015
+
+@_typing.final
+class HostState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    HEARD_AT_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    WITHHELD_SINCE_FIELD_NUMBER: _builtins.int
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    connected: _builtins.bool
+    withheld: _builtins.str
+    """Why no phone of the host is offered."""
+    @_builtins.property
+    def heard_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def withheld_since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostIncidentState]:
+        """Those that last first, then the newest."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        heard_at: _timestamp_pb2.Timestamp | None = ...,
+        withheld: _builtins.str = ...,
+        withheld_since: _timestamp_pb2.Timestamp | None = ...,
+        incidents: _abc.Iterable[Global___HostIncidentState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heard_at", b"heard_at", "withheld_since", b"withheld_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "connected", b"connected", "heard_at", b"heard_at", "incidents", b"incidents", "withheld", b"withheld", "withheld_since", b"withheld_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostState: _TypeAlias = HostState  # noqa: Y015
+
+@_typing.final
+class HostIncidentState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    PHONES_FIELD_NUMBER: _builtins.int
+    SEEN_BY_FIELD_NUMBER: _builtins.int
+    incident_id: _builtins.str
+    kind: _builtins.str
+    error: _builtins.str
+    seen_by: _builtins.str
+    """agent or controller."""
+    @_builtins.property
+    def began_at(self) -> _timestamp_pb2.Timestamp:
+        """By the agent's clock when the agent saw it."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """Absent while it lasts."""
+
+    @_builtins.property
+    def phones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        incident_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        error: _builtins.str = ...,
+        began_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        phones: _abc.Iterable[_builtins.str] | None = ...,
+        seen_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "error", b"error", "incident_id", b"incident_id", "kind", b"kind", "phones", b"phones", "seen_by", b"seen_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostIncidentState: _TypeAlias = HostIncidentState  # noqa: Y015
+
+@_typing.final
+class AuditEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    VERB_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    verb: _builtins.str
+    subject: _builtins.str
+    """A phone, an account, an agent, ..."""
+    reason: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        verb: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "reason", b"reason", "subject", b"subject", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
+
+@_typing.final
+class PhoneSheet(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    AXES_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    BATTERY_PERCENT_FIELD_NUMBER: _builtins.int
+    BATTERY_CELSIUS_FIELD_NUMBER: _builtins.int
+    STORAGE_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    LOOKED_AT_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    battery_percent: _builtins.int
+    battery_celsius: _builtins.float
+    storage_free_bytes: _builtins.int
+    rounds: _builtins.int
+    """Quarantines by failures; forgotten by ReturnPhone and after a day without one."""
+    @_builtins.property
+    def phone(self) -> Global___Phone: ...
+    @_builtins.property
+    def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneAxis]: ...
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Stage]:
+        """Of readiness, as of looked_at."""
+
+    @_builtins.property
+    def looked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneFailure]:
+        """Newest first."""
+
+    @_builtins.property
+    def host(self) -> Global___HostState: ...
+    @_builtins.property
+    def recovery(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
+        """Steps its agent took to get it back, newest first."""
+
+    @_builtins.property
+    def audit(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
+        """What else was done to it, newest first."""
+
+    def __init__(
+        self,
+        *,
+        phone: Global___Phone | None = ...,
+        axes: _abc.Iterable[Global___PhoneAxis] | None = ...,
+        stages: _abc.Iterable[_agent_pb2.Stage] | None = ...,
+        battery_percent: _builtins.int | None = ...,
+        battery_celsius: _builtins.float | None = ...,
+        storage_free_bytes: _builtins.int | None = ...,
+        looked_at: _timestamp_pb2.Timestamp | None = ...,
+        rounds: _builtins.int = ...,
+        failures: _abc.Iterable[Global___PhoneFailure] | None = ...,
+        host: Global___HostState | None = ...,
+        recovery: _abc.Iterable[Global___AuditEntry] | None = ...,
+        audit: _abc.Iterable[Global___AuditEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "host", b"host", "looked_at", b"looked_at", "phone", b"phone", "storage_free_bytes", b"storage_free_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius", "_battery_percent", b"_battery_percent", "_storage_free_bytes", b"_storage_free_bytes", "audit", b"audit", "axes", b"axes", "battery_celsius", b"battery_celsius", "battery_percent", b"battery_percent", "failures", b"failures", "host", b"host", "looked_at", b"looked_at", "phone", b"phone", "recovery", b"recovery", "rounds", b"rounds", "stages", b"stages", "storage_free_bytes", b"storage_free_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_celsius: _TypeAlias = _typing.Literal["battery_celsius"]  # noqa: Y015
+    _WhichOneofArgType__battery_celsius: _TypeAlias = _typing.Literal["_battery_celsius", b"_battery_celsius"]  # noqa: Y015
+    _WhichOneofReturnType__battery_percent: _TypeAlias = _typing.Literal["battery_percent"]  # noqa: Y015
+    _WhichOneofArgType__battery_percent: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent"]  # noqa: Y015
+    _WhichOneofReturnType__storage_free_bytes: _TypeAlias = _typing.Literal["storage_free_bytes"]  # noqa: Y015
+    _WhichOneofArgType__storage_free_bytes: _TypeAlias = _typing.Literal["_storage_free_bytes", b"_storage_free_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_celsius) -> _WhichOneofReturnType__battery_celsius | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_percent) -> _WhichOneofReturnType__battery_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__storage_free_bytes) -> _WhichOneofReturnType__storage_free_bytes | None: ...
+
+Global___PhoneSheet: _TypeAlias = PhoneSheet  # noqa: Y015
+
+@_typing.final
+class ListNeedsHandsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNeedsHandsRequest: _TypeAlias = ListNeedsHandsRequest  # noqa: Y015
+
+@_typing.final
+class ListNeedsHandsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEEDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedCompositeFieldContainer[Global___HandsNeeded]: ...
+    def __init__(
+        self,
+        *,
+        needed: _abc.Iterable[Global___HandsNeeded] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needed", b"needed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNeedsHandsResponse: _TypeAlias = ListNeedsHandsResponse  # noqa: Y015
+
+@_typing.final
+class HandsNeeded(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    ADB_SERIAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    phone_id: _builtins.str
+    """Empty when nobody could identify it."""
+    agent_id: _builtins.str
+    adb_serial: _builtins.str
+    """What `adb devices` calls it there."""
+    reason: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        phone_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        adb_serial: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_id", b"agent_id", "phone_id", b"phone_id", "reason", b"reason", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandsNeeded: _TypeAlias = HandsNeeded  # noqa: Y015
+
+@_typing.final
+class ListAuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Of a phone, an account, an agent, ...; all of them when empty."""
+    limit: _builtins.int
+    """At most 1,000; 0: 100."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "since", b"since", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRequest: _TypeAlias = ListAuditRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___AuditEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditResponse: _TypeAlias = ListAuditResponse  # noqa: Y015
 
 @_typing.final
 class ListPhonesRequest(_message.Message):

@@ -39,6 +39,21 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListPhonesRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListPhonesResponse.FromString,
                 _registered_method=True)
+        self.ShowPhone = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ShowPhone',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ShowPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PhoneSheet.FromString,
+                _registered_method=True)
+        self.ListNeedsHands = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListNeedsHands',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListAudit',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
         self.AdmitPhone = channel.unary_unary(
                 '/phonefarm.v1.FleetService/AdmitPhone',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.AdmitPhoneRequest.SerializeToString,
@@ -116,6 +131,28 @@ class FleetServiceServicer:
 
     def ListPhones(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowPhone(self, request, context):
+        """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
+        `unknown_phone`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNeedsHands(self, request, context):
+        """ListNeedsHands returns what a person must do, by agent and phone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """ListAudit returns who did what to whom, newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -227,6 +264,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListPhonesRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListPhonesResponse.SerializeToString,
             ),
+            'ShowPhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowPhone,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ShowPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.PhoneSheet.SerializeToString,
+            ),
+            'ListNeedsHands': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNeedsHands,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAuditRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAuditResponse.SerializeToString,
+            ),
             'AdmitPhone': grpc.unary_unary_rpc_method_handler(
                     servicer.AdmitPhone,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.AdmitPhoneRequest.FromString,
@@ -325,6 +377,87 @@ class FleetService:
             '/phonefarm.v1.FleetService/ListPhones',
             phonefarm_dot_v1_dot_fleet__pb2.ListPhonesRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.ListPhonesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowPhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ShowPhone',
+            phonefarm_dot_v1_dot_fleet__pb2.ShowPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.PhoneSheet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNeedsHands(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListNeedsHands',
+            phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListAudit',
+            phonefarm_dot_v1_dot_fleet__pb2.ListAuditRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

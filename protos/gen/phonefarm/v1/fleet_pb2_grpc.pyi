@@ -32,6 +32,14 @@ class FleetServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     ListPhones: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListPhonesRequest, _fleet_pb2.ListPhonesResponse]
+    ShowPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ShowPhoneRequest, _fleet_pb2.PhoneSheet]
+    """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
+    `unknown_phone`.
+    """
+    ListNeedsHands: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListNeedsHandsRequest, _fleet_pb2.ListNeedsHandsResponse]
+    """ListNeedsHands returns what a person must do, by agent and phone."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAuditRequest, _fleet_pb2.ListAuditResponse]
+    """ListAudit returns who did what to whom, newest first."""
     AdmitPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AdmitPhoneRequest, _fleet_pb2.Phone]
     """AdmitPhone takes a new phone into service. NOT_FOUND `unknown_phone`."""
     ReturnPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ReturnPhoneRequest, _fleet_pb2.Phone]
@@ -69,6 +77,14 @@ class FleetServiceStub:
 class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPhones: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListPhonesRequest, _fleet_pb2.ListPhonesResponse]  # type: ignore[assignment]
+    ShowPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ShowPhoneRequest, _fleet_pb2.PhoneSheet]  # type: ignore[assignment]
+    """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
+    `unknown_phone`.
+    """
+    ListNeedsHands: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListNeedsHandsRequest, _fleet_pb2.ListNeedsHandsResponse]  # type: ignore[assignment]
+    """ListNeedsHands returns what a person must do, by agent and phone."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAuditRequest, _fleet_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """ListAudit returns who did what to whom, newest first."""
     AdmitPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AdmitPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
     """AdmitPhone takes a new phone into service. NOT_FOUND `unknown_phone`."""
     ReturnPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ReturnPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
@@ -109,6 +125,32 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.ListPhonesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListPhonesResponse, _abc.Awaitable[_fleet_pb2.ListPhonesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ShowPhone(
+        self,
+        request: _fleet_pb2.ShowPhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.PhoneSheet, _abc.Awaitable[_fleet_pb2.PhoneSheet]]:
+        """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
+        `unknown_phone`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListNeedsHands(
+        self,
+        request: _fleet_pb2.ListNeedsHandsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListNeedsHandsResponse, _abc.Awaitable[_fleet_pb2.ListNeedsHandsResponse]]:
+        """ListNeedsHands returns what a person must do, by agent and phone."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _fleet_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListAuditResponse, _abc.Awaitable[_fleet_pb2.ListAuditResponse]]:
+        """ListAudit returns who did what to whom, newest first."""
 
     @_abc_1.abstractmethod
     def AdmitPhone(

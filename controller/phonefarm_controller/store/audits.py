@@ -1,0 +1,54 @@
+"""The audit: who did what to whom, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.tables import audit
+
+_a = audit.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the audit."""
+
+    audit_id: str
+    at: datetime
+    actor: str
+    verb: str
+    subject: str
+    reason: str
+
+
+async def keep_once(tx: Transaction, entries: Sequence[Entry]) -> None:
+    """Keep entries; one that is kept under its id stays as it is."""
+    rows = [
+        {name: getattr(entry, name) for name in Entry.__dataclass_fields__} for entry in entries
+    ]
+    if rows:
+        build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+        await tx.connection.execute(build(audit).on_conflict_do_nothing(), rows)
+
+
+async def newest(
+    tx: Transaction,
+    *,
+    subjects: Sequence[str] = (),
+    since: datetime | None = None,
+    verbs_like: str | None = None,
+    limit: int,
+) -> list[Entry]:
+    """Return the newest entries, newest first: about any of *subjects*, since a moment."""
+    query = select(audit).order_by(_a.at.desc(), _a.audit_id).limit(limit)
+    if subjects:
+        query = query.where(_a.subject.in_(subjects))
+    if since is not None:
+        query = query.where(_a.at >= since)
+    if verbs_like is not None:
+        query = query.where(_a.verb.like(verbs_like))
+    return [Entry(**row._asdict()) for row in await tx.connection.execute(query)]
