@@ -6,9 +6,10 @@ on USB, so that they answer while the controller does not.
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,3 +188,55 @@ async def test_a_long_cut_fences_the_agent_before_another_one_drives(
         assert last.monotonic - pulled > 20 * scale, "it stopped long before its fence"
         assert elsewhere[0].monotonic > last.monotonic, "two drivers for one account's work"
         assert {entry.epoch for entry in bench.drove(CUT_OFF)} == {1}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scale", SCALES)
+async def test_a_cut_healed_between_fence_and_reclaim_ends_the_run_once(
+    tmp_path: Path, scale: float
+) -> None:
+    """70 s: the agent has fenced itself, says so when it is back, and the work is done anew."""
+    async with bench_of(tmp_path, scale) as bench:
+        timers = bench.timers
+        process_id = await bench.begin(seconds=90 * scale)
+        bench.cable.pull()
+        pulled = time.monotonic()
+
+        async def fenced() -> bool:
+            return not bench.executors()
+
+        await eventually(fenced, within=timers.self_fence + timers.kill, what="the fence")
+        await asyncio.sleep(max(0, pulled + 70 * scale - time.monotonic()))  # The cut's length.
+        held = await bench.farm.get(process_id)
+        bench.cable.plug()
+        plugged = time.monotonic()
+        record = await bench.ended(process_id, within=300 * scale + 60)
+
+        drove = bench.drove(CUT_OFF)
+        first = [entry for entry in drove if entry.epoch == 1]
+        second = [entry for entry in drove if entry.epoch == 2]
+        assert plugged - pulled < timers.lease_ttl, "it was healed too late to show anything"
+        assert held.status == "executing", "the controller had given it up before"
+        assert first[-1].monotonic - pulled <= timers.self_fence, "it drove beyond its fence"
+        assert second[0].monotonic > plugged, "something drove the phone while it was cut off"
+        assert drove == [*first, *second], "two epochs at one phone"
+        assert record.status == "completed", record
+        told = endings(bench.folder / "farm.db")
+        assert [(ended["outcome"], ended["code"]) for ended in told] == [
+            ("failed", "agent_fenced"),
+            ("done", None),
+        ]
+
+
+def endings(database: Path) -> list[dict[str, str | None]]:
+    """Return how each attempt ended, in order; one that ended twice would be there twice."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(
+            "SELECT r.attempt, a.body FROM runs r JOIN action_results a USING (run_id)"
+            " WHERE a.kind = 'run_ended' ORDER BY r.attempt"
+        ).fetchall()
+    bodies = [json.loads(body) for _, body in rows]
+    return [
+        {"outcome": body["outcome"], "code": (body.get("failure") or {}).get("code")}
+        for body in bodies
+    ]

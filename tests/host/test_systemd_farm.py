@@ -21,6 +21,7 @@ pytestmark = [
 SCALE = 0.3
 DROP_IN = f"/etc/systemd/system/{SERVICE}.service.d/test.conf"
 STUCK_SECONDS = 30.0
+NEWER = "999.0.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,14 @@ class Site:
     farm: LiveFarm
     agent: str
 
-    async def containers(self, *, running: bool = False) -> list[str]:
+    async def runs(self, *, running: bool = False) -> list[str]:
         """Return the run containers of this agent."""
-        return await containers(running=running, label=f"phonefarm.agent={self.agent}")
+        of_this = f"phonefarm.agent={self.agent}"
+        return await containers(running=running, label=of_this, name="^/?pf-[0-9a-f]{8}-")
+
+    async def containers(self) -> list[str]:
+        """Return its containers, those that wait for runs included."""
+        return await containers(label=f"phonefarm.agent={self.agent}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -51,7 +57,7 @@ async def site(
         await made.gateway()
         agent = host.state.name
         try:
-            await _install(host, made, agent)
+            await _install(host, made, agent, executor_image)
             farm = await made.live(["SIM0001", "SIM0002"])
             yield Site(host=host, farm=farm, agent=agent)
         finally:
@@ -59,10 +65,11 @@ async def site(
                 await docker("rm", "--force", container)
 
 
-async def _install(host: SystemdHost, made: Programs, agent: str) -> None:
+async def _install(host: SystemdHost, made: Programs, agent: str, image: str) -> None:
     token = "/etc/phonefarm-agent/token"
     await host.write(token, AGENT_TOKEN)
     options = " ".join(f"--connect {address}" for address in made.phone_addresses())
+    options += f" --image {image}"  # also of the newer program
     state = str(host.state / "agent")
     words = ["--state", state, "--controller", made.grpc, "--name", agent]
     await host.agent("install", *words, "--token-file", token, "--options", options)
@@ -133,9 +140,31 @@ async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> N
     assert len(await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released")) == 1
 
     async def removed() -> bool:
-        return container not in await site.containers()
+        return container not in await site.runs()
 
     await eventually(removed, what="the end of the container")
+
+
+async def test_a_newer_program_takes_the_run_of_the_older_back(site: Site, at_work: Hand) -> None:
+    """Upgraded in place during a run and started anew: the run goes on and ends once."""
+    process, container = await _begin_run(site, at_work)
+    begun = len(await site.host.events("EVENT=agent.started"))
+    adopted = len(await site.host.events("EVENT=run.adopted"))
+
+    await site.host.upgrade(NEWER)
+    await site.host.agent("install", "--state", str(site.host.state / "agent"))
+    meanwhile = await site.runs(running=True)
+    await site.host.run("systemctl", "restart", SERVICE)
+    await at_work.until(process, "completed", within=60)
+    await at_work.offered()
+
+    starts = [told["VERSION"] for told in await site.host.events("EVENT=agent.started")]
+    assert starts[begun:] == [NEWER]
+    assert starts[begun - 1] != NEWER
+    assert container in meanwhile
+    assert len(await site.host.events("EVENT=run.adopted")) == adopted + 1
+    assert len(await site.host.events(f"PROCESS_ID={process}", "EVENT=run.ended")) == 1
+    assert len(await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released")) == 1
 
 
 async def test_a_stopped_agent_is_killed_by_the_watchdog(site: Site, at_work: Hand) -> None:
@@ -206,10 +235,10 @@ async def _begin_run(site: Site, at_work: Hand) -> tuple[str, str]:
     """Return a process and the container in which its video plays now."""
     phone = site.farm.phones[0]
     seen = (await at_work.phones.ledger(phone.serialno))[-1]["sequence"]
-    before = set(await site.containers())
+    before = set(await site.runs())
     process = await at_work.warm_up(_direct(phone.account_id), watch_seconds=12)
     await at_work.on_screen(phone.serialno, since=seen)
-    (container,) = set(await site.containers(running=True)) - before
+    (container,) = set(await site.runs(running=True)) - before
     return process, container
 
 

@@ -2,9 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from phonefarm.v1 import access_pb2, access_pb2_grpc, fleet_pb2
+from phonefarm_common.channel import bearer
+from support.controller import KEY, farm_on
 from support.systemd_host import SERVICE, SystemdHost, systemd_host
 
 pytestmark = [
@@ -60,6 +65,35 @@ async def test_install_can_be_repeated_and_uninstall_leaves_nothing(host: System
     assert await host.run("getent", "passwd") == users
     assert (await host.show())["LoadState"] == "not-found"
     assert "nothing to take away" in await host.agent("uninstall")
+
+
+async def test_install_joins_and_starts_in_one_step(host: SystemdHost, tmp_path: Path) -> None:
+    """One word from the controller is all a host needs; said again, it is passed over."""
+    state = host.state / "agent"
+    words = ["install", "--state", str(state), "--now", "--join"]
+    doors: dict[str, Any] = {"tls": ("127.0.0.1", 0), "mtls": ("127.0.0.1", 0)}
+    async with farm_on(f"sqlite:///{tmp_path}/farm.db", tmp_path, scale=1.0, **doors) as farm:
+        access = access_pb2_grpc.AccessServiceStub(farm.channel)
+        invite = access_pb2.InviteRequest(role="agent", member_id="host-7")
+        token = (await access.Invite(invite, metadata=bearer(KEY))).token
+
+        other = await host.agent(*words, token, "--name", "host-8", code=2)
+        cut = await host.agent(*words, token[:-9], code=2)
+        said = await host.agent(*words, token)
+        connected = await host.until(ActiveState="active", StatusText="connected")
+        member = await host.run("stat", "-c", "%a %U", str(state / "member.json"))
+        again = await host.agent(*words, token)
+        known = await farm.fleet.ListAgents(fleet_pb2.ListAgentsRequest(), metadata=bearer(KEY))
+        await host.agent("uninstall", "--remove-state")
+
+    assert "leave --name out" in other
+    assert "--join: " in cut
+    assert "join the farm as host-7" in said
+    assert "set PHONEFARM" not in said
+    assert connected["SubState"] == "running"
+    assert member.split() == ["600", SERVICE]
+    assert "all is as it should be" in again
+    assert [(agent.agent_id, agent.connected) for agent in known.agents] == [("host-7", True)]
 
 
 async def test_the_unit_is_confined(host: SystemdHost) -> None:

@@ -12,6 +12,27 @@ from support.proxy_bench import FOLDER, SERIAL, Bench, proxy_bench
 ALLOWED = frozenset({"sync:", "shell,v2,raw:input tap 1 2", "shell:input tap 1 2"})
 
 
+FORBIDDEN = (
+    "host:kill",
+    "host:connect:10.0.0.1:5555",
+    "host:forward:tcp:1;tcp:2",
+    "host:transport:OTHER",
+    "host:transport-any",
+    "reverse:forward:tcp:1;tcp:2",
+    "tcpip:5555",
+    "usb:",
+    "root:",
+    "remount:",
+    "reboot:",
+    "sideload:1",
+    "jdwp:1",
+    "framebuffer:",
+    "tcp:8080",
+    "shell:",
+    "exec:",
+)
+
+
 def _request(text: str) -> bytes:
     return f"{len(text.encode()):04x}{text}".encode()
 
@@ -27,7 +48,7 @@ pieces = st.one_of(
             _request(f"host:transport:{SERIAL}"),
             _request(f"host:tport:serial:{SERIAL}"),
             _request("host:version"),
-            _request("host:kill"),
+            *(_request(text) for text in FORBIDDEN),
             _request("sync:"),
             _request("shell,v2,raw:input tap 1 2"),
             _request("shell:input tap 1 2; reboot"),

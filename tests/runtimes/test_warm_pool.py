@@ -236,7 +236,8 @@ async def test_a_run_bound_by_a_killed_agent_is_begun_by_the_next(made: Host, mo
     await later.runtime.begin(held[0], spec.directory)
 
     assert held == [handle]
-    assert await all_lines(later.runtime, handle) == ["here"]
+    async with asyncio.timeout(20):
+        assert await all_lines(later.runtime, handle) == ["here"]
     assert await later.runtime.wait(handle) == Exit(code=0)
     assert sorted(path.name for path in spec.directory.iterdir()) == ["other", "plan.json"]
     assert made.folders() == []

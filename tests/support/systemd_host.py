@@ -8,6 +8,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,9 +62,10 @@ class Said:
 class SystemdHost:
     """Made by `systemd_host`."""
 
-    def __init__(self, container: str, state: Path) -> None:
+    def __init__(self, container: str, state: Path, program: Path) -> None:
         self.state = state
         self._container = container
+        self._program = program  # where the host's /opt/phonefarm is outside
 
     async def run(self, *words: str, code: int | None = 0, seconds: float = 60.0) -> str:
         """Run a command as root; return what it said. AssertionError unless it ends with *code*."""
@@ -75,6 +77,14 @@ class SystemdHost:
     async def agent(self, *words: str, code: int | None = 0, seconds: float = 60.0) -> str:
         """Run a verb of phonefarm-agent as root."""
         return await self.run(f"{PROGRAM}/bin/phonefarm-agent", *words, code=code, seconds=seconds)
+
+    async def upgrade(self, version: str) -> None:
+        """Have the program be of another *version*, as pip does in place."""
+        [facts] = await asyncio.to_thread(
+            lambda: list(self._program.glob("lib/*/site-packages/phonefarm-*.dist-info/METADATA"))
+        )
+        text = re.sub(r"(?m)^Version: .*$", f"Version: {version}", facts.read_text())
+        facts.write_text(text)
 
     async def write(self, path: str, text: str) -> None:
         """Put a file on the host."""
@@ -143,7 +153,7 @@ async def systemd_host(scratch: Path) -> AsyncIterator[SystemdHost]:
         words += [f"--volume={_SOCKET}:/run/docker.sock"]
         await _must(*words, IMAGE, "/lib/systemd/systemd")
         try:
-            host = SystemdHost(name, state)
+            host = SystemdHost(name, state, program)
             await host.up()
             group = str(_SOCKET.stat().st_gid)  # noqa: ASYNC240 - one local call
             await host.run("groupadd", "--non-unique", "--gid", group, "docker")

@@ -129,7 +129,12 @@ async def run_agent(
                 tools=tools,
                 kept=kept,
             )
-            log.info("agent.started", runtime=kind, incarnation=identity.incarnation)
+            log.info(
+                "agent.started",
+                runtime=kind,
+                incarnation=identity.incarnation,
+                version=identity.version,
+            )
             code = ExitCode.FAILED
             try:
                 async with asyncio.TaskGroup() as tasks:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from phonefarm_common.config import ConfigError
 from phonefarm_common.identity import is_name
+from phonefarm_common.invitations import InvitationError, invitation_of
 from phonefarm_common.logs import configure_logs
 
 from phonefarm_agent.app.settings import Settings
@@ -70,9 +71,16 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add.add_argument(
         "--name",
-        default=socket.gethostname(),
+        default="",
         metavar="AGENT_ID",
-        help="the same (default %(default)s)",
+        help="the same (default: the invitation's, else this host's)",
+    )
+    add.add_argument(
+        "--join",
+        default="",
+        metavar="TOKEN",
+        help="join the farm too, with the word of `phonefarm agents invite`; passed over where"
+        " the state holds a certificate",
     )
     add.add_argument("--token-file", default="", metavar="FILE", help="the same")
     add.add_argument(
@@ -110,16 +118,24 @@ def _add_uninstall(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 def _install(parsed: argparse.Namespace) -> int:
     if not parsed.dry_run and (refusal := _not_root("install")):
         return refusal
-    if not is_name(parsed.name):
-        return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {parsed.name!r}", 2)
+    try:
+        invited = invitation_of(parsed.join).member_id if parsed.join else ""
+    except InvitationError as error:
+        return _complain(f"--join: {error}", 2)
+    name = parsed.name or invited or socket.gethostname()
+    if not is_name(name):
+        return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}", 2)
+    if invited not in {"", name}:
+        return _complain(f"--name is {name!r}, the invitation's {invited!r}: leave --name out", 2)
     wishes = Wishes(
         state=parsed.state,
         docker_group=parsed.docker_group,
         controller=parsed.controller,
-        name=parsed.name,
+        name=name,
         token_file=parsed.token_file,
         options=parsed.options,
         start=parsed.now,
+        invitation=parsed.join,
     )
     try:
         done = steps.perform(

@@ -1,5 +1,6 @@
 """`phonefarm-agent install`: all that a host needs for the agent to be its service."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -8,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phonefarm_common.certificates import FILE as MEMBER
+from phonefarm_common.joining import NotJoinedError, join
 
 from phonefarm_agent.host import layout, steps, unit
 from phonefarm_agent.host.layout import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program
-from phonefarm_agent.host.steps import Step
+from phonefarm_agent.host.steps import Step, StepFailedError
 
 
 class CannotInstallError(Exception):
@@ -29,6 +31,7 @@ class Wishes:
     token_file: str
     options: str
     start: bool
+    invitation: str = ""  # joins the farm with it; the name is the invitation's then
 
 
 def plan(wishes: Wishes, program: Program) -> list[Step]:
@@ -72,6 +75,7 @@ def plan(wishes: Wishes, program: Program) -> list[Step]:
             needed=lambda: not steps.answers_yes("systemctl", "is-enabled", "--quiet", SERVICE),
             do=lambda: _systemctl("enable", SERVICE),
         ),
+        *([_joined(wishes)] if wishes.invitation else []),
         *([_started()] if wishes.start else []),
     ]
 
@@ -141,6 +145,20 @@ def _written(path: Path, text: str, *, then: Callable[[], None]) -> Step:
         then()
 
     return Step(text=f"write {path}", needed=lambda: steps.differs(path, text, 0o644), do=do)
+
+
+def _joined(wishes: Wishes) -> Step:
+    def do() -> None:
+        try:
+            asyncio.run(join(wishes.invitation, wishes.state, role="agent", wanted=wishes.name))
+        except NotJoinedError as error:
+            raise StepFailedError(str(error)) from error
+
+    return Step(
+        text=f"join the farm as {wishes.name}",
+        needed=lambda: not (wishes.state / MEMBER).exists(),  # an invitation is good once
+        do=do,
+    )
 
 
 def _started() -> Step:

@@ -221,10 +221,12 @@ class Pool:
         """Return the writing end of the *gate* once the executor holds the other."""
         end = time.monotonic() + _READY_SECONDS
         while (descriptor := _opened(gate)) is None:
-            if time.monotonic() > end or not self._engine.state(container).running:
+            state = self._engine.state(container)
+            if time.monotonic() > end or not state.running:
+                how = "still busy" if state.running else f"{state.status} with {state.code}"
                 raise RuntimeFailedError(
-                    f"an executor of {self._image} does not wait for its run: is the image of this"
-                    " version? `phonefarm-agent image build`"
+                    f"an executor of {self._image} does not wait for its run ({how}): is the image"
+                    " of this version? `phonefarm-agent image build`"
                 )
             time.sleep(0.02)
         return descriptor
