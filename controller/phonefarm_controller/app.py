@@ -49,6 +49,7 @@ from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet
 from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.heal import Heal
+from phonefarm_controller.operations.holding import Hold
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.keys import ApiKeys
@@ -212,6 +213,14 @@ async def _wired(
         keys=keys,
         release=Release(database=database, policy=policy, sessions=sessions, hints=hints),
         drain=Drain(database=database, hints=hints),
+        hold=Hold(
+            database=database,
+            profiles=profiles,
+            policy=policy,
+            hints=hints,
+            room=room,
+            cancel=cancel,
+        ),
         backup=Backup(database=database, data=settings.data),
         reruns=Reruns(database=database, profiles=profiles, policy=policy, hints=hints, room=room),
     )

@@ -167,7 +167,7 @@ async def unwatched(_proxy):
     await asyncio.Event().wait()
 
 # Thawed, the watcher might look at the clock first; what must hold is the look before a write.
-proxy._Proxy._watch = unwatched
+proxy.Proxy._watch = unwatched
 
 async def main(path, port, serial, folder, seconds):
     clock = SystemClock()

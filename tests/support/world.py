@@ -30,6 +30,7 @@ from phonefarm_controller.operations.fleet_view import FleetView
 from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
 from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.heal import Heal
+from phonefarm_controller.operations.holding import Hold
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
@@ -183,6 +184,14 @@ class World:
             policy=self.policy,
             hints=hints,
             room=self.room,
+        )
+        self.hold = Hold(
+            database=database,
+            profiles=self.profiles,
+            policy=self.policy,
+            hints=hints,
+            room=self.room,
+            cancel=self.cancel,
         )
         self.drain = Drain(database=database, hints=hints)
         self.halt = Halt(database=database, sessions=self.sessions, hints=hints)

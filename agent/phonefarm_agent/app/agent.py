@@ -28,6 +28,7 @@ from phonefarm_agent.model.host import HostReport, Incidents
 from phonefarm_agent.phones.dummy import DummyPhones
 from phonefarm_agent.phones.farm import AdbPhones, adb_phones
 from phonefarm_agent.runtimes.contract import Handle, RuntimeFailedError
+from phonefarm_agent.runtimes.dummy import DummyRuntime
 from phonefarm_agent.work.directory import RunDirectory, kept_in, leave_place, place_for_runs
 from phonefarm_agent.work.ending import broken
 from phonefarm_agent.work.journal import Journal, open_journal
@@ -107,6 +108,8 @@ async def run_agent(
                 incidents=incidents,
                 changed=changed.set,
             )
+            by_hand = DummyRuntime()
+            await by_hand.check()
             tools = Tools(
                 journal=journal,
                 outbox=Outbox(),
@@ -114,6 +117,7 @@ async def run_agent(
                 assets=assets,
                 phones=phones,
                 runtime=hosting.runtime,
+                by_hand=by_hand,
                 place=place,
                 diaries=settings.state / "diaries",
                 timers=settings.timers,

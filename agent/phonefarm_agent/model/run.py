@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
+HOLD = "hold"
+"""The capability of a hold: a person drives the phone, no container does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRef:

@@ -1,6 +1,6 @@
 """What the rest of the agent asks of the phones of this host."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,12 @@ class Phones(Protocol):
         self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
     ) -> AbstractAsyncContextManager[None]:
         """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
+        ...
+
+    def hand(
+        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[str]:
+        """Serve a person's adb and yield where, HOST:PORT, until the block ends; OSError."""
         ...
 
     def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:

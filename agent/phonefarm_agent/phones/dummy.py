@@ -1,6 +1,6 @@
 """Phones that are not there: always fit, nothing to probe, nothing to clean."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -67,6 +67,13 @@ class DummyPhones:
     ) -> AsyncIterator[None]:
         """Serve nothing."""
         yield
+
+    @asynccontextmanager
+    async def hand(
+        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    ) -> AsyncIterator[str]:
+        """Serve nothing: there is no phone."""
+        yield "no phone"
 
     async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
         """Raise PhoneNotFitError: it has none."""

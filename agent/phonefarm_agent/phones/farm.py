@@ -1,6 +1,6 @@
 """The real phones of this host: found by adb, identified and probed by shell."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from phonefarm_agent.phones.contract import Claimed, Ground, Trace
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.proxy import run_proxy
+from phonefarm_agent.phones.proxy_hand import hand_proxy
 from phonefarm_agent.phones.proxy_lease import Lease
 from phonefarm_agent.phones.recovery import Recovery
 from phonefarm_agent.phones.roll import Roll
@@ -136,6 +137,12 @@ class AdbPhones:
             package=ground.package,
             lease=lease,
         )
+
+    def hand(
+        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[str]:
+        """Serve a person's adb on loopback."""
+        return hand_proxy(upstream=self.upstream, serial=adb_serial, lease=lease, told=told)
 
     async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
         """Yield the phone's log; only reading, on a connection of its own."""

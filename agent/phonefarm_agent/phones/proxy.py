@@ -60,7 +60,7 @@ async def run_proxy(
     scope = Scope(
         phone_folder=phone_folder, media_folder=media_folder, package=package, words=words
     )
-    proxy = _Proxy(upstream=upstream, serial=serial, scope=scope, lease=lease)
+    proxy = Proxy(upstream=upstream, serial=serial, scope=scope, lease=lease)
     listener = _listen(path)
     serving = asyncio.create_task(proxy.serve(listener))
     try:
@@ -72,8 +72,8 @@ async def run_proxy(
 
 
 @dataclass(kw_only=True)
-class _Proxy:
-    """What the connections of one run share."""
+class Proxy:
+    """What the connections of one run share; which requests are served is `serve_requests`."""
 
     upstream: tuple[str, int]
     serial: str
@@ -145,7 +145,7 @@ class _Proxy:
     async def _serve_client(self, client: Wire) -> None:
         """Serve one connection to its end; whatever the peer sends, this returns."""
         try:
-            await self._serve_requests(client)
+            await self.serve_requests(client)
         except (RefusedError, ServerFailedError, WireError) as error:
             if not isinstance(error, ServerFailedError):
                 self._note_refusal(str(error))
@@ -162,20 +162,21 @@ class _Proxy:
         if self.refusals <= REFUSALS_LOGGED:
             log.warning("proxy.request_refused", serial=self.serial, reason=reason)
 
-    async def _serve_requests(self, client: Wire) -> None:
-        request = await self._handshake(client)
+    async def serve_requests(self, client: Wire) -> None:
+        """Serve the request of one connection; whatever is not listed here is refused."""
+        request = await self.handshake(client)
         only = f"host-serial:{self.serial}:"
         match request:
             case "host:version":
                 await client.send(okay(SERVER_VERSION))
             case "host:devices" | "host:devices-l":
-                await client.send(okay(self._own_line(await self._ask(request))))
+                await client.send(okay(self.own_line(await self.ask(request))))
             case "host:features":
-                await client.send(okay(await self._ask(f"{only}features")))
+                await client.send(okay(await self.ask(f"{only}features")))
             case "host:host-features":
-                await client.send(okay(await self._ask(request)))
+                await client.send(okay(await self.ask(request)))
             case _ if request in {f"{only}features", f"{only}get-state"}:
-                await client.send(okay(await self._ask(request)))
+                await client.send(okay(await self.ask(request)))
             case _ if request == f"host:transport:{self.serial}":
                 await self._serve_transport(client, request, answer_bytes=0)
             case _ if request == f"host:tport:serial:{self.serial}":
@@ -183,7 +184,8 @@ class _Proxy:
             case _:
                 raise RefusedError(f"request not allowed: {request[:200]}")
 
-    async def _handshake(self, client: Wire) -> str:
+    async def handshake(self, client: Wire) -> str:
+        """Return what the client asks for; WireError when it does not in time."""
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await read_request(client)
@@ -191,7 +193,8 @@ class _Proxy:
             raise WireError(f"no request within {HANDSHAKE_SECONDS:g} s") from error
 
     @asynccontextmanager
-    async def _dial(self) -> AsyncIterator[Wire]:
+    async def dial(self) -> AsyncIterator[Wire]:
+        """Yield a connection to the adb server."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(DIAL_SECONDS):
@@ -211,41 +214,41 @@ class _Proxy:
         with contextlib.closing(Wire(sock, self.lease)) as wire:
             yield wire
 
-    async def _ask(self, request: str) -> str:
+    async def ask(self, request: str) -> str:
         """Return the adb server's answer to *request*; raise ServerFailedError with its FAIL."""
-        async with self._dial() as upstream:
+        async with self.dial() as upstream:
             try:
                 async with asyncio.timeout(DIAL_SECONDS):
                     await upstream.send(framed(request))
-                    await _expect_okay(upstream)
+                    await expect_okay(upstream)
                     length = int(await upstream.receive_exactly(4), 16)
                     return (await upstream.receive_exactly(length)).decode(errors="replace")
             except (EOFError, ValueError, TimeoutError) as error:
                 raise WireError(f"the adb server gave no answer: {error}") from error
 
-    def _own_line(self, listing: str) -> str:
+    def own_line(self, listing: str) -> str:
         """Return the line of our phone from the adb server's list of all."""
         own = [line for line in listing[:LISTING_LIMIT].splitlines() if line.split()]
         return "".join(f"{line}\n" for line in own if line.split()[0] == self.serial)
 
     async def _serve_transport(self, client: Wire, request: str, *, answer_bytes: int) -> None:
         """Connect the client to the phone, then serve the one service it asks for."""
-        async with self._dial() as upstream:
+        async with self.dial() as upstream:
             try:
                 async with asyncio.timeout(DIAL_SECONDS):
                     await upstream.send(framed(request))
-                    await _expect_okay(upstream)
+                    await expect_okay(upstream)
                     answer = await upstream.receive_exactly(answer_bytes)
             except TimeoutError as error:
                 raise WireError("the adb server did not open the transport in time") from error
             await client.send(b"OKAY" + answer)
-            service = await self._handshake(client)
+            service = await self.handshake(client)
             if service == "sync:":
                 self._check_gate("sync:")
                 await upstream.send(framed(service))
                 try:
-                    await _first_to_end(
-                        relay_sync(client, upstream, self.scope), _relay(upstream, client)
+                    await first_to_end(
+                        relay_sync(client, upstream, self.scope), relay(upstream, client)
                     )
                 except RefusedError as error:
                     self._note_refusal(str(error))
@@ -253,7 +256,7 @@ class _Proxy:
                     await client.finish()
             else:
                 await upstream.send(framed(self._command(service)))
-                await _first_to_end(_discard(client), _relay(upstream, client))
+                await first_to_end(_discard(client), relay(upstream, client))
 
     def _command(self, service: str) -> str:
         """Return the service to ask the phone for in place of *service*."""
@@ -289,7 +292,7 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-async def _expect_okay(upstream: Wire) -> None:
+async def expect_okay(upstream: Wire) -> None:
     """Return on OKAY; raise ServerFailedError with the adb server's own words on FAIL."""
     status = await upstream.receive_exactly(4)
     if status == b"FAIL":
@@ -302,7 +305,7 @@ async def _expect_okay(upstream: Wire) -> None:
         raise WireError(f"the adb server said {status!r}")
 
 
-async def _relay(source: Wire, target: Wire) -> None:
+async def relay(source: Wire, target: Wire) -> None:
     """Pass bytes on until the source ends."""
     while chunk := await source.receive():
         await target.send(chunk)
@@ -314,7 +317,7 @@ async def _discard(client: Wire) -> None:
         pass
 
 
-async def _first_to_end(*ways: Coroutine[Any, Any, None]) -> None:
+async def first_to_end(*ways: Coroutine[Any, Any, None]) -> None:
     """Run all until one ends, then end the others; raises what the first to fail raised."""
     tasks = [asyncio.create_task(way) for way in ways]
     try:

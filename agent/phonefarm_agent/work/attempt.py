@@ -128,6 +128,12 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> Control:
     try:
         await control.open()
         stack.push_async_callback(control.close)
+        if run.by_hand:
+            hand = run.tools.phones.hand(
+                adb_serial=run.state.adb_serial, lease=run.lease, told=run.diary.tell
+            )
+            run.address = await stack.enter_async_context(hand)
+            return control
         gate = run.tools.phones.gate(
             path=run.directory.adb_socket,
             adb_serial=run.state.adb_serial,
@@ -153,13 +159,15 @@ async def _start(run: Run, plan: Plan) -> Handle:
         plan=plan.document,
     )
     try:
-        handle = await run.tools.runtime().start(spec)
+        handle = await run.runtime().start(spec)
     except RuntimeFailedError as error:
         run.end(broken(FailureCode.RUNTIME_FAILED, str(error)))
         raise EndedEarlyError from error
-    await run.keep(replace(run.state, handle_name=handle.name, handle_token=handle.token))
-    log.info("run.started", container=handle.name)
-    await run.diary.tell(f"container {handle.name} started, epoch {run.ref.epoch}")
+    # What the controller is told of a hold is where its adb is.
+    name = run.address or handle.name
+    await run.keep(replace(run.state, handle_name=name, handle_token=handle.token))
+    log.info("run.started", container=name)
+    await run.diary.tell(f"container {name} started, epoch {run.ref.epoch}")
     return handle
 
 
@@ -184,7 +192,7 @@ async def _watch(run: Run, handle: Handle, plan: Plan, control: Control) -> RunE
     run.hear_life()
     relay = Relay(run=run, actions=plan.actions)
     watch = Watch(run=run, handle=handle, control=control, longest_limit=plan.longest_limit)
-    telling = asyncio.create_task(relay.follow(run.tools.runtime().lines(handle)), name="relay")
+    telling = asyncio.create_task(relay.follow(run.runtime().lines(handle)), name="relay")
     watching = asyncio.create_task(watch.keep_rules(), name="watch")
     ending = asyncio.create_task(_wait(run, handle), name="wait")
     try:
@@ -217,7 +225,7 @@ async def _wait(run: Run, handle: Handle) -> Exit:
     """Return how the run ended; an engine that is away is asked again."""
     while True:
         try:
-            return await run.tools.runtime().wait(handle)
+            return await run.runtime().wait(handle)
         except RuntimeFailedError as error:
             log.warning("runtime.away", error=str(error))
             await asyncio.sleep(0.5)

@@ -49,7 +49,7 @@ async def remove_container(run: Run) -> None:
     handle = run.handle
     while handle is not None:
         try:
-            await run.tools.runtime().remove(handle)
+            await run.runtime().remove(handle)
         except RuntimeFailedError as error:
             log.warning("runtime.away", error=str(error))
             await asyncio.sleep(RETRY_SECONDS * run.tools.scale)

@@ -18,7 +18,7 @@ from phonefarm_agent.model.record import (
     PhoneReleased,
     Record,
 )
-from phonefarm_agent.model.run import Phase, RunRef, RunState, StopOrder
+from phonefarm_agent.model.run import HOLD, Phase, RunRef, RunState, StopOrder
 from phonefarm_agent.phones.contract import Phones
 from phonefarm_agent.phones.proxy_lease import Lease
 from phonefarm_agent.runtimes.contract import Handle, Runtime
@@ -43,6 +43,7 @@ class Tools:
     assets: AssetStore
     phones: Phones
     runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
+    by_hand: Runtime  # of holds: somebody waits for their time, nothing runs
     place: Path
     diaries: Path
     timers: Timers
@@ -76,6 +77,7 @@ class Run:
         self.renewed = asyncio.Event()
         self.released = asyncio.Event()
         self.cause: Cause | None = None
+        self.address = ""  # of a hold's adb
         self.heard_at = tools.clock.monotonic()
         self.acknowledged = 0
         self._admitted = False
@@ -84,6 +86,15 @@ class Run:
     def ref(self) -> RunRef:
         """Return what names the run."""
         return self.state.ref
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether a person drives the phone."""
+        return self.state.assignment.capability == HOLD
+
+    def runtime(self) -> Runtime:
+        """Return where the run lives."""
+        return self.tools.by_hand if self.by_hand else self.tools.runtime()
 
     @property
     def handle(self) -> Handle | None:

@@ -120,7 +120,7 @@ class Watch:
         """Have the runtime end the run; an engine that is away is asked again."""
         while True:
             try:
-                await self._run.tools.runtime().stop(self._handle, grace=grace)
+                await self._run.runtime().stop(self._handle, grace=grace)
             except RuntimeFailedError as error:
                 log.warning("runtime.away", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)

@@ -51,3 +51,20 @@ class HandsClient:
     def backup(self, reason: str) -> AsyncIterator[hands_pb2.BackupPart]:
         """Yield the head of a copy of the database, then its bytes."""
         return self._wire.stream(self._stub.Backup, hands_pb2.BackupRequest(reason=reason))
+
+    async def hold(self, request: hands_pb2.HoldPhoneRequest) -> hands_pb2.Hold:
+        """Make a hold."""
+        hold: hands_pb2.Hold = await self._wire.answer(self._stub.HoldPhone, request)
+        return hold
+
+    async def held(self, process_id: str) -> hands_pb2.Hold:
+        """Return a hold as it is."""
+        request = hands_pb2.GetHoldRequest(process_id=process_id)
+        hold: hands_pb2.Hold = await self._wire.answer(self._stub.GetHold, request)
+        return hold
+
+    async def unhold(self, phone_id: str, reason: str) -> hands_pb2.Hold:
+        """End a phone's hold."""
+        request = hands_pb2.UnholdPhoneRequest(phone_id=phone_id, reason=reason)
+        hold: hands_pb2.Hold = await self._wire.answer(self._stub.UnholdPhone, request)
+        return hold

@@ -8,6 +8,7 @@ from phonefarm.v1 import agent_pb2, fleet_pb2
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.operating.emptying import wait_until_free
 from phonefarm_cli.operating.finding import find_phone, find_phones
+from phonefarm_cli.operating.holding import add_hold
 from phonefarm_cli.operating.moments import short
 from phonefarm_cli.operating.phone_sheets import add_sheets
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
@@ -71,6 +72,7 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--epoch", required=True, type=int, metavar="N", help="of its lease, as `list` shows it"
     )
     free.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_hold(verbs)
     back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
     back.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
     back.add_argument(

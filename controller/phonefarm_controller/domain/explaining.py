@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from phonefarm_controller.domain.hindrances import (
+    FOR_WORK,
     PASSING,
     Hindrance,
     Sight,
@@ -90,7 +91,8 @@ def hindrances_of(
         found.append(Why(hindrance=Hindrance.STORAGE_FULL, detail=sight.shortage))
     early = any(why.moment is not None or why.hindrance in _FOR_ALL for why in found)
     for phone in usable:
-        here = [*of_phone(phone), *of_account(item, phone, sight)]
+        here = [why for why in of_phone(phone) if not (item.by_hand and why.hindrance in FOR_WORK)]
+        here += () if item.by_hand else of_account(item, phone, sight)
         passing = all(why.hindrance in _AT_WORK for why in here)
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):

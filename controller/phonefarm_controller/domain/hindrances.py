@@ -66,6 +66,16 @@ BY_INTENT: Final[Mapping[Intent, Hindrance | None]] = {
     Intent.MAINTENANCE: _H.PHONE_IN_MAINTENANCE,
     Intent.DRAINING: _H.PHONE_DRAINING,
 }
+FOR_WORK: Final = frozenset(
+    {
+        _H.PHONE_QUARANTINED,
+        _H.PHONE_NOT_ADMITTED,
+        _H.PHONE_IN_MAINTENANCE,
+        _H.PHONE_DRAINING,
+        _H.PHONE_COOLING_DOWN,
+    }
+)
+"""What keeps work from a phone, and no person who holds it."""
 PASSING: Final = frozenset(
     {
         _H.PHONE_BUSY,
@@ -159,7 +169,7 @@ def of_item(
     pause = pause_of(
         pauses, app=item.app, account_id=item.want_account_id, capability=item.capability
     )
-    if pause is not None:
+    if pause is not None and not item.by_hand:
         yield _paused(pause)
     if item.state is ItemState.RETRYABLE:
         yield Why(hindrance=_H.BACKING_OFF, moment=item.ready_at, detail=_last(item))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from phonefarm_common.backoff import backoff
 from phonefarm_common.reasons import FailureClass
@@ -13,6 +14,9 @@ from phonefarm_controller.domain.failures import Failure, Policy
 from phonefarm_controller.domain.states import ITEM_TERMINAL, ItemState, check_item_move
 from phonefarm_controller.domain.transitions import ACCEPTED
 from phonefarm_controller.domain.values import replaced
+
+HOLD: Final = "hold"
+"""The capability of a hold: a person drives the phone, for no account."""
 
 
 class CancelStrategy(StrEnum):
@@ -78,6 +82,11 @@ class Item:
     finished_at: datetime | None = None
     # Why the last move was made; kept in its transition, not with the item:
     because: str = ACCEPTED
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether a person drives the phone: no pause holds it back, and it is tried once."""
+        return self.capability == HOLD
 
     @property
     def terminal(self) -> bool:
@@ -183,7 +192,7 @@ def failed(
         charged = replace(item, work_failures=item.work_failures + 1)
         count, most = charged.work_failures, 1 if item.once_actions else policy.work_attempts
     account = failure.failure_class is FailureClass.ACCOUNT
-    if account or failure.final or count >= most:
+    if account or failure.final or count >= most or item.by_hand:
         return dead(charged, failure=failure, now=now)
     wait = backoff(
         count,

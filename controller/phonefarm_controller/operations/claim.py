@@ -4,7 +4,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 from phonefarm_common.identity import new_id
@@ -23,7 +24,7 @@ from phonefarm_controller.domain.states import (
     LeaseState,
     RunState,
 )
-from phonefarm_controller.operations.fleet_view import FleetView
+from phonefarm_controller.operations.fleet_view import Fleet, FleetView
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
@@ -34,6 +35,8 @@ from phonefarm_controller.store.database import Database, Transaction
 
 log = structlog.get_logger()
 
+ALONE: Final = ""
+"""The account of a lease that holds a phone alone."""
 CAP_GRACE_SECONDS = 30.0
 """No lease is renewed past its run's cap and this."""
 
@@ -98,18 +101,19 @@ class Claim:
         if self._room.shortage or not await items.any_claimable(tx):
             return []
         fleet = await self._fleet_view.current(tx)
-        if fleet.paused:
-            return []
         busy = await leases.busy(tx)
+        holds = await _holds(tx, offers, fleet, busy)
+        held = {pair.phone_id for pair in holds}
         free = [
             phone
             for offer in offers
+            if offer.phone_id not in held
             if (phone := fleet.free(offer.phone_id, offer.agent_id, busy)) is not None
         ]
-        if not free:
-            return []
+        if not free or fleet.paused:
+            return holds
         candidates = await _candidates(tx, free, fleet.pauses)
-        return matched(candidates, free)
+        return [*holds, *matched(candidates, free)]
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
@@ -117,7 +121,7 @@ class Claim:
         locked = await processes.lock(tx, {pair.process_id for pair in pairs})
         before = await items.lock(tx, {pair.item_id for pair in pairs})
         known = await phones.lock(tx, {pair.phone_id for pair in pairs})
-        owners = await accounts.lock(tx, {pair.account_id for pair in pairs})
+        owners = await accounts.lock(tx, {pair.account_id for pair in pairs} - {ALONE})
         live = await agents.get(tx, {offer.agent_id for offer in offers})
         terms = {(o.agent_id, o.phone_id): o.term for o in offers}
         busy = await leases.busy(tx)
@@ -128,11 +132,11 @@ class Claim:
             and pair.account_id not in busy.accounts
             and before[pair.item_id].state in ITEM_CLAIMABLE
             and before[pair.item_id].cancel is None
-            and known[pair.phone_id].may_work(tx.now)
+            and _may(known[pair.phone_id], pair, tx.now)
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
             and not live[pair.agent_id].drain
-            and _can_act(owners.get(pair.account_id), pair.phone_id)
+            and (pair.account_id == ALONE or _can_act(owners.get(pair.account_id), pair.phone_id))
         ]
         unfit = await self._end_unreadable(tx, pairs, before)
         pairs = [pair for pair in pairs if pair.item_id not in unfit]
@@ -207,7 +211,7 @@ class Claim:
             epoch=epoch,
             state=LeaseState.LIVE,
             phone_held=True,
-            account_held=True,
+            account_held=pair.account_id != ALONE,
             renewals=0,
             cap_at=tx.now + timedelta(seconds=limit),
             granted_at=tx.now,
@@ -272,6 +276,33 @@ def _plan_json(item: Item, lease: Lease, plan: str, snapshot: str | None, profil
         f'"account": {{"account_id": {account[0]}, "app": {account[1]}}}, '
         f'"snapshot": {snapshot or "null"}, "skip": {list(item.once_done)}, {plan[1:]}'
     )
+
+
+async def _holds(
+    tx: Transaction, offers: Sequence[OfferedPhone], fleet: Fleet, busy: leases.Busy
+) -> list[Pair]:
+    """Return the holds that wait for offered phones: a person goes before work, and any pause."""
+    free = {
+        offer.phone_id: offer.agent_id
+        for offer in offers
+        if fleet.holdable.get(offer.phone_id) == offer.agent_id
+        if offer.phone_id not in busy.phones
+    }
+    found = await items.open_holds(tx, list(free), claimable=True) if free else {}
+    return [
+        Pair(
+            item_id=item_id,
+            process_id=process_id,
+            phone_id=phone_id,
+            agent_id=free[phone_id],
+            account_id=ALONE,
+        )
+        for phone_id, (process_id, item_id) in found.items()
+    ]
+
+
+def _may(phone: phones.Phone, pair: Pair, now: datetime) -> bool:
+    return phone.may_be_held if pair.account_id == ALONE else phone.may_work(now)
 
 
 def _can_act(account: accounts.Account | None, phone_id: str) -> bool:

@@ -5,7 +5,7 @@ It is only for looking: a claim reads everything again under lock before it comm
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from phonefarm_controller.domain.matching import FreePhone
 from phonefarm_controller.domain.pauses import Pause, PauseScope
@@ -25,6 +25,8 @@ class Fleet:
 
     phones: Mapping[str, FreePhone]
     pauses: Sequence[Pause] = ()
+    holdable: Mapping[str, str] = field(default_factory=dict)
+    """Agents of the phones that a person may hold, also of those that get no work."""
 
     @property
     def paused(self) -> bool:
@@ -68,11 +70,8 @@ class FleetView:
 
 async def _read(tx: Transaction) -> Fleet:
     draining = await agents.drained(tx)
-    workable = [
-        phone
-        for phone in await phones.all_of(tx)
-        if phone.may_work(tx.now) and phone.agent_id not in draining
-    ]
+    known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
+    workable = [phone for phone in known if phone.may_work(tx.now)]
     groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
     paused = await pauses.all_of(tx)
     resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
@@ -90,6 +89,7 @@ async def _read(tx: Transaction) -> Fleet:
             crowded[phone_id].add(app)
     return Fleet(
         pauses=paused,
+        holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
         phones={
             phone.phone_id: FreePhone(
                 phone_id=phone.phone_id,

@@ -138,10 +138,12 @@ async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:
     hosts, free = await agents.drained(tx), await phones.drained(tx)
 
     def why(item: Item, lease: Lease) -> str | None:
-        if lease.agent_id in hosts or lease.phone_id in free:
+        if lease.agent_id in hosts or (lease.phone_id in free and not item.by_hand):
             return DRAINING
         if item.cancel is not None:  # to be given back, also when it was resumed meanwhile
             return PAUSED
+        if item.by_hand:
+            return None
         pause = pause_of(
             paused, app=item.app, account_id=item.account_id, capability=item.capability
         )

@@ -9,6 +9,7 @@ from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.draining import Drain
+from phonefarm_controller.operations.holding import Hold, HoldView
 from phonefarm_controller.operations.releasing import Release
 from phonefarm_controller.operations.rerun import RerunAsk, Reruns
 from phonefarm_controller.rpc.context import Context
@@ -22,9 +23,17 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     """Serves operators."""
 
     def __init__(
-        self, *, keys: Keys, release: Release, drain: Drain, reruns: Reruns, backup: Backup
+        self,
+        *,
+        keys: Keys,
+        release: Release,
+        drain: Drain,
+        reruns: Reruns,
+        backup: Backup,
+        hold: Hold,
     ) -> None:
         self._keys = keys
+        self._hold = hold
         self._backup = backup
         self._reruns = reruns
         self._release = release
@@ -114,3 +123,51 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
                 await context.write(pb.BackupPart(head=head))
                 while data := await copy.chunk():
                     await context.write(pb.BackupPart(data=data))
+
+    async def HoldPhone(  # noqa: N802
+        self, request: pb.HoldPhoneRequest, context: Context
+    ) -> pb.Hold:
+        """Hold a phone for a person."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            process_id = await self._hold.hold(
+                request.phone_id,
+                seconds=request.seconds,
+                wait=request.wait_seconds,
+                actor=caller.name,
+                reason=request.reason,
+            )
+            view = await self._hold.look(process_id)
+        return _hold(view)
+
+    async def GetHold(  # noqa: N802
+        self, request: pb.GetHoldRequest, context: Context
+    ) -> pb.Hold:
+        """Return a hold."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            view = await self._hold.look(request.process_id)
+        return _hold(view)
+
+    async def UnholdPhone(  # noqa: N802
+        self, request: pb.UnholdPhoneRequest, context: Context
+    ) -> pb.Hold:
+        """End a hold."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            view = await self._hold.unhold(
+                request.phone_id, actor=caller.name, reason=request.reason
+            )
+        return _hold(view)
+
+
+def _hold(view: HoldView) -> pb.Hold:
+    return pb.Hold(
+        process_id=view.process_id,
+        phone_id=view.phone_id,
+        agent_id=view.agent_id,
+        state=view.state,
+        address=view.address,
+        until=None if view.until is None else timestamp(micros(view.until) or 0),
+        why=view.why,
+    )

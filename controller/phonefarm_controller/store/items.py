@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
+from phonefarm_controller.domain.items import HOLD, Cancel, CancelStrategy, Item
 from phonefarm_controller.domain.matching import Candidate
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.processes import Tally
@@ -446,3 +446,22 @@ def _item(row: Row[Any]) -> Item:
     for name, read in _READS.items():
         values[name] = read(values[name])
     return Item(**values)
+
+
+_HOLDS = select(_i.want_phone_id, _i.process_id, _i.item_id).where(
+    _i.want_phone_id.in_(any_of("ids")), _i.capability == HOLD
+)
+_CLAIMABLE_HOLDS = _HOLDS.where(_CLAIMABLE)
+_OPEN_HOLDS = _HOLDS.where(_i.finished_at.is_(null()))
+
+
+async def open_holds(
+    tx: Transaction, phone_ids: Sequence[str], *, claimable: bool = False
+) -> dict[str, tuple[str, str]]:
+    """Return (process, item) of the hold of each phone that has not ended; *claimable* ones only.
+
+    Beside the walk of the queue, which is for what acts for an account.
+    """
+    query = _CLAIMABLE_HOLDS if claimable else _OPEN_HOLDS
+    rows = await tx.connection.execute(query, {"ids": list(phone_ids)})
+    return {row.want_phone_id: (row.process_id, row.item_id) for row in rows}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, delete, insert, select, true
 
+from phonefarm_controller.domain.items import HOLD
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.states import LeaseState
 from phonefarm_controller.store.database import Transaction
@@ -62,6 +63,7 @@ async def leases_in(tx: Transaction, scope: PauseScope, name: str) -> list[str]:
         select(leases.c.lease_id)
         .join(queue_items, queue_items.c.item_id == leases.c.item_id)
         .where(leases.c.phone_held, leases.c.state == LeaseState.LIVE, within[scope])
+        .where(queue_items.c.capability != HOLD)
         .order_by(leases.c.lease_id)
     )
     return list((await tx.connection.execute(query)).scalars())

@@ -71,6 +71,11 @@ class Phone:
         return BY_HEALTH[self.health] is None and BY_INTENT[self.intent] is None
 
     @property
+    def may_be_held(self) -> bool:
+        """Tell whether a person may hold it: also one that is quarantined or in maintenance."""
+        return self.health is not Health.RETIRED
+
+    @property
     def verdict(self) -> Verdict:
         """Return what the controller thinks of it."""
         return Verdict(

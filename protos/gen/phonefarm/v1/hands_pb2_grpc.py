@@ -60,6 +60,21 @@ class HandsServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
                 _registered_method=True)
+        self.HoldPhone = channel.unary_unary(
+                '/phonefarm.v1.HandsService/HoldPhone',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.HoldPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+                _registered_method=True)
+        self.GetHold = channel.unary_unary(
+                '/phonefarm.v1.HandsService/GetHold',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.GetHoldRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+                _registered_method=True)
+        self.UnholdPhone = channel.unary_unary(
+                '/phonefarm.v1.HandsService/UnholdPhone',
+                request_serializer=phonefarm_dot_v1_dot_hands__pb2.UnholdPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+                _registered_method=True)
         self.Backup = channel.unary_stream(
                 '/phonefarm.v1.HandsService/Backup',
                 request_serializer=phonefarm_dot_v1_dot_hands__pb2.BackupRequest.SerializeToString,
@@ -113,6 +128,29 @@ class HandsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldPhone(self, request, context):
+        """HoldPhone makes a hold: for its time a person drives the phone by an adb of its own. It waits for the run on
+        the phone, and goes before all work. NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `agent_too_old`,
+        `state_conflict:held`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHold(self, request, context):
+        """GetHold returns a hold as it is. Needs the scope read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnholdPhone(self, request, context):
+        """UnholdPhone ends a phone's hold at once. FAILED_PRECONDITION `state_conflict:not_held`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Backup(self, request, context):
         """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
         copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
@@ -149,6 +187,21 @@ def add_HandsServiceServicer_to_server(servicer, server):
                     servicer.RerunProcess,
                     request_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.SerializeToString,
+            ),
+            'HoldPhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldPhone,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.HoldPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.Hold.SerializeToString,
+            ),
+            'GetHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHold,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.GetHoldRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.Hold.SerializeToString,
+            ),
+            'UnholdPhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnholdPhone,
+                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.UnholdPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.Hold.SerializeToString,
             ),
             'Backup': grpc.unary_stream_rpc_method_handler(
                     servicer.Backup,
@@ -291,6 +344,87 @@ class HandsService:
             '/phonefarm.v1.HandsService/RerunProcess',
             phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
             phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldPhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/HoldPhone',
+            phonefarm_dot_v1_dot_hands__pb2.HoldPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/GetHold',
+            phonefarm_dot_v1_dot_hands__pb2.GetHoldRequest.SerializeToString,
+            phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnholdPhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.HandsService/UnholdPhone',
+            phonefarm_dot_v1_dot_hands__pb2.UnholdPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,15 @@ class HandsServiceStub:
     is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
     it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
     """
+    HoldPhone: _grpc.UnaryUnaryMultiCallable[_hands_pb2.HoldPhoneRequest, _hands_pb2.Hold]
+    """HoldPhone makes a hold: for its time a person drives the phone by an adb of its own. It waits for the run on
+    the phone, and goes before all work. NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `agent_too_old`,
+    `state_conflict:held`.
+    """
+    GetHold: _grpc.UnaryUnaryMultiCallable[_hands_pb2.GetHoldRequest, _hands_pb2.Hold]
+    """GetHold returns a hold as it is. Needs the scope read."""
+    UnholdPhone: _grpc.UnaryUnaryMultiCallable[_hands_pb2.UnholdPhoneRequest, _hands_pb2.Hold]
+    """UnholdPhone ends a phone's hold at once. FAILED_PRECONDITION `state_conflict:not_held`."""
     Backup: _grpc.UnaryStreamMultiCallable[_hands_pb2.BackupRequest, _hands_pb2.BackupPart]
     """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
     copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
@@ -87,6 +96,15 @@ class HandsServiceAsyncStub(HandsServiceStub):
     is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
     it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
     """
+    HoldPhone: _aio.UnaryUnaryMultiCallable[_hands_pb2.HoldPhoneRequest, _hands_pb2.Hold]  # type: ignore[assignment]
+    """HoldPhone makes a hold: for its time a person drives the phone by an adb of its own. It waits for the run on
+    the phone, and goes before all work. NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `agent_too_old`,
+    `state_conflict:held`.
+    """
+    GetHold: _aio.UnaryUnaryMultiCallable[_hands_pb2.GetHoldRequest, _hands_pb2.Hold]  # type: ignore[assignment]
+    """GetHold returns a hold as it is. Needs the scope read."""
+    UnholdPhone: _aio.UnaryUnaryMultiCallable[_hands_pb2.UnholdPhoneRequest, _hands_pb2.Hold]  # type: ignore[assignment]
+    """UnholdPhone ends a phone's hold at once. FAILED_PRECONDITION `state_conflict:not_held`."""
     Backup: _aio.UnaryStreamMultiCallable[_hands_pb2.BackupRequest, _hands_pb2.BackupPart]  # type: ignore[assignment]
     """Backup sends a consistent copy of the controller's SQLite database: its head first, then its bytes. In the
     copy all work is paused. Needs the scope admin. FAILED_PRECONDITION `state_conflict:` postgresql or
@@ -145,6 +163,33 @@ class HandsServiceServicer(metaclass=_abc_1.ABCMeta):
         is never posted again by this. NOT_FOUND `unknown_process`; FAILED_PRECONDITION `state_conflict:` the state
         it is in, made_by_hand, nothing_failed, already_posted or outcome_unknown.
         """
+
+    @_abc_1.abstractmethod
+    def HoldPhone(
+        self,
+        request: _hands_pb2.HoldPhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hands_pb2.Hold, _abc.Awaitable[_hands_pb2.Hold]]:
+        """HoldPhone makes a hold: for its time a person drives the phone by an adb of its own. It waits for the run on
+        the phone, and goes before all work. NOT_FOUND `unknown_phone`; FAILED_PRECONDITION `agent_too_old`,
+        `state_conflict:held`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHold(
+        self,
+        request: _hands_pb2.GetHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hands_pb2.Hold, _abc.Awaitable[_hands_pb2.Hold]]:
+        """GetHold returns a hold as it is. Needs the scope read."""
+
+    @_abc_1.abstractmethod
+    def UnholdPhone(
+        self,
+        request: _hands_pb2.UnholdPhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_hands_pb2.Hold, _abc.Awaitable[_hands_pb2.Hold]]:
+        """UnholdPhone ends a phone's hold at once. FAILED_PRECONDITION `state_conflict:not_held`."""
 
     @_abc_1.abstractmethod
     def Backup(
