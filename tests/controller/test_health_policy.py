@@ -295,7 +295,12 @@ async def test_a_return_forgets_the_past(world: World) -> None:
     await fail_often(world, "p1")
     await world.fleet.give_back("ph-p1", actor="ada", reason="a new cable")
     back = await world.sheets.phone("ph-p1")
+    await fail(world, "p1")
+    failed = await seen(world)
 
+    assert failed.phone.health_reason == (
+        "infra_failure: it failed once lately, the last time adb_failed"
+    )
     health = next(axis for axis in back.axes if axis.axis == "health")
     assert (health.value, health.by) == ("good", "operator:ada")
     assert (back.view.phone.rounds, back.view.phone.health_until) == (0, None)

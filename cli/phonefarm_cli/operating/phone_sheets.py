@@ -133,7 +133,7 @@ def _stage(stage: agent_pb2.Stage) -> list[str]:
 
 
 def _failure(failure: fleet_pb2.PhoneFailure) -> list[str]:
-    counts = "yes" if failure.counts else "no: its host's"
+    counts = "yes" if failure.counts else "no"
     what = f"{failure.blame}: {failure.code}"
     return [short(failure.at), what, counts, failure.process_id, failure.message]
 

@@ -27,7 +27,16 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, profiles
+from phonefarm_controller.store import (
+    accounts,
+    agents,
+    charges,
+    items,
+    leases,
+    phones,
+    processes,
+    profiles,
+)
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
@@ -102,6 +111,7 @@ class Fleet:
             work, _ = await open_work(tx, {lease.lease_id for lease in held.values()})
             phone = await locked_phone(tx, phone_id)
             after = phone.judged(returned(phone.verdict))
+            await charges.forgive(tx, phone_id)
             await phones.save(tx, [after])
             lease = next(iter(work.leases.values()), None)
             if lease is not None and lease.state is LeaseState.DIRTY:

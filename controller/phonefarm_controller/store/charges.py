@@ -18,7 +18,10 @@ _f = phone_failures.c
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
-    """What went wrong with a phone in one run. `counts`: not while its host has an incident."""
+    """What went wrong with a phone in one run.
+
+    `counts`: not while its host has an incident, nor once somebody has looked at the phone.
+    """
 
     run_id: str
     phone_id: str
@@ -81,6 +84,12 @@ async def excuse(tx: Transaction, run_ids: Iterable[str]) -> None:
     await tx.connection.execute(
         update(phone_failures).where(_f.run_id.in_(set(run_ids))).values(counts=False)
     )
+
+
+async def forgive(tx: Transaction, phone_id: str) -> None:
+    """Let nothing that the phone was charged so far count any more."""
+    of_it = (_f.phone_id == phone_id) & _f.counts
+    await tx.connection.execute(update(phone_failures).where(of_it).values(counts=False))
 
 
 async def forget(tx: Transaction, phone_ids: Iterable[str], before: datetime) -> None:

@@ -281,7 +281,7 @@ class PhoneFailure(_message.Message):
     run_id: _builtins.str
     process_id: _builtins.str
     counts: _builtins.bool
-    """False when it was its host's."""
+    """False when it was its host's, and once somebody has looked at the phone (ReturnPhone)."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
