@@ -10,11 +10,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from gateway.support.receiver import Receiver
-from support.live_farm import Hand, LiveFarm, eventually, hand, lives
+from phonefarm_common.timers import Timers
+from support.live_farm import Hand, LiveFarm, eventually, hand, lives, warmup
+from support.postgres_server import postgres_server
 from support.programs import Programs, programs
 from support.up_process import started_up
 
@@ -95,10 +100,12 @@ async def _told_in_order(receiver: Receiver) -> list[str]:
     return [told[sequence] for sequence in sorted(told)]
 
 
-async def _went_on(it: Pair, process_id: str, receiver: Receiver) -> None:
-    """Assert that the work was done by its first run, once, and told."""
+async def _went_on(it: Pair, process_id: str, receiver: Receiver, *, more: bool = False) -> None:
+    """Assert that the work was done by its first run, once, and told; *more*: beside other work."""
     await it.it.until(process_id, "completed", within=60)
     searched = await it.searches()
+    if more:
+        searched = [(run, query) for run, query in searched if run == searched[0][0]]
     assert [query for _, query in searched] == KEYWORDS
     assert len({run for run, _ in searched}) == 1
     assert await _told_in_order(receiver) == ["accepted", "executing", "completed"]
@@ -165,3 +172,98 @@ def test_up_refuses_several_controllers_on_sqlite(tmp_path: Path) -> None:
 
     assert code == 2
     assert "--controllers 2 needs --database postgresql://" in up.said
+
+
+@pytest.mark.long
+async def test_a_restart_of_the_database_under_load_is_survived_by_everybody(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """Callers see nothing but 503 with Retry-After; no program ends; all is done, once."""
+    with postgres_server() as server, server.database("farm") as url:
+        plain = url.replace("+asyncpg", "")
+        async with pair(tmp_path, plain, scale=0.2) as it:
+            process_id = await it.run_under_way(receiver)
+            answers: list[tuple[int, bool]] = []
+            accepted: list[str] = []
+            over = asyncio.Event()
+
+            async def ask() -> None:
+                while not over.is_set():
+                    body = warmup({"routing": "queue"})
+                    status, retry_after, answer = await _enqueue(it.farm, body)
+                    while status == 503:  # a caller repeats the same request
+                        answers.append((status, retry_after))
+                        await asyncio.sleep(0.1)
+                        status, retry_after, answer = await _enqueue(it.farm, body)
+                    answers.append((status, retry_after))
+                    if status in {200, 202}:
+                        accepted.append(answer["process_id"])
+                    await asyncio.sleep(0.3)
+
+            asking = asyncio.create_task(ask())
+            await eventually(partial(_some, accepted, 2), what="accepted work")
+            await asyncio.to_thread(server.restart)
+            before = len(accepted)
+            await eventually(partial(_some, accepted, before + 2), what="work accepted again")
+            over.set()
+            await asking
+            await _went_on(it, process_id, receiver, more=True)
+            for each in accepted:
+                await it.it.until(each, "completed", within=90)
+
+            assert {status for status, _ in answers} <= {200, 202, 503}
+            assert all(retry_after for status, retry_after in answers if status == 503)
+            assert len(set(accepted)) == len(accepted)
+            assert it.made.ended() == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("reaper_too", [False, True])
+async def test_the_work_of_an_agent_killed_for_good_is_done_elsewhere(
+    tmp_path: Path, postgres_url: str, reaper_too: bool
+) -> None:
+    """Within the lease's time and ten seconds; when its controller died too, one time more."""
+    scale = 0.2
+    timers = Timers()
+    # The ten seconds are real ones: a run takes as long to begin as ever.
+    promised = timers.lease_ttl * scale * (2 if reaper_too else 1) + 10
+    async with programs(tmp_path, scale=scale, controllers=2, database=postgres_url) as made:
+        await asyncio.gather(made.simulator(2), *(made.controller(n) for n in made.controllers))
+        await asyncio.gather(
+            made.gateway(), made.agent("agent-1", ["SIM0001"]), made.agent("agent-2", ["SIM0002"])
+        )
+        farm = await made.live(["SIM0001", "SIM0002"])
+        async with hand(farm) as it:
+            await it.offered()
+            process_id = await it.warm_up({"routing": "queue"}, watch_seconds=60)
+            record = await it.until(process_id, "executing")
+            (item,) = record["partial_progress"]["items"]
+            doomed = "agent-1" if item["phone_id"] == "ph-sim0001" else "agent-2"
+            other = "SIM0002" if doomed == "agent-1" else "SIM0001"
+
+            begun = time.monotonic()
+            await made.kill(doomed)
+            if reaper_too:
+                await made.kill("controller")
+            await it.phones.wait_for(other, "video_shown", since=0, timeout=promised + 30)
+            took = time.monotonic() - begun
+
+            assert took < promised
+            await it.cancel(process_id, strategy="hard")
+            await it.until(process_id, "cancelled")
+
+
+async def _enqueue(farm: LiveFarm, body: Any) -> tuple[int, bool, dict[str, Any]]:
+    """Return status, whether Retry-After was told, and the answer."""
+    headers = {"Authorization": f"Bearer {farm.api_key}"}
+    url = f"http://{farm.rest}/capability-requests/enqueue"
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(url, json=body) as response,
+    ):
+        told = int(response.headers.get("Retry-After", "0")) > 0
+        return response.status, told, await response.json(content_type=None)
+
+
+async def _some(found: list[str], count: int) -> bool:
+    return len(found) >= count

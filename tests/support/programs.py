@@ -83,6 +83,10 @@ class Programs:
         process.kill()
         await process.wait()
 
+    def ended(self) -> list[str]:
+        """Return the programs that ended by themselves."""
+        return [name for name, process in self._running.items() if process.returncode is not None]
+
     def freeze(self, name: str) -> None:
         """Stop it where it is."""
         self._running[name].send_signal(signal.SIGSTOP)

@@ -1,5 +1,6 @@
 """The pump: claims for offered phones the moment there may be work."""
 
+import random
 from collections.abc import Sequence
 
 import structlog
@@ -21,7 +22,8 @@ MOST_PHONES = 200
 async def pump(*, claim: Claim, sessions: Sessions, hints: Hints) -> None:
     """Claim until cancelled."""
     while True:
-        await hints.work.taken(within=POLL_SECONDS)
+        # Give or take a quarter: controllers on one database must not look in step.
+        await hints.work.taken(within=POLL_SECONDS * random.uniform(0.75, 1.25))
         offers = offered_in(sessions)
         for start in range(0, len(offers), MOST_PHONES):
             try:
