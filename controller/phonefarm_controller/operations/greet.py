@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import structlog
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError, Reason
 
@@ -12,6 +13,8 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, leases, runs
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +44,15 @@ class Greeting:
 class Greeted:
     """The answer: the term, a reason to stop per held run (None: go on), and the phones' names.
 
-    `lost` are leases of runs under way that the agent no longer knows of.
+    `lost` are leases of runs under way that the agent no longer knows of. `too_old` says why an
+    agent gets no more work that is heard until the runs it holds have ended; empty for others.
     """
 
     term: int
     verdicts: tuple[tuple[RunRef, str | None], ...]
     phones: tuple[PhoneName, ...]
     lost: tuple[str, ...]
+    too_old: str = ""
 
 
 class Greet:
@@ -60,8 +65,14 @@ class Greet:
 
     @whole
     async def __call__(self, greeting: Greeting) -> Greeted:
-        """Return the session's term and what the agent must know; FarmError refuses it."""
+        """Return the session's term and what the agent must know; FarmError refuses it.
+
+        One that is too old is heard while it holds runs, so that they end and are reported.
+        """
         self._check(greeting)
+        too_old = _too_old(greeting)
+        if too_old and (not greeting.held or greeting.protocol_version < 1):
+            raise FarmError(Reason.AGENT_TOO_OLD, too_old)
         async with self._database.writing() as tx:
             agent = Agent(
                 agent_id=greeting.agent_id,
@@ -81,21 +92,33 @@ class Greet:
             verdicts = await _verdicts(tx, greeting)
             lost = await _lost(tx, greeting)
         self._inventory.announce()
-        return Greeted(term=term, verdicts=verdicts, phones=names, lost=lost)
+        if too_old:
+            log.warning("agent.too_old", agent_id=greeting.agent_id, held=len(greeting.held))
+        return Greeted(term=term, verdicts=verdicts, phones=names, lost=lost, too_old=too_old)
+
+    @whole
+    async def is_done_with(self, agent_id: str) -> bool:
+        """Tell whether every run of the agent has ended, and its phone with it."""
+        async with self._database.reading() as tx:
+            held = await leases.held_by(tx, agent_id)
+        return all(lease.state is LeaseState.DIRTY for lease in held)
 
     def _check(self, greeting: Greeting) -> None:
-        if greeting.protocol_version < PROTOCOL_VERSION - 1 or greeting.protocol_version < 1:
-            raise FarmError(
-                Reason.AGENT_TOO_OLD,
-                f"agent protocol {greeting.protocol_version} is below "
-                f"{max(1, PROTOCOL_VERSION - 1)}: upgrade the agent",
-            )
         if not abs(greeting.time_scale - self._time_scale) <= 1e-9:  # also for what is no number
             raise FarmError(
                 Reason.TIME_SCALE_DIFFERS,
                 f"the agent's timers are scaled by {greeting.time_scale:g}, the controller's by "
                 f"{self._time_scale:g}: set PHONEFARM_TIME_SCALE equal on both",
             )
+
+
+def _too_old(greeting: Greeting) -> str:
+    oldest = max(1, PROTOCOL_VERSION - 1)
+    if greeting.protocol_version >= oldest:
+        return ""
+    # Agents look for the word at the begin of the message, and end for good when they find it.
+    word, spoken = Reason.AGENT_TOO_OLD, greeting.protocol_version
+    return f"{word}: agent protocol {spoken} is below {oldest}: upgrade the agent"
 
 
 def _check_identity(greeting: Greeting, known: Agent) -> None:

@@ -109,7 +109,10 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                 raise invalid_field("hello.agent_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
             greeted = await self._greet(greeting)
             session = Session(
-                agent_id=greeting.agent_id, term=greeted.term, incarnation=greeting.incarnation
+                agent_id=greeting.agent_id,
+                term=greeted.term,
+                incarnation=greeting.incarnation,
+                too_old=greeted.too_old,
             )
             _learn(session, greeted.phones)
             talk = _Talk(session, context)
@@ -191,6 +194,8 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         match message.WhichOneof("body"):
             case "heartbeat":
                 await self._beat(talk, message.heartbeat)
+            case "offer" if session.too_old:
+                pass  # it only finishes what it holds
             case "offer":
                 ids = [session.phone_ids.get(serial) for serial in message.offer.serialnos]
                 known = [phone_id for phone_id in ids if phone_id]
@@ -240,6 +245,9 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
             number=heartbeat.number, lost=[words.ref_to_wire(run) for run in lost]
         )
         await talk.say(pb.ControllerMessage(heartbeat_ack=ack))
+        too_old = talk.session.too_old
+        if too_old and not held and await self._greet.is_done_with(talk.session.agent_id):
+            raise FarmError(Reason.AGENT_TOO_OLD, too_old)
 
     async def _push(self, talk: _Talk) -> None:
         """Send what others have for this agent; what came together goes together."""

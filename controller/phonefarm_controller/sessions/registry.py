@@ -49,6 +49,7 @@ class Session:
     offered_at: float = 0.0
     offer_number: int = -1
     phone_ids: Mapping[str, str] = field(default_factory=dict)  # by serial number
+    too_old: str = ""  # why it gets no more work, and is heard until its runs have ended
     reminded: Hint = field(default_factory=Hint)  # the desired list is worth sending now
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -1,0 +1,43 @@
+"""Kept releases: their programs, run as they were."""
+
+import asyncio
+import os
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+KEPT = Path(__file__).resolve().parent.parent / "fixtures" / "releases"
+
+
+@asynccontextmanager
+async def agent_of(
+    release: str, folder: Path, *options: str, controller: str, token: str, scale: float
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the release's agent, as agent-1, until the block ends; its log is FOLDER/agent.log."""
+    (wheel,) = (KEPT / release).glob("*.whl")
+    code = folder / f"phonefarm-{release}"
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(code)
+    environment = os.environ | {
+        "PYTHONPATH": str(code),  # before the packages of today
+        "PHONEFARM_AGENT_TOKEN": token,
+        "PHONEFARM_TIME_SCALE": str(scale),
+    }
+    words = ["run", "--controller", controller, "--state", str(folder / "state")]
+    with (folder / "agent.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "phonefarm_agent", *words, "--name", "agent-1", *options],
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=folder,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            async with asyncio.timeout(30):
+                await process.wait()
