@@ -13,6 +13,7 @@ from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
 from phonefarm_cli.clients.access import AccessClient
+from phonefarm_cli.clients.doctor import DoctorClient
 from phonefarm_cli.clients.fleet import FleetClient
 from phonefarm_cli.clients.hands import HandsClient
 from phonefarm_cli.clients.inspection import InspectClient
@@ -29,6 +30,7 @@ class Controller:
 
     def __init__(self, wire: Wire) -> None:
         self.access = AccessClient(wire)
+        self.doctor = DoctorClient(wire)
         self.fleet = FleetClient(wire)
         self.hands = HandsClient(wire)
         self.processes = ProcessClient(wire)

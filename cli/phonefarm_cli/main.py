@@ -14,6 +14,7 @@ from phonefarm_cli.operating.agents import add_agents
 from phonefarm_cli.operating.auditing import add_audit
 from phonefarm_cli.operating.backing_up import add_backup
 from phonefarm_cli.operating.capabilities import add_capabilities
+from phonefarm_cli.operating.doctor import add_doctor
 from phonefarm_cli.operating.groups import add_groups
 from phonefarm_cli.operating.keys import add_keys
 from phonefarm_cli.operating.pausing import add_pause
@@ -64,6 +65,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         add_pause,
         add_backup,
         add_audit,
+        add_doctor,
         add_sim,
     ):
         add(commands)

@@ -1,9 +1,10 @@
 """A whole controller: everything opened, wired, and closed in reverse."""
 
 import asyncio
+import importlib.metadata
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,18 +20,24 @@ from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.health import HealthPolicy
 from phonefarm_controller.domain.profiles import Profile, ProfileError, read_profile
 from phonefarm_controller.domain.reports import Report
+from phonefarm_controller.domain.signs import Limits
 from phonefarm_controller.hosting import doors, opened_authority, told
+from phonefarm_controller.loops.auditor import PERIOD_SECONDS as AUDIT_SECONDS
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
 from phonefarm_controller.loops.election import Body, elected
-from phonefarm_controller.loops.herald import Herald
+from phonefarm_controller.loops.herald import QUIET_SECONDS, Herald
 from phonefarm_controller.loops.janitor import PERIOD_SECONDS as JANITOR_SECONDS
 from phonefarm_controller.loops.janitor import janitor
 from phonefarm_controller.loops.lookout import lookout
-from phonefarm_controller.loops.pump import pump
+from phonefarm_controller.loops.metrics import serving_metrics
+from phonefarm_controller.loops.pump import POLL_SECONDS, pump
 from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.loops.sentry import Sentry
+from phonefarm_controller.loops.showing import PERIOD_SECONDS as SHOW_SECONDS
 from phonefarm_controller.loops.showing import showing
 from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
+from phonefarm_controller.loops.watchman import watchman
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel
@@ -43,6 +50,7 @@ from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
 from phonefarm_controller.operations.evidence_parts import Parts
 from phonefarm_controller.operations.evidence_place import claim_evidence_place
+from phonefarm_controller.operations.examine import Examine
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
@@ -73,6 +81,7 @@ from phonefarm_controller.operations.retire import Retire
 from phonefarm_controller.operations.sheets import Sheets
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
+from phonefarm_controller.operations.survey import Look
 from phonefarm_controller.operations.timeline import Timeline
 from phonefarm_controller.operations.watch import Audit, Watch
 from phonefarm_controller.operations.watching import Watching
@@ -82,6 +91,7 @@ from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
 from phonefarm_controller.rpc.credentials import Keys
+from phonefarm_controller.rpc.doctor import DoctorEdge
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.hands import HandsEdge
 from phonefarm_controller.rpc.inspect import InspectEdge
@@ -92,8 +102,10 @@ from phonefarm_controller.rpc.server import Ports, Services, serving
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions, SupersededError
 from phonefarm_controller.sessions.room import Room
+from phonefarm_controller.sessions.vitals import Pulse, Vitals
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database, open_database
+from phonefarm_controller.store.loop_leases import Tenure
 from phonefarm_controller.store.migrate import migrate
 from phonefarm_controller.store.notices import reaches_others
 from phonefarm_controller.store.profiles import keep_profile
@@ -103,6 +115,8 @@ log = structlog.get_logger()
 _Answer = TypeVar("_Answer")
 ENQUEUE_BATCH = 100
 AGENT_BATCH = 100
+BATCH_SECONDS = 5.0
+"""How long a batch may take, for the watchdog: it stands for a period."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +128,8 @@ class Controller:
     tls_port: int = 0
     mtls_port: int = 0
     """0 without doors for other hosts."""
+    metrics_port: int = 0
+    """0 without metrics."""
 
 
 @asynccontextmanager
@@ -130,7 +146,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             shared=reaches_others(settings.database_url),
         )
         profiles = await _keep_profiles(database, settings.data / "profiles")
-        ports = await stack.enter_async_context(_wired(settings, clock, database, profiles))
+        wired = _wired(settings, clock, database, profiles)
+        ports, metrics_port = await stack.enter_async_context(wired)
         log.info(
             "controller.ready",
             port=ports.plain,
@@ -139,14 +156,18 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             database=settings.database_url.split("@")[-1],
         )
         yield Controller(
-            port=ports.plain, database=database, tls_port=ports.tls, mtls_port=ports.mtls
+            port=ports.plain,
+            database=database,
+            tls_port=ports.tls,
+            mtls_port=ports.mtls,
+            metrics_port=metrics_port,
         )
 
 
 @asynccontextmanager
 async def _wired(
     settings: Settings, clock: Clock, database: Database, profiles: dict[str, Profile]
-) -> AsyncIterator[Ports]:
+) -> AsyncIterator[tuple[Ports, int]]:
     timers = settings.timers
     authority = await opened_authority(settings, database)
     ports: Ports | None = None
@@ -156,6 +177,8 @@ async def _wired(
     hints = Hints(alone=not several)
     database.tell_moves(hints.processes_moved)
     room = Room()
+    vitals = Vitals()
+    limits = settings.limits or Limits().scaled(settings.time_scale)
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
     fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
     claim = Claim(database=database, fleet_view=fleet_view, room=room, timers=timers)
@@ -271,43 +294,95 @@ async def _wired(
     wind = Wind(database=database, hints=hints)
     heal = Heal(database=database, policy=health, hints=hints)
     mend = Mend(database=database, hints=hints)
+    retire = Retire(database=database, directory=settings.evidence_place, keep=settings.keep)
+    sentry = Sentry(
+        look=Look(database=database, claim=claim), sessions=sessions, vitals=vitals, limits=limits
+    )
+    storekeeping, cleaning = (
+        period * settings.time_scale for period in (PERIOD_SECONDS, JANITOR_SECONDS)
+    )
+    pulse = vitals.pulse
     loops = {
-        "enqueue": enqueue.run(),
-        "starts": starts.run(),
-        "reports": reports.run(),
-        "pump": pump(claim=claim, sessions=sessions, hints=hints),
-        "reaper": reaper.run(),
-        "lookout": lookout(watching=watching, hints=hints),
+        "enqueue": enqueue.run(pulse("enqueue", period=BATCH_SECONDS)),
+        "starts": starts.run(pulse("starts", period=BATCH_SECONDS)),
+        "reports": reports.run(pulse("reports", period=BATCH_SECONDS)),
+        "pump": pump(
+            claim=claim,
+            sessions=sessions,
+            hints=hints,
+            pulse=pulse("pump", period=POLL_SECONDS),
+        ),
+        "reaper": reaper.run(pulse("reaper", period=timers.reap)),
+        "lookout": lookout(
+            watching=watching, hints=hints, pulse=pulse("lookout", period=POLL_SECONDS)
+        ),
+        "sentry": sentry.run(pulse("sentry", period=limits.look)),
         "storekeeper": storekeeper(
             data=settings.data,
             room=room,
             hints=hints,
             least=settings.least_free,
             reserve=settings.reserve,
-            period=PERIOD_SECONDS * settings.time_scale,
+            period=storekeeping,
+            pulse=pulse("storekeeper", period=storekeeping),
         ),
         "janitor": janitor(
             parts=Parts(settings.evidence_place),
-            retire=Retire(database=database, directory=settings.evidence_place, keep=settings.keep),
-            period=JANITOR_SECONDS * settings.time_scale,
+            retire=retire,
+            period=cleaning,
+            pulse=pulse("janitor", period=cleaning),
         ),
     }
-    for_all: dict[str, Body] = {
-        "clockwork": partial(
-            clockwork, wind=wind, heal=heal, hints=hints, poll_seconds=timers.reap
+    for_all = {
+        "clockwork": (
+            partial(clockwork, wind=wind, heal=heal, hints=hints, poll_seconds=timers.reap),
+            pulse("clockwork", period=timers.reap),
         ),
-        "auditor": partial(auditor, audit=Audit(database=database), mend=mend),
+        "auditor": (
+            partial(auditor, audit=Audit(database=database), mend=mend),
+            pulse("auditor", period=AUDIT_SECONDS),
+        ),
     }
     own = Own(database=database, owner=f"{socket.gethostname()}:{os.getpid()}:{new_id()[:8]}")
-    for name, body in for_all.items():
+    for name, (loop, its_pulse) in for_all.items():
+        body: Body = partial(_while_ours, loop, its_pulse)
+        voting = pulse(f"election of {name}", period=timers.loop_beat)
         loops[name] = (
-            elected(name, body, own=own, timers=timers, clock=clock) if several else body(None)
+            elected(name, body, own=own, timers=timers, clock=clock, pulse=voting)
+            if several
+            else body(None)
         )
     if several:
-        loops["showing"] = showing(show=ShowOffers(database=database), sessions=sessions)
-        herald = Herald(url=settings.database_url, hints=hints, sessions=sessions)
-        loops["herald"] = herald.run()
-    async with asyncio.TaskGroup() as tasks:
+        loops["showing"] = showing(
+            show=ShowOffers(database=database),
+            sessions=sessions,
+            pulse=pulse("showing", period=SHOW_SECONDS),
+        )
+        herald = Herald(
+            url=settings.database_url,
+            hints=hints,
+            sessions=sessions,
+            vitals=vitals,
+            limits=limits,
+        )
+        loops["herald"] = herald.run(pulse("herald", period=QUIET_SECONDS))
+    examine = Examine(
+        database=database,
+        sessions=sessions,
+        vitals=vitals,
+        room=room,
+        clock=clock,
+        version=importlib.metadata.version("phonefarm"),
+        certificate_life=settings.certificate_life,
+        alone=not several,
+    )
+    async with (
+        serving_metrics(
+            settings.metrics, vitals=vitals, sessions=sessions, retired=retire.retired
+        ) as metrics_port,
+        watchman(vitals, limits),
+        asyncio.TaskGroup() as tasks,
+    ):
         running_loops = [tasks.create_task(loop, name=name) for name, loop in loops.items()]
         try:
             async with serving(
@@ -326,6 +401,7 @@ async def _wired(
                         halt=halt,
                     ),
                     hands=hands,
+                    doctor=DoctorEdge(keys=keys, examine=examine),
                     content=content,
                     proving=ProvingEdge(keys=keys, prove=prove),
                     callbacks=CallbackEdge(keys=keys, deliver=deliver, hints=hints),
@@ -338,10 +414,20 @@ async def _wired(
                 ),
                 doors=doors(settings, authority),
             ) as ports:
-                yield ports
+                yield ports, metrics_port
         finally:
             for task in running_loops:
                 task.cancel()
+
+
+async def _while_ours(
+    loop: Callable[..., Coroutine[None, None, None]], pulse: Pulse, tenure: Tenure | None
+) -> None:
+    """Run the loop; while it is another controller's its silence here is no sign."""
+    try:
+        await loop(tenure, pulse=pulse)
+    finally:
+        pulse.rest()
 
 
 class _grouped_starts:  # noqa: N801 - used like a function

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from phonefarm_common import config, lifecycle, logs
+from phonefarm_common.channel import is_loopback
 from phonefarm_common.controllers import controllers_of
 from phonefarm_common.identity import is_name
 
@@ -109,6 +110,16 @@ def main() -> None:
         help="how long a process that has ended is kept, with its items, results and deliveries"
         " (%(default)s)",
     )
+    parser.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve /metrics for Prometheus there, on loopback; port 0 for any (default: nowhere)",
+    )
+    parser.add_argument(
+        "--metrics-for-all",
+        action="store_true",
+        help="let --metrics name an address that is not loopback: who reaches it reads it",
+    )
     parser.add_argument("--ready-file", type=Path, help="write {grpc, pid} here once serving")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
     options = parser.parse_args()
@@ -159,6 +170,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         time_scale=config.time_scale(),
         production=config.production(),
         ready_file=options.ready_file,
+        metrics=_metrics(options),
         keep=read_retention(options.keep_evidence, options.keep_processes),
         tls=tls,
         mtls=mtls,
@@ -169,9 +181,22 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
+def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
+    if options.metrics is None:
+        return None
+    host, port = config.address(options.metrics, name="--metrics")
+    if not is_loopback(host) and not options.metrics_for_all:
+        raise config.ConfigError(
+            f"--metrics: {host} is not loopback, and whoever reaches it could read the numbers: use"
+            " 127.0.0.1, or say --metrics-for-all"
+        )
+    return host, port
+
+
 async def _serve(settings: Settings) -> int:
     async with lifecycle.stop_signals() as stop, running(settings) as controller:
         facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
+        facts |= {"metrics_port": controller.metrics_port}
         facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}
         lifecycle.announce(settings.ready_file, facts)
         lifecycle.tell_supervisor("READY=1")

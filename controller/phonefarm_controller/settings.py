@@ -8,6 +8,7 @@ from phonefarm_common.storage import MIB, LeastFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.retention import Retention
+from phonefarm_controller.domain.signs import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Settings:
     """Bytes of it that are kept for the end of what runs."""
     keep: Retention = field(default_factory=Retention)
     """How long evidence and processes are kept."""
+    limits: Limits | None = None
+    """Of the watchdogs; the usual ones times `time_scale` when None."""
+    metrics: tuple[str, int] | None = None
+    """Where Prometheus is served: (host, port)."""
     tls: tuple[str, int] | None = None
     """Where hosts without a certificate join and operators call from afar: (host, port)."""
     mtls: tuple[str, int] | None = None

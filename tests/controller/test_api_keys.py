@@ -17,6 +17,7 @@ from phonefarm.v1 import (
     access_pb2,
     access_pb2_grpc,
     content_pb2,
+    doctor_pb2,
     fleet_pb2,
     hands_pb2,
     inspect_pb2,
@@ -82,6 +83,7 @@ SCOPES = {
     "FleetService.Pause": OPERATES,
     "FleetService.Resume": OPERATES,
     "FleetService.ListPauses": READS,
+    "DoctorService.Examine": READS,
     "HandsService.ReleasePhone": OPERATES,
     "HandsService.DrainPhone": OPERATES,
     "HandsService.DrainAgent": OPERATES,
@@ -106,6 +108,7 @@ MODULES = (
     proving_pb2,
     fleet_pb2,
     hands_pb2,
+    doctor_pb2,
     access_pb2,
 )
 

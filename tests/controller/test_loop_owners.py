@@ -13,6 +13,7 @@ from phonefarm_controller.operations.claim import offered_in
 from phonefarm_controller.operations.offers import ShowOffers
 from phonefarm_controller.operations.own import Own
 from phonefarm_controller.sessions.registry import Session
+from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.loop_leases import OwnerLostError, Tenure
 from support.controller import PATIENCE
 from support.world import World, world_on
@@ -172,7 +173,9 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
 
 def _run(world: World, name: str, loop: _Loop, own: Own | None = None) -> "asyncio.Task[None]":
     own = own or Own(database=world.database, owner=name)
-    return asyncio.create_task(elected("loop", loop, own=own, timers=TIMERS, clock=SystemClock()))
+    return asyncio.create_task(
+        elected("loop", loop, own=own, timers=TIMERS, clock=SystemClock(), pulse=Pulse(1))
+    )
 
 
 async def _over(*tasks: "asyncio.Task[None]") -> None:

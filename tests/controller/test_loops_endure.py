@@ -9,6 +9,7 @@ from phonefarm_controller.loops.clockwork import clockwork
 from phonefarm_controller.loops.reaper import Reaper
 from phonefarm_controller.operations.claim import Claim, OfferedPhone
 from phonefarm_controller.operations.watch import Watch
+from phonefarm_controller.sessions.vitals import Pulse
 from support.controller import farm_on, played_agent, request
 from support.world import VirtualClock, seen_phone, world_on
 
@@ -99,7 +100,14 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         wind: Any = Wind()
         with pytest.raises(asyncio.CancelledError):
-            await clockwork(None, wind=wind, heal=world.heal, hints=world.hints, poll_seconds=0.001)
+            await clockwork(
+                None,
+                wind=wind,
+                heal=world.heal,
+                hints=world.hints,
+                poll_seconds=0.001,
+                pulse=Pulse(1),
+            )
 
         assert wind.rounds == 3
 

@@ -7,6 +7,7 @@ import structlog
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.mend import Mend
 from phonefarm_controller.operations.watch import Audit
+from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.loop_leases import Tenure
 
 log = structlog.get_logger()
@@ -14,10 +15,11 @@ log = structlog.get_logger()
 PERIOD_SECONDS = 30.0
 
 
-async def auditor(tenure: Tenure | None, *, audit: Audit, mend: Mend) -> None:
+async def auditor(tenure: Tenure | None, *, audit: Audit, mend: Mend, pulse: Pulse) -> None:
     """Look until cancelled. What two looks in a row find is mended, under *tenure*."""
     suspects: set[str] = set()
     while True:
+        pulse.beat()
         await asyncio.sleep(PERIOD_SECONDS)
         with enduring("auditor"):
             found = set(await audit(limit=100))

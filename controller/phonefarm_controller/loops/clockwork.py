@@ -7,6 +7,7 @@ from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.heal import Heal
 from phonefarm_controller.operations.wind import BATCH, Wind
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.loop_leases import Tenure
 
 MARGIN_SECONDS = 0.002
@@ -14,7 +15,13 @@ MARGIN_SECONDS = 0.002
 
 
 async def clockwork(
-    tenure: Tenure | None, *, wind: Wind, heal: Heal, hints: Hints, poll_seconds: float
+    tenure: Tenure | None,
+    *,
+    wind: Wind,
+    heal: Heal,
+    hints: Hints,
+    poll_seconds: float,
+    pulse: Pulse,
 ) -> None:
     """Requeue, expire and heal until cancelled; wakes when the next is due, or is made so.
 
@@ -22,6 +29,7 @@ async def clockwork(
     """
     ripe = math.inf
     while True:
+        pulse.beat()
         if time.monotonic() >= ripe:
             hints.work_made()  # it may be a scheduled item, which only a pump moves
         ripe = math.inf

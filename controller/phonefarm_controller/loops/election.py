@@ -14,6 +14,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.own import Own
+from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.database import DatabaseBusyError
 from phonefarm_controller.store.loop_leases import LoopLease, Tenure
 
@@ -23,19 +24,22 @@ Body = Callable[[Tenure | None], Coroutine[None, None, None]]
 """A loop that runs until cancelled; it writes under the tenure it is given."""
 
 
-async def elected(loop: str, body: Body, *, own: Own, timers: Timers, clock: Clock) -> None:
+async def elected(
+    loop: str, body: Body, *, own: Own, timers: Timers, clock: Clock, pulse: Pulse
+) -> None:
     """Wait for the loop, run it while it is ours, and wait again, until cancelled."""
     while True:
-        tenure = await _won(loop, own=own, timers=timers, clock=clock)
+        tenure = await _won(loop, own=own, timers=timers, clock=clock, pulse=pulse)
         log.info("loop.taken", loop=loop, term=tenure.term)
-        await _served(tenure, body, own=own, timers=timers)
+        await _served(tenure, body, own=own, timers=timers, pulse=pulse)
         log.warning("loop.lost", loop=loop, term=tenure.term)
 
 
-async def _won(loop: str, *, own: Own, timers: Timers, clock: Clock) -> Tenure:
+async def _won(loop: str, *, own: Own, timers: Timers, clock: Clock, pulse: Pulse) -> Tenure:
     seen: LoopLease | None = None
     since = clock.monotonic()
     while True:
+        pulse.beat()
         with enduring(f"election of {loop}"):
             found = await own.look(loop)
             now = clock.monotonic()
@@ -48,11 +52,12 @@ async def _won(loop: str, *, own: Own, timers: Timers, clock: Clock) -> Tenure:
         await asyncio.sleep(timers.loop_beat)
 
 
-async def _served(tenure: Tenure, body: Body, *, own: Own, timers: Timers) -> None:
+async def _served(tenure: Tenure, body: Body, *, own: Own, timers: Timers, pulse: Pulse) -> None:
     """Run the loop until it is another's; cancelled, leave it to whoever comes next."""
     work = asyncio.create_task(body(tenure), name=tenure.loop)
     try:
         while True:
+            pulse.beat()
             done, _ = await asyncio.wait({work}, timeout=timers.loop_beat)
             if done:
                 work.result()

@@ -14,9 +14,11 @@ import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.identity import new_id
 
+from phonefarm_controller.domain.signs import Limits, Sign
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.sessions.hints import Hints, Notice
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.vitals import Pulse, Vitals
 from phonefarm_controller.store import notices
 
 log = structlog.get_logger()
@@ -34,8 +36,13 @@ class DeafError(Exception):
 class Herald:
     """Keeps one line to the other controllers."""
 
-    def __init__(self, *, url: str, hints: Hints, sessions: Sessions) -> None:
+    def __init__(
+        self, *, url: str, hints: Hints, sessions: Sessions, vitals: Vitals, limits: Limits
+    ) -> None:
         self._url = url
+        self._vitals = vitals
+        self._limits = limits
+        self._heard_at = time.monotonic()
         self._hints = hints
         self._sessions = sessions
         self._own = new_id()
@@ -43,26 +50,34 @@ class Herald:
         self._came_back = 0
         self._echo = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Tell and hear until cancelled."""
         failures = 0
         while True:
+            pulse.beat()
             opened_at = time.monotonic()
             try:
                 broken = self._hints.outgoing.give  # the next word on it finds out why
                 async with notices.listening(self._url, self._hear, broken=broken) as line:
                     log.info("herald.listening")
                     self._hear_everything()
-                    await self._tell(line)
+                    await self._tell(line, pulse)
             except (DeafError, *notices.ERRORS) as error:
                 failures = 1 if time.monotonic() - opened_at > QUIET_SECONDS else failures + 1
                 log.warning("herald.interrupted", error=str(error) or type(error).__name__)
+                self._tell_of_silence(str(error) or type(error).__name__)
                 await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=10))
                 self._hints.take_notice()  # the first words on the next line are `everything`
 
-    async def _tell(self, line: notices.Line) -> None:
+    def _tell_of_silence(self, why: str) -> None:
+        silent = time.monotonic() - self._heard_at
+        wrong = f"no notice came back for {silent:.0f} s: {why}"
+        self._vitals.tell(Sign.HERALD_DEAF, silent, wrong if silent >= self._limits.deaf else "")
+
+    async def _tell(self, line: notices.Line, pulse: Pulse) -> None:
         everything = True
         while True:
+            pulse.beat()
             self._told += 1
             notice = self._hints.take_notice()
             await line.tell(_text(self._own, self._told, notice, everything=everything))
@@ -73,6 +88,8 @@ class Herald:
                         self._echo.clear()
             except TimeoutError as error:
                 raise DeafError("a notice did not come back") from error
+            self._heard_at = time.monotonic()
+            self._vitals.tell(Sign.HERALD_DEAF, 0.0, "")
             everything = False
             await self._hints.outgoing.taken(within=QUIET_SECONDS)
 

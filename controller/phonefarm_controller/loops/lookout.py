@@ -8,6 +8,7 @@ from typing import Final
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.watching import Watching
 from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.sessions.vitals import Pulse
 
 POLL_SECONDS: Final = 1.0
 """How late a move by another controller may be seen."""
@@ -15,10 +16,11 @@ LEAST_PAUSE_SECONDS: Final = 0.01
 """What comes closer together is told as one."""
 
 
-async def lookout(*, watching: Watching, hints: Hints) -> None:
+async def lookout(*, watching: Watching, hints: Hints, pulse: Pulse) -> None:
     """Look until cancelled; half of the time at the most, however much is watched."""
     looked = -math.inf
     while True:
+        pulse.beat()
         await hints.moves.taken(within=POLL_SECONDS)
         begun = time.monotonic()
         everywhere = begun - looked >= POLL_SECONDS

@@ -9,6 +9,7 @@ from phonefarm_controller.domain.reports import Assignment
 from phonefarm_controller.operations.claim import Claim, OfferedPhone, offered_in
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.database import DatabaseBusyError
 
 log = structlog.get_logger()
@@ -19,9 +20,10 @@ MOST_PHONES = 200
 """How many phones one transaction claims for."""
 
 
-async def pump(*, claim: Claim, sessions: Sessions, hints: Hints) -> None:
+async def pump(*, claim: Claim, sessions: Sessions, hints: Hints, pulse: Pulse) -> None:
     """Claim until cancelled."""
     while True:
+        pulse.beat()
         # Give or take a quarter: controllers on one database must not look in step.
         await hints.work.taken(within=POLL_SECONDS * random.uniform(0.75, 1.25))
         offers = offered_in(sessions)

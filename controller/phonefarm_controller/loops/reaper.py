@@ -16,6 +16,7 @@ from phonefarm_controller.domain.states import LeaseState
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.watch import Watch, Watched
+from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.database import DatabaseBusyError
 
 log = structlog.get_logger()
@@ -41,9 +42,10 @@ class Reaper:
         self._renewals: dict[str, tuple[_Sight, float]] = {}
         self._phases: dict[str, tuple[tuple[LeaseState, bool, bool], float]] = {}
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Look until cancelled."""
         while True:
+            pulse.beat()
             with enduring("reaper"):
                 await self.look()
             await asyncio.sleep(self._timers.reap)

@@ -6,15 +6,17 @@ from typing import Final
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.operations.offers import ShowOffers
 from phonefarm_controller.sessions.registry import Sessions
+from phonefarm_controller.sessions.vitals import Pulse
 
 PERIOD_SECONDS: Final = 1.0
 """How late it is seen; what changes in between is never written."""
 
 
-async def showing(*, show: ShowOffers, sessions: Sessions) -> None:
+async def showing(*, show: ShowOffers, sessions: Sessions, pulse: Pulse) -> None:
     """Write until cancelled, in one transaction, only what has changed."""
     shown: dict[tuple[str, int], frozenset[str]] = {}
     while True:
+        pulse.beat()
         await asyncio.sleep(PERIOD_SECONDS)
         now = {(each.agent_id, each.term): each for each in sessions.all()}
         changed = [each for key, each in now.items() if shown.get(key, frozenset()) != each.offered]

@@ -13,6 +13,7 @@ from phonefarm_common.storage import LeastFree, keep_room
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
+from phonefarm_controller.sessions.vitals import Pulse
 
 log = structlog.get_logger()
 
@@ -27,9 +28,11 @@ async def storekeeper(
     least: LeastFree,
     reserve: int,
     period: float,
+    pulse: Pulse,
 ) -> None:
     """Look until cancelled; *room* and the reserve follow what is seen."""
     while True:
+        pulse.beat()
         with enduring("storekeeper"):
             await _look(data, room, hints, least, reserve)
         await asyncio.sleep(period)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from phonefarm_controller.sessions.vitals import Pulse
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -30,12 +32,14 @@ class Batcher(Generic[T, R]):
         self._arrived.set()
         return await future
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Flush until cancelled."""
         while True:
+            pulse.rest()
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
+                pulse.beat()
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._flush(batch)
 

@@ -19,6 +19,8 @@ from phonefarm.v1 import (
     callback_pb2_grpc,
     content_pb2,
     content_pb2_grpc,
+    doctor_pb2,
+    doctor_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
     hands_pb2,
@@ -39,6 +41,7 @@ from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
 from phonefarm_controller.rpc.content import ContentEdge
+from phonefarm_controller.rpc.doctor import DoctorEdge
 from phonefarm_controller.rpc.doors import Doors, Shown
 from phonefarm_controller.rpc.fleet import FleetEdge
 from phonefarm_controller.rpc.hands import HandsEdge
@@ -58,6 +61,7 @@ class Services:
     agents: AgentEdge
     fleet: FleetEdge
     hands: HandsEdge
+    doctor: DoctorEdge
     callbacks: CallbackEdge
     content: ContentEdge
     proving: ProvingEdge
@@ -85,6 +89,7 @@ def _for_callers(services: Services) -> list[Add]:
         _adding(process_pb2, "ProcessService", process_pb2_grpc, services.processes),
         _adding(fleet_pb2, "FleetService", fleet_pb2_grpc, services.fleet),
         _adding(hands_pb2, "HandsService", hands_pb2_grpc, services.hands),
+        _adding(doctor_pb2, "DoctorService", doctor_pb2_grpc, services.doctor),
         _adding(content_pb2, "ContentService", content_pb2_grpc, services.content),
         _adding(proving_pb2, "ProvingService", proving_pb2_grpc, services.proving),
         _adding(inspect_pb2, "InspectService", inspect_pb2_grpc, services.inspect),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 
 from phonefarm_controller.domain.states import DeliveryState
 from phonefarm_controller.store.database import Transaction
@@ -15,6 +15,7 @@ from phonefarm_controller.store.tables import Instant, deliveries
 from phonefarm_controller.store.writes import insert_columns, update_if
 
 _d = deliveries.c
+_LOOKED_AT = 500
 _STANDING = Statement(
     select(_d.process_id, _d.sequence, _d.state, _d.due_at).where(
         among(_d.process_id, "ids"),
@@ -188,6 +189,23 @@ async def next_due(tx: Transaction) -> datetime | None:
     unsettled = or_(_d.state == "pending", _d.state == "leased")
     query = select(_d.due_at).where(unsettled, _d.due_at > tx.now).order_by(_d.due_at).limit(1)
     return (await tx.connection.execute(query)).scalar_one_or_none()
+
+
+async def oldest_undelivered(tx: Transaction) -> datetime | None:
+    """Return when the oldest of the next deliveries was made; None when all are settled.
+
+    Of those that are due first: with many receivers away at once an older one may be missed.
+    """
+    some = (
+        select(_d.emitted_at)
+        .where(text("state IN ('pending', 'leased')"))
+        .order_by(_d.due_at)
+        .limit(_LOOKED_AT)
+        .subquery()
+    )
+    query = select(func.min(some.c.emitted_at, type_=_d.emitted_at.type))
+    oldest: datetime | None = (await tx.connection.execute(query)).scalar_one_or_none()
+    return oldest
 
 
 async def of_process(tx: Transaction, process_id: str, *, locked: bool = False) -> list[Delivery]:

@@ -17,8 +17,16 @@ MOST_BYTES: Final = 7900
 """PostgreSQL takes less than 8,000 bytes in one notification."""
 CONNECT_SECONDS: Final = 5.0
 CALL_SECONDS: Final = 5.0
-ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a line raises when the server is away; TimeoutError is one of OSError."""
+ERRORS: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What a line raises when the server is away; TimeoutError is one of OSError.
+
+The last when a connection is ended between its first words and the next.
+"""
 
 
 class Line:

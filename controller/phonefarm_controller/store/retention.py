@@ -4,7 +4,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, delete, exists, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    delete,
+    exists,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from phonefarm_controller.domain.states import PROCESS_TERMINAL
 from phonefarm_controller.store.database import Transaction
@@ -87,7 +98,7 @@ async def leftovers(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
     """Return (id, path) of files that are said to be gone and may still be there."""
     query = (
         select(_e.evidence_id, _e.path)
-        .where(_e.removed_at.is_not(None), _e.path != "")
+        .where(_e.removed_at.is_not(None), text("path <> ''"))
         .order_by(_e.removed_at, _e.evidence_id)
         .limit(limit)
     )

@@ -102,3 +102,13 @@ def _before(tx: Transaction, item: Item) -> Sequence[Any]:
 def _turn(table: FromClause) -> "ColumnElement[Any]":
     """Return the place in the queue, as domain.matching has it."""
     return tuple_(-table.c.priority, table.c.created_at, table.c.ordinal, table.c.item_id)
+
+
+async def count(tx: Transaction, *, most: int) -> int:
+    """Return how many items wait, counting up to *most*."""
+    # In so many words, or SQLite would not know that a partial index has them all.
+    waits = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
+    first = select(queue_items.c.item_id).where(waits).order_by(queue_items.c.deadline_at)
+    some = first.limit(most).subquery()
+    found: int = (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one()
+    return found
