@@ -19,8 +19,9 @@ from phonefarm_agent.phones.losses import Losses
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from phonefarm_simulator.ledger import Kind
-from support.agents import PHONE_SCALE, assignment, running_agent
-from support.controller_script import ScriptedController
+from support.agent_processes import agent_process, driving
+from support.agents import PHONE_SCALE, assignment, phone_work, running_agent
+from support.controller_script import TOKEN, ScriptedController
 
 LIMITS = PhoneLimits()
 QUICK = replace(PhoneLimits().scaled(PHONE_SCALE), recover_after=0.4, reconnect_every=1.0)
@@ -317,6 +318,38 @@ async def test_a_phone_that_a_run_holds_is_never_helped(
         released = heard.released(work.run.run_id)
         assert released is not None
         assert released.clean
+
+
+@pytest.mark.long
+async def test_a_phone_held_since_an_earlier_life_is_left_alone_unnamed(
+    controller: ScriptedController, settings: Settings, farm: Farm
+) -> None:
+    """The agent comes back to a run on a phone that is silent: it is not cut off to be helped."""
+    wanted = replace(helping(settings, farm), runtime="process")
+    async with agent_process(
+        controller.address, TOKEN, wanted.state.parent, *driving(farm, "process"), scale=PHONE_SCALE
+    ) as process:
+        heard = controller.heard
+        await heard.until(lambda: len(heard.offered()) == 4)
+        work = phone_work(
+            "SIM0001", ("launch_app", {}), ("search", {"keyword": "a"}), ("watch", {"seconds": 20})
+        )
+        await controller.assign(work)
+        await heard.until(lambda: heard.story(work.run.run_id).count("action_started") == 3)
+        process.kill()
+        await process.wait()
+    await farm["SIM0001"].fault("shell_hangs")
+    await farm["SIM0002"].fault("shell_hangs")
+    soon = replace(QUICK, identify=3.0)
+
+    async with running_agent(wanted, phone_limits=soon):
+        (first, *_) = await heard.until(heard.recovery)
+        await heard.until(lambda: len(heard.recovery()) >= 2)
+
+        assert {step.adb_serial for step in heard.recovery()} == {farm["SIM0002"].address}
+        assert first.serialno == ""
+        await farm["SIM0001"].clear()
+        await heard.until(lambda: heard.ended(work.run.run_id), seconds=40)
 
 
 async def test_a_network_phone_under_another_agents_lease_is_not_restarted(

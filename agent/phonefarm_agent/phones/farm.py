@@ -176,7 +176,7 @@ class AdbPhones:
 
     # Tasks.
 
-    async def keep(self, may_touch: Callable[[str], bool]) -> None:
+    async def keep(self, may_touch: Callable[[str, str], bool]) -> None:
         """Find, identify, probe and help phones until cancelled.
 
         Only a phone of which *may_touch* says that no run here holds it is ever helped.

@@ -51,9 +51,9 @@ class Watching:
         self._clock = clock
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._listed = asyncio.Event()
-        self._may_touch: Callable[[str], bool] = lambda _: False
+        self._may_touch: Callable[[str, str], bool] = lambda *_: False
 
-    async def keep(self, may_touch: Callable[[str], bool]) -> None:
+    async def keep(self, may_touch: Callable[[str, str], bool]) -> None:
         """Do so until cancelled; see `AdbPhones.keep`."""
         self._may_touch = may_touch
         async with asyncio.TaskGroup() as tasks:
@@ -105,8 +105,8 @@ class Watching:
         """
         twice = self._roll.twice()
         for device in self._roll.devices.values():
-            held = bool(device.serialno) and not self._may_touch(device.serialno)
-            if held or self._roll.losses.lasts:
+            free = self._may_touch(device.serialno, device.adb_serial)
+            if not free or self._roll.losses.lasts:
                 continue
             self._recovery.see(device, now, twice=is_twice(device, twice))
             step = self._recovery.due(device, now)

@@ -77,9 +77,13 @@ class Roster:
         """Return what is known of the host as a whole."""
         return self._condition()
 
-    def is_free(self, serialno: str) -> bool:
-        """Tell whether no run here holds the phone, nor may one of an earlier life."""
-        return self._swept.is_set() and serialno not in self._busy()
+    def is_free(self, serialno: str, adb_serial: str) -> bool:
+        """Tell whether no run here holds the phone, nor may one of an earlier life.
+
+        A phone that has not said yet who it is goes by its *adb_serial* alone.
+        """
+        places = {run.state.adb_serial for run in self._runs.values() if run.state.phase in LIVE}
+        return self._swept.is_set() and serialno not in self._busy() and adb_serial not in places
 
     def offered(self) -> tuple[str, ...]:
         """Return the phones that are fit and free, once nothing of an earlier life is unknown."""
