@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from gateway.support.refusing import refuse
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import agent_pb2_grpc
 from phonefarm_common.channel import server_options
@@ -214,7 +215,9 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
         """Hold one session."""
         self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
         if self.manners.refuse:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.manners.refuse)
+            await refuse(
+                context, grpc.StatusCode.FAILED_PRECONDITION, self.manners.refuse, "it says no"
+            )
         self._stream = context
         while (message := await context.read()) is not EOF:
             await self._answer(message, context)

@@ -156,12 +156,13 @@ class Line:
                 self._count_supersession(error)
             except SessionRefusedError as error:
                 if error.reason.partition(":")[0] in FATAL_REASONS:
-                    raise LineClosedError(error.reason.partition(":")[0], error.reason) from error
-                self._broke(f"refused: {error.reason}")
+                    raise LineClosedError(error.reason.partition(":")[0], str(error)) from error
+                self._broke(f"refused: {error.reason}: {error}")
                 log.warning(
                     "session.refused",
                     controller=self.target,
                     reason=error.reason,
+                    error=str(error),
                     failures=failures,
                 )
             else:

@@ -10,6 +10,7 @@ import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.clock import Clock
 from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.refusals import refusal
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.link import convert
@@ -26,10 +27,10 @@ class SessionLostError(Exception):
 
 
 class SessionRefusedError(Exception):
-    """The controller refused this agent; `reason` is its whole reason."""
+    """The controller refused this agent; `reason` is its whole reason, the text a sentence."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
         self.reason = reason
 
 
@@ -221,5 +222,6 @@ def _translated(error: grpc.aio.AioRpcError) -> SessionLostError | SessionRefuse
     """Return what an RPC error means for the session."""
     text = error.details() or str(error.code())
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-        return SessionRefusedError(text)
+        told = refusal(error.trailing_metadata())
+        return SessionRefusedError(told.reason if told else text, text)
     return SessionLostError(f"{error.code().name}: {text}")

@@ -6,8 +6,8 @@ from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
-from google.rpc import error_details_pb2, status_pb2
 from phonefarm_common.channel import bearer
+from phonefarm_common.refusals import refusal
 
 from phonefarm_cli.failure import CommandError
 
@@ -66,7 +66,8 @@ class Wire:
             raise self._explained(error) from error
 
     def _explained(self, error: grpc.aio.AioRpcError) -> CommandError:
-        reason, problems = _details(error)
+        told = refusal(error.trailing_metadata())
+        reason = told.reason if told else ""
         match error.code():
             case code if code in _SILENT and not reason:
                 return UnreachableError(
@@ -90,21 +91,6 @@ class Wire:
                 )
             case code:
                 word = reason or code.name.lower()
-                return RefusedError(f"{word}: {error.details()}", reason, problems)
-
-
-def _details(error: grpc.aio.AioRpcError) -> tuple[str, list[tuple[str, str]]]:
-    """Return the whole reason, and what is wrong with which field."""
-    reason, problems = "", []
-    # The stubs describe the synchronous API's metadata; this one has pairs.
-    trailing: Any = error.trailing_metadata() or ()
-    for name, value in trailing:
-        if name != "grpc-status-details-bin" or not isinstance(value, bytes):
-            continue
-        for packed in status_pb2.Status.FromString(value).details:
-            info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-            if packed.Unpack(info):
-                reason = info.reason
-            elif packed.Unpack(request):
-                problems += [(v.field, v.description) for v in request.field_violations]
-    return reason, problems
+                problems = told.problems if told else ()
+                wrong = [(problem.field, problem.message) for problem in problems]
+                return RefusedError(f"{word}: {error.details()}", reason, wrong)

@@ -8,8 +8,7 @@ import grpc
 import grpc.aio
 import structlog
 from phonefarm_common.reasons import FieldProblem, Reason
-
-from phonefarm_gateway.controller import convert
+from phonefarm_common.refusals import refusal
 
 CALL_SECONDS: Final = 10.0
 GATEWAY_TOKEN: Final = "x-phonefarm-gateway-token"  # noqa: S105 - the name of a header
@@ -99,10 +98,7 @@ async def _answers(stream: Any) -> AsyncIterator[Any]:
 
 
 def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
-    # The stubs describe the synchronous API's metadata; this one has pairs.
-    trailing: Any = error.trailing_metadata() or ()
-    details = dict(trailing).get("grpc-status-details-bin")
-    told = convert.refusal(details) if isinstance(details, bytes) else None
+    told = refusal(error.trailing_metadata())
     by_code = _REASONS.get(error.code(), Reason.INTERNAL)
     if told is None:
         if by_code is Reason.CONTROLLER_UNAVAILABLE:
@@ -111,9 +107,8 @@ def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
         if by_code is Reason.INTERNAL:
             return RefusedError(by_code, by_code, "the controller failed; its log says why")
         return RefusedError(by_code, by_code, error.details() or "the controller gave no reason")
-    text, message, problems = told
     try:
-        reason = Reason(text.partition(":")[0])
+        reason = Reason(told.reason.partition(":")[0])
     except ValueError:
         reason = by_code
-    return RefusedError(reason, text, message or text, problems)
+    return RefusedError(reason, told.reason, told.message or told.reason, told.problems)

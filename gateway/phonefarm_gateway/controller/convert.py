@@ -5,9 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2, status_pb2
 from phonefarm.v1 import callback_pb2, process_pb2
-from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_gateway import answers, records
 from phonefarm_gateway.deliveries import Delivery, Outcome, Report
@@ -218,26 +216,6 @@ def report(settled: Report) -> callback_pb2.DeliveryReport:
         error=settled.error[:500].encode("utf-8", "replace").decode(),
         retry_after_seconds=settled.retry_after_seconds,
     )
-
-
-def refusal(details: bytes) -> tuple[str, str, tuple[FieldProblem, ...]] | None:
-    """Return reason text, message, field problems of a `grpc-status-details-bin`, if readable."""
-    try:
-        status = status_pb2.Status.FromString(details)
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        for detail in status.details:
-            for wanted in (info, bad):
-                if detail.Is(wanted.DESCRIPTOR):
-                    detail.Unpack(wanted)
-    except ValueError:  # DecodeError is one
-        return None
-    if not info.reason:
-        return None
-    problems = tuple(
-        FieldProblem(field=violation.field, message=violation.description)
-        for violation in bad.field_violations
-    )
-    return info.reason, status.message, problems
 
 
 def process_error(error: process_pb2.ProcessError) -> records.ProcessError:
