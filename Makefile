@@ -35,7 +35,7 @@ test: dev ## the tests, under ten minutes on two cores
 	@$(BIN)/pytest -m 'not long' -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-long: dev ## the group that runs in real time
-	@$(BIN)/pytest -m long
+	@$(BIN)/pytest -m long -n 2 --dist loadgroup --no-loadscope-reorder
 
 bench: dev ## figures of this machine, as one JSON table
 	@$(BIN)/python scripts/bench.py

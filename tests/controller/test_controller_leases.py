@@ -109,7 +109,9 @@ async def test_silence_costs_the_lease_and_the_phone_waits_for_its_agent(farm: F
         (lost,) = await silent.assigned()
         await silent.start(lost.run)
 
-        phone = await phone_when(farm, "ph-a1", lambda phone: phone.lease == "dirty")
+        phone = await phone_when(
+            farm, "ph-a1", lambda phone: (phone.lease, phone.health) == ("dirty", "quarantined")
+        )
         await other.offer()
         (again,) = await other.assigned()
         ack = await silent.beat(lost.run)
@@ -117,7 +119,7 @@ async def test_silence_costs_the_lease_and_the_phone_waits_for_its_agent(farm: F
         await other.act_out(again)
         record = await farm.until(accepted.process_id, "completed")
 
-        assert phone.health == "quarantined"
+        assert phone.health_reason
         assert again.run.attempt == 2
         assert [run.run_id for run in ack.lost] == [lost.run.run_id]
         assert record.target_phone_id == "ph-b1"

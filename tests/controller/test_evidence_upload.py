@@ -1,7 +1,9 @@
 """Evidence of a run: kept whole and once, or refused, and never anywhere else."""
 
+import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
 from phonefarm_common.identity import new_id
+from phonefarm_controller.operations.evidence_parts import Part, Parts
 from support.controller import Farm, played_agent, request
 from support.hostile import AS_AGENT
 
@@ -160,3 +163,30 @@ async def test_only_agents_bring_evidence(farm: Farm) -> None:
         await stub.UploadEvidence(iter(chunks), metadata=(("authorization", "Bearer test-key"),))
 
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_part_whose_upload_is_cancelled_while_it_is_opened_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody will close it later: what was opened is given back at once."""
+    parts, opened, go_on = Parts(tmp_path), threading.Event(), threading.Event()
+    begun: list[Part] = []
+    begin = parts._begin
+
+    def slowly(key: str, offset: int) -> Part:
+        begun.append(begin(key, offset))
+        opened.set()
+        assert go_on.wait(10)
+        return begun[0]
+
+    monkeypatch.setattr(parts, "_begin", slowly)
+    upload = asyncio.create_task(parts.begin("key", 0))
+    assert await asyncio.to_thread(opened.wait, 10)
+
+    upload.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+
+    assert begun[0]._file.closed
+    assert list((tmp_path / ".parts").iterdir()) == []

@@ -97,13 +97,24 @@ class Parts:
         """Return how many bytes of the file's beginning are here."""
         return await asyncio.to_thread(self._received, key)
 
-    @whole
     async def begin(self, key: str, offset: int) -> Part:
         """Open a new part that has the first *offset* bytes; PartGoneError, OSError.
 
-        Every other part of the file goes: whoever still writes to one has lost its agent.
+        Every other part of the file goes: whoever still writes to one has lost its agent. A caller
+        that is cancelled meanwhile leaves none open.
         """
-        return await asyncio.to_thread(self._begin, key, offset)
+        begun: list[Part] = []
+        try:
+            await self._open(key, offset, begun)
+        except asyncio.CancelledError:
+            for part in begun:
+                part.leave()
+            raise
+        return begun[0]
+
+    @whole
+    async def _open(self, key: str, offset: int, begun: list[Part]) -> None:
+        begun.append(await asyncio.to_thread(self._begin, key, offset))
 
     @whole
     async def sweep(self) -> int:
