@@ -31,7 +31,7 @@ check: dev ## format, lint, types, import rules, generated files
 fix: dev ## repair what can be repaired by a tool
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-test: dev ## the tests, under ten minutes on two cores
+test: dev ## the tests, about fifteen minutes on two cores
 	@$(BIN)/pytest -m 'not long' -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-long: dev ## the group that runs in real time
