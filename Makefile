@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NEED_DEV := .venv/.dev-done
 
-.PHONY: help dev demo up check fix test test-long bench protos clean
+.PHONY: help dev demo up check fix test test-long faults bench protos clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -36,6 +36,11 @@ test: dev ## the tests, about fifteen minutes on two cores
 
 test-long: dev ## the group that runs in real time
 	@$(BIN)/pytest -m long -n 2 --dist loadgroup --no-loadscope-reorder
+
+SEED ?=
+ENGINE ?= postgres
+faults: dev ## break a real farm under load: SECONDS=300 SEED=1 ENGINE=postgres|sqlite
+	@PYTHONPATH=tests $(BIN)/python -m faults --engine $(ENGINE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 bench: dev ## figures of this machine, as one JSON table
 	@$(BIN)/python scripts/bench.py

@@ -72,15 +72,20 @@ class PostgresServer:
 
     def sql(self, statement: str) -> str:
         """Run one statement as superuser; return what psql prints, without a header."""
-        address = ["-h", str(self.directory), "-p", str(self.port), "-U", "postgres"]
-        return _run(["psql", *address, "-d", "postgres", "-XqAt", "-c", statement])
+        return self.query("postgres", statement)
 
-    def restart(self) -> None:
-        """Restart the server as an operator does: every connection is cut, some moments of none."""
+    def query(self, database: str, statement: str) -> str:
+        """Do the same in a database."""
+        address = ["-h", str(self.directory), "-p", str(self.port), "-U", "postgres"]
+        return _run(["psql", *address, "-d", database, "-XqAt", "-c", statement])
+
+    def restart(self, mode: str = "fast") -> None:
+        """Restart the server: every connection is cut, some moments of none.
+
+        *mode* is pg_ctl's: `fast` as an operator does, `immediate` as after a crash.
+        """
         log = str(self.directory / "restarted.log")  # the first one is ours, not the server's
-        _run(
-            ["pg_ctl", "-D", str(self.directory / "data"), "-l", log, "-m", "fast", "-w", "restart"]
-        )
+        _run(["pg_ctl", "-D", str(self.directory / "data"), "-l", log, "-m", mode, "-w", "restart"])
 
     def shut_out(self, name: str) -> None:
         """End all connections to the database and take no new ones, as when it goes down."""

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,29 @@ class Programs:
     With a *database* it has as many *controllers* as told: `controller`, `controller-2` and on.
     """
 
-    def __init__(self, data: Path, *, scale: float, controllers: int, database: str | None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        scale: float,
+        controllers: int,
+        database: str | None,
+        gateways: int,
+        options: Mapping[str, Sequence[str]],
+    ) -> None:
         self._data = data
-        self._database = database
+        self._options = options  # more of them, by kind of program
+        self.databases = dict.fromkeys(_names("controller", controllers), database)
         self._environment = bare_environment() | _SECRETS | {"PHONEFARM_TIME_SCALE": str(scale)}
         # Without USB and mDNS adb is up in a moment.
         self._environment |= {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"}
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self.controllers = {
-            "controller" if number == 1 else f"controller-{number}": f"127.0.0.1:{_free_port()}"
-            for number in range(1, controllers + 1)
+            name: f"127.0.0.1:{_free_port()}" for name in _names("controller", controllers)
         }
+        self.gateways = {name: f"127.0.0.1:{_free_port()}" for name in _names("gateway", gateways)}
         self.grpc = ",".join(self.controllers.values())
-        self._rest = f"127.0.0.1:{_free_port()}"
+        self.ways: dict[str, str] = {}  # to the controllers, where a program has one of its own
         self._simulator: dict[str, Any] = {}
 
     async def simulator(self, phones: int) -> None:
@@ -55,22 +65,25 @@ class Programs:
     async def controller(self, name: str = "controller") -> None:
         """Start a controller, always on the same port; the data folder is everybody's."""
         arguments = ["--listen", self.controllers[name], "--data", str(self._data / "controller")]
-        if self._database is not None:
-            arguments += ["--database", self._database]
+        if (database := self.databases[name]) is not None:
+            arguments += ["--database", database]
         await self._start(name, "phonefarm_controller", *arguments)
 
-    async def gateway(self) -> None:
-        """Start the gateway, always on the same port."""
-        arguments = ["--listen", self._rest, "--controller", self.grpc]
-        arguments += ["--allow-callback-cidr", "127.0.0.0/8"]
-        await self._start("gateway", "phonefarm_gateway", *arguments)
+    async def gateway(self, name: str = "gateway") -> None:
+        """Start a gateway, always on the same port."""
+        way = self.ways.get(name, self.grpc)
+        arguments = ["--listen", self.gateways[name], "--controller", way]
+        arguments += ["--allow-callback-cidr", "127.0.0.0/8", *self._options.get("gateway", ())]
+        await self._start(name, "phonefarm_gateway", *arguments)
 
     async def agent(self, name: str, phones: Iterable[str]) -> None:
         """Start the agent of that name with these phones (serial numbers), always on its state."""
         addresses = {phone["serial"]: phone["address"] for phone in self._simulator["phones"]}
         connect = [word for serialno in phones for word in ("--connect", addresses[serialno])]
-        arguments = ["--controller", self.grpc, "--state", str(self._data / name)]
+        way = self.ways.get(name, self.grpc)
+        arguments = ["--controller", way, "--state", str(self._data / name)]
         arguments += ["--name", name, "--runtime", "process", *connect]
+        arguments += self._options.get("agent", ())
         await self._start(name, "phonefarm_agent", "run", *arguments)
 
     def phone_addresses(self) -> list[str]:
@@ -86,6 +99,10 @@ class Programs:
     def ended(self) -> list[str]:
         """Return the programs that ended by themselves."""
         return [name for name, process in self._running.items() if process.returncode is not None]
+
+    def pid(self, name: str) -> int:
+        """Return the process of a program that runs."""
+        return self._running[name].pid
 
     def freeze(self, name: str) -> None:
         """Stop it where it is."""
@@ -132,7 +149,7 @@ class Programs:
                 )
         return LiveFarm(
             data=self._data,
-            rest=self._rest,
+            rest=next(iter(self.gateways.values())),
             grpc=self.grpc,
             control=self._simulator["control"],
             api_key=_SECRETS["INGEST_SECRET"],
@@ -186,14 +203,31 @@ class Programs:
 
 @asynccontextmanager
 async def programs(
-    data: Path, *, scale: float = 0.2, controllers: int = 1, database: str | None = None
+    data: Path,
+    *,
+    scale: float = 0.2,
+    controllers: int = 1,
+    database: str | None = None,
+    gateways: int = 1,
+    options: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncIterator[Programs]:
     """Yield what starts programs with *data*; nothing is left running."""
-    made = Programs(data, scale=scale, controllers=controllers, database=database)
+    made = Programs(
+        data,
+        scale=scale,
+        controllers=controllers,
+        database=database,
+        gateways=gateways,
+        options=options or {},
+    )
     try:
         yield made
     finally:
         await made.stop()
+
+
+def _names(kind: str, count: int) -> list[str]:
+    return [kind, *(f"{kind}-{number}" for number in range(2, count + 1))]
 
 
 def _free_port() -> int:
