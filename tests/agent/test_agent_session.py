@@ -120,6 +120,28 @@ async def test_a_stop_at_the_gate_does_nothing_and_frees_the_phone(
         await heard.until(lambda: heard.offered() == TWO_PHONES)
 
 
+async def test_a_stop_behind_go_for_the_deadline_is_the_answer_to_an_old_question(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """It asked again while `go` was under way: the first answer counts, the run goes on."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        controller.manners.answer_starts = False
+        work = assignment()
+        await controller.assign(work)
+        await heard.until(lambda: heard.starts(work.run.run_id))
+
+        go = pb.StartVerdict(run=work.run, go=pb.Go())
+        stop = pb.StartVerdict(run=work.run, stop=pb.Stop(reason="deadline_passed"))
+        for verdict in (go, stop):
+            verdicts = pb.StartVerdicts(verdicts=[verdict])
+            await controller.say(pb.ControllerMessage(start_verdicts=verdicts))
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_DONE
+
+
 async def test_a_soft_stop_ends_a_run_between_actions(
     controller: ScriptedController, agent: AgentMaker
 ) -> None:

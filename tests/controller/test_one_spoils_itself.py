@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from phonefarm.v1 import agent_pb2, process_pb2
-from phonefarm_controller.domain.reports import ActionStarted
+from phonefarm_controller.domain.reports import ActionStarted, Outcome, RunEnded
 from support.controller import Farm, played_agent, request
 from support.snapshots import snapshot
 from support.world import World, world_on
@@ -75,7 +75,7 @@ async def test_an_item_that_cannot_be_moved_keeps_back_no_other(world: World, co
 
 
 async def test_a_go_that_was_lost_is_not_repeated_behind_the_deadline(world: World) -> None:
-    """Nothing was done yet, and nothing is to be done any more."""
+    """Nothing was done yet, and nothing is to be done any more; it ends when its agent says so."""
     process_id = await world.accept()
     (run,) = await world.claim(world.offers("north", "a"))
     first = await world.begin(run)
@@ -83,12 +83,35 @@ async def test_a_go_that_was_lost_is_not_repeated_behind_the_deadline(world: Wor
 
     second = await world.begin(run)
     third = await world.begin(run)
+    asked = await snapshot(world.database)
+    stopped = RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=None)
+    await world.tell(run, 1, stopped)
 
     now = await snapshot(world.database)
     assert first.stop is None
-    assert second.stop == "deadline_passed"
-    assert third.stop == "lease_lost"
+    assert (second.stop, third.stop) == ("deadline_passed", "deadline_passed")
+    assert asked.processes[process_id]["state"] == "EXECUTING"
     assert now.processes[process_id]["state"] == "DEAD_LETTER"
+    (item,) = now.items.values()
+    assert '"class": "expired"' in item["failure"]
+
+
+async def test_a_go_that_arrives_after_a_repeated_question_is_no_action_after_an_end(
+    world: World,
+) -> None:
+    """The question is repeated while `go` is under way: what the agent says of the run counts."""
+    process_id = await world.accept()
+    (run,) = await world.claim(world.offers("north", "a"))
+    await world.begin(run)
+    await _write(world, "UPDATE queue_items SET deadline_at = 1")
+    await world.begin(run)
+
+    done = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    await world.tell(run, 1, ActionStarted(index=0, kind="launch_app"), done)
+
+    now = await snapshot(world.database)
+    assert now.processes[process_id]["state"] == "DONE"
+    assert not any(row["late"] for row in now.results.values())
 
 
 async def test_a_run_that_has_begun_is_not_stopped_by_its_deadline(world: World) -> None:

@@ -288,8 +288,11 @@ class Agent:
                 if run is not None and run.phase is Phase.READY and not run.stopping:
                     fenced = self.clock.monotonic() >= run.basis + self.timers.self_fence
                     run.phase = Phase.READY if fenced else Phase.GOING
-            case StartAnswer(run=ref, strategy=strategy):
-                self._stop(ref, hard=strategy == "hard")
+            case StartAnswer(run=ref, stop=stop, strategy=strategy):
+                run = self._find(ref)
+                going = run is not None and run.phase is Phase.GOING
+                if stop != FailureCode.DEADLINE_PASSED or not going:  # else its `go` was under way
+                    self._stop(ref, hard=strategy == "hard")
             case Ack(run_id=run_id, epoch=epoch, sequence=sequence):
                 self._acknowledged(run_id, epoch, sequence)
             case Desired(claimed=claimed, stops=stops):

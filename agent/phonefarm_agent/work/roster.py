@@ -177,7 +177,7 @@ class Roster:
                 for ref in go:
                     if run := self._find(ref):
                         run.hear_go()
-                self._stop_each(stops)
+                self._stop_each(order for order in stops if not self._is_outrun(order))
             case talk.RecordAcks(acks=acks):
                 self._acknowledge_each(acks)
             case talk.Stops(stops=stops):
@@ -247,6 +247,11 @@ class Roster:
     def _find(self, ref: RunRef) -> Run | None:
         run = self._runs.get(ref.run_id)
         return run if run is not None and run.ref == ref else None
+
+    def _is_outrun(self, order: StopOrder) -> bool:
+        """Tell whether the answer is to a question that was repeated while `go` was on its way."""
+        run = self._find(order.ref)
+        return order.reason == FailureCode.DEADLINE_PASSED and run is not None and run.verdict_go
 
     def _busy(self) -> set[str]:
         return {

@@ -9,7 +9,15 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.health import Blame
-from phonefarm_controller.domain.items import Item, cancelled, done, failed, given_back, voided
+from phonefarm_controller.domain.items import (
+    Item,
+    cancelled,
+    dead,
+    done,
+    failed,
+    given_back,
+    voided,
+)
 from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
@@ -63,6 +71,17 @@ def end_run(
         outcome=str(body.outcome),
         state=str(moved.state),
         code=moved.failure.code if moved.failure else None,
+    )
+
+
+def end_in_vain(work: Work, item: Item, lease: Lease, run: runs.Run) -> None:
+    """End the item of a run whose `go` was lost until behind the deadline: nothing was done."""
+    now = work.tx.now
+    failure = failures.expired(deadline=item.deadline_given, last=item.failure)
+    work.items[item.item_id] = dead(item, failure=failure, now=now)
+    work.leases[lease.lease_id] = releasing(lease)
+    work.runs[run.run_id] = replaced(
+        run, state=RunState.ENDED, ended_at=now, outcome=str(Outcome.STOPPED)
     )
 
 

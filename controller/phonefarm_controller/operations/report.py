@@ -25,6 +25,7 @@ from phonefarm_controller.domain.reports import (
     ActionDone,
     ActionFailed,
     ActionStarted,
+    Outcome,
     PhoneReleased,
     Report,
     RunEnded,
@@ -34,7 +35,7 @@ from phonefarm_controller.domain.reports import (
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
 from phonefarm_controller.domain.transitions import by_agent
 from phonefarm_controller.domain.values import replaced
-from phonefarm_controller.operations.endings import end_run, lost, refuse_run, release
+from phonefarm_controller.operations.endings import end_in_vain, end_run, lost, refuse_run, release
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work
 from phonefarm_controller.sessions.hints import Hints
@@ -170,6 +171,8 @@ class TakeReports:
             case RunEnded() as body:
                 if lease.revoked:
                     work.leases[lease.lease_id] = stopped(lease)
+                elif current and _in_vain(work, item, report, body):
+                    end_in_vain(work, item, lease, run)
                 elif current:
                     if body.failure is not None and is_the_phones(body.failure):
                         work.charge(lease, Blame.INFRA, body.failure.code, body.failure.message)
@@ -205,6 +208,12 @@ class TakeReports:
             bodies = [json.loads(body) for kind, body in kept if kind == "action_done"]
             steps = [(body["kind"], body["outputs"]) for body in bodies]
             work.items[item.item_id] = replaced(item, outputs=outputs_of(item.capability, steps))
+
+
+def _in_vain(work: Work, item: Item, report: Report, body: RunEnded) -> bool:
+    """Tell whether the run was stopped behind its deadline without ever having heard `go`."""
+    nothing_done = report.sequence == 1 and body.outcome is Outcome.STOPPED
+    return nothing_done and item.cancel is None and item.deadline_at < work.tx.now
 
 
 def _progressed(item: Item, index: int) -> Item:

@@ -81,16 +81,18 @@ class Start:
             item = before.get(ask.run.item_id)
             stop = _refusal(ask, held.get(ask.run.lease_id), item)
             if stop is None and item is not None:
-                # Asked again, it had not heard go: while nothing is reported nothing was done.
                 taken_back = (
                     held_back(item, held[ask.run.lease_id])
                     if item.state is ItemState.CLAIMED
                     else None
                 )
-                waits = (
-                    item.state is ItemState.CLAIMED or not old_runs[ask.run.run_id].last_sequence
-                )
-                if waits and item.deadline_at < tx.now:
+                waits = item.state is ItemState.CLAIMED
+                passed = item.deadline_at < tx.now
+                if passed and not waits and not old_runs[ask.run.run_id].last_sequence:
+                    # It had not heard go when it asked again, and may have by now: the agent knows
+                    # which, and nothing ends before it has said so.
+                    stop = FailureCode.DEADLINE_PASSED
+                elif passed and waits:
                     stop = FailureCode.DEADLINE_PASSED
                     new_items[item.item_id] = dead(
                         item,
