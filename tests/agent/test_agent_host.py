@@ -1,11 +1,8 @@
 """What hits the host as a whole: its phones are withheld, told once, and none is to blame."""
 
 import asyncio
-import errno
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,40 +11,11 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.dummy import DummyRuntime
-from phonefarm_common.storage import MIB, LeastFree, disk_figures
+from phonefarm_common.storage import MIB
 from phonefarm_simulator.farm import simulated_phones
 from support.agents import PHONE_SCALE, assignment, running_agent
 from support.controller_script import Heard, ScriptedController
-
-RESERVE = 8 * MIB
-LEAST = LeastFree(share=0.05, size=24 * MIB)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 96 MiB, for root alone."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=96m", "tmpfs", str(place)]
-    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def fill(disk: Path, *, leave: int) -> None:
-    """Write until at most *leave* bytes are free."""
-    with (disk / "ballast").open("ab", buffering=0) as ballast:
-        while disk_figures(disk).free > leave:
-            try:
-                ballast.write(b"x" * 64 * 1024)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                return
+from support.disk import LEAST, RESERVE, fill
 
 
 def incident(heard: Heard, kind: str, *, ended: bool) -> pb.HostIncident | None:

@@ -1,36 +1,17 @@
 """A controller whose disk fills up, on a real small file system: refuse, end what runs, recover."""
 
 import asyncio
-import errno
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_common.storage import GIB, MIB, DiskFigures, LeastFree, disk_figures
+from phonefarm_common.storage import GIB, MIB, DiskFigures, LeastFree
 from support.controller import KEY, PATIENCE, Farm, farm_on, played_agent, request, told
+from support.disk import LEAST, RESERVE, fill
 from support.live_farm import eventually
-
-RESERVE = 8 * MIB
-LEAST = LeastFree(share=0.05, size=24 * MIB)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 96 MiB, for root alone."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=96m", "tmpfs", str(place)]
-    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture
@@ -39,19 +20,6 @@ async def farm(disk: Path) -> AsyncIterator[Farm]:
     database = f"sqlite:///{disk / 'farm.db'}"
     async with farm_on(database, disk, least_free=LEAST, reserve=RESERVE) as running:
         yield running
-
-
-def _fill(disk: Path, *, leave: int) -> None:
-    """Write until at most *leave* bytes are free."""
-    piece = b"x" * 64 * 1024
-    with (disk / "ballast").open("ab", buffering=0) as ballast:
-        while disk_figures(disk).free > leave:
-            try:
-                ballast.write(piece)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                return
 
 
 async def _until_refused(farm: Farm) -> str:
@@ -93,13 +61,13 @@ async def test_a_full_disk_refuses_new_work_and_ends_what_runs(farm: Farm, disk:
         await agent.start(assignment.run)
         waiting = (await farm.enqueue(request())).process_id
 
-        await asyncio.to_thread(_fill, disk, leave=RESERVE + 8 * MIB)
+        await asyncio.to_thread(fill, disk, leave=RESERVE + 8 * MIB)
         said = await _until_refused(farm)
         repeat = await farm.enqueue(first)
         told_why = await farm.inspect.ExplainProcess(
             inspect_pb2.ExplainProcessRequest(process_id=waiting), metadata=bearer(KEY)
         )
-        await asyncio.to_thread(_fill, disk, leave=0)
+        await asyncio.to_thread(fill, disk, leave=0)
         await _until_there(reserve, there=False)
         await agent.report(*agent.whole_run(assignment))
         ended = await farm.until(running.process_id, "completed")
@@ -121,7 +89,7 @@ async def test_a_full_disk_refuses_new_work_and_ends_what_runs(farm: Farm, disk:
 
 async def test_the_refusal_has_its_own_name(farm: Farm, disk: Path) -> None:
     """Callers of REST read 503 `storage_full` from it."""
-    await asyncio.to_thread(_fill, disk, leave=RESERVE)
+    await asyncio.to_thread(fill, disk, leave=RESERVE)
     await _until_refused(farm)
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:

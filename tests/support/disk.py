@@ -1,0 +1,41 @@
+"""A small disk of a test's own, and how it is filled."""
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from phonefarm_common.storage import MIB, LeastFree, disk_figures
+
+RESERVE: Final = 8 * MIB
+LEAST: Final = LeastFree(share=0.05, size=24 * MIB)
+"""What a program on it is told to keep free."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 96 MiB, for root alone."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=96m", "tmpfs", str(place)]
+    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(disk: Path, *, leave: int) -> None:
+    """Write until at most *leave* bytes are free."""
+    with (disk / "ballast").open("ab", buffering=0) as ballast:
+        while disk_figures(disk).free > leave:
+            try:
+                ballast.write(b"x" * 64 * 1024)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                return
