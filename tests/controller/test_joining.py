@@ -85,8 +85,8 @@ async def _session(member: Member, agent_id: str) -> AsyncIterator[Any]:
 
 
 async def _refusal(member: Member, agent_id: str) -> str:
-    async with _session(member, agent_id) as call:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:  # to the hello or to what follows it
+        async with _session(member, agent_id) as call:
             await call.read()
     return told(refused)[0]
 

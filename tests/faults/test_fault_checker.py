@@ -38,6 +38,10 @@ def _ask(history: History, place: int, **changes: Any) -> History:
     return replace(history, asks=tuple(asks))
 
 
+def _ask_of(history: History, key: str) -> Ask:
+    return next(ask for ask in history.asks if ask.key == key)
+
+
 def _process(history: History, request_id: str) -> str:
     found = [k for k, row in history.rows.processes.items() if row["request_id"] == request_id]
     return str(found[0])
@@ -93,6 +97,27 @@ def _answered_without_retry_after(good: History) -> History:
 
 def _cancel_refused(good: History) -> History:
     return _ask(good, -1, status=409, answer={})
+
+
+_LATE: Final = Ask(
+    kind=AskKind.WORK,
+    key="too late",
+    status=422,
+    began=10,
+    ended=12,
+    answer={"error": {"code": "invalid_field", "message": "deadline is in the past"}},
+    deadline=11_000_000,
+)
+"""First heard of behind its deadline: rightly refused."""
+
+
+def _refused_before_its_deadline(good: History) -> History:
+    return replace(good, asks=(*good.asks, replace(_LATE, deadline=13_000_000)))
+
+
+def _refused_though_accepted_before(good: History) -> History:
+    taken = replace(_ask_of(good, "watch"), key=_LATE.key, began=1, ended=2)
+    return replace(good, asks=(*good.asks, taken, _LATE))
 
 
 def _lost_after_202(good: History) -> History:
@@ -328,7 +353,13 @@ def _done_and_not_posted(good: History) -> History:
 
 
 BROKEN: Final[Mapping[str, tuple[Break, ...]]] = {
-    "answered": (_answered_500, _answered_without_retry_after, _cancel_refused),
+    "answered": (
+        _answered_500,
+        _answered_without_retry_after,
+        _cancel_refused,
+        _refused_before_its_deadline,
+        _refused_though_accepted_before,
+    ),
     "kept": (_lost_after_202, _ingested_and_lost),
     "repeated": (_repeat_made_another, _repeat_called_new),
     "told": (
@@ -379,6 +410,11 @@ def test_a_good_history_passes(good: History) -> None:
         "stopped": "CANCELLED",
     }
     assert len(_runs(good, "again")) == 2
+
+
+def test_who_comes_behind_the_deadline_may_be_refused(good: History) -> None:
+    """An outage may outlast a deadline: what nobody has accepted by then need not be."""
+    assert violations(replace(good, asks=(*good.asks, _LATE))) == []
 
 
 def test_each_promise_is_seen_broken() -> None:

@@ -108,6 +108,7 @@ async def run_agent(
                 incidents=incidents,
                 changed=changed.set,
             )
+            await disk.look()
             by_hand = DummyRuntime()
             await by_hand.check()
             tools = Tools(

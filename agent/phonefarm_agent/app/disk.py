@@ -42,17 +42,21 @@ class Disk:
         self._incidents = incidents
         self._changed = changed
 
+    async def look(self) -> None:
+        """Look once; what could not be looked at stays as it was."""
+        least = self._again if self.trouble else self._least
+        try:
+            shortage = await asyncio.to_thread(keep_room, self._place, least, self._reserve)
+        except OSError as error:
+            log.warning("storage.not_read", place=str(self._place), error=str(error))
+        else:
+            self._take_in(shortage)
+
     async def look_after(self) -> None:
-        """Look until cancelled; what could not be looked at stays as it was."""
+        """Look until cancelled."""
         while True:
-            least = self._again if self.trouble else self._least
-            try:
-                shortage = await asyncio.to_thread(keep_room, self._place, least, self._reserve)
-            except OSError as error:
-                log.warning("storage.not_read", place=str(self._place), error=str(error))
-            else:
-                self._take_in(shortage)
             await asyncio.sleep(self._period)
+            await self.look()
 
     def _take_in(self, shortage: str) -> None:
         # How much is short changes all the time; that it is does not.
