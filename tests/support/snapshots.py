@@ -252,7 +252,7 @@ def _check_chain(
 
 def _check_once(now: Snapshot) -> None:
     """No attempt follows one that left a `once` action between started and done."""
-    open_since: dict[str, int] = {}
+    begun: dict[str, str] = {}
     for key in sorted(now.results):
         row = now.results[key]
         if row["late"]:
@@ -262,12 +262,12 @@ def _check_once(now: Snapshot) -> None:
         if body.get("index") not in json.loads(once):
             continue
         if row["kind"] == "action_started":
-            open_since[row["run_id"]] = run["attempt"]
+            begun[row["run_id"]] = body["kind"]
         elif row["kind"] == "action_done":
-            open_since.pop(row["run_id"], None)
-    for run_id, attempt in open_since.items():
+            begun.pop(row["run_id"], None)
+    for run_id, kind in begun.items():
         item = now.items[now.runs[run_id]["item_id"]]
-        assert item["attempt"] == attempt, "a once action was tried again"
+        assert item["attempt"] == now.runs[run_id]["attempt"], "a once action was tried again"
         assert item["state"] in ITEM_ACTIVE | ITEM_TERMINAL, "it waits to be tried again"
         if item["state"] in {ItemState.DEAD_LETTER, ItemState.CANCELLED}:
-            assert json.loads(item["failure"])["code"] == "outcome_unknown:post"
+            assert json.loads(item["failure"])["code"] == f"outcome_unknown:{kind}"
