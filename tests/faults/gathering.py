@@ -40,11 +40,8 @@ def unrest(ground: Ground) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-async def rows_of(ground: Ground) -> Snapshot:
+async def rows_of(url: str) -> Snapshot:
     """Return the database's rows; no controller runs any more."""
-    url = f"sqlite:///{ground.folder / 'controller' / 'farm.db'}"
-    if ground.server is not None:
-        url = ground.server.url("farm")
     async with open_database(url, SystemClock()) as database:
         return await snapshot(database)
 

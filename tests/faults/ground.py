@@ -44,6 +44,13 @@ class Ground:
     down: set[str] = field(default_factory=set)  # killed, and not to be started by anybody else
 
     @property
+    def database(self) -> str:
+        """Return the database's address, not by a wire."""
+        if self.server is not None:
+            return self.server.url("farm")
+        return f"sqlite:///{self.folder / 'controller' / 'farm.db'}"
+
+    @property
     def controllers(self) -> list[str]:
         """Return the controllers' names."""
         return list(self.made.controllers)

@@ -24,17 +24,17 @@ _CALL_SECONDS = 8.0
 _AGAIN_SECONDS = 0.4
 _GIVEN_UP_SECONDS = 60.0
 STRATEGIES: Final = ("soft", "hard", "soft_then_force")
-ROUTES: Final = (
-    ("keyword_warmup", "direct"),
-    ("keyword_warmup", "queue"),
-    ("keyword_warmup", "group"),
-    ("fyp_warmup", "direct"),
-    ("fyp_warmup", "queue"),
-    ("maintenance", "direct"),
-    ("maintenance", "queue"),
-    ("post_video", "direct"),
-)
-"""Each capability with each routing it has."""
+ROUTES: Final[Mapping[tuple[str, str], int]] = {
+    ("keyword_warmup", "direct"): 3,
+    ("keyword_warmup", "queue"): 5,
+    ("keyword_warmup", "group"): 2,
+    ("fyp_warmup", "direct"): 2,
+    ("fyp_warmup", "queue"): 2,
+    ("maintenance", "direct"): 2,
+    ("maintenance", "queue"): 2,
+    ("post_video", "direct"): 5,
+}
+"""Each capability with each routing it has, and how often it comes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,9 @@ class Load:
     gateways: tuple[str, ...]
     seed: int
     callbacks: tuple[str, ...]
-    video: str
+    video: str = ""
+    routes_drawn: Mapping[tuple[str, str], int] = field(default_factory=lambda: ROUTES)
+    deadlines: bool = True
     asks: list[Ask] = field(default_factory=list)
     routes: dict[str, tuple[str, str]] = field(default_factory=dict)  # by process or item
     strategies: dict[str, str] = field(default_factory=dict)  # of cancels taken, by process
@@ -219,8 +221,8 @@ class Load:
     # What is drawn
 
     def _draw(self) -> Wish:
-        weights = [3, 5, 2, 2, 2, 2, 2, 5]
-        (route,) = self._dice.choices(ROUTES, weights)
+        drawn = self.routes_drawn
+        (route,) = self._dice.choices(list(drawn), list(drawn.values()))
         return self._post() if route[0] == "post_video" else self._work(route, self._times())
 
     def _token(self) -> str:
@@ -236,7 +238,7 @@ class Load:
         begin = now if wait is None else now + timedelta(seconds=wait)
         if wait is not None:
             times["not_before"] = begin
-        if limit is not None:
+        if limit is not None and self.deadlines:
             times["deadline"] = begin + timedelta(seconds=limit + 1)
         return times
 

@@ -206,7 +206,7 @@ async def fault_run(folder: Path, *, engine: str, seed: int, seconds: float) -> 
         await it.made.stop()
         history = History(
             asks=tuple(load.asks),
-            rows=await rows_of(it),
+            rows=await rows_of(it.database),
             ledgers=ledgers_of(folder),
             arrivals=tuple(arrivals),
             journal=tuple(one for agent in it.agents for one in journal_of(folder, agent)),

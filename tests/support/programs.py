@@ -15,6 +15,7 @@ from phonefarm.v1 import fleet_pb2
 from phonefarm_cli.controller import Controller
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
+from support.releases import code_of
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -55,6 +56,7 @@ class Programs:
         self.gateways = {name: f"127.0.0.1:{_free_port()}" for name in _names("gateway", gateways)}
         self.grpc = ",".join(self.controllers.values())
         self.ways: dict[str, str] = {}  # to the controllers, where a program has one of its own
+        self.releases: dict[str, str] = {}  # programs of today, but for those named here
         self._simulator: dict[str, Any] = {}
 
     async def simulator(self, phones: int) -> None:
@@ -95,6 +97,14 @@ class Programs:
         process = self._running.pop(name)
         process.kill()
         await process.wait()
+
+    async def end(self, name: str) -> None:
+        """End it as its supervisor would, and wait until it has; AssertionError if badly."""
+        process = self._running.pop(name)
+        process.terminate()
+        async with asyncio.timeout(STOP_SECONDS):
+            code = await process.wait()
+        assert code == 0, f"{name} ended with {code}"
 
     def ended(self) -> list[str]:
         """Return the programs that ended by themselves."""
@@ -183,13 +193,17 @@ class Programs:
     async def _start(self, name: str, module: str, *arguments: str) -> dict[str, Any]:
         ready_file = self._data / f"{name}.ready.json"
         ready_file.unlink(missing_ok=True)
+        environment = self._environment
+        if name in self.releases:
+            code = code_of(self.releases[name], self._data)
+            environment = environment | {"PYTHONPATH": str(code)}  # before the packages of today
         with (self._data / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", module, *arguments, "--ready-file", str(ready_file)],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=environment,
                 start_new_session=True,
             )
         self._running[name] = process

@@ -11,17 +11,23 @@ from pathlib import Path
 KEPT = Path(__file__).resolve().parent.parent / "fixtures" / "releases"
 
 
+def code_of(release: str, folder: Path) -> Path:
+    """Return where the release's packages are, put into *folder*: PYTHONPATH for its programs."""
+    code = folder / f"phonefarm-{release}"
+    if not code.exists():
+        (wheel,) = (KEPT / release).glob("*.whl")
+        with zipfile.ZipFile(wheel) as packed:
+            packed.extractall(code)
+    return code
+
+
 @asynccontextmanager
 async def agent_of(
     release: str, folder: Path, *options: str, controller: str, token: str, scale: float
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the release's agent, as agent-1, until the block ends; its log is FOLDER/agent.log."""
-    (wheel,) = (KEPT / release).glob("*.whl")
-    code = folder / f"phonefarm-{release}"
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(code)
     environment = os.environ | {
-        "PYTHONPATH": str(code),  # before the packages of today
+        "PYTHONPATH": str(code_of(release, folder)),
         "PHONEFARM_AGENT_TOKEN": token,
         "PHONEFARM_TIME_SCALE": str(scale),
     }
