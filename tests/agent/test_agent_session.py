@@ -142,6 +142,33 @@ async def test_a_stop_behind_go_for_the_deadline_is_the_answer_to_an_old_questio
         assert ended.outcome == pb.RUN_OUTCOME_DONE
 
 
+async def test_a_go_that_comes_behind_its_deadline_is_asked_for_again(
+    controller: ScriptedController, agent: AgentMaker
+) -> None:
+    """What was left when it was decided is over by the agent's own clock: nothing is begun."""
+    async with agent():
+        heard = controller.heard
+        await heard.until(heard.offered)
+        controller.manners.answer_starts = False
+        work = assignment()
+        await controller.assign(work)
+        first = await heard.until(lambda: heard.starts(work.run.run_id))
+
+        late = pb.Go(asked_at=heard.asked_at(work.run.run_id), seconds_left=0.000001)
+        await controller.say(
+            pb.ControllerMessage(
+                start_verdicts=pb.StartVerdicts(verdicts=[pb.StartVerdict(run=work.run, go=late)])
+            )
+        )
+        await heard.until(lambda: heard.starts(work.run.run_id) > first)
+        stop = pb.StartVerdict(run=work.run, stop=pb.Stop(reason="deadline_passed"))
+        await controller.say(pb.ControllerMessage(start_verdicts=pb.StartVerdicts(verdicts=[stop])))
+        ended = await heard.until(lambda: heard.ended(work.run.run_id))
+
+        assert ended.outcome == pb.RUN_OUTCOME_STOPPED
+        assert heard.story(work.run.run_id) == ["run_ended", "phone_released"]
+
+
 async def test_a_soft_stop_ends_a_run_between_actions(
     controller: ScriptedController, agent: AgentMaker
 ) -> None:

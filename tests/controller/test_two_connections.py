@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, process_pb2
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.identity import new_id
@@ -21,7 +23,9 @@ from phonefarm_controller.operations.report import TakeReports
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.room import Room
+from phonefarm_controller.store import processes
 from phonefarm_controller.store.database import Database, open_database
+from sqlalchemy import text
 from support.controller import Farm, farm_on, played_agent, request
 
 pytestmark = pytest.mark.postgres
@@ -157,3 +161,46 @@ async def test_two_claims_for_one_phone_make_one_lease(postgres_url: str, tmp_pa
         answers = await asyncio.gather(*(claim(offer) for claim in claims))
 
         assert sum(len(assignments) for assignments in answers) == 1
+
+
+async def test_a_deadline_that_passes_while_the_gate_waits_for_a_lock_stops_the_run(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """Asked in time, decided too late: what counts is the moment at which nobody else can write."""
+    async with (
+        farm_on(postgres_url, tmp_path / "data") as farm,
+        two_databases(postgres_url) as (other, watch),
+        played_agent(farm, "A1") as agent,
+    ):
+        deadline = datetime.now(UTC) + timedelta(seconds=1)
+        asked = Timestamp()
+        asked.FromDatetime(deadline)
+        accepted = await farm.enqueue(request(deadline=asked))
+        await agent.offer()
+        (assigned,) = await agent.assigned()
+        async with other.writing() as tx:
+            await processes.lock(tx, {accepted.process_id})
+            asking = asyncio.create_task(agent.start(assigned.run))
+            await _somebody_waits(watch)
+            early = datetime.now(UTC) < deadline
+            await _passed(deadline)
+        (verdict,) = await asking
+        record = await farm.until(accepted.process_id, "failed_terminal")
+
+    assert early, "the machine was too slow for this test to say anything"
+    assert verdict.stop.reason == "deadline_passed"
+    assert record.error.code == "deadline_passed"
+    assert not record.timestamps.HasField("executing_at")
+
+
+async def _somebody_waits(database: Database) -> None:
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    while True:
+        async with database.reading() as tx:
+            if (await tx.connection.execute(query)).scalar_one():
+                return
+
+
+async def _passed(moment: datetime) -> None:
+    while datetime.now(UTC) <= moment:  # noqa: ASYNC110 - a moment is what is waited for
+        await asyncio.sleep(0.01)

@@ -12,10 +12,25 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
+from phonefarm_simulator.ledger import Kind
 from support.snapshots import Row, Snapshot
 
 TOKEN: Final = re.compile(r"zq[0-9]{6}")
 """A word that one request has in its inputs and no other: what a phone shows of it is its own."""
+
+
+HAND: Final = frozenset(
+    {
+        Kind.APP_STARTED,
+        Kind.TAPPED,
+        Kind.SWIPED,
+        Kind.TYPED,
+        Kind.TYPING_REFUSED,
+        Kind.SEARCHED,
+        Kind.PROFILE_SAVED,
+    }
+)
+"""Effects that only a run has. Clean-up and recovery force-stop, remove and go home: not these."""
 
 
 class AskKind(StrEnum):

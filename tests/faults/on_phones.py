@@ -3,24 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
-from faults.history import TOKEN, History, Violation
+from faults.history import HAND, TOKEN, History, Violation
 from phonefarm_simulator.ledger import Kind
 from support.snapshots import Row
-
-HAND: Final = frozenset(
-    {
-        Kind.APP_STARTED,
-        Kind.TAPPED,
-        Kind.SWIPED,
-        Kind.TYPED,
-        Kind.TYPING_REFUSED,
-        Kind.SEARCHED,
-        Kind.PROFILE_SAVED,
-    }
-)
-"""Effects that only a run has. Clean-up and recovery force-stop, remove and go home: not these."""
 
 
 def one_driver(history: History) -> Iterator[Violation]:

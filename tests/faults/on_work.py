@@ -3,14 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
-from faults.history import AskKind, History, JournalRun, Violation
+from faults.history import HAND, AskKind, History, JournalRun, Violation
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.states import ITEM_TERMINAL, PROCESS_TERMINAL
 from support.snapshots import Row, check
 
 _BEGINNING = {"CLAIMED", "EXECUTING"}
+_REACHES_PHONE: Final = 5_000_000
+"""Microseconds that a slow phone may take from the executor's first word to its first effect."""
 
 
 def consistent(history: History) -> Iterator[Violation]:
@@ -73,10 +76,15 @@ def in_time(history: History) -> Iterator[Violation]:
             item = history.rows.items.get(move["item_id"])
             if item is None or move["to_state"] != "EXECUTING":
                 continue
-            if move["at"] > item["deadline_at"]:
-                late = (move["at"] - item["deadline_at"]) / 1e6
-                shows = f"{item['item_id']} began {late:.3f} s after its deadline"
+            began = [run["started_at"] for run in history.runs_of[move["item_id"]]]
+            if any(at and at > item["deadline_at"] for at in began):
+                shows = f"{item['item_id']} was let go after its deadline"
                 yield Violation(promise="in_time", subject=process_id, shows=shows)
+    for run_id, at in _first_hands(history).items():
+        item = history.rows.items.get(history.rows.runs[run_id]["item_id"])
+        if item is not None and at > item["deadline_at"] + _REACHES_PHONE:
+            shows = f"{run_id} acted {(at - item['deadline_at']) / 1e6:.3f} s after its deadline"
+            yield Violation(promise="in_time", subject=item["item_id"], shows=shows)
     for ask in history.asks:
         named = str(ask.answer.get("process_id")) if ask.accepted else ""
         for item in history.items_of.get(named, []):
@@ -87,6 +95,17 @@ def in_time(history: History) -> Iterator[Violation]:
                 if ask.not_before is not None and run["created_at"] < ask.not_before:
                     shows = f"claimed at {run['created_at']}, not before {ask.not_before}"
                     yield Violation(promise="in_time", subject=item["item_id"], shows=shows)
+
+
+def _first_hands(history: History) -> dict[str, int]:
+    """Return when each run's hand was first seen on its phone, in microseconds."""
+    first: dict[str, int] = {}
+    for ledger in history.ledgers.values():
+        for entry in ledger:
+            if entry["kind"] in HAND and entry["connection"] and entry["run"] in history.rows.runs:
+                at = int(entry["wall"] * 1e6)
+                first[entry["run"]] = min(at, first.get(entry["run"], at))
+    return first
 
 
 def retried(history: History) -> Iterator[Violation]:

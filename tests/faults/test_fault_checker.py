@@ -224,6 +224,15 @@ def _began_after_deadline(good: History) -> History:
     return _row(good, "items", item["item_id"], deadline_at=item["created_at"] - 1)
 
 
+def _acted_after_deadline(good: History) -> History:
+    """Let go in time, and frozen on the way to the phone."""
+    (run,) = _runs(good, "watch")
+    late = run["started_at"] / 1e6 + 7
+    for kind in ("searched", "tapped"):
+        good = _entry(good, kind, "watch", wall=late)
+    return _row(good, "items", run["item_id"], deadline_at=run["started_at"] + 1_000_000)
+
+
 def _began_before_its_time(good: History) -> History:
     (run,) = _runs(good, "later")
     return _row(good, "runs", run["run_id"], created_at=run["created_at"] - 60_000_000)
@@ -373,7 +382,12 @@ BROKEN: Final[Mapping[str, tuple[Break, ...]]] = {
     "consistent": (_two_leases_on_one_phone,),
     "ended_once": (_still_waiting, _ended_twice),
     "cancelled": (_began_after_cancel, _answered_cancelled_and_done, _taken_back_and_posted),
-    "in_time": (_began_after_deadline, _began_before_its_time, _deadline_forgotten),
+    "in_time": (
+        _began_after_deadline,
+        _acted_after_deadline,
+        _began_before_its_time,
+        _deadline_forgotten,
+    ),
     "retried": (_post_tried_twice, _tried_nine_times, _tried_after_a_final_failure),
     "reported_once": (_record_lost, _result_twice, _done_without_its_result),
     "acknowledged": (_word_unheard, _run_unknown, _run_held_for_ever, _word_forgotten),

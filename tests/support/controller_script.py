@@ -144,6 +144,11 @@ class Heard:
             for run in message.runs_started.runs
         )
 
+    def asked_at(self, run_id: str) -> float:
+        """Return what the agent's clock was when it last said so."""
+        runs = [run for message in self.messages for run in message.runs_started.runs]
+        return [run.asked_at for run in runs if run.run.run_id == run_id][-1]
+
     def beats(self, run: pb.RunRef, *, since: int) -> int:
         """Return how many heartbeats from message *since* on name the run."""
         return sum(run in message.heartbeat.runs for message in self.messages[since:])
@@ -290,7 +295,8 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
                 await self._write(context, pb.ControllerMessage(heartbeat_ack=ack))
             case "runs_started" if self.manners.answer_starts:
                 verdicts = [
-                    pb.StartVerdict(run=run.run, go=pb.Go()) for run in message.runs_started.runs
+                    pb.StartVerdict(run=run.run, go=pb.Go(asked_at=run.asked_at, seconds_left=3600))
+                    for run in message.runs_started.runs
                 ]
                 verdict = pb.StartVerdicts(verdicts=verdicts)
                 await self._write(context, pb.ControllerMessage(start_verdicts=verdict))

@@ -1,5 +1,6 @@
 """Between the wire's messages and the agent's values; nothing is decided here."""
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from phonefarm_agent.model.host import HostIncident, HostReport, RecoveryStep
 from phonefarm_agent.model.phone import PhoneReport, Readiness, StageState, Transport
 from phonefarm_agent.model.run import (
     Assignment,
+    Go,
     HeldRun,
     RunRef,
     RunStarted,
@@ -132,11 +134,11 @@ def held_to_wire(held: HeldRun) -> pb.HeldRun:
 
 def started_to_wire(runs: Iterable[RunStarted]) -> pb.AgentMessage:
     """Return the message that these *runs* wait at the start gate."""
-    return pb.AgentMessage(
-        runs_started=pb.RunsStarted(
-            runs=[pb.RunStarted(run=ref_to_wire(run.ref), container=run.container) for run in runs]
-        )
-    )
+    asked = [
+        pb.RunStarted(run=ref_to_wire(run.ref), container=run.container, asked_at=run.asked_at)
+        for run in runs
+    ]
+    return pb.AgentMessage(runs_started=pb.RunsStarted(runs=asked))
 
 
 def records_to_wire(records: Iterable[rec.Record]) -> pb.AgentMessage:
@@ -310,12 +312,14 @@ def _welcome(welcome: pb.Welcome) -> talk.Welcome:
 
 
 def _verdicts(message: pb.StartVerdicts) -> talk.StartVerdicts:
-    go: list[RunRef] = []
+    go: list[Go] = []
     stops: list[StopOrder] = []
     for verdict in message.verdicts:
         match verdict.WhichOneof("verdict"):
             case "go":
-                go.append(ref_from_wire(verdict.run))
+                left = verdict.go.seconds_left or math.inf
+                until = verdict.go.asked_at + left
+                go.append(Go(ref=ref_from_wire(verdict.run), until=until))
             case "stop":
                 stops.append(_stop(verdict.stop, verdict.run))
             case None:

@@ -146,7 +146,16 @@ class HeldRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """The container is prepared and waits at the start gate."""
+    """The container is prepared and waits at the start gate; asked by the monotonic clock."""
 
     ref: RunRef
     container: str
+    asked_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Go:
+    """The run may act, if it does so before `until` by the monotonic clock."""
+
+    ref: RunRef
+    until: float

@@ -8,7 +8,7 @@ from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.host import HostReport
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.record import Record
-from phonefarm_agent.model.run import Assignment, HeldRun, RunRef, RunStarted, StopOrder
+from phonefarm_agent.model.run import Assignment, Go, HeldRun, RunRef, RunStarted, StopOrder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Assignments:
 class StartVerdicts:
     """Answers to RunStarted."""
 
-    go: tuple[RunRef, ...] = ()
+    go: tuple[Go, ...] = ()
     stops: tuple[StopOrder, ...] = ()
 
 

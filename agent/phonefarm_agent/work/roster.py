@@ -109,8 +109,9 @@ class Roster:
 
     def started(self) -> tuple[RunStarted, ...]:
         """Return the runs that wait at the start gate."""
+        now = self._tools.clock.monotonic()
         return tuple(
-            RunStarted(ref=run.ref, container=run.state.handle_name)
+            RunStarted(ref=run.ref, container=run.state.handle_name, asked_at=now)
             for run in self._runs.values()
             if run.state.phase is Phase.READY
             and run.ready
@@ -174,9 +175,9 @@ class Roster:
             case talk.Assignments(assignments=assignments):
                 self._assign_each(assignments)
             case talk.StartVerdicts(go=go, stops=stops):
-                for ref in go:
-                    if run := self._find(ref):
-                        run.hear_go()
+                for each in go:
+                    if run := self._find(each.ref):
+                        run.hear_go(each.until)
                 self._stop_each(order for order in stops if not self._is_outrun(order))
             case talk.RecordAcks(acks=acks):
                 self._acknowledge_each(acks)

@@ -73,6 +73,7 @@ class Run:
         self.news = asyncio.Event()
         self.ready = False
         self.verdict_go = False
+        self.go_until = -float("inf")  # by when it must act on it
         self.confirmed = asyncio.Event()
         self.renewed = asyncio.Event()
         self.released = asyncio.Event()
@@ -112,9 +113,10 @@ class Run:
 
     # What the controller says.
 
-    def hear_go(self) -> None:
-        """Take in `go`; it counts once the run has said that it is ready."""
+    def hear_go(self, until: float) -> None:
+        """Take in `go`; it counts once the run has said that it is ready, if before *until*."""
         self.verdict_go = True
+        self.go_until = until
         self.news.set()
 
     def hear_stop(self, order: StopOrder) -> None:

@@ -101,6 +101,11 @@ class Watch:
         if run.ready and run.state.phase is Phase.PREPARING:
             run.change(run.state.move(Phase.READY))
         if run.verdict_go and run.state.phase is Phase.READY:
+            if self._clock.monotonic() >= run.go_until:
+                # It came too late to begin before the deadline; asked again, the controller tells.
+                log.warning("run.go_outrun", run_id=run.ref.run_id)
+                run.verdict_go = False
+                return
             await run.move(Phase.GOING)
             self._went_at = self._clock.monotonic()
             run.hear_life()

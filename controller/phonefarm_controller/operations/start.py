@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from phonefarm_common.reasons import FailureCode
@@ -27,20 +28,29 @@ DRAINING: Final = "draining"
 
 @dataclass(frozen=True, kw_only=True)
 class StartAsk:
-    """A run that is prepared and has not acted; *term* is of the session that tells it."""
+    """A run that is prepared and has not acted; *term* is of the session that tells it.
+
+    *asked_at* is the agent's own, for its answer.
+    """
 
     agent_id: str
     term: int
     run: RunRef
     container: str
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartAnswer:
-    """`stop` is None for go, else why the run must not act, and how it is to be stopped."""
+    """`stop` is None for go, else why the run must not act, and how it is to be stopped.
+
+    Go is good for *seconds_left* from when it was asked for; 0: for ever, it has begun already.
+    """
 
     run: RunRef
     stop: str | None
+    asked_at: float = 0.0
+    seconds_left: float = 0.0
     strategy: CancelStrategy = CancelStrategy.HARD
     force_after_seconds: float = 0.0
 
@@ -76,6 +86,8 @@ class Start:
         stops: dict[StartAsk, str | None] = {}
         # Behind the locks: what a newer session wrote of these items is ordered behind its term.
         terms = await agents.terms(tx, {ask.agent_id for ask in asks})
+        # And so is the time: it may have passed while the locks were waited for.
+        tx = await tx.later() if any(item.deadline_given for item in before.values()) else tx
         current = [ask for ask in asks if terms.get(ask.agent_id) == ask.term]
         for ask in dict.fromkeys(current):  # one asked twice in a batch is decided once
             item = before.get(ask.run.item_id)
@@ -87,7 +99,7 @@ class Start:
                     else None
                 )
                 waits = item.state is ItemState.CLAIMED
-                passed = item.deadline_at < tx.now
+                passed = item.deadline_at <= tx.now
                 if passed and not waits and not old_runs[ask.run.run_id].last_sequence:
                     # It had not heard go when it asked again, and may have by now: the agent knows
                     # which, and nothing ends before it has said so.
@@ -129,7 +141,7 @@ class Start:
         touched = {item.process_id for item in new_items.values()}
         await sync(tx, {key: process for key, process in locked.items() if key in touched})
         return [
-            _answer(ask, stops[ask], before.get(ask.run.item_id)) if ask in stops else None
+            _answer(ask, stops[ask], before.get(ask.run.item_id), tx.now) if ask in stops else None
             for ask in asks
         ]
 
@@ -171,8 +183,11 @@ def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | Non
     return PAUSED if item.cancel.give_back else FailureCode.CANCELLED
 
 
-def _answer(ask: StartAsk, stop: str | None, item: Item | None) -> StartAnswer:
+def _answer(ask: StartAsk, stop: str | None, item: Item | None, now: datetime) -> StartAnswer:
     """Return the answer; a run that may have begun after all is stopped as somebody wished."""
+    if stop is None and item is not None:
+        left = max(0.0, (item.deadline_at - now).total_seconds())
+        return StartAnswer(run=ask.run, stop=None, asked_at=ask.asked_at, seconds_left=left)
     if stop in {FailureCode.CANCELLED, PAUSED} and item is not None and item.cancel is not None:
         return StartAnswer(
             run=ask.run,

@@ -220,6 +220,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
                         term=session.term,
                         run=words.ref_of(run.run),
                         container=run.container[:256],
+                        asked_at=run.asked_at,
                     )
                     for run in message.runs_started.runs
                 )

@@ -305,7 +305,7 @@ def verdicts_to_wire(answers: Iterable[StartAnswer]) -> pb.ControllerMessage:
     for answer in answers:
         verdict = pb.StartVerdict(run=ref_to_wire(answer.run))
         if answer.stop is None:
-            verdict.go.SetInParent()
+            verdict.go.CopyFrom(pb.Go(asked_at=answer.asked_at, seconds_left=answer.seconds_left))
         else:
             verdict.stop.CopyFrom(
                 pb.Stop(

@@ -5,7 +5,7 @@ import fcntl
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -51,6 +51,12 @@ class Transaction:
     sqlite: inline.InlineConnection | None = None
     actor: str = CONTROLLER
     noted: list[Noted] = field(default_factory=list)
+    clock: Callable[[], datetime] | None = None  # instead of the database's own
+
+    async def later(self) -> "Transaction":
+        """Return the same transaction with the time it is now by the database's clock."""
+        now = await _now_in(self.connection) if self.clock is None else self.clock()
+        return replace(self, now=now)
 
     async def rows(self, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Run one statement and return what it found."""
@@ -157,11 +163,17 @@ class Database:
             sync = connection.sync_connection
             driver = None if sync is None else sync.connection.driver_connection
             own = driver if isinstance(driver, inline.InlineConnection) else None
-            return Transaction(connection=connection, now=self._now(), sqlite=own, actor=actor)
+            return Transaction(
+                connection=connection, now=self._now(), sqlite=own, actor=actor, clock=self._now
+            )
         # Also what begins the transaction: SQLAlchemy does so at its own first statement only.
-        row = await connection.execute(text("SELECT clock_timestamp()"))
-        now = row.scalar_one().astimezone(UTC)
-        return Transaction(connection=connection, now=now, actor=actor)
+        return Transaction(connection=connection, now=await _now_in(connection), actor=actor)
+
+
+async def _now_in(connection: AsyncConnection) -> datetime:
+    row = await connection.execute(text("SELECT clock_timestamp()"))
+    now: datetime = row.scalar_one()
+    return now.astimezone(UTC)
 
 
 class _wrapped:  # noqa: N801 - used like a function

@@ -935,8 +935,11 @@ class RunStarted(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     CONTAINER_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     """The run container's name."""
+    asked_at: _builtins.float
+    """When the agent asks, by a clock of its own; Go repeats it."""
     @_builtins.property
     def run(self) -> Global___RunRef: ...
     def __init__(
@@ -944,10 +947,11 @@ class RunStarted(_message.Message):
         *,
         run: Global___RunRef | None = ...,
         container: _builtins.str = ...,
+        asked_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "container", b"container", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1005,14 +1009,25 @@ Global___StartVerdict: _TypeAlias = StartVerdict  # noqa: Y015
 
 @_typing.final
 class Go(_message.Message):
+    """Go is good for `seconds_left` from `asked_at`, the moment of the question it answers: then the deadline has
+    passed, and an agent that has not acted on it asks again. 0: no limit (a controller of 0.1.0).
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    asked_at: _builtins.float
+    seconds_left: _builtins.float
     def __init__(
         self,
+        *,
+        asked_at: _builtins.float = ...,
+        seconds_left: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "seconds_left", b"seconds_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
