@@ -5,6 +5,8 @@ Lifecycles: processes per second from Enqueue to the acknowledged end, with runs
 (scripts/bench_load.py); one controller process, the load in another.
 Crossings: from a call at one of two controllers to what an agent or a watcher of the other is told
 (scripts/bench_several.py).
+Backlog: a claim for one phone beside 100,000 items that wait in several ways, and beside none
+(scripts/bench_backlog.py).
 Containers: a run container's whole life beside a bare `docker run` of the image, and the seconds
 from the runtime's start until the executor says hello, made for its run and made ahead of it.
 """
@@ -12,6 +14,7 @@ from the runtime's start until the executor says hello, made for its run and mad
 import argparse
 import asyncio
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -24,10 +27,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import bench_load as load  # noqa: E402 - after the path is set
+from bench_backlog import claims  # noqa: E402 - after the path is set
 from bench_several import crossings  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes.contract import RunSpec, RuntimeFailedError  # noqa: E402
@@ -102,6 +108,16 @@ def measure_crossings(database_url: str, *, samples: int) -> dict[str, Any]:
         controller(database_url, Path(other)) as (there, _),
     ):
         return asyncio.run(crossings(here, there, samples=samples))
+
+
+def measure_backlog(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a claim takes beside a backlog, on each database."""
+    sizes = {"backlog": options.backlog, "samples": options.samples}
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with tempfile.TemporaryDirectory() as scratch:
+        sqlite = asyncio.run(claims(f"sqlite:///{scratch}/farm.db", **sizes))
+    with postgres_server() as server, server.database("bench") as url:
+        return {"sqlite": sqlite, "postgres": asyncio.run(claims(url, **sizes))}
 
 
 async def containers(image: str, *, samples: int) -> dict[str, Any]:
@@ -216,7 +232,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="lifecycles (%(default)s)")
     parser.add_argument("--samples", type=int, default=300, help="latency samples (%(default)s)")
     parser.add_argument("--phones", type=int, default=100, help="phones per agent (%(default)s)")
-    parser.add_argument("--only", choices=["sqlite", "postgres", "several", "container"])
+    parser.add_argument("--only", choices=["sqlite", "postgres", "several", "backlog", "container"])
+    parser.add_argument("--backlog", type=int, default=100_000, help="items (%(default)s)")
     options = parser.parse_args()
     table: dict[str, Any] = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
     if options.only in {None, "sqlite"}:
@@ -227,6 +244,8 @@ def main() -> None:
     if options.only in {None, "several"}:
         with postgres_server() as server, server.database("bench") as url:
             table["two_controllers"] = measure_crossings(url, samples=options.samples)
+    if options.only in {None, "backlog"}:
+        table["backlog"] = measure_backlog(options)
     if options.only in {None, "container"}:
         table["container"] = measure_containers()
     print(json.dumps(table, indent=2))

@@ -1,16 +1,20 @@
 """The schema that migrations make is the one in store/tables.py, on each engine."""
 
 import asyncio
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from phonefarm_common.clock import SystemClock
+from phonefarm_controller.store import migrations
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
 from phonefarm_controller.store.tables import metadata
 from sqlalchemy import Connection, inspect, text
+from support.releases import KEPT
 
 
 async def test_migrations_make_the_tables(database_url: str) -> None:
@@ -78,3 +82,17 @@ def _fine_print(connection: Connection) -> dict[str, Any]:
 
 def _drop_all(connection: Connection) -> None:
     metadata.drop_all(connection)
+
+
+def test_the_first_migration_is_the_released_one() -> None:
+    """What 0.1.0 made of a database is what the next migration begins with."""
+    (wheel,) = (KEPT / "0.1.0").glob("*.whl")
+    name = "phonefarm_controller/store/migrations/versions/m0001_first.py"
+    with zipfile.ZipFile(wheel) as packed:
+        released = packed.read(name)
+        others = [one for one in packed.namelist() if "/versions/m00" in one]
+
+    assert others == [name]
+    assert (
+        Path(migrations.__file__).parent / "versions" / "m0001_first.py"
+    ).read_bytes() == released

@@ -2,12 +2,13 @@
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from faults.ground import say
-from faults.reporting import markdown, write
+from faults.reporting import markdown, summed, write
 from faults.running import fault_run
 
 
@@ -18,7 +19,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeats a schedule; else drawn")
     parser.add_argument("--engine", choices=["postgres", "sqlite"], default="postgres")
     parser.add_argument("--folder", type=Path, help="where everything is kept; else in /tmp")
+    parser.add_argument(
+        "--sum",
+        nargs="+",
+        type=Path,
+        metavar="REPORT",
+        help="run nothing: add up report.json files",
+    )
     given = parser.parse_args()
+    if given.sum:
+        sys.stdout.write(summed(given.sum))
+        return 0
     seed = int(time.time()) % 1_000_000 if given.seed is None else given.seed
     folder = given.folder or Path(tempfile.mkdtemp(prefix=f"faults-{given.engine}-{seed}-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,6 +38,9 @@ def main() -> int:
     write(verdict, folder)
     say(markdown(verdict))
     say(f"everything is kept in {folder}")
+    if not verdict.faults or not verdict.between:
+        say("nothing was shown: no fault, or nothing completed between faults")
+        return 1
     return 1 if verdict.found else 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,18 +37,38 @@ def markdown(verdict: Verdict) -> str:
         f"- rest after the last fault: {verdict.rested:.1f} s",
         f"- violations: {len(verdict.found)}",
         "",
-        "| fault | count | waited for | recovery p50 | p99 |",
-        "|---|---|---|---|---|",
     ]
     kinds: dict[str, list[float | None]] = defaultdict(list)
     for fault in verdict.faults:
         kinds[fault.kind].append(fault.recovered)
+    lines += _table(kinds)
+    lines += [f"\n**{one.promise}** {one.subject}: {one.shows}" for one in verdict.found]
+    return "\n".join(lines) + "\n"
+
+
+def summed(reports: Sequence[Path]) -> str:
+    """Return several runs' report.json as one table, and what repeats each of them."""
+    runs = [json.loads(path.read_text()) for path in reports]
+    lines = ["| run | faults | requests | completed between | violations | counts |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for run in runs:
+        counts = "yes" if run["counts"] else "no"
+        figures = [len(run["faults"]), run["requests"], run["between"], len(run["found"]), counts]
+        lines.append(f"| `{run['command']}` | {' | '.join(map(str, figures))} |")
+    faults = [fault for run in runs for fault in run["faults"]]
+    kinds: dict[str, list[float | None]] = defaultdict(list)
+    for fault in faults:
+        kinds[fault["kind"]].append(fault["recovered"])
+    return "\n".join([*lines, "", *_table(kinds)]) + "\n"
+
+
+def _table(kinds: Mapping[str, list[float | None]]) -> list[str]:
+    lines = ["| fault | count | waited for | recovery p50 | p99 |", "|---|---|---|---|---|"]
     for kind, all_of in sorted(kinds.items()):
         times = sorted(one for one in all_of if one is not None)
         figures = f"{_part(times, 0.5)} | {_part(times, 0.99)}"
         lines.append(f"| {kind} | {len(all_of)} | {len(times)} | {figures} |")
-    lines += [f"\n**{one.promise}** {one.subject}: {one.shows}" for one in verdict.found]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _part(times: list[float], part: float) -> str:

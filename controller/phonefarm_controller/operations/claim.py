@@ -41,6 +41,12 @@ CAP_GRACE_SECONDS = 30.0
 """No lease is renewed past its run's cap and this."""
 
 
+MOST_UNRIPE: Final = 256
+"""So many items that have just become due are looked at beside the walk of the ready ones."""
+MOST_RIPENED: Final = 10_000
+"""And so many of them are then taken into it at once."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfferedPhone:
     """A phone that an agent says is fit now, in which term of its session it said so."""
@@ -64,6 +70,14 @@ class _Chosen:
     item: Item
     lease: Lease
     run: runs.Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a claim would take; *unripe*: some of what is due is not in the walk of the ready."""
+
+    pairs: list[Pair]
+    unripe: bool = False
 
 
 class Claim:
@@ -90,16 +104,19 @@ class Claim:
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
         """Return what was claimed; it is committed. At most one item per phone and account."""
         async with self._database.reading() as tx:
-            pairs = await self.look(tx, offers)
-        if not pairs:
+            seen = await self.look(tx, offers)
+        if seen.unripe:
+            async with self._database.writing() as tx:
+                await items.ripen(tx, limit=MOST_RIPENED)
+        if not seen.pairs:
             return []
         async with self._database.writing() as tx:
-            return await self._take(tx, pairs, offers)
+            return await self._take(tx, seen.pairs, offers)
 
-    async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> list[Pair]:
+    async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Seen:
         """Match on what can be seen without locks; what takes the pairs looks again."""
         if self._room.shortage or not await items.any_claimable(tx):
-            return []
+            return Seen(pairs=[])
         fleet = await self._fleet_view.current(tx)
         busy = await leases.busy(tx)
         holds = await _holds(tx, offers, fleet, busy)
@@ -111,9 +128,11 @@ class Claim:
             if (phone := fleet.free(offer.phone_id, offer.agent_id, busy)) is not None
         ]
         if not free or fleet.paused:
-            return holds
+            return Seen(pairs=holds)
+        unripe = await items.unripe(tx, limit=MOST_UNRIPE, pauses=fleet.pauses)
         candidates = await _candidates(tx, free, fleet.pauses)
-        return [*holds, *matched(candidates, free)]
+        pairs = [*holds, *matched([*candidates, *unripe], free)]
+        return Seen(pairs=pairs, unripe=bool(unripe))
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]

@@ -60,11 +60,11 @@ class Explain:
             held_back = await waiting.of_process(tx, process_id)
             away = await others(tx, self._sessions)
             offers = offered_in(self._sessions) + offers_of(away)
-            pairs = await self._claim.look(tx, offers if held_back else [])
+            seen = await self._claim.look(tx, offers if held_back else [])
             sight = await self._sight(tx, held_back)
             ahead = await _ahead(tx, held_back, sight)
             now = tx.now
-        chosen = {pair.item_id for pair in pairs}
+        chosen = {pair.item_id for pair in seen.pairs}
         whys = {
             item.item_id: hindrances_of(
                 item, sight, chosen=chosen, ahead=ahead.get(item.item_id, 0), now=now

@@ -35,12 +35,12 @@ class Look:
     async def __call__(self, offers: Sequence[OfferedPhone]) -> Survey:
         """Return what is to be seen now."""
         async with self._database.reading() as tx:
-            pairs = await self._claim.look(tx, offers)
+            seen = await self._claim.look(tx, offers)
             held = await leases.held(tx)
             oldest = await deliveries.oldest_undelivered(tx)
             age = 0.0 if oldest is None else (tx.now - oldest).total_seconds()
         return Survey(
-            claimable=frozenset(pair.item_id for pair in pairs),
+            claimable=frozenset(pair.item_id for pair in seen.pairs),
             unclean={lease.lease_id: lease.phone_id for lease in held if lease.state in UNCLEAN},
             oldest_callback=max(age, 0.0),
         )

@@ -23,6 +23,16 @@ from phonefarm_controller.store.noted import Noted, insert_for
 
 READERS = 4
 CLOSE_SECONDS = 5.0
+# Of PostgreSQL, for each controller.
+CONNECTIONS = 8
+CONNECTION_SECONDS = 10
+"""So long a call waits for one of them."""
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 15
+LOCK_SECONDS = 10
+"""Locks are held for milliseconds, but by a controller that is frozen in a transaction."""
+IDLE_SECONDS = 5
+"""How long a frozen controller's open transaction may keep others from what it has locked."""
 _LOOK_SECONDS = 0.005
 PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 """Classes of PostgreSQL's SQLSTATE (appendix A) that say nothing of the statement: connections,
@@ -234,16 +244,16 @@ async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
     else:
         engine = create_async_engine(
             parsed.set(drivername="postgresql+asyncpg"),
-            pool_size=8,
+            pool_size=CONNECTIONS,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=CONNECTION_SECONDS,
             pool_pre_ping=False,
             connect_args={
-                "timeout": 5,
+                "timeout": CONNECT_SECONDS,
                 "server_settings": {
-                    "statement_timeout": "15000",
-                    "lock_timeout": "10000",
-                    "idle_in_transaction_session_timeout": "20000",
+                    "statement_timeout": f"{STATEMENT_SECONDS}s",
+                    "lock_timeout": f"{LOCK_SECONDS}s",
+                    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
                     "application_name": "phonefarm-controller",
                 },
             },

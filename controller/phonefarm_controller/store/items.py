@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,28 +13,44 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    TextClause,
     bindparam,
     exists,
     func,
     null,
     or_,
     select,
+    text,
+    update,
 )
 
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import HOLD, Cancel, CancelStrategy, Item
+from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
 from phonefarm_controller.domain.matching import Candidate
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
-from phonefarm_controller.domain.states import ITEM_CLAIMABLE, ITEM_WAITING, ItemState
+from phonefarm_controller.domain.states import ITEM_WAITING, ItemState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import Column, Statement, among, columns_of, values_of
-from phonefarm_controller.store.tables import Instant, accounts, leases, phones, queue_items, runs
+from phonefarm_controller.store.tables import (
+    CLAIMABLE,
+    DUE,
+    OPEN_HOLD,
+    READY,
+    UNREADY,
+    WAITING,
+    Instant,
+    accounts,
+    leases,
+    queue_items,
+    runs,
+)
 from phonefarm_controller.store.transitions import note_items_made, note_items_moved
 from phonefarm_controller.store.writes import any_of, insert_columns, update_columns_if
 
 _i = queue_items.c
+Condition = ColumnElement[bool] | TextClause
 _CHANGING = (
     "state",
     "ready_at",
@@ -148,8 +165,6 @@ _STORES: Final[Mapping[str, Callable[[Any], Any]]] = {
 _NAMES = _FIXED + _CHANGING
 _COLUMNS = [queue_items.c[name] for name in _NAMES]
 _TURN = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
-# Spelled out, not IN (...) with parameters, so that the partial indexes are used.
-_CLAIMABLE = or_(*(_i.state == _literal for _literal in sorted(ITEM_CLAIMABLE)))
 
 # Built once: building a statement and its cache key costs as much as running it.
 _NOW = bindparam("now", type_=Instant())
@@ -185,52 +200,81 @@ _PLANS = Statement(
     .outerjoin(runs, runs.c.run_id == _i.run_id)
     .where(among(_i.item_id, "ids"))
 )
-_ANY_CLAIMABLE = select(_i.item_id).where(_CLAIMABLE, _i.ready_at <= _NOW).limit(1)
+_ANY_READY = select(_i.item_id).where(CLAIMABLE, READY).order_by(_i.want_phone_id).limit(1)
+_ANY_UNREADY = select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
 _CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
-    _CLAIMABLE
+    CLAIMABLE
 )
 _CANDIDATES = _CANDIDATE.where(_i.item_id.in_(any_of("ids")))
+_OWNED = accounts.c
 
 
-# One walk down the index per phone, not one of the whole queue.
-def _bound(*more: ColumnElement[bool]) -> Select[Any]:
+# One walk down the index per account, not one of the whole queue: it stops at the first.
+def _bound(
+    of_accounts: Sequence[Condition] = (), of_items: Sequence[Condition] = ()
+) -> Select[Any]:
     first = (
         select(_i.item_id)
-        .join(accounts, accounts.c.account_id == _i.want_account_id)
         .where(
-            *more,
-            _CLAIMABLE,
-            _i.want_phone_id == phones.c.phone_id,
-            _i.ready_at <= _NOW,
-            accounts.c.active.is_(True),
-            accounts.c.condition == "ok",
-            accounts.c.phone_id == phones.c.phone_id,
+            CLAIMABLE,
+            READY,
+            _i.want_phone_id == _OWNED.phone_id,
+            _i.want_account_id == _OWNED.account_id,
             # An account may have another app since: its items wait, and hold nobody back.
-            accounts.c.app == _i.app,
-            # Or have moved here while its run elsewhere goes on.
-            ~exists().where(leases.c.account_id == _i.want_account_id, leases.c.account_held),
+            _i.app == _OWNED.app,
+            _i.ready_at <= _NOW,
+            *of_items,
         )
         .order_by(*_TURN)
         .limit(1)
-        .correlate(phones)
+        .correlate(accounts)
         .scalar_subquery()
     )
-    return select(first).where(phones.c.phone_id.in_(any_of("ids")))
+    return select(first).where(
+        _OWNED.phone_id.in_(any_of("ids")),
+        _OWNED.active.is_(True),
+        _OWNED.condition == "ok",
+        # Or it has moved here while its run elsewhere goes on.
+        ~exists().where(leases.c.account_id == _OWNED.account_id, leases.c.account_held),
+        *of_accounts,
+    )
 
 
 _FIRST_BOUND = _bound()
 _OPEN = (
-    _CANDIDATE.where(_i.want_phone_id.is_(null()), _i.app == bindparam("app"), _i.ready_at <= _NOW)
-    .order_by(*_TURN)
+    _CANDIDATE.where(
+        READY, text("want_phone_id IS NULL"), _i.app == bindparam("app"), _i.ready_at <= _NOW
+    )
+    # The group is the same for all; PostgreSQL sees the index's order only when it is named.
+    .order_by(_i.want_phone_group, *_TURN)
     .limit(bindparam("most", type_=Integer()))
 )
 _FIRST_OPEN = _OPEN.where(_i.want_phone_group.is_(null()))
 _FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
+_UNRIPE = (
+    _CANDIDATE.where(UNREADY, _i.ready_at <= _NOW)
+    .order_by(*_TURN)
+    .limit(bindparam("most", type_=Integer()))
+)
+_RIPEN = (
+    update(queue_items)
+    .where(
+        _i.item_id.in_(
+            select(_i.item_id)
+            .where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW)
+            .order_by(_i.ready_at)
+            .limit(bindparam("most", type_=Integer()))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(ready=True)
+)
 
 
 async def insert(tx: Transaction, items: Sequence[Item], plans: Mapping[str, str]) -> None:
     """Insert new items; *plans* maps item ids to their frozen plan."""
     columns = _stored(items, _NAMES) | {"plan": [plans[item.item_id] for item in items]}
+    columns["ready"] = _ready(tx, items)
     await insert_columns(tx, queue_items, columns)
     note_items_made(tx, items)
 
@@ -270,7 +314,8 @@ async def save(
         moved = sorted(after, key=lambda item: item.item_id)
         olds = [before[item.item_id] for item in moved]
         was = columns_of(olds, ("item_id", "state", "attempt"))
-        await update_columns_if(tx, queue_items, was=was, columns=_stored(moved, _CHANGING))
+        columns = _stored(moved, _CHANGING) | {"ready": _ready(tx, moved)}
+        await update_columns_if(tx, queue_items, was=was, columns=columns)
         note_items_moved(tx, before, moved, actors=actors)
 
 
@@ -321,35 +366,51 @@ async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, tuple[str
 
 async def any_claimable(tx: Transaction) -> bool:
     """Tell whether any item could be claimed now, if its phone were there."""
-    return (await tx.connection.execute(_ANY_CLAIMABLE, {"now": tx.now})).first() is not None
+    for query in (_ANY_READY, _ANY_UNREADY):
+        if (await tx.connection.execute(query, {"now": tx.now})).first() is not None:
+            return True
+    return False
 
 
-def _unpaused(pauses: Sequence[Pause]) -> list[ColumnElement[bool]]:
-    """Return the conditions that leave out what these pauses hold back."""
+@dataclass(frozen=True, kw_only=True)
+class _Passing:
+    """The conditions that leave out what pauses hold back: of accounts, and of items."""
+
+    accounts: Sequence[Condition]
+    items: Sequence[Condition]
+
+
+def _passing(pauses: Sequence[Pause]) -> _Passing:
     names = {
         scope: sorted(pause.name for pause in pauses if pause.scope is scope)
         for scope in PauseScope
     }
-    conditions: list[ColumnElement[bool]] = []
+    of_accounts: list[Condition] = []
+    of_items: list[Condition] = []
     if names[PauseScope.APP]:
-        conditions.append(_i.app.not_in(names[PauseScope.APP]))
-    if names[PauseScope.CAPABILITY]:
-        conditions.append(_i.capability.not_in(names[PauseScope.CAPABILITY]))
+        of_accounts.append(_OWNED.app.not_in(names[PauseScope.APP]))
+        of_items.append(_i.app.not_in(names[PauseScope.APP]))
     if names[PauseScope.ACCOUNT]:
+        of_accounts.append(_OWNED.account_id.not_in(names[PauseScope.ACCOUNT]))
         others = _i.want_account_id.not_in(names[PauseScope.ACCOUNT])
-        conditions.append(or_(_i.want_account_id.is_(null()), others))
-    return conditions
+        of_items.append(or_(_i.want_account_id.is_(null()), others))
+    if names[PauseScope.CAPABILITY]:
+        of_items.append(_i.capability.not_in(names[PauseScope.CAPABILITY]))
+    return _Passing(accounts=of_accounts, items=of_items)
 
 
 async def first_bound(
     tx: Transaction, phone_ids: Sequence[str], *, pauses: Sequence[Pause] = ()
 ) -> list[Candidate]:
-    """Return the next claimable item bound to each phone whose account can work now.
+    """Return the next ready item of each account at the phones that can work now.
 
     What *pauses* hold back is passed over; a pause of everything is the caller's to keep.
     """
     parameters = {"now": tx.now, "ids": list(phone_ids)}
-    query = _bound(*_unpaused(pauses)) if pauses else _FIRST_BOUND
+    query = _FIRST_BOUND
+    if pauses:
+        passing = _passing(pauses)
+        query = _bound(passing.accounts, passing.items)
     firsts = (await tx.connection.execute(query, parameters)).scalars()
     found = [item_id for item_id in firsts if item_id is not None]
     if not found:
@@ -366,18 +427,30 @@ async def first_open(
     limit: int,
     pauses: Sequence[Pause] = (),
 ) -> list[Candidate]:
-    """Return the next *limit* claimable items for any phone (of the group when given).
+    """Return the next *limit* ready items for any phone (of the group when given).
 
     What *pauses* hold back is passed over.
     """
     parameters: dict[str, Any] = {"now": tx.now, "app": app, "most": limit}
     query = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
     if pauses:
-        query = query.where(*_unpaused(pauses))
+        query = query.where(*_passing(pauses).items)
     if phone_group is not None:
         parameters["group"] = phone_group
     rows = await tx.connection.execute(query, parameters)
     return [_candidate(row) for row in rows]
+
+
+async def unripe(tx: Transaction, *, limit: int, pauses: Sequence[Pause] = ()) -> list[Candidate]:
+    """Return the next *limit* items that have become due and are not in the walk of the ready."""
+    query = _UNRIPE.where(*_passing(pauses).items) if pauses else _UNRIPE
+    rows = await tx.connection.execute(query, {"now": tx.now, "most": limit})
+    return [_candidate(row) for row in rows]
+
+
+async def ripen(tx: Transaction, *, limit: int) -> None:
+    """Take at most *limit* due items into that walk, but for those that others write just now."""
+    await tx.connection.execute(_RIPEN, {"now": tx.now, "most": limit})
 
 
 async def waiting_for_accounts(
@@ -402,7 +475,7 @@ async def due_for_retry(tx: Transaction, *, limit: int) -> list[tuple[str, str]]
     """Return (process, item) of items whose back-off is over."""
     query = (
         select(_i.process_id, _i.item_id)
-        .where(_i.state == ItemState.RETRYABLE, _i.ready_at <= tx.now)
+        .where(DUE, _i.state == ItemState.RETRYABLE, _i.ready_at <= tx.now)
         .order_by(_i.ready_at)
         .limit(limit)
     )
@@ -411,17 +484,15 @@ async def due_for_retry(tx: Transaction, *, limit: int) -> list[tuple[str, str]]
 
 async def next_due(tx: Transaction) -> datetime | None:
     """Return when the next scheduled or retryable item becomes claimable; None when none waits."""
-    states = or_(_i.state == ItemState.SCHEDULED, _i.state == ItemState.RETRYABLE)
-    query = select(_i.ready_at).where(states, _i.ready_at > tx.now).order_by(_i.ready_at).limit(1)
+    query = select(_i.ready_at).where(DUE, _i.ready_at > tx.now).order_by(_i.ready_at).limit(1)
     return (await tx.connection.execute(query)).scalar_one_or_none()
 
 
 async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
     """Return (process, item) of waiting items whose deadline has passed."""
-    states = or_(*(_i.state == state for state in sorted(ITEM_WAITING)))
     query = (
         select(_i.process_id, _i.item_id)
-        .where(states, _i.deadline_at < tx.now)
+        .where(WAITING, _i.deadline_at < tx.now)
         .order_by(_i.deadline_at)
         .limit(limit)
     )
@@ -430,6 +501,10 @@ async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]
 
 def _candidate(row: Row[Any]) -> Candidate:
     return Candidate(**row._asdict())
+
+
+def _ready(tx: Transaction, items: Sequence[Item]) -> Column:
+    return [item.ready_at <= tx.now for item in items]
 
 
 def _stored(items: Sequence[Item], names: Sequence[str]) -> dict[str, Column]:
@@ -448,11 +523,10 @@ def _item(row: Row[Any]) -> Item:
     return Item(**values)
 
 
-_HOLDS = select(_i.want_phone_id, _i.process_id, _i.item_id).where(
-    _i.want_phone_id.in_(any_of("ids")), _i.capability == HOLD
+_OPEN_HOLDS = select(_i.want_phone_id, _i.process_id, _i.item_id).where(
+    OPEN_HOLD, _i.want_phone_id.in_(any_of("ids"))
 )
-_CLAIMABLE_HOLDS = _HOLDS.where(_CLAIMABLE)
-_OPEN_HOLDS = _HOLDS.where(_i.finished_at.is_(null()))
+_CLAIMABLE_HOLDS = _OPEN_HOLDS.where(CLAIMABLE)
 
 
 async def open_holds(

@@ -6,6 +6,8 @@ from sqlalchemy import Connection, text
 
 from phonefarm_controller.store.database import Database
 
+TABLE_SECONDS = 5
+"""So long a change of a table waits for it; everybody else waits behind."""
 _LOCK = 0x70_68_66_61_72_6D  # "phfarm": one migration at a time on PostgreSQL
 
 
@@ -13,7 +15,11 @@ async def migrate(database: Database, *, to: str = "head") -> None:
     """Apply every migration up to *to*; several controllers may start at once."""
     async with database.writer.begin() as connection:
         if connection.dialect.name == "postgresql":
+            # The limits are for the work of every day: an index may take its time to be made.
+            for limit in ("statement_timeout", "lock_timeout"):
+                await connection.execute(text(f"SET LOCAL {limit} = 0"))
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            await connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'"))
         await connection.run_sync(_upgrade, to)
 
 

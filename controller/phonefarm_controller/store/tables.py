@@ -1,6 +1,6 @@
 """The tables. States carry CHECKs made from the transition tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -174,6 +175,8 @@ queue_items = Table(
     Column("priority", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("ready_at", Instant, nullable=False),
+    # Whether ready_at was seen to have come: what a claim walks is in the order of the queue.
+    Column("ready", Boolean, nullable=False, server_default=false()),
     Column("deadline_at", Instant, nullable=False),
     Column("deadline_given", Boolean, nullable=False),
     Column("want_phone_id", Words),
@@ -212,39 +215,46 @@ queue_items = Table(
         name="active_is_leased",
     ),
 )
-_CLAIMABLE: Final = text("state IN ('QUEUED', 'SCHEDULED')")
-_WAITING: Final = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
-Index(
-    "ix_queue_items_bound",
-    queue_items.c.want_phone_id,
+# An index of a part is used only by who says the very same words of that part.
+CLAIMABLE: Final = text("state IN ('QUEUED', 'SCHEDULED')")
+READY: Final = text("ready IS TRUE")
+UNREADY: Final = text("ready IS NOT TRUE")
+WAITING: Final = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
+DUE: Final = text("state IN ('SCHEDULED', 'RETRYABLE')")
+OPEN_HOLD: Final = text("capability = 'hold' AND finished_at IS NULL")
+
+
+def _index(name: str, *columns: Any, where: Sequence[TextClause]) -> None:
+    """Make an index of the rows that *where* names, in the same words on each engine."""
+    words = text(" AND ".join(str(clause) for clause in where))
+    Index(name, *columns, sqlite_where=words, postgresql_where=words)
+
+
+_TURN: Final = (
     queue_items.c.priority.desc(),
     queue_items.c.created_at,
     queue_items.c.ordinal,
-    sqlite_where=_CLAIMABLE,
-    postgresql_where=_CLAIMABLE,
+    queue_items.c.item_id,
 )
-Index(
-    "ix_queue_items_open",
+_index(
+    "ix_queue_items_bound_ready",
+    queue_items.c.want_phone_id,
+    queue_items.c.want_account_id,
+    queue_items.c.app,
+    *_TURN,
+    where=[CLAIMABLE, READY],
+)
+_index(
+    "ix_queue_items_open_ready",
     queue_items.c.app,
     queue_items.c.want_phone_group,
-    queue_items.c.priority.desc(),
-    queue_items.c.created_at,
-    queue_items.c.ordinal,
-    sqlite_where=text("state IN ('QUEUED', 'SCHEDULED') AND want_phone_id IS NULL"),
-    postgresql_where=text("state IN ('QUEUED', 'SCHEDULED') AND want_phone_id IS NULL"),
+    *_TURN,
+    where=[CLAIMABLE, READY, text("want_phone_id IS NULL")],
 )
-Index(
-    "ix_queue_items_deadline",
-    queue_items.c.deadline_at,
-    sqlite_where=_WAITING,
-    postgresql_where=_WAITING,
-)
-Index(
-    "ix_queue_items_due",
-    queue_items.c.ready_at,
-    sqlite_where=text("state IN ('SCHEDULED', 'RETRYABLE')"),
-    postgresql_where=text("state IN ('SCHEDULED', 'RETRYABLE')"),
-)
+_index("ix_queue_items_unready", queue_items.c.ready_at, where=[CLAIMABLE, UNREADY])
+_index("ix_queue_items_holds", queue_items.c.want_phone_id, where=[OPEN_HOLD])
+_index("ix_queue_items_deadline", queue_items.c.deadline_at, where=[WAITING])
+_index("ix_queue_items_due", queue_items.c.ready_at, where=[DUE])
 
 runs = Table(
     "runs",

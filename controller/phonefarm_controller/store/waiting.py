@@ -22,13 +22,13 @@ from phonefarm_controller.domain.states import ITEM_WAITING
 from phonefarm_controller.store import items
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.statements import among
-from phonefarm_controller.store.tables import Instant, accounts, queue_items
+from phonefarm_controller.store.tables import CLAIMABLE, WAITING, Instant, accounts, queue_items
 
 _other: Final = queue_items.alias("other")
 _o = _other.c
 _mine: Final = queue_items.alias("mine")
-# As text: the partial indexes of what can be claimed are used only for the very same words.
-_OTHER_CLAIMABLE: Final = text("other.state IN ('QUEUED', 'SCHEDULED')")
+# As text, and first what an index of a part has: it is used only for the very same words.
+_OTHER_CLAIMABLE: Final = text(f"other.{WAITING} AND other.{CLAIMABLE}")
 # What the claim asks of a bound item's account; one that cannot work holds nobody back.
 _OTHER_CAN_ACT: Final = and_(
     accounts.c.account_id == _o.want_account_id,
@@ -106,9 +106,7 @@ def _turn(table: FromClause) -> "ColumnElement[Any]":
 
 async def count(tx: Transaction, *, most: int) -> int:
     """Return how many items wait, counting up to *most*."""
-    # In so many words, or SQLite would not know that a partial index has them all.
-    waits = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
-    first = select(queue_items.c.item_id).where(waits).order_by(queue_items.c.deadline_at)
+    first = select(queue_items.c.item_id).where(WAITING).order_by(queue_items.c.deadline_at)
     some = first.limit(most).subquery()
     found: int = (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one()
     return found

@@ -1,0 +1,119 @@
+"""Beside a backlog, what is done all the time reads what it needs and not the backlog."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from phonefarm_controller.store import items
+from phonefarm_controller.store.database import Database
+from sqlalchemy import event
+from support.backlog import SERIALS, SHAPES, furnish, pile_up
+from support.world import World, world_on
+
+WAITING = 3000
+READ_AT_MOST = 150
+"""Rows that one statement may look at: a few for each of twenty phones."""
+Asked = list[tuple[str, Any]]
+
+
+@contextmanager
+def _statements(database: Database) -> Iterator[Asked]:
+    """Collect what is asked of the queue, as the driver gets it."""
+    asked: Asked = []
+
+    def note(_: Any, __: Any, sql: str, parameters: Any, *___: Any) -> None:
+        if sql.startswith("SELECT") and "queue_items" in sql:
+            asked.append((sql, parameters))
+
+    engines = {database.writer.sync_engine, database._reader.sync_engine}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
+
+
+async def _what_is_asked(world: World) -> Asked:
+    """Do what is done all the time, once."""
+    with _statements(world.database) as asked:
+        await world.claim(world.offers("north", *SERIALS))
+        await world.wind.next_due()
+        await world.wind.requeue()
+        await world.wind.expire()
+    return asked
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_no_statement_reads_the_backlog(database_url: str, shape: str) -> None:
+    """Whether it waits for phones here, for others, for tomorrow or for an account."""
+    async with world_on(database_url) as world:
+        await furnish(world)
+        await pile_up(world, WAITING, SHAPES[shape])
+        asked = await _what_is_asked(world)
+        read = {sql: await _read(world.database, sql, parameters) for sql, parameters in asked}
+
+    assert len(read) >= 7
+    assert {sql: much for sql, much in read.items() if much > READ_AT_MOST} == {}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_the_first_claim_is_what_a_look_at_everything_would_choose(
+    database_url: str, shape: str
+) -> None:
+    """The walk down the indexes leaves nothing out: priority, then age."""
+    async with world_on(database_url) as world:
+        await furnish(world)
+        await pile_up(world, 200, SHAPES[shape])
+        ids = [await world.accept(priority=priority) for priority in (4, 8, 6)]
+        (run,) = await world.claim(world.offers("north", SERIALS[1]))
+
+    assert run.process_id == ids[1]
+
+
+async def test_what_has_become_due_is_walked_from_then_on(database_url: str) -> None:
+    """A thousand items that come due together are claimed by priority, and read once."""
+    async with world_on(database_url) as world:
+        world.database._now = world.clock.now  # also of PostgreSQL: it is to become tomorrow
+        await furnish(world)
+        await pile_up(world, 1000, SHAPES["later"])
+        world.clock.advance(86_401)
+        urgent = await world.accept(priority=10)
+        async with world.database.reading() as tx:
+            before = len(await items.unripe(tx, limit=5000))
+        first, second = await world.claim(world.offers("north", *SERIALS[:2]))
+        async with world.database.reading() as tx:
+            after = len(await items.unripe(tx, limit=5000))
+
+    assert first.process_id == urgent
+    assert second.process_id.startswith("backlog-")
+    assert (before, after) == (1000, 0)
+
+
+async def _read(database: Database, sql: str, parameters: Any) -> float:
+    """Return how many rows of the queue the statement looks at; of SQLite, many or none."""
+    async with database.reading() as tx:
+        if tx.connection.dialect.name == "sqlite":
+            rows = await tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)
+            return WAITING * any(_walks(row.detail) for row in rows)
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}"
+        (found,) = (await tx.connection.exec_driver_sql(explain, parameters)).scalars()
+        plan = json.loads(found) if isinstance(found, str) else found
+        return _rows_of(plan[0]["Plan"])
+
+
+def _walks(detail: str) -> bool:
+    """Tell whether a step of SQLite's plan goes through the queue."""
+    first_of_index = "USING INDEX ix_queue_items_bound_ready"  # it stops at one row
+    return detail.startswith("SCAN queue_items") and first_of_index not in detail
+
+
+def _rows_of(plan: dict[str, Any]) -> float:
+    read = 0.0
+    if plan.get("Relation Name") == "queue_items":
+        each = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+        read = each * plan["Actual Loops"]
+    return read + sum(_rows_of(part) for part in plan.get("Plans", ()))
