@@ -1,4 +1,4 @@
-"""The agent's cable is pulled for 30, 44, 70 and 120 s: fenced in time, and one driver at any moment.
+"""The agent's cable is pulled for 30 to 120 s: fenced in time, and one driver at any moment.
 
 The agent lives in a network namespace of its own; its phones are on sockets of the file system, as
 on USB, so that they answer while the controller does not.
