@@ -17,6 +17,7 @@ class Fault(enum.StrEnum):
     STORAGE_FULL = "storage_full"
     FILES_STAY = "files_stay"
     APP_STAYS = "app_stays"
+    IGNORES_HOME = "ignores_home"
     BATTERY_LOW = "battery_low"
     BATTERY_HOT = "battery_hot"
     SERVICE_GONE = "service_gone"
@@ -45,6 +46,7 @@ EXPLAINED: dict[Fault, str] = {
     Fault.STORAGE_FULL: "every write fails with 'No space left on device'",
     Fault.FILES_STAY: "rm removes nothing and says 'Operation not permitted'",
     Fault.APP_STAYS: "am force-stop ends no app, and says nothing of it",
+    Fault.IGNORES_HOME: "the home key does nothing",
     Fault.BATTERY_LOW: "the level reads `level` (5) percent and discharging",
     Fault.BATTERY_HOT: "the temperature reads `celsius` (48)",
     Fault.SERVICE_GONE: "dumpsys cannot find the service `service` (battery)",

@@ -225,7 +225,8 @@ class Phone:
                 self._set_awake(key is Key.WAKEUP)
                 return
             case Key.HOME | Key.APP_SWITCH:
-                self.go_home()
+                if Fault.IGNORES_HOME not in self.faults:
+                    self.go_home()
                 return
             case _ if self.locked or not (self.awake and self.app.in_front):
                 return

@@ -20,6 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "phones.md"
 NO_STATE = {
     Fault.FILES_STAY,
     Fault.APP_STAYS,
+    Fault.IGNORES_HOME,
     Fault.LOGGED_OUT,
     Fault.CONSENT_DIALOG,
     Fault.POST_SLOW,

@@ -330,6 +330,39 @@ async def test_what_a_clean_up_leaves_is_reported(
         assert released.reason.startswith(f"clean_up_failed: left: {folder}")
 
 
+async def test_a_phone_that_does_not_come_home_is_dirty(
+    controller: ScriptedController, settings: Settings, farm: Farm
+) -> None:
+    """The key was pressed; what is in front afterwards is looked at, and named."""
+    timers = replace(settings.timers, clean_up=2.0)
+    async with phone_agent(settings, farm, runtime="process", timers=timers):
+        heard = controller.heard
+        await heard.until(lambda: len(heard.offered()) == 2)
+        await farm["SIM0001"].fault("ignores_home")
+        work = phone_work("SIM0001", ("launch_app", {}), clean_up=["remove_added", "home"])
+        await controller.assign(work)
+        released = await heard.until(lambda: heard.released(work.run.run_id), seconds=60)
+
+        assert list(released.residue) == ["foreground com.example.shortvideo"]
+        assert not released.clean
+        assert farm["SIM0001"].state()["app"]["running"]
+
+
+async def test_a_pool_may_leave_its_app_running(
+    controller: ScriptedController, settings: Settings, farm: Farm
+) -> None:
+    """What the policy leaves out is not done, and not missed."""
+    async with phone_agent(settings, farm, runtime="process"):
+        heard = controller.heard
+        await heard.until(lambda: len(heard.offered()) == 2)
+        work = phone_work("SIM0001", ("launch_app", {}), clean_up=["remove_added", "home"])
+        await controller.assign(work)
+        released = await heard.until(lambda: heard.released(work.run.run_id), seconds=60)
+
+        assert released == pb.PhoneReleased(clean=True)
+        assert farm["SIM0001"].state()["app"]["running"]
+
+
 async def test_a_clean_up_goes_on_until_nothing_is_left(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import tomllib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +97,12 @@ def assignment(
     )
 
 
-def phone_work(serialno: str, *steps: tuple[str, dict[str, Any]], epoch: int = 1) -> pb.Assignment:
+def phone_work(
+    serialno: str,
+    *steps: tuple[str, dict[str, Any]],
+    epoch: int = 1,
+    clean_up: Sequence[str] | None = None,
+) -> pb.Assignment:
     """Return an assignment that drives the simulator's app: kind and params of each step."""
     work = assignment(serialno, epoch=epoch)
     plan = json.loads(work.plan_json)
@@ -110,6 +115,8 @@ def phone_work(serialno: str, *steps: tuple[str, dict[str, Any]], epoch: int = 1
         {"index": index, "kind": kind, "params": params, "limit_seconds": 30.0, "repeat": "safe"}
         for index, (kind, params) in enumerate(steps)
     ]
+    if clean_up is not None:
+        plan["clean_up"] = list(clean_up)
     work.plan_json = json.dumps(plan)
     return work
 

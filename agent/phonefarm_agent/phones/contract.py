@@ -3,8 +3,9 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneReport
@@ -28,14 +29,26 @@ class Ground:
     package: str
 
 
+class Step(StrEnum):
+    """What a clean-up does, and then looks at."""
+
+    STOP_APPS = "stop_apps"
+    REMOVE_ADDED = "remove_added"
+    HOME = "home"
+
+
+EVERY_STEP: Final = frozenset(Step)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What a run may have left on a phone."""
+    """What a run may have left on a phone, and which steps its pool wants done about it."""
 
     run_id: str
     epoch: int
     serialno: str
     ground: Ground
+    steps: frozenset[Step] = EVERY_STEP
 
 
 class Phones(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from phonefarm_agent.phones.adb_wire import Answer
-from phonefarm_agent.phones.contract import Trace
+from phonefarm_agent.phones.contract import Step, Trace
 
 LEASE_FILE = "/data/local/tmp/phonefarm-lease"
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
@@ -14,6 +14,16 @@ _FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
 _MEDIA_FOLDER = re.compile(r"/sdcard/Movies/phonefarm-[A-Za-z0-9-]+")
 # Names under which tools that a run may have started show up in `ps`.
 _TOOLS = re.compile(r"com\.android\.commands\.(uiautomator|monkey|input)|uiautomator|screencap")
+
+_WHERE_HOME = (
+    "cmd package resolve-activity --brief -a android.intent.action.MAIN"
+    " -c android.intent.category.HOME"
+)
+_WHO_IS_IN_FRONT = "dumpsys window | grep mCurrentFocus"
+_COMPONENT = re.compile(r"([\w.]+)/[\w.$]+")
+_FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([\w.]+)/")
+# Its keyguard and its shade lie over whatever is in front; a locked screen has a stage of its own.
+_SYSTEM_UI = "com.android.systemui"
 
 READ_LEASE = f"getprop ro.serialno; cat {LEASE_FILE}"
 """Who are you, and which epoch did you see last? The answer is read by `read_lease`."""
@@ -76,6 +86,10 @@ def clean_up(trace: Trace) -> str:
     package = ground.package if _PACKAGE.fullmatch(ground.package) else ""
     folder = ground.phone_folder if _FOLDER.fullmatch(ground.phone_folder) else ""
     media = ground.media_folder if _MEDIA_FOLDER.fullmatch(ground.media_folder) else ""
+    if Step.STOP_APPS not in trace.steps:
+        package = ""
+    if Step.REMOVE_ADDED not in trace.steps:
+        media = ""
     rows = _rows(media)
     words = []
     if package:
@@ -84,7 +98,8 @@ def clean_up(trace: Trace) -> str:
         words.append(f"rm -rf {folder}")
     if media:
         words += [f"content delete {rows}", f"rm -rf {media}"]
-    words.append("input keyevent 3")
+    if Step.HOME in trace.steps:
+        words.append("input keyevent 3")
     words.append("echo --left")
     if folder:
         words.append(f"ls -d {folder}")
@@ -93,6 +108,8 @@ def clean_up(trace: Trace) -> str:
     if package:
         words.append(f"pidof {package}")
     words.append("ps -A -o PID,ARGS")
+    if Step.HOME in trace.steps:
+        words += ["echo --home", _WHERE_HOME, _WHO_IS_IN_FRONT]
     return "; ".join(words)
 
 
@@ -101,9 +118,11 @@ def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
     _, mark, left = answer.out.partition("--left\n")
     if not mark:
         return None
+    lines = [line.strip() for line in left.splitlines()]
+    # What a phone does not tell of its home screen is not held against it.
+    home = lines.index("--home") if "--home" in lines else len(lines)
     found: list[str] = []
-    for line in left.splitlines():
-        text = line.strip()
+    for text in lines[:home]:
         if text and text in {trace.ground.phone_folder, trace.ground.media_folder}:
             found.append(f"folder {text}")
         elif text.startswith("Row: "):
@@ -112,7 +131,16 @@ def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
             found.append(f"process {trace.ground.package}")
         elif (trace.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
             found.append(f"process {text[:200]}")
-    return tuple(found)
+    return (*found, *_in_front(lines[home:]))
+
+
+def _in_front(lines: list[str]) -> list[str]:
+    """Return the app that is in front instead of the home screen, if both are told."""
+    homes = [match[1] for line in lines if (match := _COMPONENT.fullmatch(line))]
+    fronts = [match[1] for line in lines if (match := _FOCUS.search(line))]
+    if not homes or not fronts or fronts[-1] in {homes[-1], _SYSTEM_UI}:
+        return []
+    return [f"foreground {fronts[-1]}"]
 
 
 def _rows(media: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from phonefarm_agent.assets.kinds import AssetKind, Wanted
 from phonefarm_agent.model.run import Assignment
-from phonefarm_agent.phones.contract import Ground
+from phonefarm_agent.phones.contract import EVERY_STEP, Ground, Step
 
 DEFAULT_LIMIT_SECONDS = 60.0
 PHONE_FOLDER = "/data/local/tmp/phonefarm"
@@ -29,6 +29,7 @@ class Plan:
     longest_limit: float
     actions: int
     assets: Mapping[str, Wanted]  # what the run may ask for, by its name in the run
+    clean_up: frozenset[Step] = EVERY_STEP
 
 
 def phone_folder(run_id: str) -> str:
@@ -76,7 +77,15 @@ def complete(assignment: Assignment, *, adb_serial: str) -> Plan:
         longest_limit=max(limits, default=DEFAULT_LIMIT_SECONDS),
         actions=len(actions),
         assets=_assets(actions),
+        clean_up=_steps(document.pop("clean_up", None)),
     )
+
+
+def _steps(wanted: Any) -> frozenset[Step]:
+    """Return the steps that this version knows; without any told, each: too clean does no harm."""
+    if not isinstance(wanted, list):
+        return EVERY_STEP
+    return frozenset(step for step in Step if step in wanted)
 
 
 def _assets(actions: list[dict[str, Any]]) -> dict[str, Wanted]:

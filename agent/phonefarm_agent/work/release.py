@@ -6,7 +6,7 @@ import structlog
 
 from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.record import PhoneReleased
-from phonefarm_agent.phones.contract import Ground, Trace
+from phonefarm_agent.phones.contract import EVERY_STEP, Ground, Trace
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.work.control import Frame
 from phonefarm_agent.work.plan import BadPlanError, complete
@@ -80,12 +80,13 @@ async def _clean_phone(run: Run) -> PhoneReleased:
 def _trace(run: Run) -> Trace:
     try:
         plan = complete(run.state.assignment, adb_serial=run.state.adb_serial)
-        ground = plan.ground
+        ground, steps = plan.ground, plan.clean_up
     except BadPlanError:  # A run that went had a plan; a journal from another version may not.
-        ground = Ground(phone_folder="", media_folder="", package="")
+        ground, steps = Ground(phone_folder="", media_folder="", package=""), EVERY_STEP
     return Trace(
         run_id=run.ref.run_id,
         epoch=run.ref.epoch,
         serialno=run.state.assignment.serialno,
         ground=ground,
+        steps=steps,
     )

@@ -215,6 +215,10 @@ async def pm(call: Call) -> int:
                 return 1
             await call.say(f"package:{phone.packages[name].path}")
             return 0
+        case ["resolve-activity", *words] if words[-1].endswith(".HOME"):
+            await call.say("priority=0 preferredOrder=0 match=0x108000 isDefault=true")
+            await call.say(f"{LAUNCHER_PACKAGE}/.Launcher")
+            return 0
         case ["clear", *words] if words:
             if words[-1] not in phone.packages:
                 await call.say("Failed")
