@@ -230,7 +230,28 @@ async def test_groups_are_made_listed_and_replaced(farm: Farm, operator: Operato
         "shelf": ("phone", ["ph-sim0001", "ph-sim0002"]),
         "launch": ("account", ["acc-SIM0001"]),
     }
-    assert ["shelf", "phone", "1", "ph-sim0001"] in rows
+    assert ["shelf", "phone", "1", "-", "ph-sim0001"] in rows
+
+
+async def test_a_group_says_what_is_cleaned_behind_a_run(farm: Farm, operator: Operator) -> None:
+    """Set, listed, taken back, each with its reason in the audit; unknown groups are refused."""
+    await farm.admit(["SIM0001"])
+    await operator.command("groups", "put", "shelf", "--phones", "SIM0001")
+    words = ["groups", "clean-up", "shelf", "--reason", "slow to start"]
+
+    told = await operator.command(*words, "--steps", "home", "remove_added")
+    rows = (await operator.command("groups", "list")).rows
+    await operator.command(*words, "--default")
+    after = (await operator.command("groups", "list")).rows
+    audit = (await operator.command("audit", "--json")).out
+    with pytest.raises(RefusedError, match="unknown_group:shelf-9"):
+        await operator.command("groups", "clean-up", "shelf-9", "--default", "--reason", "x")
+
+    assert "shelf: clean-up is home remove_added" in told.out
+    assert ["shelf", "phone", "1", "home remove_added", "ph-sim0001"] in rows
+    assert ["shelf", "phone", "1", "-", "ph-sim0001"] in after
+    assert "set clean-up to home remove_added" in audit
+    assert "slow to start" in audit
 
 
 async def test_a_group_of_strangers_is_refused(operator: Operator) -> None:

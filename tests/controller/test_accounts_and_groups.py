@@ -1,5 +1,6 @@
 """Accounts come many at a time, all or none; groups can be read back."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -158,6 +159,53 @@ async def test_groups_are_listed_with_their_members(farm: Farm) -> None:
             (account_kind, "pool", ["acc-A1"]),
             (phone, "pool", ["ph-a1", "ph-b1"]),
         ]
+
+
+async def set_clean_up(farm: Farm, name: str, *steps: "fleet_pb2.CleanUpStep.ValueType") -> None:
+    """Set what is done about a group's phones."""
+    asked = fleet_pb2.SetCleanUpRequest(name=name, clean_up=fleet_pb2.CleanUp(steps=steps))
+    await farm.fleet.SetCleanUp(asked, metadata=bearer(KEY))
+
+
+async def test_a_run_is_handed_the_steps_that_its_phones_pools_want(farm: Farm) -> None:
+    """None for a phone without a policy; else all that any of its groups names."""
+    phone = fleet_pb2.GROUP_KIND_PHONE
+    async with played_agent(farm, "A1", "B1") as agent:
+        await put_group(farm, phone, "fast", "ph-b1")
+        await put_group(farm, phone, "tidy", "ph-b1")
+        await put_group(farm, phone, "all", "ph-a1", "ph-b1")
+        await set_clean_up(farm, "fast", fleet_pb2.CLEAN_UP_STEP_HOME)
+        await set_clean_up(farm, "tidy", fleet_pb2.CLEAN_UP_STEP_REMOVE_ADDED)
+        target = process_pb2.Target(routing=process_pb2.ROUTING_GROUP, phone_ids=["ph-a1", "ph-b1"])
+        await farm.enqueue(request(target=target))
+        await agent.offer()
+        assigned = await agent.assigned(2)
+
+    plans = {work.phone_id: json.loads(work.plan_json) for work in assigned}
+    assert "clean_up" not in plans["ph-a1"]
+    assert plans["ph-b1"]["clean_up"] == ["home", "remove_added"]
+
+
+async def test_a_group_without_members_has_no_policy_left(farm: Farm) -> None:
+    """Made again, it begins anew."""
+    phone = fleet_pb2.GROUP_KIND_PHONE
+    async with played_agent(farm, "A1"):
+        await put_group(farm, phone, "pool", "ph-a1")
+        await set_clean_up(farm, "pool")
+        before = (await groups_of(farm))[0]
+        await put_group(farm, phone, "pool")
+        await put_group(farm, phone, "pool", "ph-a1")
+        after = (await groups_of(farm))[0]
+
+    assert before.HasField("clean_up")
+    assert not before.clean_up.steps
+    assert not after.HasField("clean_up")
+
+
+async def groups_of(farm: Farm) -> list[fleet_pb2.Group]:
+    """Return every group."""
+    asked = fleet_pb2.ListGroupsRequest()
+    return list((await farm.fleet.ListGroups(asked, metadata=bearer(KEY))).groups)
 
 
 async def test_agents_tell_what_their_runs_run_in(farm: Farm) -> None:

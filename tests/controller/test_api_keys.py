@@ -75,6 +75,7 @@ SCOPES = {
     "FleetService.PutAccounts": OPERATES,
     "FleetService.ListAccounts": READS,
     "FleetService.PutGroup": OPERATES,
+    "FleetService.SetCleanUp": OPERATES,
     "FleetService.ListGroups": READS,
     "FleetService.ListAgents": READS,
     "FleetService.MaintainPhone": OPERATES,

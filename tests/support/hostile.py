@@ -118,6 +118,14 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
         ),
         AS_CALLER,
     ),
+    "FleetService/SetCleanUp": (
+        fleet_pb2.SetCleanUpRequest(
+            name="g",
+            clean_up=fleet_pb2.CleanUp(steps=[fleet_pb2.CLEAN_UP_STEP_HOME]),
+            reason="test",
+        ),
+        AS_CALLER,
+    ),
     "FleetService/ListAgents": (fleet_pb2.ListAgentsRequest(), AS_CALLER),
     "CallbackService/LeaseDeliveries": (
         callback_pb2.LeaseDeliveriesRequest(gateway_id="gw", limit=2),
@@ -185,7 +193,8 @@ def _strings(message: Message) -> Iterator[tuple[str | int, ...]]:
         nested = field.type == FieldDescriptor.TYPE_MESSAGE
         if field.is_repeated:
             for place, part in enumerate(value):
-                inner = _strings(part) if nested else iter([()])
+                text = field.type == FieldDescriptor.TYPE_STRING
+                inner = _strings(part) if nested else iter([()] if text else [])
                 yield from ((field.name, place, *rest) for rest in inner)
         elif nested:
             if message.HasField(field.name):

@@ -118,6 +118,14 @@ class FleetClient:
         answer = await self._wire.answer(self._stub.ListGroups, fleet_pb2.ListGroupsRequest())
         return list(answer.groups)
 
+    async def set_clean_up(
+        self, name: str, clean_up: fleet_pb2.CleanUp | None, reason: str
+    ) -> fleet_pb2.Group:
+        """Set what is done about a group's phones behind each run; None: nothing of its own."""
+        request = fleet_pb2.SetCleanUpRequest(name=name, clean_up=clean_up, reason=reason)
+        kept: fleet_pb2.Group = await self._wire.answer(self._stub.SetCleanUp, request)
+        return kept
+
     async def put_group(self, group: fleet_pb2.Group) -> fleet_pb2.Group:
         """Make a group or replace its members."""
         request = fleet_pb2.PutGroupRequest(group=group)

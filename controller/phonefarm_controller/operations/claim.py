@@ -12,6 +12,7 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.clean_up import Step
 from phonefarm_controller.domain.items import Item, claimed, dead
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.matching import Candidate, FreePhone, Pair, matched
@@ -263,6 +264,7 @@ class Claim:
         await self._learn(tx, {item.profile_version for item, _ in held})
         held = [each for each in held if each[0].profile_version in self._profile_json]
         plans = await items.plans(tx, [item.item_id for item, _ in held])
+        clean_up = (await self._fleet_view.current(tx)).clean_up
         return [
             Assignment(
                 agent_id=lease.agent_id,
@@ -279,7 +281,11 @@ class Claim:
                 account_id=lease.account_id,
                 capability=item.capability,
                 plan=_plan_json(
-                    item, lease, *plans[item.item_id], self._profile_json[item.profile_version]
+                    item,
+                    lease,
+                    *plans[item.item_id],
+                    profile=self._profile_json[item.profile_version],
+                    clean_up=clean_up.get(lease.phone_id),
                 ),
                 cap_seconds=item.cap_seconds,
             )
@@ -287,13 +293,22 @@ class Claim:
         ]
 
 
-def _plan_json(item: Item, lease: Lease, plan: str, snapshot: str | None, profile: str) -> str:
+def _plan_json(
+    item: Item,
+    lease: Lease,
+    plan: str,
+    snapshot: str | None,
+    *,
+    profile: str,
+    clean_up: frozenset[Step] | None,
+) -> str:
     """Put the frozen parts together as text; parsing them for each claim would cost the most."""
     account = json.dumps(lease.account_id), json.dumps(item.app)
+    steps = "" if clean_up is None else f'"clean_up": {json.dumps(sorted(clean_up))}, '
     return (
         f'{{"capability": {json.dumps(item.capability)}, "profile": {profile}, '
         f'"account": {{"account_id": {account[0]}, "app": {account[1]}}}, '
-        f'"snapshot": {snapshot or "null"}, "skip": {list(item.once_done)}, {plan[1:]}'
+        f'"snapshot": {snapshot or "null"}, "skip": {list(item.once_done)}, {steps}{plan[1:]}'
     )
 
 

@@ -9,6 +9,7 @@ from phonefarm_common.identity import is_name, new_id
 from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
 
 from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.clean_up import Step
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.health import retired, returned
 from phonefarm_controller.domain.hindrances import Why, of_phone
@@ -31,6 +32,7 @@ from phonefarm_controller.store import (
     accounts,
     agents,
     charges,
+    clean_ups,
     items,
     leases,
     phones,
@@ -236,6 +238,28 @@ class Fleet:
             await _note(tx, actor, f"put {kind} group", name, "")
         self._hints.fleet_changed()
         return tuple(dict.fromkeys(members))
+
+    @whole
+    async def set_clean_up(
+        self, group: str, steps: frozenset[Step] | None, *, actor: str, reason: str
+    ) -> Group:
+        """Set which steps the clean-up of a phone group's phones has, None for no policy.
+
+        FarmError `unknown_group` when no phone is in it.
+        """
+        async with self._database.writing() as tx:
+            known = {g.name: g for g in await phones.all_groups(tx) if g.kind == "phone"}
+            if group not in known:
+                problem = FieldProblem(field="name", message=f"names {group[:128]!r}")
+                message = f"there is no group of phones {group[:128]!r}"
+                raise FarmError(
+                    Reason.UNKNOWN_GROUP, message, detail=group[:128], problems=(problem,)
+                )
+            await clean_ups.put(tx, group, steps)
+            told = "none" if steps is None else " ".join(sorted(steps)) or "nothing"
+            await _note(tx, actor, f"set clean-up to {told}", group, reason)
+        self._hints.fleet_changed()
+        return replace(known[group], clean_up=steps)
 
     @whole
     async def groups(self) -> list[Group]:

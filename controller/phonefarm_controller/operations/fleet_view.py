@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from phonefarm_controller.domain.clean_up import EVERY_STEP, Step, wanted
 from phonefarm_controller.domain.matching import FreePhone
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, agents, pauses, phones
+from phonefarm_controller.store import accounts, agents, clean_ups, pauses, phones
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.leases import Busy
 
@@ -27,6 +28,8 @@ class Fleet:
     pauses: Sequence[Pause] = ()
     holdable: Mapping[str, str] = field(default_factory=dict)
     """Agents of the phones that a person may hold, also of those that get no work."""
+    clean_up: Mapping[str, frozenset[Step]] = field(default_factory=dict)
+    """The steps of the phones whose pools want other than every step."""
 
     @property
     def paused(self) -> bool:
@@ -72,7 +75,8 @@ async def _read(tx: Transaction) -> Fleet:
     draining = await agents.drained(tx)
     known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
     workable = [phone for phone in known if phone.may_work(tx.now)]
-    groups = await phones.groups_of(tx, [phone.phone_id for phone in workable])
+    groups = await phones.groups_of(tx, [phone.phone_id for phone in known])
+    policies = await clean_ups.all_of(tx)
     paused = await pauses.all_of(tx)
     resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -90,6 +94,11 @@ async def _read(tx: Transaction) -> Fleet:
     return Fleet(
         pauses=paused,
         holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
+        clean_up={
+            phone_id: steps
+            for phone_id, names in groups.items()
+            if (steps := wanted(names, policies)) != EVERY_STEP
+        },
         phones={
             phone.phone_id: FreePhone(
                 phone_id=phone.phone_id,

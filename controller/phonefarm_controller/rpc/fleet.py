@@ -8,6 +8,7 @@ from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
+from phonefarm_controller.domain.clean_up import Step
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.records import micros
@@ -34,6 +35,7 @@ from phonefarm_controller.rpc.sheets import (
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
+from phonefarm_controller.store.phones import Group
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100
@@ -48,6 +50,12 @@ _PAUSE_SCOPES: Final = {
 }
 _SCOPES_TO_WIRE: Final = {word: scope for scope, word in _PAUSE_SCOPES.items()}
 _KINDS_TO_WIRE: Final = {word: kind for kind, word in _GROUP_KINDS.items()}
+_STEPS: Final = {
+    pb.CLEAN_UP_STEP_STOP_APPS: Step.STOP_APPS,
+    pb.CLEAN_UP_STEP_REMOVE_ADDED: Step.REMOVE_ADDED,
+    pb.CLEAN_UP_STEP_HOME: Step.HOME,
+}
+_STEPS_TO_WIRE: Final = {step: word for word, step in _STEPS.items()}
 
 
 class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
@@ -210,6 +218,18 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
 
+    async def SetCleanUp(  # noqa: N802
+        self, request: pb.SetCleanUpRequest, context: Context
+    ) -> pb.Group:
+        """Set the clean-up of a group's phones."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            steps = _steps(request.clean_up) if request.HasField("clean_up") else None
+            group = await self._fleet.set_clean_up(
+                request.name, steps, actor=caller.name, reason=request.reason
+            )
+        return _group_to_wire(group)
+
     async def ListGroups(  # noqa: N802
         self, request: pb.ListGroupsRequest, context: Context
     ) -> pb.ListGroupsResponse:
@@ -217,12 +237,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
             known = await self._fleet.groups()
-        return pb.ListGroupsResponse(
-            groups=[
-                pb.Group(kind=_KINDS_TO_WIRE[group.kind], name=group.name, member_ids=group.members)
-                for group in known
-            ]
-        )
+        return pb.ListGroupsResponse(groups=[_group_to_wire(group) for group in known])
 
     async def ListAgents(  # noqa: N802
         self, request: pb.ListAgentsRequest, context: Context
@@ -376,3 +391,19 @@ def _account(account: Account) -> pb.Account:
         condition=account.condition,
         condition_reason=account.condition_reason,
     )
+
+
+def _steps(wanted: pb.CleanUp) -> frozenset[Step]:
+    unknown = [word for word in wanted.steps if word not in _STEPS]
+    if unknown:
+        raise invalid_field("clean_up.steps", f"{unknown[0]} is no step this controller knows")
+    return frozenset(_STEPS[word] for word in wanted.steps)
+
+
+def _group_to_wire(group: Group) -> pb.Group:
+    wire = pb.Group(kind=_KINDS_TO_WIRE[group.kind], name=group.name, member_ids=group.members)
+    if group.clean_up is not None:
+        wire.clean_up.CopyFrom(
+            pb.CleanUp(steps=[_STEPS_TO_WIRE[step] for step in sorted(group.clean_up)])
+        )
+    return wire

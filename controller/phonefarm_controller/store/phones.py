@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from sqlalchemy import Row, func, select, update
 
+from phonefarm_controller.domain.clean_up import Step
 from phonefarm_controller.domain.health import Verdict
 from phonefarm_controller.domain.hindrances import BY_HEALTH, BY_INTENT
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
 from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.store import clean_ups
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import groups, phones
 from phonefarm_controller.store.writes import any_of, in_parts, insert_rows, update_if
@@ -119,6 +121,7 @@ class Group:
     kind: str
     name: str
     members: tuple[str, ...]
+    clean_up: frozenset[Step] | None = None  # of phones; None: it has no policy
 
 
 _NAMES = tuple(Phone.__dataclass_fields__)
@@ -262,14 +265,22 @@ async def all_groups(tx: Transaction) -> list[Group]:
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in await tx.connection.execute(query):
         found[row.kind, row.name].append(row.member_id)
+    policies = await clean_ups.all_of(tx)
     return [
-        Group(kind=kind, name=name, members=tuple(members))
+        Group(
+            kind=kind,
+            name=name,
+            members=tuple(members),
+            clean_up=policies.get(name) if kind == "phone" else None,
+        )
         for (kind, name), members in found.items()
     ]
 
 
 async def replace_group(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:
-    """Make *members* the group's only ones."""
+    """Make *members* the group's only ones; with the last one its policy goes."""
+    if kind == "phone" and not members:
+        await clean_ups.put(tx, name, None)
     await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))
     rows = [{"kind": kind, "name": name, "member_id": member} for member in dict.fromkeys(members)]
     await insert_rows(tx, groups, rows)

@@ -491,6 +491,13 @@ groups = Table(
     CheckConstraint("kind IN ('phone', 'account')", name="kind_known"),
 )
 
+clean_ups = Table(
+    "clean_ups",
+    metadata,
+    Column("phone_group", Words, primary_key=True),
+    Column("steps", Words, nullable=False),  # JSON
+)
+
 verifications = Table(
     "verifications",
     metadata,

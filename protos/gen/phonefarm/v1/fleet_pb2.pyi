@@ -38,6 +38,31 @@ GROUP_KIND_PHONE: GroupKind.ValueType  # 1
 GROUP_KIND_ACCOUNT: GroupKind.ValueType  # 2
 Global___GroupKind: _TypeAlias = GroupKind  # noqa: Y015
 
+class _CleanUpStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CleanUpStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CleanUpStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLEAN_UP_STEP_UNSPECIFIED: _CleanUpStep.ValueType  # 0
+    CLEAN_UP_STEP_STOP_APPS: _CleanUpStep.ValueType  # 1
+    """Stop the app that the run drove, and see that it is gone."""
+    CLEAN_UP_STEP_REMOVE_ADDED: _CleanUpStep.ValueType  # 2
+    """Remove what the run added where apps can see it."""
+    CLEAN_UP_STEP_HOME: _CleanUpStep.ValueType  # 3
+    """Press home, and see that the home screen is in front."""
+
+class CleanUpStep(_CleanUpStep, metaclass=_CleanUpStepEnumTypeWrapper): ...
+
+CLEAN_UP_STEP_UNSPECIFIED: CleanUpStep.ValueType  # 0
+CLEAN_UP_STEP_STOP_APPS: CleanUpStep.ValueType  # 1
+"""Stop the app that the run drove, and see that it is gone."""
+CLEAN_UP_STEP_REMOVE_ADDED: CleanUpStep.ValueType  # 2
+"""Remove what the run added where apps can see it."""
+CLEAN_UP_STEP_HOME: CleanUpStep.ValueType  # 3
+"""Press home, and see that the home screen is in front."""
+Global___CleanUpStep: _TypeAlias = CleanUpStep  # noqa: Y015
+
 class _PauseScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -898,24 +923,82 @@ class Group(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    CLEAN_UP_FIELD_NUMBER: _builtins.int
     kind: Global___GroupKind.ValueType
     name: _builtins.str
     @_builtins.property
     def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def clean_up(self) -> Global___CleanUp:
+        """Of a group of phones: what is done about one behind each run. Not set: the group says nothing, and a phone of
+        whose groups none says anything gets every step. PutGroup leaves it as it is.
+        """
+
     def __init__(
         self,
         *,
         kind: Global___GroupKind.ValueType = ...,
         name: _builtins.str = ...,
         member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        clean_up: Global___CleanUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clean_up", b"clean_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "member_ids", b"member_ids", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_up", b"clean_up", "kind", b"kind", "member_ids", b"member_ids", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class CleanUp(_message.Message):
+    """A phone in several groups gets every step that any of them names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[Global___CleanUpStep.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___CleanUpStep.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CleanUp: _TypeAlias = CleanUp  # noqa: Y015
+
+@_typing.final
+class SetCleanUpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CLEAN_UP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def clean_up(self) -> Global___CleanUp:
+        """Not set: the group says nothing any more."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        clean_up: Global___CleanUp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clean_up", b"clean_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_up", b"clean_up", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCleanUpRequest: _TypeAlias = SetCleanUpRequest  # noqa: Y015
 
 @_typing.final
 class PutGroupRequest(_message.Message):

@@ -99,6 +99,11 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
                 _registered_method=True)
+        self.SetCleanUp = channel.unary_unary(
+                '/phonefarm.v1.FleetService/SetCleanUp',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.SetCleanUpRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
+                _registered_method=True)
         self.ListGroups = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ListGroups',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListGroupsRequest.SerializeToString,
@@ -221,6 +226,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetCleanUp(self, request, context):
+        """SetCleanUp sets what is done about the phones of a group behind each run, from the next claim on.
+        NOT_FOUND `unknown_group`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGroups(self, request, context):
         """ListGroups returns every group with its members, by kind and name.
         """
@@ -322,6 +335,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
             'PutGroup': grpc.unary_unary_rpc_method_handler(
                     servicer.PutGroup,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Group.SerializeToString,
+            ),
+            'SetCleanUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCleanUp,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.SetCleanUpRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Group.SerializeToString,
             ),
             'ListGroups': grpc.unary_unary_rpc_method_handler(
@@ -700,6 +718,33 @@ class FleetService:
             target,
             '/phonefarm.v1.FleetService/PutGroup',
             phonefarm_dot_v1_dot_fleet__pb2.PutGroupRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCleanUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/SetCleanUp',
+            phonefarm_dot_v1_dot_fleet__pb2.SetCleanUpRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Group.FromString,
             options,
             channel_credentials,

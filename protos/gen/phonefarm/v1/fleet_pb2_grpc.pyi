@@ -61,6 +61,10 @@ class FleetServiceStub:
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]
     PutGroup: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]
     """PutGroup replaces the members of a group; a group without members is none."""
+    SetCleanUp: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.SetCleanUpRequest, _fleet_pb2.Group]
+    """SetCleanUp sets what is done about the phones of a group behind each run, from the next claim on.
+    NOT_FOUND `unknown_group`.
+    """
     ListGroups: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]
     """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]
@@ -106,6 +110,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ListAccounts: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAccountsRequest, _fleet_pb2.ListAccountsResponse]  # type: ignore[assignment]
     PutGroup: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PutGroupRequest, _fleet_pb2.Group]  # type: ignore[assignment]
     """PutGroup replaces the members of a group; a group without members is none."""
+    SetCleanUp: _aio.UnaryUnaryMultiCallable[_fleet_pb2.SetCleanUpRequest, _fleet_pb2.Group]  # type: ignore[assignment]
+    """SetCleanUp sets what is done about the phones of a group behind each run, from the next claim on.
+    NOT_FOUND `unknown_group`.
+    """
     ListGroups: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]  # type: ignore[assignment]
     """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]  # type: ignore[assignment]
@@ -226,6 +234,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Group, _abc.Awaitable[_fleet_pb2.Group]]:
         """PutGroup replaces the members of a group; a group without members is none."""
+
+    @_abc_1.abstractmethod
+    def SetCleanUp(
+        self,
+        request: _fleet_pb2.SetCleanUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Group, _abc.Awaitable[_fleet_pb2.Group]]:
+        """SetCleanUp sets what is done about the phones of a group behind each run, from the next claim on.
+        NOT_FOUND `unknown_group`.
+        """
 
     @_abc_1.abstractmethod
     def ListGroups(
