@@ -1,6 +1,7 @@
 """`phonefarm agents`, and the programs that join: the words an operator types, on real ports."""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -27,11 +28,15 @@ async def test_a_host_is_invited_joins_and_is_revoked_by_commands(tmp_path: Path
         reach = ["--grpc", f"127.0.0.1:{farm.controller.tls_port}", "--key", KEY]
         reach += ["--ca", str(tmp_path / "ca" / "ca.pem")]
         state = ["--state", str(tmp_path / "agent")]
+        why = ["--reason", "a new rack"]
 
-        invited = await _said("phonefarm_cli", "agents", "invite", "--agent-id", "host-1", *reach)
+        invited = await _said(
+            "phonefarm_cli", "agents", "invite", "--agent-id", "host-1", *why, *reach
+        )
         joined = await _said("phonefarm_agent", "join", invited[1].strip(), *state)
         again = await _said("phonefarm_agent", "join", invited[1].strip(), *state)
-        revoked = await _said("phonefarm_cli", "agents", "revoke", "host-1", *reach)
+        revoked = await _said("phonefarm_cli", "agents", "revoke", "host-1", *why, *reach)
+        audit = await _said("phonefarm_cli", "audit", "--json", *reach)
         unknown, listed, gateway = await asyncio.gather(
             _said("phonefarm_cli", "agents", "revoke", "host-2", *reach),
             _said("phonefarm_cli", "agents", "list", *reach),
@@ -48,6 +53,8 @@ async def test_a_host_is_invited_joins_and_is_revoked_by_commands(tmp_path: Path
     assert "ask for another" in again[2]
     assert revoked[0] == 0, revoked[2]
     assert "revoked (1 certificates)" in revoked[1]
+    noted = {entry["verb"]: entry["reason"] for entry in json.loads(audit[1])}
+    assert (noted["invite agent"], noted["revoke agent"]) == ("a new rack", "a new rack")
     assert unknown[0] == 1
     assert "host-2 ever had a certificate" in unknown[2]
     assert listed[0] == 0, listed[2]

@@ -1,6 +1,7 @@
 """The operator's hands by commands: what they say, and what agents hear."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,3 +90,23 @@ async def test_a_process_is_rerun_by_a_command(farm: Farm, operator: Operator) -
     name = f"{again.process_id}, request r-1~2: 1 item"
     assert told.out == f"{accepted.process_id} is rerun as {name}\n"
     assert repeated.out == f"{accepted.process_id} was rerun already, as {name}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        (("phones", "admit", "A1"), "admit"),
+        (("groups", "put", "shelf", "--phones", "A1"), "put phone group"),
+        (("resume", "--all"), "resume"),
+    ],
+)
+async def test_a_hand_that_needs_no_reason_keeps_one(
+    farm: Farm, operator: Operator, words: tuple[str, ...], verb: str
+) -> None:
+    """It stands in the audit beside who did it."""
+    async with played_agent(farm, "A1"):
+        await operator.command("pause", "--all", "--reason", "so that there is one to end")
+        await operator.command(*words, "--reason", "the rack has moved")
+        told = json.loads((await operator.command("audit", "--json")).out)
+
+    assert next(e["reason"] for e in told if e["verb"] == verb) == "the rack has moved"

@@ -30,14 +30,18 @@ class AccessClient:
         key: access_pb2.ApiKey = await self._wire.answer(self._stub.RevokeKey, request)
         return key
 
-    async def invite(self, role: str, member_id: str, seconds: int) -> access_pb2.InviteResponse:
+    async def invite(
+        self, role: str, member_id: str, seconds: int, reason: str
+    ) -> access_pb2.InviteResponse:
         """Return a token with which one host joins, told this once."""
-        request = access_pb2.InviteRequest(role=role, member_id=member_id, good_for_seconds=seconds)
+        request = access_pb2.InviteRequest(
+            role=role, member_id=member_id, good_for_seconds=seconds, reason=reason
+        )
         invited: access_pb2.InviteResponse = await self._wire.answer(self._stub.Invite, request)
         return invited
 
-    async def revoke_member(self, role: str, member_id: str) -> int:
+    async def revoke_member(self, role: str, member_id: str, reason: str) -> int:
         """End a member's certificates; return how many still counted."""
-        request = access_pb2.RevokeMemberRequest(role=role, member_id=member_id)
+        request = access_pb2.RevokeMemberRequest(role=role, member_id=member_id, reason=reason)
         answer = await self._wire.answer(self._stub.RevokeMember, request)
         return int(answer.certificates)

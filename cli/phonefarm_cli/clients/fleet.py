@@ -37,9 +37,9 @@ class FleetClient:
         answer = await self._wire.answer(self._stub.ListAudit, request)
         return list(answer.entries)
 
-    async def admit(self, phone_id: str) -> None:
+    async def admit(self, phone_id: str, reason: str = "") -> None:
         """Take a new phone into service."""
-        request = fleet_pb2.AdmitPhoneRequest(phone_id=phone_id)
+        request = fleet_pb2.AdmitPhoneRequest(phone_id=phone_id, reason=reason)
         await self._wire.answer(self._stub.AdmitPhone, request)
 
     async def give_back(self, phone_id: str, reason: str) -> fleet_pb2.Phone:
@@ -81,9 +81,9 @@ class FleetClient:
         )
         return pause
 
-    async def resume(self, scope: fleet_pb2.PauseScope.ValueType, name: str) -> bool:
+    async def resume(self, scope: fleet_pb2.PauseScope.ValueType, name: str, reason: str) -> bool:
         """End a pause; tell whether there was one."""
-        request = fleet_pb2.ResumeRequest(scope=scope, name=name)
+        request = fleet_pb2.ResumeRequest(scope=scope, name=name, reason=reason)
         answer: fleet_pb2.ResumeResponse = await self._wire.answer(self._stub.Resume, request)
         return answer.resumed
 
@@ -126,8 +126,8 @@ class FleetClient:
         kept: fleet_pb2.Group = await self._wire.answer(self._stub.SetCleanUp, request)
         return kept
 
-    async def put_group(self, group: fleet_pb2.Group) -> fleet_pb2.Group:
+    async def put_group(self, group: fleet_pb2.Group, reason: str) -> fleet_pb2.Group:
         """Make a group or replace its members."""
-        request = fleet_pb2.PutGroupRequest(group=group)
+        request = fleet_pb2.PutGroupRequest(group=group, reason=reason)
         kept: fleet_pb2.Group = await self._wire.answer(self._stub.PutGroup, request)
         return kept

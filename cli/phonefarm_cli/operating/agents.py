@@ -67,6 +67,7 @@ def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="SPAN",
         help="how long it may be used: 15m (the default), up to 24h",
     )
+    invite.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
     drain = add_verb(
         verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, teach=_DRAIN
     )
@@ -81,6 +82,7 @@ def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     revoke.add_argument("agent_id", metavar="ID")
     revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
+    revoke.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
 
 
 def span(text: str) -> int:
@@ -102,7 +104,9 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 async def _invite(options: argparse.Namespace, controller: Controller) -> None:
     role = "gateway" if options.gateway else "agent"
-    invited = await controller.access.invite(role, options.agent_id, options.seconds)
+    invited = await controller.access.invite(
+        role, options.agent_id, options.seconds, options.reason
+    )
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note(
@@ -128,7 +132,7 @@ async def _undrain(options: argparse.Namespace, controller: Controller) -> None:
 
 async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
     role = "gateway" if options.gateway else "agent"
-    ended = await controller.access.revoke_member(role, options.agent_id)
+    ended = await controller.access.revoke_member(role, options.agent_id, options.reason)
     tell(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
 
 

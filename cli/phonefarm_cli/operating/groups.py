@@ -61,6 +61,7 @@ def add_groups(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     members.add_argument("--accounts", nargs="*", metavar="ACCOUNT", help="account ids")
 
+    put.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
     cleaning = add_verb(
         verbs,
         "clean-up",
@@ -93,7 +94,7 @@ async def _put(options: argparse.Namespace, controller: Controller) -> None:
     else:
         kind, members = fleet_pb2.GROUP_KIND_ACCOUNT, options.accounts
     group = await controller.fleet.put_group(
-        fleet_pb2.Group(kind=kind, name=options.group, member_ids=members)
+        fleet_pb2.Group(kind=kind, name=options.group, member_ids=members), options.reason
     )
     tell(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
 

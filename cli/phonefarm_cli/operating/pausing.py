@@ -49,6 +49,7 @@ def add_pause(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     add_json(pause)
     resume = add_verb(commands, "resume", "end a pause; others stay", _resume)
     _add_scope(resume, required=True)
+    resume.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
 
 
 def _add_scope(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -99,7 +100,7 @@ async def _resume(options: argparse.Namespace, controller: Controller) -> None:
     chosen = _scope(options)
     if chosen is None:
         return
-    resumed = await controller.fleet.resume(*chosen)
+    resumed = await controller.fleet.resume(*chosen, options.reason)
     tell(f"{_what(*chosen)}: {'goes on' if resumed else 'was not paused'}")
 
 

@@ -51,6 +51,7 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     admit.add_argument(
         "phones", nargs="+", metavar="PHONE", help="phone_id, adb serial or serial number"
     )
+    admit.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
     for verb, about, act in (
         ("maintain", "give a phone no more work until it is admitted again", _maintain),
         ("retire", "take a phone out of the farm; what waits for it alone ends", _retire),
@@ -90,7 +91,7 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 async def _admit(options: argparse.Namespace, controller: Controller) -> None:
     for phone in await find_phones(controller, options.phones):
-        await controller.fleet.admit(phone.phone_id)
+        await controller.fleet.admit(phone.phone_id, options.reason)
         tell(f"{phone.phone_id}: was {phone.intent}, is in service")
 
 

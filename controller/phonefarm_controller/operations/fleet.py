@@ -91,14 +91,14 @@ class Fleet:
         return [self._seen(phone, held.get(phone.phone_id), seen) for phone in known]
 
     @whole
-    async def admit(self, phone_id: str, *, actor: str) -> PhoneView:
+    async def admit(self, phone_id: str, *, actor: str, reason: str = "") -> PhoneView:
         """Take a new phone into service; FarmError `unknown_phone`."""
         async with self._database.writing(actor=by_operator(actor)) as tx:
             phone = await locked_phone(tx, phone_id)
             after = replace(phone, intent=Intent.IN_SERVICE)
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
-            await _note(tx, actor, "admit", phone_id, "")
+            await _note(tx, actor, "admit", phone_id, reason.strip())
             there = await self._elsewhere(tx)
         self._hints.fleet_changed()
         return self._view(after, held.get(phone_id), there, tx.now)
@@ -213,7 +213,7 @@ class Fleet:
 
     @whole
     async def put_group(
-        self, kind: str, name: str, members: Sequence[str], *, actor: str
+        self, kind: str, name: str, members: Sequence[str], *, actor: str, reason: str = ""
     ) -> tuple[str, ...]:
         """Replace the members of a group of phones or accounts; FarmError for unknown members."""
         if not is_name(name):
@@ -223,19 +223,19 @@ class Fleet:
         async with self._database.writing() as tx:
             if kind == "phone":
                 known = set(await phones.get(tx, members))
-                reason = Reason.UNKNOWN_PHONE
+                unknown = Reason.UNKNOWN_PHONE
             else:
                 known = {a.account_id for a in await accounts.named_or_on(tx, members, ())}
-                reason = Reason.UNKNOWN_ACCOUNT
+                unknown = Reason.UNKNOWN_ACCOUNT
             for member in members:
                 if member not in known:
                     problem = FieldProblem(
                         field="group.member_ids", message=f"names {member[:128]!r}"
                     )
                     message = f"there is no {kind} {member}"
-                    raise FarmError(reason, message, detail=member[:128], problems=(problem,))
+                    raise FarmError(unknown, message, detail=member[:128], problems=(problem,))
             await phones.replace_group(tx, kind, name, members)
-            await _note(tx, actor, f"put {kind} group", name, "")
+            await _note(tx, actor, f"put {kind} group", name, reason.strip())
         self._hints.fleet_changed()
         return tuple(dict.fromkeys(members))
 

@@ -63,7 +63,9 @@ class Membership:
         self._life = life
 
     @whole
-    async def invite(self, role: str, member_id: str, *, good_for: timedelta, actor: str) -> Token:
+    async def invite(
+        self, role: str, member_id: str, *, good_for: timedelta, actor: str, reason: str = ""
+    ) -> Token:
         """Return a token with which one host joins; FarmError `joining_closed`."""
         authority, doors = self._open()
         _check_role(role)
@@ -82,7 +84,9 @@ class Membership:
                 expires_at=tx.now + good_for,
             )
             await members.invite(tx, kept, digest=digest_of(secret))
-            await _note(tx, actor=actor, verb=f"invite {role}", subject=member_id)
+            await _note(
+                tx, actor=actor, verb=f"invite {role}", subject=member_id, reason=reason.strip()
+            )
         log.info("member.invited", role=role, member_id=member_id, by=actor)
         invitation = Invitation(
             role=role,
@@ -152,7 +156,7 @@ class Membership:
         return issued.facts, issued.pem
 
     @whole
-    async def revoke(self, role: str, member_id: str, *, actor: str) -> int:
+    async def revoke(self, role: str, member_id: str, *, actor: str, reason: str = "") -> int:
         """End every certificate of the member, and its session; return how many counted."""
         _check_role(role)
         async with self._database.writing() as tx:
@@ -165,7 +169,9 @@ class Membership:
             ended = await members.revoke_live(tx, role=role, member_id=member_id)
             if role == "agent":
                 await agents.end_session(tx, member_id)
-            await _note(tx, actor=actor, verb=f"revoke {role}", subject=member_id)
+            await _note(
+                tx, actor=actor, verb=f"revoke {role}", subject=member_id, reason=reason.strip()
+            )
         self._cut(role, member_id)
         log.info("member.revoked", role=role, member_id=member_id, by=actor, certificates=ended)
         return ended

@@ -52,12 +52,12 @@ class Pausing:
         return pause
 
     @whole
-    async def resume(self, scope: PauseScope, name: str, *, actor: str) -> bool:
+    async def resume(self, scope: PauseScope, name: str, *, actor: str, reason: str = "") -> bool:
         """End a pause; tell whether there was one. Other pauses stay."""
         async with self._database.writing() as tx:
             ended = await pauses.drop(tx, [(scope, name)]) > 0
             if ended:
-                await _note(tx, actor, "resume", _what(scope, name), "")
+                await _note(tx, actor, "resume", _what(scope, name), reason)
         if ended:
             self._hints.fleet_changed()
         return ended

@@ -70,6 +70,7 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
                 request.member_id,
                 good_for=timedelta(seconds=seconds) if seconds else GOOD_FOR,
                 actor=caller.name,
+                reason=request.reason,
             )
         return pb.InviteResponse(token=token.text, expires_at=_stamp(token.expires_at))
 
@@ -80,7 +81,7 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.ADMIN)
             ended = await self._membership.revoke(
-                request.role, request.member_id, actor=caller.name
+                request.role, request.member_id, actor=caller.name, reason=request.reason
             )
         return pb.RevokeMemberResponse(certificates=ended)
 

@@ -125,7 +125,9 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Take a new phone into service."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            view = await self._fleet.admit(request.phone_id, actor=caller.name)
+            view = await self._fleet.admit(
+                request.phone_id, actor=caller.name, reason=request.reason
+            )
         return phone_to_wire(view)
 
     async def ReturnPhone(  # noqa: N802
@@ -214,7 +216,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             if kind is None:
                 raise invalid_field("group.kind", "must be phone or account")
             members = await self._fleet.put_group(
-                kind, group.name, list(group.member_ids), actor=caller.name
+                kind, group.name, list(group.member_ids), actor=caller.name, reason=request.reason
             )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
 
@@ -277,7 +279,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
             resumed = await self._pausing.resume(
-                _scope(request.scope), request.name, actor=caller.name
+                _scope(request.scope), request.name, actor=caller.name, reason=request.reason
             )
         return pb.ResumeResponse(resumed=resumed)
 

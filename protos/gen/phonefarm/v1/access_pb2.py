@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phonefarm/v1/access.proto\x12\x0cphonefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x02\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\"`\n\x10\x43reateKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x11\x43reateKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.phonefarm.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x11\n\x0fListKeysRequest\"6\n\x10ListKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.phonefarm.v1.ApiKey\" \n\x10RevokeKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\rInviteRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x18\n\x10good_for_seconds\x18\x03 \x01(\x05\"O\n\x0eInviteResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x13RevokeMemberRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\",\n\x14RevokeMemberResponse\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x01(\x05\x32\x87\x03\n\rAccessService\x12L\n\tCreateKey\x12\x1e.phonefarm.v1.CreateKeyRequest\x1a\x1f.phonefarm.v1.CreateKeyResponse\x12I\n\x08ListKeys\x12\x1d.phonefarm.v1.ListKeysRequest\x1a\x1e.phonefarm.v1.ListKeysResponse\x12\x41\n\tRevokeKey\x12\x1e.phonefarm.v1.RevokeKeyRequest\x1a\x14.phonefarm.v1.ApiKey\x12\x43\n\x06Invite\x12\x1b.phonefarm.v1.InviteRequest\x1a\x1c.phonefarm.v1.InviteResponse\x12U\n\x0cRevokeMember\x12!.phonefarm.v1.RevokeMemberRequest\x1a\".phonefarm.v1.RevokeMemberResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phonefarm/v1/access.proto\x12\x0cphonefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x02\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x08 \x01(\t\"`\n\x10\x43reateKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x11\x43reateKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.phonefarm.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x11\n\x0fListKeysRequest\"6\n\x10ListKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.phonefarm.v1.ApiKey\" \n\x10RevokeKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\rInviteRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x18\n\x10good_for_seconds\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\"O\n\x0eInviteResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x13RevokeMemberRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x11\n\tmember_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\",\n\x14RevokeMemberResponse\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x01(\x05\x32\x87\x03\n\rAccessService\x12L\n\tCreateKey\x12\x1e.phonefarm.v1.CreateKeyRequest\x1a\x1f.phonefarm.v1.CreateKeyResponse\x12I\n\x08ListKeys\x12\x1d.phonefarm.v1.ListKeysRequest\x1a\x1e.phonefarm.v1.ListKeysResponse\x12\x41\n\tRevokeKey\x12\x1e.phonefarm.v1.RevokeKeyRequest\x1a\x14.phonefarm.v1.ApiKey\x12\x43\n\x06Invite\x12\x1b.phonefarm.v1.InviteRequest\x1a\x1c.phonefarm.v1.InviteResponse\x12U\n\x0cRevokeMember\x12!.phonefarm.v1.RevokeMemberRequest\x1a\".phonefarm.v1.RevokeMemberResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,13 +45,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEKEYREQUEST']._serialized_start=592
   _globals['_REVOKEKEYREQUEST']._serialized_end=624
   _globals['_INVITEREQUEST']._serialized_start=626
-  _globals['_INVITEREQUEST']._serialized_end=700
-  _globals['_INVITERESPONSE']._serialized_start=702
-  _globals['_INVITERESPONSE']._serialized_end=781
-  _globals['_REVOKEMEMBERREQUEST']._serialized_start=783
-  _globals['_REVOKEMEMBERREQUEST']._serialized_end=837
-  _globals['_REVOKEMEMBERRESPONSE']._serialized_start=839
-  _globals['_REVOKEMEMBERRESPONSE']._serialized_end=883
-  _globals['_ACCESSSERVICE']._serialized_start=886
-  _globals['_ACCESSSERVICE']._serialized_end=1277
+  _globals['_INVITEREQUEST']._serialized_end=716
+  _globals['_INVITERESPONSE']._serialized_start=718
+  _globals['_INVITERESPONSE']._serialized_end=797
+  _globals['_REVOKEMEMBERREQUEST']._serialized_start=799
+  _globals['_REVOKEMEMBERREQUEST']._serialized_end=869
+  _globals['_REVOKEMEMBERRESPONSE']._serialized_start=871
+  _globals['_REVOKEMEMBERRESPONSE']._serialized_end=915
+  _globals['_ACCESSSERVICE']._serialized_start=918
+  _globals['_ACCESSSERVICE']._serialized_end=1309
 # @@protoc_insertion_point(module_scope)

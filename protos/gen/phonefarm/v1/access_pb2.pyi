@@ -181,22 +181,26 @@ class InviteRequest(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     MEMBER_ID_FIELD_NUMBER: _builtins.int
     GOOD_FOR_SECONDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """agent or gateway."""
     member_id: _builtins.str
     """Empty: the host chooses a name that nobody has had."""
     good_for_seconds: _builtins.int
     """60 to 86,400; 0 for 900."""
+    reason: _builtins.str
+    """Kept in the audit when given."""
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
         member_id: _builtins.str = ...,
         good_for_seconds: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["good_for_seconds", b"good_for_seconds", "member_id", b"member_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["good_for_seconds", b"good_for_seconds", "member_id", b"member_id", "reason", b"reason", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,18 +236,22 @@ class RevokeMemberRequest(_message.Message):
 
     ROLE_FIELD_NUMBER: _builtins.int
     MEMBER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """agent or gateway."""
     member_id: _builtins.str
+    reason: _builtins.str
+    """Kept in the audit when given."""
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
         member_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "reason", b"reason", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
