@@ -39,8 +39,9 @@ test-long: dev ## the group that runs in real time
 
 SEED ?=
 ENGINE ?= postgres
-faults: dev ## break a real farm under load: SECONDS=300 SEED=1 ENGINE=postgres|sqlite
-	@PYTHONPATH=tests $(BIN)/python -m faults --engine $(ENGINE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+CONTAINERS ?=
+faults: dev ## break a real farm under load: SECONDS=300 SEED=1 ENGINE=postgres|sqlite CONTAINERS=1
+	@PYTHONPATH=tests $(BIN)/python -m faults --engine $(ENGINE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(CONTAINERS),--containers)
 
 bench: dev ## figures of this machine, as one JSON table
 	@$(BIN)/python scripts/bench.py

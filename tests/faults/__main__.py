@@ -18,6 +18,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300, help="how long to break things")
     parser.add_argument("--seed", type=int, default=None, help="repeats a schedule; else drawn")
     parser.add_argument("--engine", choices=["postgres", "sqlite"], default="postgres")
+    parser.add_argument(
+        "--containers", action="store_true", help="one agent's runs in containers of its own engine"
+    )
     parser.add_argument("--folder", type=Path, help="where everything is kept; else in /tmp")
     parser.add_argument(
         "--sum",
@@ -34,7 +37,15 @@ def main() -> int:
     folder = given.folder or Path(tempfile.mkdtemp(prefix=f"faults-{given.engine}-{seed}-"))
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{given.engine}, seed {seed}, {given.seconds:g} s, everything in {folder}")
-    verdict = asyncio.run(fault_run(folder, engine=given.engine, seed=seed, seconds=given.seconds))
+    verdict = asyncio.run(
+        fault_run(
+            folder,
+            engine=given.engine,
+            seed=seed,
+            seconds=given.seconds,
+            containers=given.containers,
+        )
+    )
     write(verdict, folder)
     say(markdown(verdict))
     say(f"everything is kept in {folder}")

@@ -138,6 +138,16 @@ async def _database_cut(site: Site, name: str) -> AsyncIterator[None]:
         site.ground.database_links[name].heal()
 
 
+@asynccontextmanager
+async def _engine_killed(site: Site) -> AsyncIterator[None]:
+    assert site.ground.engine is not None
+    await site.ground.engine.kill()
+    try:
+        yield
+    finally:
+        await site.ground.engine.start()
+
+
 _PHONE_FAULTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("offline", {}),
     ("unauthorized", {}),
@@ -210,6 +220,9 @@ DATABASE: Final[Mapping[str, Break]] = {
 DISKS: Final[Mapping[str, Break]] = {
     "agent disk full": lambda s, f: _disk_full(s, _one(s.ground.agents, f)),
     "controller disk full": lambda s, _: _disk_full(s, "controller"),
+}
+ENGINE: Final[Mapping[str, Break]] = {
+    "docker engine killed": lambda s, _: _engine_killed(s),
 }
 LIGHT: Final[Mapping[str, Break]] = {
     "phone": _phone,

@@ -15,11 +15,13 @@ from typing import Any, Final
 
 from faults.links import Link, link
 from phonefarm.v1 import fleet_pb2
+from phonefarm_agent.runtimes import image
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import CommandError
 from phonefarm_simulator.control import Control
 from support.live_farm import LiveFarm
 from support.postgres_server import PostgresServer, postgres_server
+from support.private_engine import PrivateEngine, private_engine
 from support.programs import Programs, programs
 
 SCALE: Final = 0.2
@@ -41,6 +43,7 @@ class Ground:
     server: PostgresServer | None
     phones: Control
     disks: Mapping[str, Path]
+    engine: PrivateEngine | None = None  # of the last agent, whose runs are in containers
     down: set[str] = field(default_factory=set)  # killed, and not to be started by anybody else
 
     @property
@@ -124,8 +127,11 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(folder: Path, engine: str) -> AsyncIterator[Ground]:
-    """Start a farm of twelve phones in *folder* on the *engine* and yield it."""
+async def ground(folder: Path, engine: str, *, containers: bool = False) -> AsyncIterator[Ground]:
+    """Start a farm of twelve phones in *folder* on the *engine* and yield it.
+
+    With *containers* the last agent's runs are in those of an engine of its own.
+    """
     several = engine == "postgres"
     controllers = 2 if several else 1
     agents = {f"agent-{n}": [f"SIM{4 * n - 3 + k:04d}" for k in range(4)] for n in (1, 2, 3)}
@@ -146,6 +152,12 @@ async def ground(folder: Path, engine: str) -> AsyncIterator[Ground]:
                 wire = await stack.enter_async_context(link(f"127.0.0.1:{server.port}"))
                 database_links[name] = wire
                 made.databases[name] = plain.replace(f"127.0.0.1:{server.port}", wire.address)
+        own_engine = None
+        if containers:
+            image.build(progress=say)
+            own_engine = await stack.enter_async_context(private_engine())
+            await own_engine.copy_image(image.default_name())
+            made.engines["agent-3"] = own_engine.address
         links: dict[str, list[Link]] = {}
         for name in (*made.gateways, *agents):
             links[name] = [
@@ -171,6 +183,7 @@ async def ground(folder: Path, engine: str) -> AsyncIterator[Ground]:
             server=server,
             phones=phones,
             disks=disks,
+            engine=own_engine,
         )
 
 

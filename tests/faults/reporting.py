@@ -11,7 +11,8 @@ from faults.running import LEAST_COMPLETED, Verdict
 
 def command(verdict: Verdict) -> str:
     """Return what repeats the run."""
-    return f"make faults ENGINE={verdict.engine} SECONDS={verdict.seconds:g} SEED={verdict.seed}"
+    words = f"make faults ENGINE={verdict.engine} SECONDS={verdict.seconds:g} SEED={verdict.seed}"
+    return f"{words} CONTAINERS=1" if verdict.containers else words
 
 
 def write(verdict: Verdict, folder: Path) -> None:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from faults.breaking import DATABASE, DISKS, HEAVY, LIGHT, Break, Fault, Site, drawn, name_of
+from faults.breaking import (
+    DATABASE,
+    DISKS,
+    ENGINE,
+    HEAVY,
+    LIGHT,
+    Break,
+    Fault,
+    Site,
+    drawn,
+    name_of,
+)
 from faults.checker import violations
 from faults.gathering import journal_of, kept, ledgers_of, rows_of, unrest
 from faults.ground import Ground, ground, say
@@ -54,6 +65,7 @@ class Verdict:
     missing: list[str]  # of capabilities, routings and cancels: what never ended
     rested: float  # seconds from the last fault to rest
     found: list[Violation] = field(default_factory=list)
+    containers: bool = False
 
     @property
     def counts(self) -> bool:
@@ -81,6 +93,8 @@ class Run:
             heavy |= DATABASE
         if self._ground.disks:
             heavy |= DISKS
+        if self._ground.engine is not None:
+            heavy |= ENGINE
         await asyncio.gather(
             self._stream("heavy", heavy, until), self._stream("light", LIGHT, until)
         )
@@ -160,7 +174,9 @@ class _nothing:  # noqa: N801 - reads as the word it is
     async def __aexit__(self, *_: object) -> None: ...
 
 
-async def fault_run(folder: Path, *, engine: str, seed: int, seconds: float) -> Verdict:
+async def fault_run(
+    folder: Path, *, engine: str, seed: int, seconds: float, containers: bool = False
+) -> Verdict:
     """Run a farm in *folder* under load and faults for so long, and judge what it left."""
     loads: list[Load] = []
     arrivals: list[Arrival] = []
@@ -171,7 +187,7 @@ async def fault_run(folder: Path, *, engine: str, seed: int, seconds: float) -> 
             load.hear(arrival)
 
     async with AsyncExitStack() as stack:
-        it = await stack.enter_async_context(ground(folder, engine))
+        it = await stack.enter_async_context(ground(folder, engine, containers=containers))
         web = await stack.enter_async_context(asset_server())
         web.put("/v.mp4", mp4(60_000, seed=seed))
         receivers = tuple(
@@ -214,6 +230,7 @@ async def fault_run(folder: Path, *, engine: str, seed: int, seconds: float) -> 
     (folder / "history.json").write_text(json.dumps(kept(history), default=str))
     verdict = _verdict(history, run.injected, load)
     verdict.engine, verdict.seed, verdict.seconds, verdict.rested = engine, seed, seconds, rested
+    verdict.containers = containers
     verdict.found = [*run.found, *violations(history)]
     return verdict
 

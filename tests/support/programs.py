@@ -57,6 +57,7 @@ class Programs:
         self.grpc = ",".join(self.controllers.values())
         self.ways: dict[str, str] = {}  # to the controllers, where a program has one of its own
         self.releases: dict[str, str] = {}  # programs of today, but for those named here
+        self.engines: dict[str, str] = {}  # DOCKER_HOST of the agents that run in containers
         self._simulator: dict[str, Any] = {}
 
     async def simulator(self, phones: int) -> None:
@@ -84,7 +85,8 @@ class Programs:
         connect = [word for serialno in phones for word in ("--connect", addresses[serialno])]
         way = self.ways.get(name, self.grpc)
         arguments = ["--controller", way, "--state", str(self._data / name)]
-        arguments += ["--name", name, "--runtime", "process", *connect]
+        runtime = "docker" if name in self.engines else "process"
+        arguments += ["--name", name, "--runtime", runtime, *connect]
         arguments += self._options.get("agent", ())
         await self._start(name, "phonefarm_agent", "run", *arguments)
 
@@ -194,6 +196,8 @@ class Programs:
         ready_file = self._data / f"{name}.ready.json"
         ready_file.unlink(missing_ok=True)
         environment = self._environment
+        if name in self.engines:
+            environment = environment | {"DOCKER_HOST": self.engines[name]}
         if name in self.releases:
             code = code_of(self.releases[name], self._data)
             environment = environment | {"PYTHONPATH": str(code)}  # before the packages of today

@@ -1,0 +1,75 @@
+"""The database's clock is set forward or back under a run: who is heard keeps its lease.
+
+It decides deadlines, back-offs and the run's cap. A step forward beyond the cap therefore ends the
+lease, in the safe way: its agent is told, stops, and the work is tried again.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from phonefarm.v1 import agent_pb2
+from phonefarm_common.timers import Timers
+from phonefarm_controller.store.tables import runs
+from sqlalchemy import select
+from support.controller import PlayedAgent, farm_on, played_agent, request
+from support.stepped import SteppedClock
+
+SCALE = 0.02
+TTL = Timers().scaled(SCALE).lease_ttl
+STEPS = [pytest.param(2, id="forward"), pytest.param(-60, id="back")]
+"""In minutes."""
+
+
+async def _beat_for(agent: PlayedAgent, seconds: float, run: agent_pb2.RunRef) -> None:
+    """Renew for so long, as a live agent does; each acknowledgement says that the lease lives."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ack = await agent.beat(run)
+        assert not ack.lost
+        await asyncio.sleep(agent.farm.timers.heartbeat)
+
+
+@pytest.mark.parametrize("minutes", STEPS)
+async def test_a_step_ends_no_lease_that_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """The run goes on over more than a TTL, and its end counts as that of the first attempt."""
+    clock = SteppedClock(monkeypatch)
+    async with (
+        farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", scale=SCALE) as farm,
+        played_agent(farm, "A1") as agent,
+    ):
+        await agent.offer()
+        accepted = await farm.enqueue(request())
+        (work,) = await agent.assigned()
+        await agent.start(work.run)
+        clock.step(minutes=minutes)
+        await _beat_for(agent, 1.2 * TTL, work.run)
+        await agent.report(*agent.whole_run(work))
+        await farm.until(accepted.process_id, "completed")
+        async with farm.controller.database.reading() as tx:
+            attempts = (await tx.connection.execute(select(runs.c.attempt))).scalars().all()
+
+    assert attempts == [1]
+
+
+@pytest.mark.parametrize("minutes", STEPS)
+async def test_a_step_keeps_no_lease_of_an_agent_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """The reaper counts by itself how long nothing was heard."""
+    clock = SteppedClock(monkeypatch)
+    async with (
+        farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", scale=SCALE) as farm,
+        played_agent(farm, "A1") as agent,
+    ):
+        await agent.offer()
+        accepted = await farm.enqueue(request())
+        (work,) = await agent.assigned()
+        await agent.start(work.run)
+        clock.step(minutes=minutes)
+        record = await farm.until(accepted.process_id, "retrying")
+
+    assert record.status == "retrying"
