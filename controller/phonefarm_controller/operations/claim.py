@@ -116,7 +116,10 @@ class Claim:
 
     async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Seen:
         """Match on what can be seen without locks; what takes the pairs looks again."""
-        if self._room.shortage or not await items.any_claimable(tx):
+        if self._room.shortage:
+            return Seen(pairs=[])
+        unripe = await items.any_unripe(tx)
+        if not unripe and not await items.any_ready(tx):
             return Seen(pairs=[])
         fleet = await self._fleet_view.current(tx)
         busy = await leases.busy(tx)
@@ -130,10 +133,10 @@ class Claim:
         ]
         if not free or fleet.paused:
             return Seen(pairs=holds)
-        unripe = await items.unripe(tx, limit=MOST_UNRIPE, pauses=fleet.pauses)
         candidates = await _candidates(tx, free, fleet.pauses)
-        pairs = [*holds, *matched([*candidates, *unripe], free)]
-        return Seen(pairs=pairs, unripe=bool(unripe))
+        if unripe:
+            candidates += await items.unripe(tx, limit=MOST_UNRIPE, pauses=fleet.pauses)
+        return Seen(pairs=[*holds, *matched(candidates, free)], unripe=unripe)
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]

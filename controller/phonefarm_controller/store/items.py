@@ -201,7 +201,7 @@ _PLANS = Statement(
     .where(among(_i.item_id, "ids"))
 )
 _ANY_READY = select(_i.item_id).where(CLAIMABLE, READY).order_by(_i.want_phone_id).limit(1)
-_ANY_UNREADY = select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
+_ANY_UNRIPE = select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
 _CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
     CLAIMABLE
 )
@@ -364,12 +364,14 @@ async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, tuple[str
     return {item_id: (plan, snapshot) for item_id, plan, snapshot in rows}
 
 
-async def any_claimable(tx: Transaction) -> bool:
-    """Tell whether any item could be claimed now, if its phone were there."""
-    for query in (_ANY_READY, _ANY_UNREADY):
-        if (await tx.connection.execute(query, {"now": tx.now})).first() is not None:
-            return True
-    return False
+async def any_ready(tx: Transaction) -> bool:
+    """Tell whether any item of the walk of the ready could be claimed, if its phone were there."""
+    return (await tx.connection.execute(_ANY_READY)).first() is not None
+
+
+async def any_unripe(tx: Transaction) -> bool:
+    """Tell whether any item that is not in that walk has become due."""
+    return (await tx.connection.execute(_ANY_UNRIPE, {"now": tx.now})).first() is not None
 
 
 @dataclass(frozen=True, kw_only=True)
