@@ -24,6 +24,7 @@ class Reason(StrEnum):
     UNKNOWN_QUEUE_ITEM = "unknown_queue_item"
     UNKNOWN_EVIDENCE = "unknown_evidence"
     EVIDENCE_REMOVED = "evidence_removed"
+    EVIDENCE_AWAY = "evidence_away"
     UNKNOWN_KEY = "unknown_key"
     ROUTING_NOT_SUPPORTED = "routing_not_supported"
     CAPABILITY_NOT_LIVE_VERIFIED = "capability_not_live_verified"

@@ -25,6 +25,8 @@ from phonefarm_controller.hosting import doors, opened_authority, told
 from phonefarm_controller.loops.auditor import PERIOD_SECONDS as AUDIT_SECONDS
 from phonefarm_controller.loops.auditor import auditor
 from phonefarm_controller.loops.clockwork import clockwork
+from phonefarm_controller.loops.curator import PERIOD_SECONDS as CURATOR_SECONDS
+from phonefarm_controller.loops.curator import curator
 from phonefarm_controller.loops.election import Body, elected
 from phonefarm_controller.loops.herald import QUIET_SECONDS, Herald
 from phonefarm_controller.loops.janitor import PERIOD_SECONDS as JANITOR_SECONDS
@@ -48,7 +50,6 @@ from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.draining import Drain
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.evidence import KeepEvidence
-from phonefarm_controller.operations.evidence_parts import Parts
 from phonefarm_controller.operations.evidence_place import claim_evidence_place
 from phonefarm_controller.operations.examine import Examine
 from phonefarm_controller.operations.explain import Explain
@@ -86,6 +87,8 @@ from phonefarm_controller.operations.timeline import Timeline
 from phonefarm_controller.operations.watch import Audit, Watch
 from phonefarm_controller.operations.watching import Watching
 from phonefarm_controller.operations.wind import Wind
+from phonefarm_controller.places.directory import Directory
+from phonefarm_controller.places.place import Place
 from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
 from phonefarm_controller.rpc.callbacks import CallbackEdge
@@ -139,14 +142,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database_url, clock))
         await migrate(database)
+        place = Directory(settings.evidence_place)
         await claim_evidence_place(
             database,
-            settings.evidence_place,
+            place,
             farm_id=settings.farm_id,
             shared=reaches_others(settings.database_url),
         )
         profiles = await _keep_profiles(database, settings.data / "profiles")
-        wired = _wired(settings, clock, database, profiles)
+        wired = _wired(settings, clock, database, place, profiles)
         ports, metrics_port = await stack.enter_async_context(wired)
         log.info(
             "controller.ready",
@@ -166,7 +170,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 
 @asynccontextmanager
 async def _wired(
-    settings: Settings, clock: Clock, database: Database, profiles: dict[str, Profile]
+    settings: Settings,
+    clock: Clock,
+    database: Database,
+    place: Place,
+    profiles: dict[str, Profile],
 ) -> AsyncIterator[tuple[Ports, int]]:
     timers = settings.timers
     authority = await opened_authority(settings, database)
@@ -270,7 +278,7 @@ async def _wired(
         timeline=Timeline(database=database),
         watching=watching,
         explain=Explain(database=database, sessions=sessions, claim=claim, room=room),
-        evidence=ReadEvidence(database=database, directory=settings.evidence_place),
+        evidence=ReadEvidence(database=database, place=place),
         registry=Registry(
             database=database, profiles=profiles, dummy_allowed=not settings.production
         ),
@@ -288,18 +296,19 @@ async def _wired(
         desire=Desire(database=database, claim=claim),
         start=starts,
         report=reports,
-        keep_evidence=KeepEvidence(database=database, directory=settings.evidence_place),
+        keep_evidence=KeepEvidence(database=database, place=place),
     )
     reaper = Reaper(watch=Watch(database=database), reap=reap, timers=timers, clock=clock)
     wind = Wind(database=database, hints=hints)
     heal = Heal(database=database, policy=health, hints=hints)
     mend = Mend(database=database, hints=hints)
-    retire = Retire(database=database, directory=settings.evidence_place, keep=settings.keep)
+    retire = Retire(database=database, place=place, keep=settings.keep)
     sentry = Sentry(
         look=Look(database=database, claim=claim), sessions=sessions, vitals=vitals, limits=limits
     )
-    storekeeping, cleaning = (
-        period * settings.time_scale for period in (PERIOD_SECONDS, JANITOR_SECONDS)
+    storekeeping, cleaning, looking = (
+        period * settings.time_scale
+        for period in (PERIOD_SECONDS, JANITOR_SECONDS, CURATOR_SECONDS)
     )
     pulse = vitals.pulse
     loops = {
@@ -327,10 +336,17 @@ async def _wired(
             pulse=pulse("storekeeper", period=storekeeping),
         ),
         "janitor": janitor(
-            parts=Parts(settings.evidence_place),
+            place=place,
             retire=retire,
             period=cleaning,
             pulse=pulse("janitor", period=cleaning),
+        ),
+        "curator": curator(
+            place=place,
+            farm_id=settings.farm_id,
+            vitals=vitals,
+            period=looking,
+            pulse=pulse("curator", period=looking),
         ),
     }
     for_all = {

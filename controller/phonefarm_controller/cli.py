@@ -13,6 +13,7 @@ from phonefarm_common.identity import is_name
 
 from phonefarm_controller.app import running
 from phonefarm_controller.domain.retention import DAYS, FOREVER, read_retention
+from phonefarm_controller.operations.evidence_place import PlaceAwayError
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import DatabaseBusyError, DatabaseTakenError
 
@@ -25,7 +26,8 @@ environment:
   PHONEFARM_TIME_SCALE              for tests: every timer times this, above 0 and at most 1
 
 exit codes:
-  0 stopped by SIGTERM or SIGINT   2 a setting is wrong   3 the database is away or taken
+  0 stopped by SIGTERM or SIGINT   2 a setting is wrong
+  3 the database is away or taken, or the place for evidence is away
 
 example:
   INGEST_SECRET=... phonefarm-controller --database sqlite:////var/lib/phonefarm/farm.db
@@ -132,7 +134,7 @@ def main() -> None:
     except (config.ConfigError, ValueError) as error:
         print(f"phonefarm-controller: {error}", file=sys.stderr)
         sys.exit(2)
-    except (DatabaseTakenError, DatabaseBusyError) as error:
+    except (DatabaseTakenError, DatabaseBusyError, PlaceAwayError) as error:
         print(f"phonefarm-controller: {error}", file=sys.stderr)
         sys.exit(3)
     sys.exit(code)

@@ -36,6 +36,7 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         # Ours to repair: this gateway's own token is wrong, whatever the caller's key is worth.
         Reason.GATEWAY_TOKEN_REFUSED: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.CONTROLLER_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+        Reason.EVIDENCE_AWAY: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.STORAGE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )

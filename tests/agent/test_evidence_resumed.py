@@ -18,8 +18,8 @@ from phonefarm_agent.model.run import RunRef
 from phonefarm_agent.model.talk import Host
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.timers import Timers
-from phonefarm_controller.operations import evidence_parts
-from phonefarm_controller.operations.evidence_parts import Parts
+from phonefarm_controller.places.directory import LEAST_BYTES, Directory
+from phonefarm_controller.places.place import MOST_SECONDS, PARTS
 from support.controller import AGENT_TOKEN, KEY, Farm, farm_on, played_agent, request
 from support.controller_script import ScriptedController
 from support.relay import Meter, relay
@@ -102,7 +102,7 @@ def log_of(run: pb.RunRef, folder: Path, *, size: int = SIZE) -> EvidenceFile:
 
 def parts_in(data: Path) -> list[Path]:
     """Return what is here of uploads that are under way."""
-    return sorted((data / "evidence" / evidence_parts.FOLDER).glob("*"))
+    return sorted((data / "evidence" / PARTS).glob("*"))
 
 
 async def lines_of(farm: Farm, process_id: str) -> list[str]:
@@ -219,19 +219,19 @@ async def test_a_file_that_is_kept_already_is_not_sent_again(tmp_path: Path) -> 
     assert meter.passed < MIB
 
 
-async def test_parts_that_nobody_goes_on_with_are_removed(tmp_path: Path) -> None:
+def test_parts_that_nobody_goes_on_with_are_removed(tmp_path: Path) -> None:
     """After a day, by the disk's own clock; younger ones stay."""
-    parts = Parts(tmp_path)
+    place = Directory(tmp_path)
     for name in ("old", "young"):
-        part = await parts.begin(name, 0)
-        await part.add(bytes(evidence_parts.LEAST_BYTES))
+        part = place.begin(name, 0)
+        part.add(bytes(LEAST_BYTES))
         part.leave()
-    (old,) = (tmp_path / evidence_parts.FOLDER).glob("old.*")
-    day_ago = old.stat().st_mtime - evidence_parts.MOST_SECONDS - 1
+    (old,) = (tmp_path / PARTS).glob("old.*")
+    day_ago = old.stat().st_mtime - MOST_SECONDS - 1
     os.utime(old, (day_ago, day_ago))
 
-    removed = await parts.sweep()
+    removed = place.sweep()
 
     assert removed == 1
-    assert await parts.received("old") == 0
-    assert await parts.received("young") == evidence_parts.LEAST_BYTES
+    assert place.received("old") == 0
+    assert place.received("young") == LEAST_BYTES

@@ -23,7 +23,8 @@ async def test_a_farm_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture
     assert checks | {"versions": "warn"} == checks
     assert set(checks) == {
         *("controller", "loops", "database", "clock", "queue", "agents", "versions"),
-        *("certificates", "scheduler", "dirty phones", "callbacks", "disk", "controllers"),
+        *("certificates", "scheduler", "dirty phones", "callbacks", "disk", "evidence"),
+        "controllers",
     }
     assert document["verdict"] == "warn"
     assert "ok    database      it answers in" in told.out

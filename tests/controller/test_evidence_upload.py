@@ -12,9 +12,10 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
 from phonefarm_common.identity import new_id
-from phonefarm_controller.operations.evidence_parts import Part, Parts
+from phonefarm_controller.places.directory import Directory, DirectoryPart
 from support.controller import Farm, played_agent, request
 from support.hostile import AS_AGENT
+from support.live_farm import eventually
 
 PNG = b"\x89PNG\r\n" + bytes(range(256)) * 10
 
@@ -166,27 +167,29 @@ async def test_only_agents_bring_evidence(farm: Farm) -> None:
 
 
 async def test_a_part_whose_upload_is_cancelled_while_it_is_opened_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody will close it later: what was opened is given back at once."""
-    parts, opened, go_on = Parts(tmp_path), threading.Event(), threading.Event()
-    begun: list[Part] = []
-    begin = parts._begin
+    _, run = await a_run(farm)
+    opened, go_on = threading.Event(), threading.Event()
+    begun: list[DirectoryPart] = []
+    begin = Directory.begin
 
-    def slowly(key: str, offset: int) -> Part:
-        begun.append(begin(key, offset))
+    def slowly(place: Directory, key: str, offset: int) -> DirectoryPart:
+        begun.append(begin(place, key, offset))
         opened.set()
         assert go_on.wait(10)
         return begun[0]
 
-    monkeypatch.setattr(parts, "_begin", slowly)
-    upload = asyncio.create_task(parts.begin("key", 0))
+    monkeypatch.setattr(Directory, "begin", slowly)
+    sending = asyncio.create_task(upload(farm, head_for(run), PNG))
     assert await asyncio.to_thread(opened.wait, 10)
 
-    upload.cancel()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
     go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await upload
 
-    assert begun[0]._file.closed
-    assert list((tmp_path / ".parts").iterdir()) == []
+    async def closed() -> bool:
+        return begun[0]._file.closed and files_in(tmp_path / "data") == {}
+
+    await eventually(closed, what="the end of the part")

@@ -1,7 +1,7 @@
 """What has had its time goes, in small steps; what is needed stays, and no line lies."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
@@ -26,6 +26,8 @@ from phonefarm_controller.domain.retention import (
     read_retention,
 )
 from phonefarm_controller.operations.retire import ROWS, Retire
+from phonefarm_controller.places.directory import Directory
+from phonefarm_controller.places.place import Place
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.tables import audit, metadata, transitions
 from sqlalchemy import func, select, text
@@ -96,14 +98,9 @@ def files_in(data: Path) -> set[str]:
     }
 
 
-def retire_of(farm: Farm, data: Path, **more: Any) -> Retire:
+def retire_of(farm: Farm, place: Place) -> Retire:
     """Return the operation."""
-    return Retire(
-        database=farm.controller.database,
-        directory=data / "evidence",
-        rest=0,
-        **({"keep": KEEP} | more),
-    )
+    return Retire(database=farm.controller.database, place=place, keep=KEEP, rest=0)
 
 
 async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, tmp_path: Path) -> None:
@@ -114,7 +111,7 @@ async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, tmp_path: Path
     stopped, stopped_run = await ran(farm, "P3", "stopped")
     await aged(farm, days=10)
 
-    retire = retire_of(farm, data)
+    retire = retire_of(farm, Directory(data / "evidence"))
     await retire.files()
 
     expected = {f"{run.run_id}/manifest.json" for run in (done_run, failed_run, stopped_run)}
@@ -142,13 +139,14 @@ async def test_a_crash_between_line_and_file_is_mended(farm: Farm, tmp_path: Pat
     process_id, run = await ran(farm, "P1")
     await aged(farm, days=10)
 
-    def refuse(path: Path) -> None:
-        raise OSError(5, "the controller dies here")
+    class Dying(Directory):
+        def remove(self, paths: Collection[str]) -> None:
+            raise OSError(5, "the controller dies here")
 
     with pytest.raises(OSError, match="dies here"):
-        await retire_of(farm, data, unlink=refuse).files()
+        await retire_of(farm, Dying(data / "evidence")).files()
     between = await read(farm, (await lines(farm, process_id))["run.log"]), files_in(data)
-    await retire_of(farm, data).files()
+    await retire_of(farm, Directory(data / "evidence")).files()
 
     assert between == (
         "evidence_removed",
@@ -182,7 +180,7 @@ async def test_an_old_process_goes_whole(farm: Farm, tmp_path: Path) -> None:
     await aged(farm, days=100)
     before = await mentions(farm, names)
 
-    retire = retire_of(farm, data)
+    retire = retire_of(farm, Directory(data / "evidence"))
     await retire.processes()
     with_evidence = await mentions(farm, names)
     await retire.files()
@@ -222,7 +220,7 @@ async def test_a_process_that_is_needed_stays(farm: Farm, tmp_path: Path, why: s
         )
     await aged(farm, days=1 if why == "young" else 100)
 
-    await retire_of(farm, tmp_path / "data").processes()
+    await retire_of(farm, Directory(tmp_path / "data" / "evidence")).processes()
 
     assert (await farm.get(process_id)).process_id == process_id
 
@@ -241,7 +239,7 @@ async def test_others_write_while_much_is_removed(database_url: str, tmp_path: P
         counting = Counting(world.database, process_id)
         retire = Retire(
             database=cast("Database", counting),
-            directory=tmp_path,
+            place=Directory(tmp_path),
             keep=Retention(processes=timedelta(days=1)),
             rest=0,
         )

@@ -235,6 +235,22 @@ async def test_callbacks_that_nobody_takes(farm_url: str, tmp_path: Path, logs: 
     assert "see that a gateway runs and the receiver answers" in found.remedy
 
 
+async def test_a_place_for_evidence_that_is_gone(tmp_path: Path, logs: Logs) -> None:
+    """A directory is not mounted any more: its marker tells."""
+    marker = tmp_path / "data" / "evidence" / ".farm"
+    async with watched(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path) as farm:
+        await until(farm, Sign.EVIDENCE_AWAY, wrong=False)
+        marker.unlink()
+
+        def mend() -> None:
+            marker.write_text("test\n")
+
+        found = await shown(farm, logs, Sign.EVIDENCE_AWAY, "evidence", mend)
+
+    assert found.verdict == doctor_pb2.VERDICT_WARN
+    assert found.text == f"{marker.parent} has lost its marker: it is not what it was at the start"
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def farm_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty database on each engine."""

@@ -436,6 +436,7 @@ REFUSALS: list[tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...], int, lis
     (grpc.StatusCode.NOT_FOUND, "some_newer_thing:g", (), 404, []),
     (grpc.StatusCode.ABORTED, "state_conflict:EXECUTING", (), 409, []),
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "storage_full", (), 503, []),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "evidence_away", (), 503, []),
     (grpc.StatusCode.UNAVAILABLE, "controller_unavailable", (), 503, []),
     (grpc.StatusCode.INTERNAL, "internal", (), 500, []),
 ]  # fmt: skip

@@ -24,6 +24,7 @@ class Sign(StrEnum):
     DIRTY_OLD = "dirty_old"
     CALLBACKS_LATE = "callbacks_late"
     HERALD_DEAF = "herald_deaf"
+    EVIDENCE_AWAY = "evidence_away"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,10 @@ REMEDIES: Final[Mapping[Sign, tuple[Verdict, str]]] = {
     Sign.HERALD_DEAF: (
         Verdict.WARN,
         "controllers hear each other late: see the log for herald.interrupted, and PostgreSQL's",
+    ),
+    Sign.EVIDENCE_AWAY: (
+        Verdict.WARN,
+        "see whether the place of --evidence is there: agents keep what runs leave until it is",
     ),
 }
 

@@ -3,22 +3,32 @@
 import asyncio
 from typing import Final
 
+import structlog
+
 from phonefarm_controller.loops.enduring import enduring
-from phonefarm_controller.operations.evidence_parts import Parts
 from phonefarm_controller.operations.retire import Retire
+from phonefarm_controller.operations.threads import in_thread
+from phonefarm_controller.places.place import Place
 from phonefarm_controller.sessions.vitals import Pulse
+
+log = structlog.get_logger()
 
 PERIOD_SECONDS: Final = 600.0
 
 
-async def janitor(*, parts: Parts, retire: Retire, period: float, pulse: Pulse) -> None:
+async def janitor(*, place: Place, retire: Retire, period: float, pulse: Pulse) -> None:
     """Look until cancelled; what is not done in one round is done in the next."""
     while True:
         pulse.beat()
         with enduring("janitor"):
-            await parts.sweep()
+            await _sweep(place)
         with enduring("janitor"):
             await retire.files()
         with enduring("janitor"):
             await retire.processes()
         await asyncio.sleep(period)
+
+
+async def _sweep(place: Place) -> None:
+    if parts := await in_thread(place.sweep):
+        log.info("evidence.parts_swept", parts=parts)

@@ -1,24 +1,29 @@
-"""Keep evidence: one file of a run, checked by size and hash, under the evidence directory."""
+"""Keep evidence: one file of a run, checked by size and hash, where the farm keeps it."""
 
+import asyncio
 import errno
 import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Final
 
+import structlog
 from phonefarm_common.identity import is_uuid, new_id
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.operations.cancel import unknown_process
-from phonefarm_controller.operations.evidence_parts import Part, PartGoneError, Parts
+from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.places.place import Part, PartGoneError, Place
 from phonefarm_controller.store import items, profiles, runs
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.profiles import Evidence
+
+log = structlog.get_logger()
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 MOST_CHUNK: Final = 1024 * 1024
@@ -56,12 +61,11 @@ class Progress:
 
 
 class KeepEvidence:
-    """Keeps files under DIRECTORY/<process>/<run>/<name>."""
+    """Keeps files in the farm's place for them."""
 
-    def __init__(self, *, database: Database, directory: Path) -> None:
+    def __init__(self, *, database: Database, place: Place) -> None:
         self._database = database
-        self._directory = directory
-        self._parts = Parts(directory)
+        self._place = place
 
     async def ask(self, head: EvidenceHead) -> Progress:
         """Return what is here of the file; FarmError when it could not be kept."""
@@ -70,7 +74,10 @@ class KeepEvidence:
         present = await self._present(head)
         if present is not None:
             return Progress(evidence_id=present.evidence_id, received=head.bytes)
-        received = await self._parts.received(head.key)
+        try:
+            received = await in_thread(partial(self._place.received, head.key))
+        except OSError as error:
+            raise self._unwritable(error) from error
         return Progress(evidence_id="", received=min(received, head.bytes))
 
     async def __call__(self, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> str:
@@ -82,25 +89,35 @@ class KeepEvidence:
         _check(head)
         process_id = await self._process_of(head)
         try:
-            part = await self._parts.begin(head.key, head.offset)
+            part = await self._begin(head)
         except PartGoneError as error:
             raise invalid_field("head.offset", f"must be 0: {error}") from error
         except OSError as error:
-            raise _unwritable(error) from error
+            raise self._unwritable(error) from error
         try:
             await _fill(part, head, chunks)
             return await self._keep(process_id, head, part)
         except FarmError:
-            part.remove()
+            await in_thread(part.remove)
             raise
         except PartGoneError as error:
             message = "another upload of this file took over"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="uploading") from error
         except OSError as error:
-            part.remove()
-            raise _unwritable(error) from error
+            raise self._unwritable(error) from error
         finally:
-            part.leave()
+            await in_thread(part.leave)
+
+    async def _begin(self, head: EvidenceHead) -> Part:
+        """Open a part; a caller that is cancelled meanwhile leaves none open."""
+        begun: list[Part] = []
+        try:
+            await in_thread(lambda: begun.append(self._place.begin(head.key, head.offset)))
+        except asyncio.CancelledError:
+            for part in begun:
+                await in_thread(part.leave)
+            raise
+        return begun[0]
 
     @whole
     async def _process_of(self, head: EvidenceHead) -> str:
@@ -122,31 +139,47 @@ class KeepEvidence:
 
     @whole
     async def _keep(self, process_id: str, head: EvidenceHead, part: Part) -> str:
-        relative = Path(process_id) / head.run.run_id / head.name
-        target = self._directory / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
+        present = await self._present(head)
+        if present is not None:
+            await in_thread(part.remove)
+            return present.evidence_id
+        path = self._place.path_of(
+            process_id=process_id, run_id=head.run.run_id, name=head.name, sha256=head.sha256
+        )
+        # The place may take seconds; whoever writes would wait in a transaction of ours.
+        await in_thread(partial(part.settle, path))
         async with self._database.writing() as tx:
             present = await profiles.evidence_named(tx, head.run.run_id, head.name)
-            if present is not None:
-                part.remove()
-                return _same(present, head).evidence_id
-            kept = Evidence(
-                evidence_id=new_id(),
-                run_id=head.run.run_id,
-                process_id=process_id,
-                name=head.name,
-                kind=head.kind,
-                path=str(relative),
-                bytes=head.bytes,
-                sha256=head.sha256,
-                truncated=head.truncated,
-                action_index=head.action_index,
-                received_at=tx.now,
-            )
-            await profiles.keep_evidence(tx, kept)
-            # Before the commit: a line never names a file that is not there.
-            part.become(target)
-            return kept.evidence_id
+            if present is None:
+                kept = Evidence(
+                    evidence_id=new_id(),
+                    run_id=head.run.run_id,
+                    process_id=process_id,
+                    name=head.name,
+                    kind=head.kind,
+                    path=path,
+                    bytes=head.bytes,
+                    sha256=head.sha256,
+                    truncated=head.truncated,
+                    action_index=head.action_index,
+                    received_at=tx.now,
+                )
+                await profiles.keep_evidence(tx, kept)
+                # Before the commit: a line never names a file that is not there.
+                part.become(path)
+                return kept.evidence_id
+        await in_thread(part.remove)
+        if present.path != path:  # What this part has settled is nobody's.
+            await in_thread(partial(self._place.remove, [path]))
+        return _same(present, head).evidence_id
+
+    def _unwritable(self, error: OSError) -> FarmError:
+        """Return what the agent is told, who keeps the file and comes again."""
+        log.warning("evidence.not_taken", place=str(self._place), why=error.strerror)
+        if error.errno in _FULL:
+            return FarmError(Reason.STORAGE_FULL, f"{self._place} is full: {error.strerror}")
+        message = f"{self._place} does not take evidence now: {error.strerror}"
+        return FarmError(Reason.EVIDENCE_AWAY, message)
 
 
 async def _fill(part: Part, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> None:
@@ -156,9 +189,8 @@ async def _fill(part: Part, head: EvidenceHead, chunks: AsyncIterator[bytes]) ->
             raise invalid_field("data", f"must be at most {MOST_CHUNK} bytes")
         if part.size + len(chunk) > head.bytes:
             raise invalid_field("head.bytes", "is less than what was sent")
-        await part.add(chunk)
-    # The disk may take seconds; every agent's heartbeat would wait with this file.
-    if part.size != head.bytes or await part.synced() != head.sha256:
+        await in_thread(partial(part.add, chunk))
+    if part.size != head.bytes or part.sha256 != head.sha256:
         raise invalid_field("head.sha256", "is not that of the bytes sent")
 
 
@@ -166,14 +198,6 @@ def _same(present: Evidence, head: EvidenceHead) -> Evidence:
     if present.sha256 != head.sha256:
         raise invalid_field("head.name", "is that of another file of this run")
     return present
-
-
-def _unwritable(error: OSError) -> FarmError:
-    """Return what the agent is told, who keeps the file and comes again."""
-    if error.errno in _FULL:
-        return FarmError(Reason.STORAGE_FULL, f"the evidence directory is full: {error.strerror}")
-    message = f"the evidence directory cannot be written: {error.strerror}"
-    return FarmError(Reason.CONTROLLER_UNAVAILABLE, message)
 
 
 def _check(head: EvidenceHead) -> None:

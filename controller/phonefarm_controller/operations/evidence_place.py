@@ -1,59 +1,80 @@
-"""Check at the start that the evidence directory is this farm's own.
+"""Check that the place for evidence is this farm's own: at the start, and while it is used.
 
-Controllers on one database must share the directory: one that had another would list files which it
+Controllers on one database must share the place: one that had another would list files which it
 cannot read. A marker in it names the farm.
 """
 
-import asyncio
-from pathlib import Path
-from typing import Final
+import errno
+from functools import partial
 
 from phonefarm_common.config import ConfigError
-from phonefarm_common.identity import new_id
 
+from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.places.place import Place
 from phonefarm_controller.store import profiles
 from phonefarm_controller.store.database import Database
 
-MARKER: Final = ".farm"
-
 
 class WrongPlaceError(ConfigError):
-    """The directory is not this farm's; the text says what to do."""
+    """The place is not this farm's, or not for us; the text says what to do."""
+
+
+class PlaceAwayError(Exception):
+    """The place does not answer; the text names it."""
 
 
 @whole
 async def claim_evidence_place(
-    database: Database, directory: Path, *, farm_id: str, shared: bool
+    database: Database, place: Place, *, farm_id: str, shared: bool
 ) -> None:
-    """Find or leave the farm's marker in *directory*; WrongPlaceError, OSError.
+    """Find or leave the farm's marker in *place*; WrongPlaceError, PlaceAwayError.
 
-    A directory without one is taken when it has the farm's newest evidence, or there is none yet;
-    one that is not *shared* with other controllers is always taken.
+    A place without one is taken when it has the farm's newest evidence, or there is none yet; one
+    that is not *shared* with other controllers is always taken.
     """
     async with database.reading() as tx:
         newest = await profiles.newest_evidence(tx)
-    await asyncio.to_thread(_claim, directory, farm_id, newest if shared else None)
-
-
-def _claim(directory: Path, farm_id: str, newest: str | None) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    marker = directory / MARKER
     try:
-        found = marker.read_text("utf-8", "replace").strip()
-    except FileNotFoundError:
-        if newest is not None and not (directory / newest).is_file():
-            raise WrongPlaceError(
-                f"{directory} has no marker and not the evidence this farm has kept: mount the "
-                f"directory that all its controllers share there, or, if the evidence is lost, "
-                f"write the farm's name into {marker}: echo {farm_id} > {marker}"
-            ) from None
-        scratch = directory / f"{MARKER}.{new_id()}"
-        scratch.write_text(f"{farm_id}\n")
-        scratch.replace(marker)
+        await in_thread(partial(_claim, place, farm_id, newest if shared else None))
+    except OSError as error:
+        if error.errno in _OURS:
+            raise WrongPlaceError(f"{place} cannot be used: {error.strerror}") from error
+        raise PlaceAwayError(f"{place} does not answer: {error.strerror}") from error
+
+
+_OURS = frozenset({errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOTDIR, errno.EROFS})
+"""What another try does not mend."""
+
+
+async def trouble_with(place: Place, *, farm_id: str) -> str:
+    """Return what keeps the place from being used now; empty when nothing does."""
+    try:
+        found = await in_thread(place.marker)
+    except OSError as error:
+        return f"{place} does not answer: {error.strerror}"
+    if found is None:
+        return f"{place} has lost its marker: it is not what it was at the start"
+    return "" if found == farm_id else _belongs_to(place, found, farm_id)
+
+
+def _claim(place: Place, farm_id: str, newest: str | None) -> None:
+    found = place.marker()
+    if found == farm_id:
         return
-    if found != farm_id:
+    if found is not None:
         raise WrongPlaceError(
-            f"{directory} belongs to the farm {found[:100]!r}, not to {farm_id!r}: give this "
-            f"controller the --data, or the --farm, that goes with its database"
+            f"{_belongs_to(place, found, farm_id)}: give this controller the --data and --evidence,"
+            " or the --farm, that go with its database"
         )
+    if newest is not None and not place.has(newest):
+        raise WrongPlaceError(
+            f"{place} has no marker and not the evidence this farm has kept: give --evidence the"
+            f" place that all its controllers share, mounted if it is a directory; or, if the"
+            f" evidence is lost, write the farm's name into the marker: {place.marking(farm_id)}"
+        )
+    place.mark(farm_id)
+
+
+def _belongs_to(place: Place, found: str, farm_id: str) -> str:
+    return f"{place} belongs to the farm {found[:100]!r}, not to {farm_id!r}"

@@ -60,6 +60,7 @@ class Examine:
             self._of(Sign.DIRTY_OLD, "dirty phones", "no phone has been unclean for long"),
             self._of(Sign.CALLBACKS_LATE, "callbacks", "none has waited for long"),
             self._disk(),
+            self._of(Sign.EVIDENCE_AWAY, "evidence", "the place for it is there"),
             self._herald(),
         ]
         return found

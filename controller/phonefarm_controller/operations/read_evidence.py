@@ -1,24 +1,22 @@
 """Read evidence: what runs left behind, by process, and the bytes of one file."""
 
 import asyncio
-import os
-import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.places.place import NotKeptError, Place, Reading
 from phonefarm_controller.store import processes, profiles, runs
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.profiles import Evidence
 
 MANIFEST: Final = "manifest"
-CHUNK_BYTES: Final = 64 * 1024
 MOST_LINES: Final = 10_000
 """Lines of evidence that are listed, the newest: they travel in one message of 8 MiB."""
 
@@ -47,21 +45,22 @@ class EvidenceFile:
     """One file, open."""
 
     sight: EvidenceSight
-    descriptor: int
+    reading: Reading
 
-    # Whole, or a cancelled caller would close the file under the thread that reads it.
-    @whole
     async def chunk(self) -> bytes:
-        """Return the next bytes, none at the end."""
-        return await asyncio.to_thread(os.read, self.descriptor, CHUNK_BYTES)
+        """Return the next bytes, none at the end; FarmError `evidence_away`."""
+        try:
+            return await in_thread(self.reading.read)
+        except OSError as error:
+            raise _away(self.sight.evidence, error) from error
 
 
 class ReadEvidence:
-    """Reads what is kept under the evidence directory, and nothing else."""
+    """Reads what is kept in the farm's place for it, and nothing else."""
 
-    def __init__(self, *, database: Database, directory: Path) -> None:
+    def __init__(self, *, database: Database, place: Place) -> None:
         self._database = database
-        self._directory = directory
+        self._place = place
 
     @whole
     async def of(self, process_id: str) -> tuple[list[EvidenceSight], list[RunSight]]:
@@ -86,7 +85,8 @@ class ReadEvidence:
     async def opened(self, process_id: str, evidence_id: str) -> AsyncIterator[EvidenceFile]:
         """Yield the file; FarmError `unknown_evidence`, also when it is not as it was kept.
 
-        Of one that retention removed, FarmError `evidence_removed`.
+        Of one that retention removed, FarmError `evidence_removed`; `evidence_away` when it cannot
+        be read now.
         """
         sight = await self._find(process_id, evidence_id)
         kept = sight.evidence
@@ -94,11 +94,11 @@ class ReadEvidence:
             when = f"{kept.removed_at:%Y-%m-%d %H:%M} UTC"
             message = f"{kept.name} was removed on {when} ({kept.removed_why})"
             raise FarmError(Reason.EVIDENCE_REMOVED, message)
-        descriptor = await self._open(sight.evidence)
+        reading = await self._open(kept)
         try:
-            yield EvidenceFile(sight=sight, descriptor=descriptor)
+            yield EvidenceFile(sight=sight, reading=reading)
         finally:
-            os.close(descriptor)
+            await in_thread(reading.close)
 
     @whole
     async def _find(self, process_id: str, evidence_id: str) -> EvidenceSight:
@@ -109,27 +109,20 @@ class ReadEvidence:
             (sight,) = await _seen(tx, kept)
             return sight
 
-    @whole
-    async def _open(self, evidence: Evidence) -> int:
-        return await asyncio.to_thread(_opened, self._directory.resolve(), evidence)
-
-
-def _opened(directory: Path, evidence: Evidence) -> int:
-    """Return the open file's descriptor; it is below *directory*, by no link, and whole."""
-    path = directory / evidence.path
-    try:
-        if path.resolve() != path or not path.is_relative_to(directory):
-            raise _unknown(f"{evidence.name} is not below the evidence directory")
-        # Never waits for the other end of what is no file.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        message = f"{evidence.name} is no longer on the controller's disk ({error.strerror})"
-        raise _unknown(message) from error
-    about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode) or about.st_size != evidence.bytes:
-        os.close(descriptor)
-        raise _unknown(f"{evidence.name} on the controller's disk is not what was kept")
-    return descriptor
+    async def _open(self, kept: Evidence) -> Reading:
+        """Open the file; a caller that is cancelled meanwhile leaves none open."""
+        opened: list[Reading] = []
+        try:
+            await in_thread(lambda: opened.append(self._place.open(kept.path, kept.bytes)))
+        except NotKeptError as error:
+            raise _unknown(f"{kept.name} {error}") from error
+        except OSError as error:
+            raise _away(kept, error) from error
+        except asyncio.CancelledError:
+            for reading in opened:
+                await in_thread(reading.close)
+            raise
+        return opened[0]
 
 
 async def _seen(tx: Transaction, kept: list[Evidence]) -> list[EvidenceSight]:
@@ -143,6 +136,12 @@ async def _seen(tx: Transaction, kept: list[Evidence]) -> list[EvidenceSight]:
         for evidence in kept
         if evidence.run_id in known
     ]
+
+
+def _away(kept: Evidence, error: OSError) -> FarmError:
+    return FarmError(
+        Reason.EVIDENCE_AWAY, f"{kept.name} cannot be read now: {error.strerror}; try again"
+    )
 
 
 def _unknown(message: str) -> FarmError:

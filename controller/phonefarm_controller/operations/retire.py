@@ -6,19 +6,19 @@ A process goes when nothing of it is needed any more, from its edges to its hear
 """
 
 import asyncio
-import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 import structlog
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.retention import EvidenceClass, Retention, class_of
+from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
+from phonefarm_controller.places.place import Place
 from phonefarm_controller.store import profiles, retention
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.retention import OldFile
@@ -49,20 +49,18 @@ class Retire:
         self,
         *,
         database: Database,
-        directory: Path,
+        place: Place,
         keep: Retention,
         rest: float = REST_SECONDS,
-        unlink: Callable[[Path], None] = lambda path: path.unlink(missing_ok=True),
     ) -> None:
         self._database = database
-        self._directory = directory
+        self._place = place
         self._keep = keep
         self._rest = rest
-        self._unlink = unlink
         self.retired = Retired()
 
     async def files(self) -> None:
-        """Remove the evidence that has had its time; OSError where the disk refuses."""
+        """Remove the evidence that has had its time; OSError where the place refuses."""
         after = None
         before = Counter(self.retired.files), Counter(self.retired.bytes)
         try:
@@ -124,20 +122,10 @@ class Retire:
         async with self._database.reading() as tx:
             left = await retention.leftovers(tx, limit=ROWS)
         if left:
-            await asyncio.to_thread(self._remove_files, [path for _, path in left])
+            await in_thread(partial(self._place.remove, [path for _, path in left]))
             async with self._database.writing() as tx:
                 await retention.forget_paths(tx, [evidence_id for evidence_id, _ in left])
         return len(left)
-
-    def _remove_files(self, paths: list[str]) -> None:
-        for path in paths:
-            self._unlink(self._directory / path)
-        for folder in {(self._directory / path).parent for path in paths}:
-            for empty in (folder, folder.parent):
-                try:
-                    empty.rmdir()
-                except OSError:
-                    break  # Something is in it still, or it has gone already.
 
     @whole
     async def _old_processes(
@@ -164,13 +152,13 @@ class Retire:
 
     @whole
     async def _remove(self, process_id: str) -> bool:
-        folder = self._directory / process_id
         async with self._database.writing() as tx:
             if not await retention.may_go(tx, process_id):
                 return False
-            # What no line names: a controller died between a file's last byte and its line.
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             await retention.remove(tx, process_id)
+        # What no line names: a controller died between a file's last byte and its line. Behind the
+        # commit no upload begins that it could take along.
+        await in_thread(partial(self._place.clear, process_id))
         return True
 
     async def _note_files(

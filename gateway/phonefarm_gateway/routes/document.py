@@ -38,7 +38,7 @@ _COMMON: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as long as Retry-After says",
     HTTPStatus.INTERNAL_SERVER_ERROR: "`no_secret_configured`, or `internal`: its `detail` has the "
     "id under which the log tells more",
-    HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, `storage_full`, "
+    HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, `storage_full`, `evidence_away`, "
     "`gateway_token_refused`: try again; whether a request was done is not known, and repeating "
     "it is safe",
 }

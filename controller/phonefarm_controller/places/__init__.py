@@ -1,0 +1,1 @@
+"""Where evidence lies: one interface, and what may stand behind it."""

@@ -1,0 +1,120 @@
+"""What a place for evidence does. Every call blocks, and may do so for as long as a network does.
+
+Whatever keeps a place from doing it is an OSError whose `strerror` is for people: ENOSPC where it
+is full, EACCES where it refuses us.
+"""
+
+from collections.abc import Collection
+from typing import Protocol
+
+MARKER = ".farm"
+"""Names the farm whose evidence it is."""
+PARTS = ".parts"
+"""What there is of uploads under way."""
+MOST_SECONDS = 24 * 3600.0
+"""How long a part waits for its upload to go on."""
+
+
+class PartGoneError(Exception):
+    """The part is not there (any more), or shorter than was asked for."""
+
+
+class NotKeptError(Exception):
+    """The file is not there as it was kept; the text says how."""
+
+
+class Part(Protocol):
+    """One upload, open; made by `Place.begin`. It becomes a file or it leaves."""
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes it has, those that an earlier upload brought among them."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of all of them."""
+        ...
+
+    def add(self, data: bytes) -> None:
+        """Write *data* behind what is there; OSError."""
+        ...
+
+    def settle(self, path: str) -> None:
+        """Bring everything to where it lasts, to be the file *path*; OSError."""
+        ...
+
+    def become(self, path: str) -> None:
+        """Be the file from now on: a settled part takes moments for it. PartGoneError, OSError."""
+        ...
+
+    def leave(self) -> None:
+        """Close; of one that became no file, what is worth it stays for the next upload."""
+        ...
+
+    def remove(self) -> None:
+        """Close, and keep nothing; what cannot be removed now the sweep finds."""
+        ...
+
+
+class Reading(Protocol):
+    """A file that is read."""
+
+    def read(self) -> bytes:
+        """Return the next bytes, at most CHUNK_BYTES, none at the end; OSError."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+CHUNK_BYTES = 64 * 1024
+
+
+class Place(Protocol):
+    """Keeps files by their path. All controllers of a farm share one; its text is its name."""
+
+    def path_of(self, *, process_id: str, run_id: str, name: str, sha256: str) -> str:
+        """Return the path that a file of a run gets."""
+        ...
+
+    def received(self, key: str) -> int:
+        """Return how many bytes of the beginning of the file that *key* means are here; OSError."""
+        ...
+
+    def begin(self, key: str, offset: int) -> Part:
+        """Open a part that has the first *offset* bytes; PartGoneError, OSError."""
+        ...
+
+    def open(self, path: str, size: int) -> Reading:
+        """Read a file of *size* bytes; NotKeptError, OSError."""
+        ...
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is such a file; OSError."""
+        ...
+
+    def remove(self, paths: Collection[str]) -> None:
+        """Remove files, those that are there; OSError."""
+        ...
+
+    def clear(self, folder: str) -> None:
+        """Remove whatever is left below a folder; OSError."""
+        ...
+
+    def sweep(self) -> int:
+        """Remove the parts that nobody went on with for MOST_SECONDS; return how many. OSError."""
+        ...
+
+    def marker(self) -> str | None:
+        """Return whose it says to be; OSError."""
+        ...
+
+    def mark(self, farm_id: str) -> None:
+        """Say whose it is; OSError."""
+        ...
+
+    def marking(self, farm_id: str) -> str:
+        """Return the command with which a person does that."""
+        ...
