@@ -39,6 +39,8 @@ from phonefarm_controller.loops.sentry import Sentry
 from phonefarm_controller.loops.showing import PERIOD_SECONDS as SHOW_SECONDS
 from phonefarm_controller.loops.showing import showing
 from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
+from phonefarm_controller.loops.usher import PERIOD_SECONDS as USHER_SECONDS
+from phonefarm_controller.loops.usher import usher
 from phonefarm_controller.loops.watchman import watchman
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.batch import Batcher
@@ -369,6 +371,7 @@ async def _wired(
             else body(None)
         )
     if several:
+        loops["usher"] = usher(database=database, pulse=pulse("usher", period=USHER_SECONDS))
         loops["showing"] = showing(
             show=ShowOffers(database=database),
             sessions=sessions,

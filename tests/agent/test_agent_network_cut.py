@@ -194,6 +194,7 @@ async def test_a_long_cut_fences_the_agent_before_another_one_drives(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scale", [1.0])  # scaled, 4 s lie between fence and reclaim: a hiccup
 async def test_a_cut_healed_between_fence_and_reclaim_ends_the_run_once(
     tmp_path: Path, scale: float

@@ -5,9 +5,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 from phonefarm_common.clock import SystemClock
 from phonefarm_controller.store import database as limits
+from phonefarm_controller.store import standing
 from phonefarm_controller.store.database import Database, DatabaseBusyError, open_database
 from phonefarm_controller.store.migrate import _LOCK, migrate
 from sqlalchemy import text
@@ -116,3 +118,40 @@ async def test_a_migration_may_last_longer_than_a_statement(
         async with other.reading() as tx:
             rows = await tx.connection.execute(text("SELECT version_num FROM alembic_version"))
             assert len(rows.all()) == 1
+
+
+async def test_a_client_that_is_frozen_within_a_statement_loses_its_locks_as_well(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own limits do not run there; another controller ends it, and nobody else."""
+    monkeypatch.setattr(standing, "IDLE_SECONDS", 0.5)
+    plain = postgres_url.replace("+asyncpg", "")
+    names = {"server_settings": {"application_name": limits.APPLICATION, "statement_timeout": "0"}}
+    async with _two(postgres_url) as (one, other):
+        await _run(one, "CREATE TABLE notes (word TEXT)")
+        frozen = await asyncpg.connect(plain, **names)
+        stranger = await asyncpg.connect(plain)
+        await stranger.execute("BEGIN; LOCK TABLE notes IN ACCESS SHARE MODE")
+        await frozen.execute("BEGIN; LOCK TABLE notes IN SHARE MODE")
+        pid = frozen.get_server_pid()
+        copying = asyncio.create_task(frozen.copy_to_table("notes", source=_nothing()))
+        waiting = asyncio.create_task(_run(other, "INSERT INTO notes VALUES ('in between')"))
+        ended: dict[int, float] = {}
+        async with asyncio.timeout(20):
+            while not ended:
+                ended = await standing.end_standing(one)
+        await waiting
+        alive = await stranger.fetchval("SELECT word FROM notes")
+        await stranger.close()
+        frozen.terminate()
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
+
+    assert list(ended) == [pid]
+    assert alive == "in between"
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """Yield the rows of a client that never comes to send one."""
+    await asyncio.Event().wait()
+    yield b""

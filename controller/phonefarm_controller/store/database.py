@@ -24,6 +24,7 @@ from phonefarm_controller.store.noted import Noted, insert_for
 READERS = 4
 CLOSE_SECONDS = 5.0
 # Of PostgreSQL, for each controller.
+APPLICATION = "phonefarm-controller"
 CONNECTIONS = 8
 CONNECTION_SECONDS = 10
 """So long a call waits for one of them."""
@@ -32,7 +33,10 @@ STATEMENT_SECONDS = 15
 LOCK_SECONDS = 10
 """Locks are held for milliseconds, but by a controller that is frozen in a transaction."""
 IDLE_SECONDS = 5
-"""How long a frozen controller's open transaction may keep others from what it has locked."""
+"""How long a frozen controller's open transaction may keep others from what it has locked.
+
+The server keeps this limit only between statements: store/standing has the rest.
+"""
 _LOOK_SECONDS = 0.005
 PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 """Classes of PostgreSQL's SQLSTATE (appendix A) that say nothing of the statement: connections,
@@ -254,7 +258,7 @@ async def open_database(url: str, clock: Clock) -> AsyncIterator[Database]:
                     "statement_timeout": f"{STATEMENT_SECONDS}s",
                     "lock_timeout": f"{LOCK_SECONDS}s",
                     "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
-                    "application_name": "phonefarm-controller",
+                    "application_name": APPLICATION,
                 },
             },
         )

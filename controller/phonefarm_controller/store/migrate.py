@@ -18,6 +18,7 @@ async def migrate(database: Database, *, to: str = "head") -> None:
             # The limits are for the work of every day: an index may take its time to be made.
             for limit in ("statement_timeout", "lock_timeout"):
                 await connection.execute(text(f"SET LOCAL {limit} = 0"))
+            await connection.execute(text("SET LOCAL application_name = 'phonefarm-migration'"))
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             await connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'"))
         await connection.run_sync(_upgrade, to)
