@@ -28,7 +28,7 @@ for tag in manylinux_2_28 manylinux_2_17 manylinux2014; do platforms+=(--platfor
 wheel=$(echo "$context"/wheels/phonefarm-*.whl)
 "$python" -m pip install --quiet --disable-pip-version-check --no-compile --target "$context/lib" \
     --only-binary=:all: --implementation cp --python-version "$version" "${platforms[@]}" \
-    "phonefarm[controller,postgres,gateway] @ file://$wheel"
+    "phonefarm[controller,postgres,s3,gateway] @ file://$wheel"
 rm -rf "$context/lib/bin" "$context/wheels"
 mkdir "$context/bin"
 for program in controller gateway; do

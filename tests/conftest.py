@@ -6,7 +6,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.components import COMPONENTS, REQUIRE, insist_or_skip
 
-pytest_plugins = ["support.disk", "support.engine", "support.postgres"]
+pytest_plugins = [
+    "support.disk",
+    "support.engine",
+    "support.postgres",
+    "support.s3",
+    "support.kept",  # imports the one before
+]
 
 # How fast examples are made says something of the machine and its other work, not of our code.
 settings.register_profile("phonefarm", suppress_health_check=[HealthCheck.too_slow], deadline=None)

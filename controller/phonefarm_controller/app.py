@@ -89,7 +89,7 @@ from phonefarm_controller.operations.timeline import Timeline
 from phonefarm_controller.operations.watch import Audit, Watch
 from phonefarm_controller.operations.watching import Watching
 from phonefarm_controller.operations.wind import Wind
-from phonefarm_controller.places.directory import Directory
+from phonefarm_controller.places.opening import open_place
 from phonefarm_controller.places.place import Place
 from phonefarm_controller.rpc.access import AccessEdge
 from phonefarm_controller.rpc.agents import AgentEdge
@@ -144,7 +144,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database_url, clock))
         await migrate(database)
-        place = Directory(settings.evidence_place)
+        place = open_place(settings.evidence_place, scratch=settings.data / "uploads")
         await claim_evidence_place(
             database,
             place,
@@ -280,7 +280,7 @@ async def _wired(
         timeline=Timeline(database=database),
         watching=watching,
         explain=Explain(database=database, sessions=sessions, claim=claim, room=room),
-        evidence=ReadEvidence(database=database, place=place),
+        evidence=ReadEvidence(database=database, place=place, vitals=vitals),
         registry=Registry(
             database=database, profiles=profiles, dummy_allowed=not settings.production
         ),
@@ -298,7 +298,7 @@ async def _wired(
         desire=Desire(database=database, claim=claim),
         start=starts,
         report=reports,
-        keep_evidence=KeepEvidence(database=database, place=place),
+        keep_evidence=KeepEvidence(database=database, place=place, vitals=vitals),
     )
     reaper = Reaper(watch=Watch(database=database), reap=reap, timers=timers, clock=clock)
     wind = Wind(database=database, hints=hints)

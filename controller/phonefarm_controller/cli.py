@@ -14,6 +14,7 @@ from phonefarm_common.identity import is_name
 from phonefarm_controller.app import running
 from phonefarm_controller.domain.retention import DAYS, FOREVER, read_retention
 from phonefarm_controller.operations.evidence_place import PlaceAwayError
+from phonefarm_controller.places.address import FORM, SCHEME, BucketAddress, read_bucket
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import DatabaseBusyError, DatabaseTakenError
 
@@ -22,15 +23,22 @@ environment:
   INGEST_SECRET(_FILE)              the secret that may do everything; it makes the first API key
   PHONEFARM_AGENT_TOKEN(_FILE)      the token that agents show
   PHONEFARM_GATEWAY_TOKEN(_FILE)    the token that gateways show
+  AWS_ACCESS_KEY_ID(_FILE), AWS_SECRET_ACCESS_KEY(_FILE), AWS_SESSION_TOKEN(_FILE)
+                                    who we are to the store that --evidence s3://... names
   PHONEFARM_PRODUCTION              set: no scaled timers, no inputs for the dummy runtime
   PHONEFARM_TIME_SCALE              for tests: every timer times this, above 0 and at most 1
+
+evidence in a bucket of S3's protocol, which must be there; what is in brackets may be left out:
+  s3://BUCKET[/PREFIX][?endpoint=http://HOST:PORT][&region=REGION]
 
 exit codes:
   0 stopped by SIGTERM or SIGINT   2 a setting is wrong
   3 the database is away or taken, or the place for evidence is away
 
-example:
+examples:
   INGEST_SECRET=... phonefarm-controller --database sqlite:////var/lib/phonefarm/farm.db
+  AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... INGEST_SECRET=... phonefarm-controller \\
+    --evidence 's3://phonefarm/farm-1?endpoint=http://store.example:9000'
 """
 
 
@@ -83,9 +91,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--evidence",
-        type=Path,
-        metavar="DIR",
-        help="where evidence is kept (DATA/evidence); controllers on one database share it",
+        metavar="DIR|URL",
+        help="where evidence is kept (DATA/evidence): a directory, or a bucket (see below);"
+        " controllers on one database share it",
     )
     parser.add_argument(
         "--data", type=Path, default=Path(".farm/controller"), help="own files (%(default)s)"
@@ -178,9 +186,19 @@ def _settings(options: argparse.Namespace) -> Settings:
         mtls=mtls,
         names=tuple(options.name),
         controllers=several,
-        evidence=options.evidence.absolute() if options.evidence else None,
+        evidence=_evidence(options.evidence),
         authority=options.ca.absolute() if options.ca else None,
     )
+
+
+def _evidence(text: str | None) -> Path | BucketAddress | None:
+    if not text:
+        return None
+    if text.startswith(SCHEME):
+        return read_bucket(text)
+    if "://" in text:
+        raise config.ConfigError(f"--evidence must be a directory, or like {FORM}")
+    return Path(text).absolute()
 
 
 def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain.retention import Retention
 from phonefarm_controller.domain.signs import Limits
+from phonefarm_controller.places.address import BucketAddress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,11 @@ class Settings:
     """HOST:PORT of every controller's `mtls`, told to hosts that join or renew."""
     authority: Path | None = None
     """The directory of the farm's authority; `data`/ca when None."""
-    evidence: Path | None = None
-    """The directory that all controllers on one database share; `data`/evidence when None."""
+    evidence: Path | BucketAddress | None = None
+    """The place that all controllers on one database share; `data`/evidence when None."""
     certificate_life: timedelta = timedelta(hours=24)
 
     @property
-    def evidence_place(self) -> Path:
+    def evidence_place(self) -> Path | BucketAddress:
         """Return where evidence is kept."""
         return self.evidence or self.data / "evidence"

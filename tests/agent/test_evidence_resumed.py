@@ -1,27 +1,20 @@
 """Evidence whose upload was cut: the next one goes on where the controller has it."""
 
 import asyncio
-import hashlib
 import os
-import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm.v1 import agent_pb2_grpc, inspect_pb2
-from phonefarm_agent.link.courier import Courier
-from phonefarm_agent.model.evidence import EvidenceFile
-from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.model.talk import Host
-from phonefarm_common.channel import bearer, open_channel
-from phonefarm_common.timers import Timers
+from phonefarm.v1 import inspect_pb2
+from phonefarm_common.channel import bearer
+from phonefarm_controller.places.bucket import SEGMENT
 from phonefarm_controller.places.directory import LEAST_BYTES, Directory
 from phonefarm_controller.places.place import MOST_SECONDS, PARTS
-from support.controller import AGENT_TOKEN, KEY, Farm, farm_on, played_agent, request
+from support.controller import KEY, Farm, farm_on, played_agent, request
 from support.controller_script import ScriptedController
+from support.evidence import carried, log_of
+from support.kept import Kept
 from support.relay import Meter, relay
 
 MIB = 1024 * 1024
@@ -30,44 +23,8 @@ CUT_AT = 12 * MIB
 UNDER_WAY = 4 * MIB
 """What gRPC may have taken that the controller has not read yet: it grows its windows to that."""
 
-
-class Desk:
-    """Stands for the agent's shelf: one file waits, and its end is told."""
-
-    def __init__(self, file: EvidenceFile) -> None:
-        self._file = file
-        self.received = asyncio.Event()
-        self.missing = ""
-
-    def evidence(self) -> tuple[EvidenceFile, ...]:
-        """Return what waits."""
-        return () if self.received.is_set() else (self._file,)
-
-    def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
-        """Forget it."""
-        self.missing = missing
-        self.received.set()
-
-
-@asynccontextmanager
-async def carried(file: EvidenceFile, address: str, *, scale: float = 0.05) -> AsyncIterator[Desk]:
-    """Carry the file to the controller at *address* while the block runs."""
-    desk = Desk(file)
-    channel = open_channel(address, Timers().scaled(scale))
-    courier = Courier(
-        stub=agent_pb2_grpc.AgentServiceStub(channel),
-        metadata=bearer(AGENT_TOKEN),
-        host=cast("Host", desk),
-        changed=asyncio.Event(),
-        scale=scale,
-    )
-    carrying = asyncio.create_task(courier.carry())
-    try:
-        yield desk
-    finally:
-        carrying.cancel()
-        await asyncio.gather(carrying, return_exceptions=True)
-        await channel.close(None)
+LOST = SEGMENT
+"""What came and is not gone on with: a bucket has what is full."""
 
 
 async def a_run(farm: Farm) -> tuple[str, pb.RunRef]:
@@ -80,31 +37,6 @@ async def a_run(farm: Farm) -> tuple[str, pb.RunRef]:
     return accepted.process_id, assignment.run
 
 
-def log_of(run: pb.RunRef, folder: Path, *, size: int = SIZE) -> EvidenceFile:
-    """Return a run's log of *size* bytes."""
-    path = folder / "big.log"
-    path.write_bytes(random.Random(7).randbytes(size))
-    return EvidenceFile(
-        ref=RunRef(
-            run_id=run.run_id,
-            item_id=run.item_id,
-            attempt=run.attempt,
-            lease_id=run.lease_id,
-            epoch=run.epoch,
-        ),
-        name="big.log",
-        kind="log",
-        path=path,
-        size=size,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
-
-
-def parts_in(data: Path) -> list[Path]:
-    """Return what is here of uploads that are under way."""
-    return sorted((data / "evidence" / PARTS).glob("*"))
-
-
 async def lines_of(farm: Farm, process_id: str) -> list[str]:
     """Return the names of the evidence that people see."""
     answer = await farm.inspect.ListEvidence(
@@ -113,33 +45,34 @@ async def lines_of(farm: Farm, process_id: str) -> list[str]:
     return [line.name for line in answer.evidence]
 
 
-async def test_an_upload_that_is_cut_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_an_upload_that_is_cut_goes_on_where_it_was(tmp_path: Path, kept: Kept) -> None:
     """Three quarters came before the cut: little of them is sent again, and the whole is kept."""
     data, meter = tmp_path / "data", Meter(cut_at=CUT_AT)
-    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", data) as farm:
+    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", data, evidence=kept.where) as farm:
         process_id, run = await a_run(farm)
-        file = log_of(run, tmp_path)
+        file = log_of(run, tmp_path, size=SIZE)
         there = f"127.0.0.1:{farm.controller.port}"
         async with relay("127.0.0.1:0", there, meter) as way, carried(file, way) as desk:
             async with asyncio.timeout(30):
                 await desk.received.wait()
         names = await lines_of(farm, process_id)
 
-    kept = data / "evidence" / process_id / run.run_id / "big.log"
     assert (desk.missing, meter.cut.is_set(), names) == ("", True, ["big.log"])
-    assert kept.read_bytes() == file.path.read_bytes()
-    assert meter.passed < SIZE + UNDER_WAY, "more was sent again than was under way"
-    assert parts_in(data) == []
+    assert await asyncio.to_thread(kept.files) == {f"{run.run_id}/big.log": file.path.read_bytes()}
+    assert meter.passed < SIZE + UNDER_WAY + LOST, "more was sent again than was under way"
+    assert await asyncio.to_thread(kept.parts) == []
 
 
 @pytest.mark.postgres
-async def test_another_controller_goes_on_with_it(postgres_url: str, tmp_path: Path) -> None:
+async def test_another_controller_goes_on_with_it(
+    postgres_url: str, tmp_path: Path, kept: Kept
+) -> None:
     """The directory is shared: what one has received before it died the other need not hear."""
     data, meter = tmp_path / "data", Meter(cut_at=CUT_AT)
-    async with farm_on(postgres_url, data) as other, asyncio.timeout(60):
-        async with farm_on(postgres_url, data) as farm:
+    async with farm_on(postgres_url, data, evidence=kept.where) as other, asyncio.timeout(60):
+        async with farm_on(postgres_url, data, evidence=kept.where) as farm:
             process_id, run = await a_run(farm)
-            file = log_of(run, tmp_path)
+            file = log_of(run, tmp_path, size=SIZE)
             there = f"127.0.0.1:{farm.controller.port}"
             async with relay("127.0.0.1:0", there, meter) as way, carried(file, way, scale=1):
                 await meter.cut.wait()
@@ -149,31 +82,31 @@ async def test_another_controller_goes_on_with_it(postgres_url: str, tmp_path: P
         async with relay("127.0.0.1:0", there, again) as way, carried(file, way) as desk:
             await desk.received.wait()
 
-    kept = data / "evidence" / process_id / run.run_id / "big.log"
     assert names == []
-    assert kept.read_bytes() == file.path.read_bytes()
-    assert again.passed < SIZE - CUT_AT + UNDER_WAY
+    assert await asyncio.to_thread(kept.files) == {f"{run.run_id}/big.log": file.path.read_bytes()}
+    assert again.passed < SIZE - CUT_AT + UNDER_WAY + LOST
 
 
-async def test_a_part_that_was_spoilt_is_thrown_away(tmp_path: Path) -> None:
+async def test_a_part_that_was_spoilt_is_thrown_away(tmp_path: Path, kept: Kept) -> None:
     """A power cut may leave holes: the hash of the whole decides, and the file is sent anew."""
     data, meter = tmp_path / "data", Meter(cut_at=CUT_AT)
-    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", data) as farm, asyncio.timeout(30):
-        process_id, run = await a_run(farm)
-        file = log_of(run, tmp_path)
+    async with (
+        farm_on(f"sqlite:///{tmp_path / 'farm.db'}", data, evidence=kept.where) as farm,
+        asyncio.timeout(30),
+    ):
+        _, run = await a_run(farm)
+        file = log_of(run, tmp_path, size=SIZE)
         there = f"127.0.0.1:{farm.controller.port}"
         async with relay("127.0.0.1:0", there, meter) as way, carried(file, way, scale=1):
             await meter.cut.wait()
-        (part,) = parts_in(data)
-        with part.open("r+b") as spoilt:
-            spoilt.write(bytes(4096))
+        part = (await asyncio.to_thread(kept.parts))[0]
+        await asyncio.to_thread(kept.put, part, bytes(SEGMENT))
         async with carried(file, there) as desk:
             await desk.received.wait()
 
-    kept = data / "evidence" / process_id / run.run_id / "big.log"
     assert desk.missing == ""
-    assert kept.read_bytes() == file.path.read_bytes()
-    assert parts_in(data) == []
+    assert await asyncio.to_thread(kept.files) == {f"{run.run_id}/big.log": file.path.read_bytes()}
+    assert await asyncio.to_thread(kept.parts) == []
 
 
 async def test_a_controller_of_the_release_before_gets_whole_files(
@@ -208,7 +141,7 @@ async def test_a_file_that_is_kept_already_is_not_sent_again(tmp_path: Path) -> 
     """Only its receipt was lost."""
     async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as farm:
         _, run = await a_run(farm)
-        file = log_of(run, tmp_path)
+        file = log_of(run, tmp_path, size=SIZE)
         there, meter = f"127.0.0.1:{farm.controller.port}", Meter()
         async with carried(file, there) as desk, asyncio.timeout(15):
             await desk.received.wait()

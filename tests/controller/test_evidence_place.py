@@ -3,11 +3,16 @@
 import asyncio
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from phonefarm.v1 import doctor_pb2, doctor_pb2_grpc
+from phonefarm_common.channel import bearer
 from phonefarm_controller.operations.evidence_place import WrongPlaceError
-from support.controller import farm_on, played_agent, request
+from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import upload
+from support.live_farm import eventually
 
 
 async def _with_evidence(database_url: str, data: Path) -> None:
@@ -50,3 +55,41 @@ async def test_controllers_of_one_database_must_share_it(postgres_url: str, tmp_
         pass
 
     assert (tmp_path / "data" / "evidence" / ".farm").read_text() == "test\n"
+
+
+async def test_nothing_is_written_where_the_directory_was(tmp_path: Path) -> None:
+    """Its mount has gone: evidence waits, and what is below is not taken for the place."""
+    data = tmp_path / "data"
+    evidence, away = data / "evidence", tmp_path / "away"
+    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", data) as farm:
+        async with played_agent(farm, "A1") as agent:
+            await agent.offer()
+            await farm.enqueue(request())
+            (assignment,) = await agent.assigned()
+            await agent.start(assignment.run)
+        evidence.rename(away)
+        evidence.mkdir()
+        await _until(farm, wrong=True)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await upload(farm, assignment.run, kind="log", name="run.log")
+        nothing = list(evidence.iterdir())
+        evidence.rmdir()
+        away.rename(evidence)
+        await _until(farm, wrong=False)
+        await upload(farm, assignment.run, kind="log", name="run.log")
+
+    assert told(refused)[0] == "evidence_away"
+    assert nothing == []
+    assert [path.read_bytes() for path in evidence.rglob("run.log")] == [b"seen"]
+
+
+async def _until(farm: Farm, *, wrong: bool) -> None:
+    """Wait for the doctor to say so."""
+    stub: Any = doctor_pb2_grpc.DoctorServiceStub(farm.channel)
+
+    async def look() -> bool:
+        answer = await stub.Examine(doctor_pb2.ExamineRequest(), metadata=bearer(KEY))
+        (seen,) = [found for found in answer.findings if found.check == "evidence"]
+        return bool(seen.remedy) is wrong
+
+    await eventually(look, what=f"the doctor's word, wrong: {wrong}")

@@ -33,6 +33,7 @@ from phonefarm_controller.store.tables import audit, metadata, transitions
 from sqlalchemy import func, select, text
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import upload
+from support.kept import Kept
 from support.world import World, world_on
 
 KEEP = read_retention("success=7d,failed=30d,cancelled=7d,manifest=60d", "90d")
@@ -89,13 +90,16 @@ async def read(farm: Farm, line: inspect_pb2.EvidenceLine) -> str:
     return "there"
 
 
-def files_in(data: Path) -> set[str]:
+@pytest.fixture
+async def farm(database_url: str, tmp_path: Path, kept: Kept) -> AsyncIterator[Farm]:
+    """Run a controller on each engine, with each place for evidence."""
+    async with farm_on(database_url, tmp_path / "data", evidence=kept.where) as farm:
+        yield farm
+
+
+async def files_in(kept: Kept) -> set[str]:
     """Return the names of the files of runs, with their run."""
-    return {
-        f"{path.parent.name}/{path.name}"
-        for path in (data / "evidence").rglob("*")
-        if path.is_file() and path.name != ".farm"
-    }
+    return set(await asyncio.to_thread(kept.files))
 
 
 def retire_of(farm: Farm, place: Place) -> Retire:
@@ -103,19 +107,18 @@ def retire_of(farm: Farm, place: Place) -> Retire:
     return Retire(database=farm.controller.database, place=place, keep=KEEP, rest=0)
 
 
-async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, tmp_path: Path) -> None:
+async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, kept: Kept) -> None:
     """After ten days: the logs of what went well and was cancelled; lines and manifests stay."""
-    data = tmp_path / "data"
     done, done_run = await ran(farm, "P1")
     failed, failed_run = await ran(farm, "P2", "failed")
     stopped, stopped_run = await ran(farm, "P3", "stopped")
     await aged(farm, days=10)
 
-    retire = retire_of(farm, Directory(data / "evidence"))
+    retire = retire_of(farm, kept.place())
     await retire.files()
 
     expected = {f"{run.run_id}/manifest.json" for run in (done_run, failed_run, stopped_run)}
-    assert files_in(data) == expected | {f"{failed_run.run_id}/run.log"}
+    assert await files_in(kept) == expected | {f"{failed_run.run_id}/run.log"}
     seen = {process: await lines(farm, process) for process in (done, failed, stopped)}
     assert {len(each) for each in seen.values()} == {2}
     gone = seen[done]["run.log"]
@@ -133,54 +136,60 @@ async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, tmp_path: Path
         }
 
 
-async def test_a_crash_between_line_and_file_is_mended(farm: Farm, tmp_path: Path) -> None:
+async def test_a_crash_between_line_and_file_is_mended(
+    farm: Farm, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The line says removed although the file is there; the next round finds and removes it."""
-    data = tmp_path / "data"
     process_id, run = await ran(farm, "P1")
     await aged(farm, days=10)
 
-    class Dying(Directory):
-        def remove(self, paths: Collection[str]) -> None:
-            raise OSError(5, "the controller dies here")
+    def die(paths: Collection[str]) -> None:
+        raise OSError(5, "the controller dies here")
 
+    dying = kept.place()
+    monkeypatch.setattr(dying, "remove", die)
     with pytest.raises(OSError, match="dies here"):
-        await retire_of(farm, Dying(data / "evidence")).files()
-    between = await read(farm, (await lines(farm, process_id))["run.log"]), files_in(data)
-    await retire_of(farm, Directory(data / "evidence")).files()
+        await retire_of(farm, dying).files()
+    between = await read(farm, (await lines(farm, process_id))["run.log"]), await files_in(kept)
+    await retire_of(farm, kept.place()).files()
 
     assert between == (
         "evidence_removed",
         {f"{run.run_id}/run.log", f"{run.run_id}/manifest.json"},
     )
-    assert files_in(data) == {f"{run.run_id}/manifest.json"}
+    assert await files_in(kept) == {f"{run.run_id}/manifest.json"}
 
 
-async def test_the_controller_does_it_by_itself(database_url: str, tmp_path: Path) -> None:
+async def test_the_controller_does_it_by_itself(
+    database_url: str, tmp_path: Path, kept: Kept
+) -> None:
     """Also what was old when it began; a file that was removed is not uploaded anew."""
-    data = tmp_path / "data"
-    async with farm_on(database_url, data) as farm:
+    data, where = tmp_path / "data", kept.where
+    async with farm_on(database_url, data, evidence=where) as farm:
         process_id, run = await ran(farm, "P1")
         await aged(farm, days=10)
-    async with farm_on(database_url, data, keep=KEEP) as farm, asyncio.timeout(15):
-        while files_in(data) != {f"{run.run_id}/manifest.json"}:  # noqa: ASYNC110 - a disk
+    async with (
+        farm_on(database_url, data, evidence=kept.where, keep=KEEP) as farm,
+        asyncio.timeout(15),
+    ):
+        while await files_in(kept) != {f"{run.run_id}/manifest.json"}:  # noqa: ASYNC110 - a place
             await asyncio.sleep(0.01)
         await upload(farm, run, kind="log", name="run.log")
 
         assert (await lines(farm, process_id))["run.log"].HasField("removed_at")
-    assert files_in(data) == {f"{run.run_id}/manifest.json"}
+    assert await files_in(kept) == {f"{run.run_id}/manifest.json"}
 
 
-async def test_an_old_process_goes_whole(farm: Farm, tmp_path: Path) -> None:
+async def test_an_old_process_goes_whole(farm: Farm, kept: Kept) -> None:
     """With all that names it in any table; its evidence first, and files that no line names."""
-    data = tmp_path / "data"
     process_id, run = await ran(farm, "P1")
     await farm.milestones(process_id)
-    (data / "evidence" / process_id / run.run_id / "stray").write_bytes(b"x")
+    await asyncio.to_thread(kept.put, f"{process_id}/{run.run_id}/stray", b"x")
     names = [process_id, run.run_id, run.item_id]
     await aged(farm, days=100)
     before = await mentions(farm, names)
 
-    retire = retire_of(farm, Directory(data / "evidence"))
+    retire = retire_of(farm, kept.place())
     await retire.processes()
     with_evidence = await mentions(farm, names)
     await retire.files()
@@ -190,7 +199,7 @@ async def test_an_old_process_goes_whole(farm: Farm, tmp_path: Path) -> None:
     assert {"action_results", "deliveries", "evidence"} <= before
     assert with_evidence == before
     assert await mentions(farm, names) == set()
-    assert files_in(data) == set()
+    assert await files_in(kept) == set()
     assert retire.retired.processes == 1
 
 
@@ -206,7 +215,7 @@ async def mentions(farm: Farm, names: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("why", ["young", "unfinished", "untold", "ingested"])
-async def test_a_process_that_is_needed_stays(farm: Farm, tmp_path: Path, why: str) -> None:
+async def test_a_process_that_is_needed_stays(farm: Farm, kept: Kept, why: str) -> None:
     """Young, unfinished, its caller not told yet, or the proof that a content was posted."""
     process_id, run = await ran(farm, "P1")
     await sql(farm, "UPDATE evidence SET path = '', removed_at = 1")
@@ -220,7 +229,7 @@ async def test_a_process_that_is_needed_stays(farm: Farm, tmp_path: Path, why: s
         )
     await aged(farm, days=1 if why == "young" else 100)
 
-    await retire_of(farm, Directory(tmp_path / "data" / "evidence")).processes()
+    await retire_of(farm, kept.place()).processes()
 
     assert (await farm.get(process_id)).process_id == process_id
 

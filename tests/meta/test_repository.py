@@ -46,6 +46,12 @@ def test_the_engine_is_known_to_one_file() -> None:
     assert importers("docker", PACKAGES) == ["agent/phonefarm_agent/runtimes/engine.py"]
 
 
+def test_buckets_are_known_to_one_file() -> None:
+    """Only `bucket.py` speaks S3, and only who names a bucket needs its library."""
+    one = ["controller/phonefarm_controller/places/bucket.py"]
+    assert importers("boto3", PACKAGES) == importers("botocore", PACKAGES) == one
+
+
 @pytest.mark.parametrize("folder", ["agent/phonefarm_agent", "agent/phonefarm_executor"])
 def test_adbutils_is_known_to_one_file_of_each_package(folder: str) -> None:
     """The agent's and the executor's use of adb each have one door."""

@@ -70,6 +70,7 @@ class Programs:
         arguments = ["--listen", self.controllers[name], "--data", str(self._data / "controller")]
         if (database := self.databases[name]) is not None:
             arguments += ["--database", database]
+        arguments += self._options.get("controller", ())
         await self._start(name, "phonefarm_controller", *arguments)
 
     async def gateway(self, name: str = "gateway") -> None:

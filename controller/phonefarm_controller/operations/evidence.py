@@ -16,9 +16,11 @@ from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.reports import RunRef
 from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.evidence_place import check_there
 from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import Part, PartGoneError, Place
+from phonefarm_controller.sessions.vitals import Vitals
 from phonefarm_controller.store import items, profiles, runs
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.profiles import Evidence
@@ -63,13 +65,15 @@ class Progress:
 class KeepEvidence:
     """Keeps files in the farm's place for them."""
 
-    def __init__(self, *, database: Database, place: Place) -> None:
+    def __init__(self, *, database: Database, place: Place, vitals: Vitals) -> None:
         self._database = database
         self._place = place
+        self._vitals = vitals
 
     async def ask(self, head: EvidenceHead) -> Progress:
         """Return what is here of the file; FarmError when it could not be kept."""
         _check(head)
+        check_there(self._vitals)
         await self._process_of(head)
         present = await self._present(head)
         if present is not None:
@@ -87,6 +91,7 @@ class KeepEvidence:
         upload that is cut what came stays for the next one.
         """
         _check(head)
+        check_there(self._vitals)
         process_id = await self._process_of(head)
         try:
             part = await self._begin(head)

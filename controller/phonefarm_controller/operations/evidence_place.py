@@ -4,14 +4,18 @@ Controllers on one database must share the place: one that had another would lis
 cannot read. A marker in it names the farm.
 """
 
+import asyncio
 import errno
 from functools import partial
 
 from phonefarm_common.config import ConfigError
+from phonefarm_common.reasons import FarmError, Reason
 
+from phonefarm_controller.domain.signs import Sign
 from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import Place
+from phonefarm_controller.sessions.vitals import Vitals
 from phonefarm_controller.store import profiles
 from phonefarm_controller.store.database import Database
 
@@ -43,14 +47,25 @@ async def claim_evidence_place(
         raise PlaceAwayError(f"{place} does not answer: {error.strerror}") from error
 
 
+def check_there(vitals: Vitals) -> None:
+    """Raise FarmError `evidence_away` while the place is known not to be as it was at the start.
+
+    Nobody waits then for what does not answer, and nothing is written where a directory was.
+    """
+    if wrong := vitals.wrong(Sign.EVIDENCE_AWAY):
+        raise FarmError(Reason.EVIDENCE_AWAY, wrong)
+
+
 _OURS = frozenset({errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOTDIR, errno.EROFS})
 """What another try does not mend."""
 
 
+@whole
 async def trouble_with(place: Place, *, farm_id: str) -> str:
     """Return what keeps the place from being used now; empty when nothing does."""
     try:
-        found = await in_thread(place.marker)
+        # Not behind the calls that hang because of it.
+        found = await asyncio.to_thread(place.marker)
     except OSError as error:
         return f"{place} does not answer: {error.strerror}"
     if found is None:

@@ -9,9 +9,11 @@ from typing import Final
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.operations.cancel import unknown_process
+from phonefarm_controller.operations.evidence_place import check_there
 from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import NotKeptError, Place, Reading
+from phonefarm_controller.sessions.vitals import Vitals
 from phonefarm_controller.store import processes, profiles, runs
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.profiles import Evidence
@@ -58,9 +60,10 @@ class EvidenceFile:
 class ReadEvidence:
     """Reads what is kept in the farm's place for it, and nothing else."""
 
-    def __init__(self, *, database: Database, place: Place) -> None:
+    def __init__(self, *, database: Database, place: Place, vitals: Vitals) -> None:
         self._database = database
         self._place = place
+        self._vitals = vitals
 
     @whole
     async def of(self, process_id: str) -> tuple[list[EvidenceSight], list[RunSight]]:
@@ -94,6 +97,7 @@ class ReadEvidence:
             when = f"{kept.removed_at:%Y-%m-%d %H:%M} UTC"
             message = f"{kept.name} was removed on {when} ({kept.removed_why})"
             raise FarmError(Reason.EVIDENCE_REMOVED, message)
+        check_there(self._vitals)
         reading = await self._open(kept)
         try:
             yield EvidenceFile(sight=sight, reading=reading)

@@ -1,4 +1,4 @@
-"""What blocks on evidence runs in threads of its own: a store that hangs holds up nothing else."""
+"""What blocks on evidence runs in threads of its own: a place that hangs holds up nothing else."""
 
 import asyncio
 from collections.abc import Callable

@@ -97,6 +97,12 @@ class Vitals:
         with self._lock:
             return self._readings.get((sign, ""), math.nan)
 
+    def wrong(self, sign: Sign) -> str:
+        """Return what is wrong by a sign that there is one of; empty when nothing is."""
+        with self._lock:
+            trouble = self._troubles.get((sign, ""))
+        return "" if trouble is None else trouble.told
+
     def troubles(self) -> list[Trouble]:
         """Return what is wrong now, the oldest first."""
         with self._lock:
