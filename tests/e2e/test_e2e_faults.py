@@ -205,14 +205,13 @@ async def test_a_frozen_agent_passes_nothing_of_an_old_epoch(tmp_path: Path) -> 
             await made.agent("agent-2", ["SIM0001"])
             await eventually(lambda: _owned(it, "agent-2"), what="the phone at its new host")
             await it.fleet.give_back("ph-sim0001", "moved to another host")
+            before = (await it.phones.ledger("SIM0001"))[-1]["sequence"]
             second_id = await it.warm_up(
                 {"routing": "direct", "phone_id": "ph-sim0001"},
                 keywords=["new one"],
                 watch_seconds=3,
             )
-            new = await it.phones.wait_for(
-                "SIM0001", "searched", since=old["shown"]["sequence"], timeout=20
-            )
+            new = await it.phones.wait_for("SIM0001", "searched", since=before, timeout=20)
             assert lives(executor)
             made.thaw("agent-1")
             await eventually(lambda: _fenced(made), what="the fence of the thawed agent")

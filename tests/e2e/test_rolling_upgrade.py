@@ -28,11 +28,11 @@ PROMISES = (
     on_callers.told,
     on_work.retried,
     on_work.reported_once,
-    on_work.acknowledged,
     on_phones.one_driver,
     on_phones.fenced,
 )
-"""What can be told of rows that 0.1.0 wrote: it kept no timeline."""
+"""What can be told of what 0.1.0 wrote: it kept no timeline, and its agent does not note that it
+has answered a stop for a run it had forgotten. That no word waits in a journal is seen besides."""
 
 
 @contextmanager
