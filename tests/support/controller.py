@@ -238,18 +238,18 @@ class PlayedAgent:
         """Send one message."""
         await self.call.write(agent_pb2.AgentMessage(**body))
 
-    async def hear(self, kind: str) -> Any:
-        """Return the next message of *kind*; others are kept for later calls."""
+    async def hear(self, *kinds: str) -> Any:
+        """Return the next message of *kinds*; others, but for desired lists, are kept for later."""
         async with asyncio.timeout(PATIENCE):
             for kept in self._kept:
-                if kept.WhichOneof("body") == kind:
+                if (kind := kept.WhichOneof("body")) in kinds:
                     self._kept.remove(kept)
                     return getattr(kept, kind)
             while True:
                 message = await self.heard.get()
-                if message.WhichOneof("body") == kind:
+                if (kind := message.WhichOneof("body")) in kinds:
                     return getattr(message, kind)
-                if message.WhichOneof("body") != "desired":
+                if kind != "desired":
                     self._kept.append(message)
 
     async def ended(self) -> grpc.StatusCode:
