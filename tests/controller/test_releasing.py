@@ -152,6 +152,37 @@ async def test_nobody_gets_the_phone_of_a_silent_agent_before_it_had_time_to_fen
     assert returned.lease is None
 
 
+async def test_a_run_that_its_agent_does_not_end_at_its_cap_loses_its_phone(world: World) -> None:
+    """However well it is heard: as by an operator's release, and not a moment before."""
+    run = await going(world)
+    reaper, terms = reaper_of(world), world.terms["a"]
+    await reaper.look()
+    most = (await lease_of(world, run)).most_seconds
+    step = most / (most // world.timers.heartbeat)
+    kept = 0.0
+    while kept + 1.5 * step < most:
+        world.clock.advance(step)
+        kept += step
+        assert await world.renew("a", terms, [run.run]) == []
+        await reaper.look()
+    before = await lease_of(world, run)
+
+    world.clock.advance(step)
+    assert await world.renew("a", terms, [run.run]) == []
+    await reaper.look()
+
+    item, lease = await item_of(world, run), await lease_of(world, run)
+    assert run.cap_seconds < most
+    assert before.state is LeaseState.LIVE
+    assert (lease.state, lease.revoked, lease.account_held) == ("releasing", True, True)
+    assert (item.state, item.work_failures, item.infra_failures) == ("RETRYABLE", 0, 1)
+    assert item.failure is not None
+    assert item.failure.code == "lease_expired"
+    assert "did not end it within" in item.failure.message
+    assert [stop.run for stop in (await world.desire("a")).stops] == [run.run]
+    assert await world.renew("a", terms, [run.run]) == [run.run]
+
+
 async def test_a_heartbeat_of_a_run_that_was_released_renews_nothing(world: World) -> None:
     """Its agent hears that the lease is lost, so that it fences the run at once."""
     run = await going(world)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from phonefarm_controller.domain.leases import Lease, ended, releasing
+from phonefarm_controller.domain.leases import Lease, ended, revoked, stopped
 from phonefarm_controller.domain.reports import ActionStarted, Assignment
 from phonefarm_controller.domain.states import DeliveryState, ItemState, LeaseState, ProcessState
 from phonefarm_controller.store import deliveries, items, leases, lending, processes, runs
@@ -148,8 +148,8 @@ async def _granted(world: World, lease: Lease) -> None:
         await leases.grant(tx, [lease])
 
 
-async def test_only_a_live_lease_under_its_cap_is_renewed(world: World) -> None:
-    """Another agent, epoch or state, or a cap that has passed, is lost; one release is not."""
+async def test_only_a_live_lease_is_renewed(world: World) -> None:
+    """Another agent or epoch, and what was taken from its run, is lost; a clean-up is not."""
     assignment = await claimed(world)
     lease_id, epoch = assignment.run.lease_id, assignment.run.epoch
 
@@ -161,20 +161,14 @@ async def test_only_a_live_lease_under_its_cap_is_renewed(world: World) -> None:
     assert await renewed() == (True, 1)
     assert await renewed(agent_id="b") == (False, 1)
     assert await renewed(epoch=epoch + 1) == (False, 1)
-    await _cap(world, seconds=-1)
-    assert await renewed() == (False, 1)
-    await _cap(world, seconds=60)
-    assert await renewed() == (True, 2)
     async with world.database.writing() as tx:
         lease = await lease_of(tx, assignment)
-        await leases.save(tx, {lease_id: lease}, [releasing(lease)])
-    assert await renewed() == (True, 2)
-
-
-async def _cap(world: World, *, seconds: int) -> None:
+        await leases.save(tx, {lease_id: lease}, [revoked(lease, reason="taken")])
+    assert await renewed() == (False, 1)
     async with world.database.writing() as tx:
-        moment = round((tx.now.timestamp() + seconds) * 1_000_000)
-        await tx.connection.execute(text("UPDATE leases SET cap_at = :moment"), {"moment": moment})
+        lease = await lease_of(tx, assignment)
+        await leases.save(tx, {lease_id: lease}, [stopped(lease)])
+    assert await renewed() == (True, 1)
 
 
 async def test_a_lease_is_unrenewed_only_at_the_counter_that_was_seen(world: World) -> None:

@@ -420,7 +420,7 @@ class Chaos:
         after = await snapshot(self.world.database)
         for run in named:
             lease = self.seen.leases[run.run.lease_id]
-            live = lease["state"] == LeaseState.LIVE and lease["cap_at"] > self._micros()
+            live = lease["state"] == LeaseState.LIVE
             kept = live or (lease["state"] == LeaseState.RELEASING and not lease["revoked"])
             assert (run.run in lost) == (run.agent_id != agent or not kept)
             more = after.leases[run.run.lease_id]["renewals"] - lease["renewals"]

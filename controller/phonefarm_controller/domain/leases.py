@@ -8,6 +8,7 @@ from phonefarm_controller.domain.values import replaced
 
 LEASE_EXPIRED = "lease expired"
 CLEAN_UP_UNCONFIRMED = "clean-up was not confirmed in time"
+LEASE_OVERRUN = "its run went on beyond its cap"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,11 @@ class Lease:
     ended_at: datetime | None = None
     reason: str | None = None
     revoked: bool = False  # taken from its run, which is not known stopped: it may still act
+
+    @property
+    def most_seconds(self) -> float:
+        """Return for how long it may be kept; whoever watches counts that by its own clock."""
+        return (self.cap_at - self.granted_at).total_seconds()
 
     @property
     def given_up(self) -> bool:

@@ -1,7 +1,8 @@
 """The reaper: watches leases on its own monotonic clock and ends what stays silent.
 
 No wall clock is read and no two machines' clocks are compared: a lease is expired when this reaper
-has itself seen the same renewal counter for the whole TTL. A new reaper starts from zero.
+has itself seen the same renewal counter for the whole TTL, and overrun when it has seen the run go
+on for longer than the lease may be kept. A new reaper starts from zero.
 """
 
 import asyncio
@@ -77,6 +78,8 @@ class Reaper:
                 await self._reap.expire(key, renewals=lease.renewals)
             case LeaseState.LIVE if not watched.started and waiting >= self._timers.start:
                 await self._reap.void(key)
+            case LeaseState.LIVE if waiting >= lease.most_seconds:
+                await self._reap.overrun(key)
             # Its run may still act, until its agent has had the time to fence itself.
             case LeaseState.RELEASING if lease.revoked and waiting < self._timers.lease_ttl:
                 pass

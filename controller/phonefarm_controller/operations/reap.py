@@ -13,9 +13,11 @@ from phonefarm_controller.domain.items import voided
 from phonefarm_controller.domain.leases import (
     CLEAN_UP_UNCONFIRMED,
     LEASE_EXPIRED,
+    LEASE_OVERRUN,
     Lease,
     dirty,
     releasing,
+    revoked,
 )
 from phonefarm_controller.domain.reports import RunEnded
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
@@ -31,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Reap:
-    """Ends silent leases, unstarted runs, endless clean-ups and runs that an agent forgot."""
+    """Ends silent leases, late starts, endless runs and clean-ups, and what an agent forgot."""
 
     def __init__(
         self,
@@ -108,6 +110,27 @@ class Reap:
             stop = stop_at_once(work, lease, "not started in time")
             await work.save(locked)
         log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
+        self._hints.orders_made(self._sessions.send([stop]))
+        self._wake()
+        return True
+
+    @whole
+    async def overrun(self, lease_id: str) -> bool:
+        """Take the phone from a run that its agent did not end at its cap; False: it has ended.
+
+        Phone and account wait for the agent's word, or for the time it has to fence itself.
+        """
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id})
+            lease = work.leases.get(lease_id)
+            if lease is None or lease.state is not LeaseState.LIVE:
+                return False
+            beyond = f"its agent did not end it within {lease.most_seconds:g} s"
+            self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, beyond))
+            work.leases[lease_id] = revoked(lease, reason=LEASE_OVERRUN)
+            stop = stop_at_once(work, lease, LEASE_OVERRUN)
+            await work.save(locked)
+        log.warning("lease.overrun", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
         self._hints.orders_made(self._sessions.send([stop]))
         self._wake()
         return True

@@ -87,7 +87,7 @@ async def held_accounts(tx: Transaction, account_ids: Iterable[str]) -> set[str]
 async def renew_if_live(
     tx: Transaction, agent_id: str, lease_epochs: Mapping[str, int]
 ) -> dict[str, Lease]:
-    """Raise the renewal counter of the agent's live leases that are under their cap.
+    """Raise the renewal counter of the agent's live leases.
 
     Returns the named leases of this agent and epoch that are not lost, by id: those renewed and
     those whose phone is being released. Locked first, in the order of their ids: what is returned
@@ -98,10 +98,8 @@ async def renew_if_live(
         lease.lease_id: lease
         for lease in map(_lease, rows)
         if lease.epoch == lease_epochs.get(lease.lease_id)
-        and (
-            (lease.state is LeaseState.RELEASING and not lease.revoked)
-            or (lease.state is LeaseState.LIVE and lease.cap_at > tx.now)
-        )
+        and lease.state in {LeaseState.LIVE, LeaseState.RELEASING}
+        and not lease.revoked
     }
     live = [lease_id for lease_id, lease in mine.items() if lease.state is LeaseState.LIVE]
     if live:

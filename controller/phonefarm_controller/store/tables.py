@@ -308,7 +308,7 @@ leases = Table(
     Column("phone_held", Boolean, nullable=False),
     Column("account_held", Boolean, nullable=False),
     Column("renewals", BigInteger, nullable=False),
-    Column("cap_at", Instant, nullable=False),  # not renewed past this
+    Column("cap_at", Instant, nullable=False),  # granted_at + the longest it may be kept
     Column("granted_at", Instant, nullable=False),
     Column("ended_at", Instant),
     Column("reason", Words),
