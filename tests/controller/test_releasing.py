@@ -17,6 +17,7 @@ from phonefarm_controller.domain.reports import (
 )
 from phonefarm_controller.domain.states import Health, LeaseState
 from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.operations.claim import CAP_GRACE_SECONDS
 from phonefarm_controller.operations.fleet import PhoneView
 from phonefarm_controller.operations.watch import Watch
 from phonefarm_controller.store import items, leases
@@ -172,7 +173,7 @@ async def test_a_run_that_its_agent_does_not_end_at_its_cap_loses_its_phone(worl
     await reaper.look()
 
     item, lease = await item_of(world, run), await lease_of(world, run)
-    assert run.cap_seconds < most
+    assert most == run.cap_seconds + CAP_GRACE_SECONDS + world.timers.start
     assert before.state is LeaseState.LIVE
     assert (lease.state, lease.revoked, lease.account_held) == ("releasing", True, True)
     assert (item.state, item.work_failures, item.infra_failures) == ("RETRYABLE", 0, 1)

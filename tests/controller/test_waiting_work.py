@@ -23,7 +23,6 @@ from phonefarm_controller.domain.reports import (
 )
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.states import Condition, ItemState
-from phonefarm_controller.operations.claim import CAP_GRACE_SECONDS
 from phonefarm_controller.store import accounts, items
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request
 from support.world import POST, World, posting_allowed, world_on
@@ -283,25 +282,6 @@ async def test_an_account_made_inactive_ends_what_waits_for_it_at_once(tmp_path:
         assert await state_of(world, running) == (ItemState.CLAIMED, None)
         assert await state_of(world, waiting) == (ItemState.DEAD_LETTER, "account_inactive")
         assert (await world.begin(assignment)).stop is None
-
-
-async def test_no_lease_is_renewed_past_its_runs_cap(tmp_path: Path) -> None:
-    """A run that never ends loses its phone, however faithfully it is spoken for."""
-    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
-        await world.furnish("a", "p1")
-        await world.accept()
-        (assignment,) = await world.claim(world.offers("a", "p1"))
-        await world.begin(assignment)
-        limit = assignment.cap_seconds + CAP_GRACE_SECONDS + world.timers.start
-        term = world.terms["a"]
-
-        world.clock.advance(limit - 1)
-        kept = await world.renew("a", term, [assignment.run])
-        world.clock.advance(2)
-        lost = await world.renew("a", term, [assignment.run])
-
-        assert (kept, lost) == ([], [assignment.run])
-        assert await world.reap.expire(assignment.run.lease_id, renewals=1)
 
 
 async def test_a_once_action_that_was_done_is_skipped_by_the_next_attempt(tmp_path: Path) -> None:
