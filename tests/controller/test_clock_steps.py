@@ -5,15 +5,19 @@ It decides deadlines and back-offs. How long a lease is silent, and how long it 
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2
 from phonefarm_common.timers import Timers
+from phonefarm_controller.operations.claim import Claim, OfferedPhone, Seen
+from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import runs
 from sqlalchemy import select
 from support.controller import PlayedAgent, farm_on, played_agent, request
 from support.stepped import SteppedClock
+from support.world import world_on
 
 SCALE = 0.02
 TTL = Timers().scaled(SCALE).lease_ttl
@@ -72,3 +76,27 @@ async def test_a_step_keeps_no_lease_of_an_agent_that_is_silent(
         record = await farm.until(accepted.process_id, "retrying")
 
     assert record.status == "retrying"
+
+
+async def test_work_is_not_claimed_before_its_time_by_a_clock_that_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was due when it was matched is looked at again by the transaction that takes it."""
+    look = Claim.look
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("north", "a")
+        await world.accept()
+
+        async def looked(self: Claim, tx: Transaction, offers: Sequence[OfferedPhone]) -> Seen:
+            seen = await look(self, tx, offers)
+            world.clock.advance(-60)
+            return seen
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Claim, "look", looked)
+            early = await world.claim(world.offers("north", "a"))
+        world.clock.advance(60)
+        due = await world.claim(world.offers("north", "a"))
+
+    assert early == []
+    assert len(due) == 1

@@ -155,6 +155,8 @@ class Claim:
             and pair.account_id not in busy.accounts
             and before[pair.item_id].state in ITEM_CLAIMABLE
             and before[pair.item_id].cancel is None
+            # A clock that was set back since they were matched may say that it is not due yet.
+            and (pair.account_id == ALONE or before[pair.item_id].ready_at <= tx.now)
             and _may(known[pair.phone_id], pair, tx.now)
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
