@@ -16,7 +16,7 @@ usage() {
     cat <<'T'
 usage: scripts/provision.sh COMPONENT...
   docker    Docker Engine (docker.io, debootstrap); started when none answers
-  postgres  PostgreSQL's programs; nothing is started, tests run their own server
+  postgres  PostgreSQL's programs, and libfaketime, by which its clock is set; nothing is started, tests run their own server
   systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
   python    Python with venv, make, git and curl, for `make dev`
 T
@@ -93,7 +93,7 @@ make_systemd_image() {
 for component in "$@"; do
     case $component in
         docker) install_missing docker.io debootstrap; start_engine ;;
-        postgres) install_missing postgresql ;;
+        postgres) install_missing postgresql libfaketime ;;
         python) provide_python ;;
         systemd) install_missing docker.io debootstrap; start_engine; make_systemd_image ;;
         -h | --help) usage; exit 0 ;;

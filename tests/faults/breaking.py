@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from faults.clocks import DATABASE_CLOCK
 from faults.ground import SCALE, Ground, kill
 from faults.receiving import Mood, Receiver
 from phonefarm_common.timers import Timers
@@ -148,6 +149,33 @@ async def _engine_killed(site: Site) -> AsyncIterator[None]:
         await site.ground.engine.start()
 
 
+@asynccontextmanager
+async def _clock_off(site: Site, name: str, seconds: float) -> AsyncIterator[None]:
+    """Set a clock ahead or back, and right at the end, as NTP does."""
+    site.ground.clocks.set_off(name, seconds)
+    try:
+        yield
+    finally:
+        site.ground.clocks.set_off(name, 0)
+
+
+@asynccontextmanager
+async def _clock_forward(site: Site, name: str, seconds: float) -> AsyncIterator[None]:
+    """Set a clock that was slow right: it stays so, and callers have this time too."""
+    site.ground.clocks.right[name] += seconds
+    site.ground.clocks.set_off(name, 0)
+    yield
+
+
+def _length(of: tuple[float, ...], fault: Fault) -> float:
+    return of[fault.variant % len(of)]
+
+
+_AHEAD: Final = (2.0, 10.0, 30.0)
+"""Seconds. What is put off meanwhile waits so much longer once the clock is right again."""
+_BEHIND: Final = (-2.0, -40.0, -900.0, -7200.0)
+_FORWARD: Final = (5.0, 120.0, 3600.0, 7200.0)
+
 _PHONE_FAULTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("offline", {}),
     ("unauthorized", {}),
@@ -210,12 +238,22 @@ HEAVY: Final[Mapping[str, Break]] = {
     "agent slow": lambda s, f: _slow(s, _one(s.ground.agents, f), 0.3),
     "agent broken off": lambda s, f: _broken_off(s, _one(s.ground.agents, f)),
     "adb server killed": lambda s, f: _adb_killed(s, _one(s.ground.agents, f)),
+    "program's clock set": lambda s, f: _clock_off(
+        s, _one(s.ground.clocks.programs, f), _length(_BEHIND + _FORWARD, f)
+    ),
 }
 """What breaks a program, a wire, a disk or the database; one at a time."""
 DATABASE: Final[Mapping[str, Break]] = {
     "database restarted": lambda s, _: _database_restarted(s, "fast"),
     "database crashed": lambda s, _: _database_restarted(s, "immediate"),
     "controller cut from database": lambda s, f: _database_cut(s, _one(s.ground.controllers, f)),
+}
+CLOCK: Final[Mapping[str, Break]] = {
+    "database's clock ahead": lambda s, f: _clock_off(s, DATABASE_CLOCK, _length(_AHEAD, f)),
+    "database's clock behind": lambda s, f: _clock_off(s, DATABASE_CLOCK, _length(_BEHIND, f)),
+    "database's clock set forward": lambda s, f: _clock_forward(
+        s, DATABASE_CLOCK, _length(_FORWARD, f)
+    ),
 }
 DISKS: Final[Mapping[str, Break]] = {
     "agent disk full": lambda s, f: _disk_full(s, _one(s.ground.agents, f)),

@@ -84,5 +84,8 @@ def kept(history: History) -> dict[str, Any]:
         "rows": {name: list(rows.values()) for name, rows in vars(history.rows).items()},
         "arrivals": [asdict(arrival) for arrival in history.arrivals],
         "journal": [asdict(run) for run in history.journal],
+        "began": history.began,
+        "ended": history.ended,
+        "settings": [asdict(setting) for setting in history.settings],
         "ledgers": {serial: list(entries) for serial, entries in history.ledgers.items()},
     }

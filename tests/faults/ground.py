@@ -13,16 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from faults.clocks import DATABASE_CLOCK, Clocks
 from faults.links import Link, link
 from phonefarm.v1 import fleet_pb2
 from phonefarm_agent.runtimes import image
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import CommandError
 from phonefarm_simulator.control import Control
+from support.components import COMPONENTS
 from support.live_farm import LiveFarm
 from support.postgres_server import PostgresServer, postgres_server
 from support.private_engine import PrivateEngine, private_engine
 from support.programs import Programs, programs
+from support.stepped_program import set_off
 
 SCALE: Final = 0.2
 """All timers of the farm times this: a lease lasts 18 s."""
@@ -43,6 +46,7 @@ class Ground:
     server: PostgresServer | None
     phones: Control
     disks: Mapping[str, Path]
+    clocks: Clocks
     engine: PrivateEngine | None = None  # of the last agent, whose runs are in containers
     down: set[str] = field(default_factory=set)  # killed, and not to be started by anybody else
 
@@ -136,7 +140,11 @@ async def ground(folder: Path, engine: str, *, containers: bool = False) -> Asyn
     controllers = 2 if several else 1
     agents = {f"agent-{n}": [f"SIM{4 * n - 3 + k:04d}" for k in range(4)] for n in (1, 2, 3)}
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(postgres_server()) if several else None
+        missing = COMPONENTS["faketime"]() if several else None
+        if missing:
+            say(f"the database's clock is not set: {missing}")
+        settable = postgres_server(settable=not missing)
+        server = stack.enter_context(settable) if several else None
         disks = stack.enter_context(_small_disks(folder, ["controller", *agents]))
         database = None
         if server is not None:
@@ -145,6 +153,9 @@ async def ground(folder: Path, engine: str, *, containers: bool = False) -> Asyn
         made = await stack.enter_async_context(
             programs(folder, scale=SCALE, controllers=controllers, gateways=2, options=options)
         )
+        for name in (*made.controllers, *made.gateways, *agents):
+            made.clocks[name] = folder / f"{name}.clock"
+            set_off(made.clocks[name], 0)
         database_links = {}
         if database is not None and server is not None:
             plain = database.replace("+asyncpg", "")
@@ -183,8 +194,19 @@ async def ground(folder: Path, engine: str, *, containers: bool = False) -> Asyn
             server=server,
             phones=phones,
             disks=disks,
+            clocks=Clocks(_clock_files(made, server)),
             engine=own_engine,
         )
+
+
+def _clock_files(made: Programs, server: PostgresServer | None) -> dict[str, Path]:
+    """Return what sets each clock; on SQLite the controller's is the database's."""
+    files = dict(made.clocks)
+    if server is None:
+        files[DATABASE_CLOCK] = files.pop("controller")
+    elif server.clock is not None:
+        files[DATABASE_CLOCK] = server.clock
+    return files
 
 
 @contextmanager

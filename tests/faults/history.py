@@ -1,9 +1,10 @@
 """What a fault run left behind, as plain values: all that the checker reads, and nothing else.
 
 Moments of REST, receiver and phones are seconds since 1970 by the clock of the one machine they all
-run on; those of the database are its microseconds.
+run on; those of the database are microseconds by its own clock, which faults set.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
+from faults.clocks import DATABASE_CLOCK, Setting, Shown
 from phonefarm_simulator.ledger import Kind
 from support.snapshots import Row, Snapshot
 
@@ -98,6 +100,15 @@ class History:
     ledgers: Mapping[str, tuple[Row, ...]]  # by serial number
     arrivals: tuple[Arrival, ...]
     journal: tuple[JournalRun, ...]
+    settings: tuple[Setting, ...] = ()  # of all clocks, in order
+    began: float = -math.inf
+    ended: float = math.inf  # nothing was written before the one or behind the other
+
+    @cached_property
+    def database_clock(self) -> Shown:
+        """Return what the database's clock showed, and when."""
+        settings = [one for one in self.settings if one.clock == DATABASE_CLOCK]
+        return Shown(settings, began=self.began, ended=self.ended)
 
     @cached_property
     def items_of(self) -> Mapping[str, list[Row]]:

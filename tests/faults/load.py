@@ -7,7 +7,7 @@ heard is written down for the checker.
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -61,6 +61,7 @@ class Load:
     video: str = ""
     routes_drawn: Mapping[tuple[str, str], int] = field(default_factory=lambda: ROUTES)
     deadlines: bool = True
+    ahead: Callable[[], float] = lambda: 0.0  # what the callers' time is ahead of this machine's
     asks: list[Ask] = field(default_factory=list)
     routes: dict[str, tuple[str, str]] = field(default_factory=dict)  # by process or item
     strategies: dict[str, str] = field(default_factory=dict)  # of cancels taken, by process
@@ -225,13 +226,16 @@ class Load:
         (route,) = self._dice.choices(list(drawn), list(drawn.values()))
         return self._post() if route[0] == "post_video" else self._work(route, self._times())
 
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead())
+
     def _token(self) -> str:
         self._count += 1
         return f"zq{self._count:06d}"
 
     def _times(self) -> dict[str, Any]:
         """Draw when it may begin, and until when it must have."""
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = self._now().replace(microsecond=0)
         wait = self._dice.choice([None, None, None, None, 2, 5])
         limit = self._dice.choice([None, None, None, None, None, 2, 4, 9, 30])
         times: dict[str, Any] = {"priority": self._dice.randint(3, 7)}
@@ -306,8 +310,7 @@ class Load:
             "callback_url": self._dice.choice(self.callbacks),
         }
         if self._dice.random() < 0.15:
-            later = datetime.now(UTC) + timedelta(seconds=4)
-            body["scheduling_hint"] = later.isoformat()
+            body["scheduling_hint"] = (self._now() + timedelta(seconds=4)).isoformat()
         return Wish(
             kind=AskKind.CONTENT,
             route=("post_video", "direct"),

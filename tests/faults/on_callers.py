@@ -30,7 +30,9 @@ def answered(history: History) -> Iterator[Violation]:
 def _too_late(history: History, ask: Ask) -> bool:
     """Tell whether a request was rightly refused: first heard of behind its own deadline."""
     refused = ask.status == 422 and "deadline" in str(ask.answer)
-    if not refused or ask.deadline is None or ask.ended * 1e6 < ask.deadline:
+    if not refused or ask.deadline is None:
+        return False
+    if history.database_clock.latest(ask.began * 1e6, ask.ended * 1e6) < ask.deadline:
         return False
     earlier = (one for one in history.asks if one.key == ask.key and one.ended < ask.began)
     return not any(one.accepted for one in earlier)

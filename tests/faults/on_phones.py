@@ -75,10 +75,12 @@ def _outside(history: History, entry: Row, phone_id: str | None) -> str:
     at = entry["wall"] * 1e6
     if run["started_at"] is None:
         return "is of a run that was never let go"
-    if at < run["started_at"]:
-        return f"came {(run['started_at'] - at) / 1e6:.3f} s before its run was let go"
-    if run["ended_at"] is not None and at > run["ended_at"]:
-        return f"came {(at - run['ended_at']) / 1e6:.3f} s after the end of its run"
+    clock = history.database_clock
+    started = clock.times(run["started_at"])[0]
+    if at < started:
+        return f"came {(started - at) / 1e6:.3f} s before its run was let go"
+    if run["ended_at"] is not None and at > (ended := clock.times(run["ended_at"])[-1]):
+        return f"came {(at - ended) / 1e6:.3f} s after the end of its run"
     return ""
 
 

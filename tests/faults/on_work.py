@@ -1,8 +1,9 @@
 """What is promised of work: one end, its limits in time, its attempts, every word of its runs."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from faults.history import HAND, AskKind, History, JournalRun, Violation
@@ -15,11 +16,14 @@ _BEGINNING = {"CLAIMED", "EXECUTING"}
 _REACHES_PHONE: Final = 5_000_000
 """Microseconds that a slow phone may take from the executor's first word to its first effect."""
 
+_TRANSACTION: Final = 10_000_000
+"""Microseconds that a transaction may wait for a lock."""
+
 
 def consistent(history: History) -> Iterator[Violation]:
     """Find what no committed state may be (support/snapshots.py)."""
     try:
-        check(history.rows)
+        check(replace(history.rows, transitions=_as_they_were(history)))
     except AssertionError as error:
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
@@ -27,6 +31,26 @@ def consistent(history: History) -> Iterator[Violation]:
         line = frame.tb_lineno if frame is not None else 0
         shows = f"snapshots.py:{line}: {error!r}"
         yield Violation(promise="consistent", subject="the database", shows=shows)
+
+
+def _as_they_were(history: History) -> dict[int, Row]:
+    """Return the moves with the moments at which they were really made.
+
+    Where a clock that was set back leaves a choice, it is the first one behind the move before.
+    """
+    clock = history.database_clock
+    last: dict[str, int] = defaultdict(int)
+    moves: dict[int, Row] = {}
+    for number, move in sorted(history.rows.transitions.items()):
+        subject = move["item_id"] or move["process_id"]
+        times, before = clock.times(move["at"]), last[subject]
+        at = next((one for one in times if one >= before), times[-1])
+        # A move is dated by its transaction's beginning where the clock was set back since.
+        if before - _TRANSACTION <= at < before and clock.set_back(at, before):
+            at = before
+        last[subject] = at
+        moves[number] = {**move, "at": at}
+    return moves
 
 
 def ended_once(history: History) -> Iterator[Violation]:
@@ -81,10 +105,12 @@ def in_time(history: History) -> Iterator[Violation]:
                 shows = f"{item['item_id']} was let go after its deadline"
                 yield Violation(promise="in_time", subject=process_id, shows=shows)
     for run_id, at in _first_hands(history).items():
-        item = history.rows.items.get(history.rows.runs[run_id]["item_id"])
-        if item is not None and at > item["deadline_at"] + _REACHES_PHONE:
-            shows = f"{run_id} acted {(at - item['deadline_at']) / 1e6:.3f} s after its deadline"
-            yield Violation(promise="in_time", subject=item["item_id"], shows=shows)
+        run = history.rows.runs[run_id]
+        item = history.rows.items.get(run["item_id"])
+        late = 0 if item is None else _clock_at(history, run, at) - item["deadline_at"]
+        if late > _REACHES_PHONE:
+            shows = f"{run_id} acted {late / 1e6:.3f} s after its deadline"
+            yield Violation(promise="in_time", subject=run["item_id"], shows=shows)
     for ask in history.asks:
         named = str(ask.answer.get("process_id")) if ask.accepted else ""
         for item in history.items_of.get(named, []):
@@ -95,6 +121,17 @@ def in_time(history: History) -> Iterator[Violation]:
                 if ask.not_before is not None and run["created_at"] < ask.not_before:
                     shows = f"claimed at {run['created_at']}, not before {ask.not_before}"
                     yield Violation(promise="in_time", subject=item["item_id"], shows=shows)
+
+
+def _clock_at(history: History, run: Row, at: int) -> int:
+    """Return what the database's clock showed at a hand, as it was when the run was let go.
+
+    What remained until the deadline was told then, or when the agent asked again: where the clock
+    was set meanwhile, the latest deadline of those counts.
+    """
+    clock = history.database_clock
+    begun = at if run["started_at"] is None else min(clock.times(run["started_at"])[0], at)
+    return at + clock.least_off(begun, at)
 
 
 def _first_hands(history: History) -> dict[str, int]:

@@ -8,10 +8,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from aiohttp import web
 from faults.history import Arrival
+
+_TOLERANCE: Final = 300
+"""Seconds by which the time of a signature may be off, as receivers commonly have it."""
 
 
 class Mood(StrEnum):
@@ -66,6 +69,8 @@ class Receiver:
         if self.mood is Mood.SLOW:
             await asyncio.sleep(self.slowness)
         status = 500 if self.mood is Mood.FAILING else 204
+        if abs(at - float(request.headers.get("X-PhoneFarm-Timestamp", 0))) > _TOLERANCE:
+            status = 401
         arrival = Arrival(
             at=at,
             process_id=event["process"]["process_id"],

@@ -12,6 +12,7 @@ from typing import Final
 
 import aiohttp
 from faults.breaking import (
+    CLOCK,
     DATABASE,
     DISKS,
     ENGINE,
@@ -24,6 +25,7 @@ from faults.breaking import (
     name_of,
 )
 from faults.checker import violations
+from faults.clocks import DATABASE_CLOCK
 from faults.gathering import journal_of, kept, ledgers_of, rows_of, unrest
 from faults.ground import Ground, ground, say
 from faults.history import Arrival, History, Violation
@@ -91,6 +93,8 @@ class Run:
         heavy = dict(HEAVY)
         if self._ground.server is not None:
             heavy |= DATABASE
+        if DATABASE_CLOCK in self._ground.clocks.right:
+            heavy |= CLOCK
         if self._ground.disks:
             heavy |= DISKS
         if self._ground.engine is not None:
@@ -186,6 +190,7 @@ async def fault_run(
         for load in loads:
             load.hear(arrival)
 
+    began = time.time()
     async with AsyncExitStack() as stack:
         it = await stack.enter_async_context(ground(folder, engine, containers=containers))
         web = await stack.enter_async_context(asset_server())
@@ -202,6 +207,7 @@ async def fault_run(
             seed=seed,
             callbacks=tuple(receiver.url for receiver in receivers),
             video=web.url("/v.mp4"),
+            ahead=lambda: it.clocks.right.get(DATABASE_CLOCK, 0),
         )
         loads.append(load)
         run = Run(it, load, receivers, seed)
@@ -226,6 +232,9 @@ async def fault_run(
             ledgers=ledgers_of(folder),
             arrivals=tuple(arrivals),
             journal=tuple(one for agent in it.agents for one in journal_of(folder, agent)),
+            settings=tuple(it.clocks.settings),
+            began=began,
+            ended=time.time(),
         )
     (folder / "history.json").write_text(json.dumps(kept(history), default=str))
     verdict = _verdict(history, run.injected, load)
@@ -240,7 +249,11 @@ def _verdict(history: History, faults: list[Injected], load: Load) -> Verdict:
     under_way = [(fault.began * 1e6, fault.ended * 1e6) for fault in faults]
     between = sum(
         row["state"] == "DONE"
-        and not any(began <= row["finished_at"] <= ended for began, ended in under_way)
+        and not any(
+            began <= at <= ended
+            for at in history.database_clock.times(row["finished_at"])
+            for began, ended in under_way
+        )
         for row in processes.values()
     )
     states = Counter(row["state"] for row in processes.values())

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from faults.checker import PROMISES, violations
+from faults.clocks import DATABASE_CLOCK, Setting
 from faults.good_history import good_history
 from faults.history import Ask, AskKind, History
 from support.snapshots import Row
@@ -84,6 +85,41 @@ def _moved(history: History, request_id: str, to_state: str) -> dict[str, Any]:
     return {**names, "from_state": item["state"], "to_state": to_state}
 
 
+HOUR: Final = 3600
+_DATED: Final = {"runs": ("created_at", "started_at", "ended_at"), "transitions": ("at",)}
+
+
+def _set(off: float, at: float) -> Setting:
+    return Setting(clock=DATABASE_CLOCK, off=off, began=at, ended=at)
+
+
+def _clock_off(history: History, seconds: int) -> History:
+    """Have the database's clock off from behind the beginning of `watch` until `post` was let go.
+
+    It is right again before the hand of `post`.
+    """
+    (run,) = _runs(history, "watch")
+    since, until = run["started_at"] + 500_000, run["ended_at"] + 500_000
+
+    def dated(row: Row, names: tuple[str, ...]) -> Row:
+        moments = {name: row[name] for name in names if row[name] is not None}
+        wrong = {name: at + seconds * 10**6 for name, at in moments.items() if since <= at < until}
+        return {**row, **wrong}
+
+    tables = {
+        table: {key: dated(row, names) for key, row in getattr(history.rows, table).items()}
+        for table, names in _DATED.items()
+    }
+    settings = (_set(seconds, since / 1e6), _set(0, until / 1e6))
+    return replace(
+        history,
+        rows=replace(history.rows, **tables),
+        settings=settings,
+        began=run["created_at"] / 1e6 - 1,
+        ended=history.arrivals[-1].at + 1,
+    )
+
+
 # What each broken history lacks.
 
 
@@ -118,6 +154,13 @@ def _refused_before_its_deadline(good: History) -> History:
 def _refused_though_accepted_before(good: History) -> History:
     taken = replace(_ask_of(good, "watch"), key=_LATE.key, began=1, ended=2)
     return replace(good, asks=(*good.asks, taken, _LATE))
+
+
+def _refused_before_its_deadline_by_a_clock_that_was_right(good: History) -> History:
+    """Have it ahead until a second before the request."""
+    settings = (_set(5, 0), _set(0, 9))
+    asks = (*good.asks, replace(_LATE, deadline=13_000_000))
+    return replace(good, asks=asks, settings=settings)
 
 
 def _lost_after_202(good: History) -> History:
@@ -190,6 +233,18 @@ def _two_leases_on_one_phone(good: History) -> History:
     return _row(_row(good, "leases", first, **held), "leases", second, **held)
 
 
+def _moved_before_its_last_move_in_spite_of_a_step(good: History) -> History:
+    """Have the end of the run dated before its beginning, by more than the clock was set back."""
+    ended = good.rows.runs[_runs(good, "watch")[0]["run_id"]]["ended_at"]
+    stepped = _clock_off(good, -HOUR)
+    (number,) = [
+        number
+        for number, row in stepped.rows.transitions.items()
+        if row["item_id"] == _item(good, "watch")["item_id"] and row["to_state"] == "DONE"
+    ]
+    return _row(stepped, "transitions", number, at=ended - (HOUR + 3) * 10**6)
+
+
 def _still_waiting(good: History) -> History:
     return _row(good, "processes", _process(good, "late"), state="PLANNED")
 
@@ -231,6 +286,13 @@ def _acted_after_deadline(good: History) -> History:
     for kind in ("searched", "tapped"):
         good = _entry(good, kind, "watch", wall=late)
     return _row(good, "items", run["item_id"], deadline_at=run["started_at"] + 1_000_000)
+
+
+def _acted_after_deadline_in_spite_of_a_step(good: History) -> History:
+    """Have the clock set back only behind the hand: nobody was told of more time."""
+    late = _acted_after_deadline(good)
+    (run,) = _runs(late, "watch")
+    return replace(late, settings=(_set(-HOUR, run["started_at"] / 1e6 + 8),))
 
 
 def _began_before_its_time(good: History) -> History:
@@ -339,6 +401,20 @@ def _before_its_go(good: History) -> History:
     return _entry(good, "tapped", "watch", wall=run["started_at"] / 1e6 - 1)
 
 
+def _after_its_run_by_a_clock_set_back(good: History) -> History:
+    return _clock_off(_after_its_run(good), -HOUR)
+
+
+def _after_its_run_by_a_clock_set_forward(good: History) -> History:
+    return _clock_off(_after_its_run(good), HOUR)
+
+
+def _before_its_go_by_a_clock_set_back(good: History) -> History:
+    (run,) = _runs(good, "post")
+    early = _entry(good, "tapped", "post", wall=run["started_at"] / 1e6 - 0.1)
+    return _clock_off(early, -HOUR)
+
+
 def _never_let_go(good: History) -> History:
     (run,) = _runs(good, "watch")
     return _row(good, "runs", run["run_id"], started_at=None)
@@ -368,6 +444,7 @@ BROKEN: Final[Mapping[str, tuple[Break, ...]]] = {
         _cancel_refused,
         _refused_before_its_deadline,
         _refused_though_accepted_before,
+        _refused_before_its_deadline_by_a_clock_that_was_right,
     ),
     "kept": (_lost_after_202, _ingested_and_lost),
     "repeated": (_repeat_made_another, _repeat_called_new),
@@ -379,12 +456,16 @@ BROKEN: Final[Mapping[str, tuple[Break, ...]]] = {
         _signed_wrongly,
         _never_taken,
     ),
-    "consistent": (_two_leases_on_one_phone,),
+    "consistent": (
+        _two_leases_on_one_phone,
+        _moved_before_its_last_move_in_spite_of_a_step,
+    ),
     "ended_once": (_still_waiting, _ended_twice),
     "cancelled": (_began_after_cancel, _answered_cancelled_and_done, _taken_back_and_posted),
     "in_time": (
         _began_after_deadline,
         _acted_after_deadline,
+        _acted_after_deadline_in_spite_of_a_step,
         _began_before_its_time,
         _deadline_forgotten,
     ),
@@ -400,6 +481,9 @@ BROKEN: Final[Mapping[str, tuple[Break, ...]]] = {
     "fenced": (
         _after_its_run,
         _before_its_go,
+        _after_its_run_by_a_clock_set_back,
+        _after_its_run_by_a_clock_set_forward,
+        _before_its_go_by_a_clock_set_back,
         _never_let_go,
         _of_an_older_epoch,
         _of_no_run,
@@ -429,6 +513,35 @@ def test_a_good_history_passes(good: History) -> None:
 def test_who_comes_behind_the_deadline_may_be_refused(good: History) -> None:
     """An outage may outlast a deadline: what nobody has accepted by then need not be."""
     assert violations(replace(good, asks=(*good.asks, _LATE))) == []
+
+
+@pytest.mark.parametrize("seconds", [HOUR, 2, -2, -HOUR])
+def test_a_step_of_the_databases_clock_breaks_no_promise(good: History, seconds: int) -> None:
+    """What was dated by the wrong clock is taken for when it was, where the step is known."""
+    stepped = _clock_off(good, seconds)
+
+    assert violations(stepped) == []
+    assert violations(replace(stepped, settings=())) != []
+
+
+def test_a_deadline_may_pass_by_a_clock_that_is_ahead(good: History) -> None:
+    """Who asks while it is ahead is refused by what it shows."""
+    ask = replace(_LATE, deadline=13_000_000)
+
+    settings = (_set(5, 11.5), _set(0, 13))
+
+    assert violations(replace(good, asks=(*good.asks, ask), settings=settings)) == []
+
+
+def test_a_clock_set_back_gives_more_time_to_who_asks_again(good: History) -> None:
+    """What remains until the deadline is told by the clock as it is then."""
+    late = _acted_after_deadline(good)
+    (run,) = _runs(late, "watch")
+
+    stepped = replace(late, settings=(_set(-2, run["started_at"] / 1e6 + 0.5),))
+
+    assert "in_time" in {found.promise for found in violations(late)}
+    assert "in_time" not in {found.promise for found in violations(stepped)}
 
 
 def test_each_promise_is_seen_broken() -> None:

@@ -8,7 +8,7 @@ import pytest
 from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.engine import Engine
 from support import netns, systemd_host
-from support.postgres_server import programs, server_user
+from support.postgres_server import faketime, programs, server_user
 
 REQUIRE = "PHONEFARM_REQUIRE"
 
@@ -29,9 +29,17 @@ def _postgres() -> str | None:
     return None
 
 
+def _faketime() -> str | None:
+    """Return why no clock of PostgreSQL can be set."""
+    if faketime() is None:
+        return "no libfaketime: `apt-get install libfaketime` (scripts/provision.sh postgres)"
+    return _postgres()
+
+
 COMPONENTS: Mapping[str, Callable[[], str | None]] = {
     "docker": functools.cache(_docker),
     "postgres": functools.cache(_postgres),
+    "faketime": functools.cache(_faketime),
     "netns": functools.cache(netns.missing),
     "systemd": systemd_host.missing,
 }

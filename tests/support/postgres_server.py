@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.stepped_program import set_off
+
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 _COMMAND_SECONDS = 60
@@ -42,6 +44,11 @@ def programs() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
+def faketime() -> Path | None:
+    """Return Debian's libfaketime, by which a server's clock can be set."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
 def server_user() -> pwd.struct_passwd | None:
     """Return who runs the server when we are root, who may not."""
     for name in ("postgres", "nobody"):
@@ -56,6 +63,7 @@ class PostgresServer:
 
     port: int
     directory: Path
+    clock: Path | None = None  # where its clock is set (`set_off`); without one it is the machine's
 
     def url(self, database: str) -> str:
         """Return what SQLAlchemy connects with."""
@@ -85,7 +93,8 @@ class PostgresServer:
         *mode* is pg_ctl's: `fast` as an operator does, `immediate` as after a crash.
         """
         log = str(self.directory / "restarted.log")  # the first one is ours, not the server's
-        _run(["pg_ctl", "-D", str(self.directory / "data"), "-l", log, "-m", mode, "-w", "restart"])
+        restart = ["pg_ctl", "-D", str(self.directory / "data"), "-l", log, "-m", mode, "-w"]
+        _run([*restart, "restart"], clock=self.clock)
 
     def shut_out(self, name: str) -> None:
         """End all connections to the database and take no new ones, as when it goes down."""
@@ -100,18 +109,24 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a fresh server until the block ends; it also ends when this process is killed."""
+def postgres_server(*, settable: bool = False) -> Iterator[PostgresServer]:
+    """Run a fresh server until the block ends; it also ends when this process is killed.
+
+    The clock of a *settable* one can be set; it needs libfaketime.
+    """
     directory = Path(tempfile.mkdtemp(prefix="pf-pg-", dir="/tmp"))
     try:
         if os.geteuid() == 0 and (user := server_user()):
             os.chown(directory, user.pw_uid, user.pw_gid)
         data = directory / "data"
+        clock = directory / "clock" if settable else None
+        if clock is not None:
+            set_off(clock, 0)
         initdb = ["initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
         _run([*initdb, "--locale=C.UTF-8", "--no-sync", "-D", str(data)])
-        process, port = _started(directory, data)
+        process, port = _started(directory, data, clock)
         try:
-            yield PostgresServer(port=port, directory=directory)
+            yield PostgresServer(port=port, directory=directory, clock=clock)
         finally:
             process.send_signal(signal.SIGINT)  # fast shutdown: connections are ended
             process.wait(_STOP_SECONDS)
@@ -121,7 +136,9 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _started(directory: Path, data: Path) -> tuple["subprocess.Popen[bytes]", int]:
+def _started(
+    directory: Path, data: Path, clock: Path | None
+) -> tuple["subprocess.Popen[bytes]", int]:
     log = directory / "log"
     for _ in range(_PORT_TRIES):  # another program may take the port before the server does
         port = _free_port()
@@ -130,7 +147,7 @@ def _started(directory: Path, data: Path) -> tuple["subprocess.Popen[bytes]", in
         arguments = [word for setting in settings for word in ("-c", setting)]
         with log.open("ab") as output:
             process = subprocess.Popen(
-                _command(["postgres", "-D", str(data), *arguments], die_with_us=True),
+                _command(["postgres", "-D", str(data), *arguments], die_with_us=True, clock=clock),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -154,7 +171,9 @@ def _answers(process: "subprocess.Popen[bytes]", directory: Path, port: int) -> 
     return False
 
 
-def _command(words: Sequence[str], *, die_with_us: bool = False) -> list[str]:
+def _command(
+    words: Sequence[str], *, die_with_us: bool = False, clock: Path | None = None
+) -> list[str]:
     folder = programs()
     if folder is None:
         raise ServerFailedError("no initdb on this machine")
@@ -164,12 +183,29 @@ def _command(words: Sequence[str], *, die_with_us: bool = False) -> list[str]:
     if die_with_us:
         prefix.append("--pdeathsig=INT")
     tool = str(folder / words[0])
-    return [*(["setpriv", *prefix, "--"] if prefix else []), tool, *words[1:]]
+    before = ["setpriv", *prefix, "--"] if prefix else []
+    if clock is not None:  # behind setpriv: the library shares memory that only its maker opens
+        before += ["env", *_by_the_clock(clock)]
+    return [*before, tool, *words[1:]]
 
 
-def _run(words: Sequence[str]) -> str:
+def _by_the_clock(clock: Path) -> list[str]:
+    """Return the variables that have a program ask *clock* each time (README of libfaketime)."""
+    library = faketime()
+    if library is None:
+        raise ServerFailedError("no libfaketime on this machine")
+    return [
+        f"LD_PRELOAD={library}",
+        f"FAKETIME_TIMESTAMP_FILE={clock}",
+        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "NO_FAKE_STAT=1",
+    ]
+
+
+def _run(words: Sequence[str], *, clock: Path | None = None) -> str:
     done = subprocess.run(
-        _command(words),
+        _command(words, clock=clock),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

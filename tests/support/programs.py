@@ -16,6 +16,7 @@ from phonefarm_cli.controller import Controller
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
 from support.releases import code_of
+from support.stepped_program import PROGRAM
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -58,6 +59,7 @@ class Programs:
         self.ways: dict[str, str] = {}  # to the controllers, where a program has one of its own
         self.releases: dict[str, str] = {}  # programs of today, but for those named here
         self.engines: dict[str, str] = {}  # DOCKER_HOST of the agents that run in containers
+        self.clocks: dict[str, Path] = {}  # of programs whose wall clock is set (`set_off`)
         self._simulator: dict[str, Any] = {}
 
     async def simulator(self, phones: int) -> None:
@@ -202,9 +204,10 @@ class Programs:
         if name in self.releases:
             code = code_of(self.releases[name], self._data)
             environment = environment | {"PYTHONPATH": str(code)}  # before the packages of today
+        run = ["-m"] if name not in self.clocks else ["-P", str(PROGRAM), str(self.clocks[name])]
         with (self._data / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *[sys.executable, "-m", module, *arguments, "--ready-file", str(ready_file)],
+                *[sys.executable, *run, module, *arguments, "--ready-file", str(ready_file)],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
