@@ -12,10 +12,12 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.model.host import INCIDENTS_KEPT, HostIncident, IncidentKind, Incidents
 from phonefarm_agent.model.phone import Transport
+from phonefarm_agent.phones.adb_wire import Adb
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.ladder import LADDERS, Patient, Step, Trouble, budgets, trouble_of
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.losses import Losses
+from phonefarm_agent.phones.recovery import Recovery
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from phonefarm_simulator.ledger import Kind
@@ -32,6 +34,7 @@ class Moments:
 
     def __init__(self) -> None:
         self.at = 1000.0
+        self.off = 0.0  # seconds by which the date is ahead
 
     def monotonic(self) -> float:
         """Return the moment."""
@@ -39,7 +42,7 @@ class Moments:
 
     def now(self) -> datetime:
         """Return the same moment as a date."""
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.at)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.at + self.off)
 
 
 def days_of(trouble: Trouble, *, seconds: int) -> tuple[list[tuple[int, Step]], int | None]:
@@ -89,6 +92,55 @@ def test_budgets_are_filled_again_with_time() -> None:
     assert len(stuck) == 4
     assert len([at for at, _ in stuck if at < 24 * 3600]) == 2
     assert len(offline) == 12
+
+
+@pytest.mark.parametrize(
+    ("hours", "again"),
+    [
+        pytest.param(2, False, id="ahead"),
+        pytest.param(-2, False, id="behind"),
+        pytest.param(2, True, id="ahead, in an earlier life"),
+    ],
+)
+async def test_a_budget_is_counted_whatever_the_wall_clock_does(hours: int, *, again: bool) -> None:
+    """The next step comes when it is due, no later and no earlier, once the date is right again."""
+    kept = [""]
+    clock = Moments()
+    device = Device(adb_serial="usb1", limits=LIMITS)
+    device.see(Transport.OFFLINE, clock.at)
+    recovery = _recovery(clock, kept)
+    clock.at += LIMITS.recover_after
+    recovery.see(device, clock.at, twice=False)
+    clock.off = hours * 3600
+    await recovery.perform(device, Step.RECONNECT)
+    clock.off = 0
+    if again:
+        recovery = _recovery(clock, kept)
+
+    due = []
+    for _ in range(2):
+        clock.at += LIMITS.reconnect_every / 2
+        recovery.see(device, clock.at, twice=False)
+        due.append(recovery.due(device, clock.at))
+
+    assert due == [None, Step.RECONNECT]
+
+
+def _recovery(clock: Moments, kept: list[str]) -> Recovery:
+    """Return one whose adb server is away, with what *kept* has; there it keeps its own."""
+
+    def keep(text: str) -> None:
+        kept[0] = text
+
+    return Recovery(
+        adb=Adb(host="127.0.0.1", port=1),
+        limits=LIMITS,
+        agent_id="agent-1",
+        addresses=(),
+        clock=clock,
+        kept=kept[0],
+        keep=keep,
+    )
 
 
 def test_a_trouble_goes_on_over_a_blink_and_ends_when_the_phone_is_well() -> None:

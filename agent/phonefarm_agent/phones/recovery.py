@@ -46,8 +46,8 @@ class Recovery:
         self._keep = keep
         self._budgets = budgets(limits)
         self._patients: dict[str, Patient] = {}
-        self._taken: deque[tuple[str, Step, datetime]] = deque(
-            _decode(kept) if kept else (), maxlen=_HISTORY_KEPT
+        self._taken: deque[tuple[str, Step, float]] = deque(
+            _decode(kept, clock) if kept else (), maxlen=_HISTORY_KEPT
         )
         self._steps: deque[RecoveryStep] = deque(maxlen=STEPS_KEPT)
         self._number = 0
@@ -98,11 +98,10 @@ class Recovery:
 
     def _history(self, device: Device) -> Mapping[Step, list[float]]:
         """Return when each step was taken for the phone, on the monotonic clock."""
-        now, wall = self._clock.monotonic(), self._clock.now()
         found: dict[Step, list[float]] = {}
         for name, step, at in self._taken:
             if name in {device.serialno or device.adb_serial, device.adb_serial}:
-                found.setdefault(step, []).append(now - (wall - at).total_seconds())
+                found.setdefault(step, []).append(at)
         return found
 
     async def perform(self, device: Device, step: Step) -> None:
@@ -125,12 +124,13 @@ class Recovery:
         self._note(device, step, reason, outcome)
 
     def _count(self, device: Device, step: Step) -> None:
-        now = self._clock.now()
+        now, wall = self._clock.monotonic(), self._clock.now()
         longest = max(budget.within for budget in self._budgets.values())
-        while self._taken and now - self._taken[0][2] > timedelta(seconds=longest):
+        while self._taken and now - self._taken[0][2] > longest:
             self._taken.popleft()
         self._taken.append((device.serialno or device.adb_serial, step, now))
-        self._keep(json.dumps([(name, one, at.isoformat()) for name, one, at in self._taken]))
+        dated = [(n, one, wall - timedelta(seconds=now - at)) for n, one, at in self._taken]
+        self._keep(json.dumps([(name, one, at.isoformat()) for name, one, at in dated]))
 
     def _note(self, device: Device, step: Step, reason: str, outcome: str) -> None:
         self._number += 1
@@ -202,5 +202,9 @@ class Recovery:
         return await self._adb.shell(device.adb_serial, command)
 
 
-def _decode(text: str) -> Iterable[tuple[str, Step, datetime]]:
-    return [(name, Step(step), datetime.fromisoformat(at)) for name, step, at in json.loads(text)]
+def _decode(text: str, clock: Clock) -> Iterable[tuple[str, Step, float]]:
+    """Return the steps with their moments on the monotonic clock, none of them still to come."""
+    now, wall = clock.monotonic(), clock.now()
+    for name, step, at in json.loads(text):
+        ago = (wall - datetime.fromisoformat(at)).total_seconds()
+        yield name, Step(step), now - max(ago, 0.0)
