@@ -57,6 +57,7 @@ from phonefarm_controller.operations.examine import Examine
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
+from phonefarm_controller.operations.golden_jobs import LOOK_SECONDS, GoldenJobs
 from phonefarm_controller.operations.greet import Greet
 from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.heal import Heal
@@ -302,7 +303,15 @@ async def _wired(
     )
     reaper = Reaper(watch=Watch(database=database), reap=reap, timers=timers, clock=clock)
     wind = Wind(database=database, hints=hints)
-    heal = Heal(database=database, policy=health, hints=hints)
+    golden = GoldenJobs(
+        database=database,
+        profiles=profiles,
+        every=settings.golden_every,
+        hints=hints,
+        monotonic=clock.monotonic,
+        look=LOOK_SECONDS * settings.time_scale,
+    )
+    heal = Heal(database=database, policy=health, hints=hints, golden=golden)
     mend = Mend(database=database, hints=hints)
     retire = Retire(database=database, place=place, keep=settings.keep)
     sentry = Sentry(
@@ -353,7 +362,14 @@ async def _wired(
     }
     for_all = {
         "clockwork": (
-            partial(clockwork, wind=wind, heal=heal, hints=hints, poll_seconds=timers.reap),
+            partial(
+                clockwork,
+                wind=wind,
+                heal=heal,
+                golden=golden,
+                hints=hints,
+                poll_seconds=timers.reap,
+            ),
             pulse("clockwork", period=timers.reap),
         ),
         "auditor": (

@@ -12,7 +12,7 @@ from phonefarm_common.controllers import controllers_of
 from phonefarm_common.identity import is_name
 
 from phonefarm_controller.app import running
-from phonefarm_controller.domain.retention import DAYS, FOREVER, read_retention
+from phonefarm_controller.domain.retention import DAYS, FOREVER, read_duration, read_retention
 from phonefarm_controller.operations.evidence_place import PlaceAwayError
 from phonefarm_controller.places.address import FORM, SCHEME, BucketAddress, read_bucket
 from phonefarm_controller.settings import Settings
@@ -121,6 +121,14 @@ def main() -> None:
         " (%(default)s)",
     )
     parser.add_argument(
+        "--golden-every",
+        default=FOREVER,
+        metavar="TIME",
+        help="give each phone a golden job so often, when it is free: a small run that shows that"
+        " it can work; and before one that failed comes back from quarantine; 24h or forever, for"
+        " never (%(default)s)",
+    )
+    parser.add_argument(
         "--metrics",
         metavar="HOST:PORT",
         help="serve /metrics for Prometheus there, on loopback; port 0 for any (default: nowhere)",
@@ -182,6 +190,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         ready_file=options.ready_file,
         metrics=_metrics(options),
         keep=read_retention(options.keep_evidence, options.keep_processes),
+        golden_every=read_duration(options.golden_every, name="--golden-every"),
         tls=tls,
         mtls=mtls,
         names=tuple(options.name),

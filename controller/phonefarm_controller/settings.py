@@ -34,6 +34,8 @@ class Settings:
     """Bytes of it that are kept for the end of what runs."""
     keep: Retention = field(default_factory=Retention)
     """How long evidence and processes are kept."""
+    golden_every: timedelta | None = None
+    """Each phone gets a golden job so often; None: never, nor behind a quarantine."""
     limits: Limits | None = None
     """Of the watchdogs; the usual ones times `time_scale` when None."""
     metrics: tuple[str, int] | None = None

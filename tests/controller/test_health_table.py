@@ -11,6 +11,7 @@ from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.health import (
     NOT_THE_PHONES,
     HealthPolicy,
+    Owed,
     Verdict,
     cleaned,
     cooled,
@@ -18,6 +19,7 @@ from phonefarm_controller.domain.health import (
     expired,
     is_refused_for_the_phone,
     is_the_phones,
+    proved,
     retired,
     returned,
     soiled,
@@ -32,6 +34,7 @@ from phonefarm_controller.domain.states import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = HealthPolicy()
+DAY = timedelta(days=1)
 
 
 def later(seconds: float) -> datetime:
@@ -131,6 +134,90 @@ def test_failures_that_were_the_hosts_are_taken_back() -> None:
     assert suspect.health is Health.GOOD
 
 
+def test_a_quarantine_may_end_in_a_proof() -> None:
+    """It stays until the phone has passed a golden job; failing it once is the next round."""
+    out = strike(Verdict(), 3)
+
+    proving = expired(out, policy=POLICY, now=later(1200), proof=DAY)
+    longer = expired(proving, policy=POLICY, now=later(1200 + DAY.total_seconds()), proof=DAY)
+    failed = struck(proving, "adb_failed", strikes=1, policy=POLICY, now=later(1300), golden=True)
+    by_hand = strike(proving, 1, 1300)
+    passed = proved(proving, policy=POLICY, now=later(1300))
+    unasked = expired(proving, policy=POLICY, now=later(1200 + DAY.total_seconds()))
+
+    assert (proving.health, proving.proving, proving.until) == (
+        Health.QUARANTINED,
+        True,
+        later(1200) + DAY,
+    )
+    assert not proving.needs_person
+    assert longer == replace(proving, until=later(1200) + 2 * DAY, cooling_until=None)
+    assert (failed.health, failed.proving, failed.rounds) == (Health.QUARANTINED, False, 2)
+    assert failed.until == later(1300 + 2400)
+    assert (passed.health, passed.until) == (Health.SUSPECT, later(1900))
+    assert unasked.health is Health.SUSPECT
+    assert by_hand == replace(proving, cooling_until=later(1330))
+    assert [proved(each, policy=POLICY, now=NOW) for each in (out, Verdict())] == [out, Verdict()]
+
+
+def test_a_day_of_proving_is_no_day_without_quarantine() -> None:
+    """The next round is the next one, however long the phone was away."""
+    proving = replace(
+        expired(strike(Verdict(), 3), policy=POLICY, now=later(1200), proof=DAY), rounds=3
+    )
+
+    failed = struck(proving, "x", strikes=1, policy=POLICY, now=later(10**6), golden=True)
+
+    assert failed.rounds == 4
+
+
+@pytest.mark.parametrize("dirt", [False, True])
+def test_what_was_the_hosts_leaves_a_phone_where_it_was(*, dirt: bool) -> None:
+    """One that had a golden job to pass has it still, one that was well works; dirt or not."""
+
+    def excused_after(verdict: Verdict) -> Verdict:
+        if dirt:
+            verdict = soiled(verdict, "no answer")
+        back = excused(verdict, strikes=0, policy=POLICY, now=later(1310))
+        return cleaned(back, strikes=0, policy=POLICY, now=later(1320)) if dirt else back
+
+    proving = expired(strike(Verdict(), 3), policy=POLICY, now=later(1200), proof=DAY)
+    failed = struck(proving, "x", strikes=1, policy=POLICY, now=later(1300), golden=True)
+
+    unproved = excused_after(failed)
+    well = excused_after(strike(Verdict(), 3, 1300))
+
+    assert (unproved.proving, unproved.rounds) == (True, 1)
+    assert expired(unproved, policy=POLICY, now=later(1320), proof=DAY).proving
+    assert well.health is (Health.GOOD if dirt else Health.SUSPECT)
+    assert well.rounds == 0
+
+
+def test_dirt_does_not_shorten_a_round() -> None:
+    """Clean again, the phone serves what is left of it; one that needs a person waits for one."""
+    dirty = soiled(strike(Verdict(), 3), "no answer")
+    fifth = soiled(strike(Verdict(rounds=4, round_at=NOW), 3), "no answer")
+
+    early = cleaned(dirty, strikes=0, policy=POLICY, now=later(1199))
+    late = cleaned(soiled(dirty, "still"), strikes=0, policy=POLICY, now=later(5000))
+    never = cleaned(fifth, strikes=0, policy=POLICY, now=later(10**6))
+
+    assert (early.health, early.rounds, early.until) == (Health.QUARANTINED, 1, later(1200))
+    assert (late.health, late.rounds, late.until) == (Health.QUARANTINED, 1, later(5000))
+    assert expired(late, policy=POLICY, now=later(5000)).health is Health.SUSPECT
+    assert expired(late, policy=POLICY, now=later(5000), proof=DAY).proving
+    assert never.needs_person
+
+
+def test_a_phone_that_became_dirty_while_it_proved_itself_has_still_to_pass() -> None:
+    """Its agent was lost in the golden job, say: nothing of that is the phone's, nor a proof."""
+    proving = expired(strike(Verdict(), 3), policy=POLICY, now=later(1200), proof=DAY)
+
+    clean = cleaned(soiled(proving, "no answer"), strikes=0, policy=POLICY, now=later(1300))
+
+    assert expired(clean, policy=POLICY, now=later(1300), proof=DAY).proving
+
+
 def test_retired_is_the_operators_alone() -> None:
     """Neither failures nor dirt nor time move it; `return` does."""
     gone = retired(strike(Verdict(), 1), "sold")
@@ -178,8 +265,11 @@ def test_which_refusals_are_the_phones(reason: str, theirs: bool) -> None:
 
 
 EVENTS = st.sampled_from(
-    ["strike", "cool", "soil", "clean", "excuse", "expire", "return", "retire"]
+    ["strike", "cool", "soil", "clean", "excuse", "expire", "prove", "pass", "return", "retire"]
 )
+
+PROOFS = {"expire", "pass", "return", "retire"}
+"""What a phone that must pass a golden job may be done with it by; `expire` is without them."""
 
 
 @given(st.lists(st.tuples(EVENTS, st.integers(1, 4), st.floats(0, 5000)), max_size=30))
@@ -193,6 +283,8 @@ def test_every_move_is_in_the_table(events: list[tuple[str, int, float]]) -> Non
 
         assert verdict.health is before.health or verdict.health in HEALTH_MOVES[before.health]
         assert (verdict.health is Health.GOOD) <= (verdict.reason == "")
+        if before.owed in {Owed.PROOF, Owed.TIME_AGAIN} and event not in PROOFS:
+            assert verdict.owed in {Owed.PROOF, Owed.TIME_AGAIN}, event
         if verdict.health is Health.QUARANTINED and verdict.until is None:
             assert verdict.dirty or verdict.rounds > POLICY.rounds
 
@@ -200,7 +292,8 @@ def test_every_move_is_in_the_table(events: list[tuple[str, int, float]]) -> Non
 def _after(verdict: Verdict, event: str, strikes: int, now: datetime) -> Verdict:
     match event:
         case "strike":
-            return struck(verdict, "x", strikes=strikes, policy=POLICY, now=now)
+            golden = strikes % 2 == 0
+            return struck(verdict, "x", strikes=strikes, policy=POLICY, now=now, golden=golden)
         case "cool":
             return cooled(verdict, policy=POLICY, now=now)
         case "soil":
@@ -211,6 +304,10 @@ def _after(verdict: Verdict, event: str, strikes: int, now: datetime) -> Verdict
             return excused(verdict, strikes=strikes - 1, policy=POLICY, now=now)
         case "expire":
             return expired(verdict, policy=POLICY, now=now)
+        case "prove":
+            return expired(verdict, policy=POLICY, now=now, proof=DAY)
+        case "pass":
+            return proved(verdict, policy=POLICY, now=now)
         case "return":
             return returned(verdict)
         case _:

@@ -104,6 +104,7 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
                 None,
                 wind=wind,
                 heal=world.heal,
+                golden=world.golden,
                 hints=world.hints,
                 poll_seconds=0.001,
                 pulse=Pulse(1),

@@ -27,6 +27,7 @@ from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.fleet import Fleet
 from phonefarm_controller.operations.fleet_view import FleetView
+from phonefarm_controller.operations.golden_jobs import GoldenJobs
 from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
 from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.heal import Heal
@@ -110,6 +111,7 @@ class World:
     hints: Hints = field(default_factory=Hints)
     room: Room = field(default_factory=Room)
     health: HealthPolicy = field(default_factory=HealthPolicy)
+    golden_every: timedelta | None = None
     terms: dict[str, int] = field(default_factory=dict)  # by agent
     incarnations: dict[str, int] = field(default_factory=dict)
     assignments: dict[str, Assignment] = field(
@@ -204,7 +206,14 @@ class World:
             database=database, sessions=self.sessions, claim=self.claim, room=self.room
         )
         self.wind = Wind(database=database, hints=hints)
-        self.heal = Heal(database=database, policy=self.health, hints=hints)
+        self.golden = GoldenJobs(
+            database=database,
+            profiles=self.profiles,
+            every=self.golden_every,
+            hints=hints,
+            monotonic=self.clock.monotonic,
+        )
+        self.heal = Heal(database=database, policy=self.health, hints=hints, golden=self.golden)
         self.mend = Mend(database=database, hints=hints)
 
     async def meet(
@@ -332,6 +341,7 @@ async def world_on(
     *,
     policy: Policy | None = None,
     health: HealthPolicy | None = None,
+    golden_every: timedelta | None = None,
     migrated: bool = False,
 ) -> AsyncIterator[World]:
     """Open the database and wire a controller's operations while the block runs."""
@@ -345,5 +355,6 @@ async def world_on(
             clock=clock,
             policy=policy or Policy(),
             health=health or HealthPolicy(),
+            golden_every=golden_every,
             profiles=profiles,
         )

@@ -10,6 +10,7 @@ from phonefarm_controller.domain.hindrances import (
     FOR_WORK,
     PASSING,
     Hindrance,
+    PhoneNow,
     Sight,
     Why,
     of_account,
@@ -91,14 +92,21 @@ def hindrances_of(
         found.append(Why(hindrance=Hindrance.STORAGE_FULL, detail=sight.shortage))
     early = any(why.moment is not None or why.hindrance in _FOR_ALL for why in found)
     for phone in usable:
-        here = [why for why in of_phone(phone) if not (item.by_hand and why.hindrance in FOR_WORK)]
-        here += () if item.by_hand else of_account(item, phone, sight)
+        here = [why for why in of_phone(phone) if not _is_for_work(why, item, phone)]
+        here += () if item.by_hand or item.golden else of_account(item, phone, sight)
         passing = all(why.hindrance in _AT_WORK for why in here)
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):
             here.append(Why(hindrance=Hindrance.BEHIND_OTHERS, phone_id=phone.phone_id))
         found += [why for why in here if not (early and why.hindrance in PASSING)]
     return found
+
+
+def _is_for_work(why: Why, item: Item, phone: PhoneNow) -> bool:
+    """Tell whether this keeps other work from the phone, and not the item."""
+    if item.golden:
+        return phone.proving and why.hindrance is Hindrance.PHONE_QUARANTINED
+    return item.by_hand and why.hindrance in FOR_WORK
 
 
 def explained(

@@ -17,6 +17,8 @@ from phonefarm_controller.domain.values import replaced
 
 DIRTY: Final = "dirty: "
 """How the reason begins of a phone that nobody confirmed clean."""
+PROVING: Final = "proving: "
+"""How it begins of one whose quarantine is over, and that must pass a golden job."""
 
 NOT_THE_PHONES: Final = frozenset(
     {
@@ -39,6 +41,15 @@ _REFUSALS: Final = frozenset(
 
 A phone that is not fit any more (its battery, its storage) is told so on its readiness instead.
 """
+
+
+class Owed(StrEnum):
+    """What keeps a phone in quarantine beside dirt, which may come on top of it."""
+
+    NOTHING = ""
+    TIME = "time"  # a round is to be served
+    PROOF = "proof"  # it was served, and a golden job is to be passed
+    TIME_AGAIN = "time_again"  # a round is to be served that began as proof was owed
 
 
 class Blame(StrEnum):
@@ -99,6 +110,7 @@ class Verdict:
     cooling_until: datetime | None = None  # no work before this
     rounds: int = 0
     round_at: datetime | None = None  # when the last of them began
+    owed: Owed = Owed.NOTHING
 
     @property
     def dirty(self) -> bool:
@@ -106,9 +118,19 @@ class Verdict:
         return self.health is Health.QUARANTINED and self.reason.startswith(DIRTY)
 
     @property
+    def proving(self) -> bool:
+        """Tell whether it is withheld until it has passed a golden job."""
+        return is_proving(self.health, self.reason)
+
+    @property
     def needs_person(self) -> bool:
         """Tell whether it stays withheld until somebody comes."""
         return self.health is Health.QUARANTINED and self.until is None
+
+
+def is_proving(health: Health, reason: str) -> bool:
+    """Tell whether a phone of this health, for this reason, is one that does a golden job."""
+    return health is Health.QUARANTINED and reason.startswith(PROVING)
 
 
 def is_the_phones(failure: Failure) -> bool:
@@ -125,13 +147,25 @@ def is_refused_for_the_phone(reason: str) -> bool:
 
 
 def struck(
-    verdict: Verdict, code: str, *, strikes: int, policy: HealthPolicy, now: datetime
+    verdict: Verdict,
+    code: str,
+    *,
+    strikes: int,
+    policy: HealthPolicy,
+    now: datetime,
+    golden: bool = False,
 ) -> Verdict:
-    """Return the verdict after one more failure; *strikes* of the window count, with this one."""
+    """Return the verdict after one more failure; *strikes* of the window count, with this one.
+
+    A *golden* one is a golden job's: it is the next round of a phone that must pass one.
+    """
     cooling = now + timedelta(seconds=policy.cool_down)
     match verdict.health:
         case Health.RETIRED:
             return verdict
+        case Health.QUARANTINED if verdict.proving and golden:
+            failed = replace(verdict, cooling_until=cooling)
+            return _quarantined(failed, code, strikes=strikes, policy=policy, now=now)
         case Health.QUARANTINED:
             return replace(verdict, cooling_until=cooling)
         case _ if strikes >= policy.failures:
@@ -157,13 +191,16 @@ def soiled(verdict: Verdict, why: str) -> Verdict:
     """Return the verdict on a phone that is not known clean."""
     if verdict.health is Health.RETIRED:
         return verdict
-    return _moved(verdict, Health.QUARANTINED, reason=f"{DIRTY}{why}", until=None)
+    owed = verdict.owed if verdict.health is Health.QUARANTINED else Owed.NOTHING
+    return _moved(verdict, Health.QUARANTINED, reason=f"{DIRTY}{why}", until=None, owed=owed)
 
 
 def cleaned(verdict: Verdict, *, strikes: int, policy: HealthPolicy, now: datetime) -> Verdict:
     """Return the verdict on a dirty phone whose agent proved it clean."""
     if not verdict.dirty:
         return verdict
+    if verdict.owed is not Owed.NOTHING:
+        return _went_on(verdict, policy=policy, now=now)
     if strikes >= policy.failures:
         return _quarantined(verdict, "clean_up", strikes=strikes, policy=policy, now=now)
     if strikes:
@@ -179,39 +216,76 @@ def excused(verdict: Verdict, *, strikes: int, policy: HealthPolicy, now: dateti
     *strikes* are those of the window that still count.
     """
     just_now = now - timedelta(seconds=policy.host_window)
-    if verdict.health is Health.QUARANTINED and not verdict.dirty:
+    rounds = {Owed.TIME, Owed.TIME_AGAIN}
+    if verdict.health is Health.QUARANTINED and verdict.owed in rounds:
         if verdict.round_at is None or verdict.round_at < just_now:
             return verdict
+        again = verdict.owed is Owed.TIME_AGAIN
+        back = replaced(
+            verdict, rounds=verdict.rounds - 1, owed=Owed.PROOF if again else Owed.NOTHING
+        )
+        if back.dirty:
+            return back
+        if again:
+            return _went_on(back, policy=policy, now=now)
         return _moved(
-            verdict,
+            back,
             Health.SUSPECT,
             reason="host_incident: it failed together with other phones of its host",
             until=now + timedelta(seconds=policy.window),
-            rounds=verdict.rounds - 1,
         )
     if verdict.health is Health.SUSPECT and not strikes:
         return _moved(verdict, Health.GOOD, reason="", until=None)
     return verdict
 
 
-def expired(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
-    """Return the verdict when time has passed: rests, suspicions and quarantines end."""
+def expired(
+    verdict: Verdict, *, policy: HealthPolicy, now: datetime, proof: timedelta | None = None
+) -> Verdict:
+    """Return the verdict when time has passed: rests, suspicions and quarantines end.
+
+    With *proof* it must pass a golden job behind a quarantine; the next one comes after so long.
+    """
     if verdict.cooling_until is not None and verdict.cooling_until <= now:
         verdict = replace(verdict, cooling_until=None)
     if verdict.until is None or verdict.until > now:
         return verdict
     match verdict.health:
+        case Health.QUARANTINED if proof is not None:
+            told = f"round {verdict.rounds} of its quarantine is over"
+            return _moved(
+                verdict,
+                Health.QUARANTINED,
+                reason=f"{PROVING}{told}; it works again when it has passed a golden job",
+                until=now + proof,
+                owed=Owed.PROOF,
+            )
         case Health.QUARANTINED:
             return _moved(
                 verdict,
                 Health.SUSPECT,
                 reason=f"quarantine_over: it was round {verdict.rounds}, watched from now on",
                 until=now + timedelta(seconds=policy.window),
+                owed=Owed.NOTHING,
             )
         case Health.SUSPECT:
             return _moved(verdict, Health.GOOD, reason="", until=None)
         case _:
             return replace(verdict, until=None)
+
+
+def proved(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
+    """Return the verdict on a phone that has passed a golden job."""
+    if not verdict.proving:
+        return verdict
+    told = f"it was round {verdict.rounds}, and it passed its golden job; watched from now on"
+    return _moved(
+        verdict,
+        Health.SUSPECT,
+        reason=f"quarantine_over: {told}",
+        until=now + timedelta(seconds=policy.window),
+        owed=Owed.NOTHING,
+    )
 
 
 def returned(verdict: Verdict) -> Verdict:
@@ -226,15 +300,26 @@ def retired(verdict: Verdict, reason: str) -> Verdict:
     return _moved(verdict, Health.RETIRED, reason=reason, until=None, cooling_until=None)
 
 
+def _went_on(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
+    """Return the verdict on a phone that goes on with its quarantine where it was.
+
+    How that ends is for `expired` to say, also when nothing of it is left.
+    """
+    if verdict.owed is Owed.PROOF:
+        told = f"{PROVING}it goes on behind round {verdict.rounds}"
+        return _moved(verdict, Health.QUARANTINED, reason=told, until=now)
+    lasts = policy.quarantine(verdict.rounds)
+    until = None if lasts is None else max(now, (verdict.round_at or now) + lasts)
+    told = f"infra_failures: it is clean again, and goes on with round {verdict.rounds}"
+    return _moved(verdict, Health.QUARANTINED, reason=told, until=until)
+
+
 def _quarantined(
     verdict: Verdict, code: str, *, strikes: int, policy: HealthPolicy, now: datetime
 ) -> Verdict:
-    begun, rounds = verdict.round_at, verdict.rounds
-    if begun is not None and now - begun > timedelta(seconds=policy.forget_rounds):
-        rounds = 0
-    # Dirty meanwhile, it goes on with the round it is in.
-    if not (verdict.dirty and begun is not None and now - begun < timedelta(seconds=policy.window)):
-        begun, rounds = now, rounds + 1
+    forgotten = now - timedelta(seconds=policy.forget_rounds)
+    lately = verdict.round_at is None or verdict.round_at >= forgotten or verdict.proving
+    rounds = verdict.rounds + 1 if lately else 1
     lasts = policy.quarantine(rounds)
     said = f"infra_failures: {_times(strikes)} within {policy.window:g} s, the last time {code}"
     if lasts is None:
@@ -243,9 +328,10 @@ def _quarantined(
         verdict,
         Health.QUARANTINED,
         reason=said,
-        until=None if lasts is None else begun + lasts,
+        until=None if lasts is None else now + lasts,
         rounds=rounds,
-        round_at=begun,
+        round_at=now,
+        owed=Owed.TIME_AGAIN if verdict.proving else Owed.TIME,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from phonefarm_controller.domain.health import is_proving
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.pauses import Pause, PauseScope, pause_of
@@ -136,6 +137,11 @@ class PhoneNow:
     needs_hands: str = ""  # as its agent says
     host_withheld: str = ""  # why its agent withholds the whole host
 
+    @property
+    def proving(self) -> bool:
+        """Tell whether it is withheld until it has passed a golden job."""
+        return is_proving(self.health, self.health_reason)
+
     def active(self, app: str) -> list[AccountNow]:
         """Return the active accounts of *app* here."""
         return [account for account in self.accounts if account.active and account.app == app]
@@ -195,7 +201,7 @@ def of_phone(phone: PhoneNow) -> Iterator[Why]:
             detail=phone.health_reason,
             moment=phone.health_until,
         )
-    elif phone.cooling_until is not None:
+    if phone.cooling_until is not None and (health is None or phone.proving):
         yield Why(
             hindrance=_H.PHONE_COOLING_DOWN,
             phone_id=phone.phone_id,

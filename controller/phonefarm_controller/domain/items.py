@@ -17,6 +17,8 @@ from phonefarm_controller.domain.values import replaced
 
 HOLD: Final = "hold"
 """The capability of a hold: a person drives the phone, for no account."""
+GOLDEN: Final = "golden_job"
+"""The capability of a golden job: the phone shows that it can work, for no account."""
 
 
 class CancelStrategy(StrEnum):
@@ -87,6 +89,11 @@ class Item:
     def by_hand(self) -> bool:
         """Tell whether a person drives the phone: no pause holds it back, and it is tried once."""
         return self.capability == HOLD
+
+    @property
+    def golden(self) -> bool:
+        """Tell whether it is a golden job: also a phone that is to come back does it."""
+        return self.capability == GOLDEN
 
     @property
     def terminal(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import assert_never
 
+from phonefarm_controller.domain.health import PROVING
 from phonefarm_controller.domain.hindrances import Hindrance, Why
 
 _H = Hindrance
@@ -115,6 +116,8 @@ def _of_phone(first: Why, whys: Sequence[Why]) -> str:
             back = f"`phonefarm phones return {first.phone_id} --reason TEXT`"
             if first.moment is None:
                 return f"look at {phones}, then {back}"
+            if first.detail.startswith(PROVING):
+                return f"nothing to do: once offered it does its golden job; sooner by {back}"
             return f"it is given work again from {moment_of(first.moment)} on; sooner by {back}"
         case _H.PHONE_COOLING_DOWN:
             return f"nothing to do: {_of_rest(whys)}"

@@ -4,6 +4,7 @@ import math
 import time
 
 from phonefarm_controller.loops.enduring import enduring
+from phonefarm_controller.operations.golden_jobs import GoldenJobs
 from phonefarm_controller.operations.heal import Heal
 from phonefarm_controller.operations.wind import BATCH, Wind
 from phonefarm_controller.sessions.hints import Hints
@@ -19,11 +20,12 @@ async def clockwork(
     *,
     wind: Wind,
     heal: Heal,
+    golden: GoldenJobs,
     hints: Hints,
     poll_seconds: float,
     pulse: Pulse,
 ) -> None:
-    """Requeue, expire and heal until cancelled; wakes when the next is due, or is made so.
+    """Requeue, expire, heal, make golden jobs until cancelled; wakes when the next is due.
 
     It writes under *tenure*.
     """
@@ -43,6 +45,8 @@ async def clockwork(
             healed = await heal(tenure=tenure)
             if healed is not None:
                 wait = min(wait, max(healed, 0.0) + MARGIN_SECONDS)
+        with enduring("clockwork"):
+            await golden(tenure=tenure)
         with enduring("clockwork"):
             due = await wind.next_due()
             if due is not None:

@@ -13,10 +13,10 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.items import Item, claimed, dead
+from phonefarm_controller.domain.items import GOLDEN, Item, claimed, dead
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.matching import Candidate, FreePhone, Pair, matched
-from phonefarm_controller.domain.pauses import Pause
+from phonefarm_controller.domain.pauses import Pause, pause_of
 from phonefarm_controller.domain.profiles import ProfileError, read_profile
 from phonefarm_controller.domain.reports import Assignment, RunRef
 from phonefarm_controller.domain.states import (
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 ALONE: Final = ""
 """The account of a lease that holds a phone alone."""
 CAP_GRACE_SECONDS = 30.0
-"""No lease is renewed past its run's cap and this."""
+"""A lease is kept for its run's cap, the time to start, and this, at the most."""
 
 
 MOST_UNRIPE: Final = 256
@@ -123,8 +123,8 @@ class Claim:
             return Seen(pairs=[])
         fleet = await self._fleet_view.current(tx)
         busy = await leases.busy(tx)
-        holds = await _holds(tx, offers, fleet, busy)
-        held = {pair.phone_id for pair in holds}
+        alone = await _alone(tx, offers, fleet, busy)
+        held = {pair.phone_id for pair in alone}
         free = [
             phone
             for offer in offers
@@ -132,11 +132,11 @@ class Claim:
             if (phone := fleet.free(offer.phone_id, offer.agent_id, busy)) is not None
         ]
         if not free or fleet.paused:
-            return Seen(pairs=holds)
+            return Seen(pairs=alone)
         candidates = await _candidates(tx, free, fleet.pauses)
         if unripe:
             candidates += await items.unripe(tx, limit=MOST_UNRIPE, pauses=fleet.pauses)
-        return Seen(pairs=[*holds, *matched(candidates, free)], unripe=unripe)
+        return Seen(pairs=[*alone, *matched(candidates, free)], unripe=unripe)
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
@@ -156,8 +156,8 @@ class Claim:
             and before[pair.item_id].state in ITEM_CLAIMABLE
             and before[pair.item_id].cancel is None
             # A clock that was set back since they were matched may say that it is not due yet.
-            and (pair.account_id == ALONE or before[pair.item_id].ready_at <= tx.now)
-            and _may(known[pair.phone_id], pair, tx.now)
+            and (before[pair.item_id].by_hand or before[pair.item_id].ready_at <= tx.now)
+            and _may(known[pair.phone_id], before[pair.item_id], tx.now)
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
             and not live[pair.agent_id].drain
@@ -317,31 +317,43 @@ def _plan_json(
     )
 
 
-async def _holds(
+async def _alone(
     tx: Transaction, offers: Sequence[OfferedPhone], fleet: Fleet, busy: leases.Busy
 ) -> list[Pair]:
-    """Return the holds that wait for offered phones: a person goes before work, and any pause."""
+    """Return what waits for an offered phone and no account, at most one a phone, before all work.
+
+    Holds first, a person goes before any pause; golden jobs wait for pauses like work.
+    """
     free = {
         offer.phone_id: offer.agent_id
         for offer in offers
         if fleet.holdable.get(offer.phone_id) == offer.agent_id
         if offer.phone_id not in busy.phones
     }
-    found = await items.open_holds(tx, list(free), claimable=True) if free else {}
+    found = await items.open_alone(tx, list(free), claimable=True) if free else []
+    chosen: dict[str, items.Alone] = {}
+    for each in sorted(found, key=lambda each: not each.by_hand):
+        if each.by_hand or (
+            each.phone_id in fleet.provable
+            and pause_of(fleet.pauses, app=each.app, account_id=None, capability=GOLDEN) is None
+        ):
+            chosen.setdefault(each.phone_id, each)
     return [
         Pair(
-            item_id=item_id,
-            process_id=process_id,
-            phone_id=phone_id,
-            agent_id=free[phone_id],
+            item_id=each.item_id,
+            process_id=each.process_id,
+            phone_id=each.phone_id,
+            agent_id=free[each.phone_id],
             account_id=ALONE,
         )
-        for phone_id, (process_id, item_id) in found.items()
+        for each in chosen.values()
     ]
 
 
-def _may(phone: phones.Phone, pair: Pair, now: datetime) -> bool:
-    return phone.may_be_held if pair.account_id == ALONE else phone.may_work(now)
+def _may(phone: phones.Phone, item: Item, now: datetime) -> bool:
+    if item.by_hand:
+        return phone.may_be_held
+    return phone.may_prove(now) if item.golden else phone.may_work(now)
 
 
 def _can_act(account: accounts.Account | None, phone_id: str) -> bool:

@@ -43,6 +43,8 @@ def end_run(
     match body.outcome:
         case Outcome.DONE if item.state is ItemState.EXECUTING:
             moved = done(item, now=now)
+            if item.golden:
+                work.proved.add(lease.phone_id)
         case Outcome.STOPPED if item.cancel is not None and item.once_started is None:
             wish = item.cancel.reason
             moved = (

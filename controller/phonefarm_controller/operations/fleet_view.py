@@ -28,6 +28,8 @@ class Fleet:
     pauses: Sequence[Pause] = ()
     holdable: Mapping[str, str] = field(default_factory=dict)
     """Agents of the phones that a person may hold, also of those that get no work."""
+    provable: frozenset[str] = frozenset()
+    """The phones that may do a golden job."""
     clean_up: Mapping[str, frozenset[Step]] = field(default_factory=dict)
     """The steps of the phones whose pools want other than every step."""
 
@@ -94,6 +96,7 @@ async def _read(tx: Transaction) -> Fleet:
     return Fleet(
         pauses=paused,
         holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
+        provable=frozenset(phone.phone_id for phone in known if phone.may_prove(tx.now)),
         clean_up={
             phone_id: steps
             for phone_id, names in groups.items()

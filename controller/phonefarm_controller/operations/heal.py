@@ -1,5 +1,6 @@
 """Heal: what time changes of phones and hosts. Rests, suspicions, quarantines, incidents end."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -7,6 +8,7 @@ from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.health import HealthPolicy, expired
 from phonefarm_controller.domain.transitions import CONTROLLER
+from phonefarm_controller.operations.golden_jobs import GoldenJobs
 from phonefarm_controller.operations.judging import PHONES_FAILING, tell
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
@@ -14,6 +16,7 @@ from phonefarm_controller.store import hosts, phones, profiles
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.hosts import Open
 from phonefarm_controller.store.loop_leases import Tenure, owning
+from phonefarm_controller.store.phones import Phone
 
 log = structlog.get_logger()
 
@@ -21,10 +24,13 @@ log = structlog.get_logger()
 class Heal:
     """Ends what is due by the database's clock."""
 
-    def __init__(self, *, database: Database, policy: HealthPolicy, hints: Hints) -> None:
+    def __init__(
+        self, *, database: Database, policy: HealthPolicy, hints: Hints, golden: GoldenJobs
+    ) -> None:
         self._database = database
         self._policy = policy
         self._hints = hints
+        self._golden = golden
 
     @whole
     async def __call__(self, *, tenure: Tenure | None = None) -> float | None:
@@ -36,11 +42,10 @@ class Heal:
             return None if due is None else (due - now).total_seconds()
         async with owning(self._database, tenure) as tx:
             before = await phones.lock_changed_by_time(tx)
-            after = [
-                phone.judged(expired(phone.verdict, policy=self._policy, now=tx.now))
-                for phone in before
-            ]
+            after, apps = await self._healed(tx, before)
             await phones.save(tx, after)
+            proving = {phone.phone_id for phone in after if phone.verdict.proving}
+            made = await self._golden.make(tx, {key: apps[key] for key in proving & apps.keys()})
             for was, phone in zip(before, after, strict=True):
                 await tell(tx, was, phone.verdict)
             for each in await self._incidents(tx):
@@ -48,7 +53,21 @@ class Heal:
                     await _end(tx, each)
             due, now = await self._next(tx), tx.now
         self._hints.fleet_changed()
+        if made:
+            self._hints.work_made()
         return None if due is None else (due - now).total_seconds()
+
+    async def _healed(
+        self, tx: Transaction, before: Sequence[Phone]
+    ) -> tuple[list[Phone], dict[str, str]]:
+        """Return what time makes of the phones, and the apps of those that do golden jobs."""
+        apps = await self._golden.apps(tx, [phone.phone_id for phone in before])
+        after = []
+        for phone in before:
+            proof = self._golden.every if phone.phone_id in apps else None
+            verdict = expired(phone.verdict, policy=self._policy, now=tx.now, proof=proof)
+            after.append(phone.judged(verdict))
+        return after, apps
 
     async def _next(self, tx: Transaction) -> datetime | None:
         moments = [self._ends(each) for each in await self._incidents(tx)]

@@ -142,14 +142,14 @@ class Hold:
         check_reason(reason)
         async with self._database.writing(actor=by_operator(actor)) as tx:
             await locked_phone(tx, phone_id)
-            found = (await items.open_holds(tx, [phone_id])).get(phone_id)
-            if found is None:
+            process_id = await _open_hold(tx, phone_id)
+            if process_id is None:
                 message = f"nobody holds {phone_id}, and no hold waits for it"
                 raise _conflict("not_held", message)
             await _note(tx, actor, "unhold", phone_id, reason)
         await self._cancel(
             CancelAsk(
-                process_id=found[0],
+                process_id=process_id,
                 reason=f"unhold by {actor}: {reason}"[:500],
                 requested_by=actor,
                 strategy=CancelStrategy.HARD,
@@ -157,7 +157,7 @@ class Hold:
                 caller=actor,
             )
         )
-        return await self.look(found[0])
+        return await self.look(process_id)
 
     async def _app(self, tx: Transaction, phone_id: str) -> str:
         """Return the app that is stopped at the end: that of the account there, if there is one."""
@@ -174,10 +174,16 @@ async def _check(tx: Transaction, phone: Phone) -> None:
     if agent is not None and not agent.runtime:
         message = f"the agent {agent.agent_id} ({agent.version}) knows no holds: upgrade it"
         raise FarmError(Reason.AGENT_TOO_OLD, message)
-    found = (await items.open_holds(tx, [phone.phone_id])).get(phone.phone_id)
-    if found is not None:
+    process_id = await _open_hold(tx, phone.phone_id)
+    if process_id is not None:
         remedy = f"`phonefarm phones unhold {phone.phone_id} --reason TEXT` ends that one"
-        raise _conflict("held", f"there is a hold of it, the process {found[0]}: {remedy}")
+        raise _conflict("held", f"there is a hold of it, the process {process_id}: {remedy}")
+
+
+async def _open_hold(tx: Transaction, phone_id: str) -> str | None:
+    """Return the process of the phone's hold that has not ended."""
+    found = await items.open_alone(tx, [phone_id])
+    return next((each.process_id for each in found if each.by_hand), None)
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:

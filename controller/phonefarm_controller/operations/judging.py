@@ -1,6 +1,6 @@
 """Judging: what failures, dirt and clean-ups make of phones, inside a batch of moves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -14,6 +14,7 @@ from phonefarm_controller.domain.health import (
     cleaned,
     cooled,
     excused,
+    proved,
     soiled,
     struck,
 )
@@ -48,16 +49,20 @@ async def judge(
     charged: Sequence[Charge],
     soiled_by: Mapping[str, str],
     cleaned_now: Iterable[str],
+    proved_now: Iterable[str],
+    unproved: Collection[str],
 ) -> None:
     """Lock the phones, keep what they are charged with, and write what becomes of them.
 
-    *soiled_by* is why each phone is not known clean, *cleaned_now* are phones proved clean. A run
-    is charged once, however often something of it is told.
+    *soiled_by* is why each phone is not known clean, *cleaned_now* are phones proved clean,
+    *proved_now* those that passed a golden job; *unproved* are runs of golden jobs that failed. A
+    run is charged once, however often something of it is told.
     """
     told = await _on_hosts(tx, policy, charged)
-    cleaned_ids = set(cleaned_now)
+    cleaned_ids, proved_ids = set(cleaned_now), set(proved_now)
+    charged_ids = {charge.phone_id for charge in charged}
     locked = await phones.lock(
-        tx, {*soiled_by, *cleaned_ids, *told.excused, *(charge.phone_id for charge in charged)}
+        tx, {*soiled_by, *cleaned_ids, *proved_ids, *told.excused, *charged_ids}
     )
     past = await charges.of_phones(tx, locked, tx.now - timedelta(seconds=policy.window))
     new = _new(charged, past, told.frozen)
@@ -75,9 +80,18 @@ async def judge(
         verdict = phone.verdict
         if phone_id in told.excused:
             verdict = excused(verdict, strikes=strikes, policy=policy, now=tx.now)
+        if phone_id in proved_ids:
+            verdict = proved(verdict, policy=policy, now=tx.now)
         for charge in fresh:
             if charge.counts:
-                verdict = struck(verdict, charge.code, strikes=strikes, policy=policy, now=tx.now)
+                verdict = struck(
+                    verdict,
+                    charge.code,
+                    strikes=strikes,
+                    policy=policy,
+                    now=tx.now,
+                    golden=charge.run_id in unproved,
+                )
             else:
                 verdict = cooled(verdict, policy=policy, now=tx.now)
         if phone_id in soiled_by:

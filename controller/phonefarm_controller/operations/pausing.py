@@ -7,6 +7,7 @@ from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.capabilities import CAPABILITIES
 from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.items import GOLDEN
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.profiles import Profile
 from phonefarm_controller.operations.whole import whole
@@ -70,7 +71,7 @@ class Pausing:
             case PauseScope.APP:
                 known = sorted(self._profiles)
             case PauseScope.CAPABILITY:
-                known = sorted(CAPABILITIES)
+                known = sorted([*CAPABILITIES, GOLDEN])
             case PauseScope.ACCOUNT:
                 found = await accounts.named_or_on(tx, {name}, set())
                 known = [account.account_id for account in found]

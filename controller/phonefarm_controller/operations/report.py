@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from phonefarm_common.reasons import FailureCode
+from phonefarm_common.reasons import FailureClass, FailureCode
 
-from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.domain.failures import Failure, Policy
 from phonefarm_controller.domain.health import (
     Blame,
     HealthPolicy,
@@ -19,7 +19,7 @@ from phonefarm_controller.domain.health import (
     is_the_phones,
 )
 from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.leases import stopped
+from phonefarm_controller.domain.leases import Lease, stopped
 from phonefarm_controller.domain.outcomes import outputs_of
 from phonefarm_controller.domain.reports import (
     ActionDone,
@@ -114,12 +114,13 @@ class TakeReports:
             await work.save(locked)
             acks = {run_id: _ack(work, reports[-1]) for run_id, reports in told.items()}
         self._hints.deliveries()
-        if work.quarantined or work.cleaned or work.attention or work.charged:
+        judged = work.quarantined or work.cleaned or work.charged or work.proved
+        if judged or work.attention:
             self._hints.fleet_changed()
         else:
             self._hints.work_made()
         moved = changed(work.items_before, work.items)
-        if work.charged or any(item.state in ITEM_WAITING for item in moved):
+        if judged or any(item.state in ITEM_WAITING for item in moved):
             self._hints.times_changed()  # its back-off may end before anything else is due
         return [
             acks[report.run.run_id] if terms.get(report.agent_id) == report.term else None
@@ -174,8 +175,7 @@ class TakeReports:
                 elif current and _in_vain(work, item, report, body):
                     end_in_vain(work, item, lease, run)
                 elif current:
-                    if body.failure is not None and is_the_phones(body.failure):
-                        work.charge(lease, Blame.INFRA, body.failure.code, body.failure.message)
+                    _charge(work, item, lease, body.failure)
                     end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
             case RunRefused(reason=reason):
                 if lease.revoked:
@@ -231,6 +231,23 @@ def _is_its_run(work: Work, ref: RunRef, agent_id: str) -> bool:
         return False
     named = (ref.run_id, ref.item_id, ref.epoch)
     return (lease.run_id, lease.item_id, lease.epoch) == named and lease.item_id in work.items
+
+
+def _charge(work: Work, item: Item, lease: Lease, failure: Failure | None) -> None:
+    """Charge the phone with how its run ended, when it may be to blame for that.
+
+    A golden job asks nothing of a phone but to work: where its plan fails, the phone did, unless
+    the executor cannot follow it.
+    """
+    if failure is None:
+        return
+    by_plan = (
+        failure.failure_class is FailureClass.WORK and failure.code != FailureCode.PLAN_INVALID
+    )
+    if is_the_phones(failure) or (item.golden and by_plan):
+        if item.golden:
+            work.unproved.add(lease.run_id)
+        work.charge(lease, Blame.INFRA, failure.code, failure.message)
 
 
 def _is_current(work: Work, ref: RunRef) -> bool:

@@ -37,6 +37,8 @@ class Work:
         self.runs_before, self.runs = runs_before, dict(runs_before)
         self.quarantined: dict[str, str] = {}  # phone id -> why
         self.cleaned: set[str] = set()  # phone ids
+        self.proved: set[str] = set()  # ids of phones that passed a golden job
+        self.unproved: set[str] = set()  # ids of runs of golden jobs that failed
         self.charged: dict[str, Charge] = {}  # by run: the first thing that was its phone's fault
         self.attention: dict[str, str] = {}  # account id -> why
         self.actors: dict[str, str] = {}  # item id -> who moves it, if not the transaction's actor
@@ -45,13 +47,15 @@ class Work:
         """Write what changed, in the order of the locks, and sync the processes."""
         moved_items = changed(self.items_before, self.items)
         await items.save(self.tx, self.items_before, moved_items, actors=self.actors)
-        if self.quarantined or self.cleaned or self.charged:
+        if self.quarantined or self.cleaned or self.charged or self.proved:
             await judge(
                 self.tx,
                 policy=self.health,
                 charged=list(self.charged.values()),
                 soiled_by=self.quarantined,
                 cleaned_now=self.cleaned - self.quarantined.keys(),
+                proved_now=self.proved,
+                unproved=self.unproved,
             )
         for account_id in sorted(self.attention):
             reason = self.attention[account_id]

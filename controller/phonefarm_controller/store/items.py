@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
+from phonefarm_controller.domain.items import HOLD, Cancel, CancelStrategy, Item
 from phonefarm_controller.domain.matching import Candidate
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.processes import Tally
@@ -36,7 +36,8 @@ from phonefarm_controller.store.statements import Column, Statement, among, colu
 from phonefarm_controller.store.tables import (
     CLAIMABLE,
     DUE,
-    OPEN_HOLD,
+    GOLDEN_JOB,
+    OPEN_ALONE,
     READY,
     UNREADY,
     WAITING,
@@ -525,19 +526,45 @@ def _item(row: Row[Any]) -> Item:
     return Item(**values)
 
 
-_OPEN_HOLDS = select(_i.want_phone_id, _i.process_id, _i.item_id).where(
-    OPEN_HOLD, _i.want_phone_id.in_(any_of("ids"))
-)
-_CLAIMABLE_HOLDS = _OPEN_HOLDS.where(CLAIMABLE)
+_OPEN_ALONE = select(
+    _i.want_phone_id.label("phone_id"), _i.process_id, _i.item_id, _i.capability, _i.app
+).where(OPEN_ALONE, _i.want_phone_id.in_(any_of("ids")))
+# A hold is never tried again: whatever the clock says, nobody waits for it.
+_CLAIMABLE_ALONE = _OPEN_ALONE.where(CLAIMABLE, or_(_i.capability == HOLD, _i.ready_at <= _NOW))
 
 
-async def open_holds(
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """An item for one phone and no account: a hold or a golden job."""
+
+    phone_id: str
+    process_id: str
+    item_id: str
+    capability: str
+    app: str
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether it is a hold."""
+        return self.capability == HOLD
+
+
+async def open_alone(
     tx: Transaction, phone_ids: Sequence[str], *, claimable: bool = False
-) -> dict[str, tuple[str, str]]:
-    """Return (process, item) of the hold of each phone that has not ended; *claimable* ones only.
+) -> list[Alone]:
+    """Return the holds and golden jobs of the phones that have not ended; *claimable* ones only.
 
     Beside the walk of the queue, which is for what acts for an account.
     """
-    query = _CLAIMABLE_HOLDS if claimable else _OPEN_HOLDS
-    rows = await tx.connection.execute(query, {"ids": list(phone_ids)})
-    return {row.want_phone_id: (row.process_id, row.item_id) for row in rows}
+    query = _CLAIMABLE_ALONE if claimable else _OPEN_ALONE
+    parameters = {"ids": list(phone_ids)} | ({"now": tx.now} if claimable else {})
+    return [Alone(**row._asdict()) for row in await tx.connection.execute(query, parameters)]
+
+
+async def golden_jobs_since(tx: Transaction, moment: datetime) -> dict[str, datetime]:
+    """Return when the last golden job was made for each phone that had one since then."""
+    query = select(_i.want_phone_id, _i.created_at).where(GOLDEN_JOB, _i.created_at > moment)
+    last: dict[str, datetime] = {}
+    for phone_id, created_at in await tx.connection.execute(query):
+        last[phone_id] = max(created_at, last.get(phone_id, created_at))
+    return last

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Row, func, select, update
 
 from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.health import Verdict
+from phonefarm_controller.domain.health import Owed, Verdict
 from phonefarm_controller.domain.hindrances import BY_HEALTH, BY_INTENT
 from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
 from phonefarm_controller.domain.values import replaced
@@ -35,6 +35,7 @@ _CHANGING = (
     "cooling_until",
     "rounds",
     "round_at",
+    "owed",
 )
 _AXES: Final = ("transport", "readiness", "health", "intent")
 _SIGNED: Final = frozenset({"health", "intent"})
@@ -62,10 +63,16 @@ class Phone:
     cooling_until: datetime | None = None
     rounds: int = 0
     round_at: datetime | None = None
+    owed: Owed = Owed.NOTHING
 
     def may_work(self, now: datetime) -> bool:
         """Tell whether controller and operator let it work; the agent's offer is the other half."""
         return self.in_service and (self.cooling_until is None or self.cooling_until <= now)
+
+    def may_prove(self, now: datetime) -> bool:
+        """Tell whether they let it do a golden job: also behind a quarantine."""
+        fit = self.in_service or (self.verdict.proving and BY_INTENT[self.intent] is None)
+        return fit and (self.cooling_until is None or self.cooling_until <= now)
 
     @property
     def in_service(self) -> bool:
@@ -87,6 +94,7 @@ class Phone:
             cooling_until=self.cooling_until,
             rounds=self.rounds,
             round_at=self.round_at,
+            owed=self.owed,
         )
 
     def judged(self, verdict: Verdict) -> "Phone":
@@ -99,6 +107,7 @@ class Phone:
             cooling_until=verdict.cooling_until,
             rounds=verdict.rounds,
             round_at=verdict.round_at,
+            owed=verdict.owed,
         )
 
 
@@ -292,4 +301,5 @@ def _phone(row: Row[Any]) -> Phone:
     values["readiness"] = Readiness(values["readiness"])
     values["health"] = Health(values["health"])
     values["intent"] = Intent(values["intent"])
+    values["owed"] = Owed(values["owed"])
     return Phone(**values)

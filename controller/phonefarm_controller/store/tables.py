@@ -221,7 +221,8 @@ READY: Final = text("ready IS TRUE")
 UNREADY: Final = text("ready IS NOT TRUE")
 WAITING: Final = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
 DUE: Final = text("state IN ('SCHEDULED', 'RETRYABLE')")
-OPEN_HOLD: Final = text("capability = 'hold' AND finished_at IS NULL")
+OPEN_ALONE: Final = text("capability IN ('hold', 'golden_job') AND finished_at IS NULL")
+GOLDEN_JOB: Final = text("capability = 'golden_job'")
 
 
 def _index(name: str, *columns: Any, where: Sequence[TextClause]) -> None:
@@ -252,7 +253,8 @@ _index(
     where=[CLAIMABLE, READY, text("want_phone_id IS NULL")],
 )
 _index("ix_queue_items_unready", queue_items.c.ready_at, where=[CLAIMABLE, UNREADY])
-_index("ix_queue_items_holds", queue_items.c.want_phone_id, where=[OPEN_HOLD])
+_index("ix_queue_items_alone", queue_items.c.want_phone_id, where=[OPEN_ALONE])
+_index("ix_queue_items_golden_made", queue_items.c.created_at, where=[GOLDEN_JOB])
 _index("ix_queue_items_deadline", queue_items.c.deadline_at, where=[WAITING])
 _index("ix_queue_items_due", queue_items.c.ready_at, where=[DUE])
 
@@ -375,6 +377,7 @@ phones = Table(
     Column("cooling_until", Instant),  # no work before this
     Column("rounds", Integer, nullable=False, server_default=text("0")),  # quarantines by failures
     Column("round_at", Instant),
+    Column("owed", Words, nullable=False, server_default=text("''")),  # domain.health.Owed
     # Since when each axis is as it is, and who wrote it; None from release 0.1.0.
     Column("transport_since", Instant),
     Column("readiness_since", Instant),
