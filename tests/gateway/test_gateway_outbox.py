@@ -173,7 +173,8 @@ async def test_a_killed_gateways_deliveries_go_out_by_the_other(tmp_path: Path) 
     """Two share the work; one dies with deliveries in hand; after their leases the other sends.
 
     A process is told in order, never of two things at once, and each thing once, but for what was
-    in the dead one's hands: that is told again.
+    in the dead one's hands: that is told again. What a gateway was lent and, because it stood
+    still for too long, did not send, lapses as well and is told once.
     """
     book = Book()
     async with (
@@ -214,10 +215,11 @@ async def test_a_killed_gateways_deliveries_go_out_by_the_other(tmp_path: Path) 
         for one in lines:
             outcomes = [attempt.outcome for attempt in one.log]
             assert outcomes in (["delivered"], ["lapsed", "delivered"])
-            assert told.count(one.sequence) == len(outcomes)
-            if outcomes[0] == "lapsed":
+            assert told.count(one.sequence) <= len(outcomes)
+            held = any(visit.was_held and visit.sequence == one.sequence for visit in visits)
+            if outcomes[0] == "lapsed" and one.log[0].gateway_id == victim and held:
                 lapsed += 1
-                assert one.log[0].gateway_id == victim
+                assert told.count(one.sequence) == 2
                 assert one.log[1].gateway_id != victim
     assert 1 <= lapsed <= 8
     senders = {attempt.gateway_id for p in early for one in logs[p] for attempt in one.log}
