@@ -11,9 +11,10 @@ from alembic.migration import MigrationContext
 from phonefarm_common.clock import SystemClock
 from phonefarm_controller.store import migrations
 from phonefarm_controller.store.database import open_database
-from phonefarm_controller.store.migrate import migrate
+from phonefarm_controller.store.migrate import MOST_TRIES, migrate
 from phonefarm_controller.store.tables import metadata
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 from support.releases import KEPT
 
 
@@ -58,6 +59,61 @@ async def test_controllers_that_start_together_migrate_once(postgres_url: str) -
         async with one.reading() as tx:
             rows = await tx.connection.execute(text("SELECT version_num FROM alembic_version"))
             assert len(rows.all()) == 1
+
+
+@pytest.mark.postgres
+async def test_work_that_is_in_the_way_is_waited_for(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller of the release before reads on: all is undone, and done when it lets go."""
+    monkeypatch.setattr("phonefarm_controller.store.migrate.TABLE_SECONDS", 0.05)
+    pauses: list[float] = []
+    async with (
+        open_database(postgres_url, SystemClock()) as one,
+        open_database(postgres_url, SystemClock()) as other,
+    ):
+        await migrate(one, to="0012")
+        async with other.writer.connect() as busy:
+            await busy.execute(text("LOCK TABLE phones IN ACCESS SHARE MODE"))
+
+            async def pause(seconds: float) -> None:
+                pauses.append(seconds)
+                await busy.execute(text("SELECT count(*) FROM queue_items"))  # nothing is locked
+                if len(pauses) == 2:
+                    await busy.rollback()
+
+            await migrate(one, pause=pause)
+        async with one.writer.begin() as connection:
+            differences = await connection.run_sync(_differences)
+
+    assert len(pauses) == 2
+    assert differences == []
+
+
+@pytest.mark.postgres
+async def test_work_that_stays_in_the_way_ends_the_start(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database's own words, and the schema as it was."""
+    monkeypatch.setattr("phonefarm_controller.store.migrate.TABLE_SECONDS", 0.02)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with (
+        open_database(postgres_url, SystemClock()) as one,
+        open_database(postgres_url, SystemClock()) as other,
+    ):
+        await migrate(one, to="0012")
+        async with other.writer.connect() as busy:
+            await busy.execute(text("LOCK TABLE phones IN ACCESS SHARE MODE"))
+            with pytest.raises(DBAPIError, match="lock timeout"):
+                await migrate(one, pause=pause)
+            version = await busy.execute(text("SELECT version_num FROM alembic_version"))
+
+            assert version.scalars().all() == ["0012"]
+    assert len(pauses) == MOST_TRIES - 1
 
 
 def _differences(connection: Connection) -> list[Any]:

@@ -1,18 +1,53 @@
 """Bringing the schema up to date with Alembic."""
 
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from phonefarm_controller.store.database import Database
 
+log = structlog.get_logger()
+
 TABLE_SECONDS = 5
 """So long a change of a table waits for it; everybody else waits behind."""
+MOST_TRIES: Final = 12
+PAUSE_SECONDS: Final = 1.0
+_IN_THE_WAY: Final = frozenset({"40P01", "55P03"})
+"""deadlock_detected, lock_not_available: work of controllers that go on meanwhile."""
 _LOCK = 0x70_68_66_61_72_6D  # "phfarm": one migration at a time on PostgreSQL
 
 
-async def migrate(database: Database, *, to: str = "head") -> None:
-    """Apply every migration up to *to*; several controllers may start at once."""
+async def migrate(
+    database: Database,
+    *,
+    to: str = "head",
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Apply every migration up to *to*, all or none; several controllers may start at once.
+
+    Where work is in the way, what was done is undone and done again after a *pause*; DBAPIError
+    when it still is after MOST_TRIES.
+    """
+    for left in reversed(range(MOST_TRIES)):
+        try:
+            await _try(database, to)
+        except DBAPIError as error:
+            if not left or getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
+                raise
+            log.warning("migration.in_the_way", why=str(error.orig), tries_left=left)
+            await pause(PAUSE_SECONDS * random.uniform(0.5, 1.5))
+        else:
+            return
+
+
+async def _try(database: Database, to: str) -> None:
     async with database.writer.begin() as connection:
         if connection.dialect.name == "postgresql":
             # The limits are for the work of every day: an index may take its time to be made.

@@ -11,11 +11,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
-    owed = sa.Column("owed", sa.Text(), server_default=sa.text("''"), nullable=False)
-    op.add_column("phones", owed)
-    op.execute(
-        "UPDATE phones SET owed = 'time' WHERE health = 'quarantined' AND round_at IS NOT NULL"
-    )
     _index(
         "ix_queue_items_alone",
         "want_phone_id",
@@ -23,6 +18,11 @@ def upgrade() -> None:
     )
     _index("ix_queue_items_golden_made", "created_at", "capability = 'golden_job'")
     op.drop_index("ix_queue_items_holds", "queue_items")
+    owed = sa.Column("owed", sa.Text(), server_default=sa.text("''"), nullable=False)
+    op.add_column("phones", owed)
+    op.execute(
+        "UPDATE phones SET owed = 'time' WHERE health = 'quarantined' AND round_at IS NOT NULL"
+    )
 
 
 def _index(name: str, column: str, where: str) -> None:
