@@ -8,18 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from phonefarm.v1 import fleet_pb2
-from phonefarm_agent.app.settings import Settings
-from phonefarm_common.channel import bearer
-from phonefarm_common.timers import Timers
 from phonefarm_controller.domain.states import Health
 from phonefarm_controller.store import phones as store
 from phonefarm_simulator.farm import Farm as Phones
 from phonefarm_simulator.farm import simulated_phones
 from phonefarm_simulator.ledger import Kind
 from sqlalchemy import text
-from support.agents import PHONE_SCALE, running_agent
-from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, farm_on, request
+from support.agents import PHONE_SCALE, agent_of, running_agent
+from support.controller import PATIENCE, Farm, farm_on, request
 
 WAKEUP, HOME = 224, 3
 """KeyEvent.KEYCODE_ of Android."""
@@ -36,35 +32,12 @@ async def farm_with_phone(place: Path) -> AsyncIterator[tuple[Farm, Phones]]:
             scale=PHONE_SCALE,
             golden_every=timedelta(days=1),
         ) as farm,
-        running_agent(
-            Settings(
-                controllers=(f"127.0.0.1:{farm.controller.port}",),
-                token=AGENT_TOKEN,
-                agent_id="host-1",
-                state=place / "agent",
-                runtime="process",
-                image="unused",
-                connect=tuple(phone.address for phone in phones),
-                adb_port=0,
-                dummy_phones=0,
-                ready_file=None,
-                stop_runs_on_exit=False,
-                production=False,
-                time_scale=PHONE_SCALE,
-                timers=Timers().scaled(PHONE_SCALE),
-            )
-        ),
+        running_agent(agent_of(farm, place / "agent", phones, runtime="process")),
     ):
         async with asyncio.timeout(PATIENCE):
-            while not (await known(farm)):  # noqa: ASYNC110 - only asking tells
+            while not (await farm.known_phones()):  # noqa: ASYNC110 - only asking tells
                 await asyncio.sleep(0.02)
         yield farm, phones
-
-
-async def known(farm: Farm) -> list[fleet_pb2.Phone]:
-    """Return the farm's phones."""
-    asked = fleet_pb2.ListPhonesRequest()
-    return list((await farm.fleet.ListPhones(asked, metadata=bearer(KEY))).phones)
 
 
 async def rows(farm: Farm, query: str) -> list[Any]:
@@ -120,7 +93,7 @@ async def test_behind_a_quarantine_it_comes_before_all_work(tmp_path: Path) -> N
     async with farm_with_phone(tmp_path) as (farm, _):
         await farm.admit(["SIM0001"])
         await farm.until(await golden_job(farm), "completed")
-        (phone,) = await known(farm)
+        (phone,) = await farm.known_phones()
         async with farm.controller.database.writing() as tx:
             before = await store.lock(tx, {phone.phone_id})
             verdict = replace(
@@ -135,7 +108,7 @@ async def test_behind_a_quarantine_it_comes_before_all_work(tmp_path: Path) -> N
         accepted = await farm.enqueue(request())
 
         await farm.until(accepted.process_id, "completed")
-        (back,) = await known(farm)
+        (back,) = await farm.known_phones()
         ended = await rows(
             farm,
             "SELECT capability, queue_items.state FROM queue_items JOIN runs USING (item_id)"

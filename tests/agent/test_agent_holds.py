@@ -10,17 +10,15 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import fleet_pb2
-from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.phones.adb_binary import adb_binary
 from phonefarm_cli.failure import CommandError
 from phonefarm_common.channel import bearer
-from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm as Phones
 from phonefarm_simulator.farm import simulated_phones
 from sqlalchemy import text
-from support.agents import PHONE_SCALE, running_agent
+from support.agents import PHONE_SCALE, agent_of, running_agent
 from support.commanding import Operator, Told
-from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, farm_on, request
+from support.controller import KEY, PATIENCE, Farm, farm_on, request
 
 APP = "com.example.shortvideo"
 
@@ -31,11 +29,11 @@ async def farm_with_phones(place: Path, count: int = 1) -> AsyncIterator[tuple[F
     async with (
         simulated_phones(count, place / "phones") as phones,
         farm_on(f"sqlite:///{place / 'farm.db'}", place / "data", scale=PHONE_SCALE) as farm,
-        running_agent(_settings(farm, place / "agent", phones)),
+        running_agent(agent_of(farm, place / "agent", phones)),
     ):
         await when(lambda: known_count(farm, count))
         await farm.admit(["SIM0001"])
-        for phone in (await known(farm))[1:]:
+        for phone in (await farm.known_phones())[1:]:
             await farm.fleet.AdmitPhone(
                 fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id), metadata=bearer(KEY)
             )
@@ -53,7 +51,7 @@ async def when(holds: Callable[[], Awaitable[bool]]) -> None:
 
 async def known_count(farm: Farm, count: int) -> bool:
     """Tell whether so many phones are known."""
-    return len(await known(farm)) == count
+    return len(await farm.known_phones()) == count
 
 
 async def all_kept(farm: Farm, place: Path) -> bool:
@@ -67,7 +65,7 @@ async def all_kept(farm: Farm, place: Path) -> bool:
 
 async def all_free(farm: Farm) -> bool:
     """Tell whether no lease keeps a phone."""
-    return all(phone.lease == "free" for phone in await known(farm))
+    return all(phone.lease == "free" for phone in await farm.known_phones())
 
 
 async def cut(reader: asyncio.StreamReader) -> bool:
@@ -79,31 +77,6 @@ async def cut(reader: asyncio.StreamReader) -> bool:
     except ConnectionResetError:
         return True
     return False
-
-
-def _settings(farm: Farm, state: Path, phones: Phones) -> Settings:
-    return Settings(
-        controllers=(f"127.0.0.1:{farm.controller.port}",),
-        token=AGENT_TOKEN,
-        agent_id="host-1",
-        state=state,
-        runtime="dummy",
-        image="unused",
-        connect=tuple(phone.address for phone in phones),
-        adb_port=0,
-        dummy_phones=0,
-        ready_file=None,
-        stop_runs_on_exit=False,
-        production=False,
-        time_scale=PHONE_SCALE,
-        timers=Timers().scaled(PHONE_SCALE),
-    )
-
-
-async def known(farm: Farm) -> list[fleet_pb2.Phone]:
-    """Return the farm's phones."""
-    asked = fleet_pb2.ListPhonesRequest()
-    return list((await farm.fleet.ListPhones(asked, metadata=bearer(KEY))).phones)
 
 
 def port_of(told: Told) -> int:
@@ -265,7 +238,7 @@ async def test_a_phone_without_an_account_in_maintenance_is_held_while_all_is_pa
         await when(lambda: all_free(farm))
         with pytest.raises(CommandError, match="state_conflict:not_held"):
             await operator.command("phones", "unhold", "SIM0002", "--reason", "again")
-        (phone,) = [phone for phone in await known(farm) if phone.serialno == "SIM0002"]
+        (phone,) = [phone for phone in await farm.known_phones() if phone.serialno == "SIM0002"]
 
     assert serial[1].strip() == "SIM0002"
     assert (phone.intent, phone.health) == ("maintenance", "good")

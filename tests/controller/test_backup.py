@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm.v1 import agent_pb2, fleet_pb2, hands_pb2, hands_pb2_grpc
-from phonefarm_agent.app.settings import Settings
+from phonefarm.v1 import agent_pb2, hands_pb2, hands_pb2_grpc
 from phonefarm_cli.failure import CommandError
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.storage import GIB, DiskFigures
-from phonefarm_common.timers import Timers
 from phonefarm_controller.operations.backup import CHUNK_BYTES, NAME, Backup
 from phonefarm_controller.store.backup import copy_paused
-from phonefarm_simulator.farm import Farm as Phones
 from phonefarm_simulator.farm import simulated_phones
-from support.agents import PHONE_SCALE, running_agent
+from support.agents import PHONE_SCALE, agent_of, running_agent
 from support.commanding import Operator
-from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, farm_on, played_agent, request
+from support.controller import KEY, PATIENCE, Farm, farm_on, played_agent, request
 from support.world import world_on
 
 
@@ -33,36 +30,10 @@ async def parts(farm: Farm) -> list[hands_pb2.BackupPart]:
     return [part async for part in hands.Backup(asked, metadata=bearer(KEY))]
 
 
-def agent_of(farm: Farm, state: Path, phones: Phones) -> Settings:
-    """Return the settings of an agent that plays its executors on simulated phones."""
-    return Settings(
-        controllers=(f"127.0.0.1:{farm.controller.port}",),
-        token=AGENT_TOKEN,
-        agent_id="host-1",
-        state=state,
-        runtime="dummy",
-        image="unused",
-        connect=tuple(phone.address for phone in phones),
-        adb_port=0,
-        dummy_phones=0,
-        ready_file=None,
-        stop_runs_on_exit=False,
-        production=False,
-        time_scale=PHONE_SCALE,
-        timers=Timers().scaled(PHONE_SCALE),
-    )
-
-
-async def known(farm: Farm) -> list[fleet_pb2.Phone]:
-    """Return the farm's phones."""
-    asked = fleet_pb2.ListPhonesRequest()
-    return list((await farm.fleet.ListPhones(asked, metadata=bearer(KEY))).phones)
-
-
 async def until_epoch(farm: Farm, least: int) -> None:
     """Wait until the one phone is known, and to have seen this epoch."""
     async with asyncio.timeout(PATIENCE):
-        while not any(phone.epoch >= least for phone in await known(farm)):  # noqa: ASYNC110 - only a call tells
+        while not any(phone.epoch >= least for phone in await farm.known_phones()):  # noqa: ASYNC110 - only a call tells
             await asyncio.sleep(0.02)
 
 
@@ -102,7 +73,7 @@ async def test_a_farm_is_restored_and_goes_on_above_the_epochs_its_phones_have_s
                 await operator.command("processes", "show", later[0])
             await operator.command("resume", "--all")
             await farm.until(accepted.process_id, "completed")
-            (phone,) = await known(farm)
+            (phone,) = await farm.known_phones()
 
     assert f"{copy}: the database of" in told.out
     assert copy.stat().st_mode & 0o777 == 0o600

@@ -2,6 +2,8 @@
 
 import asyncio
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from phonefarm_common.clock import SystemClock
 from phonefarm_controller.store import migrations
-from phonefarm_controller.store.database import open_database
+from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import MOST_TRIES, migrate
 from phonefarm_controller.store.tables import metadata
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from support.releases import KEPT
 
 
@@ -61,6 +64,16 @@ async def test_controllers_that_start_together_migrate_once(postgres_url: str) -
             assert len(rows.all()) == 1
 
 
+@asynccontextmanager
+async def a_busy_table(url: str) -> AsyncIterator[tuple[Database, AsyncConnection]]:
+    """Yield a database before migration 13, and who reads a table that this one changes."""
+    async with open_database(url, SystemClock()) as one, open_database(url, SystemClock()) as other:
+        await migrate(one, to="0012")
+        async with other.writer.connect() as busy:
+            await busy.execute(text("LOCK TABLE phones IN ACCESS SHARE MODE"))
+            yield one, busy
+
+
 @pytest.mark.postgres
 async def test_work_that_is_in_the_way_is_waited_for(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
@@ -68,22 +81,16 @@ async def test_work_that_is_in_the_way_is_waited_for(
     """A controller of the release before reads on: all is undone, and done when it lets go."""
     monkeypatch.setattr("phonefarm_controller.store.migrate.TABLE_SECONDS", 0.05)
     pauses: list[float] = []
-    async with (
-        open_database(postgres_url, SystemClock()) as one,
-        open_database(postgres_url, SystemClock()) as other,
-    ):
-        await migrate(one, to="0012")
-        async with other.writer.connect() as busy:
-            await busy.execute(text("LOCK TABLE phones IN ACCESS SHARE MODE"))
+    async with a_busy_table(postgres_url) as (database, busy):
 
-            async def pause(seconds: float) -> None:
-                pauses.append(seconds)
-                await busy.execute(text("SELECT count(*) FROM queue_items"))  # nothing is locked
-                if len(pauses) == 2:
-                    await busy.rollback()
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            await busy.execute(text("SELECT count(*) FROM queue_items"))  # nothing is locked
+            if len(pauses) == 2:
+                await busy.rollback()
 
-            await migrate(one, pause=pause)
-        async with one.writer.begin() as connection:
+        await migrate(database, pause=pause)
+        async with database.writer.begin() as connection:
             differences = await connection.run_sync(_differences)
 
     assert len(pauses) == 2
@@ -101,18 +108,12 @@ async def test_work_that_stays_in_the_way_ends_the_start(
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    async with (
-        open_database(postgres_url, SystemClock()) as one,
-        open_database(postgres_url, SystemClock()) as other,
-    ):
-        await migrate(one, to="0012")
-        async with other.writer.connect() as busy:
-            await busy.execute(text("LOCK TABLE phones IN ACCESS SHARE MODE"))
-            with pytest.raises(DBAPIError, match="lock timeout"):
-                await migrate(one, pause=pause)
-            version = await busy.execute(text("SELECT version_num FROM alembic_version"))
+    async with a_busy_table(postgres_url) as (database, busy):
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await migrate(database, pause=pause)
+        version = await busy.execute(text("SELECT version_num FROM alembic_version"))
 
-            assert version.scalars().all() == ["0012"]
+        assert version.scalars().all() == ["0012"]
     assert len(pauses) == MOST_TRIES - 1
 
 

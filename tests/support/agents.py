@@ -14,6 +14,9 @@ import phonefarm_controller
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
+from phonefarm_common.timers import Timers
+from phonefarm_simulator.farm import Farm as Phones
+from support.controller import AGENT_TOKEN, Farm
 
 SCALE = 0.05
 PHONE_SCALE = 0.2
@@ -35,6 +38,26 @@ class RunningAgent:
         self.stopping.set()
         async with asyncio.timeout(seconds):
             return await self.task
+
+
+def agent_of(farm: Farm, state: Path, phones: Phones, *, runtime: str = "dummy") -> Settings:
+    """Return the settings of an agent of *farm* with simulated phones, at PHONE_SCALE."""
+    return Settings(
+        controllers=(f"127.0.0.1:{farm.controller.port}",),
+        token=AGENT_TOKEN,
+        agent_id="host-1",
+        state=state,
+        runtime=runtime,
+        image="unused",
+        connect=tuple(phone.address for phone in phones),
+        adb_port=0,
+        dummy_phones=0,
+        ready_file=None,
+        stop_runs_on_exit=False,
+        production=False,
+        time_scale=PHONE_SCALE,
+        timers=Timers().scaled(PHONE_SCALE),
+    )
 
 
 AgentMaker = Callable[..., AbstractAsyncContextManager[RunningAgent]]

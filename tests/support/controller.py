@@ -76,6 +76,11 @@ class Farm:
         )
         return record
 
+    async def known_phones(self) -> list[fleet_pb2.Phone]:
+        """Return the farm's phones."""
+        asked = fleet_pb2.ListPhonesRequest()
+        return list((await self.fleet.ListPhones(asked, metadata=bearer(KEY))).phones)
+
     async def until(self, process_id: str, *statuses: str) -> process_pb2.Process:
         """Return the record once its status is one of these; TimeoutError after PATIENCE."""
         async with asyncio.timeout(PATIENCE):

@@ -60,12 +60,7 @@ class GoldenJobs:
         """Return the app of each phone that could pass one: a run looks whether it is installed."""
         if self.every is None:
             return {}
-        there = await accounts.named_or_on(tx, (), set(phone_ids))
-        return {
-            account.phone_id: account.app
-            for account in sorted(there, key=lambda account: account.app, reverse=True)
-            if account.active and account.phone_id is not None and account.app in self._profiles
-        }
+        return await accounts.apps_on(tx, phone_ids, self._profiles)
 
     async def make(self, tx: Transaction, apps: Mapping[str, str]) -> list[str]:
         """Make one for each of these phones that has none open; return the phones that got one.

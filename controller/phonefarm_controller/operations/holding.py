@@ -161,8 +161,8 @@ class Hold:
 
     async def _app(self, tx: Transaction, phone_id: str) -> str:
         """Return the app that is stopped at the end: that of the account there, if there is one."""
-        there = [a.app for a in await accounts.named_or_on(tx, (), {phone_id}) if a.active]
-        return next((app for app in sorted(there) if app in self._profiles), min(self._profiles))
+        apps = await accounts.apps_on(tx, [phone_id], self._profiles)
+        return apps.get(phone_id, min(self._profiles))
 
 
 async def _check(tx: Transaction, phone: Phone) -> None:

@@ -1,6 +1,6 @@
 """Accounts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,18 @@ async def named_or_on(
             rows = await tx.connection.execute(query)
             found |= {row.account_id: _account(row) for row in rows}
     return [found[account_id] for account_id in sorted(found)]
+
+
+async def apps_on(
+    tx: Transaction, phone_ids: Iterable[str], known: Container[str]
+) -> dict[str, str]:
+    """Return, by phone, the first by name of the *known* apps with an active account there."""
+    found: dict[str, str] = {}
+    for account in await named_or_on(tx, (), phone_ids):
+        if account.active and account.phone_id is not None and account.app in known:
+            first = found.get(account.phone_id, account.app)
+            found[account.phone_id] = min(first, account.app)
+    return found
 
 
 async def apps_in_use(tx: Transaction) -> frozenset[str]:
