@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.health import HealthPolicy
+from phonefarm_controller.domain.health import HealthPolicy, Owed
 from phonefarm_controller.domain.items import GOLDEN, HOLD
 from phonefarm_controller.domain.pauses import PauseScope
 from phonefarm_controller.domain.reports import Assignment, Outcome, PhoneReleased, RunEnded
@@ -209,7 +209,12 @@ async def test_who_must_pass_one_goes_before_who_was_only_idle(tmp_path: Path) -
         await world.furnish("a", *serials)
         reason = "proving: round 1 of its quarantine is over"
         await change_phone(
-            world, "ph-p09", health=Health.QUARANTINED, health_reason=reason, rounds=1
+            world,
+            "ph-p09",
+            health=Health.QUARANTINED,
+            health_reason=reason,
+            rounds=1,
+            owed=Owed.PROOF,
         )
 
         first = await world.golden()

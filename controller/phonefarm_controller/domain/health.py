@@ -18,7 +18,7 @@ from phonefarm_controller.domain.values import replaced
 DIRTY: Final = "dirty: "
 """How the reason begins of a phone that nobody confirmed clean."""
 PROVING: Final = "proving: "
-"""How it begins of one whose quarantine is over, and that must pass a golden job."""
+"""How it begins, for people, of one whose quarantine is over and that must pass a golden job."""
 
 NOT_THE_PHONES: Final = frozenset(
     {
@@ -120,17 +120,13 @@ class Verdict:
     @property
     def proving(self) -> bool:
         """Tell whether it is withheld until it has passed a golden job."""
-        return is_proving(self.health, self.reason)
+        quarantined = self.health is Health.QUARANTINED
+        return quarantined and self.owed is Owed.PROOF and not self.dirty
 
     @property
     def needs_person(self) -> bool:
         """Tell whether it stays withheld until somebody comes."""
         return self.health is Health.QUARANTINED and self.until is None
-
-
-def is_proving(health: Health, reason: str) -> bool:
-    """Tell whether a phone of this health, for this reason, is one that does a golden job."""
-    return health is Health.QUARANTINED and reason.startswith(PROVING)
 
 
 def is_the_phones(failure: Failure) -> bool:

@@ -6,7 +6,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from phonefarm_controller.domain.health import is_proving
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.pauses import Pause, PauseScope, pause_of
@@ -136,11 +135,7 @@ class PhoneNow:
     cooling_until: datetime | None = None  # None as well when it is over
     needs_hands: str = ""  # as its agent says
     host_withheld: str = ""  # why its agent withholds the whole host
-
-    @property
-    def proving(self) -> bool:
-        """Tell whether it is withheld until it has passed a golden job."""
-        return is_proving(self.health, self.health_reason)
+    proving: bool = False  # it is withheld until it has passed a golden job
 
     def active(self, app: str) -> list[AccountNow]:
         """Return the active accounts of *app* here."""

@@ -68,5 +68,6 @@ async def sighted(
             cooling_until=phone.cooling_until if resting else None,
             needs_hands=looked[at].look.needs_hands if at in looked else "",
             host_withheld=withheld[owner].withheld if owner in withheld else "",
+            proving=phone.verdict.proving,
         )
     return Sighted(phones=seen, looks=looked, hosts=withheld)
