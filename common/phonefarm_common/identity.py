@@ -17,8 +17,13 @@ def new_id() -> str:
 
 
 def new_secret() -> str:
-    """Return 256 random bits as URL-safe text."""
-    return secrets.token_urlsafe(32)
+    """Return 32 random bytes as 43 URL-safe characters; a command can take them as a value.
+
+    The first is no `-`, which argparse would take for an option: `--key -x9...` is refused.
+    """
+    while (secret := secrets.token_urlsafe(32)).startswith("-"):
+        pass
+    return secret
 
 
 def is_uuid(text: str) -> bool:

@@ -14,6 +14,7 @@ from phonefarm_cli.farm.secrets import (
     keep_secrets,
     without_secrets,
 )
+from phonefarm_common.identity import new_secret
 
 NAMES = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
 
@@ -28,6 +29,14 @@ def test_secrets_are_made_once_and_kept_for_the_owner(tmp_path: Path) -> None:
     assert all(len(first[name]) >= 43 for name in NAMES)
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
     assert not any(first[name] in repr(first) for name in NAMES)
+
+
+def test_no_secret_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--key -x9...` would be refused by every command; such a secret is drawn again."""
+    drawn = iter(["-looks-like-an-option", "good"])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: next(drawn))
+
+    assert new_secret() == "good"
 
 
 def test_two_folders_are_two_farms(tmp_path: Path) -> None:
