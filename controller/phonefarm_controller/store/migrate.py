@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
 
+HEAD: Final = "0013"
+"""The newest migration. A database that has it needs nothing, so Alembic is not even loaded."""
 TABLE_SECONDS = 5
 """So long a change of a table waits for it; everybody else waits behind."""
 MOST_TRIES: Final = 12
@@ -35,6 +35,8 @@ async def migrate(
     Where work is in the way, what was done is undone and done again after a *pause*; DBAPIError
     when it still is after MOST_TRIES.
     """
+    if await _version(database) == HEAD:
+        return
     for left in reversed(range(MOST_TRIES)):
         try:
             await _try(database, to)
@@ -45,6 +47,15 @@ async def migrate(
             await pause(PAUSE_SECONDS * random.uniform(0.5, 1.5))
         else:
             return
+
+
+async def _version(database: Database) -> str | None:
+    async with database.writer.connect() as connection:
+        if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+            return None
+        row = await connection.execute(text("SELECT version_num FROM alembic_version"))
+        version: str | None = row.scalar_one_or_none()
+        return version
 
 
 async def _try(database: Database, to: str) -> None:
@@ -60,6 +71,9 @@ async def _try(database: Database, to: str) -> None:
 
 
 def _upgrade(connection: Connection, to: str) -> None:
+    from alembic import command  # noqa: PLC0415 - it and its scripts, for a new schema only
+    from alembic.config import Config  # noqa: PLC0415 - the same
+
     config = Config()
     config.set_main_option("script_location", "phonefarm_controller.store:migrations")
     config.attributes["connection"] = connection
