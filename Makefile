@@ -2,27 +2,36 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+NEED_RUN := .venv/.run-done
 NEED_DEV := .venv/.dev-done
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Programs start twice as fast from bytecode; some machines forbid writing it.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help dev demo up check fix test test-long faults bench protos clean
+.PHONY: help dev demo up check fix test test-all test-changed test-one faults bench protos clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 dev: $(NEED_DEV) ## set up .venv with everything
 
-$(NEED_DEV): pyproject.toml
-	@echo "== setting up .venv (once, about a minute)"
+$(NEED_RUN): pyproject.toml
+	@echo "== installing what a farm needs into .venv (once, some 20 s)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make dev PYTHON=python3.12")'
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev --group protos
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) --editable '.[controller,postgres,agent,gateway,simulator,cli]'
 	@touch $@
 
-demo: dev ## three simulated phones, one job each, callbacks and proof
+$(NEED_DEV): $(NEED_RUN)
+	@echo "== installing what the tests and checks need (once, some 30 s)"
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) --editable '.[all]' --group dev --group protos
+	@touch $@
+
+demo: $(NEED_RUN) ## three simulated phones, one job each, callbacks and proof
 	@$(BIN)/phonefarm demo
 
-up: dev ## run the whole farm in this terminal until Ctrl-C
+up: $(NEED_RUN) ## run the whole farm in this terminal until Ctrl-C
 	@$(BIN)/phonefarm up --simulate 3
 
 check: dev ## format, lint, types, import rules, generated files
@@ -31,11 +40,20 @@ check: dev ## format, lint, types, import rules, generated files
 fix: dev ## repair what can be repaired by a tool
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-test: dev ## the tests, about fifteen minutes on two cores
-	@$(BIN)/pytest -m 'not long' -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest
+BESIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+test: dev ## the tests, at most five minutes on two cores
+	@$(PYTEST) -m 'not long' $(BESIDE)
 
-test-long: dev ## the group that runs in real time
-	@$(BIN)/pytest -m long -n 2 --dist loadgroup --no-loadscope-reorder
+test-all: dev ## every test with every example, as CI runs them
+	@EXAMPLES=all $(MAKE) --no-print-directory test
+	@EXAMPLES=all $(PYTEST) -m long $(BESIDE)
+
+test-changed: dev ## the tests that what is not committed can have broken: SINCE=COMMIT
+	@$(BIN)/python scripts/test_changed.py $(if $(SINCE),--since $(SINCE)) $(BESIDE)
+
+test-one: dev ## one file or test, at once: T=tests/cli/test_cli_secrets.py
+	@$(PYTEST) $(or $(T),$(error say which: make test-one T=tests/cli/test_cli_secrets.py))
 
 SEED ?=
 ENGINE ?= postgres

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
 from support.components import COMPONENTS, REQUIRE, insist_or_skip
 
 pytest_plugins = [
@@ -13,10 +12,6 @@ pytest_plugins = [
     "support.s3",
     "support.kept",  # imports the one before
 ]
-
-# How fast examples are made says something of the machine and its other work, not of our code.
-settings.register_profile("phonefarm", suppress_health_check=[HealthCheck.too_slow], deadline=None)
-settings.load_profile("phonefarm")
 
 _IMAGE_SECONDS = 900
 _OURS = ("PHONEFARM_", "PHONE_FARM_")

@@ -84,6 +84,7 @@ async def test_every_ending_has_its_manifest(
         assert (b"action 0 launch_app started" in log) == (ending != "before the gate")
 
 
+@pytest.mark.long
 async def test_a_killed_agent_goes_on_with_the_log_of_the_phone(
     controller: ScriptedController, timers: Timers, farm: Farm, tmp_path: Path
 ) -> None:

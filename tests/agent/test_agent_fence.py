@@ -36,6 +36,7 @@ async def test_without_acknowledged_heartbeats_a_run_is_ended_in_time(
         assert took <= timers.self_fence + timers.kill
 
 
+@pytest.mark.long
 async def test_acknowledged_heartbeats_keep_a_run_alive_beyond_the_fence(
     controller: ScriptedController, agent: AgentMaker, timers: Timers
 ) -> None:
@@ -130,7 +131,7 @@ async def test_an_agent_superseded_twice_gives_up(
         await heard.until(lambda: len(heard.hellos) == 2)
         await heard.until(lambda: heard.messages[-1].WhichOneof("body") == "offer")
         await controller.say(over)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             code = await running.task
 
         assert code is ExitCode.SUPERSEDED
@@ -144,7 +145,7 @@ async def test_a_refused_agent_exits(
     """A refusal that cannot change by waiting is told by the exit code."""
     controller.manners.refuse = reason
 
-    async with agent() as running, asyncio.timeout(15):
+    async with agent() as running, asyncio.timeout(60):
         code = await running.task
 
     assert code is ExitCode.REFUSED

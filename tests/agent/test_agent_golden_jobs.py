@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from phonefarm_controller.domain.states import Health
 from phonefarm_controller.store import phones as store
 from phonefarm_simulator.farm import Farm as Phones
@@ -88,6 +89,7 @@ def ledger_run(ledger: Any) -> str:
     return str(next(entry.run for entry in ledger if entry.kind is Kind.KEYS_PRESSED))
 
 
+@pytest.mark.long
 async def test_behind_a_quarantine_it_comes_before_all_work(tmp_path: Path) -> None:
     """Time alone does not bring the phone back: its golden job does."""
     async with farm_with_phone(tmp_path) as (farm, _):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from phonefarm.v1 import access_pb2, access_pb2_grpc, fleet_pb2
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.controller import check_certificate, check_controller
@@ -98,6 +99,7 @@ async def test_work_is_done_over_mutual_tls(tmp_path: Path) -> None:
             assert record.status == "completed"
 
 
+@pytest.mark.long
 async def test_a_certificate_is_renewed_under_work_that_goes_on(tmp_path: Path) -> None:
     """At half life another one takes over: the session begins anew, the run is the same."""
     state = tmp_path / "state"

@@ -165,6 +165,7 @@ async def test_the_table_names_every_step(dummies: Sweep) -> None:
     assert in_order == [step for step in STEPS if step not in ANYWHERE]
 
 
+@pytest.mark.long
 async def test_an_agent_killed_behind_each_step_ends_its_run_once(dummies: Sweep) -> None:
     """Each line of a run is told once, it ends once, and its phone is offered again."""
     steps = [f"after {step}" for step in STEPS]
@@ -191,6 +192,7 @@ async def phones(controller: ScriptedController, tmp_path: Path) -> AsyncIterato
         assert epochs == sorted(epochs)
 
 
+@pytest.mark.long
 async def test_a_run_is_led_on_from_where_its_agent_was_killed(phones: Sweep) -> None:
     """Begun, going, within its story, ended: each time the next life tells the rest."""
     steps = ("after container made", "after ActionDone 2", "before RunEnded 5", "after RunEnded 5")

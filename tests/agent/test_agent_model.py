@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from phonefarm_agent.model.phone import Readiness
@@ -44,6 +43,7 @@ from phonefarm_agent.work.outbox import Outbox
 from phonefarm_agent.work.story import BadLineError, Finished, StoryLine, read_line
 from phonefarm_agent.work.tables import decode_state, encode_state
 from phonefarm_common.reasons import FailureClass, FailureCode
+from support.examples import given
 
 REF = RunRef(run_id="r", item_id="i", attempt=1, lease_id="l", epoch=3)
 ASSIGNMENT = Assignment(

@@ -21,6 +21,7 @@ from support.agent_processes import agent_process, driving
 from support.asset_server import AssetServer, asset_server, mp4
 from support.controller import AGENT_TOKEN, KEY, Farm, farm_on
 from support.live_farm import eventually
+from support.seeds import seeds
 
 SCALE = 0.2
 PHONE = "SIM0001"
@@ -166,7 +167,7 @@ async def test_an_agent_that_dies_after_the_tap_comes_back_to_the_proof(bench: B
     assert bench.posts() == [CAPTION]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 async def test_cuts_at_random_instants_never_post_twice(bench: Bench, seed: int) -> None:
     """Executor or agent killed somewhere in the run: done with one post, or told as unknown."""
     chance = random.Random(seed)

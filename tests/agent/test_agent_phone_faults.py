@@ -122,6 +122,7 @@ def test_the_page_names_every_fault() -> None:
     assert {fault.value for fault in NO_STATE} <= named
 
 
+@pytest.mark.long
 async def test_each_fault_leads_to_what_the_page_says(
     controller: ScriptedController, settings: Settings, farm: Farm, timers: Timers
 ) -> None:

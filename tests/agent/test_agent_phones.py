@@ -73,6 +73,7 @@ async def test_phones_are_found_identified_and_offered(
         assert settings.state.parent.joinpath("ready.json").exists()
 
 
+@pytest.mark.long
 async def test_a_phone_whose_shell_hangs_is_not_offered(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:
@@ -285,6 +286,7 @@ async def test_the_executor_drives_a_phone_under_the_process_runtime(
         )
 
 
+@pytest.mark.long
 async def test_clean_up_that_never_answers_makes_the_phone_dirty(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:

@@ -344,6 +344,7 @@ async def test_the_janitor_removes_only_what_this_farm_left(
         await heard.until(lambda: "make room" in heard.hands(farm["SIM0001"].address))
 
 
+@pytest.mark.long
 async def test_a_phone_that_a_run_holds_is_never_helped(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:
@@ -423,6 +424,7 @@ async def test_a_network_phone_under_another_agents_lease_is_not_restarted(
         assert not [entry for entry in farm["SIM0001"].ledger() if entry.kind is Kind.REBOOTED]
 
 
+@pytest.mark.long
 async def test_a_restart_of_the_agent_refills_no_budget(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:

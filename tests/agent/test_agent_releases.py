@@ -70,6 +70,7 @@ async def test_an_agent_of_the_previous_protocol_works(
     assert agent.version == "0.1.0"
 
 
+@pytest.mark.long
 async def test_an_agent_that_is_too_old_finishes_what_it_holds_and_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ async def test_dummy_runs_of_a_killed_agent_are_told_as_crashed(
         assert [hello.incarnation for hello in heard.hellos] == [1, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 async def test_kills_at_random_instants_lose_and_repeat_nothing(
     controller: ScriptedController, tmp_path: Path, seed: int

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_cli.operating.account_files import COLUMNS, AccountLine, form_of, read_accounts
 from phonefarm_cli.operating.files import LARGEST_BYTES, WrongFileError
+from support.examples import given
 
 CSV = b"""\
 account_id,phone,app,active

@@ -88,7 +88,7 @@ async def test_watch_tells_of_the_first_end(children: Children, tmp_path: Path) 
     os.kill(children.pids["second"], signal.SIGKILL)
 
     with pytest.raises(ProgramEndedError, match="the second was killed by SIGKILL"):
-        await asyncio.wait_for(watching, 10)
+        await asyncio.wait_for(watching, 60)
 
 
 async def test_a_deaf_program_is_killed_when_somebody_is_in_a_hurry(
@@ -99,7 +99,7 @@ async def test_a_deaf_program_is_killed_when_somebody_is_in_a_hurry(
     hurry = asyncio.Event()
     asyncio.get_running_loop().call_later(0.1, hurry.set)
 
-    stopped = await asyncio.wait_for(children.stop("thing", hurry), 10)
+    stopped = await asyncio.wait_for(children.stop("thing", hurry), 60)
 
     assert not stopped
     assert not lives(children.pids["thing"])
@@ -136,7 +136,7 @@ async def test_a_bound_process_dies_with_its_parent(tmp_path: Path) -> None:
     process.kill()
     await process.communicate()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while lives(pid):  # noqa: ASYNC110 - it is no child of ours
             await asyncio.sleep(0.01)
 
@@ -146,7 +146,7 @@ def test_a_process_whose_parent_is_gone_before_it_is_bound_does_not_begin() -> N
     command = bound([sys.executable, "-c", "print('began')"], signal.SIGKILL)
     command[3] = "1"
 
-    done = subprocess.run(command, check=True, capture_output=True, timeout=10)
+    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
 
     assert done.stdout == b""
 
@@ -161,7 +161,7 @@ async def test_leftovers_of_a_killed_up_are_ended(
     keep_marks(tmp_path, [process.pid])
 
     stayed = await end_leftovers(tmp_path)
-    code = await asyncio.wait_for(process.wait(), 10)
+    code = await asyncio.wait_for(process.wait(), 60)
 
     assert stayed == 1
     assert code == -signal.SIGKILL

@@ -62,6 +62,7 @@ def prepare(folder: Path) -> None:
     (folder / "newapp.toml").write_text("".join(x for x in lines if not x.startswith("post = ")))
 
 
+@pytest.mark.long
 async def test_the_page_works_from_top_to_bottom(
     page_farm: LiveFarm, receiver: Receiver, tmp_path: Path
 ) -> None:

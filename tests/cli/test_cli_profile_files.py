@@ -5,12 +5,12 @@ from contextlib import suppress
 from importlib import resources
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_cli.operating.files import WrongFileError
 from phonefarm_cli.operating.profile_files import read_profile_file
 from phonefarm_executor.failures import FailedError
 from phonefarm_executor.profile import read_profile
+from support.examples import given
 
 SHORTVIDEO = (
     resources.files("phonefarm_controller").joinpath("profiles", "shortvideo.toml").read_text()

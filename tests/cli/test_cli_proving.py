@@ -178,6 +178,7 @@ async def test_a_profile_is_tried_selector_by_selector(live: LiveFarm, tmp_path:
     assert "everything that was tried was found" in ended.out
 
 
+@pytest.mark.long
 async def test_a_selector_that_is_not_there_is_named(live: LiveFarm, tmp_path: Path) -> None:
     """Exit code 1; the rest is still told."""
     broken = SHORTVIDEO.replace('box = { id = "search_box" }', 'box = { id = "gone_box" }')

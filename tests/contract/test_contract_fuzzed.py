@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from gateway.support.published import published
-from hypothesis import Phase, given, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
 from phonefarm_gateway.routes.table import ENDPOINTS
 from support.controller import KEY
+from support.examples import at_most, given
 from support.rest_farm import RestFarm
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -20,6 +21,7 @@ LIMIT_SECONDS = 240.0
 NOBODY = "6f1c2f0e-8f0f-4c55-9d55-0f6a1a2b3c4d"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(LIMIT_SECONDS + 30)
 async def test_schemathesis_finds_nothing(moving: RestFarm) -> None:
     """All its checks: examples, coverage, fuzzing and sequences along the links.
@@ -103,9 +105,8 @@ def disturbed(data: st.DataObject, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-@settings(
-    deadline=None,
-    max_examples=25,
+@at_most(
+    25,
     # Shrinking asks the farm thousands of times; the first body that fails says enough.
     phases=(Phase.explicit, Phase.generate),
 )

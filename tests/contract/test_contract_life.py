@@ -262,7 +262,7 @@ async def test_a_cancel_is_told_as_it_is_requested_and_done(moving: RestFarm) ->
 
 async def test_a_silent_agent_is_said_to_be_unreachable(tmp_path: Path) -> None:
     """Its heartbeat is older than 25 s (scaled): the wish is kept all the same."""
-    async with rest_farm(tmp_path, scale=0.02) as farm:
+    async with rest_farm(tmp_path, scale=0.02, lapse=0.02) as farm:
         process_id = await farm.enqueue()
         await farm.begun("SIM1")
         answer = await farm.cancel(process_id, strategy="soft")

@@ -17,7 +17,7 @@ from support.controller import AGENT_TOKEN, KEY
 from support.live_farm import eventually
 from support.rest_farm import RestFarm
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60.0
 
 
 async def _done(farm: RestFarm, **changes: Any) -> str:

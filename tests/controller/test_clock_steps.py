@@ -41,7 +41,9 @@ async def test_a_step_ends_no_lease_that_is_renewed(
     """The run goes on over more than a TTL, and its end counts as that of the first attempt."""
     clock = SteppedClock(monkeypatch)
     async with (
-        farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", scale=SCALE) as farm,
+        farm_on(
+            f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", scale=SCALE, lapse=SCALE
+        ) as farm,
         played_agent(farm, "A1") as agent,
     ):
         await agent.offer()
@@ -65,7 +67,9 @@ async def test_a_step_keeps_no_lease_of_an_agent_that_is_silent(
     """The reaper counts by itself how long nothing was heard."""
     clock = SteppedClock(monkeypatch)
     async with (
-        farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", scale=SCALE) as farm,
+        farm_on(
+            f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", scale=SCALE, lapse=SCALE
+        ) as farm,
         played_agent(farm, "A1") as agent,
     ):
         await agent.offer()

@@ -78,8 +78,9 @@ async def test_asking_at_the_gate_twice_is_answered_twice(farm: Farm) -> None:
         assert [verdict.WhichOneof("verdict") for verdict in verdicts] == ["go", "go"]
 
 
-async def test_a_claim_that_never_starts_is_voided_and_not_charged(farm: Farm) -> None:
+async def test_a_claim_that_never_starts_is_voided_and_not_charged(impatient_farm: Farm) -> None:
     """The item goes elsewhere; the phone comes back when its agent says that it is clean."""
+    farm = impatient_farm
     async with played_agent(farm, "A1") as first, played_agent(farm, "B1", agent_id="b") as other:
         await first.offer()
         accepted = await farm.enqueue(request())
@@ -101,8 +102,11 @@ async def test_a_claim_that_never_starts_is_voided_and_not_charged(farm: Farm) -
         await farm.until(accepted.process_id, "completed")
 
 
-async def test_silence_costs_the_lease_and_the_phone_waits_for_its_agent(farm: Farm) -> None:
+async def test_silence_costs_the_lease_and_the_phone_waits_for_its_agent(
+    impatient_farm: Farm,
+) -> None:
     """After the TTL the item runs elsewhere; the silent one's phone is dirty until it is clean."""
+    farm = impatient_farm
     async with played_agent(farm, "A1") as silent, played_agent(farm, "B1", agent_id="b") as other:
         await silent.offer()
         accepted = await farm.enqueue(request())
@@ -127,9 +131,11 @@ async def test_silence_costs_the_lease_and_the_phone_waits_for_its_agent(farm: F
         assert freed.health == "good"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # one engine: it takes long
-async def test_heartbeats_keep_a_lease_for_longer_than_its_ttl(farm: Farm) -> None:
+async def test_heartbeats_keep_a_lease_for_longer_than_its_ttl(impatient_farm: Farm) -> None:
     """A run that is spoken for is left alone."""
+    farm = impatient_farm
     async with played_agent(farm, "A1") as agent:
         await agent.offer()
         accepted = await farm.enqueue(request())

@@ -101,12 +101,12 @@ async def test_a_call_waits_for_a_connection_only_so_long(
 
 
 async def test_a_migration_may_last_longer_than_a_statement(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for another's migration waits until it is done."""
     monkeypatch.setattr(limits, "STATEMENT_SECONDS", 1)
     monkeypatch.setattr(limits, "LOCK_SECONDS", 1)
-    async with _two(postgres_url) as (one, other):
+    async with _two(empty_postgres_url) as (one, other):
         begun = time.monotonic()
         async with one.writing() as tx:
             await tx.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
@@ -137,7 +137,7 @@ async def test_a_client_that_is_frozen_within_a_statement_loses_its_locks_as_wel
         copying = asyncio.create_task(frozen.copy_to_table("notes", source=_nothing()))
         waiting = asyncio.create_task(_run(other, "INSERT INTO notes VALUES ('in between')"))
         ended: dict[int, float] = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not ended:
                 ended = await standing.end_standing(one)
         await waiting

@@ -247,7 +247,7 @@ async def test_what_was_cut_in_the_middle_goes_on_when_it_is_back(
                 await way_there.aclose()
                 await eventually(lambda: raised(farm), what="the doctor's word")
                 meanwhile = desk.received.is_set()
-                async with relay(way, bucket.server.at), asyncio.timeout(30):
+                async with relay(way, bucket.server.at), asyncio.timeout(60):
                     await desk.received.wait()
                     found = await read(farm, run)
 
@@ -275,6 +275,7 @@ async def cleared(farm: Farm) -> bool:
     return not (await doctors_word(farm))[1]
 
 
+@pytest.mark.long
 async def test_one_that_hangs_holds_up_nothing_else(
     url: str, tmp_path: Path, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from phonefarm_controller.domain.states import Condition, Health, Intent
 from phonefarm_controller.store import accounts
 from support.controller import KEY, PATIENCE, Farm, played_agent, request
 from support.controller import told as told_by
+from support.seeds import seeds
 from support.situations import (
     ANYWHERE,
     FAR,
@@ -138,7 +139,7 @@ async def test_a_group_is_summed_up(world: World) -> None:
     assert [len(item.reasons) for item in told.items] == [0, 1]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6, quick=2))
 async def test_what_is_explained_is_what_is_claimed(world: World, seed: int) -> None:
     """Whatever the farm looks like: nothing hinders exactly what the next claim takes."""
     chance = random.Random(seed)

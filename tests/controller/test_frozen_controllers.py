@@ -21,7 +21,7 @@ from support.controller import Farm, played_agent, request
 from support.live_farm import eventually
 from support.programs import Programs, programs
 
-pytestmark = [pytest.mark.postgres, pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.postgres, pytest.mark.long]
 
 SCALE = 0.2
 PATIENT = replace(Timers().scaled(SCALE), keepalive_agent=300, keepalive_agent_timeout=300)

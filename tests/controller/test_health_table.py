@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_controller.domain.failures import Failure
@@ -31,6 +30,7 @@ from phonefarm_controller.domain.states import (
     IllegalMoveError,
     check_health_move,
 )
+from support.examples import given
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = HealthPolicy()

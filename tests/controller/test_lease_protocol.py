@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -43,6 +43,7 @@ from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
+from support.examples import ALL, settings
 from support.lease_agents import LANES, HostRun, Wire
 from support.lease_farm import HOSTS, SERIALS, TIMERS, LeaseFarm
 from support.postgres_server import PostgresServer
@@ -430,7 +431,7 @@ def _explore(urls: Callable[[], tuple[str, ...]], *, examples: int, steps: int) 
 
 def test_no_interleaving_breaks_the_lease_protocol(folder: Path) -> None:
     """One driver per phone at every moment, one current run per item, and everything ends."""
-    _explore(_on_sqlite(folder), examples=8, steps=50)
+    _explore(_on_sqlite(folder), examples=8 if ALL else 3, steps=50)
 
 
 @pytest.mark.long

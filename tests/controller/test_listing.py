@@ -11,8 +11,6 @@ from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.channel import bearer
 from support.controller import KEY, Farm, played_agent, request, told
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def _ids(farm: Farm, **wanted: Any) -> list[str]:
     asked = pb.ListProcessesRequest(**wanted)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from phonefarm_controller.domain.states import PROCESS_TERMINAL
 from support.chaos import Chaos
+from support.seeds import seeds
 from support.world import posting_allowed, world_on
 
 STEPS = 350
-SEEDS = range(6)
+SEEDS = seeds(6, quick=2)
 
 
 @pytest.fixture

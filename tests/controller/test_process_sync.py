@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 from phonefarm_controller.domain.processes import Tally, derive, milestone, synced
 from phonefarm_controller.domain.states import (
@@ -16,6 +16,7 @@ from phonefarm_controller.domain.states import (
     ProcessState,
     PublicStatus,
 )
+from support.examples import given
 from support.histories import BEGIN, MOVES, History, new_item, new_process, tallied
 
 I, P, S = ItemState, ProcessState, PublicStatus  # noqa: E741 - read beside each other below

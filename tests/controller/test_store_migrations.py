@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from support.releases import KEPT
 
 
-async def test_migrations_make_the_tables(database_url: str) -> None:
+async def test_migrations_make_the_tables(empty_database_url: str) -> None:
     """Nothing is in one and not in the other: tables, columns, types, defaults, keys, indexes."""
-    async with open_database(database_url, SystemClock()) as database:
+    async with open_database(empty_database_url, SystemClock()) as database:
         await migrate(database)
         async with database.writer.begin() as connection:
             differences = await connection.run_sync(_differences)
@@ -36,9 +36,9 @@ async def test_migrations_make_the_tables(database_url: str) -> None:
     assert made == meant
 
 
-async def test_migrating_twice_changes_nothing(database_url: str) -> None:
+async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     """A start on a current database is no event; what stands in it stays."""
-    async with open_database(database_url, SystemClock()) as database:
+    async with open_database(empty_database_url, SystemClock()) as database:
         await migrate(database)
         async with database.writing() as tx:
             await tx.connection.execute(text("INSERT INTO groups VALUES ('phone', 'g', 'm')"))
@@ -50,12 +50,12 @@ async def test_migrating_twice_changes_nothing(database_url: str) -> None:
 
 
 @pytest.mark.postgres
-async def test_controllers_that_start_together_migrate_once(postgres_url: str) -> None:
+async def test_controllers_that_start_together_migrate_once(empty_postgres_url: str) -> None:
     """They wait for each other; all find a current schema."""
     async with (
-        open_database(postgres_url, SystemClock()) as one,
-        open_database(postgres_url, SystemClock()) as two,
-        open_database(postgres_url, SystemClock()) as three,
+        open_database(empty_postgres_url, SystemClock()) as one,
+        open_database(empty_postgres_url, SystemClock()) as two,
+        open_database(empty_postgres_url, SystemClock()) as three,
     ):
         await asyncio.gather(*(migrate(database) for database in (one, two, three)))
 
@@ -76,12 +76,12 @@ async def a_busy_table(url: str) -> AsyncIterator[tuple[Database, AsyncConnectio
 
 @pytest.mark.postgres
 async def test_work_that_is_in_the_way_is_waited_for(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A controller of the release before reads on: all is undone, and done when it lets go."""
     monkeypatch.setattr("phonefarm_controller.store.migrate.TABLE_SECONDS", 0.05)
     pauses: list[float] = []
-    async with a_busy_table(postgres_url) as (database, busy):
+    async with a_busy_table(empty_postgres_url) as (database, busy):
 
         async def pause(seconds: float) -> None:
             pauses.append(seconds)
@@ -99,7 +99,7 @@ async def test_work_that_is_in_the_way_is_waited_for(
 
 @pytest.mark.postgres
 async def test_work_that_stays_in_the_way_ends_the_start(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the database's own words, and the schema as it was."""
     monkeypatch.setattr("phonefarm_controller.store.migrate.TABLE_SECONDS", 0.02)
@@ -108,7 +108,7 @@ async def test_work_that_stays_in_the_way_ends_the_start(
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    async with a_busy_table(postgres_url) as (database, busy):
+    async with a_busy_table(empty_postgres_url) as (database, busy):
         with pytest.raises(DBAPIError, match="lock timeout"):
             await migrate(database, pause=pause)
         version = await busy.execute(text("SELECT version_num FROM alembic_version"))

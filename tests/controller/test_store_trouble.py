@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from support.postgres_server import PostgresServer
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from datetime import timedelta
 from enum import StrEnum
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.domain import items, states
@@ -18,6 +17,7 @@ from phonefarm_controller.domain.states import (
     IllegalMoveError,
     ItemState,
 )
+from support.examples import given
 from support.histories import BEGIN, MOVES, POLICY, WISH, failing, new_item
 
 TABLES: dict[str, Mapping[StrEnum, frozenset[StrEnum]]] = {

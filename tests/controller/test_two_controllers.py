@@ -13,6 +13,7 @@ from phonefarm_controller.operations.greet import Greeted
 from phonefarm_controller.store import leases
 from sqlalchemy import text
 from support.crowd import SERIALS, Crowd
+from support.seeds import seeds
 from support.snapshots import check, snapshot
 from support.world import World, posting_allowed, submission, world_on
 
@@ -35,14 +36,14 @@ async def worlds(postgres_url: str) -> AsyncIterator[tuple[World, World]]:
 async def blocked(world: World) -> None:
     """Return once some transaction waits for another's lock."""
     query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             async with world.database.reading() as tx:
                 if (await tx.connection.execute(query)).scalar_one():
                     return
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 async def test_many_hands_on_two_controllers_break_no_promise(seed: int, postgres_url: str) -> None:
     """No state that must not be, no deadlock, no surprise; judged after each round."""
     policy = Policy(retry_first=0.02, infra_attempts=4)

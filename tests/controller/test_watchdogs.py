@@ -49,7 +49,7 @@ async def watched(url: str, tmp_path: Path) -> AsyncIterator[Farm]:
 def page(farm: Farm) -> dict[tuple[str, ...], float]:
     """Return every metric by its name and the values of its labels, sorted. Blocking."""
     url = f"http://127.0.0.1:{farm.controller.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text = answer.read().decode()
     return {
         (sample.name.removeprefix("phonefarm_controller_"), *sorted(sample.labels.values())): (
@@ -260,6 +260,7 @@ def farm_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 async def test_a_database_that_is_away(
     postgres: PostgresServer, postgres_url: str, tmp_path: Path, logs: Logs

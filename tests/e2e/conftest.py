@@ -11,7 +11,7 @@ from support.up_process import started_up
 
 @pytest.fixture(
     scope="module",
-    params=["process", pytest.param("docker", marks=pytest.mark.docker)],
+    params=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long])],
 )
 def live_farm(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

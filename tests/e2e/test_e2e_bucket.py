@@ -10,8 +10,6 @@ from support.live_farm import Hand, eventually, hand
 from support.programs import programs
 from support.s3 import S3Bucket
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def kept_whole(it: Hand, process_id: str) -> list[dict[str, Any]]:
     """Return the lines of a process's evidence once its run's is complete."""
@@ -25,6 +23,7 @@ async def kept_whole(it: Hand, process_id: str) -> list[dict[str, Any]]:
     return await eventually(look, what="the manifest")
 
 
+@pytest.mark.long
 async def test_what_a_run_leaves_is_read_back_from_the_bucket(
     tmp_path: Path, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import json
 from importlib import resources
 from typing import Any
 
+import pytest
 from phonefarm.v1 import proving_pb2
 from phonefarm_cli.failure import CommandError
 from phonefarm_common.identity import new_id
@@ -61,6 +62,7 @@ async def process_of(at_work: Hand, item_id: str) -> str:
     return str(found)
 
 
+@pytest.mark.long
 async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     """A real run leaves its evidence, is recorded, and opens the mode for everybody."""
     target = {"routing": "direct", "phone_id": at_work.farm.phones[1].phone_id}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from gateway.support.receiver import Receiver
 from phonefarm.v1 import access_pb2, access_pb2_grpc
 from phonefarm_agent.app.settings import Settings as AgentSettings
@@ -36,6 +37,7 @@ async def _join(farm: Farm, role: str, place: Path) -> Member:
     return await join(token, place, role=role)
 
 
+@pytest.mark.long
 async def test_a_farm_of_three_hosts_works_and_outlives_its_certificates(tmp_path: Path) -> None:
     """REST to gateway, gateway and agent by certificate; and again once the first ones ended."""
     doors: dict[str, Any] = {"tls": ("127.0.0.1", 0), "mtls": ("127.0.0.1", 0)}

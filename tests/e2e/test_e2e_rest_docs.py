@@ -20,8 +20,6 @@ DOC = (Path(__file__).resolve().parent.parent.parent / "docs" / "rest.md").read_
 LINES = re.findall(r"^```sh\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
 LINE_SECONDS = 60
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFarm]:
@@ -88,6 +86,7 @@ async def _failed(it: Hand) -> str:
     return process_id
 
 
+@pytest.mark.long
 async def test_every_line_works(at_farm: Hand, tmp_path: Path) -> None:
     """In their order, by curl; what an answer names is what the next lines are about."""
     if shutil.which("curl") is None:

@@ -23,7 +23,7 @@ from support.postgres_server import postgres_server
 from support.programs import Programs, programs
 from support.up_process import started_up
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.postgres]
 
 LEFT_WITHIN_SECONDS = 5.0
 """How soon an agent has a session elsewhere, by its own word."""

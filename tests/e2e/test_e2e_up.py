@@ -15,8 +15,6 @@ import pytest
 from support.live_farm import Hand, LiveFarm, containers, executors, hand, lives
 from support.up_process import UpProcess, started_up
 
-pytestmark = pytest.mark.timeout(180)
-
 GONE_SECONDS = 30.0
 
 
@@ -49,7 +47,9 @@ def _wait_until_said(up: UpProcess, words: str) -> None:
         time.sleep(0.01)  # a file gives no news
 
 
-@pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.mark.parametrize(
+    "runtime", ["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long])]
+)
 async def test_up_stops_clean_in_the_middle_of_a_run(data: Path, runtime: str) -> None:
     """SIGTERM: exit code 0, no process, no container, no up.json; the work is taken up again.
 
@@ -84,6 +84,7 @@ async def test_up_stops_clean_in_the_middle_of_a_run(data: Path, runtime: str) -
     assert record["process_id"] == process_id
 
 
+@pytest.mark.long
 async def test_programs_die_with_a_killed_up(data: Path) -> None:
     """Kill -9 of `up`: no program and no run is left; the next start takes the folder over."""
     with started_up(data, simulate=1, scale=0.1) as up:
@@ -107,6 +108,7 @@ async def test_programs_die_with_a_killed_up(data: Path) -> None:
         assert again.stop() == 0, again.said
 
 
+@pytest.mark.long
 async def test_a_program_that_dies_ends_the_farm_and_is_quoted(data: Path) -> None:
     """Kill -9 of the agent: exit code 1, its last log lines, nothing left, not even its run."""
     with started_up(data, simulate=1) as up:
@@ -199,6 +201,7 @@ def test_secrets_stay_with_who_needs_them(quiet: tuple[UpProcess, LiveFarm]) -> 
         assert secrets == names
 
 
+@pytest.mark.long
 def test_a_second_up_on_the_folder_is_refused_by_name(quiet: tuple[UpProcess, LiveFarm]) -> None:
     """It names folder and process, ends with 4, and does the first no harm."""
     up, farm = quiet
@@ -229,6 +232,7 @@ def test_a_busy_port_is_refused_by_its_option(data: Path, option: str) -> None:
     assert not (data / "logs").exists()
 
 
+@pytest.mark.long
 async def test_operators_commands_work_on_a_running_farm(
     at_quiet: Hand, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,7 +244,7 @@ async def test_operators_commands_work_on_a_running_farm(
 
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "phonefarm_cli", *words, "--data", data]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         return done.stdout
 
     phones = run("phones", "list").splitlines()

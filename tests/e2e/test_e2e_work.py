@@ -15,15 +15,13 @@ from standardwebhooks import Webhook
 from support.brokenapp import NAME as BROKEN_APP
 from support.live_farm import Hand, LivePhone, containers, eventually, executors, lives, warmup
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def _ids(phones: tuple[LivePhone, ...]) -> list[str]:
     return [phone.phone_id for phone in phones]
 
 
 async def _events(
-    receiver: Receiver, process_id: str, *, last: str, within: float = 20
+    receiver: Receiver, process_id: str, *, last: str, within: float = 60
 ) -> list[Received]:
     """Return a process's callbacks once the one of milestone *last* came."""
 
@@ -141,7 +139,7 @@ async def test_a_running_process_is_cancelled(
     await at_work.on_screen(phone.serialno, since=since)
 
     answer = await at_work.cancel(process_id, strategy=strategy, force_after_seconds=5)
-    record = await at_work.until(process_id, "cancelled", within=15)
+    record = await at_work.until(process_id, "cancelled", within=60)
 
     assert answer["status"] == "cancel_requested"
     assert answer["active_target"]["phone_id"] == phone.phone_id
@@ -175,7 +173,7 @@ async def test_an_executor_that_cannot_stop_itself_is_forced(at_work: Hand) -> N
         os.kill(pid, signal.SIGSTOP)
     asked_at = time.monotonic()
     answer = await at_work.cancel(process_id, strategy="soft_then_force", force_after_seconds=1)
-    await at_work.until(process_id, "cancelled", within=15)
+    await at_work.until(process_id, "cancelled", within=60)
 
     assert time.monotonic() - asked_at >= 1
     assert await _is_gone(at_work, answer["termination"]["container"])
@@ -236,6 +234,7 @@ async def test_a_group_with_one_bad_phone_keeps_what_was_done(
     assert events[-1].event["process"] == record
 
 
+@pytest.mark.long
 async def test_a_phone_unplugged_in_a_run_is_replaced(at_work: Hand, receiver: Receiver) -> None:
     """The run fails as infra, another phone does the whole plan, the process completes."""
     process_id = await at_work.warm_up(
@@ -275,4 +274,4 @@ async def _is_gone(at_work: Hand, container: str) -> bool:
     async def look() -> bool:
         return not await containers(name=container)
 
-    return await eventually(look, within=5, what="the removal of the container")
+    return await eventually(look, within=60, what="the removal of the container")

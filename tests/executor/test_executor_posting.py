@@ -103,6 +103,7 @@ async def test_a_retry_after_the_post_skips_it_and_finds_it(tmp_path: Path) -> N
         assert len(bench.effects("posted")) == 1
 
 
+@pytest.mark.long
 async def test_an_older_post_with_the_same_words_proves_nothing(tmp_path: Path) -> None:
     """Posting twice the same caption is seen as two posts; one that was refused is not found."""
     async with run_bench(tmp_path) as bench:
@@ -151,6 +152,7 @@ async def test_a_refusal_by_the_app_is_told_and_not_tapped_again(tmp_path: Path)
         assert taps.count("post_button") == 1
 
 
+@pytest.mark.long
 async def test_a_post_that_takes_too_long_is_unknown(tmp_path: Path) -> None:
     """Neither a sign nor the post within the limits: outcome_unknown, touched once."""
     async with run_bench(tmp_path) as bench:
@@ -362,6 +364,7 @@ async def test_a_profile_is_checked_screen_by_screen(tmp_path: Path) -> None:
         assert not {"typed", "profile_saved", "posted"} & {e.kind for e in bench.phone.ledger()}
 
 
+@pytest.mark.long
 async def test_a_profile_that_fits_nothing_is_told_whole(tmp_path: Path) -> None:
     """Without any screen it knows the check still reports every screen and selector."""
 

@@ -5,7 +5,6 @@ import os
 import time
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_executor.control import EVIDENCE_LIMIT
 from phonefarm_executor.evidence import fitted
@@ -13,6 +12,7 @@ from phonefarm_executor.failures import FailedError
 from phonefarm_executor.phone import TEXT_AT_ONCE, is_typeable, typed_pieces
 from phonefarm_executor.screen import DumpError, Selector, read_screen
 from PIL import Image
+from support.examples import given
 
 DUMP = (
     "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?>"
@@ -78,12 +78,12 @@ def test_hostile_dumps_are_read_or_refused(xml: bytes) -> None:
 def test_a_deep_dump_is_read_in_bounded_time() -> None:
     """Ten thousand views inside each other are no trap."""
     depth = 10_000
-    begun = time.monotonic()
+    begun = time.process_time()  # what else the machine does costs nothing here
 
     screen = read_screen(b"<hierarchy>" + b"<node>" * depth + b"</node>" * depth + b"</hierarchy>")
 
     assert len(screen.nodes) == depth
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300))

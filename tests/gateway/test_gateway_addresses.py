@@ -4,7 +4,6 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_common.addresses import (
     AddressPolicy,
@@ -15,6 +14,7 @@ from phonefarm_common.addresses import (
 )
 from phonefarm_common.outward import AddressNotAllowedError, PermittedResolver
 from phonefarm_common.reasons import FarmError
+from support.examples import given
 
 PUBLIC_ONLY = AddressPolicy()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from gateway.support.farm import enqueue_body, farm, maintenance_body
-from hypothesis import example, given, settings
+from hypothesis import example
 from hypothesis import strategies as st
 from phonefarm_gateway.strict_json import (
     MOST_NESTING,
@@ -14,6 +14,7 @@ from phonefarm_gateway.strict_json import (
     dump,
     parse,
 )
+from support.examples import at_most, given
 
 PATHS = (
     "/capability-requests/enqueue",
@@ -67,7 +68,7 @@ def _raw(value: Any) -> bytes:
 BODIES = st.binary(max_size=200) | VALUES.map(_raw) | disturbed().map(_raw)
 
 
-@settings(deadline=None, max_examples=60)
+@at_most(60)
 @given(bodies=st.lists(BODIES, min_size=5, max_size=15))
 async def test_no_body_makes_the_gateway_fail(bodies: list[bytes]) -> None:
     """Arbitrary bytes, arbitrary JSON and disturbed good bodies get an answer below 500."""
@@ -105,7 +106,6 @@ def test_any_bytes_are_taken_or_refused(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":', "[[1,2],"])
-@settings(deadline=None)
 @example(times=MOST_NESTING // 2)
 @example(times=MOST_NESTING // 2 + 1)
 @example(times=MOST_NESTING - 1)

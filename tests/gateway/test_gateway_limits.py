@@ -10,7 +10,7 @@ from gateway.support.memory_controller import READ_ONLY_KEY
 from phonefarm_common.clock import SystemClock
 from phonefarm_gateway.rates import MOST_BUCKETS, Rates
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60.0
 
 
 class _Clock(SystemClock):

@@ -45,7 +45,7 @@ async def gateway(
 async def _ready(path: Path, process: asyncio.subprocess.Process) -> str:
     """Return HOST:PORT from the ready file, waiting for the line that follows it."""
     assert process.stderr is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for line in process.stderr:
             if b"gateway.started" in line:
                 facts = json.loads(await asyncio.to_thread(path.read_text))
@@ -77,7 +77,7 @@ async def test_the_program_serves_until_told_to_stop(tmp_path: Path) -> None:
                 status = answer.status
                 await answer.read()
             process.send_signal(signal.SIGTERM)
-            _, log = await asyncio.wait_for(process.communicate(), 20)
+            _, log = await asyncio.wait_for(process.communicate(), 60)
 
         assert status == 200
         assert "X-PhoneFarm-Signature" in receiver.received[0].headers
@@ -121,7 +121,7 @@ async def test_the_program_refuses_a_secret_no_receiver_could_hold() -> None:
     environment = ENVIRONMENT | {"PHONE_FARM_WEBHOOK_SECRET": "whsec_***"}
     arguments = (*REQUIRED, "--listen", "127.0.0.1:0")
     async with gateway(*arguments, environment=environment) as process:
-        _, log = await asyncio.wait_for(process.communicate(), 20)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 2
     assert b"PHONE_FARM_WEBHOOK_SECRET" in log
@@ -133,7 +133,7 @@ async def test_the_program_refuses_a_taken_address() -> None:
     async with Receiver.serving() as taken:
         arguments = (*REQUIRED, "--listen", f"127.0.0.1:{taken.port}")
         async with gateway(*arguments, environment=ENVIRONMENT) as process:
-            _, log = await asyncio.wait_for(process.communicate(), 20)
+            _, log = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 2
     assert b"address already in use" in log
@@ -144,7 +144,7 @@ async def test_the_program_refuses_a_controller_off_this_machine() -> None:
     """Plaintext to another host is refused at start."""
     arguments = ("--controller", "192.0.2.1:9", "--listen", "127.0.0.1:0")
     async with gateway(*arguments, environment=ENVIRONMENT) as process:
-        _, log = await asyncio.wait_for(process.communicate(), 20)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 2
     assert b"loopback" in log

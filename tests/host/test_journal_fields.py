@@ -14,7 +14,7 @@ def journald(tmp_path: Path) -> Iterator[socket.socket]:
     """Listen where journald would."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as it:
         it.bind(str(tmp_path / "socket"))
-        it.settimeout(5)
+        it.settimeout(60)
         yield it
 
 

@@ -88,6 +88,7 @@ async def at_work(site: Site) -> AsyncIterator[Hand]:
         yield it
 
 
+@pytest.mark.long
 async def test_a_run_is_found_in_the_journal_by_its_ids(site: Site, at_work: Hand) -> None:
     """Work goes through the service, and journalctl finds it by PROCESS_ID and by RUN_ID."""
     account = site.farm.phones[0].account_id
@@ -106,6 +107,7 @@ async def test_a_run_is_found_in_the_journal_by_its_ids(site: Site, at_work: Han
     assert show["StatusText"] in status
 
 
+@pytest.mark.long
 async def test_doctor_is_content_while_the_agent_runs(site: Site, at_work: Hand) -> None:
     """Every part is looked at with the service's rights, and the agent keeps its session."""
     before = len(await site.host.events("EVENT=session.opened"))
@@ -125,6 +127,7 @@ async def test_doctor_is_content_while_the_agent_runs(site: Site, at_work: Hand)
     assert len(await site.host.events("EVENT=session.opened")) == before
 
 
+@pytest.mark.long
 async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> None:
     """After kill -9 during a run systemd starts the agent again, and the run ends once."""
     process, container = await _begin_run(site, at_work)
@@ -149,6 +152,7 @@ async def test_a_killed_agent_takes_its_run_back(site: Site, at_work: Hand) -> N
     await eventually(removed, what="the end of the container")
 
 
+@pytest.mark.long
 async def test_a_newer_program_takes_the_run_of_the_older_back(site: Site, at_work: Hand) -> None:
     """Upgraded in place during a run and started anew: the run goes on and ends once."""
     process, container = await _begin_run(site, at_work)
@@ -171,6 +175,7 @@ async def test_a_newer_program_takes_the_run_of_the_older_back(site: Site, at_wo
     assert len(await site.host.events(f"PROCESS_ID={process}", "EVENT=phone.released")) == 1
 
 
+@pytest.mark.long
 async def test_a_stopped_agent_is_killed_by_the_watchdog(site: Site, at_work: Hand) -> None:
     """An agent that does nothing any more is ended with SIGABRT and started again."""
     await site.host.write(DROP_IN, "[Service]\nWatchdogSec=4\nRestartSec=1\n")
@@ -189,6 +194,7 @@ async def test_a_stopped_agent_is_killed_by_the_watchdog(site: Site, at_work: Ha
     await at_work.offered()
 
 
+@pytest.mark.long
 async def test_a_reboot_brings_the_agent_back(site: Site, at_work: Hand) -> None:
     """Stopped in order by the shutdown, it is up again with its host, its phones offered."""
     before = len(await site.host.events("EVENT=agent.started"))
@@ -202,6 +208,7 @@ async def test_a_reboot_brings_the_agent_back(site: Site, at_work: Hand) -> None
     assert len(await site.host.events("EVENT=agent.started")) == before + 1
 
 
+@pytest.mark.long
 async def test_doctor_looks_while_the_agent_is_stopped(site: Site, at_work: Hand) -> None:
     """With a server of its own it finds the same phones, as the service's user."""
     await site.host.run("systemctl", "stop", SERVICE)
@@ -220,6 +227,7 @@ async def test_doctor_looks_while_the_agent_is_stopped(site: Site, at_work: Hand
     assert left.strip() == ""
 
 
+@pytest.mark.long
 async def test_uninstall_ends_everything_also_during_a_run(site: Site, at_work: Hand) -> None:
     """Nothing of the service is left: no process, container, file, user."""
     await _begin_run(site, at_work)

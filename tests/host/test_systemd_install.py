@@ -36,6 +36,7 @@ def install_words(host: SystemdHost, *more: str) -> list[str]:
     return [*words, *more]
 
 
+@pytest.mark.long
 async def test_install_can_be_repeated_and_uninstall_leaves_nothing(host: SystemdHost) -> None:
     """Files, user and group are there after install, and none of them after uninstall."""
     before = await host.files()
@@ -96,6 +97,7 @@ async def test_install_joins_and_starts_in_one_step(host: SystemdHost, tmp_path:
     assert [(agent.agent_id, agent.connected) for agent in known.agents] == [("host-7", True)]
 
 
+@pytest.mark.long
 async def test_the_unit_is_confined(host: SystemdHost) -> None:
     """The init finds no fault in the unit and rates its exposure at 4.0 or better."""
     await host.agent(*install_words(host))
@@ -113,6 +115,7 @@ async def test_the_unit_is_confined(host: SystemdHost) -> None:
     assert "60-phonefarm-agent.rules:" not in tested, "udev complains of a line"
 
 
+@pytest.mark.long
 async def test_without_a_controller_it_is_up_and_says_so(host: SystemdHost) -> None:
     """`install --now` comes back once the agent knows that nobody is there; status says it."""
     await _runnable(host)
@@ -133,6 +136,7 @@ async def test_without_a_controller_it_is_up_and_says_so(host: SystemdHost) -> N
     assert (stopped["ActiveState"], stopped["ExecMainStatus"]) == ("inactive", "0")
 
 
+@pytest.mark.long
 async def test_a_wrong_setting_is_told_and_not_repeated(host: SystemdHost) -> None:
     """Exit code 2 leaves the unit failed, with what is wrong as its status; no new start."""
     await _runnable(host, options="--adb-port 5037")
@@ -150,6 +154,7 @@ async def test_a_wrong_setting_is_told_and_not_repeated(host: SystemdHost) -> No
     assert re.search(r"fail +service +failed", looked), looked
 
 
+@pytest.mark.long
 async def test_doctor_looks_with_the_rights_of_the_service(host: SystemdHost) -> None:
     """A secret that root can read and the service cannot is told by doctor, though root asks."""
     token = "/etc/phonefarm-agent/token"
@@ -167,6 +172,7 @@ async def test_doctor_looks_with_the_rights_of_the_service(host: SystemdHost) ->
     assert re.search(r"fail +controller +127.0.0.1:9: UNAVAILABLE", opened), opened
 
 
+@pytest.mark.long
 async def test_only_root_and_only_where_the_service_can_live(
     host: SystemdHost,
 ) -> None:
@@ -188,6 +194,7 @@ async def test_only_root_and_only_where_the_service_can_live(
     assert await host.files() == before
 
 
+@pytest.mark.long
 async def test_a_loop_that_is_held_up_is_ended_with_its_stack_told(host: SystemdHost) -> None:
     """The feeding thread lives, the loop does not: watchdog, SIGABRT, and where it stood."""
     await host.write("/srv/stuck/stuck.py", _STUCK)

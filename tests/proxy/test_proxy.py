@@ -295,12 +295,12 @@ async def test_connections_are_limited(tmp_path: Path) -> None:
         for _, writer in peers:
             writer.write(b"00")
         refused, last = await bench.dial()
-        answer = await asyncio.wait_for(refused.read(-1), 10)
+        answer = await asyncio.wait_for(refused.read(-1), 60)
         last.close()
         reader, writer = peers[0]
         writer.write(b"0cx")
         writer.write_eof()
-        await asyncio.wait_for(reader.read(-1), 10)
+        await asyncio.wait_for(reader.read(-1), 60)
         again = await bench.ask("host:version")
         for _, writer in peers:
             writer.close()
@@ -314,7 +314,7 @@ async def test_a_request_that_is_too_long_is_refused(tmp_path: Path) -> None:
     async with proxy_bench(tmp_path) as bench:
         reader, writer = await bench.dial()
         writer.write(f"{REQUEST_LIMIT + 1:04x}".encode())
-        answer = await asyncio.wait_for(reader.read(-1), 10)
+        answer = await asyncio.wait_for(reader.read(-1), 60)
         writer.close()
 
     assert b"longer than" in answer
@@ -340,6 +340,6 @@ async def test_the_socket_is_gone_afterwards(tmp_path: Path) -> None:
         bench.server.hold = True
         reader, writer = await bench.open("shell:getprop")
 
-    await asyncio.wait_for(reader.read(-1), 10)
+    await asyncio.wait_for(reader.read(-1), 60)
     writer.close()
     assert not bench.path.exists()

@@ -21,7 +21,7 @@ import json, socket, sys
 
 def ask(*requests):
     with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(10)
+        line.settimeout(60)
         line.connect("/run/phonefarm/adb.sock")
         for request in requests:
             line.sendall(f"{len(request):04x}{request}".encode())

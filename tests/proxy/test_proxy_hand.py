@@ -1,7 +1,6 @@
 """The proxy of a hold: any of adb's words for *the* phone, none for another, none past its end."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +8,7 @@ import pytest
 from phonefarm_agent.phones.proxy_hand import hand_proxy
 from phonefarm_agent.phones.proxy_lease import Lease
 from phonefarm_common.clock import SystemClock
-from support.proxy_bench import SERIAL, Server, recording_server
+from support.proxy_bench import SERIAL, Server, ended_at_once, recording_server
 
 
 @asynccontextmanager
@@ -37,7 +36,7 @@ async def ask(
     answer = b""
     for request in requests:
         writer.write(f"{len(request):04x}{request}".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await reader.readexactly(4)
         if answer == b"OKAY" and request.startswith("host:tport"):
             await reader.readexactly(8)
@@ -115,7 +114,7 @@ async def test_what_ends_moves_or_leaves_the_phone_is_refused(requests: tuple[st
     """Nothing of it reaches the adb server."""
     async with held() as (port, _, said, server):
         answer, reader, writer = await ask(port, *requests)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             reason = await reader.read()
         writer.close()
 
@@ -135,7 +134,7 @@ async def test_before_its_begin_nothing_passes() -> None:
     assert server.requests == []
 
 
-async def test_an_open_shell_is_cut_within_a_tenth_of_a_second() -> None:
+async def test_an_open_shell_is_cut_at_once() -> None:
     """By a reset, so that nothing that waits is delivered."""
     async with held() as (port, lease, _, server):
         server.hold = True
@@ -144,12 +143,11 @@ async def test_an_open_shell_is_cut_within_a_tenth_of_a_second() -> None:
         writer.write(b"typed\n")
         await server.until(6)
 
-        began = time.monotonic()
         lease.cut("the hold is over")
+        at_once = await ended_at_once(reader)
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 10)
-        seconds = time.monotonic() - began
+            await reader.read()
         writer.close()
 
-    assert seconds < 0.1
+    assert at_once
     assert bytes(server.data) == b"typed\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from phonefarm_agent.phones.proxy_lease import Lease, LeaseEndedError
 from structlog.testing import capture_logs
-from support.proxy_bench import FOLDER, SERIAL, proxy_bench, recording_server
+from support.proxy_bench import FOLDER, SERIAL, ended_at_once, proxy_bench, recording_server
 
 BLOCK = 32 * 1024
 SPEC = f"{FOLDER}/clip.mp4,33188".encode()
@@ -58,21 +58,20 @@ def test_a_lease_says_why_it_ended() -> None:
 
 
 async def test_a_cut_closes_open_connections_at_once(tmp_path: Path) -> None:
-    """Both ends of an idle connection see its end within 100 ms of the cut."""
+    """Both ends of an idle connection see its end with the next words of the network."""
     async with proxy_bench(tmp_path) as bench:
         bench.server.hold = True
         reader, writer = await bench.open("shell:getprop")
         await reader.readexactly(4)
 
-        begun = time.monotonic()
         bench.lease.cut("fenced")  # every connection is closed before it returns
-        took = time.monotonic() - begun
-        rest = await asyncio.wait_for(reader.read(-1), 10)
+        at_once = await ended_at_once(reader)
+        rest = await reader.read(-1)
         writer.close()
         later = await bench.ask("host:version")
 
     assert rest == b""
-    assert took < 0.1
+    assert at_once
     assert later == b""
 
 
@@ -148,7 +147,7 @@ async def test_the_way_back_is_weighed_too(tmp_path: Path) -> None:
 async def _rest(reader: asyncio.StreamReader) -> bytes:
     got = bytearray()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while part := await reader.read(65536):
                 got += part
     except ConnectionError:
@@ -252,7 +251,7 @@ async def test_a_frozen_and_thawed_proxy_passes_nothing(tmp_path: Path) -> None:
 def _open(path: Path, service: str | None) -> socket.socket:
     """Return a blocking connection to the phone, with *service* open on it when one is given."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    peer.settimeout(10)
+    peer.settimeout(60)
     peer.connect(str(path))
     for request in (f"host:transport:{SERIAL}", service):
         if request is not None:
@@ -271,7 +270,7 @@ def _read_to_end(peer: socket.socket) -> None:
 
 async def _quiet(data: bytearray) -> None:
     """Return once what the kernel still held when the proxy froze has arrived."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         length = -1
         while length != len(data):
             length = len(data)

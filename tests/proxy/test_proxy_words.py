@@ -3,7 +3,6 @@
 import shlex
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_agent.phones.proxy_words import (
     DEFAULT_WORDS,
@@ -14,6 +13,7 @@ from phonefarm_agent.phones.proxy_words import (
     judge,
     split,
 )
+from support.examples import given
 
 FOLDER = "/data/local/tmp/phonefarm/run-1"
 SCOPE = Scope(phone_folder=FOLDER, package="com.example.shortvideo", words=DEFAULT_WORDS)

@@ -14,7 +14,7 @@ from phonefarm_agent.runtimes.dummy import DummyRuntime, IllegalCallError
 from phonefarm_common.identity import new_id
 from support.runtime_bench import following
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 60
 
 
 @dataclass(kw_only=True)

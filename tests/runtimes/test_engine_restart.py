@@ -15,6 +15,7 @@ TICKS = 400
 """At 100 a second: four seconds of lines, through which the engine is dead for a while."""
 
 
+@pytest.mark.long
 @pytest.mark.docker
 async def test_a_run_and_its_lines_outlive_the_engine(executor_image: str, tmp_path: Path) -> None:
     """Killed -9 and started again, the engine still has the run; reader and waiter lose nothing."""

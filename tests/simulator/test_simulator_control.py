@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from phonefarm_simulator.control import Control, ControlError
 from phonefarm_simulator.control_server import answer_line, control_served
 from phonefarm_simulator.farm import Farm, simulated_phones
 from support.adb import AdbServer, adb_server
+from support.examples import at_most, given
 
 
 @asynccontextmanager
@@ -31,7 +32,7 @@ async def simulator(directory: Path, *words: str) -> AsyncIterator[dict[str, Any
         stdin=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not ready.exists():
                 assert process.returncode is None
                 await asyncio.sleep(0.02)  # a file's coming is nothing one can await
@@ -139,7 +140,7 @@ REQUESTS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@at_most(150, suppress_health_check=list(HealthCheck))
 @given(line=st.one_of(st.binary(max_size=80), REQUESTS.map(lambda r: json.dumps(r).encode())))
 def test_any_line_gets_an_answer(tmp_path: Path, line: bytes) -> None:
     """No request breaks the server, and the state can be told afterwards."""
@@ -166,7 +167,7 @@ async def test_a_taken_port_is_told_and_exits_1(tmp_path: Path) -> None:
             *("-m", "phonefarm_simulator", "--data", str(tmp_path), "--listen-base", str(port)),
             stderr=asyncio.subprocess.PIPE,
         )
-        _out, error = await asyncio.wait_for(process.communicate(), 20)
+        _out, error = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 1
     assert b"cannot start" in error
@@ -180,7 +181,7 @@ async def test_help_teaches_the_faults(tmp_path: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "COLUMNS": "120"},
     )
-    out, _error = await asyncio.wait_for(process.communicate(), 20)
+    out, _error = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 0
     for word in (b"adb connect", b"drop_mid_command", b"--ready-file", b'"op": "ledger"'):
@@ -194,7 +195,7 @@ async def test_a_stopped_farm_leaves_no_port_open(tmp_path: Path) -> None:
         host, _colon, port = address.partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
 
-    assert await asyncio.wait_for(_ended(reader), 5)
+    assert await asyncio.wait_for(_ended(reader), 60)
     writer.transport.abort()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(host, int(port))

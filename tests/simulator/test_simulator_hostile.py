@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from phonefarm_simulator.farm import Farm, SimulatedPhone, simulated_phones
 from phonefarm_simulator.ledger import Kind
@@ -16,6 +16,7 @@ from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.shell import COMMANDS, Bytes, Exit, Shell
 from phonefarm_simulator.shellwords import ShellSyntaxError, parse
 from phonefarm_simulator.wire import HEADER, MAX_PAYLOAD, Command, Packet, PacketParser, WireError
+from support.examples import at_most, given
 
 NUMBERS = st.integers(min_value=0, max_value=0xFFFFFFFF)
 PACKETS = st.builds(
@@ -112,7 +113,7 @@ class Peer:
 
     async def receive(self) -> Packet:
         """Return the next packet; IncompleteReadError when the phone closed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             header = await self.reader.readexactly(HEADER.size)
             command, arg0, arg1, length, _sum, _magic = HEADER.unpack(header)
             payload = await self.reader.readexactly(length)
@@ -143,7 +144,7 @@ async def assert_serves(phone: SimulatedPhone) -> None:
         assert (await peer.receive()).command == Command.CLSE
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@at_most(150, suppress_health_check=list(HealthCheck))
 @given(
     greet=st.booleans(),
     packets=st.lists(PACKETS, max_size=12),
@@ -294,7 +295,7 @@ WORDS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@at_most(400, suppress_health_check=list(HealthCheck))
 @given(words=st.lists(WORDS, max_size=9))
 def test_no_command_line_breaks_the_phone(tmp_path: Path, words: list[str]) -> None:
     """Any words in any order give a status from 0 to 255, wait, or leave the shell."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import adbutils
 
 START_SECONDS = 15.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class AdbServer:
     environment: dict[str, str]
 
     async def run(
-        self, *words: str, serial: str | None = None, stdin: bytes = b"", timeout: float = 30.0
+        self, *words: str, serial: str | None = None, stdin: bytes = b"", timeout: float = 60.0
     ) -> Answer:
         """Run one adb command to its end; kill it and raise TimeoutError after `timeout`."""
         chosen = ["-s", serial] if serial is not None else []
@@ -62,7 +62,7 @@ class AdbServer:
                 await process.wait()
         return Answer(status=process.returncode or 0, out=out, error=error)
 
-    async def shell(self, serial: str, command: str, *, timeout: float = 30.0) -> Answer:
+    async def shell(self, serial: str, command: str, *, timeout: float = 60.0) -> Answer:
         """Run one shell command on a phone."""
         return await self.run("shell", command, serial=serial, timeout=timeout)
 
@@ -70,7 +70,7 @@ class AdbServer:
         """Connect to a phone and wait until it answers; AssertionError when adb says no."""
         answer = await self.run("connect", address)
         assert "connected to" in answer.text, answer
-        await self.run("wait-for-device", serial=address, timeout=15.0)
+        await self.run("wait-for-device", serial=address, timeout=60)
 
     async def state_of(self, serial: str) -> str:
         """Return what `adb devices` says of a phone; empty when it is not listed."""
@@ -81,7 +81,7 @@ class AdbServer:
                 return state
         return ""
 
-    async def wait_for_state(self, serial: str, *states: str, timeout: float = 20.0) -> str:
+    async def wait_for_state(self, serial: str, *states: str, timeout: float = 60.0) -> str:
         """Return the first of `states` that `adb devices` shows; TimeoutError when none comes."""
         async with asyncio.timeout(timeout):
             while True:

@@ -77,7 +77,7 @@ class Agents:
         """Return once it holds the gate of a container that it made ahead of its run."""
         assert self._process is not None
         descriptors = Path(f"/proc/{self._process.pid}/fd")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not any("/warm-" in one for one in _open_files(descriptors)):  # noqa: ASYNC110 - /proc raises no event
                 await asyncio.sleep(0.05)
 
@@ -97,7 +97,7 @@ class Agents:
         """Stop it with SIGTERM and return its exit code."""
         assert self._process is not None
         self._process.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self._process.wait()
 
     async def end(self) -> None:
@@ -147,5 +147,5 @@ async def agent_process(
     finally:
         if process.returncode is None:
             process.terminate()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await process.wait()

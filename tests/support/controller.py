@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 import pytest
@@ -30,11 +30,12 @@ from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.timers import Timers
 from phonefarm_controller.app import Controller, running
 from phonefarm_controller.settings import Settings
+from support.prepared import prepare_sqlite
 
 KEY = "test-key"
 AGENT_TOKEN = "test-agent-token"
 GATEWAY_TOKEN = "test-gateway-token"
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds a test waits for what must come."""
 
 
@@ -88,7 +89,7 @@ class Farm:
                 record = await self.get(process_id)
                 if record.status in statuses:
                     return record
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.03)
 
     async def cancel(
         self,
@@ -181,12 +182,30 @@ def told(refused: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> tuple[str, list
     return info.reason, [violation.field for violation in bad.field_violations]
 
 
+_LAPSES: Final = (
+    *("keepalive_agent_timeout", "keepalive_server_timeout", "start", "suspect", "offline"),
+    *("self_fence", "kill", "clean_up", "lease_ttl", "loop_lapse", "probe_limit", "offer_fresh"),
+    *("callback_attempt", "callback_lease"),
+)
+
+
+def patient_timers(scale: float, lapse: float = 1.0) -> Timers:
+    """Return timers whose periods are scaled, so that farms are quick, but not their limits.
+
+    What ends for silence is scaled by *lapse*: a test in which nobody is silent must not depend on
+    how fast the machine is.
+    """
+    quick, slow = Timers().scaled(scale), Timers().scaled(lapse)
+    return replace(quick, **{name: getattr(slow, name) for name in _LAPSES})
+
+
 @asynccontextmanager
 async def farm_on(
     database_url: str,
     data: Path,
     *,
     scale: float = 0.05,
+    lapse: float = 1.0,
     ingest_secret: str | None = KEY,
     desired: float | None = None,
     host: str = "127.0.0.1",
@@ -194,10 +213,11 @@ async def farm_on(
 ) -> AsyncIterator[Farm]:
     """Run a controller on the database while the block runs.
 
-    *desired* is how often it repeats the desired list, in seconds, unless scaled like the others;
-    *more* are further settings.
+    *lapse* scales the limits after which silence counts (`patient_timers`); *desired* is how often
+    it repeats the desired list, in seconds, unless scaled like the others; *more* are further
+    settings.
     """
-    timers = Timers().scaled(scale)
+    timers = patient_timers(scale, lapse)
     if desired is not None:
         timers = replace(timers, desired=desired)
     settings = Settings(
@@ -215,6 +235,7 @@ async def farm_on(
         ready_file=None,
         **({"reserve": 0} | more),
     )
+    prepare_sqlite(database_url)
     async with running(settings) as controller:
         channel = open_channel(f"127.0.0.1:{controller.port}", timers)
         try:

@@ -15,7 +15,7 @@ from phonefarm_cli.controller import Controller
 from phonefarm_common.identity import new_id
 from phonefarm_simulator.control import Control
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.03
 TERMINAL = ("completed", "failed_terminal", "cancelled")
 
@@ -131,7 +131,7 @@ class Hand:
 
     async def on_screen(self, serialno: str, *, since: int = 0) -> dict[str, Any]:
         """Return when the phone shows a video of a run."""
-        return await self.phones.wait_for(serialno, "video_shown", since=since, timeout=20)
+        return await self.phones.wait_for(serialno, "video_shown", since=since, timeout=60)
 
     async def phone(self, phone_id: str) -> fleet_pb2.Phone:
         """Return one phone as the controller knows it."""

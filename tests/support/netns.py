@@ -57,7 +57,7 @@ class Namespace:
         )
         try:
             assert process.stdout is not None
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert await process.stdout.readline() == b"ready\n"
             yield
         finally:

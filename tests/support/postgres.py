@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.postgres_server import PostgresServer, postgres_server
+from support.prepared import TEMPLATE, prepare_postgres
 
 _numbers = itertools.count(1)
 
@@ -17,8 +18,26 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """Return the name of a database of the server that has our tables and no rows."""
+    prepare_postgres(postgres)
+    return TEMPLATE
+
+
 @pytest.fixture
-def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """Return the SQLAlchemy URL (asyncpg) of an empty database of this test's own."""
-    with postgres.database(f"test_{os.getpid()}_{next(_numbers)}") as url:
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """Return the SQLAlchemy URL (asyncpg) of a database of this test's own: tables, no rows."""
+    with postgres.database(_name(), template=postgres_template) as url:
         yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """Return the URL of a database of this test's own in which there is no table yet."""
+    with postgres.database(_name()) as url:
+        yield url
+
+
+def _name() -> str:
+    return f"test_{os.getpid()}_{next(_numbers)}"

@@ -59,7 +59,7 @@ def sockets() -> list[str]:
 def connect(address: tuple[str, int]) -> str:
     """Return `connected`, or the error's name."""
     with socket.socket() as one:
-        one.settimeout(3)
+        one.settimeout(60)
         one.connect(address)
     return "connected"
 

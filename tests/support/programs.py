@@ -18,8 +18,8 @@ from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
 from support.releases import code_of
 from support.stepped_program import PROGRAM
 
-READY_SECONDS = 30.0
-STOP_SECONDS = 20.0
+READY_SECONDS = 90.0
+STOP_SECONDS = 60.0
 _SECRETS = {
     "INGEST_SECRET": KEY,
     "PHONEFARM_AGENT_TOKEN": AGENT_TOKEN,

@@ -117,13 +117,14 @@ async def rest_farm(
     *,
     phones: tuple[str, ...] = PHONES,
     scale: float = 0.05,
+    lapse: float = 1.0,
     settings: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[RestFarm]:
     """Yield a farm of admitted phones, each with the account `acc-<serial number>`."""
     url = f"sqlite:///{data / 'farm.db'}"
     async with (
         Receiver.serving() as receiver,
-        farm_on(url, data, scale=scale) as farm,
+        farm_on(url, data, scale=scale, lapse=lapse) as farm,
         played_agent(farm, *phones) as agent,
         running(gateway_settings(farm, **(settings or {})), lookup=_no_names) as rest,
         aiohttp.ClientSession() as session,

@@ -78,7 +78,7 @@ class Control:
 
     async def until(self, kind: str, *, count: int = 1) -> dict[str, Any]:
         """Return the *count*-th message of a type, waiting for it."""
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: len(self.of(kind)) >= count)
         return self.of(kind)[count - 1]
 
@@ -130,7 +130,7 @@ class Story:
                 if line["type"] == kind and index in {None, line.get("index")}
             ]
 
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: bool(found()))
         return found()[0]
 

@@ -40,7 +40,7 @@ def missing() -> str | None:
         return "the host's Python is 3.11, and the tests' own packages are installed there"
     try:
         seen = subprocess.run(
-            ["docker", "image", "inspect", IMAGE], capture_output=True, check=False, timeout=30
+            ["docker", "image", "inspect", IMAGE], capture_output=True, check=False, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)

@@ -52,6 +52,7 @@ from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
+from support.prepared import prepare_sqlite
 
 POST: Final = "post_once"
 """A capability of the tests: its action 1 must not happen twice."""
@@ -346,6 +347,8 @@ async def world_on(
 ) -> AsyncIterator[World]:
     """Open the database and wire a controller's operations while the block runs."""
     clock = VirtualClock()
+    if not migrated:
+        prepare_sqlite(url)
     async with open_database(url, clock) as database:
         if not migrated:
             await migrate(database)

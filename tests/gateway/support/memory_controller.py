@@ -116,7 +116,7 @@ class MemoryController(
     async def _refusing(self) -> None:
         """Wait until the port is closed: gRPC goes on listening for a moment, answering nobody."""
         host, _, port = self.address.rpartition(":")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_connection(host, int(port))
@@ -167,12 +167,12 @@ class MemoryController(
         self.processes[process.process_id] = process
         return process.process_id
 
-    async def settled(self, count: int, *, within: float = 10) -> list[Owed]:
+    async def settled(self, count: int, *, within: float = 60) -> list[Owed]:
         """Return the settled deliveries once there are *count*."""
         await self.until(lambda: sum(one.settled for one in self.outbox) >= count, within=within)
         return [one for one in self.outbox if one.settled]
 
-    async def until(self, condition: Any, *, within: float = 10) -> None:
+    async def until(self, condition: Any, *, within: float = 60) -> None:
         """Wait for *condition* to hold after a change."""
         async with asyncio.timeout(within), self.changed:
             await self.changed.wait_for(condition)
