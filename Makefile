@@ -50,7 +50,7 @@ test-all: dev ## every test with every example, as CI runs them
 	@EXAMPLES=all $(PYTEST) -m long $(BESIDE)
 
 test-changed: dev ## the tests that what is not committed can have broken: SINCE=COMMIT
-	@$(BIN)/python scripts/test_changed.py $(if $(SINCE),--since $(SINCE)) $(BESIDE)
+	@$(BIN)/python scripts/changed_tests.py $(if $(SINCE),--since $(SINCE)) $(BESIDE)
 
 test-one: dev ## one file or test, at once: T=tests/cli/test_cli_secrets.py
 	@$(PYTEST) $(or $(T),$(error say which: make test-one T=tests/cli/test_cli_secrets.py))

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from phonefarm_common.clock import SystemClock
 from phonefarm_controller.store import migrations
 from phonefarm_controller.store.database import Database, open_database
-from phonefarm_controller.store.migrate import MOST_TRIES, migrate
+from phonefarm_controller.store.migrate import HEAD, MOST_TRIES, migrate
 from phonefarm_controller.store.tables import metadata
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
@@ -34,6 +34,13 @@ async def test_migrations_make_the_tables(empty_database_url: str) -> None:
 
     assert differences == []
     assert made == meant
+
+
+def test_the_newest_migration_is_the_one_a_start_asks_for() -> None:
+    """A database that has it is left alone, so the number must be the last script's."""
+    names = [path.name for path in Path(str(migrations.__path__[0]), "versions").glob("m*.py")]
+
+    assert max(name[1:5] for name in names) == HEAD
 
 
 async def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:

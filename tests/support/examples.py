@@ -7,7 +7,7 @@ hypothesis. Both counts look for the same things; the large one looks longer.
 import os
 from typing import Any, Final
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings  # noqa: TID251 - the one place
 
 __all__ = ["ALL", "at_most", "given", "settings"]
 

@@ -1,6 +1,6 @@
 """Run the tests that a change can have broken: those that import or start a changed module.
 
-    scripts/test_changed.py [--since COMMIT] [--list] [PYTEST ARGUMENT ...]
+    scripts/changed_tests.py [--since COMMIT] [--list] [PYTEST ARGUMENT ...]
 
 A change is what differs from COMMIT (default: main's last commit, so what is not committed yet) and
 what git does not track yet. A test depends on what it imports, through any number of modules, and
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the test files, run nothing")
     arguments, rest = parser.parse_known_args()
     changed = changed_files(arguments.since)
-    chosen = tests_of(changed)
+    chosen = depending_on(changed)
     print(f"{len(changed)} files changed; {len(chosen)} test files depend on them", flush=True)
     if arguments.list or not chosen:
         print(*chosen, sep="\n")
@@ -48,7 +48,7 @@ def changed_files(since: str) -> list[str]:
     return sorted(set(found))
 
 
-def tests_of(changed: list[str]) -> list[str]:
+def depending_on(changed: list[str]) -> list[str]:
     """Return the test files, as paths, that depend on one of the changed files."""
     files = dict(_modules())
     tests = [path for path in files if path.name.startswith("test_") and TESTS in path.parents]
