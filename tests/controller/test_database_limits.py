@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from phonefarm_common.clock import SystemClock
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.store import database as limits
 from phonefarm_controller.store import standing
-from phonefarm_controller.store.database import Database, DatabaseBusyError, open_database
+from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import _LOCK, migrate
 from sqlalchemy import text
 

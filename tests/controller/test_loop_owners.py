@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
+from phonefarm_controller.domain.errors import OwnerLostError
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.loops.election import elected
 from phonefarm_controller.operations.claim import offered_in
@@ -14,7 +15,7 @@ from phonefarm_controller.operations.offers import ShowOffers
 from phonefarm_controller.operations.own import Own
 from phonefarm_controller.sessions.registry import Session
 from phonefarm_controller.sessions.vitals import Pulse
-from phonefarm_controller.store.loop_leases import OwnerLostError, Tenure
+from phonefarm_controller.store.loop_leases import Tenure
 from support.controller import PATIENCE
 from support.world import World, world_on
 

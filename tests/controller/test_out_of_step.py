@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.reports import PhoneReleased, RunRefused
 from phonefarm_controller.domain.requests import Routing, Target
@@ -16,7 +17,6 @@ from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Parting, Session, Sessions
 from phonefarm_controller.store import accounts, agents, items
 from phonefarm_controller.store.accounts import Account
-from phonefarm_controller.store.database import DatabaseBusyError
 from support.controller import farm_on, played_agent
 from support.world import VirtualClock, world_on
 

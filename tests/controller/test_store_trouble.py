@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.clock import SystemClock
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.store import inline
 from phonefarm_controller.store.database import (
     Database,
-    DatabaseBusyError,
     DatabaseTakenError,
     Transaction,
     open_database,

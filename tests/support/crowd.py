@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.reports import (
@@ -22,7 +23,6 @@ from phonefarm_controller.domain.reports import (
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
-from phonefarm_controller.store.database import DatabaseBusyError
 from support.world import POST, World, submission
 
 SERIALS: Final = ("a", "b", "c", "d")

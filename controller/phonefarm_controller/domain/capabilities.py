@@ -6,13 +6,9 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
+from phonefarm_controller.domain.errors import invalid_field, unsupported
 from phonefarm_controller.domain.fields import Field, Free, Text
-from phonefarm_controller.domain.inputs import (
-    invalid_field,
-    read_inputs,
-    schema_of,
-    unsupported,
-)
+from phonefarm_controller.domain.inputs import read_inputs, schema_of
 from phonefarm_controller.domain.planners import (
     fyp_warmup,
     keyword_warmup,

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+from phonefarm_common.reasons import FieldProblem
 
+from phonefarm_controller.domain.errors import invalid, unsupported
 from phonefarm_controller.domain.fields import Field, or_null
 
 
@@ -52,25 +53,3 @@ def schema_of(fields: Sequence[Field]) -> dict[str, Any]:
         "required": [field.name for field in fields if field.required],
         "additionalProperties": False,
     }
-
-
-def unsupported(name: str, *, path: str = "inputs") -> FarmError:
-    """Return the error for an input that the capability does not have."""
-    where = f"{path}.{name}" if path else name
-    return FarmError(
-        Reason.UNSUPPORTED_INPUT,
-        f"the input {name!r} is not supported by this capability",
-        detail=name,
-        problems=(FieldProblem(field=where, message="is not supported"),),
-    )
-
-
-def invalid(*problems: FieldProblem) -> FarmError:
-    """Return the error for a request with wrong fields."""
-    sentence = "; ".join(f"{problem.field} {problem.message}" for problem in problems)
-    return FarmError(Reason.INVALID_REQUEST, sentence, problems=problems)
-
-
-def invalid_field(field: str, message: str) -> FarmError:
-    """Return the error for a request with one wrong field."""
-    return invalid(FieldProblem(field=field, message=message))

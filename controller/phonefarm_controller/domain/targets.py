@@ -5,7 +5,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.inputs import invalid, invalid_field
+from phonefarm_controller.domain.errors import invalid, invalid_field
 from phonefarm_controller.domain.requests import AccountFact, Facts, Routing, Target
 
 MOST_IN_A_GROUP: Final = 1000

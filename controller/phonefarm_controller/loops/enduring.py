@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from phonefarm_controller.store.database import DatabaseBusyError
-from phonefarm_controller.store.loop_leases import OwnerLostError
+from phonefarm_controller.domain.errors import DatabaseBusyError, OwnerLostError
 
 log = structlog.get_logger()
 

@@ -16,9 +16,9 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.storage import MIB, disk_figures
 
+from phonefarm_controller.domain.errors import check_reason
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.remedies import moment_of
-from phonefarm_controller.operations.fleet import check_reason
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import profiles
 from phonefarm_controller.store.backup import copy_paused

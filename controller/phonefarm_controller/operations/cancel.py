@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain import failures
+from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.items import Cancel as Wish
 from phonefarm_controller.domain.items import CancelStrategy, Item, cancelled
 from phonefarm_controller.domain.processes import Process
@@ -142,13 +142,6 @@ def stop_of(item: Item, agent_id: str) -> Stop:
         strategy=str(wish.strategy),
         force_after_seconds=wish.force_after_seconds,
     )
-
-
-def unknown_process(process_id: str) -> FarmError:
-    """Return the error for a process id that nobody knows."""
-    problem = FieldProblem(field="process_id", message="names no process")
-    message = f"there is no process {process_id}"
-    return FarmError(Reason.UNKNOWN_PROCESS, message, problems=(problem,))
 
 
 def _wish(ask: CancelAsk) -> Wish:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
+from phonefarm_controller.domain.errors import check_reason
 from phonefarm_controller.domain.states import Health, Intent
 from phonefarm_controller.domain.transitions import by_operator
-from phonefarm_controller.operations.fleet import PhoneView, check_reason, locked_phone
+from phonefarm_controller.operations.fleet import PhoneView, locked_phone
 from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints

@@ -13,8 +13,8 @@ from phonefarm_controller.domain.capabilities import (
     not_verified,
     planned,
 )
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.profiles import Profile, profile_of
 from phonefarm_controller.domain.requests import Facts, Submission
 from phonefarm_controller.domain.targets import Slot, resolve

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from phonefarm_common.clock import Clock
 
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.signs import REMEDIES, Finding, Sign, Verdict
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
@@ -13,7 +14,7 @@ from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.sessions.vitals import Vitals
 from phonefarm_controller.store import agents, members, waiting
 from phonefarm_controller.store.agents import Agent
-from phonefarm_controller.store.database import Database, DatabaseBusyError, Transaction
+from phonefarm_controller.store.database import Database, Transaction
 
 MOST_NAMES = 5
 CLOCK_SECONDS = 2.0

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.explaining import (
     Explanation,
     explained,
@@ -15,7 +16,6 @@ from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.records import record_of
 from phonefarm_controller.domain.states import PROCESS_TERMINAL
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.claim import Claim, offered_in
 from phonefarm_controller.operations.offers import offers_of, others
 from phonefarm_controller.operations.sighting import sighted

@@ -10,10 +10,10 @@ from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reas
 
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.clean_up import Step
+from phonefarm_controller.domain.errors import check_reason, invalid, invalid_field, unknown_phone
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.health import retired, returned
 from phonefarm_controller.domain.hindrances import Why, of_phone
-from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.items import Item, dead
 from phonefarm_controller.domain.leases import Lease, ended
 from phonefarm_controller.domain.looks import KeptLook
@@ -310,17 +310,11 @@ class Fleet:
         return PhoneView(phone=phone, lease=lease, offered=offered)
 
 
-def check_reason(reason: str) -> None:
-    """Return when a reason is given; FarmError names the field."""
-    if not reason.strip():
-        raise invalid_field("reason", "is required: it is kept in the audit")
-
-
 async def known_phone(tx: Transaction, phone_id: str) -> Phone:
     """Return the phone, not locked; FarmError `unknown_phone`."""
     found = await phones.get(tx, {phone_id})
     if phone_id not in found:
-        raise _unknown(phone_id)
+        raise unknown_phone(phone_id)
     return found[phone_id]
 
 
@@ -328,14 +322,8 @@ async def locked_phone(tx: Transaction, phone_id: str) -> Phone:
     """Return the phone, locked; FarmError `unknown_phone`."""
     found = await phones.lock(tx, {phone_id})
     if phone_id not in found:
-        raise _unknown(phone_id)
+        raise unknown_phone(phone_id)
     return found[phone_id]
-
-
-def _unknown(phone_id: str) -> FarmError:
-    problem = FieldProblem(field="phone_id", message="names no phone")
-    message = f"there is no phone {phone_id}; `phonefarm phones list` shows them"
-    return FarmError(Reason.UNKNOWN_PHONE, message, detail=phone_id[:128], problems=(problem,))
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:

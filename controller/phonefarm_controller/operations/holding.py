@@ -9,17 +9,22 @@ from typing import Final
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
+from phonefarm_controller.domain.errors import (
+    check_reason,
+    conflict,
+    invalid_field,
+    unknown_process,
+)
 from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.items import HOLD, CancelStrategy
 from phonefarm_controller.domain.planners import hold
 from phonefarm_controller.domain.profiles import Profile, profile_of
 from phonefarm_controller.domain.states import ItemState
 from phonefarm_controller.domain.targets import Slot
 from phonefarm_controller.domain.transitions import by_operator
-from phonefarm_controller.operations.cancel import Cancel, CancelAsk, unknown_process
+from phonefarm_controller.operations.cancel import Cancel, CancelAsk
 from phonefarm_controller.operations.drafts import Order, drafted, insert
-from phonefarm_controller.operations.fleet import check_reason, locked_phone
+from phonefarm_controller.operations.fleet import locked_phone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
@@ -145,7 +150,7 @@ class Hold:
             process_id = await _open_hold(tx, phone_id)
             if process_id is None:
                 message = f"nobody holds {phone_id}, and no hold waits for it"
-                raise _conflict("not_held", message)
+                raise conflict("phone_id", "not_held", message)
             await _note(tx, actor, "unhold", phone_id, reason)
         await self._cancel(
             CancelAsk(
@@ -177,7 +182,9 @@ async def _check(tx: Transaction, phone: Phone) -> None:
     process_id = await _open_hold(tx, phone.phone_id)
     if process_id is not None:
         remedy = f"`phonefarm phones unhold {phone.phone_id} --reason TEXT` ends that one"
-        raise _conflict("held", f"there is a hold of it, the process {process_id}: {remedy}")
+        raise conflict(
+            "phone_id", "held", f"there is a hold of it, the process {process_id}: {remedy}"
+        )
 
 
 async def _open_hold(tx: Transaction, phone_id: str) -> str | None:
@@ -190,8 +197,3 @@ async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: st
     await profiles.note(
         tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
     )
-
-
-def _conflict(detail: str, message: str) -> FarmError:
-    problem = FieldProblem(field="phone_id", message=message)
-    return FarmError(Reason.STATE_CONFLICT, message, detail=detail, problems=(problem,))

@@ -9,7 +9,7 @@ import structlog
 from phonefarm_common.identity import new_id, new_secret
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.scopes import (
     Scope,
     digest_of,

@@ -11,7 +11,7 @@ from phonefarm_common.identity import is_name, new_id, new_secret
 from phonefarm_common.invitations import Invitation, token_of
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.scopes import digest_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.pki.authority import Authority, Issued, RequestRefusedError

@@ -6,7 +6,7 @@ from typing import assert_never
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.capabilities import CAPABILITIES
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.items import GOLDEN
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.profiles import Profile

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from phonefarm_common.identity import new_id
-from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.domain.capabilities import Capability, known_capability, planned_inputs
+from phonefarm_controller.domain.errors import conflict, invalid_field, unknown_process
 from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.planners import profile_check
 from phonefarm_controller.domain.plans import Plan, with_evidence
@@ -19,7 +18,6 @@ from phonefarm_controller.domain.requests import Facts, Routing, Target
 from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.domain.targets import Slot, resolve
 from phonefarm_controller.domain.transitions import by_operator
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.drafts import Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
@@ -138,9 +136,13 @@ class Prove:
             if process is None:
                 raise unknown_process(process_id)
             if not await processes.is_verification(tx, process_id):
-                raise _conflict("not_a_verification", "the process was not asked for to verify")
+                raise conflict(
+                    "process_id", "not_a_verification", "the process was not asked for to verify"
+                )
             if process.state is not ProcessState.DONE:
-                raise _conflict(str(process.state), f"the verification is {process.status}")
+                raise conflict(
+                    "process_id", str(process.state), f"the verification is {process.status}"
+                )
             (item,) = (await items.lock_of_processes(tx, {process_id})).values()
             await self._check_proof(tx, item)
             known = await verifications.of_versions(tx, {item.profile_version})
@@ -172,7 +174,9 @@ class Prove:
         runtime = await runs.runtime_of(tx, run_id)
         if runtime not in REAL_RUNTIMES:
             told = f"the {runtime} runtime" if runtime else "an agent that does not say its runtime"
-            raise _conflict("not_a_real_run", f"it ran in {told}, which proves nothing")
+            raise conflict(
+                "process_id", "not_a_real_run", f"it ran in {told}, which proves nothing"
+            )
         kept = {
             (each.kind, each.name)
             for each in await profiles.evidence_of(tx, item.process_id)
@@ -181,7 +185,7 @@ class Prove:
         missing = sorted(name for _, name in _NEEDED - kept)
         if missing:
             message = f"its evidence is not there (yet): {', '.join(missing)}"
-            raise _conflict("no_evidence", message)
+            raise conflict("process_id", "no_evidence", message)
 
     async def _accept(
         self,
@@ -229,8 +233,3 @@ def _place(ask: ProofAsk, name: str, facts: Facts) -> Slot:
     app = name if of_app and ask.account_id is None else None
     (slot,) = resolve(ask.target, app=app, facts=facts)
     return slot
-
-
-def _conflict(detail: str, message: str) -> FarmError:
-    problem = FieldProblem(field="process_id", message=message)
-    return FarmError(Reason.STATE_CONFLICT, message, detail=detail, problems=(problem,))

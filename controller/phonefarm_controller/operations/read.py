@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
+from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.records import record_of
 from phonefarm_controller.domain.sights import AttemptSight, ItemSight, actions_seen
 from phonefarm_controller.domain.states import RunState
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, processes, runs, search
 from phonefarm_controller.store.database import Database

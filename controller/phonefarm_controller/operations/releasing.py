@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import structlog
 from phonefarm_common.identity import new_id
-from phonefarm_common.reasons import FailureCode, FarmError, FieldProblem, Reason
+from phonefarm_common.reasons import FailureCode
 
+from phonefarm_controller.domain.errors import check_reason, conflict
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import voided
 from phonefarm_controller.domain.leases import Lease, revoked
@@ -14,7 +15,7 @@ from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
 from phonefarm_controller.domain.transitions import by_operator
 from phonefarm_controller.domain.values import replaced
 from phonefarm_controller.operations.endings import end_unheard, lost, stop_at_once
-from phonefarm_controller.operations.fleet import PhoneView, check_reason, known_phone
+from phonefarm_controller.operations.fleet import PhoneView, known_phone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work
 from phonefarm_controller.sessions.hints import Hints
@@ -92,20 +93,15 @@ class Release:
 def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
     """Return the live lease of this epoch; FarmError says what is so instead."""
     if lease is None or lease.state is LeaseState.ENDED:
-        raise _conflict("phone_id", "free", f"no run holds {phone_id}: there is nothing to release")
+        raise conflict("phone_id", "free", f"no run holds {phone_id}: there is nothing to release")
     if lease.epoch != epoch:
         told = f"the lease of {phone_id} is that of process {lease.process_id} by now, its epoch"
         remedy = f"{told} is {lease.epoch}, not {epoch}: to end that one, say --epoch {lease.epoch}"
-        raise _conflict("epoch", f"epoch_{lease.epoch}", remedy)
+        raise conflict("epoch", f"epoch_{lease.epoch}", remedy)
     if lease.state is LeaseState.DIRTY:
         remedy = f"its run is over: look at it, then `phonefarm phones return {phone_id}`"
-        raise _conflict("phone_id", "dirty", remedy)
+        raise conflict("phone_id", "dirty", remedy)
     if lease.state is LeaseState.RELEASING:
         remedy = "its run is over and the phone is being cleaned: wait; when nobody says that it is"
-        raise _conflict("phone_id", "releasing", f"{remedy} clean it is quarantined")
+        raise conflict("phone_id", "releasing", f"{remedy} clean it is quarantined")
     return lease
-
-
-def _conflict(field: str, detail: str, message: str) -> FarmError:
-    problem = FieldProblem(field=field, message=message)
-    return FarmError(Reason.STATE_CONFLICT, message, detail=detail, problems=(problem,))

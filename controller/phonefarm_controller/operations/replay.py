@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field, unknown_process
 from phonefarm_controller.domain.states import DELIVERY_SETTLED, DeliveryState
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import attempts, deliveries, processes, profiles

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from phonefarm_common.identity import new_id
-from phonefarm_common.reasons import FailureCode, FarmError, FieldProblem, Reason
+from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain.capabilities import CAPABILITIES
+from phonefarm_controller.domain.errors import check_reason, conflict, unknown_process
 from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.plans import Plan
@@ -17,9 +18,7 @@ from phonefarm_controller.domain.profiles import Profile, profile_of
 from phonefarm_controller.domain.states import PROCESS_TERMINAL, ItemState
 from phonefarm_controller.domain.targets import Slot
 from phonefarm_controller.domain.transitions import by_operator
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
-from phonefarm_controller.operations.fleet import check_reason
 from phonefarm_controller.operations.ingest import check_account
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
@@ -168,27 +167,29 @@ def _chosen(before: Process, known: list[Item], asked: Asked, ask: RerunAsk) -> 
     """Return the items to repeat, in their order; FarmError says why there are none."""
     if before.state not in PROCESS_TERMINAL:
         remedy = "wait for its end, or `phonefarm processes cancel` it"
-        raise _conflict(str(before.state), f"it has not ended, it is {before.status}: {remedy}")
+        raise conflict(
+            "process_id", str(before.state), f"it has not ended, it is {before.status}: {remedy}"
+        )
     if asked.verification or before.process_type not in CAPABILITIES:
         message = "it was an operator's own: use the command again that made it"
-        raise _conflict("made_by_hand", message)
+        raise conflict("process_id", "made_by_hand", message)
     chosen = sorted(known, key=lambda item: item.ordinal)
     if ask.failed_only:
         chosen = [item for item in chosen if item.state is not ItemState.DONE]
     if not chosen:
-        raise _conflict("nothing_failed", "each of its items is completed")
+        raise conflict("process_id", "nothing_failed", "each of its items is completed")
     posted = [item for item in chosen if item.once_done]
     if posted:
         some = "" if len(posted) == len(chosen) or ask.failed_only else "; or give --failed-only"
         message = f"{_items(posted)} posted: what shall be posted again needs a new request{some}"
-        raise _conflict("already_posted", message)
+        raise conflict("process_id", "already_posted", message)
     unknown = [item for item in chosen if _is_unknown(item)]
     if unknown and not ask.not_posted:
         message = (
             f"nobody knows whether {_items(unknown)} posted: look at the account; when it is not "
             "there, say --yes-it-was-not-posted"
         )
-        raise _conflict("outcome_unknown", message)
+        raise conflict("process_id", "outcome_unknown", message)
     return chosen
 
 
@@ -214,7 +215,9 @@ async def _request_id(tx: Transaction, before: Process) -> str | None:
         key = (before.process_type, before.system, name)
         if not await processes.first_of(tx, [key]):
             return name
-    raise _conflict("no_request_id", "its caller uses all request ids that would follow")
+    raise conflict(
+        "process_id", "no_request_id", "its caller uses all request ids that would follow"
+    )
 
 
 async def _again(tx: Transaction, process_id: str) -> Rerun:
@@ -223,8 +226,3 @@ async def _again(tx: Transaction, process_id: str) -> Rerun:
     return Rerun(
         process_id=process_id, request_id=known.request_id or "", items=count, already=True
     )
-
-
-def _conflict(detail: str, message: str) -> FarmError:
-    problem = FieldProblem(field="process_id", message=message)
-    return FarmError(Reason.STATE_CONFLICT, message, detail=detail, problems=(problem,))

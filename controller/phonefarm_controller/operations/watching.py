@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import structlog
 
+from phonefarm_controller.domain.errors import DatabaseBusyError, unknown_process
 from phonefarm_controller.domain.records import record_of
 from phonefarm_controller.domain.transitions import Transition
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, processes, transitions
-from phonefarm_controller.store.database import Database, DatabaseBusyError, Transaction
+from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.transitions import Head
 
 log = structlog.get_logger()

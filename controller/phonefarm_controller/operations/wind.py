@@ -4,6 +4,7 @@ from datetime import datetime
 
 import structlog
 
+from phonefarm_controller.domain.errors import DatabaseBusyError, OwnerLostError
 from phonefarm_controller.domain.failures import expired
 from phonefarm_controller.domain.items import Item, dead, requeued
 from phonefarm_controller.domain.states import ITEM_WAITING, ItemState
@@ -11,8 +12,8 @@ from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, processes
-from phonefarm_controller.store.database import Database, DatabaseBusyError, Transaction
-from phonefarm_controller.store.loop_leases import OwnerLostError, Tenure, owning
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.loop_leases import Tenure, owning
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2 as pb
 from phonefarm.v1 import access_pb2_grpc
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.keys import ApiKeys

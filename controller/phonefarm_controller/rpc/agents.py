@@ -12,7 +12,7 @@ from phonefarm_common.identity import is_name
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import DatabaseBusyError, invalid_field
 from phonefarm_controller.domain.looks import HostLook
 from phonefarm_controller.domain.reports import Assignment, Report, Stop
 from phonefarm_controller.operations.batch import Batcher
@@ -31,7 +31,6 @@ from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.sessions.registry import Parting, Push, Session, Sessions, SupersededError
-from phonefarm_controller.store.database import DatabaseBusyError
 
 _T = TypeVar("_T")
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from typing import Final
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.operations.deliver import Deliver, DeliveryOutcome, DeliveryReport
 from phonefarm_controller.rpc.context import Context

@@ -8,8 +8,8 @@ from phonefarm.v1 import content_pb2 as pb
 from phonefarm.v1 import content_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
+from phonefarm_controller.domain.errors import invalid
 from phonefarm_controller.domain.fields import is_http
-from phonefarm_controller.domain.inputs import invalid
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.ingest import Ingest, IngestAsk

@@ -6,8 +6,8 @@ from typing import Final
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.reasons import FailureClass
 
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.reports import (
     ActionDone,
     ActionFailed,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from phonefarm_common.certificates import Facts, facts_of
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
 from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.membership import Membership

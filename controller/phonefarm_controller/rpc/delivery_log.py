@@ -6,10 +6,10 @@ from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import DELIVERY_SETTLED
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.replay import LoggedDelivery, Replay
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys

@@ -9,7 +9,7 @@ from phonefarm.v1 import fleet_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope

@@ -4,10 +4,10 @@ from phonefarm.v1 import fleet_pb2, hands_pb2_grpc
 from phonefarm.v1 import hands_pb2 as pb
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.operations.backup import Backup
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.draining import Drain
 from phonefarm_controller.operations.holding import Hold, HoldView
 from phonefarm_controller.operations.releasing import Release

@@ -3,9 +3,8 @@
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm_common.identity import is_uuid
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field, unknown_process
 from phonefarm_controller.domain.scopes import Scope
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.explain import Explain
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.operations.read_evidence import ReadEvidence

@@ -10,7 +10,7 @@ from typing import Final
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.identity import is_uuid
 
-from phonefarm_controller.domain.inputs import invalid_field
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.states import PUBLIC, ProcessState, PublicStatus
 from phonefarm_controller.rpc.requests import moment_of
 from phonefarm_controller.store.search import Place, Wanted

@@ -4,10 +4,11 @@ from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.requests import Submission
 from phonefarm_controller.domain.scopes import Scope, written
 from phonefarm_controller.operations.batch import Batcher
-from phonefarm_controller.operations.cancel import Cancel, unknown_process
+from phonefarm_controller.operations.cancel import Cancel
 from phonefarm_controller.operations.enqueue import Accepted
 from phonefarm_controller.operations.read import Read
 from phonefarm_controller.rpc.context import Context

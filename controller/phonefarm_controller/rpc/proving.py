@@ -7,10 +7,9 @@ from phonefarm.v1 import proving_pb2_grpc
 from phonefarm_common.identity import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_controller.domain.inputs import invalid, invalid_field
+from phonefarm_controller.domain.errors import invalid, invalid_field, unknown_process
 from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
-from phonefarm_controller.operations.cancel import unknown_process
 from phonefarm_controller.operations.proving import ProofAsk, Prove
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys

@@ -11,11 +11,11 @@ from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.identity import is_uuid
 from phonefarm_common.reasons import FieldProblem
 
+from phonefarm_controller.domain.errors import invalid, invalid_field, unknown_process
 from phonefarm_controller.domain.fields import is_http
-from phonefarm_controller.domain.inputs import invalid, invalid_field
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
-from phonefarm_controller.operations.cancel import CancelAsk, unknown_process
+from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.rpc.objects import DEEPEST, object_of
 
 _MODES: Final = {pb.MODE_MANUAL: Mode.MANUAL, pb.MODE_UNATTENDED: Mode.UNATTENDED}

@@ -10,8 +10,8 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from phonefarm_common.reasons import FarmError, Reason
 
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.store.database import DatabaseBusyError
 
 log = structlog.get_logger()
 

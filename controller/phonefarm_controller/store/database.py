@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.transitions import CONTROLLER
 from phonefarm_controller.store import inline
 from phonefarm_controller.store.noted import Noted, insert_for
@@ -41,10 +42,6 @@ _LOOK_SECONDS = 0.005
 PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 """Classes of PostgreSQL's SQLSTATE (appendix A) that say nothing of the statement: connections,
 logins, a missing database, deadlocks, resources, locks, an operator's hand, the system."""
-
-
-class DatabaseBusyError(Exception):
-    """The database could not be reached or did not answer in time; nothing was committed."""
 
 
 class DatabaseTakenError(Exception):

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from sqlalchemy import Update, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from phonefarm_controller.domain.errors import OwnerLostError
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.tables import loop_leases
 
 _l = loop_leases.c
-
-
-class OwnerLostError(Exception):
-    """Another controller owns the loop now; nothing was written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.fields import Field, Texts, Whole
-from phonefarm_controller.domain.inputs import invalid_field
 from phonefarm_controller.domain.plans import Action, Plan
 
 MOST_WATCH_SECONDS: Final = 3 * 3600
