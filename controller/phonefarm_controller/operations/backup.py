@@ -20,7 +20,7 @@ from phonefarm_controller.domain.errors import check_reason
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.remedies import moment_of
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import profiles
+from phonefarm_controller.store import audits
 from phonefarm_controller.store.backup import copy_paused
 from phonefarm_controller.store.database import Database
 
@@ -87,7 +87,7 @@ class Backup:
     @whole
     async def _note(self, actor: str, reason: str) -> datetime:
         async with self._database.writing() as tx:
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

@@ -12,7 +12,7 @@ from phonefarm_controller.operations.fleet import PhoneView, locked_phone
 from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import agents, leases, phones, profiles
+from phonefarm_controller.store import agents, audits, leases, phones
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -86,9 +86,7 @@ class Drain:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
-    await profiles.note(
-        tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
-    )
+    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
 
 
 def _unknown(agent_id: str) -> FarmError:

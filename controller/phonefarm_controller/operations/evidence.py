@@ -20,9 +20,9 @@ from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import Part, PartGoneError, Place
 from phonefarm_controller.sessions.vitals import Vitals
-from phonefarm_controller.store import items, profiles, runs
+from phonefarm_controller.store import evidence, items, runs
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.profiles import Evidence
+from phonefarm_controller.store.evidence import Evidence
 
 log = structlog.get_logger()
 
@@ -138,7 +138,7 @@ class KeepEvidence:
     @whole
     async def _present(self, head: EvidenceHead) -> Evidence | None:
         async with self._database.reading() as tx:
-            present = await profiles.evidence_named(tx, head.run.run_id, head.name)
+            present = await evidence.evidence_named(tx, head.run.run_id, head.name)
         return None if present is None else _same(present, head)
 
     @whole
@@ -153,7 +153,7 @@ class KeepEvidence:
         # The place may take seconds; whoever writes would wait in a transaction of ours.
         await in_thread(partial(part.settle, path))
         async with self._database.writing() as tx:
-            present = await profiles.evidence_named(tx, head.run.run_id, head.name)
+            present = await evidence.evidence_named(tx, head.run.run_id, head.name)
             if present is None:
                 kept = Evidence(
                     evidence_id=new_id(),
@@ -168,7 +168,7 @@ class KeepEvidence:
                     action_index=head.action_index,
                     received_at=tx.now,
                 )
-                await profiles.keep_evidence(tx, kept)
+                await evidence.keep_evidence(tx, kept)
                 # Before the commit: a line never names a file that is not there.
                 part.become(path)
                 return kept.evidence_id

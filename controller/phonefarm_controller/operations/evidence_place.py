@@ -16,7 +16,7 @@ from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import Place
 from phonefarm_controller.sessions.vitals import Vitals
-from phonefarm_controller.store import profiles
+from phonefarm_controller.store import evidence
 from phonefarm_controller.store.database import Database
 
 
@@ -38,7 +38,7 @@ async def claim_evidence_place(
     that is not *shared* with other controllers is always taken.
     """
     async with database.reading() as tx:
-        newest = await profiles.newest_evidence(tx)
+        newest = await evidence.newest_evidence(tx)
     try:
         await in_thread(partial(_claim, place, farm_id, newest if shared else None))
     except OSError as error:

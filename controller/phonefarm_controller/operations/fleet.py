@@ -31,13 +31,13 @@ from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import (
     accounts,
     agents,
+    audits,
     charges,
     clean_ups,
     items,
     leases,
     phones,
     processes,
-    profiles,
 )
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
@@ -327,9 +327,7 @@ async def locked_phone(tx: Transaction, phone_id: str) -> Phone:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
-    await profiles.note(
-        tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
-    )
+    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
 
 
 def _problems(given: Mapping[str, Account], known: Mapping[str, Profile]) -> list[FieldProblem]:

@@ -15,7 +15,7 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import pauses, profiles
+from phonefarm_controller.store import audits, pauses
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ class Halt:
         """
         async with self._database.writing() as tx:
             found = await pauses.leases_in(tx, scope, name)
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

@@ -28,7 +28,7 @@ from phonefarm_controller.operations.fleet import locked_phone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
-from phonefarm_controller.store import accounts, agents, items, profiles, runs
+from phonefarm_controller.store import accounts, agents, audits, items, runs
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
 
@@ -194,6 +194,4 @@ async def _open_hold(tx: Transaction, phone_id: str) -> str | None:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
-    await profiles.note(
-        tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
-    )
+    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)

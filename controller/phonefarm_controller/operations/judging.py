@@ -22,7 +22,7 @@ from phonefarm_controller.domain.looks import Incident
 from phonefarm_controller.domain.states import Health
 from phonefarm_controller.domain.transitions import CONTROLLER
 from phonefarm_controller.operations.kinds import warnings_of
-from phonefarm_controller.store import agents, charges, hosts, phones, profiles
+from phonefarm_controller.store import agents, audits, charges, hosts, phones
 from phonefarm_controller.store.charges import Charge
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.phones import Phone
@@ -181,7 +181,7 @@ async def _open(
 
 
 async def _note(tx: Transaction, verb: str, subject: str, reason: str) -> None:
-    await profiles.note(
+    await audits.note(
         tx, audit_id=new_id(), actor=CONTROLLER, verb=verb, subject=subject, reason=reason[:1000]
     )
 

@@ -19,7 +19,7 @@ from phonefarm_controller.domain.scopes import (
     written,
 )
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import keys, profiles
+from phonefarm_controller.store import audits, keys
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.keys import ApiKey
 
@@ -70,7 +70,7 @@ class ApiKeys:
                 problem = FieldProblem(field="name", message="is the name of another key")
                 message = f"there is a key {name} already; revoke it first, or choose another name"
                 raise FarmError(Reason.STATE_CONFLICT, message, detail=name, problems=(problem,))
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,
@@ -96,7 +96,7 @@ class ApiKeys:
                 problem = FieldProblem(field="name", message="names no key that is in use")
                 message = f"there is no key {name[:64]}; `phonefarm keys list` shows them"
                 raise FarmError(Reason.UNKNOWN_KEY, message, detail=name[:64], problems=(problem,))
-            await profiles.note(
+            await audits.note(
                 tx, audit_id=new_id(), actor=actor, verb="revoke key", subject=name, reason=""
             )
         self._noted.pop(revoked.key_id, None)

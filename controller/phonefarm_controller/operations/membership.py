@@ -16,7 +16,7 @@ from phonefarm_controller.domain.scopes import digest_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.pki.authority import Authority, Issued, RequestRefusedError
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import agents, members, profiles
+from phonefarm_controller.store import agents, audits, members
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.members import Certificate, Invited
 
@@ -239,9 +239,7 @@ async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
 
 
 async def _note(tx: Transaction, *, actor: str, verb: str, subject: str, reason: str = "") -> None:
-    await profiles.note(
-        tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason
-    )
+    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
 
 
 def _check_role(role: str) -> None:

@@ -12,7 +12,7 @@ from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.profiles import Profile
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, pauses, profiles
+from phonefarm_controller.store import accounts, audits, pauses
 from phonefarm_controller.store.database import Database, Transaction
 
 LONGEST_REASON = 500
@@ -83,7 +83,7 @@ class Pausing:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, what: str, reason: str) -> None:
-    await profiles.note(
+    await audits.note(
         tx, audit_id=new_id(), actor=actor, verb=verb, subject=what, reason=reason.strip()
     )
 

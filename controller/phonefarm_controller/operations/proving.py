@@ -23,7 +23,15 @@ from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
-from phonefarm_controller.store import items, processes, profiles, runs, verifications
+from phonefarm_controller.store import (
+    audits,
+    evidence,
+    items,
+    processes,
+    profiles,
+    runs,
+    verifications,
+)
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.verifications import Verification
 
@@ -159,7 +167,7 @@ class Prove:
                 verified_at=tx.now,
             )
             await verifications.put(tx, verification)
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,
@@ -179,7 +187,7 @@ class Prove:
             )
         kept = {
             (each.kind, each.name)
-            for each in await profiles.evidence_of(tx, item.process_id)
+            for each in await evidence.evidence_of(tx, item.process_id)
             if each.run_id == run_id and each.bytes and each.removed_at is None
         }
         missing = sorted(name for _, name in _NEEDED - kept)

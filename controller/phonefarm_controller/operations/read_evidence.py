@@ -14,9 +14,9 @@ from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import NotKeptError, Place, Reading
 from phonefarm_controller.sessions.vitals import Vitals
-from phonefarm_controller.store import processes, profiles, runs
+from phonefarm_controller.store import evidence, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.profiles import Evidence
+from phonefarm_controller.store.evidence import Evidence
 
 MANIFEST: Final = "manifest"
 MOST_LINES: Final = 10_000
@@ -71,7 +71,7 @@ class ReadEvidence:
         async with self._database.reading() as tx:
             if await processes.get(tx, process_id) is None:
                 raise unknown_process(process_id)
-            kept = await profiles.evidence_of(tx, process_id)
+            kept = await evidence.evidence_of(tx, process_id)
             whole_runs = {line.run_id for line in kept if line.kind == MANIFEST}
             begun = [
                 RunSight(
@@ -107,7 +107,7 @@ class ReadEvidence:
     @whole
     async def _find(self, process_id: str, evidence_id: str) -> EvidenceSight:
         async with self._database.reading() as tx:
-            kept = await profiles.evidence_of(tx, process_id, evidence_id=evidence_id)
+            kept = await evidence.evidence_of(tx, process_id, evidence_id=evidence_id)
             if not kept:
                 raise _unknown(f"the process {process_id} has no evidence {evidence_id}")
             (sight,) = await _seen(tx, kept)

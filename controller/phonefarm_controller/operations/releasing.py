@@ -20,7 +20,7 @@ from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import leases, profiles
+from phonefarm_controller.store import audits, leases
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ class Release:
             after = revoked(lease, reason=f"released by {actor}: {reason}"[:500])
             work.leases[lease.lease_id] = after
             await work.save(locked)
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

@@ -10,7 +10,7 @@ from phonefarm_controller.domain.errors import invalid_field, unknown_process
 from phonefarm_controller.domain.states import DELIVERY_SETTLED, DeliveryState
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import attempts, deliveries, processes, profiles
+from phonefarm_controller.store import attempts, audits, deliveries, processes
 from phonefarm_controller.store.attempts import LoggedAttempt
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.deliveries import Delivery
@@ -65,7 +65,7 @@ class Replay:
             before = {delivery.delivery_id: delivery for delivery in chosen}
             await deliveries.save(tx, before, [_due_again(tx, delivery) for delivery in chosen])
             numbers = [delivery.sequence for delivery in chosen]
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

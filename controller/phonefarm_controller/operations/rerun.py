@@ -23,7 +23,7 @@ from phonefarm_controller.operations.ingest import check_account
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
-from phonefarm_controller.store import accounts, contents, items, processes, profiles
+from phonefarm_controller.store import accounts, audits, contents, items, processes
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.processes import Asked
 
@@ -102,7 +102,7 @@ class Reruns:
                     tx, item_id=old.item_id, by_process=new.process_id, by_item=new.item_id
                 )
             word = f"as {draft.process.process_id}: {ask.reason}"
-            await profiles.note(
+            await audits.note(
                 tx,
                 audit_id=new_id(),
                 actor=ask.caller,

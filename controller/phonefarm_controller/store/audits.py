@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
@@ -23,6 +23,15 @@ class Entry:
     verb: str
     subject: str
     reason: str
+
+
+async def note(
+    tx: Transaction, *, audit_id: str, actor: str, verb: str, subject: str, reason: str
+) -> None:
+    """Keep who did what to whom, and why."""
+    values = {"audit_id": audit_id, "at": tx.now, "actor": actor}
+    values |= {"verb": verb, "subject": subject, "reason": reason}
+    await tx.connection.execute(insert(audit).values(values))
 
 
 async def keep_once(tx: Transaction, entries: Sequence[Entry]) -> None:
