@@ -19,8 +19,9 @@ from phonefarm_controller.domain.hindrances import (
 )
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process, Tally
-from phonefarm_controller.domain.remedies import moment_of, remedy
+from phonefarm_controller.domain.remedies import remedy
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_TERMINAL, ITEM_WAITING
+from phonefarm_controller.domain.times import moment_of
 
 MOST_ITEMS: Final = 100
 """Explained one by one; the others are only counted."""

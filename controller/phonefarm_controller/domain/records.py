@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from phonefarm_controller.domain.failures import Failure
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.states import ItemState, ProcessState
+from phonefarm_controller.domain.times import micros
 
 LONGEST_RESULT: Final = 2 * 1024 * 1024
 """Characters of outputs in one record: it travels in a message of 8 MiB, and in callbacks."""
@@ -86,11 +86,6 @@ def record_of(process: Process, items: Sequence[ItemLine]) -> dict[str, Any]:
         ],
         "partial_progress": _progress(lines),
     }
-
-
-def micros(moment: datetime | None) -> int | None:
-    """Return microseconds since 1970 in UTC."""
-    return None if moment is None else round(moment.timestamp() * 1_000_000)
 
 
 def _result(lines: Sequence[ItemLine]) -> str:

@@ -1,11 +1,11 @@
 """What would unblock an item, in a sentence that names the command or the moment."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import assert_never
 
 from phonefarm_controller.domain.health import PROVING
 from phonefarm_controller.domain.hindrances import Hindrance, Why
+from phonefarm_controller.domain.times import moment_of
 
 _H = Hindrance
 
@@ -52,11 +52,6 @@ def remedy(whys: Sequence[Why]) -> str:
             )
         case _:
             assert_never(first.hindrance)
-
-
-def moment_of(at: datetime) -> str:
-    """Return the moment as callers write it: ISO-8601, UTC, milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _of_time(whys: Sequence[Why]) -> str:

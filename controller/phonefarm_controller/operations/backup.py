@@ -18,7 +18,7 @@ from phonefarm_common.storage import MIB, disk_figures
 
 from phonefarm_controller.domain.errors import check_reason
 from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.remedies import moment_of
+from phonefarm_controller.domain.times import moment_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import audits
 from phonefarm_controller.store.backup import copy_paused

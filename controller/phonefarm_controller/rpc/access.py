@@ -7,13 +7,13 @@ from phonefarm.v1 import access_pb2 as pb
 from phonefarm.v1 import access_pb2_grpc
 
 from phonefarm_controller.domain.errors import invalid_field
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.membership import GOOD_FOR, Membership
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.requests import moment_of, timestamp
+from phonefarm_controller.rpc.objects import moment_of, timestamp
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.store.keys import ApiKey
 

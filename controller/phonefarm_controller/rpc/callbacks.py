@@ -9,11 +9,12 @@ from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
 
 from phonefarm_controller.domain.errors import invalid_field
-from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.deliver import Deliver, DeliveryOutcome, DeliveryReport
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.requests import process_to_wire, timestamp
+from phonefarm_controller.rpc.objects import timestamp
+from phonefarm_controller.rpc.requests import process_to_wire
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store.deliveries import Delivery

@@ -16,8 +16,14 @@ from phonefarm_controller.operations.ingest import Ingest, IngestAsk
 from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.objects import array_of, object_of
-from phonefarm_controller.rpc.requests import LONGEST_ID, LONGEST_JSON, LONGEST_TEXT, moment_of
+from phonefarm_controller.rpc.objects import (
+    LONGEST_ID,
+    LONGEST_JSON,
+    LONGEST_TEXT,
+    array_of,
+    moment_of,
+    object_of,
+)
 from phonefarm_controller.rpc.status import translated
 from phonefarm_controller.store.snapshots import Snapshot
 

@@ -7,13 +7,13 @@ from phonefarm.v1 import inspect_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
 from phonefarm_controller.domain.errors import unknown_process
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import DELIVERY_SETTLED
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.replay import LoggedDelivery, Replay
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.requests import timestamp
+from phonefarm_controller.rpc.objects import timestamp
 from phonefarm_controller.rpc.status import translated
 
 MOST_ATTEMPTS: Final = 20

@@ -11,9 +11,9 @@ from phonefarm_common.reasons import FieldProblem
 from phonefarm_controller.domain.clean_up import Step
 from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
 from phonefarm_controller.operations.halting import Halt
 from phonefarm_controller.operations.membership import Membership
@@ -23,7 +23,7 @@ from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.conversation import READINESS_TO_WIRE
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.looks import TRANSPORT_TO_WIRE
-from phonefarm_controller.rpc.requests import moment_of, timestamp
+from phonefarm_controller.rpc.objects import moment_of, timestamp
 from phonefarm_controller.rpc.sheets import (
     LEASE_WORDS,
     entries_to_wire,

@@ -5,8 +5,8 @@ from phonefarm.v1 import hands_pb2 as pb
 from phonefarm_common.identity import is_uuid
 
 from phonefarm_controller.domain.errors import unknown_process
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.draining import Drain
 from phonefarm_controller.operations.holding import Hold, HoldView
@@ -15,7 +15,7 @@ from phonefarm_controller.operations.rerun import RerunAsk, Reruns
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
 from phonefarm_controller.rpc.fleet import agent_to_wire, phone_to_wire
-from phonefarm_controller.rpc.requests import timestamp
+from phonefarm_controller.rpc.objects import timestamp
 from phonefarm_controller.rpc.status import translated
 
 

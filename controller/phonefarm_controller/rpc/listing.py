@@ -12,7 +12,7 @@ from phonefarm_common.identity import is_uuid
 
 from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.states import PUBLIC, ProcessState, PublicStatus
-from phonefarm_controller.rpc.requests import moment_of
+from phonefarm_controller.rpc.objects import moment_of
 from phonefarm_controller.store.search import Place, Wanted
 
 DEFAULT_LIMIT: Final = 50

@@ -1,10 +1,20 @@
-"""JSON objects as callers and agents send them, read strictly."""
+"""What all messages share: JSON read strictly, moments, and how long a text may be."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from phonefarm_controller.domain.errors import invalid_field
 
 DEEPEST: Final = 32
 """Values nested deeper could not be written again everywhere, for want of stack."""
+LONGEST_ID: Final = 256
+LONGEST_TEXT: Final = 4000
+LONGEST_JSON: Final = 256 * 1024
+LAST_YEAR: Final = 9998
+"""Days are added to moments, and 9999 is the last year that a datetime knows."""
 
 
 def object_of(text: str) -> dict[str, Any] | None:
@@ -17,6 +27,22 @@ def array_of(text: str) -> list[Any] | None:
     """Return the JSON array, None for anything else."""
     value = _value_of(text)
     return value if isinstance(value, list) else None
+
+
+def timestamp(micros: int) -> Timestamp:
+    """Return epoch microseconds as a message."""
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+
+
+def moment_of(field: str, value: Timestamp) -> datetime:
+    """Return the moment; FarmError names *field* when no calendar has it."""
+    try:
+        moment = value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid_field(field, "is not a moment between the years 1 and 9998") from error
+    if moment.year > LAST_YEAR:
+        raise invalid_field(field, f"must be before the end of the year {LAST_YEAR}")
+    return moment
 
 
 def _value_of(text: str) -> Any:

@@ -8,13 +8,12 @@ from phonefarm_common.identity import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.domain.errors import invalid, invalid_field, unknown_process
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.scopes import Scope
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.proving import ProofAsk, Prove
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.objects import object_of
-from phonefarm_controller.rpc.requests import LONGEST_ID, LONGEST_JSON, timestamp
+from phonefarm_controller.rpc.objects import LONGEST_ID, LONGEST_JSON, object_of, timestamp
 from phonefarm_controller.rpc.status import translated
 
 LONGEST_PROFILE: Final = 256 * 1024

@@ -3,20 +3,26 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.identity import is_uuid
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_controller.domain.errors import invalid, invalid_field, unknown_process
+from phonefarm_controller.domain.errors import invalid, unknown_process
 from phonefarm_controller.domain.fields import is_http
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.rpc.objects import DEEPEST, object_of
+from phonefarm_controller.rpc.objects import (
+    DEEPEST,
+    LONGEST_ID,
+    LONGEST_JSON,
+    LONGEST_TEXT,
+    moment_of,
+    object_of,
+    timestamp,
+)
 
 _MODES: Final = {pb.MODE_MANUAL: Mode.MANUAL, pb.MODE_UNATTENDED: Mode.UNATTENDED}
 _ROUTINGS: Final = {
@@ -31,13 +37,8 @@ _STRATEGIES: Final = {
     pb.CANCEL_STRATEGY_SOFT_THEN_FORCE: CancelStrategy.SOFT_THEN_FORCE,
 }
 DEFAULT_WINDOW_SECONDS: Final = 10
-LONGEST_ID: Final = 256
-LONGEST_TEXT: Final = 4000
-LONGEST_JSON: Final = 256 * 1024
 MOST_NAMED: Final = 10_000
 """Ids in one list; how many different ones make a group is for the planner to judge."""
-LAST_YEAR: Final = 9998
-"""Days are added to moments, and 9999 is the last year that a datetime knows."""
 
 
 def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
@@ -219,22 +220,6 @@ def process_to_wire(record: Mapping[str, Any]) -> pb.Process:
             ],
         ),
     )
-
-
-def timestamp(micros: int) -> Timestamp:
-    """Return epoch microseconds as a message."""
-    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
-
-
-def moment_of(field: str, value: Timestamp) -> datetime:
-    """Return the moment; FarmError names *field* when no calendar has it."""
-    try:
-        moment = value.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise invalid_field(field, "is not a moment between the years 1 and 9998") from error
-    if moment.year > LAST_YEAR:
-        raise invalid_field(field, f"must be before the end of the year {LAST_YEAR}")
-    return moment
 
 
 def _object(field: str, text: str, problems: list[FieldProblem]) -> dict[str, Any]:

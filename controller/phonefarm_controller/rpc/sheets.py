@@ -10,11 +10,11 @@ from phonefarm.v1 import fleet_pb2 as pb
 
 from phonefarm_controller.domain.hindrances import Why
 from phonefarm_controller.domain.looks import Incident, StageState
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.remedies import remedy
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.operations.sheets import HandsNeeded, HostSheet, PhoneSheet
 from phonefarm_controller.rpc.looks import STAGES_TO_WIRE
-from phonefarm_controller.rpc.requests import timestamp
+from phonefarm_controller.rpc.objects import timestamp
 from phonefarm_controller.store.audits import Entry
 
 LEASE_WORDS: Final = {"live": "leased", "releasing": "releasing", "dirty": "dirty"}

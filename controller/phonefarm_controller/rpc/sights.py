@@ -8,13 +8,14 @@ from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import process_pb2
 
 from phonefarm_controller.domain.explaining import Explanation, ItemExplanation, ReasonCount
-from phonefarm_controller.domain.records import micros
 from phonefarm_controller.domain.sights import ActionSight, AttemptSight, ItemSight
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.domain.transitions import Transition
 from phonefarm_controller.operations.read_evidence import EvidenceSight, RunSight
 from phonefarm_controller.operations.registry import AppVerification, CapabilityView
 from phonefarm_controller.operations.watching import Event
-from phonefarm_controller.rpc.requests import process_to_wire, timestamp
+from phonefarm_controller.rpc.objects import timestamp
+from phonefarm_controller.rpc.requests import process_to_wire
 
 
 def event_to_wire(event: Event) -> pb.ProcessEvent:

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from phonefarm_controller.domain.pauses import Pause
-from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.times import micros
 
 BUSY_SECONDS = 30.0
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.records import micros
+from phonefarm_controller.domain.times import micros
 from phonefarm_controller.domain.transitions import ACCEPTED, CANCEL_REQUESTED, Transition
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.noted import Noted
