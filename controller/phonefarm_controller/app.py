@@ -66,7 +66,7 @@ from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory
 from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.membership import Membership
-from phonefarm_controller.operations.mend import Mend
+from phonefarm_controller.operations.mend import Audit, Mend
 from phonefarm_controller.operations.offers import ShowOffers
 from phonefarm_controller.operations.own import Own
 from phonefarm_controller.operations.part import Part
@@ -87,7 +87,7 @@ from phonefarm_controller.operations.snapshots import UpsertSnapshot
 from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
 from phonefarm_controller.operations.survey import Look
 from phonefarm_controller.operations.timeline import Timeline
-from phonefarm_controller.operations.watch import Audit, Watch
+from phonefarm_controller.operations.watch import Watch
 from phonefarm_controller.operations.watching import Watching
 from phonefarm_controller.operations.wind import Wind
 from phonefarm_controller.places.opening import open_place

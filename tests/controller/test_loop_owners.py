@@ -10,8 +10,7 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.domain.errors import OwnerLostError
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.loops.election import elected
-from phonefarm_controller.operations.claim import offered_in
-from phonefarm_controller.operations.offers import ShowOffers
+from phonefarm_controller.operations.offers import ShowOffers, offered_in
 from phonefarm_controller.operations.own import Own
 from phonefarm_controller.sessions.registry import Session
 from phonefarm_controller.sessions.vitals import Pulse

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from phonefarm_controller.loops.clockwork import clockwork
 from phonefarm_controller.loops.reaper import Reaper
-from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.watch import Watch
 from phonefarm_controller.sessions.vitals import Pulse
 from support.controller import farm_on, played_agent, request

@@ -17,8 +17,9 @@ from phonefarm_controller.domain.health import HealthPolicy
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.reports import Outcome, Report, RunEnded, RunRef
 from phonefarm_controller.operations.cancel import Cancel, CancelAsk
-from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.fleet_view import FleetView
+from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.report import TakeReports
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions

@@ -22,8 +22,8 @@ from phonefarm_controller.domain.reports import PhoneReleased, Report
 from phonefarm_controller.domain.states import LeaseState, RunState
 from phonefarm_controller.loops import pump
 from phonefarm_controller.loops.reaper import Reaper
-from phonefarm_controller.operations.claim import offered_in
 from phonefarm_controller.operations.greet import Greeting
+from phonefarm_controller.operations.offers import offered_in
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.operations.watch import Watch
 from phonefarm_controller.sessions.registry import Parting, Session

@@ -12,8 +12,8 @@ from phonefarm_controller.domain.pauses import PauseScope
 from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.states import Condition, Health, Intent, Readiness, Transport
-from phonefarm_controller.operations.claim import offered_in
 from phonefarm_controller.operations.inventory import SeenHost
+from phonefarm_controller.operations.offers import offered_in
 from phonefarm_controller.sessions.registry import Session
 from phonefarm_controller.store import accounts, phones
 from support.world import World, seen_phone

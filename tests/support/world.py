@@ -19,7 +19,7 @@ from phonefarm_controller.domain.requests import Mode, Routing, Submission, Targ
 from phonefarm_controller.domain.states import Readiness, Transport
 from phonefarm_controller.operations.cancel import Cancel
 from phonefarm_controller.operations.cancel_content import CancelContent
-from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.deliver import Deliver
 from phonefarm_controller.operations.desire import Desire
 from phonefarm_controller.operations.draining import Drain
@@ -35,6 +35,7 @@ from phonefarm_controller.operations.holding import Hold
 from phonefarm_controller.operations.ingest import Ingest
 from phonefarm_controller.operations.inventory import Inventory, SeenPhone
 from phonefarm_controller.operations.mend import Mend
+from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.pausing import Pausing
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.releasing import Release

@@ -105,6 +105,27 @@ class Item:
         return (self.attempt, self.lease_id, self.epoch) == (attempt, lease_id, epoch)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An item that could be claimed now."""
+
+    item_id: str
+    process_id: str
+    priority: int
+    created_at: datetime
+    ordinal: int
+    app: str
+    want_phone_id: str | None
+    want_account_id: str | None
+    want_phone_group: str | None
+    last_phone_id: str | None
+
+    @property
+    def turn(self) -> tuple[int, datetime, int, str]:
+        """Return the place in the queue: priority first, then age."""
+        return (-self.priority, self.created_at, self.ordinal, self.item_id)
+
+
 def _moved(item: Item, to: ItemState, because: str, **changes: object) -> Item:
     check_item_move(item.state, to)
     return replaced(item, state=to, because=because, **changes)

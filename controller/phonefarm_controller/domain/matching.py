@@ -2,28 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """An item that could be claimed now."""
-
-    item_id: str
-    process_id: str
-    priority: int
-    created_at: datetime
-    ordinal: int
-    app: str
-    want_phone_id: str | None
-    want_account_id: str | None
-    want_phone_group: str | None
-    last_phone_id: str | None
-
-    @property
-    def turn(self) -> tuple[int, datetime, int, str]:
-        """Return the place in the queue: priority first, then age."""
-        return (-self.priority, self.created_at, self.ordinal, self.item_id)
+from phonefarm_controller.domain.items import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from phonefarm_controller.domain.failures import Failure
+from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,3 +117,23 @@ class Assignment:
     capability: str
     plan: str  # JSON, see docs/seams.md
     cap_seconds: float
+
+
+def stop_of(item: Item, agent_id: str) -> Stop:
+    """Return the order that an active, cancelled item sends to its agent."""
+    wish = item.cancel or Cancel(
+        reason="cancelled", strategy=CancelStrategy.HARD, force_after_seconds=0
+    )
+    return Stop(
+        agent_id=agent_id,
+        run=RunRef(
+            run_id=item.run_id or "",
+            item_id=item.item_id,
+            attempt=item.attempt,
+            lease_id=item.lease_id or "",
+            epoch=item.epoch,
+        ),
+        reason=f"{'paused' if wish.give_back else 'cancelled'}: {wish.reason}",
+        strategy=str(wish.strategy),
+        force_after_seconds=wish.force_after_seconds,
+    )

@@ -5,8 +5,7 @@ import asyncio
 import structlog
 
 from phonefarm_controller.loops.enduring import enduring
-from phonefarm_controller.operations.mend import Mend
-from phonefarm_controller.operations.watch import Audit
+from phonefarm_controller.operations.mend import Audit, Mend
 from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.loop_leases import Tenure
 

@@ -7,7 +7,8 @@ import structlog
 
 from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.reports import Assignment
-from phonefarm_controller.operations.claim import Claim, OfferedPhone, offered_in
+from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.offers import OfferedPhone, offered_in
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.vitals import Pulse

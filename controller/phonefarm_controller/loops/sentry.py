@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.signs import Limits, Sign
 from phonefarm_controller.loops.enduring import enduring
-from phonefarm_controller.operations.claim import offered_in
+from phonefarm_controller.operations.offers import offered_in
 from phonefarm_controller.operations.survey import Look, Survey
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.vitals import Pulse, Vitals

@@ -12,7 +12,7 @@ from phonefarm_controller.domain.errors import unknown_process
 from phonefarm_controller.domain.items import Cancel as Wish
 from phonefarm_controller.domain.items import CancelStrategy, Item, cancelled
 from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.reports import RunRef, Stop
+from phonefarm_controller.domain.reports import Stop, stop_of
 from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
 from phonefarm_controller.domain.transitions import by_caller
 from phonefarm_controller.operations.sync import sync
@@ -122,26 +122,6 @@ class Cancel:
             ),
             stops,
         )
-
-
-def stop_of(item: Item, agent_id: str) -> Stop:
-    """Return the order that an active, cancelled item sends to its agent."""
-    wish = item.cancel or Wish(
-        reason="cancelled", strategy=CancelStrategy.HARD, force_after_seconds=0
-    )
-    return Stop(
-        agent_id=agent_id,
-        run=RunRef(
-            run_id=item.run_id or "",
-            item_id=item.item_id,
-            attempt=item.attempt,
-            lease_id=item.lease_id or "",
-            epoch=item.epoch,
-        ),
-        reason=f"{'paused' if wish.give_back else 'cancelled'}: {wish.reason}",
-        strategy=str(wish.strategy),
-        force_after_seconds=wish.force_after_seconds,
-    )
 
 
 def _wish(ask: CancelAsk) -> Wish:

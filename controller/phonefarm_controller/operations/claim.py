@@ -13,9 +13,9 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain import failures
 from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.items import GOLDEN, Item, claimed, dead
+from phonefarm_controller.domain.items import GOLDEN, Candidate, Item, claimed, dead
 from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.matching import Candidate, FreePhone, Pair, matched
+from phonefarm_controller.domain.matching import FreePhone, Pair, matched
 from phonefarm_controller.domain.pauses import Pause, pause_of
 from phonefarm_controller.domain.profiles import ProfileError, read_profile
 from phonefarm_controller.domain.reports import Assignment, RunRef
@@ -26,9 +26,9 @@ from phonefarm_controller.domain.states import (
     RunState,
 )
 from phonefarm_controller.operations.fleet_view import Fleet, FleetView
+from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
 from phonefarm_controller.store import profiles as kept_profiles
@@ -46,24 +46,6 @@ MOST_UNRIPE: Final = 256
 """So many items that have just become due are looked at beside the walk of the ready ones."""
 MOST_RIPENED: Final = 10_000
 """And so many of them are then taken into it at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OfferedPhone:
-    """A phone that an agent says is fit now, in which term of its session it said so."""
-
-    agent_id: str
-    term: int
-    phone_id: str
-
-
-def offered_in(sessions: Sessions) -> list[OfferedPhone]:
-    """Return every phone that an agent here offers now."""
-    return [
-        OfferedPhone(agent_id=session.agent_id, term=session.term, phone_id=phone_id)
-        for session, phone_ids in sessions.offers()
-        for phone_id in phone_ids
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)

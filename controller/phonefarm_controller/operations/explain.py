@@ -16,8 +16,8 @@ from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.records import record_of
 from phonefarm_controller.domain.states import PROCESS_TERMINAL
-from phonefarm_controller.operations.claim import Claim, offered_in
-from phonefarm_controller.operations.offers import offers_of, others
+from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.offers import offered_in, offers_of, others
 from phonefarm_controller.operations.sighting import sighted
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions

@@ -8,9 +8,9 @@ from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.items import Cancel, CancelStrategy
 from phonefarm_controller.domain.pauses import PauseScope
+from phonefarm_controller.domain.reports import stop_of
 from phonefarm_controller.domain.states import ITEM_ACTIVE, LeaseState
 from phonefarm_controller.domain.transitions import by_operator
-from phonefarm_controller.operations.cancel import stop_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
 from phonefarm_controller.sessions.hints import Hints

@@ -1,4 +1,4 @@
-"""Mend: derive one process anew from its items."""
+"""Find processes that disagree with their items, and derive them anew."""
 
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
@@ -6,6 +6,19 @@ from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import processes
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.loop_leases import Tenure, owning
+
+
+class Audit:
+    """Looks for processes that should have ended: each find is a bug of process sync."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def __call__(self, *, limit: int) -> list[str]:
+        """Return processes that are not terminal although all their items are."""
+        async with self._database.reading() as tx:
+            return await processes.unfinished_without_work(tx, limit=limit)
 
 
 class Mend:

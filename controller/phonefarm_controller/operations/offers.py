@@ -1,14 +1,32 @@
-"""Offers as other controllers see them: an agent speaks with one, and operators ask any."""
+"""Which phones agents offer, here and as other controllers wrote down: an agent speaks with one."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
-from phonefarm_controller.operations.claim import OfferedPhone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Session, Sessions
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedPhone:
+    """A phone that an agent says is fit now, in which term of its session it said so."""
+
+    agent_id: str
+    term: int
+    phone_id: str
+
+
+def offered_in(sessions: Sessions) -> list[OfferedPhone]:
+    """Return every phone that an agent here offers now."""
+    return [
+        OfferedPhone(agent_id=session.agent_id, term=session.term, phone_id=phone_id)
+        for session, phone_ids in sessions.offers()
+        for phone_id in phone_ids
+    ]
 
 
 class ShowOffers:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from phonefarm_controller.domain.hindrances import AccountNow, PhoneNow
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.looks import KeptLook
-from phonefarm_controller.operations.claim import offered_in
-from phonefarm_controller.operations.offers import offers_of, others
+from phonefarm_controller.operations.offers import offered_in, offers_of, others
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import agents, hosts, looks
 from phonefarm_controller.store.database import Transaction

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phonefarm_controller.domain.states import LeaseState
-from phonefarm_controller.operations.claim import Claim, OfferedPhone
+from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import deliveries, leases
 from phonefarm_controller.store.database import Database

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.states import RunState
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import leases, processes, runs
+from phonefarm_controller.store import leases, runs
 from phonefarm_controller.store.database import Database
 
 
@@ -33,16 +33,3 @@ class Watch:
             Watched(lease=lease, started=known[lease.run_id].state is not RunState.CLAIMED)
             for lease in held
         ]
-
-
-class Audit:
-    """Looks for processes that should have ended: each find is a bug of process sync."""
-
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(self, *, limit: int) -> list[str]:
-        """Return processes that are not terminal although all their items are."""
-        async with self._database.reading() as tx:
-            return await processes.unfinished_without_work(tx, limit=limit)

@@ -25,8 +25,7 @@ from sqlalchemy import (
 )
 
 from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import HOLD, Cancel, CancelStrategy, Item
-from phonefarm_controller.domain.matching import Candidate
+from phonefarm_controller.domain.items import HOLD, Cancel, CancelStrategy, Candidate, Item
 from phonefarm_controller.domain.pauses import Pause, PauseScope
 from phonefarm_controller.domain.processes import Tally
 from phonefarm_controller.domain.records import ItemLine
