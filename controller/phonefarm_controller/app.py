@@ -42,6 +42,7 @@ from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
 from phonefarm_controller.loops.usher import PERIOD_SECONDS as USHER_SECONDS
 from phonefarm_controller.loops.usher import usher
 from phonefarm_controller.loops.watchman import watchman
+from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.batch import Batcher
 from phonefarm_controller.operations.cancel import Cancel
@@ -192,7 +193,14 @@ async def _wired(
     limits = settings.limits or Limits().scaled(settings.time_scale)
     sessions = Sessions(hints=hints, clock=clock, offer_lapses=timers.suspect)
     fleet_view = FleetView(hints=hints, monotonic=clock.monotonic)
-    claim = Claim(database=database, fleet_view=fleet_view, room=room, timers=timers)
+    assignments = AssignmentBuilder(clean_up=fleet_view.clean_up)
+    claim = Claim(
+        database=database,
+        fleet_view=fleet_view,
+        assignments=assignments,
+        room=room,
+        timers=timers,
+    )
     reap = Reap(database=database, policy=policy, health=health, sessions=sessions, hints=hints)
     inventory = Inventory(database=database, hints=hints)
     enqueue = Batcher(
@@ -296,7 +304,7 @@ async def _wired(
         inventory=inventory,
         renew=Renew(database=database),
         reap=reap,
-        desire=Desire(database=database, claim=claim),
+        desire=Desire(database=database, assignments=assignments),
         start=starts,
         report=reports,
         keep_evidence=KeepEvidence(database=database, place=place, vitals=vitals),

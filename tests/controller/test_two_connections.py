@@ -16,6 +16,7 @@ from phonefarm_controller.domain.failures import Policy
 from phonefarm_controller.domain.health import HealthPolicy
 from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.reports import Outcome, Report, RunEnded, RunRef
+from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.cancel import Cancel, CancelAsk
 from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.fleet_view import FleetView
@@ -145,15 +146,17 @@ async def test_two_claims_for_one_phone_make_one_lease(postgres_url: str, tmp_pa
         two_databases(postgres_url) as databases,
         played_agent(farm, "A1") as agent,
     ):
+        views = [FleetView(hints=Hints(), monotonic=SystemClock().monotonic) for _ in databases]
         claims = [
             Claim(
                 database=database,
-                fleet_view=FleetView(hints=Hints(), monotonic=SystemClock().monotonic),
+                fleet_view=view,
+                assignments=AssignmentBuilder(clean_up=view.clean_up),
                 room=Room(),
                 timers=Timers(),
                 ids=new_id,
             )
-            for database in databases
+            for database, view in zip(databases, views, strict=True)
         ]
         for _ in range(2):
             await farm.enqueue(request())

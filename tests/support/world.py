@@ -17,6 +17,7 @@ from phonefarm_controller.domain.plans import Action, Plan, Repeat
 from phonefarm_controller.domain.reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.domain.states import Readiness, Transport
+from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.cancel import Cancel
 from phonefarm_controller.operations.cancel_content import CancelContent
 from phonefarm_controller.operations.claim import Claim
@@ -125,7 +126,14 @@ class World:
         database, hints = self.database, self.hints
         self.sessions = Sessions(hints=hints, clock=self.clock, offer_lapses=self.timers.suspect)
         view = FleetView(hints=hints, monotonic=self.clock.monotonic)
-        self.claim = Claim(database=database, fleet_view=view, room=self.room, timers=self.timers)
+        self.builder = AssignmentBuilder(clean_up=view.clean_up)
+        self.claim = Claim(
+            database=database,
+            fleet_view=view,
+            assignments=self.builder,
+            room=self.room,
+            timers=self.timers,
+        )
         self.reap = Reap(
             database=database,
             policy=self.policy,
@@ -203,7 +211,7 @@ class World:
         self.pausing = Pausing(database=database, hints=hints, known_profiles=self.profiles)
         self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = Renew(database=database)
-        self.desire = Desire(database=database, claim=self.claim)
+        self.desire = Desire(database=database, assignments=self.builder)
         self.explain = Explain(
             database=database, sessions=self.sessions, claim=self.claim, room=self.room
         )

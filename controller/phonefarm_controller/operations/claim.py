@@ -1,6 +1,5 @@
 """Claim: match waiting items with offered phones and commit run, phone lease and account lease."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,26 +11,24 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.clean_up import Step
 from phonefarm_controller.domain.items import GOLDEN, Candidate, Item, claimed, dead
 from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.matching import FreePhone, Pair, matched
 from phonefarm_controller.domain.pauses import Pause, pause_of
-from phonefarm_controller.domain.profiles import ProfileError, read_profile
-from phonefarm_controller.domain.reports import Assignment, RunRef
+from phonefarm_controller.domain.reports import Assignment
 from phonefarm_controller.domain.states import (
     ITEM_CLAIMABLE,
     Condition,
     LeaseState,
     RunState,
 )
+from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.fleet_view import Fleet, FleetView
 from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
-from phonefarm_controller.store import profiles as kept_profiles
 from phonefarm_controller.store.database import Database, Transaction
 
 log = structlog.get_logger()
@@ -71,17 +68,17 @@ class Claim:
         *,
         database: Database,
         fleet_view: FleetView,
+        assignments: AssignmentBuilder,
         room: Room,
         timers: Timers,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._fleet_view = fleet_view
+        self._assignments = assignments
         self._room = room
         self._timers = timers
         self._ids = ids
-        self._profile_json: dict[str, str] = {}  # by version
-        self._unreadable: dict[str, str] = {}  # version -> why
 
     @whole
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
@@ -164,7 +161,7 @@ class Claim:
             locked = await processes.lock(tx, touched)
         await sync(tx, {key: process for key, process in locked.items() if key in touched})
         serials = {phone.phone_id: phone.serialno for phone in known.values()}
-        return await self.assignments(tx, [(c.item, c.lease) for c in chosen], serials)
+        return await self._assignments.build(tx, [(c.item, c.lease) for c in chosen], serials)
 
     async def _end_unreadable(
         self, tx: Transaction, pairs: Sequence[Pair], before: Mapping[str, Item]
@@ -173,28 +170,17 @@ class Claim:
 
         Else each would be claimed, fail to be told to its agent, and be claimed again.
         """
-        await self._learn(tx, {before[pair.item_id].profile_version for pair in pairs})
+        versions = {before[pair.item_id].profile_version for pair in pairs}
+        unreadable = await self._assignments.unreadable(tx, versions)
         over = {
             pair.item_id: dead(before[pair.item_id], failure=failures.plan_invalid(why), now=tx.now)
             for pair in pairs
-            if (why := self._unreadable.get(before[pair.item_id].profile_version)) is not None
+            if (why := unreadable.get(before[pair.item_id].profile_version)) is not None
         }
         if over:
             await items.save(tx, before, list(over.values()))
             log.error("profile.unreadable", item_ids=sorted(over))
         return set(over)
-
-    async def _learn(self, tx: Transaction, versions: set[str]) -> None:
-        """Read the profiles that were not met before."""
-        missing = versions - self._profile_json.keys() - self._unreadable.keys()
-        if not missing:
-            return
-        contents = await kept_profiles.profiles_by_version(tx, missing)
-        for version, (name, toml) in contents.items():
-            try:
-                self._profile_json[version] = read_profile(name, toml).json
-            except ProfileError as error:
-                self._unreadable[version] = str(error)
 
     def _choose(self, tx: Transaction, pair: Pair, item: Item, epoch: int) -> _Chosen:
         lease_id, run_id = self._ids(), self._ids()
@@ -236,67 +222,6 @@ class Claim:
             created_at=tx.now,
         )
         return _Chosen(item=moved, lease=lease, run=run)
-
-    async def assignments(
-        self,
-        tx: Transaction,
-        held: Sequence[tuple[Item, Lease]],
-        serials: Mapping[str, str],
-    ) -> list[Assignment]:
-        """Return what the agents must be told of these claims.
-
-        A claim whose profile cannot be read (made by another release) is left out: nobody starts
-        it, so it goes back to the queue, and its next claim ends it.
-        """
-        await self._learn(tx, {item.profile_version for item, _ in held})
-        held = [each for each in held if each[0].profile_version in self._profile_json]
-        plans = await items.plans(tx, [item.item_id for item, _ in held])
-        clean_up = (await self._fleet_view.current(tx)).clean_up
-        return [
-            Assignment(
-                agent_id=lease.agent_id,
-                run=RunRef(
-                    run_id=lease.run_id,
-                    item_id=item.item_id,
-                    attempt=item.attempt,
-                    lease_id=lease.lease_id,
-                    epoch=lease.epoch,
-                ),
-                process_id=item.process_id,
-                phone_id=lease.phone_id,
-                serialno=serials[lease.phone_id],
-                account_id=lease.account_id,
-                capability=item.capability,
-                plan=_plan_json(
-                    item,
-                    lease,
-                    *plans[item.item_id],
-                    profile=self._profile_json[item.profile_version],
-                    clean_up=clean_up.get(lease.phone_id),
-                ),
-                cap_seconds=item.cap_seconds,
-            )
-            for item, lease in held
-        ]
-
-
-def _plan_json(
-    item: Item,
-    lease: Lease,
-    plan: str,
-    snapshot: str | None,
-    *,
-    profile: str,
-    clean_up: frozenset[Step] | None,
-) -> str:
-    """Put the frozen parts together as text; parsing them for each claim would cost the most."""
-    account = json.dumps(lease.account_id), json.dumps(item.app)
-    steps = "" if clean_up is None else f'"clean_up": {json.dumps(sorted(clean_up))}, '
-    return (
-        f'{{"capability": {json.dumps(item.capability)}, "profile": {profile}, '
-        f'"account": {{"account_id": {account[0]}, "app": {account[1]}}}, '
-        f'"snapshot": {snapshot or "null"}, "skip": {list(item.once_done)}, {steps}{plan[1:]}'
-    )
 
 
 async def _alone(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from phonefarm_controller.domain.reports import Assignment, RunRef, Stop, stop_of
 from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
-from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, leases, phones, runs
 from phonefarm_controller.store.database import Database
@@ -22,9 +22,9 @@ class Desired:
 class Desire:
     """Reads desired lists."""
 
-    def __init__(self, *, database: Database, claim: Claim) -> None:
+    def __init__(self, *, database: Database, assignments: AssignmentBuilder) -> None:
         self._database = database
-        self._claim = claim
+        self._assignments = assignments
 
     @whole
     async def __call__(self, agent_id: str) -> Desired:
@@ -66,5 +66,5 @@ class Desire:
                             force_after_seconds=0,
                         )
                     )
-            claimed = await self._claim.assignments(tx, claims, serials)
+            claimed = await self._assignments.build(tx, claims, serials)
         return Desired(claimed=tuple(claimed), executing=tuple(executing), stops=tuple(stops))

@@ -72,6 +72,10 @@ class FleetView:
             self._version, self._read_at = version, now
         return self._fleet
 
+    async def clean_up(self, tx: Transaction) -> Mapping[str, frozenset[Step]]:
+        """Return the steps of the phones whose pools want other than every step."""
+        return (await self.current(tx)).clean_up
+
 
 async def _read(tx: Transaction) -> Fleet:
     draining = await agents.drained(tx)
