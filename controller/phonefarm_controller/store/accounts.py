@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.states import Condition
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import accounts
 from phonefarm_controller.store.writes import any_of, in_parts
 
@@ -39,16 +39,11 @@ _LOCK = (
 
 async def put(tx: Transaction, given: Sequence[Account]) -> None:
     """Create the accounts, or replace all of each; in one order, as every lock is taken."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(accounts)
-    changes = {name: statement.excluded[name] for name in _NAMES if name != "account_id"}
     rows = [
         {name: getattr(account, name) for name in _NAMES}
         for account in sorted(given, key=lambda account: account.account_id)
     ]
-    await tx.connection.execute(
-        statement.on_conflict_do_update(index_elements=["account_id"], set_=changes), rows
-    )
+    await upsert(tx, accounts, rows, key=["account_id"])
 
 
 async def lock(tx: Transaction, account_ids: Iterable[str]) -> dict[str, Account]:

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_unless_there, upsert
 from phonefarm_controller.store.statements import Statement, among
 from phonefarm_controller.store.tables import agents
 
@@ -53,9 +53,8 @@ _TERMS = Statement(select(_a.agent_id, _a.term).where(among(_a.agent_id, "ids"))
 
 async def lock_or_new(tx: Transaction, new: Agent) -> Agent:
     """Return the agent of this id as it is known, else *new*; locked until the end either way."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {name: getattr(new, name) for name in _NAMES}
-    await tx.connection.execute(build(agents).values(values).on_conflict_do_nothing())
+    await insert_unless_there(tx, agents, values)
     query = select(*_COLUMNS).where(_a.agent_id == new.agent_id).with_for_update()
     return _agent((await tx.connection.execute(query)).one())
 
@@ -68,13 +67,8 @@ async def get(tx: Transaction, agent_ids: set[str]) -> dict[str, Agent]:
 
 async def put(tx: Transaction, agent: Agent) -> None:
     """Create the agent, or replace all that it says of itself."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {name: getattr(agent, name) for name in _GREETED}
-    statement = build(agents).values(values)
-    changes = {name: values[name] for name in _GREETED if name != "agent_id"}
-    await tx.connection.execute(
-        statement.on_conflict_do_update(index_elements=["agent_id"], set_=changes)
-    )
+    await upsert(tx, agents, [values], key=["agent_id"])
 
 
 async def drain_if_known(tx: Transaction, agent_id: str, *, by: str, reason: str) -> bool:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_missing
 from phonefarm_controller.store.tables import audit
 
 _a = audit.c
@@ -39,9 +39,7 @@ async def keep_once(tx: Transaction, entries: Sequence[Entry]) -> None:
     rows = [
         {name: getattr(entry, name) for name in Entry.__dataclass_fields__} for entry in entries
     ]
-    if rows:
-        build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-        await tx.connection.execute(build(audit).on_conflict_do_nothing(), rows)
+    await insert_missing(tx, audit, rows)
 
 
 async def newest(

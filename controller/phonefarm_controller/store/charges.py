@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.health import Blame
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_missing
 from phonefarm_controller.store.tables import phone_failures
 
 _f = phone_failures.c
@@ -74,9 +74,7 @@ async def recent(tx: Transaction, phone_id: str, *, limit: int) -> list[Charge]:
 async def keep(tx: Transaction, new: Sequence[Charge]) -> None:
     """Keep charges; a run that was charged before keeps its first."""
     rows = [{n: getattr(charge, n) for n in Charge.__dataclass_fields__} for charge in new]
-    if rows:
-        build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-        await tx.connection.execute(build(phone_failures).on_conflict_do_nothing(), rows)
+    await insert_missing(tx, phone_failures, rows)
 
 
 async def excuse(tx: Transaction, run_ids: Iterable[str]) -> None:

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.looks import Incident
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import host_incidents, hosts
 
 _h, _i = hosts.c, host_incidents.c
@@ -46,11 +46,7 @@ async def get(tx: Transaction, agent_ids: Iterable[str]) -> dict[str, Host]:
 async def put(tx: Transaction, host: Host) -> None:
     """Create or replace the host."""
     values = {name: getattr(host, name) for name in Host.__dataclass_fields__}
-    changes = {name: value for name, value in values.items() if name != "agent_id"}
-    put_it = _build(tx)(hosts).values(values)
-    await tx.connection.execute(
-        put_it.on_conflict_do_update(index_elements=["agent_id"], set_=changes)
-    )
+    await upsert(tx, hosts, [values], key=["agent_id"])
 
 
 async def incidents_of(tx: Transaction, agent_id: str, *, limit: int) -> list[Incident]:
@@ -89,11 +85,12 @@ async def keep(tx: Transaction, agent_id: str, incidents: Mapping[str, Incident]
     for incident in incidents.values():
         values = {name: getattr(incident, name) for name in Incident.__dataclass_fields__}
         values |= {"agent_id": agent_id, "last_at": tx.now, "phones": json.dumps(incident.phones)}
-        changes = {name: values[name] for name in ("error", "phones", "last_at", "ended_at")}
-        await tx.connection.execute(
-            _build(tx)(host_incidents)
-            .values(values)
-            .on_conflict_do_update(index_elements=["agent_id", "incident_id"], set_=changes)
+        await upsert(
+            tx,
+            host_incidents,
+            [values],
+            key=["agent_id", "incident_id"],
+            changes=("error", "phones", "last_at", "ended_at"),
         )
 
 
@@ -103,10 +100,6 @@ async def end(tx: Transaction, agent_id: str, incident_ids: Iterable[str]) -> No
     await tx.connection.execute(
         update(host_incidents).where(of_them, _i.ended_at.is_(None)).values(ended_at=tx.now)
     )
-
-
-def _build(tx: Transaction) -> Any:
-    return postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _incident(row: Row[Any]) -> Incident:

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Row, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.scopes import Scope
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_unless_there
 from phonefarm_controller.store.tables import api_keys
 
 _k = api_keys.c
@@ -36,16 +36,9 @@ _COLUMNS = [api_keys.c[name] for name in _NAMES]
 
 async def insert_if_free(tx: Transaction, new: ApiKey, *, digest: str) -> bool:
     """Insert the key unless an unrevoked one has its name."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {name: getattr(new, name) for name in _NAMES}
     values |= {"scopes": " ".join(new.scopes), "digest": digest}
-    statement = (
-        build(api_keys)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["name"], index_where=_LIVE)
-        .returning(_k.key_id)
-    )
-    return (await tx.connection.execute(statement)).one_or_none() is not None
+    return await insert_unless_there(tx, api_keys, values, key=["name"], where=_LIVE)
 
 
 async def with_digest(tx: Transaction, digest: str) -> ApiKey | None:

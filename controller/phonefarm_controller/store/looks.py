@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.looks import KeptLook, Look, Stage, StageState, Stranger
 from phonefarm_controller.domain.states import Transport
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import phone_looks, strangers
 from phonefarm_controller.store.writes import in_parts
 
@@ -50,12 +50,7 @@ async def keep(tx: Transaction, seen: Mapping[str, Look], before: Mapping[str, K
         | {name: getattr(look, name) for name in _FACTS}
         for phone_id, look in sorted(seen.items())
     ]
-    if rows:
-        build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-        put = build(phone_looks)
-        changes = {name: put.excluded[name] for name in rows[0] if name != "phone_id"}
-        put = put.on_conflict_do_update(index_elements=["phone_id"], set_=changes)
-        await tx.connection.execute(put, rows)
+    await upsert(tx, phone_looks, rows, key=["phone_id"])
 
 
 async def strangers_of(tx: Transaction, agent_id: str | None = None) -> list[KeptStranger]:

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Update, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.errors import OwnerLostError
 from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.dialect import insert_unless_there
 from phonefarm_controller.store.tables import loop_leases
 
 _l = loop_leases.c
@@ -43,10 +43,8 @@ async def take_if_unchanged(
 ) -> Tenure | None:
     """Begin a new term; None when the row is not as it was *seen* any more."""
     if seen is None:
-        build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
         values = {"loop": loop, "owner": owner, "term": 1, "beats": 0}
-        statement = build(loop_leases).values(values).on_conflict_do_nothing()
-        taken = (await tx.connection.execute(statement)).rowcount == 1
+        taken = await insert_unless_there(tx, loop_leases, values)
         return Tenure(loop=loop, term=1) if taken else None
     result = await tx.connection.execute(
         update(loop_leases)

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_unless_there
 from phonefarm_controller.store.tables import authorities, certificates, invitations
 
 _FARM: Final = "farm"
@@ -40,9 +40,8 @@ class Certificate:
 
 async def authority_or_new(tx: Transaction, fingerprint: str) -> str:
     """Return the fingerprint of the farm's authority; *fingerprint* when there was none."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {"farm": _FARM, "fingerprint": fingerprint}
-    await tx.connection.execute(build(authorities).values(values).on_conflict_do_nothing())
+    await insert_unless_there(tx, authorities, values)
     known: str = (await tx.connection.execute(select(authorities.c.fingerprint))).scalar_one()
     return known
 

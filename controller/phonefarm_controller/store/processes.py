@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.domain.processes import Process
 from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_into
 from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import capability_requests, queue_items
 from phonefarm_controller.store.transitions import note_made, note_moved, note_of
@@ -86,14 +86,13 @@ async def insert_if_new(
     """
     if not new:
         return set()
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     rows = [
         {name: getattr(process, name) for name in _FIXED + _CHANGING}
         | dict(details[process.process_id])
         for process in new
     ]
     statement = (
-        build(capability_requests)
+        insert_into(tx, capability_requests)
         .on_conflict_do_nothing(index_elements=["process_type", "system", "request_id"])
         .returning(_p.process_id)
     )

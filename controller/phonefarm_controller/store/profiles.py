@@ -3,19 +3,16 @@
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import insert_unless_there
 from phonefarm_controller.store.tables import app_profiles
 
 
 async def keep_profile(tx: Transaction, *, version: str, name: str, content: str) -> None:
     """Keep the profile under its version; a kept one stays as it is."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {"version": version, "name": name, "content": content, "created_at": tx.now}
-    await tx.connection.execute(
-        build(app_profiles).values(values).on_conflict_do_nothing(index_elements=["version"])
-    )
+    await insert_unless_there(tx, app_profiles, values, key=["version"])
 
 
 async def profiles_by_version(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import runtime_snapshots
 
 _s = runtime_snapshots.c
@@ -40,10 +40,5 @@ async def get(tx: Transaction, account_id: str) -> Snapshot | None:
 
 async def put(tx: Transaction, snapshot: Snapshot) -> None:
     """Make it the account's snapshot; the caller holds the account's lock."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {name: getattr(snapshot, name) for name in _NAMES} | {"updated_at": tx.now}
-    changes = {name: value for name, value in values.items() if name != "account_id"}
-    statement = build(runtime_snapshots).values(values)
-    await tx.connection.execute(
-        statement.on_conflict_do_update(index_elements=["account_id"], set_=changes)
-    )
+    await upsert(tx, runtime_snapshots, [values], key=["account_id"])

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import queue_items, runs, verifications
 
 _v = verifications.c
@@ -48,9 +48,5 @@ async def is_recorded(tx: Transaction, capability: str, profile_version: str) ->
 
 async def put(tx: Transaction, verification: Verification) -> None:
     """Record the verification in the place of an older one of the same version."""
-    build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     values = {column.name: getattr(verification, column.name) for column in _COLUMNS}
-    key = ["capability", "profile_version"]
-    changes = {name: value for name, value in values.items() if name not in key}
-    statement = build(verifications).values(values)
-    await tx.connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
+    await upsert(tx, verifications, [values], key=["capability", "profile_version"])
