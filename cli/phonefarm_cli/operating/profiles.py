@@ -10,11 +10,11 @@ from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.operating.files import WrongFileError, content_of
 from phonefarm_cli.operating.finding import find_phone
+from phonefarm_cli.operating.process_text import error_text
 from phonefarm_cli.operating.profile_files import read_profile_file
 from phonefarm_cli.operating.progress import followed
 from phonefarm_cli.operating.reaching import add_json, add_verb, add_verbs
 from phonefarm_cli.operating.records import show_json
-from phonefarm_cli.operating.showing import error_text
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.operating.walks import missing, walk_rows, walked
 from phonefarm_cli.screen import aside, complain, tell

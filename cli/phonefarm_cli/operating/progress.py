@@ -14,7 +14,7 @@ from rich.table import Table
 from phonefarm_cli.clients.wire import UnreachableError
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.operating.moments import clock
-from phonefarm_cli.operating.showing import lines_of
+from phonefarm_cli.operating.process_text import lines_of
 from phonefarm_cli.screen import OUT, aside, tell
 
 PATIENCE_SECONDS: Final = 120.0

@@ -15,9 +15,9 @@ from phonefarm_cli.failure import CommandError, ExitCode
 from phonefarm_cli.operating.evidence import COLUMNS, evidence_row
 from phonefarm_cli.operating.files import WrongFileError, content_of, decoded
 from phonefarm_cli.operating.finding import find_phone
+from phonefarm_cli.operating.process_text import error_text
 from phonefarm_cli.operating.progress import followed
 from phonefarm_cli.operating.reaching import add_verb
-from phonefarm_cli.operating.showing import error_text
 from phonefarm_cli.operating.tables import show_table
 from phonefarm_cli.screen import OUT, note, tell
 

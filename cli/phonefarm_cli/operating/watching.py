@@ -6,10 +6,10 @@ from typing import Final
 
 from phonefarm_cli.controller import Controller
 from phonefarm_cli.failure import ExitCode
+from phonefarm_cli.operating.process_text import error_text
 from phonefarm_cli.operating.progress import events, followed
 from phonefarm_cli.operating.reaching import add_verb
 from phonefarm_cli.operating.records import plain
-from phonefarm_cli.operating.showing import error_text
 from phonefarm_cli.screen import complain, tell
 
 CODES: Final = {
