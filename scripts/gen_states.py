@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from phonefarm_controller.domain import states
+from phonefarm_controller.model import states
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "states.md"
@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "states.md"
 HEAD = """\
 # States
 
-Generated from `controller/phonefarm_controller/domain/states.py` by `make protos`; do not edit.
+Generated from `controller/phonefarm_controller/model/states.py` by `make protos`; do not edit.
 The database's CHECK constraints and the errors of forbidden moves come from the same tables.
 """
 
@@ -58,7 +58,7 @@ MACHINES = (
     ),
     Machine(
         title="Health of a phone",
-        what="What the controller thinks of it (`domain/health.py` has the policy). Work is given "
+        what="What the controller thinks of it (`model/health.py` has the policy). Work is given "
         "while it is good or suspect.",
         moves=states.HEALTH_MOVES,
         begins=(states.Health.GOOD,),
@@ -113,7 +113,7 @@ def main() -> int:
         return 0
     if PAGE.exists() and PAGE.read_text() == page():
         return 0
-    print("docs/states.md is not what domain/states.py makes: run `make protos`")
+    print("docs/states.md is not what model/states.py makes: run `make protos`")
     return 1
 
 

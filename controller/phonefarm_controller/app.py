@@ -16,10 +16,6 @@ import structlog
 from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.health import HealthPolicy
-from phonefarm_controller.domain.profiles import Profile, ProfileError, read_profile
-from phonefarm_controller.domain.reports import Report
 from phonefarm_controller.domain.signs import Limits
 from phonefarm_controller.hosting import doors, opened_authority, told
 from phonefarm_controller.loops.auditor import PERIOD_SECONDS as AUDIT_SECONDS
@@ -42,6 +38,10 @@ from phonefarm_controller.loops.storekeeper import PERIOD_SECONDS, storekeeper
 from phonefarm_controller.loops.usher import PERIOD_SECONDS as USHER_SECONDS
 from phonefarm_controller.loops.usher import usher
 from phonefarm_controller.loops.watchman import watchman
+from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.health import HealthPolicy
+from phonefarm_controller.model.run_reports import Report
 from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.backup import Backup
 from phonefarm_controller.operations.batch import Batcher
@@ -93,29 +93,29 @@ from phonefarm_controller.operations.watching import Watching
 from phonefarm_controller.operations.wind import Wind
 from phonefarm_controller.places.opening import open_place
 from phonefarm_controller.places.place import Place
-from phonefarm_controller.rpc.access import AccessEdge
-from phonefarm_controller.rpc.agents import AgentEdge
-from phonefarm_controller.rpc.callbacks import CallbackEdge
-from phonefarm_controller.rpc.content import ContentEdge
-from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.doctor import DoctorEdge
-from phonefarm_controller.rpc.fleet import FleetEdge
-from phonefarm_controller.rpc.hands import HandsEdge
-from phonefarm_controller.rpc.inspect import InspectEdge
-from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
-from phonefarm_controller.rpc.processes import ProcessEdge
-from phonefarm_controller.rpc.proving import ProvingEdge
+from phonefarm_controller.rpc.access_service import AccessEdge
+from phonefarm_controller.rpc.agent_service import AgentEdge
+from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.callback_service import CallbackEdge
+from phonefarm_controller.rpc.content_service import ContentEdge
+from phonefarm_controller.rpc.doctor_service import DoctorEdge
+from phonefarm_controller.rpc.fleet_service import FleetEdge
+from phonefarm_controller.rpc.inspect_service import InspectEdge
+from phonefarm_controller.rpc.join_service import JoinEdge, MemberEdge
+from phonefarm_controller.rpc.operator_service import HandsEdge
+from phonefarm_controller.rpc.process_service import ProcessEdge
 from phonefarm_controller.rpc.server import Ports, Services, serving
+from phonefarm_controller.rpc.verification_service import ProvingEdge
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions, SupersededError
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.sessions.vitals import Pulse, Vitals
 from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.app_profiles import keep_profile
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.loop_leases import Tenure
 from phonefarm_controller.store.migrate import migrate
-from phonefarm_controller.store.notices import reaches_others
-from phonefarm_controller.store.profiles import keep_profile
+from phonefarm_controller.store.notify import reaches_others
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from phonefarm_common.controllers import controllers_of
 from phonefarm_common.identity import is_name
 
 from phonefarm_controller.app import running
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.domain.retention import DAYS, FOREVER, read_duration, read_retention
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.retention import DAYS, FOREVER, read_duration, read_retention
 from phonefarm_controller.operations.evidence_place import PlaceAwayError
 from phonefarm_controller.places.address import FORM, SCHEME, BucketAddress, read_bucket
 from phonefarm_controller.settings import Settings

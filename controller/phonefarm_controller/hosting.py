@@ -7,11 +7,11 @@ from phonefarm_common.channel import is_loopback
 
 from phonefarm_controller.operations.membership import Doors as Told
 from phonefarm_controller.pki.authority import Authority, AuthorityBrokenError, open_authority
-from phonefarm_controller.rpc.doors import Doors
 from phonefarm_controller.rpc.server import Ports
+from phonefarm_controller.rpc.tls import Doors
 from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.certificates import authority_or_new
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.members import authority_or_new
 
 
 async def opened_authority(settings: Settings, database: Database) -> Authority | None:

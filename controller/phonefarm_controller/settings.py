@@ -7,8 +7,8 @@ from pathlib import Path
 from phonefarm_common.storage import MIB, LeastFree
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain.retention import Retention
 from phonefarm_controller.domain.signs import Limits
+from phonefarm_controller.model.retention import Retention
 from phonefarm_controller.places.address import BucketAddress
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm_controller.domain.states import Health
+from phonefarm_controller.model.states import Health
 from phonefarm_controller.store import phones as store
 from phonefarm_simulator.farm import Farm as Phones
 from phonefarm_simulator.farm import simulated_phones

@@ -27,7 +27,7 @@ from phonefarm.v1 import (
 from phonefarm_common.channel import bearer
 from phonefarm_common.identity import new_secret
 from phonefarm_common.reasons import FarmError, Reason
-from phonefarm_controller.domain.scopes import (
+from phonefarm_controller.model.scopes import (
     EVERY_SCOPE,
     Scope,
     allowed,
@@ -469,7 +469,7 @@ async def test_a_full_disk_locks_nobody_out(
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         keys = ApiKeys(database=world.database, monotonic=world.clock.monotonic)
         text = (await keys.create("crm", [Scope.READ], expires_at=None, actor="test")).text
-        monkeypatch.setattr("phonefarm_controller.store.keys.note_use_if_older", fails)
+        monkeypatch.setattr("phonefarm_controller.store.api_keys.note_use_if_older", fails)
 
         found = await keys.find(text)
 

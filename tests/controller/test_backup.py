@@ -15,7 +15,7 @@ from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.storage import GIB, DiskFigures
 from phonefarm_controller.operations.backup import CHUNK_BYTES, NAME, Backup
-from phonefarm_controller.store.backup import copy_paused
+from phonefarm_controller.store.sqlite_backup import copy_paused
 from phonefarm_simulator.farm import simulated_phones
 from support.agents import PHONE_SCALE, agent_of, running_agent
 from support.commanding import Operator

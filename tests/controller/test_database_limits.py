@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from phonefarm_common.clock import SystemClock
-from phonefarm_controller.domain.errors import DatabaseBusyError
+from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.store import database as limits
-from phonefarm_controller.store import standing
+from phonefarm_controller.store import stuck_transactions
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import _LOCK, migrate
 from sqlalchemy import text
@@ -125,7 +125,7 @@ async def test_a_client_that_is_frozen_within_a_statement_loses_its_locks_as_wel
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's own limits do not run there; another controller ends it, and nobody else."""
-    monkeypatch.setattr(standing, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(stuck_transactions, "IDLE_SECONDS", 0.5)
     plain = postgres_url.replace("+asyncpg", "")
     names = {"server_settings": {"application_name": limits.APPLICATION, "statement_timeout": "0"}}
     async with _two(postgres_url) as (one, other):
@@ -140,7 +140,7 @@ async def test_a_client_that_is_frozen_within_a_statement_loses_its_locks_as_wel
         ended: dict[int, float] = {}
         async with asyncio.timeout(60):
             while not ended:
-                ended = await standing.end_standing(one)
+                ended = await stuck_transactions.end_standing(one)
         await waiting
         alive = await stranger.fetchval("SELECT word FROM notes")
         await stranger.close()

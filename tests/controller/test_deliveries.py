@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.records import line_of, record_of
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.states import ItemState
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.records import line_of, record_of
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import (
     GIVE_UP_SECONDS,
@@ -23,9 +23,9 @@ from phonefarm_controller.operations.deliver import (
 )
 from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.operations.membership import Membership
-from phonefarm_controller.rpc.callbacks import POLL_SECONDS, CallbackEdge
+from phonefarm_controller.rpc.auth import GATEWAY_HEADER, Keys
+from phonefarm_controller.rpc.callback_service import POLL_SECONDS, CallbackEdge
 from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.credentials import GATEWAY_HEADER, Keys
 from phonefarm_controller.store import deliveries
 from phonefarm_controller.store.deliveries import Delivery
 from support.histories import new_item, new_process

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.items import CancelStrategy
 from phonefarm_controller.domain.receivers import LONGEST, receiver_of
+from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import (
     GIVE_UP_SECONDS,
@@ -18,11 +18,11 @@ from phonefarm_controller.operations.deliver import (
     DeliveryOutcome,
     DeliveryReport,
 )
-from phonefarm_controller.store import lending
-from phonefarm_controller.store.attempts import MOST_KEPT
+from phonefarm_controller.store import delivery_leases
+from phonefarm_controller.store.compiled_statements import Statement
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.deliveries import Delivery
-from phonefarm_controller.store.statements import Statement
+from phonefarm_controller.store.delivery_attempts import MOST_KEPT
 from sqlalchemy import text
 from support.world import World, submission, world_on
 
@@ -160,11 +160,11 @@ async def test_a_lease_does_not_read_what_waits(world: World) -> None:
     await world.deliver.lease(limit=10)
     async with world.database.writing() as tx:
         await tx.connection.execute(text("ANALYZE deliveries"))
-        held = await plan(tx, lending._HELD)
-        receivers = await plan(tx, lending._RECEIVERS)
+        held = await plan(tx, delivery_leases._HELD)
+        receivers = await plan(tx, delivery_leases._RECEIVERS)
         now = round(tx.now.timestamp() * 1_000_000)
         values = {"receiver": receiver_of(GOOD), "now": now, "room": 8}
-        oldest = await plan(tx, lending._OLDEST, **values)
+        oldest = await plan(tx, delivery_leases._OLDEST, **values)
 
     assert "ix_deliveries_leased" in held
     assert receivers.count("ix_deliveries_waiting") == 2

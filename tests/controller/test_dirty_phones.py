@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from phonefarm_controller.domain.reports import Assignment, Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.states import Health, LeaseState
+from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Health, LeaseState
 from support.world import World, world_on
 
 ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.model.states import Condition
 from support.controller import KEY, Farm, played_agent, request, told
 from support.world import World, world_on
 

@@ -13,11 +13,11 @@ from phonefarm.v1 import inspect_pb2, process_pb2
 from phonefarm_cli.main import read_arguments
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.hindrances import Hindrance
-from phonefarm_controller.domain.reports import Outcome, RunEnded
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Condition, Health, Intent
+from phonefarm_controller.model.blockers import Hindrance
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import Outcome, RunEnded
+from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store import accounts
 from support.controller import KEY, PATIENCE, Farm, played_agent, request
 from support.controller import told as told_by

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.health import HealthPolicy, Owed
-from phonefarm_controller.domain.items import GOLDEN, HOLD
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.reports import Assignment, Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Health, Intent, Transport
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.health import HealthPolicy, Owed
+from phonefarm_controller.model.items import GOLDEN, HOLD
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Health, Intent, Transport
 from phonefarm_controller.operations.part import Part
 from phonefarm_controller.store import agents, items, leases
 from phonefarm_controller.store.phones import Phone

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import CancelStrategy, Item
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import CancelStrategy, Item
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,

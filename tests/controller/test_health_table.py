@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FailureClass, FailureCode
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.health import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.health import (
     NOT_THE_PHONES,
     HealthPolicy,
     Owed,
@@ -24,7 +24,7 @@ from phonefarm_controller.domain.health import (
     soiled,
     struck,
 )
-from phonefarm_controller.domain.states import (
+from phonefarm_controller.model.states import (
     HEALTH_MOVES,
     Health,
     IllegalMoveError,

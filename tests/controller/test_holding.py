@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import HOLD
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Health
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import HOLD
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Health
 from phonefarm_controller.store import leases
 from sqlalchemy import text
 from support.situations import change_phone, connect, offer

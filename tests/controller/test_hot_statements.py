@@ -1,16 +1,16 @@
-"""What store/statements sends to the driver itself means the same as through SQLAlchemy."""
+"""What compiled statements send to the driver itself means the same as through SQLAlchemy."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 from phonefarm_common.clock import SystemClock
-from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.store.bulk_writes import LostRowError, insert_rows, update_columns_if
+from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
-from phonefarm_controller.store.statements import Statement, among
 from phonefarm_controller.store.tables import groups, leases
-from phonefarm_controller.store.writes import LostRowError, insert_rows, update_columns_if
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 

@@ -36,9 +36,9 @@ from hypothesis.stateful import (
 )
 from phonefarm_common.reasons import FarmError
 from phonefarm_controller.app import _keep_profiles
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import PROCESS_TERMINAL, LeaseState
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.states import PROCESS_TERMINAL, LeaseState
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.store.database import open_database

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.errors import OwnerLostError
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.loops.election import elected
+from phonefarm_controller.model.errors import OwnerLostError
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.operations.offers import ShowOffers, offered_in
 from phonefarm_controller.operations.own import Own
 from phonefarm_controller.sessions.registry import Session

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from phonefarm.v1 import agent_pb2, process_pb2
-from phonefarm_controller.domain.reports import ActionStarted, Outcome, RunEnded
+from phonefarm_controller.model.run_reports import ActionStarted, Outcome, RunEnded
 from support.controller import Farm, played_agent, request
 from support.snapshots import snapshot
 from support.world import World, world_on

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from phonefarm_controller.domain.states import PROCESS_TERMINAL
+from phonefarm_controller.model.states import PROCESS_TERMINAL
 from support.chaos import Chaos
 from support.seeds import seeds
 from support.world import posting_allowed, world_on

@@ -6,11 +6,11 @@ from pathlib import Path
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.reports import PhoneReleased, RunRefused
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import ItemState
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import PhoneReleased, RunRefused
+from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.renew import Renew
 from phonefarm_controller.sessions.hints import Hints

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import LeaseState
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.store import items, leases
 from support.world import World, world_on
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import example
 from hypothesis import strategies as st
-from phonefarm_controller.domain.processes import Tally, derive, milestone, synced
-from phonefarm_controller.domain.states import (
+from phonefarm_controller.model.processes import Tally, derive, milestone, synced
+from phonefarm_controller.model.states import (
     ITEM_TERMINAL,
     PROCESS_MOVES,
     PROCESS_TERMINAL,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from phonefarm_controller.domain.pauses import PauseScope
+from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.store import items
 from phonefarm_controller.store.database import Database
 from sqlalchemy import event

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,
@@ -15,8 +16,7 @@ from phonefarm_controller.domain.reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.domain.states import Health, LeaseState
-from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.model.states import Health, LeaseState
 from phonefarm_controller.operations.claim import CAP_GRACE_SECONDS
 from phonefarm_controller.operations.fleet import PhoneView
 from phonefarm_controller.operations.watch import Watch

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,
@@ -15,7 +16,6 @@ from phonefarm_controller.domain.reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.operations.ingest import IngestAsk
 from phonefarm_controller.operations.rerun import Rerun, RerunAsk
 from support.snapshots import snapshot

@@ -12,18 +12,18 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.retention import (
+    EvidenceClass,
+    Retention,
+    class_of,
+    read_retention,
+)
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Outcome,
     PhoneReleased,
     RunEnded,
-)
-from phonefarm_controller.domain.retention import (
-    EvidenceClass,
-    Retention,
-    class_of,
-    read_retention,
 )
 from phonefarm_controller.operations.retire import ROWS, Retire
 from phonefarm_controller.places.directory import Directory

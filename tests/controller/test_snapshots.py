@@ -12,9 +12,9 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, content_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.store import snapshots
-from phonefarm_controller.store.snapshots import Snapshot
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.store import account_snapshots
+from phonefarm_controller.store.account_snapshots import Snapshot
 from phonefarm_controller.store.tables import runs
 from sqlalchemy import select
 from support.controller import KEY, Farm, farm_on, played_agent, request
@@ -83,7 +83,7 @@ async def test_what_is_newer_stays(
 async def current(world: World) -> Snapshot | None:
     """Return what is stored of acc-p1."""
     async with world.database.reading() as tx:
-        return await snapshots.get(tx, "acc-p1")
+        return await account_snapshots.get(tx, "acc-p1")
 
 
 async def test_of_many_at_once_the_newest_stays(database_url: str) -> None:
@@ -112,7 +112,7 @@ async def test_of_many_on_two_controllers_the_newest_stays(postgres_url: str) ->
             )
 
             async with one.database.reading() as tx:
-                stored = await snapshots.get(tx, f"acc-{name}")
+                stored = await account_snapshots.get(tx, f"acc-{name}")
             assert stored == many[2]
 
 

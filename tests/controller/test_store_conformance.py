@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from phonefarm_controller.domain.leases import Lease, ended, revoked, stopped
-from phonefarm_controller.domain.reports import ActionStarted, Assignment
-from phonefarm_controller.domain.states import DeliveryState, ItemState, LeaseState, ProcessState
-from phonefarm_controller.store import deliveries, items, leases, lending, processes, runs
+from phonefarm_controller.model.leases import Lease, ended, revoked, stopped
+from phonefarm_controller.model.run_reports import ActionStarted, Assignment
+from phonefarm_controller.model.states import DeliveryState, ItemState, LeaseState, ProcessState
+from phonefarm_controller.store import deliveries, delivery_leases, items, leases, processes, runs
+from phonefarm_controller.store.bulk_writes import LostRowError
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.deliveries import Delivery
-from phonefarm_controller.store.writes import LostRowError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from support.histories import new_process
@@ -209,7 +209,7 @@ async def due(world: World) -> list[str]:
     async with world.database.writing() as tx:
         return [
             delivery.delivery_id
-            for delivery in await lending.lock_due(tx, limit=10, per_receiver=8)
+            for delivery in await delivery_leases.lock_due(tx, limit=10, per_receiver=8)
         ]
 
 

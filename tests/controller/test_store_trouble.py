@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.clock import SystemClock
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.store import inline
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.store import sqlite_connection
 from phonefarm_controller.store.database import (
     Database,
     DatabaseTakenError,
@@ -157,15 +157,17 @@ async def test_a_call_cancelled_at_any_step_leaves_neither_lock_nor_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gaps: tuple[int, ...]
 ) -> None:
     """The next writer begins at once, and closing closes every connection there ever was."""
-    made: list[inline.InlineConnection] = []
-    connect = inline.connect
+    made: list[sqlite_connection.InlineConnection] = []
+    connect = sqlite_connection.connect
 
-    def remembered(path: Path) -> inline.InlineConnection:
+    def remembered(path: Path) -> sqlite_connection.InlineConnection:
         made.append(connect(path))
         return made[-1]
 
-    monkeypatch.setattr(inline, "connect", remembered)
-    monkeypatch.setattr(inline, "_LONGEST_WAIT_SECONDS", 5.0)  # its thread takes a moment
+    monkeypatch.setattr(sqlite_connection, "connect", remembered)
+    monkeypatch.setattr(
+        sqlite_connection, "_LONGEST_WAIT_SECONDS", 5.0
+    )  # its thread takes a moment
     cancelled = 0
     async with open_database(f"sqlite:///{tmp_path / 'farm.db'}", SystemClock()) as database:
         for steps in range(1, 30):

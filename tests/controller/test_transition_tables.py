@@ -7,9 +7,9 @@ from enum import StrEnum
 import pytest
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain import items, states
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.states import (
+from phonefarm_controller.model import items, states
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.states import (
     ITEM_ACTIVE,
     ITEM_MOVES,
     ITEM_TERMINAL,

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import (
     Assignment,
     Outcome,
     PhoneReleased,
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.operations.cancel import CancelAsk
 from support.snapshots import snapshot
 from support.world import World, submission, world_on

@@ -12,10 +12,10 @@ from phonefarm.v1 import agent_pb2, process_pb2
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.health import HealthPolicy
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.reports import Outcome, Report, RunEnded, RunRef
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.health import HealthPolicy
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.run_reports import Outcome, Report, RunEnded, RunRef
 from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.cancel import Cancel, CancelAsk
 from phonefarm_controller.operations.claim import Claim

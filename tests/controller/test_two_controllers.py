@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.leases import dirty
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.leases import dirty
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.operations.enqueue import Accepted
 from phonefarm_controller.operations.greet import Greeted
 from phonefarm_controller.store import leases

@@ -1,7 +1,7 @@
 """An app profile that an older release kept and this one cannot read: its items end."""
 
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import ItemState
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.store import items
 from phonefarm_controller.store.tables import app_profiles, deliveries, queue_items
 from sqlalchemy import select

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Condition, Health, Intent
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store import items, phones
 from phonefarm_controller.store.phones import Phone
 from support.world import World, world_on

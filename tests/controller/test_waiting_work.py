@@ -13,16 +13,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Outcome,
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Condition, ItemState
+from phonefarm_controller.model.states import Condition, ItemState
 from phonefarm_controller.store import accounts, items
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request
 from support.world import POST, World, posting_allowed, world_on

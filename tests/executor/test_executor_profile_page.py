@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm_controller.domain.profiles import read_profile as keep_profile
+from phonefarm_controller.model.app_profiles import read_profile as keep_profile
 from phonefarm_executor.actions.registry import KINDS, bind
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.plan import Step

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from faults.history import Arrival, Ask, AskKind, History, JournalRun
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,

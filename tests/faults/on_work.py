@@ -8,8 +8,8 @@ from typing import Final
 
 from faults.history import HAND, AskKind, History, JournalRun, Violation
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.states import ITEM_TERMINAL, PROCESS_TERMINAL
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.states import ITEM_TERMINAL, PROCESS_TERMINAL
 from support.snapshots import Row, check
 
 _BEGINNING = {"CLAIMED", "EXECUTING"}

@@ -19,7 +19,7 @@ from gateway.support.receiver import Received, Receiver
 from gateway.support.sending import Sending, owing, sending
 from phonefarm.v1 import process_pb2
 from phonefarm_controller.app import _keep_profiles
-from phonefarm_controller.domain.failures import Policy
+from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.operations.enqueue import Enqueue
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room

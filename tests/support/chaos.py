@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionFailed,
     ActionStarted,
@@ -26,8 +27,7 @@ from phonefarm_controller.domain.reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import ITEM_WAITING, Condition, LeaseState
+from phonefarm_controller.model.states import ITEM_WAITING, Condition, LeaseState
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.operations.greet import HeldRun

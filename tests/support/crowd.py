@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import CancelStrategy
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,
@@ -20,7 +21,6 @@ from phonefarm_controller.domain.reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.operations.cancel import CancelAsk
 from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
 from support.world import POST, World, submission

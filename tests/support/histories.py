@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain import failures, items
-from phonefarm_controller.domain.failures import Failure, Policy
-from phonefarm_controller.domain.items import Cancel, CancelStrategy, Item
-from phonefarm_controller.domain.processes import Process, Tally, milestone, synced
-from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, PublicStatus
+from phonefarm_controller.model import failures, items
+from phonefarm_controller.model.failures import Failure, Policy
+from phonefarm_controller.model.items import Cancel, CancelStrategy, Item
+from phonefarm_controller.model.processes import Process, Tally, milestone, synced
+from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, PublicStatus
 
 BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY: Final = Policy(infra_attempts=3)

@@ -13,8 +13,8 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,

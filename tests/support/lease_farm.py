@@ -1,9 +1,9 @@
 """Two controllers on one database and two hosts of phones, in virtual time, a message at a time.
 
 The controllers are the real operations, sessions and reapers; an operation may be held between two
-of its transactions while others go on. What each side hears is what `rpc/agents` and the agent's
-link would let it hear: what was said on one stream keeps its order, and a stream may end at any
-time, at one end before the other.
+of its transactions while others go on. What each side hears is what `rpc/agent_service` and the
+agent's link would let it hear: what was said on one stream keeps its order, and a stream may end at
+any time, at one end before the other.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import Any, Final, cast
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.reports import PhoneReleased, Report
-from phonefarm_controller.domain.states import LeaseState, RunState
 from phonefarm_controller.loops import pump
 from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.run_reports import PhoneReleased, Report
+from phonefarm_controller.model.states import LeaseState, RunState
 from phonefarm_controller.operations.greet import Greeting
 from phonefarm_controller.operations.offers import offered_in
 from phonefarm_controller.operations.part import Part

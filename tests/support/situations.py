@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.looks import HostLook, Look
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.domain.requests import Routing, Target
-from phonefarm_controller.domain.states import Condition, Health, Intent, Readiness, Transport
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.phone_reports import HostLook, Look
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Condition, Health, Intent, Readiness, Transport
 from phonefarm_controller.operations.inventory import SeenHost
 from phonefarm_controller.operations.offers import offered_in
 from phonefarm_controller.sessions.registry import Session

@@ -9,8 +9,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from phonefarm_controller.domain.processes import Tally, derive
-from phonefarm_controller.domain.states import (
+from phonefarm_controller.model.processes import Tally, derive
+from phonefarm_controller.model.states import (
     DELIVERY_MOVES,
     ITEM_ACTIVE,
     ITEM_MOVES,

@@ -11,12 +11,12 @@ from phonefarm_common.identity import PROTOCOL_VERSION, new_id
 from phonefarm_common.timers import Timers
 from phonefarm_controller.app import _keep_profiles
 from phonefarm_controller.domain.capabilities import CAPABILITIES, Capability
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.health import HealthPolicy
-from phonefarm_controller.domain.plans import Action, Plan, Repeat
-from phonefarm_controller.domain.reports import Assignment, Body, Report, RunRef
-from phonefarm_controller.domain.requests import Mode, Routing, Submission, Target
-from phonefarm_controller.domain.states import Readiness, Transport
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.health import HealthPolicy
+from phonefarm_controller.model.plans import Action, Plan, Repeat
+from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
+from phonefarm_controller.model.run_reports import Assignment, Body, Report, RunRef
+from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.cancel import Cancel
 from phonefarm_controller.operations.cancel_content import CancelContent

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import invalid_field, unsupported
 from phonefarm_controller.domain.fields import Field, Free, Text
 from phonefarm_controller.domain.inputs import read_inputs, schema_of
 from phonefarm_controller.domain.planners import (
@@ -15,8 +14,9 @@ from phonefarm_controller.domain.planners import (
     maintenance,
     post_video,
 )
-from phonefarm_controller.domain.plans import Plan
-from phonefarm_controller.domain.requests import Mode, Routing, Submission
+from phonefarm_controller.model.errors import invalid_field, unsupported
+from phonefarm_controller.model.plans import Plan
+from phonefarm_controller.model.requests import Mode, Routing, Submission
 
 ENQUEUE: Final = "/capability-requests/enqueue"
 INGEST: Final = "/ingest"

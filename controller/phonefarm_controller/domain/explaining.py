@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from phonefarm_controller.domain.hindrances import (
+from phonefarm_controller.domain.remedies import remedy
+from phonefarm_controller.model.blockers import (
     FOR_WORK,
     PASSING,
     Hindrance,
@@ -17,11 +18,10 @@ from phonefarm_controller.domain.hindrances import (
     of_item,
     of_phone,
 )
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.processes import Process, Tally
-from phonefarm_controller.domain.remedies import remedy
-from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_TERMINAL, ITEM_WAITING
-from phonefarm_controller.domain.times import moment_of
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.processes import Process, Tally
+from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_TERMINAL, ITEM_WAITING
+from phonefarm_controller.model.times import moment_of
 
 MOST_ITEMS: Final = 100
 """Explained one by one; the others are only counted."""

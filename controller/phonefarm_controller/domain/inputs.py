@@ -5,8 +5,8 @@ from typing import Any
 
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_controller.domain.errors import invalid, unsupported
 from phonefarm_controller.domain.fields import Field, or_null
+from phonefarm_controller.model.errors import invalid, unsupported
 
 
 def read_inputs(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from phonefarm_controller.domain.items import Candidate
+from phonefarm_controller.model.items import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)

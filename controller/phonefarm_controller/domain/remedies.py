@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from phonefarm_controller.domain.health import PROVING
-from phonefarm_controller.domain.hindrances import Hindrance, Why
-from phonefarm_controller.domain.times import moment_of
+from phonefarm_controller.model.blockers import Hindrance, Why
+from phonefarm_controller.model.health import PROVING
+from phonefarm_controller.model.times import moment_of
 
 _H = Hindrance
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.states import RunState
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.states import RunState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import invalid, invalid_field
-from phonefarm_controller.domain.requests import AccountFact, Facts, Routing, Target
+from phonefarm_controller.model.errors import invalid, invalid_field
+from phonefarm_controller.model.requests import AccountFact, Facts, Routing, Target
 
 MOST_IN_A_GROUP: Final = 1000
 

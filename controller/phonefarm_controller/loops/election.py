@@ -12,8 +12,8 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.loops.enduring import enduring
+from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.operations.own import Own
 from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.loop_leases import LoopLease, Tenure

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from phonefarm_controller.domain.errors import DatabaseBusyError, OwnerLostError
+from phonefarm_controller.model.errors import DatabaseBusyError, OwnerLostError
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.sessions.hints import Hints, Notice
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.vitals import Pulse, Vitals
-from phonefarm_controller.store import notices
+from phonefarm_controller.store import notify
 
 log = structlog.get_logger()
 
@@ -58,11 +58,11 @@ class Herald:
             opened_at = time.monotonic()
             try:
                 broken = self._hints.outgoing.give  # the next word on it finds out why
-                async with notices.listening(self._url, self._hear, broken=broken) as line:
+                async with notify.listening(self._url, self._hear, broken=broken) as line:
                     log.info("herald.listening")
                     self._hear_everything()
                     await self._tell(line, pulse)
-            except (DeafError, *notices.ERRORS) as error:
+            except (DeafError, *notify.ERRORS) as error:
                 failures = 1 if time.monotonic() - opened_at > QUIET_SECONDS else failures + 1
                 log.warning("herald.interrupted", error=str(error) or type(error).__name__)
                 self._tell_of_silence(str(error) or type(error).__name__)
@@ -74,7 +74,7 @@ class Herald:
         wrong = f"no notice came back for {silent:.0f} s: {why}"
         self._vitals.tell(Sign.HERALD_DEAF, silent, wrong if silent >= self._limits.deaf else "")
 
-    async def _tell(self, line: notices.Line, pulse: Pulse) -> None:
+    async def _tell(self, line: notify.Line, pulse: Pulse) -> None:
         everything = True
         while True:
             pulse.beat()
@@ -116,7 +116,7 @@ def _text(own: str, number: int, notice: Notice, *, everything: bool) -> str:
     parts: dict[str, Any] = {flag: True for flag in flags if getattr(notice, flag)}
     parts |= {"moved": sorted(notice.moved), "agents": sorted(notice.agents)}
     text = json.dumps(told | parts, separators=(",", ":"))
-    if everything or len(text) > notices.MOST_BYTES:
+    if everything or len(text) > notify.MOST_BYTES:
         return json.dumps(told | {"everything": True})
     return text
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.domain.reports import Assignment
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.run_reports import Assignment
 from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.offers import OfferedPhone, offered_in
 from phonefarm_controller.sessions.hints import Hints

@@ -12,10 +12,10 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.states import LeaseState
 from phonefarm_controller.loops.enduring import enduring
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.operations.reap import Reap
 from phonefarm_controller.operations.watch import Watch, Watched
 from phonefarm_controller.sessions.vitals import Pulse

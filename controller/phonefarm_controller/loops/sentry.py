@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.signs import Limits, Sign
 from phonefarm_controller.loops.enduring import enduring
+from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.operations.offers import offered_in
 from phonefarm_controller.operations.survey import Look, Survey
 from phonefarm_controller.sessions.registry import Sessions

@@ -8,7 +8,7 @@ import structlog
 from phonefarm_controller.loops.enduring import enduring
 from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.standing import end_standing
+from phonefarm_controller.store.stuck_transactions import end_standing
 
 log = structlog.get_logger()
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.profiles import ProfileError, read_profile
-from phonefarm_controller.domain.reports import Assignment, RunRef
-from phonefarm_controller.store import items, profiles
+from phonefarm_controller.model.app_profiles import ProfileError, read_profile
+from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.run_reports import Assignment, RunRef
+from phonefarm_controller.store import app_profiles, items
 from phonefarm_controller.store.database import Transaction
 
 CleanUpSteps = Callable[[Transaction], Awaitable[Mapping[str, frozenset[Step]]]]
@@ -79,7 +79,7 @@ class AssignmentBuilder:
         missing = versions - self._profile_json.keys() - self._unreadable.keys()
         if not missing:
             return
-        contents = await profiles.profiles_by_version(tx, missing)
+        contents = await app_profiles.profiles_by_version(tx, missing)
         for version, (name, toml) in contents.items():
             try:
                 self._profile_json[version] = read_profile(name, toml).json

@@ -16,13 +16,13 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.storage import MIB, disk_figures
 
-from phonefarm_controller.domain.errors import check_reason
-from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.times import moment_of
+from phonefarm_controller.model.errors import check_reason
+from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.times import moment_of
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import audits
-from phonefarm_controller.store.backup import copy_paused
+from phonefarm_controller.store import audit
 from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.sqlite_backup import copy_paused
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ class Backup:
     @whole
     async def _note(self, actor: str, reason: str) -> datetime:
         async with self._database.writing() as tx:
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

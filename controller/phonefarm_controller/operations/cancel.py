@@ -7,14 +7,14 @@ from typing import Final
 
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.errors import unknown_process
-from phonefarm_controller.domain.items import Cancel as Wish
-from phonefarm_controller.domain.items import CancelStrategy, Item, cancelled
-from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.reports import Stop, stop_of
-from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
-from phonefarm_controller.domain.transitions import by_caller
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.items import Cancel as Wish
+from phonefarm_controller.model.items import CancelStrategy, Item, cancelled
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.run_reports import Stop, stop_of
+from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
+from phonefarm_controller.model.transitions import by_caller
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.items import cancelled
-from phonefarm_controller.domain.states import ITEM_WAITING
-from phonefarm_controller.domain.transitions import by_caller
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.items import cancelled
+from phonefarm_controller.model.states import ITEM_WAITING
+from phonefarm_controller.model.transitions import by_caller
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints

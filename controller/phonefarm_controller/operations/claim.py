@@ -10,13 +10,13 @@ import structlog
 from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.items import GOLDEN, Candidate, Item, claimed, dead
-from phonefarm_controller.domain.leases import Lease
 from phonefarm_controller.domain.matching import FreePhone, Pair, matched
-from phonefarm_controller.domain.pauses import Pause, pause_of
-from phonefarm_controller.domain.reports import Assignment
-from phonefarm_controller.domain.states import (
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.items import GOLDEN, Candidate, Item, claimed, dead
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.pauses import Pause, pause_of
+from phonefarm_controller.model.run_reports import Assignment
+from phonefarm_controller.model.states import (
     ITEM_CLAIMABLE,
     Condition,
     LeaseState,

@@ -11,13 +11,13 @@ import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.identity import new_secret
 
-from phonefarm_controller.domain.states import DeliveryState
+from phonefarm_controller.model.states import DeliveryState
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import attempts, deliveries, lending, processes
-from phonefarm_controller.store.attempts import LoggedAttempt
+from phonefarm_controller.store import deliveries, delivery_attempts, delivery_leases, processes
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.deliveries import Delivery
+from phonefarm_controller.store.delivery_attempts import LoggedAttempt
 
 log = structlog.get_logger()
 
@@ -78,14 +78,16 @@ class Deliver:
             if not await deliveries.any_due(tx):
                 return []
         async with self._database.writing() as tx:
-            due = await lending.lock_due(tx, limit=limit, per_receiver=MOST_PER_RECEIVER)
+            due = await delivery_leases.lock_due(tx, limit=limit, per_receiver=MOST_PER_RECEIVER)
             before = {delivery.delivery_id: delivery for delivery in due}
             after = [
                 self._given_up(tx, delivery) or self._lent(tx, delivery, gateway_id)
                 for delivery in due
             ]
             await deliveries.save(tx, before, after)
-            await attempts.keep(tx, [_lapsed(d) for d in due if d.state is DeliveryState.LEASED])
+            await delivery_attempts.keep(
+                tx, [_lapsed(d) for d in due if d.state is DeliveryState.LEASED]
+            )
         if any(delivery.state is DeliveryState.DEAD for delivery in after):
             self._hints.deliveries()  # the next of that process has its turn
         return [delivery for delivery in after if delivery.state is DeliveryState.LEASED]
@@ -110,7 +112,9 @@ class Deliver:
             before = await deliveries.lock_leased(tx, tokens)
             after = [self._settled(tx, d, by_id[d.delivery_id]) for d in before.values()]
             await deliveries.save(tx, before, after)
-            await attempts.keep(tx, [_told(tx, d, by_id[d.delivery_id]) for d in before.values()])
+            await delivery_attempts.keep(
+                tx, [_told(tx, d, by_id[d.delivery_id]) for d in before.values()]
+            )
             await deliveries.hold_behind(tx, [d for d in after if d.state is DeliveryState.PENDING])
             gone = {d.process_id for d in after if d.state is DeliveryState.STOPPED}
             if gone:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from phonefarm_controller.domain.reports import Assignment, RunRef, Stop, stop_of
-from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.model.run_reports import Assignment, RunRef, Stop, stop_of
+from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.assignments import AssignmentBuilder
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import items, leases, phones, runs

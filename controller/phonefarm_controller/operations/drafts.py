@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.plans import Plan
-from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.records import line_of
-from phonefarm_controller.domain.requests import Mode
-from phonefarm_controller.domain.states import ItemState
 from phonefarm_controller.domain.targets import Slot
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.plans import Plan
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.records import line_of
+from phonefarm_controller.model.requests import Mode
+from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.operations.sync import delivery_of
 from phonefarm_controller.store import deliveries, items, processes
 from phonefarm_controller.store.database import Transaction

@@ -5,14 +5,14 @@ from dataclasses import replace
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import check_reason
-from phonefarm_controller.domain.states import Health, Intent
-from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.model.errors import check_reason
+from phonefarm_controller.model.states import Health, Intent
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.fleet import PhoneView, locked_phone
 from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import agents, audits, leases, phones
+from phonefarm_controller.store import agents, audit, leases, phones
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -86,7 +86,7 @@ class Drain:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
-    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
+    await audit.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
 
 
 def _unknown(agent_id: str) -> FarmError:

@@ -6,10 +6,10 @@ from dataclasses import replace
 import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
 
-from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.health import Blame
-from phonefarm_controller.domain.items import (
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.health import Blame
+from phonefarm_controller.model.items import (
     Item,
     cancelled,
     dead,
@@ -18,10 +18,10 @@ from phonefarm_controller.domain.items import (
     given_back,
     voided,
 )
-from phonefarm_controller.domain.leases import Lease, dirty, ended, releasing, still_dirty
-from phonefarm_controller.domain.reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
-from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
-from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.model.leases import Lease, dirty, ended, releasing, still_dirty
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
+from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.operations.work import Work
 from phonefarm_controller.store import runs
 

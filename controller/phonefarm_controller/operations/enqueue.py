@@ -13,12 +13,12 @@ from phonefarm_controller.domain.capabilities import (
     not_verified,
     planned,
 )
-from phonefarm_controller.domain.errors import invalid_field
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.profiles import Profile, profile_of
-from phonefarm_controller.domain.requests import Facts, Submission
 from phonefarm_controller.domain.targets import Slot, resolve
-from phonefarm_controller.domain.transitions import by_caller
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.requests import Facts, Submission
+from phonefarm_controller.model.transitions import by_caller
 from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole

@@ -13,8 +13,8 @@ import structlog
 from phonefarm_common.identity import is_uuid, new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.errors import invalid_field, unknown_process
-from phonefarm_controller.domain.reports import RunRef
+from phonefarm_controller.model.errors import invalid_field, unknown_process
+from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.operations.evidence_place import check_there
 from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from phonefarm_common.clock import Clock
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
 from phonefarm_controller.domain.signs import REMEDIES, Finding, Sign, Verdict
+from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.sessions.vitals import Vitals
-from phonefarm_controller.store import agents, members, waiting
+from phonefarm_controller.store import agents, certificates, queue
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -106,8 +106,8 @@ class Examine:
             took = time.monotonic() - begun
             off = (self._clock.now() - tx.now).total_seconds()
             known = await agents.all_of(tx)
-            ends = await members.last_ends(tx, role="agent")
-            queued = await waiting.count(tx, most=MOST_QUEUED)
+            ends = await certificates.last_ends(tx, role="agent")
+            queued = await queue.count(tx, most=MOST_QUEUED)
             return [
                 _ok("database", f"it answers in {1000 * took:.0f} ms"),
                 _clock(off),

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from phonefarm_controller.domain.requests import AccountFact, Facts, PhoneFact, Routing, Target
-from phonefarm_controller.domain.states import Health
+from phonefarm_controller.model.requests import AccountFact, Facts, PhoneFact, Routing, Target
+from phonefarm_controller.model.states import Health
 from phonefarm_controller.store import accounts, phones
 from phonefarm_controller.store.database import Transaction
 

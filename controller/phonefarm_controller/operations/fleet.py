@@ -8,18 +8,18 @@ from typing import Final
 from phonefarm_common.identity import is_name, new_id
 from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.errors import check_reason, invalid, invalid_field, unknown_phone
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.health import retired, returned
-from phonefarm_controller.domain.hindrances import Why, of_phone
-from phonefarm_controller.domain.items import Item, dead
-from phonefarm_controller.domain.leases import Lease, ended
-from phonefarm_controller.domain.looks import KeptLook
-from phonefarm_controller.domain.profiles import Profile
-from phonefarm_controller.domain.states import ITEM_WAITING, Condition, Intent, LeaseState
-from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.app_profiles import Profile
+from phonefarm_controller.model.blockers import Why, of_phone
+from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.errors import check_reason, invalid, invalid_field, unknown_phone
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.health import retired, returned
+from phonefarm_controller.model.items import Item, dead
+from phonefarm_controller.model.leases import Lease, ended
+from phonefarm_controller.model.phone_reports import KeptLook
+from phonefarm_controller.model.states import ITEM_WAITING, Condition, Intent, LeaseState
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.offers import offers_of, others
 from phonefarm_controller.operations.sighting import Sighted, sighted
@@ -31,11 +31,11 @@ from phonefarm_controller.sessions.registry import Sessions
 from phonefarm_controller.store import (
     accounts,
     agents,
-    audits,
-    charges,
-    clean_ups,
+    audit,
+    cleanup_policies,
     items,
     leases,
+    phone_failures,
     phones,
     processes,
 )
@@ -113,7 +113,7 @@ class Fleet:
             work, _ = await open_work(tx, {lease.lease_id for lease in held.values()})
             phone = await locked_phone(tx, phone_id)
             after = phone.judged(returned(phone.verdict))
-            await charges.forgive(tx, phone_id)
+            await phone_failures.forgive(tx, phone_id)
             await phones.save(tx, [after])
             lease = next(iter(work.leases.values()), None)
             if lease is not None and lease.state is LeaseState.DIRTY:
@@ -255,7 +255,7 @@ class Fleet:
                 raise FarmError(
                     Reason.UNKNOWN_GROUP, message, detail=group[:128], problems=(problem,)
                 )
-            await clean_ups.put(tx, group, steps)
+            await cleanup_policies.put(tx, group, steps)
             told = "none" if steps is None else " ".join(sorted(steps)) or "nothing"
             await _note(tx, actor, f"set clean-up to {told}", group, reason)
         self._hints.fleet_changed()
@@ -327,7 +327,7 @@ async def locked_phone(tx: Transaction, phone_id: str) -> Phone:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
-    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
+    await audit.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
 
 
 def _problems(given: Mapping[str, Account], known: Mapping[str, Profile]) -> list[FieldProblem]:

@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from phonefarm_controller.domain.clean_up import EVERY_STEP, Step, wanted
 from phonefarm_controller.domain.matching import FreePhone
-from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.model.cleanup import EVERY_STEP, Step, wanted
+from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.states import Condition
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, agents, clean_ups, pauses, phones
+from phonefarm_controller.store import accounts, agents, cleanup_policies, pauses, phones
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.leases import Busy
 
@@ -82,7 +82,7 @@ async def _read(tx: Transaction) -> Fleet:
     known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
     workable = [phone for phone in known if phone.may_work(tx.now)]
     groups = await phones.groups_of(tx, [phone.phone_id for phone in known])
-    policies = await clean_ups.all_of(tx)
+    policies = await cleanup_policies.all_of(tx)
     paused = await pauses.all_of(tx)
     resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))

@@ -7,11 +7,11 @@ from typing import Final
 
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.items import GOLDEN
 from phonefarm_controller.domain.planners import golden_job
-from phonefarm_controller.domain.profiles import Profile
-from phonefarm_controller.domain.states import Readiness, Transport
 from phonefarm_controller.domain.targets import Slot
+from phonefarm_controller.model.app_profiles import Profile
+from phonefarm_controller.model.items import GOLDEN
+from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.operations.drafts import Order, drafted, insert
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints

@@ -6,8 +6,8 @@ import structlog
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.reports import RunRef
-from phonefarm_controller.domain.states import LeaseState, RunState
+from phonefarm_controller.model.run_reports import RunRef
+from phonefarm_controller.model.states import LeaseState, RunState
 from phonefarm_controller.operations.inventory import Inventory, PhoneName, SeenPhone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, leases, runs

@@ -6,16 +6,16 @@ from typing import Final
 import structlog
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.items import Cancel, CancelStrategy
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.reports import stop_of
-from phonefarm_controller.domain.states import ITEM_ACTIVE, LeaseState
-from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.model.items import Cancel, CancelStrategy
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.run_reports import stop_of
+from phonefarm_controller.model.states import ITEM_ACTIVE, LeaseState
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import audits, pauses
+from phonefarm_controller.store import audit, pauses
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ class Halt:
         """
         async with self._database.writing() as tx:
             found = await pauses.leases_in(tx, scope, name)
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 import structlog
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.health import HealthPolicy, expired
-from phonefarm_controller.domain.transitions import CONTROLLER
+from phonefarm_controller.model.health import HealthPolicy, expired
+from phonefarm_controller.model.transitions import CONTROLLER
 from phonefarm_controller.operations.golden_jobs import GoldenJobs
 from phonefarm_controller.operations.judging import PHONES_FAILING, tell
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import audits, hosts, phones
+from phonefarm_controller.store import audit, hosts, phones
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.hosts import Open
 from phonefarm_controller.store.loop_leases import Tenure, owning
@@ -88,7 +88,7 @@ class Heal:
 async def _end(tx: Transaction, each: Open) -> None:
     await hosts.end(tx, each.agent_id, [each.incident.incident_id])
     log.info("host.incident_ended", agent_id=each.agent_id, kind=each.incident.kind)
-    await audits.note(
+    await audit.note(
         tx,
         audit_id=new_id(),
         actor=CONTROLLER,

@@ -9,26 +9,26 @@ from typing import Final
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import (
+from phonefarm_controller.domain.planners import hold
+from phonefarm_controller.domain.targets import Slot
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.errors import (
     check_reason,
     conflict,
     invalid_field,
     unknown_process,
 )
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.items import HOLD, CancelStrategy
-from phonefarm_controller.domain.planners import hold
-from phonefarm_controller.domain.profiles import Profile, profile_of
-from phonefarm_controller.domain.states import ItemState
-from phonefarm_controller.domain.targets import Slot
-from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.items import HOLD, CancelStrategy
+from phonefarm_controller.model.states import ItemState
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.cancel import Cancel, CancelAsk
 from phonefarm_controller.operations.drafts import Order, drafted, insert
 from phonefarm_controller.operations.fleet import locked_phone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
-from phonefarm_controller.store import accounts, agents, audits, items, runs
+from phonefarm_controller.store import accounts, agents, audit, items, runs
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
 
@@ -194,4 +194,4 @@ async def _open_hold(tx: Transaction, phone_id: str) -> str | None:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: str) -> None:
-    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
+    await audit.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)

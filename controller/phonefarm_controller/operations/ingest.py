@@ -10,11 +10,11 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.domain.capabilities import Planned, known_capability, planned_inputs
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.profiles import Profile, profile_of
-from phonefarm_controller.domain.requests import Routing, Target
 from phonefarm_controller.domain.targets import resolve
-from phonefarm_controller.domain.transitions import by_caller
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.transitions import by_caller
 from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole

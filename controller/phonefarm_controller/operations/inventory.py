@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from phonefarm_common.identity import is_name
 
-from phonefarm_controller.domain.looks import (
+from phonefarm_controller.model.phone_reports import (
     HostLook,
     Incident,
     Look,
@@ -15,11 +15,11 @@ from phonefarm_controller.domain.looks import (
     Stranger,
     is_news,
 )
-from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
-from phonefarm_controller.domain.transitions import by_agent
+from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import agents, audits, hosts, looks, phones
+from phonefarm_controller.store import agents, audit, hosts, phone_reports, phones
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
 
@@ -92,7 +92,7 @@ class Inventory:
             if not await agents.heard_in_term(tx, agent_id, term):
                 return None
             names = await self.take(tx, agent_id, seen)
-            await looks.replace_strangers(tx, agent_id, strangers)
+            await phone_reports.replace_strangers(tx, agent_id, strangers)
             if host is not None:
                 await _take_host(tx, agent_id, host)
         self.announce()
@@ -139,13 +139,13 @@ class Inventory:
         await phones.save(tx, changed)
         ids = {name.serialno: name.phone_id for name in names if not name.refused}
         told = {ids[report.serialno]: report.look for report in seen if report.serialno in ids}
-        kept = await looks.of_phones(tx, told)
+        kept = await phone_reports.of_phones(tx, told)
         news = {
             phone_id: look
             for phone_id, look in told.items()
             if is_news(kept[phone_id].look if phone_id in kept else None, look)
         }
-        await looks.keep(tx, news, kept)
+        await phone_reports.keep(tx, news, kept)
         return tuple(names)
 
 
@@ -162,7 +162,7 @@ async def _take_host(tx: Transaction, agent_id: str, seen: SeenHost) -> None:
     known = before.recovery_number if same_life else 0
     steps = [step for step in look.recovery if step.number > known]
     if steps:
-        await audits.keep_once(tx, await _entries(tx, agent_id, seen.incarnation, steps))
+        await audit.keep_once(tx, await _entries(tx, agent_id, seen.incarnation, steps))
         number = max(step.number for step in steps)
         after = replace(after, recovery_incarnation=seen.incarnation, recovery_number=number)
     if after != before:
@@ -199,11 +199,11 @@ async def _named(tx: Transaction, told: Sequence[Incident]) -> list[Incident]:
 
 async def _entries(
     tx: Transaction, agent_id: str, incarnation: int, steps: Sequence[Recovery]
-) -> list[audits.Entry]:
+) -> list[audit.Entry]:
     known = await phones.get(tx, {_phone_id(step.serialno) for step in steps})
     ids = {phone.serialno: phone.phone_id for phone in known.values()}
     return [
-        audits.Entry(
+        audit.Entry(
             audit_id=f"recovery:{agent_id}:{incarnation}:{step.number}",
             at=tx.now,
             actor=by_agent(agent_id),

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.health import (
+from phonefarm_controller.model.health import (
     HealthPolicy,
     Verdict,
     cleaned,
@@ -18,13 +18,13 @@ from phonefarm_controller.domain.health import (
     soiled,
     struck,
 )
-from phonefarm_controller.domain.looks import Incident
-from phonefarm_controller.domain.states import Health
-from phonefarm_controller.domain.transitions import CONTROLLER
+from phonefarm_controller.model.phone_reports import Incident
+from phonefarm_controller.model.states import Health
+from phonefarm_controller.model.transitions import CONTROLLER
 from phonefarm_controller.operations.kinds import warnings_of
-from phonefarm_controller.store import agents, audits, charges, hosts, phones
-from phonefarm_controller.store.charges import Charge
+from phonefarm_controller.store import agents, audit, hosts, phone_failures, phones
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.phone_failures import Charge
 from phonefarm_controller.store.phones import Phone
 
 log = structlog.get_logger()
@@ -64,14 +64,14 @@ async def judge(
     locked = await phones.lock(
         tx, {*soiled_by, *cleaned_ids, *proved_ids, *told.excused, *charged_ids}
     )
-    past = await charges.of_phones(tx, locked, tx.now - timedelta(seconds=policy.window))
+    past = await phone_failures.of_phones(tx, locked, tx.now - timedelta(seconds=policy.window))
     new = _new(charged, past, told.frozen)
-    await charges.keep(tx, new)
+    await phone_failures.keep(tx, new)
     taken_back = {each.run_id for some in told.excused.values() for each in some}
     if taken_back:
-        await charges.excuse(tx, taken_back)
+        await phone_failures.excuse(tx, taken_back)
     if new:
-        await charges.forget(tx, {charge.phone_id for charge in new}, tx.now - KEPT)
+        await phone_failures.forget(tx, {charge.phone_id for charge in new}, tx.now - KEPT)
     after = []
     for phone_id, phone in locked.items():
         counting = [c for c in past.get(phone_id, ()) if c.counts and c.run_id not in taken_back]
@@ -139,7 +139,9 @@ async def _on_hosts(tx: Transaction, policy: HealthPolicy, charged: Sequence[Cha
     lost = {name for name, a in known.items() if not a.connected or a.heard_at < silent}
     lasting = await hosts.open_of(tx, owners)
     frozen = lost | {each.agent_id for each in lasting}
-    lately = await charges.of_hosts(tx, owners, tx.now - timedelta(seconds=policy.host_window))
+    lately = await phone_failures.of_hosts(
+        tx, owners, tx.now - timedelta(seconds=policy.host_window)
+    )
     taken_back: dict[str, tuple[Charge, ...]] = {}
     for each in lasting:
         if each.incident.kind == PHONES_FAILING:
@@ -181,7 +183,7 @@ async def _open(
 
 
 async def _note(tx: Transaction, verb: str, subject: str, reason: str) -> None:
-    await audits.note(
+    await audit.note(
         tx, audit_id=new_id(), actor=CONTROLLER, verb=verb, subject=subject, reason=reason[:1000]
     )
 

@@ -9,8 +9,8 @@ import structlog
 from phonefarm_common.identity import new_id, new_secret
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import invalid_field
-from phonefarm_controller.domain.scopes import (
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.scopes import (
     Scope,
     digest_of,
     is_key,
@@ -19,9 +19,9 @@ from phonefarm_controller.domain.scopes import (
     written,
 )
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import audits, keys
+from phonefarm_controller.store import api_keys, audit
+from phonefarm_controller.store.api_keys import ApiKey
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.keys import ApiKey
 
 log = structlog.get_logger()
 
@@ -66,11 +66,11 @@ class ApiKeys:
                 created_by=actor,
                 expires_at=expires_at,
             )
-            if not await keys.insert_if_free(tx, key, digest=digest_of(text)):
+            if not await api_keys.insert_if_free(tx, key, digest=digest_of(text)):
                 problem = FieldProblem(field="name", message="is the name of another key")
                 message = f"there is a key {name} already; revoke it first, or choose another name"
                 raise FarmError(Reason.STATE_CONFLICT, message, detail=name, problems=(problem,))
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,
@@ -85,18 +85,18 @@ class ApiKeys:
     async def all(self) -> list[ApiKey]:
         """Return the unrevoked keys by name, then revoked ones, the newest first."""
         async with self._database.reading() as tx:
-            return await keys.all_of(tx, limit=MOST_LISTED)
+            return await api_keys.all_of(tx, limit=MOST_LISTED)
 
     @whole
     async def revoke(self, name: str, *, actor: str) -> ApiKey:
         """End the key of this name for good; FarmError `unknown_key` when there is none."""
         async with self._database.writing() as tx:
-            revoked = await keys.revoke_if_live(tx, name)
+            revoked = await api_keys.revoke_if_live(tx, name)
             if revoked is None:
                 problem = FieldProblem(field="name", message="names no key that is in use")
                 message = f"there is no key {name[:64]}; `phonefarm keys list` shows them"
                 raise FarmError(Reason.UNKNOWN_KEY, message, detail=name[:64], problems=(problem,))
-            await audits.note(
+            await audit.note(
                 tx, audit_id=new_id(), actor=actor, verb="revoke key", subject=name, reason=""
             )
         self._noted.pop(revoked.key_id, None)
@@ -109,7 +109,7 @@ class ApiKeys:
         if not is_key(text):
             return None
         async with self._database.reading() as tx:
-            key = await keys.with_digest(tx, digest_of(text))
+            key = await api_keys.with_digest(tx, digest_of(text))
             now = tx.now
         if key is None or key.revoked_at is not None:
             return None
@@ -123,7 +123,7 @@ class ApiKeys:
     async def any(self) -> bool:
         """Tell whether there is a key that was not revoked."""
         async with self._database.reading() as tx:
-            return await keys.any_unrevoked(tx)
+            return await api_keys.any_unrevoked(tx)
 
     async def _note_use(self, key: ApiKey) -> None:
         noted = self._noted.get(key.key_id)
@@ -132,6 +132,6 @@ class ApiKeys:
         self._noted[key.key_id] = self._monotonic()
         try:
             async with self._database.writing() as tx:
-                await keys.note_use_if_older(tx, key.key_id, than=USE_NOTED_EVERY)
+                await api_keys.note_use_if_older(tx, key.key_id, than=USE_NOTED_EVERY)
         except Exception as error:  # noqa: BLE001 - a full disk must not lock every reader out
             log.warning("key.use_not_noted", name=key.name, error=str(error))

@@ -11,14 +11,14 @@ from phonefarm_common.identity import is_name, new_id, new_secret
 from phonefarm_common.invitations import Invitation, token_of
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.errors import invalid_field
-from phonefarm_controller.domain.scopes import digest_of
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.scopes import digest_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.pki.authority import Authority, Issued, RequestRefusedError
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import agents, audits, members
+from phonefarm_controller.store import agents, audit, certificates
+from phonefarm_controller.store.certificates import Certificate, Invited
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.members import Certificate, Invited
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class Membership:
                 created_by=actor,
                 expires_at=tx.now + good_for,
             )
-            await members.invite(tx, kept, digest=digest_of(secret))
+            await certificates.invite(tx, kept, digest=digest_of(secret))
             await _note(
                 tx, actor=actor, verb=f"invite {role}", subject=member_id, reason=reason.strip()
             )
@@ -106,7 +106,7 @@ class Membership:
         """
         authority, _ = self._open()
         async with self._database.writing() as tx:
-            invited = await members.use_if_open(tx, digest_of(secret))
+            invited = await certificates.use_if_open(tx, digest_of(secret))
             if invited is None:
                 log.warning("member.join_refused", wanted=wanted[:128])
                 raise FarmError(
@@ -122,7 +122,7 @@ class Membership:
             if not invited.member_id:
                 await _check_new(tx, invited.role, member_id)
             # Who is invited by name takes the place of whoever has it.
-            await members.revoke_live(tx, role=invited.role, member_id=member_id)
+            await certificates.revoke_live(tx, role=invited.role, member_id=member_id)
             if invited.role == "agent":
                 await agents.begin_anew(tx, member_id)
             issued = await self._issue(tx, authority, request, invited.role, member_id)
@@ -160,13 +160,13 @@ class Membership:
         """End every certificate of the member, and its session; return how many counted."""
         _check_role(role)
         async with self._database.writing() as tx:
-            if not await members.known(tx, role=role, member_id=member_id):
+            if not await certificates.known(tx, role=role, member_id=member_id):
                 raise FarmError(
                     Reason.UNKNOWN_MEMBER,
                     f"no {role} {member_id[:128]} ever had a certificate",
                     detail=member_id[:128],
                 )
-            ended = await members.revoke_live(tx, role=role, member_id=member_id)
+            ended = await certificates.revoke_live(tx, role=role, member_id=member_id)
             if role == "agent":
                 await agents.end_session(tx, member_id)
             await _note(
@@ -187,7 +187,7 @@ class Membership:
     async def agents_until(self) -> dict[str, datetime]:
         """Return until when each agent has a certificate."""
         async with self._database.reading() as tx:
-            return await members.last_ends(tx, role="agent")
+            return await certificates.last_ends(tx, role="agent")
 
     def _open(self) -> tuple[Authority, Doors]:
         doors = self._doors()
@@ -213,7 +213,7 @@ class Membership:
             issued_at=tx.now,
             expires_at=issued.facts.ends,
         )
-        await members.keep_certificate(tx, certificate)
+        await certificates.keep_certificate(tx, certificate)
         return issued
 
     def _cut(self, role: str, member_id: str) -> None:
@@ -223,12 +223,14 @@ class Membership:
 
 
 async def _counts(tx: Transaction, shown: Facts) -> bool:
-    return await members.counts(tx, serial=shown.serial, role=shown.role, member_id=shown.member_id)
+    return await certificates.counts(
+        tx, serial=shown.serial, role=shown.role, member_id=shown.member_id
+    )
 
 
 async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
     """Refuse a name that somebody has had: only an invitation that names it gives it away."""
-    had = await members.known(tx, role=role, member_id=member_id)
+    had = await certificates.known(tx, role=role, member_id=member_id)
     if had or (role == "agent" and await agents.get(tx, {member_id})):
         raise FarmError(
             Reason.MEMBER_ID_TAKEN,
@@ -239,7 +241,7 @@ async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
 
 
 async def _note(tx: Transaction, *, actor: str, verb: str, subject: str, reason: str = "") -> None:
-    await audits.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
+    await audit.note(tx, audit_id=new_id(), actor=actor, verb=verb, subject=subject, reason=reason)
 
 
 def _check_role(role: str) -> None:

@@ -1,6 +1,6 @@
 """Part: an agent's session is over; its phones' leases live on until they expire."""
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
+from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.database import Database

@@ -6,13 +6,13 @@ from typing import assert_never
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.capabilities import CAPABILITIES
-from phonefarm_controller.domain.errors import invalid_field
-from phonefarm_controller.domain.items import GOLDEN
-from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.profiles import Profile
+from phonefarm_controller.model.app_profiles import Profile
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.items import GOLDEN
+from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import accounts, audits, pauses
+from phonefarm_controller.store import accounts, audit, pauses
 from phonefarm_controller.store.database import Database, Transaction
 
 LONGEST_REASON = 500
@@ -83,7 +83,7 @@ class Pausing:
 
 
 async def _note(tx: Transaction, actor: str, verb: str, what: str, reason: str) -> None:
-    await audits.note(
+    await audit.note(
         tx, audit_id=new_id(), actor=actor, verb=verb, subject=what, reason=reason.strip()
     )
 

@@ -8,27 +8,27 @@ from typing import Any, Final
 from phonefarm_common.identity import new_id
 
 from phonefarm_controller.domain.capabilities import Capability, known_capability, planned_inputs
-from phonefarm_controller.domain.errors import conflict, invalid_field, unknown_process
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.items import Item
 from phonefarm_controller.domain.planners import profile_check
-from phonefarm_controller.domain.plans import Plan, with_evidence
-from phonefarm_controller.domain.profiles import Profile, ProfileError, profile_of, read_profile
-from phonefarm_controller.domain.requests import Facts, Routing, Target
-from phonefarm_controller.domain.states import ProcessState
 from phonefarm_controller.domain.targets import Slot, resolve
-from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.model.app_profiles import Profile, ProfileError, profile_of, read_profile
+from phonefarm_controller.model.errors import conflict, invalid_field, unknown_process
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.plans import Plan, with_evidence
+from phonefarm_controller.model.requests import Facts, Routing, Target
+from phonefarm_controller.model.states import ProcessState
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.drafts import Order, drafted, insert
 from phonefarm_controller.operations.facts import facts_of
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
 from phonefarm_controller.store import (
-    audits,
+    app_profiles,
+    audit,
     evidence,
     items,
     processes,
-    profiles,
     runs,
     verifications,
 )
@@ -119,7 +119,7 @@ class Prove:
         async with self._database.writing(actor=by_operator(ask.caller)) as tx:
             facts = await facts_of(tx, [ask.target])
             slot = _place(ask, name, facts)
-            await profiles.keep_profile(tx, version=profile.version, name=name, content=toml)
+            await app_profiles.keep_profile(tx, version=profile.version, name=name, content=toml)
             process_id = await self._accept(
                 tx,
                 ask,
@@ -167,7 +167,7 @@ class Prove:
                 verified_at=tx.now,
             )
             await verifications.put(tx, verification)
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

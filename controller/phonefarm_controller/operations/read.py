@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import unknown_process
-from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.records import record_of
 from phonefarm_controller.domain.sights import AttemptSight, ItemSight, actions_seen
-from phonefarm_controller.domain.states import RunState
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.records import record_of
+from phonefarm_controller.model.states import RunState
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import items, processes, runs, search
+from phonefarm_controller.store import items, process_search, processes, runs
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.search import Place, Wanted
+from phonefarm_controller.store.process_search import Place, Wanted
 
 MOST_TOGETHER: Final = 5 * 1024 * 1024
 """About how many bytes one page has: it must fit in a message of 8 MiB."""
@@ -71,8 +71,8 @@ class Read:
     async def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> Page:
         """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
         async with self._database.reading() as tx:
-            found = await search.page(tx, wanted, after=after, limit=limit + 1)
-            weights = await search.weights(tx, [process.process_id for process in found])
+            found = await process_search.page(tx, wanted, after=after, limit=limit + 1)
+            weights = await process_search.weights(tx, [process.process_id for process in found])
             fit = _fitting(found[:limit], weights)
             lines = await items.lines(tx, {process.process_id for process in fit})
         records = [record_of(process, lines[process.process_id]) for process in fit]

@@ -8,7 +8,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.domain.errors import unknown_process
+from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.operations.evidence_place import check_there
 from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole

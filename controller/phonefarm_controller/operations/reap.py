@@ -7,10 +7,10 @@ from dataclasses import replace
 import structlog
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.health import Blame, HealthPolicy
-from phonefarm_controller.domain.items import voided
-from phonefarm_controller.domain.leases import (
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.health import Blame, HealthPolicy
+from phonefarm_controller.model.items import voided
+from phonefarm_controller.model.leases import (
     CLEAN_UP_UNCONFIRMED,
     LEASE_EXPIRED,
     LEASE_OVERRUN,
@@ -19,8 +19,8 @@ from phonefarm_controller.domain.leases import (
     releasing,
     revoked,
 )
-from phonefarm_controller.domain.reports import RunEnded
-from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
+from phonefarm_controller.model.run_reports import RunEnded
+from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.operations.endings import end_unheard, lost, stop_at_once
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phonefarm_controller.domain.capabilities import CAPABILITIES, Capability
-from phonefarm_controller.domain.profiles import Profile
+from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import verifications
 from phonefarm_controller.store.database import Database

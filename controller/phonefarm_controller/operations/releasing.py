@@ -7,20 +7,20 @@ import structlog
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.domain.errors import check_reason, conflict
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.items import voided
-from phonefarm_controller.domain.leases import Lease, revoked
-from phonefarm_controller.domain.states import ItemState, LeaseState, RunState
-from phonefarm_controller.domain.transitions import by_operator
-from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.model.errors import check_reason, conflict
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.items import voided
+from phonefarm_controller.model.leases import Lease, revoked
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.states import ItemState, LeaseState, RunState
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.endings import end_unheard, lost, stop_at_once
 from phonefarm_controller.operations.fleet import PhoneView, known_phone
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, open_work
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import audits, leases
+from phonefarm_controller.store import audit, leases
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ class Release:
             after = revoked(lease, reason=f"released by {actor}: {reason}"[:500])
             work.leases[lease.lease_id] = after
             await work.save(locked)
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from phonefarm_controller.domain.reports import RunRef
+from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.domain.errors import invalid_field, unknown_process
-from phonefarm_controller.domain.states import DELIVERY_SETTLED, DeliveryState
+from phonefarm_controller.model.errors import invalid_field, unknown_process
+from phonefarm_controller.model.states import DELIVERY_SETTLED, DeliveryState
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.store import attempts, audits, deliveries, processes
-from phonefarm_controller.store.attempts import LoggedAttempt
+from phonefarm_controller.store import audit, deliveries, delivery_attempts, processes
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.deliveries import Delivery
+from phonefarm_controller.store.delivery_attempts import LoggedAttempt
 
 MOST_SEQUENCES = 1000
 
@@ -40,7 +40,7 @@ class Replay:
             if await processes.get(tx, process_id) is None:
                 raise unknown_process(process_id)
             kept = await deliveries.of_process(tx, process_id)
-            logs = await attempts.of_deliveries(tx, [d.delivery_id for d in kept])
+            logs = await delivery_attempts.of_deliveries(tx, [d.delivery_id for d in kept])
         return [LoggedDelivery(delivery=d, log=logs[d.delivery_id]) for d in kept]
 
     @whole
@@ -65,7 +65,7 @@ class Replay:
             before = {delivery.delivery_id: delivery for delivery in chosen}
             await deliveries.save(tx, before, [_due_again(tx, delivery) for delivery in chosen])
             numbers = [delivery.sequence for delivery in chosen]
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=actor,

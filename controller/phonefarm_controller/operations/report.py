@@ -11,17 +11,18 @@ from typing import Final
 import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
 
-from phonefarm_controller.domain.failures import Failure, Policy
-from phonefarm_controller.domain.health import (
+from phonefarm_controller.domain.outcomes import outputs_of
+from phonefarm_controller.model.failures import Failure, Policy
+from phonefarm_controller.model.health import (
     Blame,
     HealthPolicy,
     is_refused_for_the_phone,
     is_the_phones,
 )
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.leases import Lease, stopped
-from phonefarm_controller.domain.outcomes import outputs_of
-from phonefarm_controller.domain.reports import (
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.leases import Lease, stopped
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionFailed,
     ActionStarted,
@@ -32,9 +33,8 @@ from phonefarm_controller.domain.reports import (
     RunRef,
     RunRefused,
 )
-from phonefarm_controller.domain.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
-from phonefarm_controller.domain.transitions import by_agent
-from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
+from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.operations.endings import end_in_vain, end_run, lost, refuse_run, release
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.operations.work import Work, changed, open_work

@@ -9,21 +9,21 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.domain.capabilities import CAPABILITIES
-from phonefarm_controller.domain.errors import check_reason, conflict, unknown_process
-from phonefarm_controller.domain.failures import Policy
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.plans import Plan
-from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.profiles import Profile, profile_of
-from phonefarm_controller.domain.states import PROCESS_TERMINAL, ItemState
 from phonefarm_controller.domain.targets import Slot
-from phonefarm_controller.domain.transitions import by_operator
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.errors import check_reason, conflict, unknown_process
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.plans import Plan
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.states import PROCESS_TERMINAL, ItemState
+from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.operations.drafts import Draft, Order, drafted, insert
 from phonefarm_controller.operations.ingest import check_account
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.sessions.room import Room
-from phonefarm_controller.store import accounts, audits, contents, items, processes
+from phonefarm_controller.store import accounts, audit, contents, items, processes
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.processes import Asked
 
@@ -102,7 +102,7 @@ class Reruns:
                     tx, item_id=old.item_id, by_process=new.process_id, by_item=new.item_id
                 )
             word = f"as {draft.process.process_id}: {ask.reason}"
-            await audits.note(
+            await audit.note(
                 tx,
                 audit_id=new_id(),
                 actor=ask.caller,

@@ -15,11 +15,11 @@ from typing import Final
 import structlog
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.retention import EvidenceClass, Retention, class_of
+from phonefarm_controller.model.retention import EvidenceClass, Retention, class_of
 from phonefarm_controller.operations.threads import in_thread
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.places.place import Place
-from phonefarm_controller.store import audits, retention
+from phonefarm_controller.store import audit, retention
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.retention import OldFile
 
@@ -172,6 +172,6 @@ class Retire:
     @whole
     async def _note(self, verb: str, subject: str, reason: str) -> None:
         async with self._database.writing() as tx:
-            await audits.note(
+            await audit.note(
                 tx, audit_id=new_id(), actor=ACTOR, verb=verb, subject=subject, reason=reason
             )

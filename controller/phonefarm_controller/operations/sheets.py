@@ -5,23 +5,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from phonefarm_controller.domain.hindrances import of_phone
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.looks import Incident, KeptLook
-from phonefarm_controller.domain.states import Health
-from phonefarm_controller.domain.transitions import CONTROLLER, by_agent
+from phonefarm_controller.model.blockers import of_phone
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.phone_reports import Incident, KeptLook
+from phonefarm_controller.model.states import Health
+from phonefarm_controller.model.transitions import CONTROLLER, by_agent
 from phonefarm_controller.operations.fleet import PhoneView, known_phone
 from phonefarm_controller.operations.inventory import RECOVERY
 from phonefarm_controller.operations.kinds import warnings_of
 from phonefarm_controller.operations.sighting import sighted
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import agents, audits, charges, hosts, leases, looks, phones
+from phonefarm_controller.store import (
+    agents,
+    audit,
+    hosts,
+    leases,
+    phone_failures,
+    phone_reports,
+    phones,
+)
 from phonefarm_controller.store.agents import Agent
-from phonefarm_controller.store.audits import Entry
-from phonefarm_controller.store.charges import Charge
+from phonefarm_controller.store.audit import Entry
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.hosts import Host
+from phonefarm_controller.store.phone_failures import Charge
 
 SHOWN: Final = 20
 """Of each kind of history on a sheet."""
@@ -87,7 +95,7 @@ class Sheets:
             seen = await sighted(tx, self._sessions, [phone], held)
             whys = tuple(of_phone(seen.phones[phone_id]))
             owner = phone.agent_id
-            entries = await audits.newest(tx, subjects=[phone_id], limit=2 * SHOWN)
+            entries = await audit.newest(tx, subjects=[phone_id], limit=2 * SHOWN)
             return PhoneSheet(
                 view=PhoneView(
                     phone=phone,
@@ -100,7 +108,7 @@ class Sheets:
                 ),
                 axes=await _axes(tx, phone, held.get(phone_id)),
                 look=seen.looks.get(phone_id),
-                failures=await charges.recent(tx, phone_id, limit=SHOWN),
+                failures=await phone_failures.recent(tx, phone_id, limit=SHOWN),
                 host=HostSheet(
                     agent=(await agents.get(tx, {owner})).get(owner),
                     host=seen.hosts.get(owner) or Host(agent_id=owner),
@@ -115,7 +123,7 @@ class Sheets:
         """Return what a person must do, by agent and phone."""
         async with self._database.reading() as tx:
             known = [p for p in await phones.all_of(tx) if p.health is not Health.RETIRED]
-            looked = await looks.of_phones(tx, [phone.phone_id for phone in known])
+            looked = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
             found = [
                 HandsNeeded(
                     phone_id="",
@@ -124,7 +132,7 @@ class Sheets:
                     reason=kept.stranger.needs_hands,
                     since=kept.since,
                 )
-                for kept in await looks.strangers_of(tx)
+                for kept in await phone_reports.strangers_of(tx)
                 if kept.stranger.needs_hands
             ]
             for phone in known:
@@ -144,7 +152,7 @@ class Sheets:
         """Return the newest entries (about *subject*), newest first."""
         async with self._database.reading() as tx:
             subjects = [subject] if subject else []
-            return await audits.newest(tx, subjects=subjects, since=since, limit=limit)
+            return await audit.newest(tx, subjects=subjects, since=since, limit=limit)
 
 
 def _needed(phone: phones.Phone, reason: str, since: datetime | None) -> HandsNeeded:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phonefarm_controller.domain.hindrances import AccountNow, PhoneNow
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.looks import KeptLook
+from phonefarm_controller.model.blockers import AccountNow, PhoneNow
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.phone_reports import KeptLook
 from phonefarm_controller.operations.offers import offered_in, offers_of, others
 from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.store import agents, hosts, looks
+from phonefarm_controller.store import agents, hosts, phone_reports
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.hosts import Host
 from phonefarm_controller.store.phones import Phone
@@ -36,7 +36,7 @@ async def sighted(
     groups: Mapping[str, frozenset[str]] = _NONE,
 ) -> Sighted:
     """Return these phones; *held*, *accounts* and *groups* are what is known of each."""
-    looked = await looks.of_phones(tx, [phone.phone_id for phone in known])
+    looked = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
     withheld = await hosts.get(tx, {phone.agent_id for phone in known})
     emptied = await agents.drained(tx)
     away = await others(tx, sessions)

@@ -2,9 +2,9 @@
 
 from phonefarm_controller.operations.ingest import check_account
 from phonefarm_controller.operations.whole import whole
-from phonefarm_controller.store import accounts, snapshots
+from phonefarm_controller.store import account_snapshots, accounts
+from phonefarm_controller.store.account_snapshots import Snapshot
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.snapshots import Snapshot
 
 
 class UpsertSnapshot:
@@ -24,8 +24,8 @@ class UpsertSnapshot:
             # The lock puts those that come together in a line: none overwrites a newer one.
             known = await accounts.lock(tx, {snapshot.account_id})
             check_account(snapshot.account_id, known)
-            stored = await snapshots.get(tx, snapshot.account_id)
+            stored = await account_snapshots.get(tx, snapshot.account_id)
             if stored is not None and stored.age > snapshot.age:
                 return False
-            await snapshots.put(tx, snapshot)
+            await account_snapshots.put(tx, snapshot)
         return True

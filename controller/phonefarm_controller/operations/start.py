@@ -7,14 +7,14 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.domain import failures
-from phonefarm_controller.domain.items import CancelStrategy, Item, dead, started, voided
-from phonefarm_controller.domain.leases import Lease, releasing
-from phonefarm_controller.domain.pauses import pause_of
-from phonefarm_controller.domain.reports import RunRef
-from phonefarm_controller.domain.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
-from phonefarm_controller.domain.transitions import by_agent
-from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.items import CancelStrategy, Item, dead, started, voided
+from phonefarm_controller.model.leases import Lease, releasing
+from phonefarm_controller.model.pauses import pause_of
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.run_reports import RunRef
+from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
+from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import agents, items, leases, pauses, phones, processes, runs

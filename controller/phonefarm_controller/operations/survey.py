@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phonefarm_controller.domain.states import LeaseState
+from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.operations.claim import Claim
 from phonefarm_controller.operations.offers import OfferedPhone
 from phonefarm_controller.operations.whole import whole

@@ -9,11 +9,11 @@ from datetime import datetime
 
 from phonefarm_common.identity import new_id
 
-from phonefarm_controller.domain.processes import Process, derive, milestone, synced
 from phonefarm_controller.domain.receivers import receiver_of
-from phonefarm_controller.domain.records import ItemLine, record_of
-from phonefarm_controller.domain.states import DeliveryState, ProcessState
-from phonefarm_controller.domain.values import replaced
+from phonefarm_controller.model.processes import Process, derive, milestone, synced
+from phonefarm_controller.model.records import ItemLine, record_of
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.states import DeliveryState, ProcessState
 from phonefarm_controller.store import deliveries, items, processes
 from phonefarm_controller.store.database import Transaction
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from phonefarm_controller.domain.errors import unknown_process
-from phonefarm_controller.domain.transitions import Transition
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import transitions
 from phonefarm_controller.store.database import Database

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.states import RunState
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.states import RunState
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.store import leases, runs
 from phonefarm_controller.store.database import Database

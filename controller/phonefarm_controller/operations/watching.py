@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import structlog
 
-from phonefarm_controller.domain.errors import DatabaseBusyError, unknown_process
-from phonefarm_controller.domain.records import record_of
-from phonefarm_controller.domain.transitions import Transition
+from phonefarm_controller.model.errors import DatabaseBusyError, unknown_process
+from phonefarm_controller.model.records import record_of
+from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, processes, transitions

@@ -4,10 +4,10 @@ from datetime import datetime
 
 import structlog
 
-from phonefarm_controller.domain.errors import DatabaseBusyError, OwnerLostError
-from phonefarm_controller.domain.failures import expired
-from phonefarm_controller.domain.items import Item, dead, requeued
-from phonefarm_controller.domain.states import ITEM_WAITING, ItemState
+from phonefarm_controller.model.errors import DatabaseBusyError, OwnerLostError
+from phonefarm_controller.model.failures import expired
+from phonefarm_controller.model.items import Item, dead, requeued
+from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.operations.whole import whole
 from phonefarm_controller.sessions.hints import Hints

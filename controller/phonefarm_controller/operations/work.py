@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from phonefarm_controller.domain.health import Blame, HealthPolicy
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.processes import Process
+from phonefarm_controller.model.health import Blame, HealthPolicy
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.processes import Process
 from phonefarm_controller.operations.judging import judge
 from phonefarm_controller.operations.sync import sync
 from phonefarm_controller.store import accounts, items, leases, processes, runs
-from phonefarm_controller.store.charges import Charge
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.phone_failures import Charge
 
 _T = TypeVar("_T")
 

@@ -6,15 +6,15 @@ from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
-from phonefarm_controller.domain.errors import unknown_process
-from phonefarm_controller.domain.scopes import Scope
-from phonefarm_controller.domain.states import DELIVERY_SETTLED
-from phonefarm_controller.domain.times import micros
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.scopes import Scope
+from phonefarm_controller.model.states import DELIVERY_SETTLED
+from phonefarm_controller.model.times import micros
 from phonefarm_controller.operations.replay import LoggedDelivery, Replay
+from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.credentials import Keys
-from phonefarm_controller.rpc.objects import timestamp
-from phonefarm_controller.rpc.status import translated
+from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.wire import timestamp
 
 MOST_ATTEMPTS: Final = 20
 

@@ -37,18 +37,18 @@ from phonefarm.v1 import (
 from phonefarm_common.channel import is_loopback, server_options
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.rpc.access import AccessEdge
-from phonefarm_controller.rpc.agents import AgentEdge
-from phonefarm_controller.rpc.callbacks import CallbackEdge
-from phonefarm_controller.rpc.content import ContentEdge
-from phonefarm_controller.rpc.doctor import DoctorEdge
-from phonefarm_controller.rpc.doors import Doors, Shown
-from phonefarm_controller.rpc.fleet import FleetEdge
-from phonefarm_controller.rpc.hands import HandsEdge
-from phonefarm_controller.rpc.inspect import InspectEdge
-from phonefarm_controller.rpc.join import JoinEdge, MemberEdge
-from phonefarm_controller.rpc.processes import ProcessEdge
-from phonefarm_controller.rpc.proving import ProvingEdge
+from phonefarm_controller.rpc.access_service import AccessEdge
+from phonefarm_controller.rpc.agent_service import AgentEdge
+from phonefarm_controller.rpc.callback_service import CallbackEdge
+from phonefarm_controller.rpc.content_service import ContentEdge
+from phonefarm_controller.rpc.doctor_service import DoctorEdge
+from phonefarm_controller.rpc.fleet_service import FleetEdge
+from phonefarm_controller.rpc.inspect_service import InspectEdge
+from phonefarm_controller.rpc.join_service import JoinEdge, MemberEdge
+from phonefarm_controller.rpc.operator_service import HandsEdge
+from phonefarm_controller.rpc.process_service import ProcessEdge
+from phonefarm_controller.rpc.tls import Doors, Shown
+from phonefarm_controller.rpc.verification_service import ProvingEdge
 
 GRACE_SECONDS = 2.0
 

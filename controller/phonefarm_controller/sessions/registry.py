@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from phonefarm_controller.domain.reports import Assignment, Stop
+from phonefarm_controller.model.run_reports import Assignment, Stop
 from phonefarm_controller.sessions.hints import Hint, Hints
 
 OUTBOX_SIZE: Final = 1000

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from phonefarm_controller.domain.states import Condition
+from phonefarm_controller.model.states import Condition
+from phonefarm_controller.store.bulk_writes import any_of, in_parts
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import accounts
-from phonefarm_controller.store.writes import any_of, in_parts
 
 _a = accounts.c
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
+from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_unless_there, upsert
-from phonefarm_controller.store.statements import Statement, among
 from phonefarm_controller.store.tables import agents
 
 _a = agents.c

@@ -17,10 +17,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from phonefarm_controller.domain.errors import DatabaseBusyError
-from phonefarm_controller.domain.transitions import CONTROLLER
-from phonefarm_controller.store import inline
-from phonefarm_controller.store.noted import Noted, insert_for
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.transitions import CONTROLLER
+from phonefarm_controller.store import sqlite_connection
+from phonefarm_controller.store.pending_transitions import Noted, insert_for
 
 READERS = 4
 CLOSE_SECONDS = 5.0
@@ -36,7 +36,7 @@ LOCK_SECONDS = 10
 IDLE_SECONDS = 5
 """How long a frozen controller's open transaction may keep others from what it has locked.
 
-The server keeps this limit only between statements: store/standing has the rest.
+The server keeps this limit only between statements: store/stuck_transactions has the rest.
 """
 _LOOK_SECONDS = 0.005
 PASSING = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
@@ -53,13 +53,13 @@ class Transaction:
     """One transaction. `now` is the database's clock at its begin.
 
     What it moves is noted with `actor`, who moves it, and written right before the commit.
-    `rows` and `each` are for finished SQL with positional parameters (store/statements), on the
-    SQLite connection itself where there is one.
+    `rows` and `each` are for finished SQL with positional parameters (store/compiled_statements),
+    on the SQLite connection itself where there is one.
     """
 
     connection: AsyncConnection
     now: datetime
-    sqlite: inline.InlineConnection | None = None
+    sqlite: sqlite_connection.InlineConnection | None = None
     actor: str = CONTROLLER
     noted: list[Noted] = field(default_factory=list)
     clock: Callable[[], datetime] | None = None  # instead of the database's own
@@ -173,7 +173,7 @@ class Database:
         if self._now is not None:
             sync = connection.sync_connection
             driver = None if sync is None else sync.connection.driver_connection
-            own = driver if isinstance(driver, inline.InlineConnection) else None
+            own = driver if isinstance(driver, sqlite_connection.InlineConnection) else None
             return Transaction(
                 connection=connection, now=self._now(), sqlite=own, actor=actor, clock=self._now
             )
@@ -310,7 +310,7 @@ def _sqlite_engine(path: Path, *, begin: str, connections: int) -> AsyncEngine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=30,
-        async_creator=lambda: inline.connect(path),
+        async_creator=lambda: sqlite_connection.connect(path),
     )
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, or_, select, text, update
 
-from phonefarm_controller.domain.states import DeliveryState
+from phonefarm_controller.model.states import DeliveryState
+from phonefarm_controller.store.bulk_writes import insert_columns, update_if
+from phonefarm_controller.store.compiled_statements import Statement, among, columns_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.statements import Statement, among, columns_of
 from phonefarm_controller.store.tables import Instant, deliveries
-from phonefarm_controller.store.writes import insert_columns, update_if
 
 _d = deliveries.c
 _LOOKED_AT = 500

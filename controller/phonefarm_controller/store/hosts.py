@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select, update
 
-from phonefarm_controller.domain.looks import Incident
+from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
 from phonefarm_controller.store.tables import host_incidents, hosts

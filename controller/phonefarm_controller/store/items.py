@@ -24,14 +24,21 @@ from sqlalchemy import (
     update,
 )
 
-from phonefarm_controller.domain.failures import Failure
-from phonefarm_controller.domain.items import HOLD, Cancel, CancelStrategy, Candidate, Item
-from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.processes import Tally
-from phonefarm_controller.domain.records import ItemLine
-from phonefarm_controller.domain.states import ITEM_WAITING, ItemState
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.items import HOLD, Cancel, CancelStrategy, Candidate, Item
+from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.processes import Tally
+from phonefarm_controller.model.records import ItemLine
+from phonefarm_controller.model.states import ITEM_WAITING, ItemState
+from phonefarm_controller.store.bulk_writes import any_of, insert_columns, update_columns_if
+from phonefarm_controller.store.compiled_statements import (
+    Column,
+    Statement,
+    among,
+    columns_of,
+    values_of,
+)
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.statements import Column, Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import (
     CLAIMABLE,
     DUE,
@@ -47,7 +54,6 @@ from phonefarm_controller.store.tables import (
     runs,
 )
 from phonefarm_controller.store.transitions import note_items_made, note_items_moved
-from phonefarm_controller.store.writes import any_of, insert_columns, update_columns_if
 
 _i = queue_items.c
 Condition = ColumnElement[bool] | TextClause

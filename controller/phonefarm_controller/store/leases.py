@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
-from phonefarm_controller.domain.leases import Lease
-from phonefarm_controller.domain.states import LeaseState
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.states import LeaseState
+from phonefarm_controller.store.bulk_writes import any_of, insert_columns, update_columns_if
+from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import leases
-from phonefarm_controller.store.writes import any_of, insert_columns, update_columns_if
 
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)

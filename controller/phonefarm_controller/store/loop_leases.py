@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Update, select, update
 
-from phonefarm_controller.domain.errors import OwnerLostError
+from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.dialect import insert_unless_there
 from phonefarm_controller.store.tables import loop_leases

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, delete, insert, select, true
 
-from phonefarm_controller.domain.items import HOLD
-from phonefarm_controller.domain.pauses import Pause, PauseScope
-from phonefarm_controller.domain.states import LeaseState
+from phonefarm_controller.model.items import HOLD
+from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.states import LeaseState
+from phonefarm_controller.store.compiled_statements import Statement
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.statements import Statement
 from phonefarm_controller.store.tables import leases, pauses, queue_items
 
 _p = pauses.c

@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from sqlalchemy import Row, func, select, update
 
-from phonefarm_controller.domain.clean_up import Step
-from phonefarm_controller.domain.health import Owed, Verdict
-from phonefarm_controller.domain.hindrances import BY_HEALTH, BY_INTENT
-from phonefarm_controller.domain.states import Health, Intent, Readiness, Transport
-from phonefarm_controller.domain.values import replaced
-from phonefarm_controller.store import clean_ups
+from phonefarm_controller.model.blockers import BY_HEALTH, BY_INTENT
+from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.health import Owed, Verdict
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.store import cleanup_policies
+from phonefarm_controller.store.bulk_writes import any_of, in_parts, insert_rows, update_if
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import groups, phones
-from phonefarm_controller.store.writes import any_of, in_parts, insert_rows, update_if
 
 _p = phones.c
 _CHANGING = (
@@ -274,7 +274,7 @@ async def all_groups(tx: Transaction) -> list[Group]:
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in await tx.connection.execute(query):
         found[row.kind, row.name].append(row.member_id)
-    policies = await clean_ups.all_of(tx)
+    policies = await cleanup_policies.all_of(tx)
     return [
         Group(
             kind=kind,
@@ -289,7 +289,7 @@ async def all_groups(tx: Transaction) -> list[Group]:
 async def replace_group(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:
     """Make *members* the group's only ones; with the last one its policy goes."""
     if kind == "phone" and not members:
-        await clean_ups.put(tx, name, None)
+        await cleanup_policies.put(tx, name, None)
     await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))
     rows = [{"kind": kind, "name": name, "member_id": member} for member in dict.fromkeys(members)]
     await insert_rows(tx, groups, rows)

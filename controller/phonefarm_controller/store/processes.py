@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import select, tuple_
 
-from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.states import ProcessState
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.states import ProcessState
+from phonefarm_controller.store.bulk_writes import update_columns_if
+from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_into
-from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import capability_requests, queue_items
 from phonefarm_controller.store.transitions import note_made, note_moved, note_of
-from phonefarm_controller.store.writes import update_columns_if
 
 _p = capability_requests.c
 _CHANGING = (

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from phonefarm_controller.domain.states import PROCESS_TERMINAL
+from phonefarm_controller.model.states import PROCESS_TERMINAL
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import (
     Instant,

@@ -10,9 +10,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 
-from phonefarm_controller.domain.states import RunState
+from phonefarm_controller.model.states import RunState
+from phonefarm_controller.store.bulk_writes import update_columns_if
+from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.tables import (
     action_results,
     agents,
@@ -20,7 +21,6 @@ from phonefarm_controller.store.tables import (
     runs,
     runtime_snapshots,
 )
-from phonefarm_controller.store.writes import update_columns_if
 
 _r = runs.c
 _CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "ended_at")

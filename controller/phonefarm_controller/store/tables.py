@@ -25,9 +25,9 @@ from sqlalchemy import (
     text,
 )
 
-from phonefarm_controller.domain.health import Blame
-from phonefarm_controller.domain.pauses import PauseScope
-from phonefarm_controller.domain.states import (
+from phonefarm_controller.model.health import Blame
+from phonefarm_controller.model.pauses import PauseScope
+from phonefarm_controller.model.states import (
     Condition,
     DeliveryState,
     Health,

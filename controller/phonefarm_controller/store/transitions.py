@@ -9,13 +9,13 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from phonefarm_controller.domain.items import Item
-from phonefarm_controller.domain.processes import Process
-from phonefarm_controller.domain.times import micros
-from phonefarm_controller.domain.transitions import ACCEPTED, CANCEL_REQUESTED, Transition
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.times import micros
+from phonefarm_controller.model.transitions import ACCEPTED, CANCEL_REQUESTED, Transition
+from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.noted import Noted
-from phonefarm_controller.store.statements import Statement, among
+from phonefarm_controller.store.pending_transitions import Noted
 from phonefarm_controller.store.tables import capability_requests, transitions
 
 LONGEST_REASON: Final = 500

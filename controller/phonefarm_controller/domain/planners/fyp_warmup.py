@@ -6,7 +6,7 @@ from typing import Any, Final
 from phonefarm_common.reasons import Reason
 
 from phonefarm_controller.domain.fields import Field, Text, Whole
-from phonefarm_controller.domain.plans import Action, Plan
+from phonefarm_controller.model.plans import Action, Plan
 
 FIELDS: Final[tuple[Field, ...]] = (
     Text(

@@ -1,6 +1,6 @@
 """A golden job: the phone takes keys and shows its screen. It opens no app and changes nothing."""
 
-from phonefarm_controller.domain.plans import Action, Plan
+from phonefarm_controller.model.plans import Action, Plan
 
 
 def plan() -> Plan:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from phonefarm_controller.domain.plans import Action, Plan
+from phonefarm_controller.model.plans import Action, Plan
 
 SHORTEST_SECONDS: Final = 60
 LONGEST_SECONDS: Final = 3 * 3600

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from phonefarm_controller.domain.errors import invalid_field
 from phonefarm_controller.domain.fields import Field, Texts, Whole
-from phonefarm_controller.domain.plans import Action, Plan
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.plans import Action, Plan
 
 MOST_WATCH_SECONDS: Final = 3 * 3600
 """A longer plan could not end within a run's cap of four hours."""

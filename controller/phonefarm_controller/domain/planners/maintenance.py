@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from phonefarm_controller.domain.fields import Field, Free, Steps, Text
-from phonefarm_controller.domain.plans import Action, Plan
+from phonefarm_controller.model.plans import Action, Plan
 
 MOST_STEPS: Final = 20
 LONGEST_VALUE: Final = 500

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from phonefarm_controller.domain.fields import Field, Link, Text, Texts
-from phonefarm_controller.domain.plans import Action, Plan, Repeat
+from phonefarm_controller.model.plans import Action, Plan, Repeat
 
 VIDEO: Final = "video"
 """What the asset is called in the run."""

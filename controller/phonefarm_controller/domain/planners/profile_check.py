@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from phonefarm_controller.domain.plans import Action, Plan
+from phonefarm_controller.model.plans import Action, Plan
 
 CAPABILITY: Final = "profile_check"
 """The process type. It is asked for by operators only, never by enqueue."""

@@ -1,0 +1,314 @@
+"""What keeps a waiting item from a phone: the words, and the rules of the claim read backwards."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.pauses import Pause, PauseScope, pause_of
+from phonefarm_controller.model.states import (
+    Condition,
+    Health,
+    Intent,
+    ItemState,
+    LeaseState,
+    Readiness,
+    Transport,
+)
+
+
+class Hindrance(StrEnum):
+    """Why an item is not claimed on a phone, or at all, now."""
+
+    PAUSED = "paused"
+    NOT_DUE = "not_due"
+    BACKING_OFF = "backing_off"
+    NO_PHONE_IN_GROUP = "no_phone_in_group"
+    NO_PHONE_WITH_APP = "no_phone_with_app"
+    PHONE_RETIRED = "phone_retired"
+    PHONE_QUARANTINED = "phone_quarantined"
+    PHONE_NOT_ADMITTED = "phone_not_admitted"
+    PHONE_IN_MAINTENANCE = "phone_in_maintenance"
+    PHONE_DRAINING = "phone_draining"
+    AGENT_DRAINING = "agent_draining"
+    PHONE_COOLING_DOWN = "phone_cooling_down"
+    PHONE_BUSY = "phone_busy"
+    AGENT_DISCONNECTED = "agent_disconnected"
+    HOST_INCIDENT = "host_incident"
+    PHONE_NEEDS_HANDS = "phone_needs_hands"
+    PHONE_OFFLINE = "phone_offline"
+    PHONE_UNFIT = "phone_unfit"
+    NOT_OFFERED = "not_offered"
+    WRONG_APP = "wrong_app"
+    ACCOUNT_INACTIVE = "account_inactive"
+    ACCOUNT_ELSEWHERE = "account_elsewhere"
+    ACCOUNT_AMBIGUOUS = "account_ambiguous"
+    ACCOUNT_NEEDS_ATTENTION = "account_needs_attention"
+    ACCOUNT_BUSY = "account_busy"
+    BEHIND_OTHERS = "behind_others"
+    STORAGE_FULL = "storage_full"
+
+
+_H = Hindrance
+
+BY_HEALTH: Final[Mapping[Health, Hindrance | None]] = {
+    Health.GOOD: None,
+    Health.SUSPECT: None,
+    Health.QUARANTINED: _H.PHONE_QUARANTINED,
+    Health.RETIRED: _H.PHONE_RETIRED,
+}
+BY_INTENT: Final[Mapping[Intent, Hindrance | None]] = {
+    Intent.NEW: _H.PHONE_NOT_ADMITTED,
+    Intent.IN_SERVICE: None,
+    Intent.MAINTENANCE: _H.PHONE_IN_MAINTENANCE,
+    Intent.DRAINING: _H.PHONE_DRAINING,
+}
+FOR_WORK: Final = frozenset(
+    {
+        _H.PHONE_QUARANTINED,
+        _H.PHONE_NOT_ADMITTED,
+        _H.PHONE_IN_MAINTENANCE,
+        _H.PHONE_DRAINING,
+        _H.PHONE_COOLING_DOWN,
+    }
+)
+"""What keeps work from a phone, and no person who holds it."""
+PASSING: Final = frozenset(
+    {
+        _H.PHONE_BUSY,
+        _H.ACCOUNT_BUSY,
+        _H.NOT_OFFERED,
+        _H.BEHIND_OTHERS,
+        _H.PHONE_COOLING_DOWN,
+    }
+)
+"""What work and turns bring with them; it says nothing of a moment to come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """One thing that hinders. `subject` is the account, agent, process or group it is about."""
+
+    hindrance: Hindrance
+    phone_id: str = ""  # empty when it is not about a phone
+    detail: str = ""
+    subject: str = ""
+    app: str = ""
+    moment: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountNow:
+    """An account as it is now; `lease` is what acts for it."""
+
+    account_id: str
+    phone_id: str | None
+    app: str
+    active: bool
+    condition: Condition
+    condition_reason: str
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneNow:
+    """A phone on all its axes, with every account bound to it."""
+
+    phone_id: str
+    agent_id: str
+    transport: Transport
+    readiness: Readiness
+    readiness_reason: str
+    health: Health
+    health_reason: str
+    intent: Intent
+    connected: bool  # its agent is
+    agent_drain: str  # who wants its host empty and why; empty when nobody does
+    offered: bool
+    lease: Lease | None = None
+    groups: frozenset[str] = frozenset()
+    accounts: Sequence[AccountNow] = ()
+    health_until: datetime | None = None
+    cooling_until: datetime | None = None  # None as well when it is over
+    needs_hands: str = ""  # as its agent says
+    host_withheld: str = ""  # why its agent withholds the whole host
+    proving: bool = False  # it is withheld until it has passed a golden job
+
+    def active(self, app: str) -> list[AccountNow]:
+        """Return the active accounts of *app* here."""
+        return [account for account in self.accounts if account.active and account.app == app]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """The farm as far as some items may use it."""
+
+    phones: Mapping[str, PhoneNow] = field(default_factory=dict)
+    accounts: Mapping[str, AccountNow] = field(default_factory=dict)
+    groups: Mapping[str, Collection[str]] = field(default_factory=dict)  # members by name
+    pauses: Sequence[Pause] = ()
+    shortage: str = ""  # why the controller's disk has no room; nothing is claimed meanwhile
+
+    def usable(self, item: Item) -> list[PhoneNow]:
+        """Return the phones that the item's target allows, by id."""
+        if item.want_phone_id is not None:
+            names: Collection[str] = (item.want_phone_id,)
+        elif item.want_phone_group is not None:
+            names = sorted(self.groups.get(item.want_phone_group, ()))
+        else:
+            return [phone for _, phone in sorted(self.phones.items()) if phone.active(item.app)]
+        return [self.phones[name] for name in names if name in self.phones]
+
+
+def of_item(
+    item: Item, usable: Sequence[PhoneNow], *, pauses: Sequence[Pause], now: datetime
+) -> Iterator[Why]:
+    """Yield what hinders the item on whichever phone."""
+    pause = pause_of(
+        pauses, app=item.app, account_id=item.want_account_id, capability=item.capability
+    )
+    if pause is not None and not item.by_hand:
+        yield _paused(pause)
+    if item.state is ItemState.RETRYABLE:
+        yield Why(hindrance=_H.BACKING_OFF, moment=item.ready_at, detail=_last(item))
+    elif item.ready_at > now:
+        # An attempt that failed before the start gate goes back to the queue, with a wait.
+        late = _H.NOT_DUE if item.failure is None else _H.BACKING_OFF
+        yield Why(hindrance=late, moment=item.ready_at, detail=_last(item))
+    if usable:
+        return
+    if item.want_phone_group is not None:
+        yield Why(hindrance=_H.NO_PHONE_IN_GROUP, subject=item.want_phone_group)
+    elif item.want_phone_id is None:
+        yield Why(hindrance=_H.NO_PHONE_WITH_APP, app=item.app)
+
+
+def of_phone(phone: PhoneNow) -> Iterator[Why]:
+    """Yield what keeps everybody from the phone."""
+    health, intent = BY_HEALTH[phone.health], BY_INTENT[phone.intent]
+    if health is not None:
+        yield Why(
+            hindrance=health,
+            phone_id=phone.phone_id,
+            detail=phone.health_reason,
+            moment=phone.health_until,
+        )
+    if phone.cooling_until is not None and (health is None or phone.proving):
+        yield Why(
+            hindrance=_H.PHONE_COOLING_DOWN,
+            phone_id=phone.phone_id,
+            detail=phone.health_reason,
+            moment=phone.cooling_until,
+        )
+    if intent is not None:
+        yield Why(hindrance=intent, phone_id=phone.phone_id)
+    if phone.agent_drain:
+        agent = phone.agent_id
+        told = f"{agent}, {phone.agent_drain}"
+        yield Why(hindrance=_H.AGENT_DRAINING, phone_id=phone.phone_id, detail=told, subject=agent)
+    lease = phone.lease
+    if lease is not None and not (lease.state is LeaseState.DIRTY and health is not None):
+        at_work = lease.state is LeaseState.LIVE
+        yield Why(
+            hindrance=_H.PHONE_BUSY,
+            phone_id=phone.phone_id,
+            detail=f"process {lease.process_id}{'' if at_work else f', {lease.state}'}",
+            subject=lease.process_id if at_work else "",
+        )
+    if not phone.offered:
+        yield from _not_offered(phone)
+
+
+def _not_offered(phone: PhoneNow) -> Iterator[Why]:
+    """Yield why its agent does not offer it; what a gone agent last saw is no evidence."""
+    at = phone.phone_id
+    if not phone.connected:
+        agent = phone.agent_id
+        yield Why(hindrance=_H.AGENT_DISCONNECTED, phone_id=at, detail=agent, subject=agent)
+        return
+    if phone.host_withheld:
+        withheld = phone.host_withheld
+        yield Why(hindrance=_H.HOST_INCIDENT, phone_id=at, detail=withheld, subject=phone.agent_id)
+    if phone.needs_hands:
+        yield Why(hindrance=_H.PHONE_NEEDS_HANDS, phone_id=at, detail=phone.needs_hands)
+    if phone.transport is not Transport.ONLINE:
+        yield Why(hindrance=_H.PHONE_OFFLINE, phone_id=at, detail=str(phone.transport))
+    elif phone.lease is not None:
+        return  # nobody offers a phone at work
+    elif phone.readiness is not Readiness.READY:
+        said = ": ".join(filter(None, (str(phone.readiness), phone.readiness_reason)))
+        yield Why(hindrance=_H.PHONE_UNFIT, phone_id=at, detail=said)
+    elif not phone.host_withheld and not phone.needs_hands:
+        yield Why(hindrance=_H.NOT_OFFERED, phone_id=at, subject=phone.agent_id)
+
+
+def of_account(item: Item, phone: PhoneNow, sight: Sight) -> Iterator[Why]:
+    """Yield what keeps the item from acting on the phone for an account."""
+    if item.want_phone_id is None:
+        active = phone.active(item.app)
+        if len(active) != 1:
+            yield _not_one(item, phone, active)
+            return
+        account: AccountNow | None = active[0]
+        for pause in sight.pauses:
+            if (pause.scope, pause.name) == (PauseScope.ACCOUNT, active[0].account_id):
+                yield _paused(pause, phone.phone_id)
+    else:
+        account = sight.accounts.get(item.want_account_id or "")
+    if account is None:
+        name = item.want_account_id or "no account"
+        yield _about(item, phone, _H.ACCOUNT_INACTIVE, f"{name}, which nobody knows", name)
+    else:
+        yield from _unable(item, phone, account)
+
+
+def _unable(item: Item, phone: PhoneNow, account: AccountNow) -> Iterator[Why]:
+    name = account.account_id
+    if not account.active:
+        yield _about(item, phone, _H.ACCOUNT_INACTIVE, name, name)
+    if account.phone_id != phone.phone_id:
+        where = f"{name} is on {account.phone_id or 'no phone'}"
+        yield _about(item, phone, _H.ACCOUNT_ELSEWHERE, where, name)
+    if account.app != item.app:
+        yield _about(item, phone, _H.WRONG_APP, f"{name} is of {account.app}", name)
+    if account.condition is not Condition.OK:
+        said = ": ".join(filter(None, (name, account.condition_reason)))
+        yield _about(item, phone, _H.ACCOUNT_NEEDS_ATTENTION, said, name)
+    lease = account.lease
+    # On this very phone it is the one lease that makes the phone busy.
+    if lease is not None and lease.phone_id != phone.phone_id:
+        by = f"{name}, by process {lease.process_id} on {lease.phone_id}"
+        yield _about(item, phone, _H.ACCOUNT_BUSY, by, lease.process_id)
+
+
+def _not_one(item: Item, phone: PhoneNow, active: Sequence[AccountNow]) -> Why:
+    """Return why an open item finds no one account: there are several, or none."""
+    if active:
+        names = [account.account_id for account in active]
+        return _about(item, phone, _H.ACCOUNT_AMBIGUOUS, ", ".join(names), names[-1])
+    asleep = [account.account_id for account in phone.accounts if account.app == item.app]
+    if asleep:
+        return _about(item, phone, _H.ACCOUNT_INACTIVE, ", ".join(asleep), asleep[0])
+    return _about(item, phone, _H.WRONG_APP, f"it has no account of {item.app}", "")
+
+
+def _about(item: Item, phone: PhoneNow, hindrance: Hindrance, detail: str, subject: str) -> Why:
+    return Why(
+        hindrance=hindrance,
+        phone_id=phone.phone_id,
+        detail=detail,
+        subject=subject,
+        app=item.app,
+    )
+
+
+def _paused(pause: Pause, phone_id: str = "") -> Why:
+    words = f"--{pause.scope} {pause.name}".strip()
+    return Why(hindrance=_H.PAUSED, phone_id=phone_id, detail=pause.told, subject=words)
+
+
+def _last(item: Item) -> str:
+    return "" if item.failure is None else item.failure.code

@@ -1,0 +1,125 @@
+"""What agents tell of phones and hosts beside the axes, and which of it is news."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from phonefarm_controller.model.states import Transport
+
+DEGREES: Final = 1.0
+PERCENT: Final = 2
+STORAGE_PART: Final = 0.01
+"""What drifts by less is no news: it would be written for every phone at every probe."""
+
+
+class StageState(StrEnum):
+    """How far one stage of readiness is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    UNTOLD = "untold"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of becoming ready; `seconds` since it was entered, or how long it took."""
+
+    name: str
+    state: StageState
+    limit_seconds: float
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What an agent last told of a phone; facts are None while never read."""
+
+    stages: tuple[Stage, ...] = ()
+    needs_hands: str = ""  # what a person must do; empty when nobody is needed
+    battery_percent: int | None = None
+    battery_celsius: float | None = None
+    storage_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptLook:
+    """A look as it is kept."""
+
+    look: Look
+    needs_hands_since: datetime | None
+    told_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stranger:
+    """What adb lists and nobody could identify."""
+
+    adb_serial: str
+    transport: Transport
+    reason: str
+    needs_hands: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something that hit a host as a whole. An agent's moments are by its own clock."""
+
+    incident_id: str
+    kind: str
+    error: str
+    phones: tuple[str, ...]  # ids, or serial numbers that nobody knows
+    began_at: datetime
+    ended_at: datetime | None
+    seen_by: str = "agent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """One step an agent took to get a phone back."""
+
+    number: int
+    serialno: str
+    adb_serial: str
+    step: str
+    reason: str
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostLook:
+    """What an agent tells of its host."""
+
+    withheld: str = ""
+    incidents: Sequence[Incident] = ()
+    recovery: Sequence[Recovery] = ()
+
+
+def is_news(before: Look | None, after: Look) -> bool:
+    """Tell whether the look is worth a write: more than time has passed."""
+    if before is None:
+        return after != Look()
+    return (
+        _told(before) != _told(after)
+        or _moved(before.battery_percent, after.battery_percent, PERCENT)
+        or _moved(before.battery_celsius, after.battery_celsius, DEGREES)
+        or _moved(
+            before.storage_free_bytes,
+            after.storage_free_bytes,
+            STORAGE_PART * (before.storage_free_bytes or 0),
+        )
+    )
+
+
+def _told(look: Look) -> tuple[object, ...]:
+    return (look.needs_hands, tuple(replace(stage, seconds=0.0) for stage in look.stages))
+
+
+def _moved(before: float | None, after: float | None, by: float) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return abs(after - before) >= max(by, 1e-9)

@@ -1,0 +1,163 @@
+"""Who calls, and what that lets them do."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phonefarm_common.certificates import Facts, facts_of
+from phonefarm_common.reasons import FarmError, Reason
+
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
+from phonefarm_controller.operations.keys import ApiKeys
+from phonefarm_controller.operations.membership import Membership
+from phonefarm_controller.rpc.context import Context
+
+GATEWAY_HEADER = "x-phonefarm-gateway-token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who calls, by the name of the key shown (`ingest_secret` for the server's own)."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+    def check(self, scope: Scope) -> None:
+        """Raise FarmError `insufficient_scope:<scope>` unless the key may do that."""
+        if scope not in self.scopes:
+            raise FarmError(
+                Reason.INSUFFICIENT_SCOPE,
+                f"the key {self.name} may not {scope}; this needs one with the scope {scope}",
+                detail=scope,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The secrets this controller accepts; None where none is configured."""
+
+    ingest_secret: str | None
+    agent_token: str | None
+    gateway_token: str | None
+    api_keys: ApiKeys
+    membership: Membership
+
+    async def check_caller(self, context: Context, scope: Scope) -> Caller:
+        """Return the caller; FarmError unless it shows a key that may do what *scope* names."""
+        caller = await self.identify(context)
+        caller.check(scope)
+        return caller
+
+    async def identify(self, context: Context) -> Caller:
+        """Return the caller, whatever its key may do; FarmError unless it shows a good one.
+
+        A gateway that calls for someone shows its certificate or its token too, and a wrong one is
+        refused first.
+        """
+        if shown_by(context) is not None or _metadata(context, GATEWAY_HEADER) is not None:
+            await self.check_gateway(context)
+        shown = _bearer(context)
+        if self.ingest_secret is not None and _equal(shown, self.ingest_secret):
+            return Caller(name=INGEST_SECRET, scopes=EVERY_SCOPE)
+        key = None if shown is None else await self.api_keys.find(shown)
+        if key is not None:
+            return Caller(name=key.name, scopes=allowed(key.scopes))
+        if self.ingest_secret is None and not await self.api_keys.any():
+            raise FarmError(
+                Reason.NO_SECRET_CONFIGURED,
+                "neither a secret nor a key is configured: set INGEST_SECRET (or "
+                "INGEST_SECRET_FILE) for the controller",
+            )
+        raise _unauthenticated("a valid key")
+
+    async def check_agent(self, context: Context) -> str | None:
+        """Return the id in the agent's certificate, None where it shows the token; FarmError."""
+        shown = await self._member(context, "agent")
+        if shown is not None:
+            return shown.member_id
+        if self.agent_token is None or not _equal(_bearer(context), self.agent_token):
+            raise _unauthenticated("the agents' token")
+        return None
+
+    async def check_gateway(self, context: Context) -> None:
+        """Raise FarmError unless a gateway's certificate or the gateways' token is shown."""
+        if await self._member(context, "gateway") is not None:
+            return
+        shown = _metadata(context, GATEWAY_HEADER)
+        if self.gateway_token is None or not _equal(shown, self.gateway_token):
+            raise FarmError(
+                Reason.GATEWAY_TOKEN_REFUSED,
+                f"a gateway shows the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
+            )
+
+    async def check_member(self, context: Context) -> Facts:
+        """Return whom the certificate of the connection names, if it counts; FarmError."""
+        shown = shown_by(context)
+        if shown is None:
+            raise _unauthenticated("a certificate of this farm")
+        await self.membership.check(shown)
+        return shown
+
+    async def _member(self, context: Context, role: str) -> Facts | None:
+        if shown_by(context) is None:
+            return None
+        shown = await self.check_member(context)
+        if shown.role != role:
+            raise FarmError(
+                Reason.ROLE_NOT_ALLOWED,
+                f"{shown.member_id} has the certificate of a {shown.role}; this is for a {role}",
+                detail=shown.role,
+            )
+        return shown
+
+
+def shown_by(context: Context) -> Facts | None:
+    """Return whom the connection's certificate names; None on a port that asks for none.
+
+    The handshake has proved the key and that our authority signed; FarmError for another's names.
+    """
+    # The stubs describe another shape; it is a mapping of names to lists of bytes.
+    told: Mapping[str, Sequence[bytes]] = context.auth_context()  # type: ignore[assignment]
+    pem = next(iter(told.get("x509_pem_cert", ())), None)
+    if pem is None:
+        return None
+    try:
+        return facts_of(pem)
+    except ValueError as error:
+        raise FarmError(Reason.CERTIFICATE_REFUSED, str(error)) from error
+
+
+def scope_of(text: str) -> Scope:
+    """Return the scope of this name; FarmError names the field `scope`."""
+    try:
+        return Scope(text)
+    except ValueError:
+        raise invalid_field("scope", f"must be one of: {', '.join(Scope)}") from None
+
+
+def _unauthenticated(what: str) -> FarmError:
+    return FarmError(
+        Reason.UNAUTHENTICATED, f"{what} is needed: send it as `authorization: Bearer KEY`"
+    )
+
+
+def _bearer(context: Context) -> str | None:
+    scheme, _, key = (_metadata(context, "authorization") or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _metadata(context: Context, name: str) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == name:
+            return value if isinstance(value, str) else value.decode(errors="replace")
+    return None
+
+
+def _equal(shown: str | None, secret: str) -> bool:
+    """Compare in constant time, whatever the lengths."""
+    if shown is None:
+        return False
+    digests = [hashlib.sha256(text.encode()).digest() for text in (shown, secret)]
+    return hmac.compare_digest(*digests)

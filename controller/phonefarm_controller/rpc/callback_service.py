@@ -1,0 +1,106 @@
+"""CallbackService: lend deliveries to gateways, take their reports."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Final
+
+from phonefarm.v1 import callback_pb2 as pb
+from phonefarm.v1 import callback_pb2_grpc
+
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.times import micros
+from phonefarm_controller.operations.deliver import Deliver, DeliveryOutcome, DeliveryReport
+from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.process_convert import process_to_wire
+from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.store.deliveries import Delivery
+
+MOST_LEASED: Final = 100
+LONGEST_GATEWAY_ID: Final = 128
+MOST_WAIT_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 5.0
+"""How late a delivery can be noticed whose hint was lost."""
+
+_OUTCOMES: Final = {
+    pb.DELIVERY_OUTCOME_DELIVERED: DeliveryOutcome.DELIVERED,
+    pb.DELIVERY_OUTCOME_FAILED: DeliveryOutcome.FAILED,
+    pb.DELIVERY_OUTCOME_GONE: DeliveryOutcome.GONE,
+}
+
+
+class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
+    """Serves gateways."""
+
+    def __init__(self, *, keys: Keys, deliver: Deliver, hints: Hints) -> None:
+        self._keys = keys
+        self._deliver = deliver
+        self._hints = hints
+
+    async def LeaseDeliveries(  # noqa: N802 - the wire's name
+        self, request: pb.LeaseDeliveriesRequest, context: Context
+    ) -> pb.LeaseDeliveriesResponse:
+        """Hand out due deliveries, waiting for the first."""
+        async with translated(context):
+            await self._keys.check_gateway(context)
+            if not 1 <= request.limit <= MOST_LEASED:
+                raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
+            if len(request.gateway_id) > LONGEST_GATEWAY_ID:
+                message = f"must be at most {LONGEST_GATEWAY_ID} characters"
+                raise invalid_field("gateway_id", message)
+            until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
+            with self._hints.deliveries_heard() as heard:
+                lent = await self._lease(request)
+                while not lent and (left := until - time.monotonic()) > 0:
+                    due = await self._deliver.seconds_until_due()
+                    wait = min(left, POLL_SECONDS if due is None else max(due, 0.01), POLL_SECONDS)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await heard.wait()
+                    heard.clear()
+                    lent = await self._lease(request)
+        return pb.LeaseDeliveriesResponse(deliveries=[_to_wire(delivery) for delivery in lent])
+
+    async def _lease(self, request: pb.LeaseDeliveriesRequest) -> list[Delivery]:
+        return await self._deliver.lease(limit=request.limit, gateway_id=request.gateway_id)
+
+    async def ReportDeliveries(  # noqa: N802
+        self, request: pb.ReportDeliveriesRequest, context: Context
+    ) -> pb.ReportDeliveriesResponse:
+        """Settle attempts."""
+        async with translated(context):
+            await self._keys.check_gateway(context)
+            reports = [_report(report) for report in request.reports]
+            settled = await self._deliver.settle(reports) if reports else []
+        return pb.ReportDeliveriesResponse(settled_delivery_ids=settled)
+
+
+def _report(report: pb.DeliveryReport) -> DeliveryReport:
+    outcome = _OUTCOMES.get(report.outcome)
+    if outcome is None:
+        raise invalid_field("reports.outcome", "must be delivered, failed or gone")
+    return DeliveryReport(
+        delivery_id=report.delivery_id,
+        lease_token=report.lease_token,
+        outcome=outcome,
+        http_status=report.http_status,
+        error=report.error[:500],
+        retry_after_seconds=max(0.0, report.retry_after_seconds),
+    )
+
+
+def _to_wire(delivery: Delivery) -> pb.Delivery:
+    return pb.Delivery(
+        delivery_id=delivery.delivery_id,
+        process_id=delivery.process_id,
+        sequence=delivery.sequence,
+        milestone=delivery.milestone,
+        emitted_at=timestamp(micros(delivery.emitted_at) or 0),
+        url=delivery.url,
+        attempt=delivery.attempts,
+        lease_token=delivery.lease_token or "",
+        process=process_to_wire(delivery.record),
+    )

@@ -1,0 +1,131 @@
+"""InspectService: look into the work."""
+
+from phonefarm.v1 import inspect_pb2 as pb
+from phonefarm_common.identity import is_uuid
+
+from phonefarm_controller.model.errors import invalid_field, unknown_process
+from phonefarm_controller.model.scopes import Scope
+from phonefarm_controller.operations.explain import Explain
+from phonefarm_controller.operations.read import Read
+from phonefarm_controller.operations.read_evidence import ReadEvidence
+from phonefarm_controller.operations.registry import Registry
+from phonefarm_controller.operations.replay import Replay
+from phonefarm_controller.operations.timeline import Timeline
+from phonefarm_controller.operations.watching import Watching
+from phonefarm_controller.rpc import inspect_convert
+from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.delivery_log import DeliveryLog
+from phonefarm_controller.rpc.errors import translated
+
+
+class InspectEdge(DeliveryLog):
+    """Serves callers and gateways that look."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        replay: Replay,
+        read: Read,
+        timeline: Timeline,
+        watching: Watching,
+        explain: Explain,
+        evidence: ReadEvidence,
+        registry: Registry,
+    ) -> None:
+        super().__init__(keys=keys, replay=replay)
+        self._read = read
+        self._timeline = timeline
+        self._watching = watching
+        self._explain = explain
+        self._evidence = evidence
+        self._registry = registry
+
+    # The stubs only know generators; a coroutine gets its cancellation in the call's own task.
+    async def WatchProcess(  # type: ignore[override] # noqa: N802 - the wire's name
+        self, request: pb.WatchProcessRequest, context: Context
+    ) -> None:
+        """Send the record now and as it moves, until the process has ended."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            if request.after < 0:
+                raise invalid_field("after", "must be the number of an event")
+            process_id = _process_id(request.process_id)
+            with self._watching.watch(process_id, after=request.after) as watcher:
+                while (event := await watcher.next()) is not None:
+                    await context.write(inspect_convert.event_to_wire(event))
+
+    async def GetTimeline(  # noqa: N802
+        self, request: pb.GetTimelineRequest, context: Context
+    ) -> pb.Timeline:
+        """Return every transition."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            process_id = _process_id(request.process_id)
+            transitions, truncated = await self._timeline(process_id)
+        return pb.Timeline(
+            process_id=process_id,
+            transitions=inspect_convert.transitions_to_wire(transitions),
+            truncated=truncated,
+        )
+
+    async def ExplainProcess(  # noqa: N802
+        self, request: pb.ExplainProcessRequest, context: Context
+    ) -> pb.Explanation:
+        """Tell why what waits does so."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            told = await self._explain(_process_id(request.process_id))
+        return inspect_convert.explanation_to_wire(told)
+
+    async def GetQueueItem(  # noqa: N802
+        self, request: pb.GetQueueItemRequest, context: Context
+    ) -> pb.QueueItem:
+        """Return one item whole."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            sight = await self._read.item(request.queue_item_id.lower())
+        return inspect_convert.item_to_wire(sight)
+
+    async def ListEvidence(  # noqa: N802
+        self, request: pb.ListEvidenceRequest, context: Context
+    ) -> pb.ListEvidenceResponse:
+        """Return the lines of every kept file."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            found, begun = await self._evidence.of(_process_id(request.process_id))
+        return pb.ListEvidenceResponse(
+            evidence=[inspect_convert.evidence_to_wire(sight) for sight in found],
+            runs=[inspect_convert.run_evidence_to_wire(run) for run in begun],
+        )
+
+    async def ReadEvidence(  # type: ignore[override] # noqa: N802
+        self, request: pb.ReadEvidenceRequest, context: Context
+    ) -> None:
+        """Send the file's line, then its bytes."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            process_id = _process_id(request.process_id)
+            async with self._evidence.opened(process_id, request.evidence_id.lower()) as file:
+                line = inspect_convert.evidence_to_wire(file.sight)
+                await context.write(pb.EvidencePart(line=line))
+                while data := await file.chunk():
+                    await context.write(pb.EvidencePart(data=data))
+
+    async def ListCapabilities(  # noqa: N802
+        self, request: pb.ListCapabilitiesRequest, context: Context
+    ) -> pb.ListCapabilitiesResponse:
+        """Return the registry."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            views = await self._registry.capabilities()
+        return pb.ListCapabilitiesResponse(
+            capabilities=[inspect_convert.capability_to_wire(view) for view in views]
+        )
+
+
+def _process_id(text: str) -> str:
+    if not is_uuid(text):
+        raise unknown_process(text)
+    return text.lower()

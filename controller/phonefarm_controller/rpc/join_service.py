@@ -1,0 +1,58 @@
+"""JoinService and MemberService: becoming a member of the farm, and staying one."""
+
+from collections.abc import Sequence
+
+from phonefarm.v1 import join_pb2 as pb
+from phonefarm.v1 import join_pb2_grpc
+from phonefarm_common.certificates import Facts
+
+from phonefarm_controller.operations.membership import Membership
+from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.errors import translated
+
+
+class JoinEdge(join_pb2_grpc.JoinServiceServicer):
+    """Serves hosts that have no certificate yet."""
+
+    def __init__(self, *, membership: Membership, controllers: Sequence[str] = ()) -> None:
+        """Tell members of the *controllers* of the farm, as they call them."""
+        self._membership = membership
+        self._controllers = controllers
+
+    async def Join(  # noqa: N802 - the wire's name
+        self, request: pb.JoinRequest, context: Context
+    ) -> pb.Membership:
+        """Trade a token for a certificate."""
+        async with translated(context):
+            facts, pem = await self._membership.join(
+                request.secret, request.request, wanted=request.member_id
+            )
+        return _to_wire(facts, pem, self._controllers)
+
+
+class MemberEdge(join_pb2_grpc.MemberServiceServicer):
+    """Serves members."""
+
+    def __init__(
+        self, *, keys: Keys, membership: Membership, controllers: Sequence[str] = ()
+    ) -> None:
+        """Tell members of the *controllers* of the farm, as they call them."""
+        self._keys = keys
+        self._membership = membership
+        self._controllers = controllers
+
+    async def Renew(  # noqa: N802
+        self, request: pb.RenewRequest, context: Context
+    ) -> pb.Membership:
+        """Issue another certificate."""
+        async with translated(context):
+            shown = await self._keys.check_member(context)
+            facts, pem = await self._membership.renew(shown, request.request)
+        return _to_wire(facts, pem, self._controllers)
+
+
+def _to_wire(facts: Facts, pem: str, controllers: Sequence[str]) -> pb.Membership:
+    return pb.Membership(
+        role=facts.role, member_id=facts.member_id, certificate=pem, controllers=controllers
+    )

@@ -1,0 +1,77 @@
+"""What ListProcesses asks for, read from the wire; cursors, which only we can read."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from phonefarm.v1 import process_pb2 as pb
+from phonefarm_common.identity import is_uuid
+
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.states import PUBLIC, ProcessState, PublicStatus
+from phonefarm_controller.rpc.wire import moment_of
+from phonefarm_controller.store.process_search import Place, Wanted
+
+DEFAULT_LIMIT: Final = 50
+MOST_LIMIT: Final = 500
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def wanted_of(request: pb.ListProcessesRequest) -> Wanted:
+    """Return what is looked for; FarmError names the field that is wrong."""
+    return Wanted(
+        states=_states(request.statuses),
+        process_types=tuple(request.process_types),
+        system=request.system,
+        request_id=request.request_id,
+        account_id=request.account_id,
+        phone_id=request.phone_id,
+        created_from=moment_of("created_from", request.created_from)
+        if request.HasField("created_from")
+        else None,
+        created_before=moment_of("created_before", request.created_before)
+        if request.HasField("created_before")
+        else None,
+    )
+
+
+def limit_of(request: pb.ListProcessesRequest) -> int:
+    """Return how many a page may have; FarmError when that is out of bounds."""
+    limit = request.limit or DEFAULT_LIMIT
+    if not 1 <= limit <= MOST_LIMIT:
+        raise invalid_field("limit", f"must be between 1 and {MOST_LIMIT}")
+    return limit
+
+
+def cursor_of(place: Place | None) -> str:
+    """Return the place as a cursor, '' for none."""
+    if place is None:
+        return ""
+    micros = (place.created_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(json.dumps([micros, place.process_id]).encode()).decode()
+
+
+def place_of(cursor: str) -> Place | None:
+    """Return the place a cursor names, None for ''; FarmError for what is none of ours."""
+    if not cursor:
+        return None
+    message = "is no cursor of ours; leave it out for the first page"
+    try:
+        micros, process_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+        created_at = _EPOCH + timedelta(microseconds=micros)
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise invalid_field("cursor", message) from error
+    if not isinstance(process_id, str) or not is_uuid(process_id):
+        raise invalid_field("cursor", message)
+    return Place(created_at=created_at, process_id=process_id)
+
+
+def _states(statuses: Iterable[str]) -> tuple[ProcessState, ...]:
+    known = [str(status) for status in PublicStatus]
+    for status in statuses:
+        if status not in known:
+            raise invalid_field("statuses", f"must be of: {', '.join(known)}")
+    return tuple(state for state, public in PUBLIC.items() if str(public) in set(statuses))

@@ -1,0 +1,103 @@
+"""ProcessService: read the wire, call one operation, write the wire."""
+
+from phonefarm.v1 import process_pb2 as pb
+from phonefarm.v1 import process_pb2_grpc
+from phonefarm_common.identity import is_uuid
+
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.requests import Submission
+from phonefarm_controller.model.scopes import Scope, written
+from phonefarm_controller.operations.batch import Batcher
+from phonefarm_controller.operations.cancel import Cancel
+from phonefarm_controller.operations.enqueue import Accepted
+from phonefarm_controller.operations.read import Read
+from phonefarm_controller.rpc.auth import Keys, scope_of
+from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.pagination import cursor_of, limit_of, place_of, wanted_of
+from phonefarm_controller.rpc.process_convert import cancel_of, process_to_wire, submission_of
+
+
+class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
+    """Serves callers and gateways."""
+
+    def __init__(
+        self, *, keys: Keys, enqueue: Batcher[Submission, Accepted], cancel: Cancel, read: Read
+    ) -> None:
+        self._keys = keys
+        self._enqueue = enqueue
+        self._cancel = cancel
+        self._read = read
+
+    async def Enqueue(  # noqa: N802 - the wire's name
+        self, request: pb.EnqueueRequest, context: Context
+    ) -> pb.EnqueueResponse:
+        """Accept work."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.SUBMIT)
+            answer = await self._enqueue.do(submission_of(request, caller=caller.name))
+        return pb.EnqueueResponse(
+            process_id=answer.process_id,
+            request_id=answer.request_id,
+            process_type=answer.process_type,
+            duplicate=answer.duplicate,
+            process_status=answer.status,
+            request_differs=answer.request_differs,
+            items_planned=answer.items_planned,
+        )
+
+    async def GetProcess(  # noqa: N802
+        self, request: pb.GetProcessRequest, context: Context
+    ) -> pb.Process:
+        """Return the whole record."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            if not is_uuid(request.process_id):
+                raise unknown_process(request.process_id)
+            record = await self._read.process(request.process_id.lower())
+        return process_to_wire(record)
+
+    async def ListProcesses(  # noqa: N802
+        self, request: pb.ListProcessesRequest, context: Context
+    ) -> pb.ListProcessesResponse:
+        """Return the newest that match, a page at a time."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            page = await self._read.page(
+                wanted_of(request), after=place_of(request.cursor), limit=limit_of(request)
+            )
+        return pb.ListProcessesResponse(
+            processes=[process_to_wire(record) for record in page.records],
+            next_cursor=cursor_of(page.end),
+        )
+
+    async def CancelProcess(  # noqa: N802
+        self, request: pb.CancelProcessRequest, context: Context
+    ) -> pb.CancelProcessResponse:
+        """Record the wish to end a process."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.CANCEL)
+            answer = await self._cancel(cancel_of(request, caller=caller.name))
+        active = answer.first_active
+        return pb.CancelProcessResponse(
+            status="ignored_terminal" if answer.ignored else "cancel_requested",
+            cancelled_queue_item_ids=answer.cancelled_items,
+            active_queue_item_ids=answer.active_items,
+            active_phone_id=(active.phone_id or "") if active else "",
+            active_account_id=(active.account_id or "") if active else "",
+            active_queue_item_id=active.item_id if active else "",
+            termination_status=answer.termination,
+            terminate_issued=answer.termination == "issued",
+            container=answer.container or "",
+            process_id=answer.process.process_id,
+            process_status=answer.process.status,
+        )
+
+    async def CheckKey(  # noqa: N802
+        self, request: pb.CheckKeyRequest, context: Context
+    ) -> pb.CheckKeyResponse:
+        """Tell whether the caller's key is good, and good for what is asked."""
+        async with translated(context):
+            caller = await self._keys.identify(context)
+            caller.check(scope_of(request.scope))
+        return pb.CheckKeyResponse(name=caller.name, scopes=written(caller.scopes))

@@ -1,0 +1,72 @@
+"""What all messages share: JSON read strictly, moments, and how long a text may be."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from phonefarm_controller.model.errors import invalid_field
+
+DEEPEST: Final = 32
+"""Values nested deeper could not be written again everywhere, for want of stack."""
+LONGEST_ID: Final = 256
+LONGEST_TEXT: Final = 4000
+LONGEST_JSON: Final = 256 * 1024
+LAST_YEAR: Final = 9998
+"""Days are added to moments, and 9999 is the last year that a datetime knows."""
+
+
+def object_of(text: str) -> dict[str, Any] | None:
+    """Return the JSON object, None for anything else; NaN and Infinity are no JSON."""
+    value = _value_of(text)
+    return value if isinstance(value, dict) else None
+
+
+def array_of(text: str) -> list[Any] | None:
+    """Return the JSON array, None for anything else."""
+    value = _value_of(text)
+    return value if isinstance(value, list) else None
+
+
+def timestamp(micros: int) -> Timestamp:
+    """Return epoch microseconds as a message."""
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+
+
+def moment_of(field: str, value: Timestamp) -> datetime:
+    """Return the moment; FarmError names *field* when no calendar has it."""
+    try:
+        moment = value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid_field(field, "is not a moment between the years 1 and 9998") from error
+    if moment.year > LAST_YEAR:
+        raise invalid_field(field, f"must be before the end of the year {LAST_YEAR}")
+    return moment
+
+
+def _value_of(text: str) -> Any:
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    brackets = text.count("{") + text.count("[")
+    return None if brackets > DEEPEST and _is_deep(value) else value
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _is_deep(value: Any) -> bool:
+    wave = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        wave = [
+            part
+            for whole in wave
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+            if isinstance(part, dict | list)
+        ]
+        if not wave:
+            return False
+    return True
