@@ -11,11 +11,16 @@ from phonefarm_common.channel import is_loopback
 from phonefarm_common.controllers import controllers_of
 from phonefarm_common.identity import is_name
 
-from phonefarm_controller.app import running
+from phonefarm_controller.app.controller import running
+from phonefarm_controller.evidence.availability import PlaceAwayError
+from phonefarm_controller.evidence.backends.s3_address import (
+    FORM,
+    SCHEME,
+    BucketAddress,
+    read_bucket,
+)
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.retention import DAYS, FOREVER, read_duration, read_retention
-from phonefarm_controller.operations.evidence_place import PlaceAwayError
-from phonefarm_controller.places.address import FORM, SCHEME, BucketAddress, read_bucket
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import DatabaseTakenError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from phonefarm_common.storage import MIB, LeastFree
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.domain.signs import Limits
+from phonefarm_controller.alarms.catalog import Limits
+from phonefarm_controller.evidence.backends.s3_address import BucketAddress
 from phonefarm_controller.model.retention import Retention
-from phonefarm_controller.places.address import BucketAddress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,7 +199,7 @@ async def test_a_hold_ends_at_its_time_and_its_connections_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process is completed, nobody listens any more, and the phone is free."""
-    monkeypatch.setattr("phonefarm_controller.domain.planners.hold.SHORTEST_SECONDS", 1)
+    monkeypatch.setattr("phonefarm_controller.capabilities.planners.hold.SHORTEST_SECONDS", 1)
     monkeypatch.setattr("phonefarm_cli.operating.agents._UNITS", {"m": 2, "h": 3600})
     async with farm_with_phones(tmp_path) as (farm, phones):
         operator = Operator.of(farm, capsys)

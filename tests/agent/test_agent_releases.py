@@ -15,7 +15,7 @@ from support.releases import agent_of
 
 SCALE = 0.1
 DUMMY = ("--runtime", "dummy", "--dummy-phones", "1")
-PROTOCOL = "phonefarm_controller.operations.greet.PROTOCOL_VERSION"
+PROTOCOL = "phonefarm_controller.agents.handshake.PROTOCOL_VERSION"
 REFUSED = 6
 
 

@@ -8,9 +8,9 @@ import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import inspect_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.places.bucket import SEGMENT
-from phonefarm_controller.places.directory import LEAST_BYTES, Directory
-from phonefarm_controller.places.place import MOST_SECONDS, PARTS
+from phonefarm_controller.evidence.backends.backend import MOST_SECONDS, PARTS
+from phonefarm_controller.evidence.backends.filesystem import LEAST_BYTES, Directory
+from phonefarm_controller.evidence.backends.s3 import SEGMENT
 from support.controller import KEY, Farm, farm_on, played_agent, request
 from support.controller_script import ScriptedController
 from support.evidence import carried, log_of

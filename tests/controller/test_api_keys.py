@@ -27,6 +27,7 @@ from phonefarm.v1 import (
 from phonefarm_common.channel import bearer
 from phonefarm_common.identity import new_secret
 from phonefarm_common.reasons import FarmError, Reason
+from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.model.scopes import (
     EVERY_SCOPE,
     Scope,
@@ -36,7 +37,6 @@ from phonefarm_controller.model.scopes import (
     is_key_name,
     key_of,
 )
-from phonefarm_controller.operations.keys import ApiKeys
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.tables import api_keys, audit
 from sqlalchemy import select

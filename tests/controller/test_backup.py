@@ -14,7 +14,7 @@ from phonefarm_cli.failure import CommandError
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.storage import GIB, DiskFigures
-from phonefarm_controller.operations.backup import CHUNK_BYTES, NAME, Backup
+from phonefarm_controller.housekeeping.backup import CHUNK_BYTES, NAME, Backup
 from phonefarm_controller.store.sqlite_backup import copy_paused
 from phonefarm_simulator.farm import simulated_phones
 from support.agents import PHONE_SCALE, agent_of, running_agent
@@ -127,7 +127,7 @@ async def test_a_copy_is_of_one_moment_and_keeps_nobody_waiting(
         assert go_on.wait(PATIENCE)
         copy_paused(*words)
 
-    monkeypatch.setattr("phonefarm_controller.operations.backup.copy_paused", slowly)
+    monkeypatch.setattr("phonefarm_controller.housekeeping.backup.copy_paused", slowly)
     async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as farm:
         for _ in range(20):
             await farm.enqueue(request())
@@ -196,7 +196,7 @@ async def test_a_full_disk_refuses_a_backup_and_harms_nothing(
 ) -> None:
     """What runs needs the room more."""
     full = DiskFigures(total=10 * GIB, free=0)
-    monkeypatch.setattr("phonefarm_controller.operations.backup.disk_figures", lambda _: full)
+    monkeypatch.setattr("phonefarm_controller.housekeeping.backup.disk_figures", lambda _: full)
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         backup = Backup(database=world.database, data=tmp_path)
         with pytest.raises(FarmError, match="make room") as refused:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from phonefarm_controller.domain.capabilities import CAPABILITIES
+from phonefarm_controller.capabilities.catalog import CAPABILITIES
 
 PAGE = Path(__file__).parents[2] / "docs" / "capabilities.md"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from phonefarm.v1 import agent_pb2
 from phonefarm_common.timers import Timers
-from phonefarm_controller.operations.claim import Claim, Seen
-from phonefarm_controller.operations.offers import OfferedPhone
+from phonefarm_controller.agents.offers import OfferedPhone
+from phonefarm_controller.scheduler.claim import Claim, Seen
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.tables import runs
 from sqlalchemy import select

@@ -11,11 +11,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, content_pb2, fleet_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.domain.planners.post_video import caption_of
+from phonefarm_controller.capabilities.planners.post_video import caption_of
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import Outcome, RunEnded
-from phonefarm_controller.operations.cancel_content import Withdrawn
-from phonefarm_controller.operations.ingest import IngestAsk
+from phonefarm_controller.processes.content import IngestAsk
+from phonefarm_controller.processes.content_cancel import Withdrawn
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
 from support.world import World, world_on
 

@@ -10,19 +10,19 @@ from typing import cast
 import pytest
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.timers import Timers
-from phonefarm_controller.model.items import CancelStrategy
-from phonefarm_controller.model.records import line_of, record_of
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.model.states import ItemState
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.deliver import (
+from phonefarm_controller.auth.api_keys import ApiKeys
+from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
     Deliver,
     DeliveryOutcome,
     DeliveryReport,
 )
-from phonefarm_controller.operations.keys import ApiKeys
-from phonefarm_controller.operations.membership import Membership
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.records import line_of, record_of
+from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import ItemState
+from phonefarm_controller.processes.cancel import CancelAsk
 from phonefarm_controller.rpc.auth import GATEWAY_HEADER, Keys
 from phonefarm_controller.rpc.callback_service import POLL_SECONDS, CallbackEdge
 from phonefarm_controller.rpc.context import Context

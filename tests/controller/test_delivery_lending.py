@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from phonefarm_common.timers import Timers
-from phonefarm_controller.domain.receivers import LONGEST, receiver_of
-from phonefarm_controller.model.items import CancelStrategy
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.deliver import (
+from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
     MOST_PER_RECEIVER,
     Deliver,
     DeliveryOutcome,
     DeliveryReport,
 )
+from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.receivers import LONGEST, receiver_of
 from phonefarm_controller.store import delivery_leases
 from phonefarm_controller.store.compiled_statements import Statement
 from phonefarm_controller.store.database import Transaction

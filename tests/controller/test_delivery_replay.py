@@ -11,7 +11,7 @@ from controller.test_delivery_lending import DELIVERED, FAILED, GONE, cancel, to
 from phonefarm.v1 import callback_pb2, inspect_pb2, inspect_pb2_grpc
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError, Reason
-from phonefarm_controller.operations.deliver import GIVE_UP_SECONDS, DeliveryOutcome
+from phonefarm_controller.callbacks.delivery import GIVE_UP_SECONDS, DeliveryOutcome
 from phonefarm_controller.store.deliveries import Delivery
 from phonefarm_controller.store.tables import audit
 from sqlalchemy import select

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from phonefarm_common.reasons import FarmError
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.fleet.drain import Drain
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import LeaseState
-from phonefarm_controller.operations.draining import Drain
-from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store import items, leases
 from sqlalchemy import text
 from support.world import World, world_on

@@ -19,12 +19,12 @@ from aiohttp import web
 from phonefarm.v1 import doctor_pb2, doctor_pb2_grpc, inspect_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.config import ConfigError
-from phonefarm_controller.operations.evidence_place import PlaceAwayError, WrongPlaceError
-from phonefarm_controller.places import bucket as bucket_module
-from phonefarm_controller.places.address import BucketAddress, read_bucket
-from phonefarm_controller.places.bucket import SEGMENT, Bucket
-from phonefarm_controller.places.opening import open_place
-from phonefarm_controller.places.place import PartGoneError
+from phonefarm_controller.evidence.availability import PlaceAwayError, WrongPlaceError
+from phonefarm_controller.evidence.backends import s3 as bucket_module
+from phonefarm_controller.evidence.backends.backend import PartGoneError
+from phonefarm_controller.evidence.backends.open import open_place
+from phonefarm_controller.evidence.backends.s3 import SEGMENT, Bucket
+from phonefarm_controller.evidence.backends.s3_address import BucketAddress, read_bucket
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import carried, log_of, upload
 from support.live_farm import bare_environment, eventually
@@ -411,7 +411,7 @@ def test_without_the_library_it_is_named(
 ) -> None:
     """The extra that brings it."""
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "phonefarm_controller.places.bucket")
+    monkeypatch.delitem(sys.modules, "phonefarm_controller.evidence.backends.s3")
 
     with pytest.raises(ConfigError, match=r"pip install 'phonefarm\[s3\]'"):
         open_place(bucket.address, scratch=tmp_path)

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from phonefarm.v1 import doctor_pb2, doctor_pb2_grpc
 from phonefarm_common.channel import bearer
-from phonefarm_controller.operations.evidence_place import WrongPlaceError
+from phonefarm_controller.evidence.availability import WrongPlaceError
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import upload
 from support.live_farm import eventually

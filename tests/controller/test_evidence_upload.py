@@ -12,7 +12,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
 from phonefarm_common.identity import new_id
-from phonefarm_controller.places.directory import Directory, DirectoryPart
+from phonefarm_controller.evidence.backends.filesystem import Directory, DirectoryPart
 from support.controller import Farm, played_agent, request
 from support.hostile import AS_AGENT
 from support.live_farm import eventually

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
+from phonefarm_controller.agents.disconnect import Part
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import HealthPolicy, Owed
 from phonefarm_controller.model.items import GOLDEN, HOLD
@@ -14,7 +15,6 @@ from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Health, Intent, Transport
-from phonefarm_controller.operations.part import Part
 from phonefarm_controller.store import agents, items, leases
 from phonefarm_controller.store.phones import Phone
 from support.controller import PATIENCE

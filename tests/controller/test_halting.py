@@ -15,7 +15,7 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.operations.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelAsk
 from phonefarm_controller.store import items
 from sqlalchemy import text
 from support.world import POST, World, posting_allowed, world_on

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
+from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded, RunRefused
 from phonefarm_controller.model.states import Health
-from phonefarm_controller.operations.fleet import PhoneView
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.audit import Entry
 from support.controller import PATIENCE

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.domain.capabilities import CAPABILITIES, planned
+from phonefarm_controller.capabilities.catalog import CAPABILITIES, planned
 from phonefarm_controller.model.plans import MOST_CAP_SECONDS, Plan
 from phonefarm_controller.model.requests import Mode, Routing, Target
 from support.examples import given

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, inspect_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.operations import watching
-from phonefarm_controller.sessions.hints import Hints
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.processes import watch
 from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, PlayedAgent, played_agent, request
 
 WHO = bearer(KEY)
@@ -116,8 +116,8 @@ async def test_a_story_longer_than_an_event_is_told_in_several(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that is longer than what is remembered; nothing is lost between."""
-    monkeypatch.setattr(watching, "MOST_TOGETHER", 3)
-    monkeypatch.setattr(watching, "REMEMBERED", 2)
+    monkeypatch.setattr(watch, "MOST_TOGETHER", 3)
+    monkeypatch.setattr(watch, "REMEMBERED", 2)
     async with played_agent(farm, "a") as agent:
         process_id = (await farm.enqueue(request())).process_id
         call = _watch(farm, process_id)
@@ -139,14 +139,14 @@ async def test_a_story_longer_than_an_event_is_told_in_several(
 async def test_many_watchers_cost_one_reader(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing moves nobody but the reader asks the database; then all hear of it."""
     asked = 0
-    real = watching.Watcher._read
+    real = watch.Watcher._read
 
-    async def counted(self: watching.Watcher, *, record_at_least: bool) -> watching.Event | None:
+    async def counted(self: watch.Watcher, *, record_at_least: bool) -> watch.Event | None:
         nonlocal asked
         asked += 1
         return await real(self, record_at_least=record_at_least)
 
-    monkeypatch.setattr(watching.Watcher, "_read", counted)
+    monkeypatch.setattr(watch.Watcher, "_read", counted)
     many = 60
     ids = [(await farm.enqueue(request())).process_id for _ in range(3)]
     calls = [_watch(farm, ids[place % 3]) for place in range(many)]
@@ -186,7 +186,7 @@ async def test_a_watcher_that_does_not_read_holds_back_nobody(farm: Farm) -> Non
 
 async def test_what_happens_while_a_watcher_does_not_ask_is_one_event(farm: Farm) -> None:
     """Nothing piles up for a slow one, however much happens."""
-    lookout = watching.Watching(database=farm.controller.database, hints=Hints())
+    lookout = watch.Watching(database=farm.controller.database, hints=Hints())
     async with played_agent(farm, "a") as agent:
         process_id = (await farm.enqueue(request())).process_id
         with lookout.watch(process_id, after=0) as watcher:

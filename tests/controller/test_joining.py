@@ -35,7 +35,7 @@ from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.invitations import Invitation, InvitationError, invitation_of, token_of
 from phonefarm_common.joining import NotJoinedError, join, renew
 from phonefarm_common.timers import Timers
-from phonefarm_controller.pki.authority import AuthorityBrokenError, open_authority
+from phonefarm_controller.auth.ca import AuthorityBrokenError, open_authority
 from phonefarm_controller.store.tables import invitations
 from sqlalchemy import update
 from support.controller import KEY, PATIENCE, Farm, farm_on, told

@@ -35,12 +35,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.app import _keep_profiles
+from phonefarm_controller.app.controller import _keep_profiles
+from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import PROCESS_TERMINAL, LeaseState
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
+from phonefarm_controller.processes.cancel import CancelAsk
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
 from support.examples import ALL, settings

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
-from phonefarm_controller.loops.election import elected
+from phonefarm_controller.agents.offers import ShowOffers, offered_in
+from phonefarm_controller.agents.sessions import Session
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.cluster.leader_election import elected
+from phonefarm_controller.cluster.loop_ownership import Own
 from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.operations.offers import ShowOffers, offered_in
-from phonefarm_controller.operations.own import Own
-from phonefarm_controller.sessions.registry import Session
-from phonefarm_controller.sessions.vitals import Pulse
 from phonefarm_controller.store.loop_leases import Tenure
 from support.controller import PATIENCE
 from support.world import World, world_on

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm_controller.loops.clockwork import clockwork
-from phonefarm_controller.loops.reaper import Reaper
-from phonefarm_controller.operations.claim import Claim
-from phonefarm_controller.operations.offers import OfferedPhone
-from phonefarm_controller.operations.watch import Watch
-from phonefarm_controller.sessions.vitals import Pulse
+from phonefarm_controller.agents.offers import OfferedPhone
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.runs.held_leases import Watch
+from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.scheduler.ticker import clockwork
 from support.controller import farm_on, played_agent, request
 from support.world import VirtualClock, seen_phone, world_on
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2
+from phonefarm_controller.agents.sessions import Parting, Session, Sessions
+from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import PhoneReleased, RunRefused
 from phonefarm_controller.model.states import ItemState
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.renew import Renew
-from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.sessions.registry import Parting, Session, Sessions
+from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.runs.lease_renewal import Renew
 from phonefarm_controller.store import accounts, agents, items
 from phonefarm_controller.store.accounts import Account
 from support.controller import farm_on, played_agent

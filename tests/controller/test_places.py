@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
-from phonefarm_controller.places import bucket as bucket_module
-from phonefarm_controller.places import directory as directory_module
-from phonefarm_controller.places.bucket import SEGMENT
-from phonefarm_controller.places.place import NotKeptError, Part, PartGoneError, Place
+from phonefarm_controller.evidence.backends import filesystem as directory_module
+from phonefarm_controller.evidence.backends import s3 as bucket_module
+from phonefarm_controller.evidence.backends.backend import NotKeptError, Part, PartGoneError, Place
+from phonefarm_controller.evidence.backends.s3 import SEGMENT
 from support.kept import Kept
 
 MIB = 1024 * 1024

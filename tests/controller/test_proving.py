@@ -9,9 +9,9 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2, proving_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.app import _keep_profiles
+from phonefarm_controller.app.controller import _keep_profiles
+from phonefarm_controller.capabilities.listing import Registry
 from phonefarm_controller.model.app_profiles import read_profile
-from phonefarm_controller.operations.registry import Registry
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request, told
 from support.hostile import AS_AGENT, NO_ID
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.run_reports import (
@@ -17,9 +17,9 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
 )
 from phonefarm_controller.model.states import Health, LeaseState
-from phonefarm_controller.operations.claim import CAP_GRACE_SECONDS
-from phonefarm_controller.operations.fleet import PhoneView
-from phonefarm_controller.operations.watch import Watch
+from phonefarm_controller.runs.held_leases import Watch
+from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.scheduler.claim import CAP_GRACE_SECONDS
 from phonefarm_controller.store import items, leases
 from sqlalchemy import text
 from support.world import POST, World, posting_allowed, world_on

@@ -16,8 +16,8 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.operations.ingest import IngestAsk
-from phonefarm_controller.operations.rerun import Rerun, RerunAsk
+from phonefarm_controller.processes.content import IngestAsk
+from phonefarm_controller.processes.rerun import Rerun, RerunAsk
 from support.snapshots import snapshot
 from support.world import POST, World, posting_allowed, world_on
 

@@ -12,6 +12,9 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2
 from phonefarm_common.channel import bearer
+from phonefarm_controller.evidence.backends.backend import Place
+from phonefarm_controller.evidence.backends.filesystem import Directory
+from phonefarm_controller.housekeeping.retention import ROWS, Retire
 from phonefarm_controller.model.retention import (
     EvidenceClass,
     Retention,
@@ -25,9 +28,6 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.operations.retire import ROWS, Retire
-from phonefarm_controller.places.directory import Directory
-from phonefarm_controller.places.place import Place
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.tables import audit, metadata, transitions
 from sqlalchemy import func, select, text

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.domain.targets import MOST_IN_A_GROUP, Slot, resolve
 from phonefarm_controller.model.requests import AccountFact, Facts, PhoneFact, Routing, Target
+from phonefarm_controller.processes.targets import MOST_IN_A_GROUP, Slot, resolve
 from support.examples import given
 
 D, Q, G = Routing.DIRECT, Routing.QUEUE, Routing.GROUP

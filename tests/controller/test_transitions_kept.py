@@ -16,7 +16,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.operations.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelAsk
 from support.snapshots import snapshot
 from support.world import World, submission, world_on
 

@@ -12,19 +12,19 @@ from phonefarm.v1 import agent_pb2, process_pb2
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.identity import new_id
 from phonefarm_common.timers import Timers
+from phonefarm_controller.agents.offers import OfferedPhone
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.run_reports import Outcome, Report, RunEnded, RunRef
-from phonefarm_controller.operations.assignments import AssignmentBuilder
-from phonefarm_controller.operations.cancel import Cancel, CancelAsk
-from phonefarm_controller.operations.claim import Claim
-from phonefarm_controller.operations.fleet_view import FleetView
-from phonefarm_controller.operations.offers import OfferedPhone
-from phonefarm_controller.operations.report import TakeReports
-from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.sessions.room import Room
+from phonefarm_controller.processes.cancel import Cancel, CancelAsk
+from phonefarm_controller.runs.assignments import AssignmentBuilder
+from phonefarm_controller.runs.report import TakeReports
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.scheduler.fleet_cache import FleetView
 from phonefarm_controller.store import processes
 from phonefarm_controller.store.database import Database, open_database
 from sqlalchemy import text

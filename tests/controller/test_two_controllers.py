@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from phonefarm_controller.agents.handshake import Greeted
 from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.leases import dirty
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.operations.enqueue import Accepted
-from phonefarm_controller.operations.greet import Greeted
+from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.store import leases
 from sqlalchemy import text
 from support.crowd import SERIALS, Crowd

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from phonefarm.v1 import callback_pb2, doctor_pb2, doctor_pb2_grpc
 from phonefarm_common.channel import bearer
-from phonefarm_controller.domain.signs import Limits, Sign
-from phonefarm_controller.loops.reaper import Reaper
-from phonefarm_controller.operations.claim import Claim
+from phonefarm_controller.alarms.catalog import Limits, Sign
+from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.scheduler.claim import Claim
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from support.controller import KEY, PATIENCE, Farm, PlayedAgent, farm_on, played_agent, request

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FailureCode
-from phonefarm_controller.domain.planners import post_video
+from phonefarm_controller.capabilities.planners import post_video
 from phonefarm_executor.actions.registry import KINDS, bind
 from phonefarm_executor.failures import NATURES, Code, FailedError
 from phonefarm_executor.plan import Step, read_plan

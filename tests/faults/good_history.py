@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from faults.history import Arrival, Ask, AskKind, History, JournalRun
 from phonefarm_common.reasons import FailureClass
+from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.run_reports import (
@@ -18,8 +19,7 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
+from phonefarm_controller.processes.cancel import CancelAsk
 from support.snapshots import micros, snapshot
 from support.world import POST, World, posting_allowed, world_on
 

@@ -18,11 +18,11 @@ from aiohttp import web
 from gateway.support.receiver import Received, Receiver
 from gateway.support.sending import Sending, owing, sending
 from phonefarm.v1 import process_pb2
-from phonefarm_controller.app import _keep_profiles
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.app.controller import _keep_profiles
+from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.failures import Policy
-from phonefarm_controller.operations.enqueue import Enqueue
-from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.sessions.room import Room
+from phonefarm_controller.processes.enqueue import Enqueue
 from phonefarm_controller.store.tables import deliveries
 from sqlalchemy import func, select
 from support.controller import GATEWAY_TOKEN

@@ -48,7 +48,7 @@ def test_the_engine_is_known_to_one_file() -> None:
 
 def test_buckets_are_known_to_one_file() -> None:
     """Only `bucket.py` speaks S3, and only who names a bucket needs its library."""
-    one = ["controller/phonefarm_controller/places/bucket.py"]
+    one = ["controller/phonefarm_controller/evidence/backends/s3.py"]
     assert importers("boto3", PACKAGES) == importers("botocore", PACKAGES) == one
 
 

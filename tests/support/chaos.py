@@ -12,6 +12,8 @@ from datetime import timedelta
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_controller.agents.handshake import HeldRun
+from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
@@ -28,10 +30,8 @@ from phonefarm_controller.model.run_reports import (
     RunRefused,
 )
 from phonefarm_controller.model.states import ITEM_WAITING, Condition, LeaseState
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
-from phonefarm_controller.operations.greet import HeldRun
-from phonefarm_controller.operations.start import StartAsk
+from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.runs.start_gate import StartAsk
 from support.snapshots import Snapshot, check, check_step, micros, snapshot
 from support.world import POST, World, moved_ref
 

@@ -28,7 +28,7 @@ from phonefarm.v1 import (
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.timers import Timers
-from phonefarm_controller.app import Controller, running
+from phonefarm_controller.app.controller import Controller, running
 from phonefarm_controller.settings import Settings
 from support.prepared import prepare_sqlite
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
@@ -21,8 +22,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.operations.cancel import CancelAsk
-from phonefarm_controller.operations.deliver import DeliveryOutcome, DeliveryReport
+from phonefarm_controller.processes.cancel import CancelAsk
 from support.world import POST, World, submission
 
 SERIALS: Final = ("a", "b", "c", "d")

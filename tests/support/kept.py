@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from phonefarm_controller.places.address import BucketAddress
-from phonefarm_controller.places.opening import open_place
-from phonefarm_controller.places.place import MARKER, PARTS, Place
+from phonefarm_controller.evidence.backends.backend import MARKER, PARTS, Place
+from phonefarm_controller.evidence.backends.open import open_place
+from phonefarm_controller.evidence.backends.s3_address import BucketAddress
 from support.s3 import S3Bucket
 
 

@@ -13,6 +13,8 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_common.timers import Timers
+from phonefarm_controller.agents.handshake import Greeted, HeldRun
+from phonefarm_controller.agents.sessions import Parting, Session
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import (
     ActionDone,
@@ -27,11 +29,9 @@ from phonefarm_controller.model.run_reports import (
     RunRefused,
     Stop,
 )
-from phonefarm_controller.operations.desire import Desired
-from phonefarm_controller.operations.greet import Greeted, HeldRun
-from phonefarm_controller.operations.report import Ack
-from phonefarm_controller.operations.start import StartAnswer, StartAsk
-from phonefarm_controller.sessions.registry import Parting, Session
+from phonefarm_controller.runs.desired_state import Desired
+from phonefarm_controller.runs.report import Ack
+from phonefarm_controller.runs.start_gate import StartAnswer, StartAsk
 from support.world import POST, VirtualClock
 
 CLEAN: Final = PhoneReleased(clean=True, reason="", residue=())

@@ -17,16 +17,16 @@ from typing import Any, Final, cast
 from phonefarm_common.identity import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
-from phonefarm_controller.loops import pump
-from phonefarm_controller.loops.reaper import Reaper
+from phonefarm_controller.agents.disconnect import Part
+from phonefarm_controller.agents.handshake import Greeting
+from phonefarm_controller.agents.offers import offered_in
+from phonefarm_controller.agents.sessions import Parting, Session
 from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.run_reports import PhoneReleased, Report
 from phonefarm_controller.model.states import LeaseState, RunState
-from phonefarm_controller.operations.greet import Greeting
-from phonefarm_controller.operations.offers import offered_in
-from phonefarm_controller.operations.part import Part
-from phonefarm_controller.operations.watch import Watch
-from phonefarm_controller.sessions.registry import Parting, Session
+from phonefarm_controller.runs.held_leases import Watch
+from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.scheduler import dispatcher
 from phonefarm_controller.store.database import Database, Transaction
 from support.lease_agents import LANES, Agent, Beat, BeatAck, End, Hello, Offer, Phase, Up, Wire
 from support.snapshots import Snapshot, check, check_step, snapshot
@@ -106,7 +106,7 @@ class Controller:
     async def pump(self) -> None:
         """Claim once for what is offered here."""
         assignments = await self.world.claim(offered_in(self.world.sessions))
-        pump._push(assignments, self.world.sessions)
+        dispatcher._push(assignments, self.world.sessions)
 
 
 class LeaseFarm:

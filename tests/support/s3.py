@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from phonefarm_controller.places.address import BucketAddress
+from phonefarm_controller.evidence.backends.s3_address import BucketAddress
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client

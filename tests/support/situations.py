@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
+from phonefarm_controller.agents.inventory import SeenHost
+from phonefarm_controller.agents.offers import offered_in
+from phonefarm_controller.agents.sessions import Session
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.phone_reports import HostLook, Look
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Condition, Health, Intent, Readiness, Transport
-from phonefarm_controller.operations.inventory import SeenHost
-from phonefarm_controller.operations.offers import offered_in
-from phonefarm_controller.sessions.registry import Session
 from phonefarm_controller.store import accounts, phones
 from support.world import World, seen_phone
 

@@ -9,48 +9,48 @@ from typing import Any, Final, cast
 
 from phonefarm_common.identity import PROTOCOL_VERSION, new_id
 from phonefarm_common.timers import Timers
-from phonefarm_controller.app import _keep_profiles
-from phonefarm_controller.domain.capabilities import CAPABILITIES, Capability
+from phonefarm_controller.agents.handshake import Greet, Greeted, Greeting, HeldRun
+from phonefarm_controller.agents.inventory import Inventory, SeenPhone
+from phonefarm_controller.agents.offers import OfferedPhone
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.app.controller import _keep_profiles
+from phonefarm_controller.callbacks.delivery import Deliver
+from phonefarm_controller.callbacks.replay import Replay
+from phonefarm_controller.capabilities.catalog import CAPABILITIES, Capability
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.fleet.drain import Drain
+from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.hold import Hold
+from phonefarm_controller.fleet.phone_details import Sheets
+from phonefarm_controller.fleet.phones import Fleet
+from phonefarm_controller.health.expiry import Heal
+from phonefarm_controller.health.golden_jobs import GoldenJobs
+from phonefarm_controller.housekeeping.consistency import Mend
 from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.plans import Action, Plan, Repeat
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.model.run_reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.model.states import Readiness, Transport
-from phonefarm_controller.operations.assignments import AssignmentBuilder
-from phonefarm_controller.operations.cancel import Cancel
-from phonefarm_controller.operations.cancel_content import CancelContent
-from phonefarm_controller.operations.claim import Claim
-from phonefarm_controller.operations.deliver import Deliver
-from phonefarm_controller.operations.desire import Desire
-from phonefarm_controller.operations.draining import Drain
-from phonefarm_controller.operations.enqueue import Enqueue
-from phonefarm_controller.operations.explain import Explain
-from phonefarm_controller.operations.fleet import Fleet
-from phonefarm_controller.operations.fleet_view import FleetView
-from phonefarm_controller.operations.golden_jobs import GoldenJobs
-from phonefarm_controller.operations.greet import Greet, Greeted, Greeting, HeldRun
-from phonefarm_controller.operations.halting import Halt
-from phonefarm_controller.operations.heal import Heal
-from phonefarm_controller.operations.holding import Hold
-from phonefarm_controller.operations.ingest import Ingest
-from phonefarm_controller.operations.inventory import Inventory, SeenPhone
-from phonefarm_controller.operations.mend import Mend
-from phonefarm_controller.operations.offers import OfferedPhone
-from phonefarm_controller.operations.pausing import Pausing
-from phonefarm_controller.operations.reap import Reap
-from phonefarm_controller.operations.releasing import Release
-from phonefarm_controller.operations.renew import Renew
-from phonefarm_controller.operations.replay import Replay
-from phonefarm_controller.operations.report import Ack, TakeReports
-from phonefarm_controller.operations.rerun import Reruns
-from phonefarm_controller.operations.sheets import Sheets
-from phonefarm_controller.operations.snapshots import UpsertSnapshot
-from phonefarm_controller.operations.start import Start, StartAnswer, StartAsk
-from phonefarm_controller.operations.wind import Wind
-from phonefarm_controller.sessions.hints import Hints
-from phonefarm_controller.sessions.registry import Sessions
-from phonefarm_controller.sessions.room import Room
+from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
+from phonefarm_controller.processes.cancel import Cancel
+from phonefarm_controller.processes.content import Ingest
+from phonefarm_controller.processes.content_cancel import CancelContent
+from phonefarm_controller.processes.enqueue import Enqueue
+from phonefarm_controller.processes.rerun import Reruns
+from phonefarm_controller.runs.assignments import AssignmentBuilder
+from phonefarm_controller.runs.desired_state import Desire
+from phonefarm_controller.runs.lease_expiry import Reap
+from phonefarm_controller.runs.lease_renewal import Renew
+from phonefarm_controller.runs.report import Ack, TakeReports
+from phonefarm_controller.runs.start_gate import Start, StartAnswer, StartAsk
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.scheduler.due_items import Wind
+from phonefarm_controller.scheduler.explain import Explain
+from phonefarm_controller.scheduler.fleet_cache import FleetView
+from phonefarm_controller.scheduler.pause_running import Halt
+from phonefarm_controller.scheduler.pauses import Pausing
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate

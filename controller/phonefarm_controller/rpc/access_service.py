@@ -6,11 +6,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2 as pb
 from phonefarm.v1 import access_pb2_grpc
 
+from phonefarm_controller.auth.api_keys import ApiKeys
+from phonefarm_controller.auth.enrollment import GOOD_FOR, Membership
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.keys import ApiKeys
-from phonefarm_controller.operations.membership import GOOD_FOR, Membership
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

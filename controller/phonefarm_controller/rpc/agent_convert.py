@@ -6,6 +6,9 @@ from typing import Final
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.reasons import FailureClass
 
+from phonefarm_controller.agents.handshake import Greeted, Greeting, HeldRun
+from phonefarm_controller.agents.inventory import PhoneName, SeenPhone
+from phonefarm_controller.evidence.upload import EvidenceHead
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import (
@@ -23,14 +26,11 @@ from phonefarm_controller.model.run_reports import (
     Stop,
 )
 from phonefarm_controller.model.states import Readiness, Transport
-from phonefarm_controller.operations.desire import Desired
-from phonefarm_controller.operations.evidence import EvidenceHead
-from phonefarm_controller.operations.greet import Greeted, Greeting, HeldRun
-from phonefarm_controller.operations.inventory import PhoneName, SeenPhone
-from phonefarm_controller.operations.report import Ack
-from phonefarm_controller.operations.start import StartAnswer
 from phonefarm_controller.rpc.phone_report_convert import TRANSPORTS, look_of
 from phonefarm_controller.rpc.wire import object_of
+from phonefarm_controller.runs.desired_state import Desired
+from phonefarm_controller.runs.report import Ack
+from phonefarm_controller.runs.start_gate import StartAnswer
 
 MOST_ASSIGNED_BYTES: Final = 4 * 1024 * 1024
 """Of plans in one message: half of what the channel takes; one plan is far smaller."""

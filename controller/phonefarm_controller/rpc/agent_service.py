@@ -12,25 +12,25 @@ from phonefarm_common.identity import is_name
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 
+from phonefarm_controller.agents.disconnect import Part
+from phonefarm_controller.agents.handshake import Greet, Greeting
+from phonefarm_controller.agents.inventory import Inventory, PhoneName, SeenHost
+from phonefarm_controller.agents.sessions import Parting, Push, Session, Sessions, SupersededError
+from phonefarm_controller.concurrency.batcher import Batcher
+from phonefarm_controller.evidence.upload import KeepEvidence
 from phonefarm_controller.model.errors import DatabaseBusyError, invalid_field
 from phonefarm_controller.model.phone_reports import HostLook
 from phonefarm_controller.model.run_reports import Assignment, Report, Stop
-from phonefarm_controller.operations.batch import Batcher
-from phonefarm_controller.operations.desire import Desire
-from phonefarm_controller.operations.evidence import KeepEvidence
-from phonefarm_controller.operations.greet import Greet, Greeting
-from phonefarm_controller.operations.inventory import Inventory, PhoneName, SeenHost
-from phonefarm_controller.operations.part import Part
-from phonefarm_controller.operations.reap import Reap
-from phonefarm_controller.operations.renew import Renew
-from phonefarm_controller.operations.report import Ack
-from phonefarm_controller.operations.start import StartAnswer, StartAsk
 from phonefarm_controller.rpc import agent_convert as words
 from phonefarm_controller.rpc import phone_report_convert
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated
-from phonefarm_controller.sessions.registry import Parting, Push, Session, Sessions, SupersededError
+from phonefarm_controller.runs.desired_state import Desire
+from phonefarm_controller.runs.lease_expiry import Reap
+from phonefarm_controller.runs.lease_renewal import Renew
+from phonefarm_controller.runs.report import Ack
+from phonefarm_controller.runs.start_gate import StartAnswer, StartAsk
 
 _T = TypeVar("_T")
 log = structlog.get_logger()

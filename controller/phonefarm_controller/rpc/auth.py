@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from phonefarm_common.certificates import Facts, facts_of
 from phonefarm_common.reasons import FarmError, Reason
 
+from phonefarm_controller.auth.api_keys import ApiKeys
+from phonefarm_controller.auth.enrollment import Membership
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
-from phonefarm_controller.operations.keys import ApiKeys
-from phonefarm_controller.operations.membership import Membership
 from phonefarm_controller.rpc.context import Context
 
 GATEWAY_HEADER = "x-phonefarm-gateway-token"

@@ -8,15 +8,15 @@ from typing import Final
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
 
+from phonefarm_controller.callbacks.delivery import Deliver, DeliveryOutcome, DeliveryReport
+from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.deliver import Deliver, DeliveryOutcome, DeliveryReport
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import timestamp
-from phonefarm_controller.sessions.hints import Hints
 from phonefarm_controller.store.deliveries import Delivery
 
 MOST_LEASED: Final = 100

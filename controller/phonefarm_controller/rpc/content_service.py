@@ -8,12 +8,12 @@ from phonefarm.v1 import content_pb2 as pb
 from phonefarm.v1 import content_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_controller.domain.fields import is_http
+from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.operations.cancel_content import CancelContent
-from phonefarm_controller.operations.ingest import Ingest, IngestAsk
-from phonefarm_controller.operations.snapshots import UpsertSnapshot
+from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
+from phonefarm_controller.processes.content import Ingest, IngestAsk
+from phonefarm_controller.processes.content_cancel import CancelContent
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

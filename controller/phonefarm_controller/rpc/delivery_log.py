@@ -6,11 +6,11 @@ from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.callbacks.replay import LoggedDelivery, Replay
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.states import DELIVERY_SETTLED
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.replay import LoggedDelivery, Replay
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

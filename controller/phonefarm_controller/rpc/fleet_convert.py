@@ -8,13 +8,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2
 from phonefarm.v1 import fleet_pb2 as pb
 
-from phonefarm_controller.domain.remedies import remedy
+from phonefarm_controller.fleet.phone_details import HandsNeeded, HostSheet, PhoneSheet
 from phonefarm_controller.model.blockers import Why
 from phonefarm_controller.model.phone_reports import Incident, StageState
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.sheets import HandsNeeded, HostSheet, PhoneSheet
 from phonefarm_controller.rpc.phone_report_convert import STAGES_TO_WIRE
 from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.scheduler.remedies import remedy
 from phonefarm_controller.store.audit import Entry
 
 LEASE_WORDS: Final = {"live": "leased", "releasing": "releasing", "dirty": "dirty"}

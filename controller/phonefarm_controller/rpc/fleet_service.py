@@ -8,17 +8,15 @@ from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
+from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.fleet.phone_details import Sheets
+from phonefarm_controller.fleet.phones import MOST_ACCOUNTS, Fleet, PhoneView
 from phonefarm_controller.model.cleanup import Step
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.fleet import MOST_ACCOUNTS, Fleet, PhoneView
-from phonefarm_controller.operations.halting import Halt
-from phonefarm_controller.operations.membership import Membership
-from phonefarm_controller.operations.pausing import Pausing
-from phonefarm_controller.operations.sheets import Sheets
 from phonefarm_controller.rpc.agent_convert import READINESS_TO_WIRE
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
@@ -33,6 +31,8 @@ from phonefarm_controller.rpc.fleet_convert import (
 )
 from phonefarm_controller.rpc.phone_report_convert import TRANSPORT_TO_WIRE
 from phonefarm_controller.rpc.wire import moment_of, timestamp
+from phonefarm_controller.scheduler.pause_running import Halt
+from phonefarm_controller.scheduler.pauses import Pausing
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.phones import Group

@@ -7,15 +7,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import process_pb2
 
-from phonefarm_controller.domain.explaining import Explanation, ItemExplanation, ReasonCount
-from phonefarm_controller.domain.sights import ActionSight, AttemptSight, ItemSight
+from phonefarm_controller.capabilities.listing import AppVerification, CapabilityView
+from phonefarm_controller.evidence.read import EvidenceSight, RunSight
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.model.transitions import Transition
-from phonefarm_controller.operations.read_evidence import EvidenceSight, RunSight
-from phonefarm_controller.operations.registry import AppVerification, CapabilityView
-from phonefarm_controller.operations.watching import Event
+from phonefarm_controller.processes.item_details import ActionSight, AttemptSight, ItemSight
+from phonefarm_controller.processes.watch import Event
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanation, ReasonCount
 
 
 def event_to_wire(event: Event) -> pb.ProcessEvent:

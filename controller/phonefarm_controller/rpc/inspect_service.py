@@ -3,20 +3,20 @@
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.callbacks.replay import Replay
+from phonefarm_controller.capabilities.listing import Registry
+from phonefarm_controller.evidence.read import ReadEvidence
 from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.operations.explain import Explain
-from phonefarm_controller.operations.read import Read
-from phonefarm_controller.operations.read_evidence import ReadEvidence
-from phonefarm_controller.operations.registry import Registry
-from phonefarm_controller.operations.replay import Replay
-from phonefarm_controller.operations.timeline import Timeline
-from phonefarm_controller.operations.watching import Watching
+from phonefarm_controller.processes.query import Read
+from phonefarm_controller.processes.timeline import Timeline
+from phonefarm_controller.processes.watch import Watching
 from phonefarm_controller.rpc import inspect_convert
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.delivery_log import DeliveryLog
 from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.scheduler.explain import Explain
 
 
 class InspectEdge(DeliveryLog):

@@ -6,7 +6,7 @@ from phonefarm.v1 import join_pb2 as pb
 from phonefarm.v1 import join_pb2_grpc
 from phonefarm_common.certificates import Facts
 
-from phonefarm_controller.operations.membership import Membership
+from phonefarm_controller.auth.enrollment import Membership
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

@@ -4,14 +4,14 @@ from phonefarm.v1 import fleet_pb2, hands_pb2_grpc
 from phonefarm.v1 import hands_pb2 as pb
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.fleet.drain import Drain
+from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.hold import Hold, HoldView
+from phonefarm_controller.housekeeping.backup import Backup
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.backup import Backup
-from phonefarm_controller.operations.draining import Drain
-from phonefarm_controller.operations.holding import Hold, HoldView
-from phonefarm_controller.operations.releasing import Release
-from phonefarm_controller.operations.rerun import RerunAsk, Reruns
+from phonefarm_controller.processes.rerun import RerunAsk, Reruns
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

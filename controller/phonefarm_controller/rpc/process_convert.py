@@ -9,11 +9,11 @@ from phonefarm.v1 import process_pb2 as pb
 from phonefarm_common.identity import is_uuid
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_controller.domain.fields import is_http
+from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid, unknown_process
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
-from phonefarm_controller.operations.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelAsk
 from phonefarm_controller.rpc.wire import (
     DEEPEST,
     LONGEST_ID,

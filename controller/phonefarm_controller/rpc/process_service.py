@@ -4,13 +4,13 @@ from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.identity import is_uuid
 
+from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.scopes import Scope, written
-from phonefarm_controller.operations.batch import Batcher
-from phonefarm_controller.operations.cancel import Cancel
-from phonefarm_controller.operations.enqueue import Accepted
-from phonefarm_controller.operations.read import Read
+from phonefarm_controller.processes.cancel import Cancel
+from phonefarm_controller.processes.enqueue import Accepted
+from phonefarm_controller.processes.query import Read
 from phonefarm_controller.rpc.auth import Keys, scope_of
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

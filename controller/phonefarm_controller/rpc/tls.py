@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import grpc
 
-from phonefarm_controller.pki.authority import ServerIdentity
+from phonefarm_controller.auth.ca import ServerIdentity
 
 
 @dataclass(frozen=True, kw_only=True)

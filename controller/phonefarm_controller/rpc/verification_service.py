@@ -10,7 +10,7 @@ from phonefarm_common.reasons import FieldProblem
 from phonefarm_controller.model.errors import invalid, invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.operations.proving import ProofAsk, Prove
+from phonefarm_controller.processes.verification import ProofAsk, Prove
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.errors import translated

@@ -1,0 +1,1 @@
+"""The agents' sessions, the phones they report and the phones they offer."""

@@ -1,0 +1,265 @@
+"""Inventory: what an agent sees of its phones, written down when it changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+from phonefarm_common.identity import is_name
+
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.phone_reports import (
+    HostLook,
+    Incident,
+    Look,
+    Recovery,
+    Stranger,
+    is_news,
+)
+from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.model.transitions import by_agent
+from phonefarm_controller.store import agents, audit, hosts, phone_reports, phones
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.phones import Phone
+
+log = structlog.get_logger()
+
+MOST_EPOCH = 2**62
+"""Epochs only rise: one at the end of what a database can count would leave none above it."""
+
+MOST_INCIDENTS: Final = 50
+"""Of one host that are looked at; an agent tells of 20."""
+RECOVERY: Final = "recover "
+"""How the verb of a step of recovery begins in the audit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenPhone:
+    """One phone as its agent sees it."""
+
+    serialno: str
+    adb_serial: str
+    transport: Transport
+    readiness: Readiness
+    reason: str
+    model: str
+    android_release: str
+    epoch: int
+    look: Look = field(default_factory=Look)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenHost:
+    """A host as its agent sees it, in which of the agent's lives."""
+
+    incarnation: int
+    look: HostLook
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneName:
+    """The id of a phone, or why it is refused."""
+
+    serialno: str
+    phone_id: str
+    refused: str = ""
+
+
+class Inventory:
+    """Takes inventories."""
+
+    def __init__(self, *, database: Database, hints: Hints) -> None:
+        self._database = database
+        self._hints = hints
+
+    @whole
+    async def __call__(
+        self,
+        agent_id: str,
+        term: int,
+        seen: Sequence[SeenPhone],
+        *,
+        strangers: Sequence[Stranger] = (),
+        host: SeenHost | None = None,
+    ) -> tuple[PhoneName, ...] | None:
+        """Write what changed; return the phones' names, None when a newer session took over.
+
+        *strangers* are what adb lists and nobody could identify; *host* is None from an agent
+        before 0.2.0.
+        """
+        async with self._database.writing() as tx:
+            if not await agents.heard_in_term(tx, agent_id, term):
+                return None
+            names = await self.take(tx, agent_id, seen)
+            await phone_reports.replace_strangers(tx, agent_id, strangers)
+            if host is not None:
+                await _take_host(tx, agent_id, host)
+        self.announce()
+        return names
+
+    def announce(self) -> None:
+        """Let the change be seen by whoever matches items with phones."""
+        self._hints.fleet_changed()
+
+    async def take(
+        self, tx: Transaction, agent_id: str, seen: Sequence[SeenPhone]
+    ) -> tuple[PhoneName, ...]:
+        """Write what changed within the caller's transaction."""
+        known = await phones.lock_reported(tx, agent_id, [phone.serialno for phone in seen])
+        others = {phone.agent_id for phone in known.values()} - {agent_id}
+        owners = await agents.get(tx, others)
+        fresh = {_phone_id(p.serialno): p.serialno for p in seen if p.serialno not in known}
+        taken = {p.phone_id: p.serialno for p in (await phones.get(tx, fresh)).values()}
+        names, new, changed = [], [], []
+        for report in seen:
+            before = known.pop(report.serialno, None)
+            spelled = taken.setdefault(_phone_id(report.serialno), report.serialno)
+            refused = _refusal(report, before, agent_id, owners)
+            if spelled != report.serialno:
+                refused = (
+                    f"there is a phone {spelled}: serial numbers must differ in more than case"
+                )
+            if refused:
+                names.append(PhoneName(serialno=report.serialno, phone_id="", refused=refused))
+                continue
+            after = _seen(report, before, agent_id)
+            names.append(PhoneName(serialno=report.serialno, phone_id=after.phone_id))
+            if before is None:
+                new.append(after)
+                log.info("phone.found", phone_id=after.phone_id, agent_id=agent_id)
+            elif after != before:
+                changed.append(after)
+        changed += [
+            replace(phone, transport=Transport.ABSENT, readiness=Readiness.UNKNOWN)
+            for phone in known.values()
+            if phone.agent_id == agent_id and phone.transport is not Transport.ABSENT
+        ]
+        await phones.insert(tx, new)
+        await phones.save(tx, changed)
+        ids = {name.serialno: name.phone_id for name in names if not name.refused}
+        told = {ids[report.serialno]: report.look for report in seen if report.serialno in ids}
+        kept = await phone_reports.of_phones(tx, told)
+        news = {
+            phone_id: look
+            for phone_id, look in told.items()
+            if is_news(kept[phone_id].look if phone_id in kept else None, look)
+        }
+        await phone_reports.keep(tx, news, kept)
+        return tuple(names)
+
+
+async def _take_host(tx: Transaction, agent_id: str, seen: SeenHost) -> None:
+    """Write what changed of the host; each step of recovery goes into the audit once."""
+    look = seen.look
+    before = (await hosts.get(tx, [agent_id])).get(agent_id) or hosts.Host(agent_id=agent_id)
+    after = before
+    if look.withheld != before.withheld:
+        log.info("host.withheld", agent_id=agent_id, why=look.withheld)
+        since = tx.now if look.withheld else None
+        after = replace(after, withheld=look.withheld, withheld_since=since)
+    same_life = before.recovery_incarnation == seen.incarnation
+    known = before.recovery_number if same_life else 0
+    steps = [step for step in look.recovery if step.number > known]
+    if steps:
+        await audit.keep_once(tx, await _entries(tx, agent_id, seen.incarnation, steps))
+        number = max(step.number for step in steps)
+        after = replace(after, recovery_incarnation=seen.incarnation, recovery_number=number)
+    if after != before:
+        await hosts.put(tx, after)
+    await _take_incidents(tx, agent_id, look.incidents)
+
+
+async def _take_incidents(tx: Transaction, agent_id: str, told: Sequence[Incident]) -> None:
+    kept = await hosts.incidents_of(tx, agent_id, limit=MOST_INCIDENTS)
+    own = {incident.incident_id: incident for incident in kept if incident.seen_by == "agent"}
+    now = {incident.incident_id: incident for incident in await _named(tx, told)}
+    changed = {key: incident for key, incident in now.items() if own.get(key) != incident}
+    await hosts.keep(tx, agent_id, changed)
+    # Of an earlier life of the agent that did not live to tell its end.
+    gone = [key for key, incident in own.items() if incident.ended_at is None and key not in now]
+    if gone:
+        await hosts.end(tx, agent_id, gone)
+    for key, incident in changed.items():
+        if key not in own or own[key].ended_at != incident.ended_at:
+            over = incident.ended_at is not None
+            log.warning("host.incident_told", agent_id=agent_id, kind=incident.kind, over=over)
+
+
+async def _named(tx: Transaction, told: Sequence[Incident]) -> list[Incident]:
+    """Return the incidents with ids for serial numbers, as far as they are known."""
+    serials = {serial for incident in told for serial in incident.phones}
+    known = await phones.get(tx, {_phone_id(serial) for serial in serials})
+    ids = {phone.serialno: phone.phone_id for phone in known.values()}
+    return [
+        replace(incident, phones=tuple(ids.get(serial, serial) for serial in incident.phones))
+        for incident in told
+    ]
+
+
+async def _entries(
+    tx: Transaction, agent_id: str, incarnation: int, steps: Sequence[Recovery]
+) -> list[audit.Entry]:
+    known = await phones.get(tx, {_phone_id(step.serialno) for step in steps})
+    ids = {phone.serialno: phone.phone_id for phone in known.values()}
+    return [
+        audit.Entry(
+            audit_id=f"recovery:{agent_id}:{incarnation}:{step.number}",
+            at=tx.now,
+            actor=by_agent(agent_id),
+            verb=f"{RECOVERY}{step.step}",
+            subject=ids.get(step.serialno) or step.serialno or step.adb_serial,
+            reason=f"{step.reason}: {step.outcome}" if step.outcome else step.reason,
+        )
+        for step in steps
+    ]
+
+
+def _phone_id(serialno: str) -> str:
+    return f"ph-{serialno.lower()}"
+
+
+def _refusal(
+    report: SeenPhone, before: Phone | None, agent_id: str, owners: dict[str, agents.Agent]
+) -> str:
+    if not is_name(_phone_id(report.serialno)) or not report.serialno:
+        return "the serial number is empty or unusable"
+    if report.epoch > MOST_EPOCH:
+        return f"its lease file names epoch {report.epoch}, which no farm reaches: remove the file"
+    if before is None or before.agent_id == agent_id:
+        return ""
+    owner = owners.get(before.agent_id)
+    if owner is not None and owner.connected and before.transport is not Transport.ABSENT:
+        return f"the same serial number is alive on agent {before.agent_id}"
+    return ""
+
+
+def _seen(report: SeenPhone, before: Phone | None, agent_id: str) -> Phone:
+    if before is None:
+        before = Phone(
+            phone_id=_phone_id(report.serialno),
+            serialno=report.serialno,
+            agent_id=agent_id,
+            adb_serial="",
+            transport=Transport.ABSENT,
+            readiness=Readiness.UNKNOWN,
+            readiness_reason="",
+            health=Health.GOOD,
+            health_reason="",
+            intent=Intent.NEW,
+            epoch=0,
+            model="",
+            android_release="",
+        )
+    return replace(
+        before,
+        agent_id=agent_id,
+        adb_serial=report.adb_serial,
+        transport=report.transport,
+        readiness=report.readiness,
+        readiness_reason=report.reason,
+        model=report.model or before.model,
+        android_release=report.android_release or before.android_release,
+        # The next epoch is above every epoch that the phone has seen.
+        epoch=max(before.epoch, report.epoch),
+    )

@@ -1,0 +1,1 @@
+"""A whole controller: what is opened, wired and closed again."""

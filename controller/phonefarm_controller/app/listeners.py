@@ -1,0 +1,69 @@
+"""The doors for other hosts, from the settings: authority, names, certificates."""
+
+import ipaddress
+import socket
+
+from phonefarm_common.channel import is_loopback
+
+from phonefarm_controller.auth.ca import Authority, AuthorityBrokenError, open_authority
+from phonefarm_controller.auth.enrollment import Doors as Told
+from phonefarm_controller.rpc.server import Ports
+from phonefarm_controller.rpc.tls import Doors
+from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.certificates import authority_or_new
+from phonefarm_controller.store.database import Database
+
+
+async def opened_authority(settings: Settings, database: Database) -> Authority | None:
+    """Return the farm's authority, None without doors; AuthorityBrokenError for another farm's."""
+    if settings.tls is None:
+        return None
+    place = settings.authority or settings.data / "ca"
+    authority = open_authority(place)
+    async with database.writing() as tx:
+        known = await authority_or_new(tx, authority.fingerprint)
+    if known != authority.fingerprint:
+        raise AuthorityBrokenError(
+            f"{place} holds another authority than this database's farm has (sha256 {known}): "
+            "bring its ca.pem and ca.key here, from another controller or a backup"
+        )
+    return authority
+
+
+def doors(settings: Settings, authority: Authority | None) -> Doors | None:
+    """Return where to listen and what to show there."""
+    if authority is None or settings.tls is None or settings.mtls is None:
+        return None
+    names = _names(settings)
+    return Doors(
+        tls=settings.tls,
+        mtls=settings.mtls,
+        authority=authority.pem,
+        new_identity=lambda: authority.serve_as(names),
+    )
+
+
+def told(settings: Settings, ports: Ports) -> Told | None:
+    """Return where other hosts find the doors."""
+    if not ports.mtls:
+        return None
+    name = _names(settings)[0]
+    host = f"[{name}]" if ":" in name else name
+    return Told(join=f"{host}:{ports.tls}", controller=f"{host}:{ports.mtls}")
+
+
+def _names(settings: Settings) -> list[str]:
+    """Return what this host is called, the name for invitations first."""
+    names = list(settings.names)
+    for host, _ in filter(None, (settings.tls, settings.mtls)):
+        names.append(socket.getfqdn() if _is_any(host) else host)
+    if not all(is_loopback(host) for host, _ in filter(None, (settings.tls, settings.mtls))):
+        names += ["localhost", "127.0.0.1"]
+    return list(dict.fromkeys(names))
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""API keys, certificates, and how a host becomes a member of the farm."""

@@ -1,0 +1,217 @@
+"""Deliver: lend due callbacks to gateways and settle their attempts."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import assert_never
+
+import structlog
+from phonefarm_common.backoff import backoff
+from phonefarm_common.identity import new_secret
+
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.states import DeliveryState
+from phonefarm_controller.store import deliveries, delivery_attempts, delivery_leases, processes
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.deliveries import Delivery
+from phonefarm_controller.store.delivery_attempts import LoggedAttempt
+
+log = structlog.get_logger()
+
+MOST_PER_RECEIVER = 8
+LAPSED = "its gateway did not say in time how it went"
+GIVE_UP_SECONDS = 24 * 3600.0
+FIRST_RETRY_SECONDS = 5.0
+MOST_RETRY_SECONDS = 3600.0
+MOST_RETRY_AFTER_SECONDS = 3600.0
+
+
+class DeliveryOutcome(StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryReport:
+    """What a gateway says of one attempt."""
+
+    delivery_id: str
+    lease_token: str
+    outcome: DeliveryOutcome
+    http_status: int
+    error: str
+    retry_after_seconds: float
+
+
+class Deliver:
+    """Lends and settles deliveries."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        hints: Hints,
+        time_scale: float,
+        lease_seconds: float,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._hints = hints
+        self._scale = time_scale
+        self._lease_seconds = lease_seconds
+        self._chance = chance
+
+    @whole
+    async def lease(self, *, limit: int, gateway_id: str = "") -> list[Delivery]:
+        """Lend at most *limit* due deliveries until their leases lapse.
+
+        One of each process, the oldest unsettled; of one receiver no more than MOST_PER_RECEIVER
+        at a time, to all gateways together.
+        """
+        async with self._database.reading() as tx:
+            if not await deliveries.any_due(tx):
+                return []
+        async with self._database.writing() as tx:
+            due = await delivery_leases.lock_due(tx, limit=limit, per_receiver=MOST_PER_RECEIVER)
+            before = {delivery.delivery_id: delivery for delivery in due}
+            after = [
+                self._given_up(tx, delivery) or self._lent(tx, delivery, gateway_id)
+                for delivery in due
+            ]
+            await deliveries.save(tx, before, after)
+            await delivery_attempts.keep(
+                tx, [_lapsed(d) for d in due if d.state is DeliveryState.LEASED]
+            )
+        if any(delivery.state is DeliveryState.DEAD for delivery in after):
+            self._hints.deliveries()  # the next of that process has its turn
+        return [delivery for delivery in after if delivery.state is DeliveryState.LEASED]
+
+    @whole
+    async def seconds_until_due(self) -> float | None:
+        """Return how long until the next unsettled delivery is due; None when none waits."""
+        async with self._database.reading() as tx:
+            due = await deliveries.next_due(tx)
+            return None if due is None else max(0.0, (due - tx.now).total_seconds())
+
+    @whole
+    async def settle(self, reports: Sequence[DeliveryReport]) -> list[str]:
+        """Settle attempts whose lease still stands; return their ids."""
+        by_id = {report.delivery_id: report for report in reports}
+        tokens = {report.delivery_id: report.lease_token for report in reports}
+        unhappy = {r.delivery_id for r in reports if r.outcome is not DeliveryOutcome.DELIVERED}
+        async with self._database.writing() as tx:
+            if unhappy:
+                # What else there is to tell of the process changes too, so nobody may add to it.
+                await processes.lock(tx, await deliveries.processes_of(tx, unhappy))
+            before = await deliveries.lock_leased(tx, tokens)
+            after = [self._settled(tx, d, by_id[d.delivery_id]) for d in before.values()]
+            await deliveries.save(tx, before, after)
+            await delivery_attempts.keep(
+                tx, [_told(tx, d, by_id[d.delivery_id]) for d in before.values()]
+            )
+            await deliveries.hold_behind(tx, [d for d in after if d.state is DeliveryState.PENDING])
+            gone = {d.process_id for d in after if d.state is DeliveryState.STOPPED}
+            if gone:
+                await deliveries.stop_rest(tx, gone)
+        self._hints.deliveries()
+        return list(before)
+
+    def _lent(self, tx: Transaction, delivery: Delivery, gateway_id: str) -> Delivery:
+        return replace(
+            delivery,
+            state=DeliveryState.LEASED,
+            attempts=delivery.attempts + 1,
+            first_attempt_at=delivery.first_attempt_at or tx.now,
+            due_at=tx.now + timedelta(seconds=self._lease_seconds),
+            lease_token=new_secret(),
+            gateway_id=gateway_id,
+        )
+
+    def _given_up(self, tx: Transaction, delivery: Delivery) -> Delivery | None:
+        """Return the delivery dead if its lease lapsed and began when its day was over already."""
+        first = delivery.first_attempt_at
+        if delivery.state is not DeliveryState.LEASED or first is None:
+            return None
+        began = delivery.due_at - timedelta(seconds=self._lease_seconds)
+        if began < first + timedelta(seconds=GIVE_UP_SECONDS):
+            return None
+        return _dead(tx, delivery, LAPSED)
+
+    def _settled(self, tx: Transaction, delivery: Delivery, report: DeliveryReport) -> Delivery:
+        ended = replace(delivery, lease_token=None, settled_at=tx.now)
+        match report.outcome:
+            case DeliveryOutcome.DELIVERED:
+                return replace(ended, state=DeliveryState.DELIVERED, last_error=None)
+            case DeliveryOutcome.GONE:
+                return replace(ended, state=DeliveryState.STOPPED, last_error=report.error)
+            case DeliveryOutcome.FAILED:
+                return self._failed(tx, delivery, report)
+            case unknown:
+                assert_never(unknown)
+
+    def _failed(self, tx: Transaction, delivery: Delivery, report: DeliveryReport) -> Delivery:
+        wait = backoff(
+            delivery.attempts - delivery.attempts_before,
+            first=FIRST_RETRY_SECONDS * self._scale,
+            most=MOST_RETRY_SECONDS * self._scale,
+            chance=self._chance,
+        )
+        wait = max(wait, min(report.retry_after_seconds, MOST_RETRY_AFTER_SECONDS))
+        due_at = tx.now + timedelta(seconds=wait)
+        first = delivery.first_attempt_at or tx.now
+        if due_at > first + timedelta(seconds=GIVE_UP_SECONDS):
+            return _dead(tx, delivery, report.error)
+        return replace(
+            delivery,
+            state=DeliveryState.PENDING,
+            lease_token=None,
+            due_at=due_at,
+            last_error=report.error,
+        )
+
+
+def _dead(tx: Transaction, delivery: Delivery, error: str) -> Delivery:
+    log.error(
+        "delivery.given_up",
+        process_id=delivery.process_id,
+        sequence=delivery.sequence,
+        attempts=delivery.attempts,
+        error=error,
+    )
+    return replace(
+        delivery,
+        state=DeliveryState.DEAD,
+        lease_token=None,
+        settled_at=tx.now,
+        last_error=error,
+    )
+
+
+def _told(tx: Transaction, delivery: Delivery, report: DeliveryReport) -> LoggedAttempt:
+    return LoggedAttempt(
+        delivery_id=delivery.delivery_id,
+        attempt=delivery.attempts,
+        gateway_id=delivery.gateway_id or "",
+        ended_at=tx.now,
+        outcome=report.outcome,
+        http_status=report.http_status,
+        error="" if report.outcome is DeliveryOutcome.DELIVERED else report.error,
+    )
+
+
+def _lapsed(delivery: Delivery) -> LoggedAttempt:
+    return LoggedAttempt(
+        delivery_id=delivery.delivery_id,
+        attempt=delivery.attempts,
+        gateway_id=delivery.gateway_id or "",
+        ended_at=delivery.due_at,
+        outcome="lapsed",
+        http_status=0,
+        error=LAPSED,
+    )

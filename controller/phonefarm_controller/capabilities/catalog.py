@@ -1,0 +1,175 @@
+"""The capabilities, as data: what each takes, which modes and routings it allows, who plans it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+
+from phonefarm_controller.capabilities.fields import Field, Free, Text
+from phonefarm_controller.capabilities.inputs import read_inputs, schema_of
+from phonefarm_controller.capabilities.planners import (
+    fyp_warmup,
+    keyword_warmup,
+    maintenance,
+    post_video,
+)
+from phonefarm_controller.model.errors import invalid_field, unsupported
+from phonefarm_controller.model.plans import Plan
+from phonefarm_controller.model.requests import Mode, Routing, Submission
+
+ENQUEUE: Final = "/capability-requests/enqueue"
+INGEST: Final = "/ingest"
+
+_APP: Final = Text(
+    name="app", description="the app profile; the account's app when absent", most=64
+)
+_DUMMY: Final = Free(name="dummy", description="steers the dummy runtime, see docs/seams.md")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """A kind of work."""
+
+    name: str
+    description: str = ""
+    modes: tuple[Mode, ...] = (Mode.MANUAL, Mode.UNATTENDED)
+    routings: frozenset[Routing]
+    endpoint: str = ENQUEUE
+    needs_account: bool = False  # the caller must name it
+    can_be_verified: bool  # unattended is allowed once it is live verified
+    fields: tuple[Field, ...]
+    plan: Callable[[Mapping[str, Any]], Plan]
+    small: Mapping[str, Any] | None = None  # inputs that do little and change nothing
+
+    def takes(self, *, dummy_allowed: bool) -> tuple[Field, ...]:
+        """Return all its fields, with those that every capability of its endpoint has."""
+        if self.endpoint != ENQUEUE:
+            return self.fields
+        return (*self.fields, _APP, _DUMMY) if dummy_allowed else (*self.fields, _APP)
+
+    def schema(self, *, dummy_allowed: bool) -> dict[str, Any]:
+        """Return the JSON Schema of its inputs."""
+        return schema_of(self.takes(dummy_allowed=dummy_allowed))
+
+
+CAPABILITIES: Final[Mapping[str, Capability]] = {
+    capability.name: capability
+    for capability in (
+        Capability(
+            name="keyword_warmup",
+            description="search each keyword and watch the first results; it only looks",
+            routings=frozenset(Routing),
+            can_be_verified=True,
+            fields=keyword_warmup.FIELDS,
+            plan=keyword_warmup.plan,
+            small={"keywords": ["cats"], "videos_per_keyword": 1, "watch_seconds": 3},
+        ),
+        Capability(
+            name="fyp_warmup",
+            description="open the feed and watch what comes; it only looks",
+            modes=(Mode.MANUAL,),
+            routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
+            can_be_verified=False,
+            fields=fyp_warmup.FIELDS,
+            plan=fyp_warmup.plan,
+        ),
+        Capability(
+            name="maintenance",
+            description="edit the account's own profile; also by /maintenance/requests",
+            needs_account=True,
+            routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
+            can_be_verified=True,
+            fields=maintenance.FIELDS,
+            plan=maintenance.plan,
+        ),
+        Capability(
+            name="post_video",
+            description="post a video with a caption, once, on the account's phone",
+            routings=frozenset({Routing.DIRECT}),
+            endpoint=INGEST,
+            can_be_verified=True,
+            fields=post_video.FIELDS,
+            plan=post_video.plan,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What the inputs ask for: the plan, and the app when the caller named one."""
+
+    plan: Plan
+    app: str | None
+
+
+def capability_of(submission: Submission) -> Capability:
+    """Return the capability; FarmError when it is unknown or cannot be asked for like this."""
+    capability = known_capability(submission.capability)
+    routing = submission.target.routing
+    if capability.endpoint == ENQUEUE and routing in capability.routings:
+        return capability
+    if capability.endpoint == ENQUEUE:
+        allowed = ", ".join(sorted(capability.routings))
+        message = f"{capability.name} cannot be routed by {routing}; use one of: {allowed}"
+        problem = FieldProblem(field="target.routing", message=f"must be one of {allowed}")
+    else:
+        message = f"{capability.name} is asked for with POST {capability.endpoint}"
+        problem = FieldProblem(field="capability", message=f"is for POST {capability.endpoint}")
+    raise FarmError(
+        Reason.ROUTING_NOT_SUPPORTED,
+        message,
+        detail=f"{capability.name}:{routing}",
+        problems=(problem,),
+    )
+
+
+def known_capability(name: str) -> Capability:
+    """Return the capability of this name; FarmError `unknown_capability`."""
+    capability = CAPABILITIES.get(name)
+    if capability is None:
+        known = ", ".join(name for name, each in CAPABILITIES.items() if each.endpoint == ENQUEUE)
+        raise FarmError(
+            Reason.UNKNOWN_CAPABILITY,
+            f"there is no capability {name[:64]!r}; known: {known}",
+            detail=name[:64],
+            problems=(FieldProblem(field="capability", message=f"must be one of: {known}"),),
+        )
+    return capability
+
+
+def planned(submission: Submission, *, dummy_allowed: bool) -> Planned:
+    """Return the plan for the submission's inputs; FarmError names every wrong input."""
+    capability = capability_of(submission)
+    made = planned_inputs(capability, submission.inputs, dummy_allowed=dummy_allowed)
+    if capability.needs_account and submission.target.account_id is None:
+        raise invalid_field("target.account_id", f"is required for {capability.name}")
+    return made
+
+
+def planned_inputs(
+    capability: Capability, values: Mapping[str, Any], *, dummy_allowed: bool, path: str = "inputs"
+) -> Planned:
+    """Return the plan for *values*; FarmError names every wrong field below *path*."""
+    if not dummy_allowed and "dummy" in values:
+        raise unsupported("dummy", path=path)
+    inputs = read_inputs(capability.takes(dummy_allowed=dummy_allowed), values, path=path)
+    plan = replace(capability.plan(inputs), dummy=inputs.get("dummy", {}))
+    return Planned(plan=plan, app=inputs.get("app"))
+
+
+def needs_verification(submission: Submission) -> bool:
+    """Tell whether the request runs only when its capability was live verified."""
+    return submission.mode is Mode.UNATTENDED
+
+
+def not_verified(capability: str) -> FarmError:
+    """Return the error for an unattended request without a recorded live verification."""
+    return FarmError(
+        Reason.CAPABILITY_NOT_LIVE_VERIFIED,
+        f"{capability} may run unattended only after a recorded live verification with the app "
+        "profile version in use; use mode manual",
+        detail=capability,
+        problems=(FieldProblem(field="mode", message="must be manual"),),
+    )

@@ -1,0 +1,1 @@
+"""One planner per capability: from its inputs to the actions on a phone."""

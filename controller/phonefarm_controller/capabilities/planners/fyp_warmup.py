@@ -1,0 +1,54 @@
+"""fyp_warmup: open the feed and watch what comes. It only looks; the judge prompt is handed on."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from phonefarm_common.reasons import Reason
+
+from phonefarm_controller.capabilities.fields import Field, Text, Whole
+from phonefarm_controller.model.plans import Action, Plan
+
+FIELDS: Final[tuple[Field, ...]] = (
+    Text(
+        name="judge_prompt",
+        description="stored and handed to the run; no model is called",
+        most=8000,
+        required=True,
+        missing_reason=Reason.MISSING_FYP_JUDGE_PROMPT,
+    ),
+    Whole(
+        name="max_videos",
+        description="how many videos of the feed to watch",
+        least=1,
+        most=200,
+        default=20,
+    ),
+    Whole(
+        name="watch_seconds",
+        description="how long to watch each",
+        least=1,
+        most=60,
+        default=8,
+    ),
+)
+
+
+def plan(inputs: Mapping[str, Any]) -> Plan:
+    """Return the plan."""
+    videos, seconds = inputs["max_videos"], inputs["watch_seconds"]
+    scroll = Action(
+        kind="scroll_feed",
+        params={
+            "videos": videos,
+            "watch_seconds": seconds,
+            "judge_prompt": inputs["judge_prompt"],
+        },
+        limit_seconds=videos * (seconds + 5) + 30,
+    )
+    actions = (
+        Action(kind="launch_app"),
+        Action(kind="open_feed"),
+        scroll,
+        Action(kind="stop_app"),
+    )
+    return Plan(actions=actions)

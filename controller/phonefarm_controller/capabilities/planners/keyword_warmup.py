@@ -1,0 +1,62 @@
+"""keyword_warmup: search each keyword, watch the first results. It only looks."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from phonefarm_controller.capabilities.fields import Field, Texts, Whole
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.plans import Action, Plan
+
+MOST_WATCH_SECONDS: Final = 3 * 3600
+"""A longer plan could not end within a run's cap of four hours."""
+
+FIELDS: Final[tuple[Field, ...]] = (
+    Texts(
+        name="keywords",
+        description="what to search for, one after the other",
+        most=20,
+        longest=100,
+        required=True,
+    ),
+    Whole(
+        name="videos_per_keyword",
+        description="how many results of each search to watch",
+        least=1,
+        most=50,
+        default=5,
+    ),
+    Whole(
+        name="watch_seconds",
+        description="how long to watch each; keywords x videos x seconds is at most "
+        f"{MOST_WATCH_SECONDS}",
+        least=1,
+        most=120,
+        default=8,
+    ),
+)
+
+
+def plan(inputs: Mapping[str, Any]) -> Plan:
+    """Return the plan; FarmError when it would be too long for one run."""
+    keywords, seconds = inputs["keywords"], inputs["watch_seconds"]
+    videos = inputs["videos_per_keyword"]
+    total = len(keywords) * videos * seconds
+    if total > MOST_WATCH_SECONDS:
+        raise invalid_field(
+            "inputs.watch_seconds",
+            f"makes {total} s of watching in one run; at most {MOST_WATCH_SECONDS} s fit: "
+            "ask for fewer keywords, videos or seconds",
+        )
+    actions = [Action(kind="launch_app")]
+    for keyword in keywords:
+        actions.append(Action(kind="search", params={"keyword": keyword}))
+        actions.extend(
+            Action(
+                kind="watch",
+                params={"index": index, "seconds": seconds},
+                limit_seconds=seconds + 30,
+            )
+            for index in range(videos)
+        )
+    actions.append(Action(kind="stop_app"))
+    return Plan(actions=tuple(actions))

@@ -1,0 +1,37 @@
+"""maintenance: edit the account's own profile, step by step, in one run."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from phonefarm_controller.capabilities.fields import Field, Free, Steps, Text
+from phonefarm_controller.model.plans import Action, Plan
+
+MOST_STEPS: Final = 20
+LONGEST_VALUE: Final = 500
+
+FIELDS: Final[tuple[Field, ...]] = (
+    Steps(
+        name="steps",
+        description="what to do, in order; a step may also carry mutation_kind and randomized",
+        most=MOST_STEPS,
+        required=True,
+        actions={
+            "edit_profile": (
+                Text(name="display_name", description="the name to show", most=LONGEST_VALUE),
+                Text(name="username", description="without the leading @", most=LONGEST_VALUE),
+                Text(name="bio", description="the text about the account", most=LONGEST_VALUE),
+            )
+        },
+    ),
+    Free(name="metadata", description="kept with the request; nobody looks at it"),
+)
+
+
+def plan(inputs: Mapping[str, Any]) -> Plan:
+    """Return the plan."""
+    edits = [
+        Action(kind="edit_profile_field", params={"field": name, "value": value})
+        for step in inputs["steps"]
+        for name, value in step.params.items()
+    ]
+    return Plan(actions=(Action(kind="launch_app"), *edits, Action(kind="stop_app")))

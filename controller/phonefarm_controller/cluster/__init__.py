@@ -1,0 +1,1 @@
+"""How several controllers share the work: one owner per loop, and notices between them."""

@@ -1,0 +1,1 @@
+"""Batches, threads, loops that survive errors, and wake-ups; no feature's own."""

@@ -1,1 +1,0 @@
-"""One planner per capability: it checks the inputs and turns them into actions."""

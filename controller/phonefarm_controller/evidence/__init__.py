@@ -1,0 +1,1 @@
+"""The files that runs leave: taken in, kept and handed out."""

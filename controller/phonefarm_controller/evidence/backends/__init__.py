@@ -1,0 +1,1 @@
+"""Where evidence is kept: one interface, and an implementation per kind of storage."""

@@ -1,0 +1,107 @@
+"""Release: an operator takes a phone from the run that drives it."""
+
+import random
+from collections.abc import Callable
+
+import structlog
+from phonefarm_common.identity import new_id
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.fleet.phones import PhoneView, known_phone
+from phonefarm_controller.model.errors import check_reason, conflict
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.items import voided
+from phonefarm_controller.model.leases import Lease, revoked
+from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.states import ItemState, LeaseState, RunState
+from phonefarm_controller.model.transitions import by_operator
+from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
+from phonefarm_controller.runs.unit_of_work import Work, open_work
+from phonefarm_controller.store import audit, leases
+from phonefarm_controller.store.database import Database
+
+log = structlog.get_logger()
+
+
+class Release:
+    """Takes phones from runs, by compare-and-set of the epoch."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        policy: Policy,
+        sessions: Sessions,
+        hints: Hints,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._sessions = sessions
+        self._hints = hints
+        self._chance = chance
+
+    @whole
+    async def __call__(self, phone_id: str, *, epoch: int, actor: str, reason: str) -> PhoneView:
+        """End the attempt whose lease has *epoch*, and tell its agent to stop.
+
+        The item goes on at once: uncharged when it had not begun, else as after any fault of the
+        host. Phone and account wait for the agent's word, or for the time it has to fence itself.
+        FarmError `unknown_phone`, `state_conflict:` free, releasing, dirty or epoch_N.
+        """
+        check_reason(reason)
+        async with self._database.writing(actor=by_operator(actor)) as tx:
+            phone = await known_phone(tx, phone_id)
+            held = await leases.of_phones(tx, [phone_id])
+            work, locked = await open_work(tx, {lease.lease_id for lease in held.values()})
+            lease = _checked(phone_id, next(iter(work.leases.values()), None), epoch)
+            self._end(work, lease, actor, reason)
+            after = revoked(lease, reason=f"released by {actor}: {reason}"[:500])
+            work.leases[lease.lease_id] = after
+            await work.save(locked)
+            await audit.note(
+                tx,
+                audit_id=new_id(),
+                actor=actor,
+                verb="release",
+                subject=phone_id,
+                reason=f"epoch {epoch}, process {lease.process_id}: {reason}",
+            )
+            stop = stop_at_once(work, lease, "an operator released the phone")
+        log.warning("phone.released_by_operator", phone_id=phone_id, epoch=epoch, actor=actor)
+        self._hints.orders_made(self._sessions.send([stop]))
+        self._hints.fleet_changed()
+        self._hints.times_changed()
+        self._hints.deliveries()
+        return PhoneView(phone=phone, lease=after, offered=False)
+
+    def _end(self, work: Work, lease: Lease, actor: str, reason: str) -> None:
+        item, run = work.items[lease.item_id], work.runs[lease.run_id]
+        if item.state is ItemState.CLAIMED and item.lease_id == lease.lease_id:
+            work.items[item.item_id] = voided(item, because="lease_released", now=work.tx.now)
+            work.runs[run.run_id] = replaced(
+                run, state=RunState.VOIDED, ended_at=work.tx.now, outcome="lease released"
+            )
+            return
+        body = lost(FailureCode.LEASE_RELEASED, f"{actor} released its phone: {reason}"[:500])
+        end_unheard(work, lease, body, policy=self._policy, chance=self._chance)
+
+
+def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
+    """Return the live lease of this epoch; FarmError says what is so instead."""
+    if lease is None or lease.state is LeaseState.ENDED:
+        raise conflict("phone_id", "free", f"no run holds {phone_id}: there is nothing to release")
+    if lease.epoch != epoch:
+        told = f"the lease of {phone_id} is that of process {lease.process_id} by now, its epoch"
+        remedy = f"{told} is {lease.epoch}, not {epoch}: to end that one, say --epoch {lease.epoch}"
+        raise conflict("epoch", f"epoch_{lease.epoch}", remedy)
+    if lease.state is LeaseState.DIRTY:
+        remedy = f"its run is over: look at it, then `phonefarm phones return {phone_id}`"
+        raise conflict("phone_id", "dirty", remedy)
+    if lease.state is LeaseState.RELEASING:
+        remedy = "its run is over and the phone is being cleaned: wait; when nobody says that it is"
+        raise conflict("phone_id", "releasing", f"{remedy} clean it is quarantined")
+    return lease

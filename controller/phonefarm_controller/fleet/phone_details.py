@@ -1,0 +1,207 @@
+"""Sheets: everything that is known of a phone; what a person must do; who did what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from phonefarm_controller.agents.inventory import RECOVERY
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.fleet.phone_status import sighted
+from phonefarm_controller.fleet.phones import PhoneView, known_phone
+from phonefarm_controller.health.last_in_service import warnings_of
+from phonefarm_controller.model.blockers import of_phone
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.phone_reports import Incident, KeptLook
+from phonefarm_controller.model.states import Health
+from phonefarm_controller.model.transitions import CONTROLLER, by_agent
+from phonefarm_controller.store import (
+    agents,
+    audit,
+    hosts,
+    leases,
+    phone_failures,
+    phone_reports,
+    phones,
+)
+from phonefarm_controller.store.agents import Agent
+from phonefarm_controller.store.audit import Entry
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.hosts import Host
+from phonefarm_controller.store.phone_failures import Charge
+
+SHOWN: Final = 20
+"""Of each kind of history on a sheet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of a phone: how it is, why, since when, and who wrote it."""
+
+    axis: str
+    value: str
+    reason: str
+    since: datetime | None
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSheet:
+    """A host as it is now."""
+
+    agent: Agent | None
+    host: Host
+    incidents: Sequence[Incident]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneSheet:
+    """Everything that is known of a phone; what has a past is told newest first."""
+
+    view: PhoneView
+    axes: Sequence[Axis]
+    look: KeptLook | None
+    failures: Sequence[Charge]
+    host: HostSheet
+    recovery: Sequence[Entry]
+    audit: Sequence[Entry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandsNeeded:
+    """What a person must do, and where; `phone_id` is empty when nobody could identify it."""
+
+    phone_id: str
+    agent_id: str
+    adb_serial: str
+    reason: str
+    since: datetime | None
+
+
+class Sheets:
+    """Tells operators what there is to know."""
+
+    def __init__(self, *, database: Database, sessions: Sessions) -> None:
+        self._database = database
+        self._sessions = sessions
+
+    @whole
+    async def phone(self, phone_id: str) -> PhoneSheet:
+        """Return the phone's sheet; FarmError `unknown_phone`."""
+        async with self._database.reading() as tx:
+            phone = await known_phone(tx, phone_id)
+            held = await leases.of_phones(tx, [phone_id])
+            seen = await sighted(tx, self._sessions, [phone], held)
+            whys = tuple(of_phone(seen.phones[phone_id]))
+            owner = phone.agent_id
+            entries = await audit.newest(tx, subjects=[phone_id], limit=2 * SHOWN)
+            return PhoneSheet(
+                view=PhoneView(
+                    phone=phone,
+                    lease=held.get(phone_id),
+                    offered=not whys,
+                    agent_drain=seen.phones[phone_id].agent_drain,
+                    look=seen.looks.get(phone_id),
+                    whys=whys,
+                    warnings=await warnings_of(tx, phone_id),
+                ),
+                axes=await _axes(tx, phone, held.get(phone_id)),
+                look=seen.looks.get(phone_id),
+                failures=await phone_failures.recent(tx, phone_id, limit=SHOWN),
+                host=HostSheet(
+                    agent=(await agents.get(tx, {owner})).get(owner),
+                    host=seen.hosts.get(owner) or Host(agent_id=owner),
+                    incidents=await hosts.incidents_of(tx, owner, limit=SHOWN),
+                ),
+                recovery=[each for each in entries if each.verb.startswith(RECOVERY)][:SHOWN],
+                audit=[each for each in entries if not each.verb.startswith(RECOVERY)][:SHOWN],
+            )
+
+    @whole
+    async def needs_hands(self) -> list[HandsNeeded]:
+        """Return what a person must do, by agent and phone."""
+        async with self._database.reading() as tx:
+            known = [p for p in await phones.all_of(tx) if p.health is not Health.RETIRED]
+            looked = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
+            found = [
+                HandsNeeded(
+                    phone_id="",
+                    agent_id=kept.agent_id,
+                    adb_serial=kept.stranger.adb_serial,
+                    reason=kept.stranger.needs_hands,
+                    since=kept.since,
+                )
+                for kept in await phone_reports.strangers_of(tx)
+                if kept.stranger.needs_hands
+            ]
+            for phone in known:
+                kept_look = looked.get(phone.phone_id)
+                if kept_look is not None and kept_look.look.needs_hands:
+                    since = kept_look.needs_hands_since
+                    found.append(_needed(phone, kept_look.look.needs_hands, since))
+                if phone.verdict.needs_person:
+                    axes = await phones.axes_of(tx, phone.phone_id)
+                    back = f"phonefarm phones return {phone.phone_id}"
+                    told = f"{phone.health_reason}: look at it, then `{back} --reason TEXT`"
+                    found.append(_needed(phone, told, axes.health_since))
+        return sorted(found, key=lambda each: (each.agent_id, each.phone_id, each.adb_serial))
+
+    @whole
+    async def audit(self, *, subject: str, since: datetime | None, limit: int) -> list[Entry]:
+        """Return the newest entries (about *subject*), newest first."""
+        async with self._database.reading() as tx:
+            subjects = [subject] if subject else []
+            return await audit.newest(tx, subjects=subjects, since=since, limit=limit)
+
+
+def _needed(phone: phones.Phone, reason: str, since: datetime | None) -> HandsNeeded:
+    return HandsNeeded(
+        phone_id=phone.phone_id,
+        agent_id=phone.agent_id,
+        adb_serial=phone.adb_serial,
+        reason=reason,
+        since=since,
+    )
+
+
+async def _axes(tx: Transaction, phone: phones.Phone, lease: Lease | None) -> tuple[Axis, ...]:
+    noted = await phones.axes_of(tx, phone.phone_id)
+    agent = by_agent(phone.agent_id)
+    return (
+        Axis(
+            axis="transport",
+            value=str(phone.transport),
+            reason="",
+            since=noted.transport_since,
+            by=agent,
+        ),
+        Axis(
+            axis="readiness",
+            value=str(phone.readiness),
+            reason=phone.readiness_reason,
+            since=noted.readiness_since,
+            by=agent,
+        ),
+        Axis(
+            axis="health",
+            value=str(phone.health),
+            reason=phone.health_reason,
+            since=noted.health_since,
+            by=noted.health_by or "",
+        ),
+        Axis(
+            axis="lease",
+            value="free" if lease is None else str(lease.state),
+            reason="" if lease is None else (lease.reason or ""),
+            since=None if lease is None else lease.granted_at,
+            by=CONTROLLER,
+        ),
+        Axis(
+            axis="intent",
+            value=str(phone.intent),
+            reason="",
+            since=noted.intent_since,
+            by=noted.intent_by or "",
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Upkeep in the background: retention, consistency, backups, disk space, stuck transactions."""

@@ -1,1 +1,0 @@
-"""What runs by itself: the claim pump, the reaper, the clockwork, the auditor."""

@@ -1,0 +1,1 @@
+"""Metrics, watchdogs and the doctor's findings."""

@@ -1,0 +1,189 @@
+"""Examine: how this controller and its farm are, each part with what helps."""
+
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+
+from phonefarm_common.clock import Clock
+
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms.catalog import REMEDIES, Finding, Sign, Verdict
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms.registry import Vitals
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.store import agents, certificates, queue
+from phonefarm_controller.store.agents import Agent
+from phonefarm_controller.store.database import Database, Transaction
+
+MOST_NAMES = 5
+CLOCK_SECONDS = 2.0
+"""How far this host's clock may be from the database's: times that people read come from both."""
+LAST_SHARE = 0.25
+"""A certificate is renewed at half its life: with a quarter left something keeps it from it."""
+
+
+class Examine:
+    """Looks at everything; what cannot be looked at is a finding too."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        sessions: Sessions,
+        vitals: Vitals,
+        room: Room,
+        clock: Clock,
+        version: str,
+        certificate_life: timedelta,
+        alone: bool,
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._vitals = vitals
+        self._room = room
+        self._clock = clock
+        self._version = version
+        self._certificate_life = certificate_life
+        self._alone = alone
+        self._since = time.monotonic()
+
+    async def __call__(self) -> list[Finding]:
+        """Return the findings, in a fixed order of checks."""
+        found = [self._controller(), *self._loops()]
+        try:
+            found += await self._in_database()
+        except DatabaseBusyError as error:
+            _, remedy = REMEDIES[Sign.DATABASE_AWAY]
+            found.append(_fail("database", f"it does not answer: {error}", remedy))
+        found += [
+            self._of(Sign.SCHEDULER_STUCK, "scheduler", "what can be claimed is"),
+            self._of(Sign.DIRTY_OLD, "dirty phones", "no phone has been unclean for long"),
+            self._of(Sign.CALLBACKS_LATE, "callbacks", "none has waited for long"),
+            self._disk(),
+            self._of(Sign.EVIDENCE_AWAY, "evidence", "the place for it is there"),
+            self._herald(),
+        ]
+        return found
+
+    def _controller(self) -> Finding:
+        hours = (time.monotonic() - self._since) / 3600
+        lag = self._vitals.reading(Sign.LOOP_LAG)
+        text = f"version {self._version}, up {hours:.1f} h, event loop turns in {1000 * lag:.0f} ms"
+        return self._of(Sign.LOOP_LAG, "controller", text)
+
+    def _loops(self) -> list[Finding]:
+        verdict, remedy = REMEDIES[Sign.LOOP_SILENT]
+        silent = [
+            Finding(check="loops", verdict=verdict, text=trouble.told, remedy=remedy)
+            for trouble in self._vitals.troubles()
+            if trouble.sign is Sign.LOOP_SILENT
+        ]
+        return silent or [_ok("loops", f"all {len(self._vitals.silences())} come round")]
+
+    def _of(self, sign: Sign, check: str, well: str) -> Finding:
+        for trouble in self._vitals.troubles():
+            if trouble.sign is sign:
+                verdict, remedy = REMEDIES[sign]
+                return Finding(check=check, verdict=verdict, text=trouble.told, remedy=remedy)
+        return _ok(check, well)
+
+    def _disk(self) -> Finding:
+        if not self._room.shortage:
+            return _ok("disk", "there is room for new work")
+        remedy = "make room on the disk of --data; new work is refused until then"
+        return _fail("disk", self._room.shortage, remedy)
+
+    def _herald(self) -> Finding:
+        if self._alone:
+            return _ok("controllers", "this is the only one of its database")
+        return self._of(Sign.HERALD_DEAF, "controllers", "what this one tells others comes back")
+
+    @whole
+    async def _in_database(self) -> list[Finding]:
+        begun = time.monotonic()
+        async with self._database.reading() as tx:
+            took = time.monotonic() - begun
+            off = (self._clock.now() - tx.now).total_seconds()
+            known = await agents.all_of(tx)
+            ends = await certificates.last_ends(tx, role="agent")
+            queued = await queue.count(tx, most=MOST_QUEUED)
+            return [
+                _ok("database", f"it answers in {1000 * took:.0f} ms"),
+                _clock(off),
+                _queue(queued, len(self._sessions.offers())),
+                *self._agents(known),
+                *self._certificates(tx, known, ends),
+            ]
+
+    def _agents(self, known: list[Agent]) -> list[Finding]:
+        here = [agent for agent in known if agent.connected]
+        away = sorted(agent.agent_id for agent in known if not agent.connected)
+        if not known:
+            remedy = "phonefarm agents invite, then phonefarm-agent join on a phone host"
+            return [_warn("agents", "none has ever come", remedy)]
+        counted = Counter(agent.version for agent in here)
+        versions = ", ".join(f"{count} of {version}" for version, count in sorted(counted.items()))
+        found = [_ok("agents", f"{len(here)} of {len(known)} connected: {versions or 'none'}")]
+        if away:
+            remedy = (
+                "phonefarm-agent doctor there; phonefarm agents revoke one that is gone for good"
+            )
+            tell = _warn if here else _fail
+            found = [tell("agents", f"not connected: {_some(away)}", remedy)]
+        others = sorted(agent.agent_id for agent in here if agent.version != self._version)
+        if others:
+            text = f"another version than this controller's {self._version}: {_some(others)}"
+            found.append(_warn("versions", text, "upgrade those hosts, or finish the upgrade here"))
+        return found
+
+    def _certificates(
+        self, tx: Transaction, known: list[Agent], ends: dict[str, datetime]
+    ) -> list[Finding]:
+        soon = tx.now + LAST_SHARE * self._certificate_life
+        near = sorted(
+            agent.agent_id
+            for agent in known
+            if agent.agent_id in ends and ends[agent.agent_id] < soon
+        )
+        if not ends:
+            return [_ok("certificates", "no host has one")]
+        if near:
+            remedy = "see its agent's log; one that has ended needs phonefarm agents invite anew"
+            return [_warn("certificates", f"ended or about to: {_some(near)}", remedy)]
+        return [_ok("certificates", f"those of {len(ends)} hosts are renewed in time")]
+
+
+MOST_QUEUED = 1000
+
+
+def _clock(off: float) -> Finding:
+    if abs(off) <= CLOCK_SECONDS:
+        return _ok("clock", "as the database's")
+    text = f"{abs(off):.1f} s {'before' if off > 0 else 'behind'} the database's"
+    return _warn("clock", text, "have both hosts keep time (chrony, systemd-timesyncd)")
+
+
+def _queue(queued: int, offering: int) -> Finding:
+    many = f"{queued} items wait" if queued < MOST_QUEUED else f"{queued} items or more wait"
+    if queued and not offering:
+        remedy = "phonefarm phones list says why; phonefarm processes explain PROCESS"
+        return _warn("queue", f"{many}, and no agent here offers a phone", remedy)
+    return _ok("queue", f"{many}, {offering} agents here offer phones")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
+
+
+def _ok(check: str, text: str) -> Finding:
+    return Finding(check=check, verdict=Verdict.OK, text=text)
+
+
+def _warn(check: str, text: str, remedy: str) -> Finding:
+    return Finding(check=check, verdict=Verdict.WARN, text=text, remedy=remedy)
+
+
+def _fail(check: str, text: str, remedy: str) -> Finding:
+    return Finding(check=check, verdict=Verdict.FAIL, text=text, remedy=remedy)

@@ -1,0 +1,96 @@
+"""The sentry: looks whether work that could go on does, and tells the vitals when it does not."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from phonefarm_controller.agents.offers import offered_in
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms.catalog import Limits, Sign
+from phonefarm_controller.alarms.registry import Pulse, Vitals
+from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.monitoring.farm_survey import Look, Survey
+
+
+class Sentry:
+    """Remembers since when it sees what should pass: no clock but its own is read."""
+
+    def __init__(
+        self,
+        *,
+        look: Look,
+        sessions: Sessions,
+        vitals: Vitals,
+        limits: Limits,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look = look
+        self._sessions = sessions
+        self._vitals = vitals
+        self._limits = limits
+        self._monotonic = monotonic
+        self._claimable: dict[str, float] = {}
+        self._unclean: dict[str, float] = {}
+        self._answered = monotonic()
+
+    async def run(self, pulse: Pulse) -> None:
+        """Look until cancelled."""
+        while True:
+            pulse.beat()
+            with enduring("sentry"):
+                await self._survey()
+            await asyncio.sleep(self._limits.look)
+
+    async def _survey(self) -> None:
+        """Survey once, telling as long as the database does not answer."""
+        asked = asyncio.ensure_future(self._look(offered_in(self._sessions)))
+        try:
+            while not (await asyncio.wait({asked}, timeout=self._limits.look))[0]:
+                self._tell_of_database("it does not answer")
+            survey = asked.result()
+        except DatabaseBusyError as error:
+            self._tell_of_database(str(error))
+            return
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+        self._answered = self._monotonic()
+        self._vitals.tell(Sign.DATABASE_AWAY, 0.0, "")
+        self._judge(survey)
+
+    def _tell_of_database(self, why: str) -> None:
+        silent = self._monotonic() - self._answered
+        wrong = f"no answer for {silent:.0f} s: {why}" if silent >= self._limits.database else ""
+        self._vitals.tell(Sign.DATABASE_AWAY, silent, wrong)
+
+    def _judge(self, survey: Survey) -> None:
+        limits, tell = self._limits, self._vitals.tell
+        waited = self._oldest(self._claimable, survey.claimable)
+        wrong = ""
+        if waited >= limits.stuck:
+            wrong = (
+                f"{len(survey.claimable)} items could be claimed for phones that are offered, and"
+                f" one has not been for {waited:.0f} s"
+            )
+        tell(Sign.SCHEDULER_STUCK, waited, wrong)
+        unclean = self._oldest(self._unclean, survey.unclean)
+        wrong = ""
+        if unclean >= limits.dirty:
+            now = self._monotonic()
+            old = [lease for lease, at in self._unclean.items() if now - at >= limits.dirty]
+            phones = ", ".join(sorted(survey.unclean[lease] for lease in old)[:5])
+            wrong = f"{len(old)} phones are not clean, one for {unclean:.0f} s: {phones}"
+        tell(Sign.DIRTY_OLD, unclean, wrong)
+        late = survey.oldest_callback
+        wrong = f"one has waited {late:.0f} s" if late >= limits.callbacks else ""
+        tell(Sign.CALLBACKS_LATE, late, wrong)
+
+    def _oldest(self, memory: dict[str, float], seen: Iterable[str]) -> float:
+        """Take what is seen into *memory*; return for how long the oldest of it is."""
+        now, names = self._monotonic(), set(seen)
+        for name in memory.keys() - names:
+            del memory[name]
+        for name in names:
+            memory.setdefault(name, now)
+        return max((now - since for since in memory.values()), default=0.0)

@@ -1,1 +1,0 @@
-"""What can be done: one verb a module, one transaction each."""

@@ -1,1 +1,0 @@
-"""The farm's certificate authority."""

@@ -1,1 +1,0 @@
-"""Where evidence lies: one interface, and what may stand behind it."""

@@ -1,0 +1,1 @@
+"""Processes from the request to the end: creation, status, cancellation, reruns, queries."""

@@ -1,0 +1,174 @@
+"""Cancel: end what waits, put the wish on what runs, answer without waiting for any agent."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from phonefarm_common.timers import Timers
+
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.items import Cancel as Wish
+from phonefarm_controller.model.items import CancelStrategy, Item, cancelled
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.run_reports import Stop, stop_of
+from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
+from phonefarm_controller.model.transitions import by_caller
+from phonefarm_controller.processes.status import sync
+from phonefarm_controller.store import agents, items, processes, runs
+from phonefarm_controller.store.database import Database, Transaction
+
+_STRENGTH: Final[Mapping[CancelStrategy, int]] = {
+    CancelStrategy.SOFT: 0,
+    CancelStrategy.SOFT_THEN_FORCE: 1,
+    CancelStrategy.HARD: 2,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAsk:
+    """A caller's wish to end a process."""
+
+    process_id: str
+    reason: str
+    requested_by: str
+    strategy: CancelStrategy
+    force_after_seconds: float
+    caller: str = ""  # the name of the key it came with
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAnswer:
+    """What the wish led to, as of its transaction."""
+
+    process: Process
+    ignored: bool
+    cancelled_items: tuple[str, ...]
+    active_items: tuple[str, ...]
+    first_active: Item | None
+    termination: str
+    container: str | None
+
+
+class Cancel:
+    """Cancels one process."""
+
+    def __init__(
+        self, *, database: Database, sessions: Sessions, hints: Hints, timers: Timers
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._hints = hints
+        self._timers = timers
+
+    @whole
+    async def __call__(self, ask: CancelAsk) -> CancelAnswer:
+        """Commit the wish and send it on its way; FarmError `unknown_process`."""
+        async with self._database.writing(actor=by_caller(ask.caller)) as tx:
+            locked = await processes.lock(tx, {ask.process_id})
+            if ask.process_id not in locked:
+                raise unknown_process(ask.process_id)
+            before = await items.lock_of_processes(tx, {ask.process_id})
+            process = locked[ask.process_id]
+            if process.state in PROCESS_TERMINAL:
+                return _answer(process, ignored=True, after=before.values())
+            after = [_wished(item, ask, tx) for item in before.values()]
+            changed = [item for item in after if item is not before[item.item_id]]
+            await items.save(tx, before, changed)
+            await processes.note_cancel(tx, ask.process_id, requested_by=ask.requested_by)
+            synced = await sync(tx, locked, cancel_requested={ask.process_id})
+            answer, stops = await self._consequences(tx, ask, synced[ask.process_id], after, before)
+        self._hints.orders_made(self._sessions.send(stops))
+        self._hints.deliveries()
+        return answer
+
+    async def _consequences(
+        self,
+        tx: Transaction,
+        ask: CancelAsk,
+        process: Process,
+        after: list[Item],
+        before: Mapping[str, Item],
+    ) -> tuple[CancelAnswer, list[Stop]]:
+        active = sorted(
+            (item for item in after if item.state in ITEM_ACTIVE), key=lambda item: item.ordinal
+        )
+        here = await runs.get(tx, {item.run_id for item in active if item.run_id is not None})
+        stops = [
+            stop_of(item, here[item.run_id].agent_id) for item in active if item.run_id in here
+        ]
+        answer = _answer(process, ignored=False, after=after, before=before)
+        if not active:
+            return answer, stops
+        run = here[active[0].run_id or ""]
+        known = await agents.get(tx, {run.agent_id})
+        agent = known.get(run.agent_id)
+        silent = timedelta(seconds=self._timers.suspect)
+        reached = agent is not None and agent.connected and tx.now - agent.heard_at <= silent
+        termination = {
+            CancelStrategy.SOFT: "requested",
+            CancelStrategy.SOFT_THEN_FORCE: "scheduled",
+            CancelStrategy.HARD: "issued",
+        }[(active[0].cancel or _wish(ask)).strategy]
+        return (
+            replace(
+                answer,
+                termination=termination if reached else "agent_unreachable",
+                container=run.container,
+            ),
+            stops,
+        )
+
+
+def _wish(ask: CancelAsk) -> Wish:
+    return Wish(
+        reason=ask.reason,
+        strategy=ask.strategy,
+        force_after_seconds=ask.force_after_seconds,
+    )
+
+
+def _wished(item: Item, ask: CancelAsk, tx: Transaction) -> Item:
+    """End a waiting item; give an active one the wish, unless it has a stronger one."""
+    if item.state in ITEM_WAITING:
+        failure = failures.cancelled(ask.reason)
+        return cancelled(item, failure=failure, because=ask.reason, now=tx.now)
+    if item.state not in ITEM_ACTIVE:
+        return item
+    known = item.cancel
+    if known is not None and not known.give_back and _stronger(known.strategy, ask.strategy):
+        return item
+    return replace(item, cancel=_wish(ask))
+
+
+def _stronger(one: CancelStrategy, other: CancelStrategy) -> bool:
+    return _STRENGTH[one] > _STRENGTH[other]
+
+
+def _answer(
+    process: Process,
+    *,
+    ignored: bool,
+    after: Iterable[Item],
+    before: Mapping[str, Item] | None = None,
+) -> CancelAnswer:
+    ordered = sorted(after, key=lambda item: item.ordinal)
+    active = [item for item in ordered if item.state in ITEM_ACTIVE]
+    ended = [
+        item.item_id
+        for item in ordered
+        if before is not None and item is not before[item.item_id] and item.terminal
+    ]
+    return CancelAnswer(
+        process=process,
+        ignored=ignored,
+        cancelled_items=tuple(ended),
+        active_items=tuple(item.item_id for item in active),
+        first_active=active[0] if active else None,
+        termination="not_needed",
+        container=None,
+    )

@@ -1,0 +1,163 @@
+"""Ingest: one content of an account becomes one post_video item, however often it is sent."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from phonefarm_common.identity import new_id
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.capabilities.catalog import Planned, known_capability, planned_inputs
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.transitions import by_caller
+from phonefarm_controller.processes.creation import Draft, Order, drafted, insert
+from phonefarm_controller.processes.target_facts import facts_of
+from phonefarm_controller.processes.targets import resolve
+from phonefarm_controller.store import accounts, contents, items
+from phonefarm_controller.store.contents import Content
+from phonefarm_controller.store.database import Database, Transaction
+
+CAPABILITY: Final = "post_video"
+SYSTEM: Final = "ingest"
+"""The `requested_by.system` of what was ingested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestAsk:
+    """A video to post. `inputs` are those of post_video; `metadata` is a JSON object."""
+
+    content_id: str
+    account_id: str
+    inputs: Mapping[str, Any]
+    callback_url: str | None
+    not_before: datetime | None
+    metadata: str
+    digest: str
+    caller: str = ""  # the name of the key it came with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What the content became; its item's state is that of now."""
+
+    process_id: str
+    item_id: str
+    state: str
+    duplicate: bool
+
+
+class Ingest:
+    """Takes in contents."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        profiles: Mapping[str, Profile],
+        policy: Policy,
+        hints: Hints,
+        room: Room,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._policy = policy
+        self._hints = hints
+        self._room = room
+        self._ids = ids
+
+    @whole
+    async def find(self, account_id: str, content_id: str) -> Ingested | None:
+        """Return what the content became, None when it is new; FarmError for the account."""
+        async with self._database.reading() as tx:
+            known = await accounts.named_or_on(tx, [account_id], [])
+            check_account(account_id, {account.account_id: account for account in known})
+            return await _known(tx, account_id, content_id)
+
+    @whole
+    async def __call__(self, ask: IngestAsk) -> Ingested:
+        """Commit the process with its item, or return what the content became before."""
+        capability = known_capability(CAPABILITY)
+        planned = planned_inputs(capability, ask.inputs, dummy_allowed=False, path="")
+        async with self._database.writing(actor=by_caller(ask.caller)) as tx:
+            # Whoever else takes in this content waits for this account, and then finds it.
+            check_account(ask.account_id, await accounts.lock(tx, {ask.account_id}))
+            known = await _known(tx, ask.account_id, ask.content_id)
+            if known is not None:
+                return known
+            self._room.check()
+            draft = await self._draft(tx, ask, planned)
+            await insert(tx, [draft])
+            (item,) = draft.items
+            content = Content(
+                account_id=ask.account_id,
+                content_id=ask.content_id,
+                process_id=item.process_id,
+                item_id=item.item_id,
+            )
+            await contents.insert_new(tx, content)
+        self._hints.work_made()
+        if ask.not_before is not None:
+            self._hints.times_changed()
+        self._hints.deliveries()
+        return Ingested(
+            process_id=item.process_id,
+            item_id=item.item_id,
+            state=str(item.state),
+            duplicate=False,
+        )
+
+    async def _draft(self, tx: Transaction, ask: IngestAsk, planned: Planned) -> Draft:
+        target = Target(routing=Routing.DIRECT, account_id=ask.account_id)
+        (slot,) = resolve(target, app=None, facts=await facts_of(tx, [target]))
+        order = Order(
+            process_type=CAPABILITY,
+            request_id=None,
+            system=SYSTEM,
+            callback_url=ask.callback_url,
+            callback_metadata=ask.metadata,
+            digest=ask.digest,
+            target_json=json.dumps({"routing": target.routing, "account_id": ask.account_id}),
+            inputs_json=json.dumps(dict(ask.inputs) | {"content_id": ask.content_id}),
+            ready_at=max(ask.not_before or tx.now, tx.now),
+        )
+        return drafted(
+            order,
+            planned.plan,
+            [(slot, profile_of(self._profiles, slot.app).version)],
+            now=tx.now,
+            max_wait=self._policy.max_wait,
+            ids=self._ids,
+        )
+
+
+def check_account(account_id: str, known: Mapping[str, accounts.Account]) -> accounts.Account:
+    """Return the account; FarmError `unknown_account`, `inactive_account`."""
+    account = known.get(account_id)
+    if account is not None and account.active:
+        return account
+    reason = Reason.UNKNOWN_ACCOUNT if account is None else Reason.INACTIVE_ACCOUNT
+    words = str(reason).replace("_", " ")
+    problem = FieldProblem(field="account_id", message=f"names {account_id[:128]!r}: {words}")
+    message = f"{words}: {account_id[:128]}"
+    raise FarmError(reason, message, detail=account_id[:128], problems=(problem,))
+
+
+async def _known(tx: Transaction, account_id: str, content_id: str) -> Ingested | None:
+    content = await contents.get(tx, account_id, content_id)
+    if content is None:
+        return None
+    item = (await items.get(tx, {content.item_id}))[content.item_id]
+    return Ingested(
+        process_id=content.process_id,
+        item_id=content.item_id,
+        state=str(item.state),
+        duplicate=True,
+    )

@@ -1,0 +1,203 @@
+"""Accept work: plan it, and commit the process, its items and its first delivery together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from phonefarm_common.identity import new_id
+from phonefarm_common.reasons import FarmError
+
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.capabilities.catalog import (
+    CAPABILITIES,
+    Planned,
+    needs_verification,
+    not_verified,
+    planned,
+)
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.requests import Facts, Submission
+from phonefarm_controller.model.transitions import by_caller
+from phonefarm_controller.processes.creation import Draft, Order, drafted, insert
+from phonefarm_controller.processes.target_facts import facts_of
+from phonefarm_controller.processes.targets import Slot, resolve
+from phonefarm_controller.store import processes, verifications
+from phonefarm_controller.store.database import Database, Transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The answer to an enqueue."""
+
+    process_id: str
+    request_id: str
+    process_type: str
+    status: str
+    duplicate: bool = False
+    request_differs: bool = False
+    items_planned: int = 0
+
+
+class Enqueue:
+    """Accepts submissions in batches."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        profiles: Mapping[str, Profile],
+        policy: Policy,
+        hints: Hints,
+        room: Room,
+        dummy_allowed: bool,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._policy = policy
+        self._hints = hints
+        self._room = room
+        self._dummy_allowed = dummy_allowed
+        self._ids = ids
+
+    @whole
+    async def __call__(self, batch: Sequence[Submission]) -> list[Accepted | Exception]:
+        """Return an Accepted or a FarmError for each submission, in order; one transaction."""
+        answers: list[Accepted | Exception | None] = [None] * len(batch)
+        plans: dict[int, Planned] = {}
+        for place, submission in enumerate(batch):
+            try:
+                plans[place] = planned(submission, dummy_allowed=self._dummy_allowed)
+            except FarmError as error:
+                answers[place] = error
+        async with self._database.writing() as tx:
+            await self._accept(tx, batch, plans, answers)
+        self._hints.work_made()
+        if any(submission.not_before is not None for submission in batch):
+            self._hints.times_changed()
+        self._hints.deliveries()
+        return [answer for answer in answers if answer is not None]
+
+    async def _accept(
+        self,
+        tx: Transaction,
+        batch: Sequence[Submission],
+        plans: Mapping[int, Planned],
+        answers: list[Accepted | Exception | None],
+    ) -> None:
+        # A repeat is answered as one even if it could no longer be planned today.
+        first = await processes.first_of(tx, [submission.key for submission in batch])
+        facts = await facts_of(tx, [submission.target for submission in batch])
+        drafts: dict[tuple[str, str, str], Draft] = {}
+        places: dict[int, tuple[str, str, str]] = {}
+        for place, submission in enumerate(batch):
+            if submission.key in first:
+                answers[place] = _duplicate(submission, first[submission.key])
+                continue
+            if place not in plans:
+                continue
+            try:
+                self._room.check()
+                draft = await self._draft(tx, submission, plans[place], facts)
+            except FarmError as error:
+                answers[place] = error
+                continue
+            if submission.dry_run:
+                answers[place] = Accepted(
+                    process_id="",
+                    request_id=submission.request_id,
+                    process_type=submission.capability,
+                    status="queued",
+                    items_planned=len(draft.items),
+                )
+                continue
+            drafts.setdefault(submission.key, draft)
+            places[place] = submission.key
+        # In one order, or two controllers could each wait for a key of the other.
+        inserted = await insert(tx, [drafts[key] for key in sorted(drafts)])
+        again = [key for key, draft in drafts.items() if draft.process.process_id not in inserted]
+        first = await processes.first_of(tx, again)
+        for place, key in places.items():
+            if key in first:
+                answers[place] = _duplicate(batch[place], first[key])
+            else:
+                answers[place] = _accepted(batch[place], drafts[key])
+                first[key] = processes.First(
+                    process=drafts[key].process, digest=batch[place].digest
+                )
+
+    async def _draft(
+        self, tx: Transaction, submission: Submission, planned: Planned, facts: Facts
+    ) -> Draft:
+        if planned.app is not None:
+            self._profile(planned.app)
+        slots = resolve(submission.target, app=planned.app, facts=facts)
+        if needs_verification(submission):
+            await self._check_verified(tx, submission, slots)
+        ready_at = max(submission.not_before or tx.now, tx.now)
+        if submission.deadline is not None and submission.deadline <= ready_at:
+            wrong = "is in the past" if submission.deadline <= tx.now else "is before not_before"
+            raise invalid_field("deadline", wrong)
+        order = Order(
+            process_type=submission.capability,
+            request_id=submission.request_id,
+            system=submission.system,
+            user=submission.user,
+            requested_by_metadata=submission.requested_by_metadata,
+            callback_url=submission.callback_url,
+            callback_metadata=submission.callback_metadata,
+            mode=submission.mode,
+            digest=submission.digest,
+            target_json=submission.target_json,
+            inputs_json=submission.inputs_json,
+            priority=submission.priority,
+            ready_at=ready_at,
+            deadline=submission.deadline,
+            actor=by_caller(submission.caller),
+        )
+        return drafted(
+            order,
+            planned.plan,
+            [(slot, self._profile(slot.app).version) for slot in slots],
+            now=tx.now,
+            max_wait=self._policy.max_wait,
+            ids=self._ids,
+        )
+
+    async def _check_verified(
+        self, tx: Transaction, submission: Submission, slots: Sequence[Slot]
+    ) -> None:
+        if not CAPABILITIES[submission.capability].can_be_verified:
+            raise not_verified(submission.capability)
+        for app in {slot.app for slot in slots}:
+            if not await verifications.is_recorded(
+                tx, submission.capability, self._profile(app).version
+            ):
+                raise not_verified(submission.capability)
+
+    def _profile(self, app: str) -> Profile:
+        return profile_of(self._profiles, app)
+
+
+def _accepted(submission: Submission, draft: Draft) -> Accepted:
+    return Accepted(
+        process_id=draft.process.process_id,
+        request_id=submission.request_id,
+        process_type=submission.capability,
+        status=draft.process.status,
+        items_planned=len(draft.items),
+    )
+
+
+def _duplicate(submission: Submission, first: processes.First) -> Accepted:
+    return Accepted(
+        process_id=first.process.process_id,
+        request_id=submission.request_id,
+        process_type=first.process.process_type,
+        status=first.process.status,
+        duplicate=True,
+        request_differs=first.digest != submission.digest,
+    )

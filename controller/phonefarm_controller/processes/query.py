@@ -1,0 +1,119 @@
+"""Read: the record of a process, as of now, and pages of records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.records import record_of
+from phonefarm_controller.model.states import RunState
+from phonefarm_controller.processes.item_details import AttemptSight, ItemSight, actions_seen
+from phonefarm_controller.store import items, process_search, processes, runs
+from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.process_search import Place, Wanted
+
+MOST_TOGETHER: Final = 5 * 1024 * 1024
+"""About how many bytes one page has: it must fit in a message of 8 MiB."""
+MOST_PER_CHARACTER: Final = 4
+"""Bytes of UTF-8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Records, newest first; *end* is where the next page begins, None when there is none."""
+
+    records: list[dict[str, Any]]
+    end: Place | None
+
+
+class Read:
+    """Reads processes."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def process(self, process_id: str) -> dict[str, Any]:
+        """Return the record; FarmError `unknown_process`."""
+        async with self._database.reading() as tx:
+            process = await processes.get(tx, process_id)
+            if process is None:
+                raise unknown_process(process_id)
+            lines = await items.lines(tx, {process_id})
+        return record_of(process, lines[process_id])
+
+    @whole
+    async def item(self, item_id: str) -> ItemSight:
+        """Return the item with its plan and its attempts; FarmError `unknown_queue_item`."""
+        async with self._database.reading() as tx:
+            item = (await items.get(tx, {item_id})).get(item_id)
+            process = None if item is None else await processes.get(tx, item.process_id)
+            if item is None or process is None:
+                raise _unknown_item(item_id)
+            plan, _ = (await items.plans(tx, [item_id]))[item_id]
+            attempts = await runs.of_item(tx, item_id)
+            last = attempts[-1] if attempts else None
+            told = await runs.results_of(tx, {last.run_id}) if last else {}
+        results = told.get(last.run_id, []) if last else []
+        under_way = last is not None and last.state is RunState.EXECUTING
+        return ItemSight(
+            item=item,
+            process_type=process.process_type,
+            actions=actions_seen(item, plan, results, under_way=under_way),
+            attempts=tuple(_attempt(run) for run in attempts),
+        )
+
+    @whole
+    async def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> Page:
+        """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
+        async with self._database.reading() as tx:
+            found = await process_search.page(tx, wanted, after=after, limit=limit + 1)
+            weights = await process_search.weights(tx, [process.process_id for process in found])
+            fit = _fitting(found[:limit], weights)
+            lines = await items.lines(tx, {process.process_id for process in fit})
+        records = [record_of(process, lines[process.process_id]) for process in fit]
+        if len(fit) == len(found):
+            return Page(records=records, end=None)
+        last = fit[-1]
+        return Page(
+            records=records, end=Place(created_at=last.created_at, process_id=last.process_id)
+        )
+
+
+def _fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list[Process]:
+    """Return the first of *found* that fit in one message; one at least."""
+    fit: list[Process] = []
+    together = 0
+    for process in found:
+        told = len(process.callback_metadata) + len(process.requested_by_metadata)
+        together += weights.get(process.process_id, 0) + told * MOST_PER_CHARACTER
+        if fit and together > MOST_TOGETHER:
+            break
+        fit.append(process)
+    return fit
+
+
+def _attempt(run: runs.Run) -> AttemptSight:
+    return AttemptSight(
+        attempt=run.attempt,
+        run_id=run.run_id,
+        phone_id=run.phone_id,
+        account_id=run.account_id,
+        agent_id=run.agent_id,
+        state=run.state,
+        outcome=run.outcome,
+        container=run.container,
+        claimed_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )
+
+
+def _unknown_item(item_id: str) -> FarmError:
+    problem = FieldProblem(field="queue_item_id", message="names no queue item")
+    message = f"there is no queue item {item_id[:128]}"
+    return FarmError(Reason.UNKNOWN_QUEUE_ITEM, message, problems=(problem,))

@@ -1,0 +1,228 @@
+"""Rerun: a new process from the request of one that has ended."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from phonefarm_common.identity import new_id
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.capabilities.catalog import CAPABILITIES
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.app_profiles import Profile, profile_of
+from phonefarm_controller.model.errors import check_reason, conflict, unknown_process
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.plans import Plan
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.states import PROCESS_TERMINAL, ItemState
+from phonefarm_controller.model.transitions import by_operator
+from phonefarm_controller.processes.content import check_account
+from phonefarm_controller.processes.creation import Draft, Order, drafted, insert
+from phonefarm_controller.processes.targets import Slot
+from phonefarm_controller.store import accounts, audit, contents, items, processes
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.processes import Asked
+
+LONGEST_BASE: Final = 240
+"""Characters that are kept of a request id, so that the number behind it has room."""
+_NUMBERED: Final = re.compile(r"(.*)~([1-9][0-9]{0,3})", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerunAsk:
+    """Which process, and which of its items; `not_posted`: somebody looked, and it was not."""
+
+    process_id: str
+    failed_only: bool
+    not_posted: bool
+    reason: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """The process that repeats the request; `already`: it did before."""
+
+    process_id: str
+    request_id: str
+    items: int
+    already: bool
+
+
+class Reruns:
+    """Repeats requests; each once, so that asking twice makes no second process."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        profiles: Mapping[str, Profile],
+        policy: Policy,
+        hints: Hints,
+        room: Room,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._policy = policy
+        self._hints = hints
+        self._room = room
+        self._ids = ids
+
+    @whole
+    async def __call__(self, ask: RerunAsk) -> Rerun:
+        """Commit the new process, under a request id made from the old one.
+
+        It has the plan, target and callback of the old one, the app profiles of today, and no
+        deadline. What was posted is never posted again by this. FarmError `unknown_process`, or
+        `state_conflict:` the state it is in, made_by_hand, nothing_failed, already_posted,
+        outcome_unknown.
+        """
+        check_reason(ask.reason)
+        async with self._database.writing(actor=by_operator(ask.caller)) as tx:
+            locked = await processes.lock(tx, {ask.process_id})
+            before = locked.get(ask.process_id)
+            if before is None:
+                raise unknown_process(ask.process_id)
+            known = await items.lock_of_processes(tx, {ask.process_id})
+            asked = await processes.asked(tx, ask.process_id)
+            if asked.rerun_as is not None:
+                return await _again(tx, asked.rerun_as)
+            chosen = _chosen(before, list(known.values()), asked, ask)
+            self._room.check()
+            draft = await self._draft(tx, before, asked, chosen)
+            await insert(tx, [draft])
+            await processes.note_rerun(tx, before, draft.process)
+            for old, new in zip(chosen, draft.items, strict=True):
+                await contents.become(
+                    tx, item_id=old.item_id, by_process=new.process_id, by_item=new.item_id
+                )
+            word = f"as {draft.process.process_id}: {ask.reason}"
+            await audit.note(
+                tx,
+                audit_id=new_id(),
+                actor=ask.caller,
+                verb="rerun, not posted" if ask.not_posted else "rerun",
+                subject=ask.process_id,
+                reason=word,
+            )
+        self._hints.work_made()
+        self._hints.deliveries()
+        return Rerun(
+            process_id=draft.process.process_id,
+            request_id=draft.process.request_id or "",
+            items=len(draft.items),
+            already=False,
+        )
+
+    async def _draft(
+        self, tx: Transaction, before: Process, asked: Asked, chosen: Sequence[Item]
+    ) -> Draft:
+        wanted = {item.want_account_id for item in chosen if item.want_account_id is not None}
+        there = {each.account_id: each for each in await accounts.named_or_on(tx, wanted, ())}
+        places = []
+        for item in chosen:
+            phone_id = item.want_phone_id
+            if item.want_account_id is not None:
+                # It may have moved since.
+                phone_id = check_account(item.want_account_id, there).phone_id or phone_id
+            slot = Slot(
+                app=item.app,
+                phone_id=phone_id,
+                account_id=item.want_account_id,
+                phone_group=item.want_phone_group,
+            )
+            places.append((slot, profile_of(self._profiles, item.app).version))
+        # All items of a process have one plan.
+        text, _ = (await items.plans(tx, [chosen[0].item_id]))[chosen[0].item_id]
+        order = Order(
+            process_type=before.process_type,
+            request_id=await _request_id(tx, before),
+            system=before.system,
+            user=before.user,
+            requested_by_metadata=before.requested_by_metadata,
+            callback_url=before.callback_url,
+            callback_metadata=before.callback_metadata,
+            digest=asked.digest,
+            target_json=asked.target,
+            inputs_json=asked.inputs,
+            priority=chosen[0].priority,
+            ready_at=tx.now,
+        )
+        return drafted(
+            order,
+            Plan.of_json(text),
+            places,
+            now=tx.now,
+            max_wait=self._policy.max_wait,
+            ids=self._ids,
+        )
+
+
+def _chosen(before: Process, known: list[Item], asked: Asked, ask: RerunAsk) -> list[Item]:
+    """Return the items to repeat, in their order; FarmError says why there are none."""
+    if before.state not in PROCESS_TERMINAL:
+        remedy = "wait for its end, or `phonefarm processes cancel` it"
+        raise conflict(
+            "process_id", str(before.state), f"it has not ended, it is {before.status}: {remedy}"
+        )
+    if asked.verification or before.process_type not in CAPABILITIES:
+        message = "it was an operator's own: use the command again that made it"
+        raise conflict("process_id", "made_by_hand", message)
+    chosen = sorted(known, key=lambda item: item.ordinal)
+    if ask.failed_only:
+        chosen = [item for item in chosen if item.state is not ItemState.DONE]
+    if not chosen:
+        raise conflict("process_id", "nothing_failed", "each of its items is completed")
+    posted = [item for item in chosen if item.once_done]
+    if posted:
+        some = "" if len(posted) == len(chosen) or ask.failed_only else "; or give --failed-only"
+        message = f"{_items(posted)} posted: what shall be posted again needs a new request{some}"
+        raise conflict("process_id", "already_posted", message)
+    unknown = [item for item in chosen if _is_unknown(item)]
+    if unknown and not ask.not_posted:
+        message = (
+            f"nobody knows whether {_items(unknown)} posted: look at the account; when it is not "
+            "there, say --yes-it-was-not-posted"
+        )
+        raise conflict("process_id", "outcome_unknown", message)
+    return chosen
+
+
+def _is_unknown(item: Item) -> bool:
+    failure = item.failure
+    said = failure is not None and failure.code.startswith(FailureCode.OUTCOME_UNKNOWN)
+    return said or item.once_started is not None
+
+
+def _items(some: Sequence[Item]) -> str:
+    more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+    return f"the item {some[0].item_id}{more}"
+
+
+async def _request_id(tx: Transaction, before: Process) -> str | None:
+    """Return the first free of ID~2, ID~3, ...; None for what has none."""
+    if before.request_id is None:
+        return None
+    match = _NUMBERED.fullmatch(before.request_id)
+    base, number = (match[1], int(match[2])) if match else (before.request_id, 1)
+    for count in range(number + 1, number + 100):
+        name = f"{base[:LONGEST_BASE]}~{count}"
+        key = (before.process_type, before.system, name)
+        if not await processes.first_of(tx, [key]):
+            return name
+    raise conflict(
+        "process_id", "no_request_id", "its caller uses all request ids that would follow"
+    )
+
+
+async def _again(tx: Transaction, process_id: str) -> Rerun:
+    known = (await processes.lock(tx, {process_id}))[process_id]
+    count = len(await items.lock_of_processes(tx, {process_id}))
+    return Rerun(
+        process_id=process_id, request_id=known.request_id or "", items=count, already=True
+    )

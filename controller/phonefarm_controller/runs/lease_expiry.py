@@ -1,0 +1,160 @@
+"""Reap: end what nobody speaks for any more. Each call is decided by compare-and-set under lock."""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.health import Blame, HealthPolicy
+from phonefarm_controller.model.items import voided
+from phonefarm_controller.model.leases import (
+    CLEAN_UP_UNCONFIRMED,
+    LEASE_EXPIRED,
+    LEASE_OVERRUN,
+    Lease,
+    dirty,
+    releasing,
+    revoked,
+)
+from phonefarm_controller.model.run_reports import RunEnded
+from phonefarm_controller.model.states import ItemState, LeaseState, RunState
+from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
+from phonefarm_controller.runs.unit_of_work import Work, open_work
+from phonefarm_controller.store import agents, leases
+from phonefarm_controller.store.database import Database
+
+log = structlog.get_logger()
+
+
+class Reap:
+    """Ends silent leases, late starts, endless runs and clean-ups, and what an agent forgot."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        policy: Policy,
+        health: HealthPolicy,
+        sessions: Sessions,
+        hints: Hints,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._health = health
+        self._sessions = sessions
+        self._hints = hints
+        self._chance = chance
+
+    @whole
+    async def expire(self, lease_id: str, *, renewals: int) -> bool:
+        """End a live lease that was not renewed since; the phone is dirty. False: it was."""
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id})
+            lease = work.leases.get(lease_id)
+            if lease is None or not await leases.unrenewed(tx, lease_id, renewals=renewals):
+                return False
+            silence = "the agent was not heard until the lease expired"
+            self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, silence))
+            work.leases[lease_id] = dirty(lease, reason=LEASE_EXPIRED)
+            work.quarantined[lease.phone_id] = LEASE_EXPIRED
+            await work.save(locked)
+        log.warning("lease.expired", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
+        self._wake()
+        return True
+
+    @whole
+    async def forget(self, lease_ids: Iterable[str], *, agent_id: str, term: int) -> None:
+        """End runs past the start gate that their agent, back again, does not know of.
+
+        Its phone may hold anything: the agent is told to clean it. Nothing is ended when a newer
+        session than the *term* has taken over.
+        """
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, set(lease_ids))
+            told = []
+            if (await agents.terms(tx, [agent_id])).get(agent_id) != term:
+                return
+            for lease in list(work.leases.values()):
+                if lease.state is LeaseState.LIVE and lease.agent_id == agent_id:
+                    message = "the agent came back without this run"
+                    self._end(work, lease, lost(FailureCode.RUN_CRASHED, message))
+                    told.append(stop_at_once(work, lease, "the run is over"))
+            await work.save(locked)
+        self._hints.orders_made(self._sessions.send(told))
+        self._wake()
+
+    @whole
+    async def void(self, lease_id: str) -> bool:
+        """Take back a claim whose run did not reach the start gate in time, uncharged."""
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id}, health=self._health)
+            lease = work.leases.get(lease_id)
+            if lease is None or lease.state is not LeaseState.LIVE:
+                return False
+            item, run = work.items[lease.item_id], work.runs[lease.run_id]
+            if item.state is not ItemState.CLAIMED or item.lease_id != lease_id:
+                return False
+            work.items[item.item_id] = voided(item, because="not_started_in_time", now=tx.now)
+            work.leases[lease_id] = releasing(lease)
+            work.runs[run.run_id] = replace(
+                run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"
+            )
+            work.charge(lease, Blame.SET_UP, "start_timed_out", "it did not start in time")
+            stop = stop_at_once(work, lease, "not started in time")
+            await work.save(locked)
+        log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
+        self._hints.orders_made(self._sessions.send([stop]))
+        self._wake()
+        return True
+
+    @whole
+    async def overrun(self, lease_id: str) -> bool:
+        """Take the phone from a run that its agent did not end at its cap; False: it has ended.
+
+        Phone and account wait for the agent's word, or for the time it has to fence itself.
+        """
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id})
+            lease = work.leases.get(lease_id)
+            if lease is None or lease.state is not LeaseState.LIVE:
+                return False
+            beyond = f"its agent did not end it within {lease.most_seconds:g} s"
+            self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, beyond))
+            work.leases[lease_id] = revoked(lease, reason=LEASE_OVERRUN)
+            stop = stop_at_once(work, lease, LEASE_OVERRUN)
+            await work.save(locked)
+        log.warning("lease.overrun", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
+        self._hints.orders_made(self._sessions.send([stop]))
+        self._wake()
+        return True
+
+    @whole
+    async def give_up_clean_up(self, lease_id: str) -> bool:
+        """Call a phone dirty whose clean-up was not confirmed in time, and keep it from work."""
+        async with self._database.writing() as tx:
+            work, locked = await open_work(tx, {lease_id}, health=self._health)
+            lease = work.leases.get(lease_id)
+            if lease is None or lease.state is not LeaseState.RELEASING:
+                return False
+            reason = CLEAN_UP_UNCONFIRMED
+            work.leases[lease_id] = dirty(lease, reason=reason)
+            work.quarantined[lease.phone_id] = reason
+            work.charge(lease, Blame.CLEAN_UP, "clean_up_unconfirmed", reason)
+            await work.save(locked)
+        log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
+        return True
+
+    def _end(self, work: Work, lease: Lease, body: RunEnded) -> None:
+        end_unheard(work, lease, body, policy=self._policy, chance=self._chance)
+
+    def _wake(self) -> None:
+        self._hints.fleet_changed()
+        self._hints.times_changed()
+        self._hints.deliveries()

@@ -1,0 +1,105 @@
+"""The reaper: watches leases on its own monotonic clock and ends what stays silent.
+
+No wall clock is read and no two machines' clocks are compared: a lease is expired when this reaper
+has itself seen the same renewal counter for the whole TTL, and overrun when it has seen the run go
+on for longer than the lease may be kept. A new reaper starts from zero.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.states import LeaseState
+from phonefarm_controller.runs.held_leases import Watch, Watched
+from phonefarm_controller.runs.lease_expiry import Reap
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sight:
+    """What a lease looked like; equal sights mean that nothing moved."""
+
+    state: LeaseState
+    renewals: int
+    started: bool
+
+
+class Reaper:
+    """Remembers since when each lease looks the same."""
+
+    def __init__(self, *, watch: Watch, reap: Reap, timers: Timers, clock: Clock) -> None:
+        self._watch = watch
+        self._reap = reap
+        self._timers = timers
+        self._clock = clock
+        self._renewals: dict[str, tuple[_Sight, float]] = {}
+        self._phases: dict[str, tuple[tuple[LeaseState, bool, bool], float]] = {}
+
+    async def run(self, pulse: Pulse) -> None:
+        """Look until cancelled."""
+        while True:
+            pulse.beat()
+            with enduring("reaper"):
+                await self.look()
+            await asyncio.sleep(self._timers.reap)
+
+    async def look(self) -> None:
+        """Look once at every lease that keeps a phone."""
+        seen = await self._watch()
+        now = self._clock.monotonic()
+        held = {watched.lease.lease_id for watched in seen}
+        for memory in (self._renewals, self._phases):
+            for gone in memory.keys() - held:
+                del memory[gone]
+        for watched in seen:
+            try:
+                await self._judge(watched, now)
+            except DatabaseBusyError:
+                raise
+            except Exception:
+                # What keeps one lease from ending must not keep the others.
+                log.exception("lease.not_judged", lease_id=watched.lease.lease_id)
+
+    async def _judge(self, watched: Watched, now: float) -> None:
+        lease = watched.lease
+        key = lease.lease_id
+        silent = self._unchanged_renewals(lease, watched, now)
+        waiting = self._unchanged_phase(lease, watched, now)
+        match lease.state:
+            case LeaseState.LIVE if silent >= self._timers.lease_ttl:
+                await self._reap.expire(key, renewals=lease.renewals)
+            case LeaseState.LIVE if not watched.started and waiting >= self._timers.start:
+                await self._reap.void(key)
+            case LeaseState.LIVE if waiting >= lease.most_seconds:
+                await self._reap.overrun(key)
+            # Its run may still act, until its agent has had the time to fence itself.
+            case LeaseState.RELEASING if lease.revoked and waiting < self._timers.lease_ttl:
+                pass
+            case LeaseState.RELEASING if waiting >= self._timers.clean_up:
+                await self._reap.give_up_clean_up(key)
+            case _:
+                pass
+
+    def _unchanged_renewals(self, lease: Lease, watched: Watched, now: float) -> float:
+        sight = _Sight(state=lease.state, renewals=lease.renewals, started=watched.started)
+        before = self._renewals.get(lease.lease_id)
+        if before is None or before[0] != sight:
+            self._renewals[lease.lease_id] = (sight, now)
+            return 0.0
+        return now - before[1]
+
+    def _unchanged_phase(self, lease: Lease, watched: Watched, now: float) -> float:
+        phase = (lease.state, watched.started, lease.revoked)
+        before = self._phases.get(lease.lease_id)
+        if before is None or before[0] != phase:
+            self._phases[lease.lease_id] = (phase, now)
+            return 0.0
+        return now - before[1]

@@ -1,0 +1,28 @@
+"""Renew: a heartbeat keeps every lease it names, in one write."""
+
+from collections.abc import Sequence
+
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.model.run_reports import RunRef
+from phonefarm_controller.store import agents, leases
+from phonefarm_controller.store.database import Database
+
+
+class Renew:
+    """Renews the leases of one agent."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def __call__(
+        self, agent_id: str, term: int, held: Sequence[RunRef]
+    ) -> list[RunRef] | None:
+        """Return the runs whose lease is lost; None when a newer session has taken over."""
+        async with self._database.writing() as tx:
+            if not await agents.heard_in_term(tx, agent_id, term):
+                return None
+            kept = await leases.renew_if_live(
+                tx, agent_id, {ref.lease_id: ref.epoch for ref in held}
+            )
+        return [ref for ref in held if ref.lease_id not in kept]

@@ -1,0 +1,1 @@
+"""Which item runs next on which phone, and why one does not run yet."""

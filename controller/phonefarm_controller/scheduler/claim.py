@@ -1,0 +1,287 @@
+"""Claim: match waiting items with offered phones and commit run, phone lease and account lease."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from phonefarm_common.identity import new_id
+from phonefarm_common.timers import Timers
+
+from phonefarm_controller.agents.offers import OfferedPhone
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.model import failures
+from phonefarm_controller.model.items import GOLDEN, Candidate, Item, claimed, dead
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.pauses import Pause, pause_of
+from phonefarm_controller.model.run_reports import Assignment
+from phonefarm_controller.model.states import (
+    ITEM_CLAIMABLE,
+    Condition,
+    LeaseState,
+    RunState,
+)
+from phonefarm_controller.processes.status import sync
+from phonefarm_controller.runs.assignments import AssignmentBuilder
+from phonefarm_controller.scheduler.fleet_cache import Fleet, FleetView
+from phonefarm_controller.scheduler.matching import FreePhone, Pair, matched
+from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
+from phonefarm_controller.store.database import Database, Transaction
+
+log = structlog.get_logger()
+
+ALONE: Final = ""
+"""The account of a lease that holds a phone alone."""
+CAP_GRACE_SECONDS = 30.0
+"""A lease is kept for its run's cap, the time to start, and this, at the most."""
+
+
+MOST_UNRIPE: Final = 256
+"""So many items that have just become due are looked at beside the walk of the ready ones."""
+MOST_RIPENED: Final = 10_000
+"""And so many of them are then taken into it at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    item: Item
+    lease: Lease
+    run: runs.Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a claim would take; *unripe*: some of what is due is not in the walk of the ready."""
+
+    pairs: list[Pair]
+    unripe: bool = False
+
+
+class Claim:
+    """Claims for many phones of many agents at once."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        fleet_view: FleetView,
+        assignments: AssignmentBuilder,
+        room: Room,
+        timers: Timers,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        self._database = database
+        self._fleet_view = fleet_view
+        self._assignments = assignments
+        self._room = room
+        self._timers = timers
+        self._ids = ids
+
+    @whole
+    async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
+        """Return what was claimed; it is committed. At most one item per phone and account."""
+        async with self._database.reading() as tx:
+            seen = await self.look(tx, offers)
+        if seen.unripe:
+            async with self._database.writing() as tx:
+                await items.ripen(tx, limit=MOST_RIPENED)
+        if not seen.pairs:
+            return []
+        async with self._database.writing() as tx:
+            return await self._take(tx, seen.pairs, offers)
+
+    async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Seen:
+        """Match on what can be seen without locks; what takes the pairs looks again."""
+        if self._room.shortage:
+            return Seen(pairs=[])
+        unripe = await items.any_unripe(tx)
+        if not unripe and not await items.any_ready(tx):
+            return Seen(pairs=[])
+        fleet = await self._fleet_view.current(tx)
+        busy = await leases.busy(tx)
+        alone = await _alone(tx, offers, fleet, busy)
+        held = {pair.phone_id for pair in alone}
+        free = [
+            phone
+            for offer in offers
+            if offer.phone_id not in held
+            if (phone := fleet.free(offer.phone_id, offer.agent_id, busy)) is not None
+        ]
+        if not free or fleet.paused:
+            return Seen(pairs=alone)
+        candidates = await _candidates(tx, free, fleet.pauses)
+        if unripe:
+            candidates += await items.unripe(tx, limit=MOST_UNRIPE, pauses=fleet.pauses)
+        return Seen(pairs=[*alone, *matched(candidates, free)], unripe=unripe)
+
+    async def _take(
+        self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
+    ) -> list[Assignment]:
+        locked = await processes.lock(tx, {pair.process_id for pair in pairs})
+        before = await items.lock(tx, {pair.item_id for pair in pairs})
+        known = await phones.lock(tx, {pair.phone_id for pair in pairs})
+        owners = await accounts.lock(tx, {pair.account_id for pair in pairs} - {ALONE})
+        live = await agents.get(tx, {offer.agent_id for offer in offers})
+        terms = {(o.agent_id, o.phone_id): o.term for o in offers}
+        busy = await leases.busy(tx)
+        pairs = [
+            pair
+            for pair in pairs
+            if pair.phone_id not in busy.phones
+            and pair.account_id not in busy.accounts
+            and before[pair.item_id].state in ITEM_CLAIMABLE
+            and before[pair.item_id].cancel is None
+            # A clock that was set back since they were matched may say that it is not due yet.
+            and (before[pair.item_id].by_hand or before[pair.item_id].ready_at <= tx.now)
+            and _may(known[pair.phone_id], before[pair.item_id], tx.now)
+            and known[pair.phone_id].agent_id == pair.agent_id
+            and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
+            and not live[pair.agent_id].drain
+            and (pair.account_id == ALONE or _can_act(owners.get(pair.account_id), pair.phone_id))
+        ]
+        unfit = await self._end_unreadable(tx, pairs, before)
+        pairs = [pair for pair in pairs if pair.item_id not in unfit]
+        if unfit:
+            touched = {before[item_id].process_id for item_id in unfit}
+            await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        if not pairs:
+            return []
+        epochs = await phones.raise_epochs(tx, [known[pair.phone_id] for pair in pairs])
+        chosen = [
+            self._choose(tx, pair, before[pair.item_id], epochs[pair.phone_id]) for pair in pairs
+        ]
+        await items.save(tx, before, [choice.item for choice in chosen])
+        await runs.insert(tx, [choice.run for choice in chosen])
+        await leases.grant(tx, [choice.lease for choice in chosen])
+        touched = {choice.item.process_id for choice in chosen}
+        if unfit:  # what was synced above is no longer as it was locked
+            locked = await processes.lock(tx, touched)
+        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        serials = {phone.phone_id: phone.serialno for phone in known.values()}
+        return await self._assignments.build(tx, [(c.item, c.lease) for c in chosen], serials)
+
+    async def _end_unreadable(
+        self, tx: Transaction, pairs: Sequence[Pair], before: Mapping[str, Item]
+    ) -> set[str]:
+        """End the items whose frozen profile this controller cannot read; return their ids.
+
+        Else each would be claimed, fail to be told to its agent, and be claimed again.
+        """
+        versions = {before[pair.item_id].profile_version for pair in pairs}
+        unreadable = await self._assignments.unreadable(tx, versions)
+        over = {
+            pair.item_id: dead(before[pair.item_id], failure=failures.plan_invalid(why), now=tx.now)
+            for pair in pairs
+            if (why := unreadable.get(before[pair.item_id].profile_version)) is not None
+        }
+        if over:
+            await items.save(tx, before, list(over.values()))
+            log.error("profile.unreadable", item_ids=sorted(over))
+        return set(over)
+
+    def _choose(self, tx: Transaction, pair: Pair, item: Item, epoch: int) -> _Chosen:
+        lease_id, run_id = self._ids(), self._ids()
+        moved = claimed(
+            item,
+            phone_id=pair.phone_id,
+            account_id=pair.account_id,
+            run_id=run_id,
+            lease_id=lease_id,
+            epoch=epoch,
+        )
+        limit = item.cap_seconds + CAP_GRACE_SECONDS + self._timers.start
+        lease = Lease(
+            lease_id=lease_id,
+            run_id=run_id,
+            item_id=item.item_id,
+            process_id=item.process_id,
+            phone_id=pair.phone_id,
+            account_id=pair.account_id,
+            agent_id=pair.agent_id,
+            epoch=epoch,
+            state=LeaseState.LIVE,
+            phone_held=True,
+            account_held=pair.account_id != ALONE,
+            renewals=0,
+            cap_at=tx.now + timedelta(seconds=limit),
+            granted_at=tx.now,
+        )
+        run = runs.Run(
+            run_id=run_id,
+            item_id=item.item_id,
+            attempt=moved.attempt,
+            phone_id=pair.phone_id,
+            account_id=pair.account_id,
+            agent_id=pair.agent_id,
+            lease_id=lease_id,
+            epoch=epoch,
+            state=RunState.CLAIMED,
+            created_at=tx.now,
+        )
+        return _Chosen(item=moved, lease=lease, run=run)
+
+
+async def _alone(
+    tx: Transaction, offers: Sequence[OfferedPhone], fleet: Fleet, busy: leases.Busy
+) -> list[Pair]:
+    """Return what waits for an offered phone and no account, at most one a phone, before all work.
+
+    Holds first, a person goes before any pause; golden jobs wait for pauses like work.
+    """
+    free = {
+        offer.phone_id: offer.agent_id
+        for offer in offers
+        if fleet.holdable.get(offer.phone_id) == offer.agent_id
+        if offer.phone_id not in busy.phones
+    }
+    found = await items.open_alone(tx, list(free), claimable=True) if free else []
+    chosen: dict[str, items.Alone] = {}
+    for each in sorted(found, key=lambda each: not each.by_hand):
+        if each.by_hand or (
+            each.phone_id in fleet.provable
+            and pause_of(fleet.pauses, app=each.app, account_id=None, capability=GOLDEN) is None
+        ):
+            chosen.setdefault(each.phone_id, each)
+    return [
+        Pair(
+            item_id=each.item_id,
+            process_id=each.process_id,
+            phone_id=each.phone_id,
+            agent_id=free[each.phone_id],
+            account_id=ALONE,
+        )
+        for each in chosen.values()
+    ]
+
+
+def _may(phone: phones.Phone, item: Item, now: datetime) -> bool:
+    if item.by_hand:
+        return phone.may_be_held
+    return phone.may_prove(now) if item.golden else phone.may_work(now)
+
+
+def _can_act(account: accounts.Account | None, phone_id: str) -> bool:
+    return (
+        account is not None
+        and account.active
+        and account.condition is Condition.OK
+        and account.phone_id == phone_id
+    )
+
+
+async def _candidates(
+    tx: Transaction, free: Iterable[FreePhone], pauses: Sequence[Pause]
+) -> list[Candidate]:
+    phones_here = list(free)
+    found = await items.first_bound(tx, [phone.phone_id for phone in phones_here], pauses=pauses)
+    keys: dict[tuple[str, str | None], int] = defaultdict(int)
+    for phone in phones_here:
+        for app in phone.accounts:
+            for group in (None, *phone.groups):
+                keys[app, group] += 1
+    for (app, group), count in keys.items():
+        found += await items.first_open(tx, app=app, phone_group=group, limit=count, pauses=pauses)
+    return found

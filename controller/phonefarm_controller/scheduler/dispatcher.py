@@ -1,0 +1,69 @@
+"""The pump: claims for offered phones the moment there may be work."""
+
+import random
+from collections.abc import Sequence
+
+import structlog
+
+from phonefarm_controller.agents.offers import OfferedPhone, offered_in
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.errors import DatabaseBusyError
+from phonefarm_controller.model.run_reports import Assignment
+from phonefarm_controller.scheduler.claim import Claim
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 1.0
+"""How late work can be noticed whose hint was lost."""
+MOST_PHONES = 200
+"""How many phones one transaction claims for."""
+
+
+async def pump(*, claim: Claim, sessions: Sessions, hints: Hints, pulse: Pulse) -> None:
+    """Claim until cancelled."""
+    while True:
+        pulse.beat()
+        # Give or take a quarter: controllers on one database must not look in step.
+        await hints.work.taken(within=POLL_SECONDS * random.uniform(0.75, 1.25))
+        offers = offered_in(sessions)
+        for start in range(0, len(offers), MOST_PHONES):
+            try:
+                await _claim(claim, sessions, offers[start : start + MOST_PHONES])
+            except DatabaseBusyError as error:
+                log.warning("loop.delayed", loop="pump", error=str(error))
+                break
+
+
+async def _claim(claim: Claim, sessions: Sessions, offers: Sequence[OfferedPhone]) -> None:
+    """Claim for these phones; one that cannot be claimed for spoils only itself."""
+    try:
+        assignments = await claim(offers)
+    except DatabaseBusyError:
+        raise
+    except Exception:
+        log.exception("loop.crashed", loop="pump", phones=len(offers))
+        if len(offers) == 1:
+            # Tried again when its agent offers it anew, not at every turn.
+            sessions.withdraw(offers[0].agent_id, offers[0].phone_id)
+            return
+        for offer in offers:
+            await _claim(claim, sessions, [offer])
+        return
+    _push(assignments, sessions)
+
+
+def _push(assignments: Sequence[Assignment], sessions: Sessions) -> None:
+    sessions.send(assignments)
+    for assignment in assignments:
+        sessions.withdraw(assignment.agent_id, assignment.phone_id)
+        log.info(
+            "item.claimed",
+            process_id=assignment.process_id,
+            item_id=assignment.run.item_id,
+            run_id=assignment.run.run_id,
+            phone_id=assignment.phone_id,
+            agent_id=assignment.agent_id,
+            epoch=assignment.run.epoch,
+        )

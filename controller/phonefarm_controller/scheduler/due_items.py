@@ -1,0 +1,93 @@
+"""Wind: move what the clock moves. Back-offs that are over, deadlines that have passed."""
+
+from datetime import datetime
+
+import structlog
+
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.errors import DatabaseBusyError, OwnerLostError
+from phonefarm_controller.model.failures import expired
+from phonefarm_controller.model.items import Item, dead, requeued
+from phonefarm_controller.model.states import ITEM_WAITING, ItemState
+from phonefarm_controller.processes.status import sync
+from phonefarm_controller.store import items, processes
+from phonefarm_controller.store.database import Database, Transaction
+from phonefarm_controller.store.loop_leases import Tenure, owning
+
+log = structlog.get_logger()
+
+BATCH = 200
+
+
+class Wind:
+    """Moves due items."""
+
+    def __init__(self, *, database: Database, hints: Hints) -> None:
+        self._database = database
+        self._hints = hints
+
+    @whole
+    async def next_due(self) -> float | None:
+        """Return the seconds until the next item becomes claimable by time; None for never."""
+        async with self._database.reading() as tx:
+            due: datetime | None = await items.next_due(tx)
+            return None if due is None else (due - tx.now).total_seconds()
+
+    @whole
+    async def requeue(self, *, tenure: Tenure | None = None) -> int:
+        """Put retryable items whose back-off is over back into the queue; return how many."""
+        async with self._database.reading() as tx:
+            due = await items.due_for_retry(tx, limit=BATCH)
+        if not due:
+            return 0
+        moved = await self._move_apart(due, tenure, to=ItemState.QUEUED)
+        self._hints.work_made()
+        return moved
+
+    @whole
+    async def expire(self, *, tenure: Tenure | None = None) -> int:
+        """End waiting items whose deadline has passed; return how many."""
+        async with self._database.reading() as tx:
+            due = await items.past_deadline(tx, limit=BATCH)
+        if not due:
+            return 0
+        moved = await self._move_apart(due, tenure, to=ItemState.DEAD_LETTER)
+        self._hints.deliveries()
+        return moved
+
+    async def _move_apart(
+        self, due: list[tuple[str, str]], tenure: Tenure | None, *, to: ItemState
+    ) -> int:
+        """Move them together; when that fails one by one, so that one keeps back only itself."""
+        try:
+            async with owning(self._database, tenure) as tx:
+                return await self._move(tx, due, to=to)
+        except (DatabaseBusyError, OwnerLostError):
+            raise
+        except Exception:
+            if len(due) == 1:
+                log.exception("item.not_moved", process_id=due[0][0], item_id=due[0][1], to=str(to))
+                return 0
+        return sum([await self._move_apart([one], tenure, to=to) for one in due])
+
+    async def _move(self, tx: Transaction, due: list[tuple[str, str]], *, to: ItemState) -> int:
+        locked = await processes.lock(tx, {process_id for process_id, _ in due})
+        before = await items.lock(tx, {item_id for _, item_id in due})
+        after = [moved for item in before.values() if (moved := _moved(item, tx, to)) is not None]
+        await items.save(tx, before, after)
+        touched = {item.process_id for item in after}
+        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        return len(after)
+
+
+def _moved(item: Item, tx: Transaction, to: ItemState) -> Item | None:
+    """Return the moved item, None when it is no longer due."""
+    if to is ItemState.QUEUED:
+        due = item.state is ItemState.RETRYABLE and item.ready_at <= tx.now
+        return requeued(item) if due else None
+    if item.state not in ITEM_WAITING or item.deadline_at >= tx.now:
+        return None
+    failure = expired(deadline=item.deadline_given, last=item.failure)
+    log.info("item.expired", process_id=item.process_id, item_id=item.item_id, code=failure.code)
+    return dead(item, failure=failure, now=tx.now)

@@ -1,0 +1,156 @@
+"""Explain: why what waits does so, phone by phone, as of now."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from phonefarm_controller.agents.offers import offered_in, offers_of, others
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.fleet.phone_status import sighted
+from phonefarm_controller.model.blockers import AccountNow, Sight
+from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.leases import Lease
+from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.records import record_of
+from phonefarm_controller.model.states import PROCESS_TERMINAL
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.scheduler.explanation import (
+    Explanation,
+    explained,
+    explained_end,
+    hindrances_of,
+)
+from phonefarm_controller.store import (
+    accounts,
+    items,
+    leases,
+    pauses,
+    phones,
+    processes,
+    queue,
+)
+from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.database import Database, Transaction
+
+
+class Explain:
+    """Tells why processes wait."""
+
+    def __init__(self, *, database: Database, sessions: Sessions, claim: Claim, room: Room) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._claim = claim
+        self._room = room
+
+    @whole
+    async def __call__(self, process_id: str) -> Explanation:
+        """Return why each item that waits does so; FarmError `unknown_process`.
+
+        The claim itself is asked what it would take now; nothing is claimed by it.
+        """
+        async with self._database.reading() as tx:
+            process = await processes.get(tx, process_id)
+            if process is None:
+                raise unknown_process(process_id)
+            if process.state in PROCESS_TERMINAL:
+                return await _of_ended(tx, process)
+            tallies = (await items.tallies(tx, {process_id}))[process_id]
+            held_back = await queue.of_process(tx, process_id)
+            away = await others(tx, self._sessions)
+            offers = offered_in(self._sessions) + offers_of(away)
+            seen = await self._claim.look(tx, offers if held_back else [])
+            sight = await self._sight(tx, held_back)
+            ahead = await _ahead(tx, held_back, sight)
+            now = tx.now
+        chosen = {pair.item_id for pair in seen.pairs}
+        whys = {
+            item.item_id: hindrances_of(
+                item, sight, chosen=chosen, ahead=ahead.get(item.item_id, 0), now=now
+            )
+            for item in held_back
+        }
+        return explained(process, tallies, held_back, whys, ahead=ahead, now=now)
+
+    async def _sight(self, tx: Transaction, held_back: Sequence[Item]) -> Sight:
+        """Read the phones that the items could use, and all that is bound to these."""
+        groups = await phones.members_of(
+            tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
+        )
+        phone_ids = {i.want_phone_id for i in held_back if i.want_phone_id is not None}
+        phone_ids |= {member for members in groups.values() for member in members}
+        named = {i.want_account_id for i in held_back if i.want_account_id is not None}
+        if any(i.want_phone_id is None and i.want_phone_group is None for i in held_back):
+            known = await accounts.all_of(tx)
+            phone_ids |= {account.phone_id for account in known if account.phone_id is not None}
+        else:
+            known = await accounts.named_or_on(tx, named, phone_ids)
+        held = await leases.held(tx) if phone_ids or named else []
+        acting = {lease.account_id: lease for lease in held if lease.account_held}
+        there = {a.account_id: _account_now(a, acting.get(a.account_id)) for a in known}
+        by_phone: dict[str, list[AccountNow]] = defaultdict(list)
+        for account in there.values():
+            if account.phone_id is not None:
+                by_phone[account.phone_id].append(account)
+        driven = {lease.phone_id: lease for lease in held}
+        memberships = await phones.groups_of(tx, phone_ids)
+        seen = await sighted(
+            tx,
+            self._sessions,
+            list((await phones.get(tx, phone_ids)).values()),
+            driven,
+            accounts=by_phone,
+            groups=memberships,
+        )
+        return Sight(
+            phones=seen.phones,
+            accounts=there,
+            groups=groups,
+            pauses=await pauses.all_of(tx),
+            shortage=self._room.shortage,
+        )
+
+
+async def _of_ended(tx: Transaction, process: Process) -> Explanation:
+    lines = (await items.lines(tx, {process.process_id}))[process.process_id]
+    return explained_end(process, record_of(process, lines)["error"])
+
+
+async def _ahead(tx: Transaction, held_back: Sequence[Item], sight: Sight) -> dict[str, int]:
+    """Count, by item, what waits and may be claimed before it on the phones it could use."""
+    if not held_back:
+        return {}
+    bound = [item.item_id for item in held_back if item.want_phone_id is not None]
+    before = await queue.bound_ahead(tx, bound) if bound else {}
+    # Items of one process share priority and age: what is open is before all of them, or none.
+    open_before = await queue.open_before(tx, held_back[0])
+    ahead = {}
+    for item in held_back:
+        usable = sight.usable(item)
+        if item.want_phone_id is None:
+            names = [phone.phone_id for phone in usable]
+            first = await queue.bound_before(tx, item, names)
+        else:
+            first = before.get(item.item_id, 0)
+        fits = {
+            (account.app, group)
+            for phone in usable
+            for account in phone.accounts
+            if len(phone.active(account.app)) == 1
+            for group in (None, *phone.groups)
+        }
+        ahead[item.item_id] = first + sum(open_before.get(each, 0) for each in fits)
+    return ahead
+
+
+def _account_now(account: Account, lease: Lease | None) -> AccountNow:
+    return AccountNow(
+        account_id=account.account_id,
+        phone_id=account.phone_id,
+        app=account.app,
+        active=account.active,
+        condition=account.condition,
+        condition_reason=account.condition_reason,
+        lease=lease,
+    )

@@ -1,0 +1,120 @@
+"""What the matcher needs to know of phones and accounts, remembered for a moment.
+
+It is only for looking: a claim reads everything again under lock before it commits.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.model.cleanup import EVERY_STEP, Step, wanted
+from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.states import Condition
+from phonefarm_controller.scheduler.matching import FreePhone
+from phonefarm_controller.store import accounts, agents, cleanup_policies, pauses, phones
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.leases import Busy
+
+FRESH_SECONDS = 1.0
+"""How late a change by another controller may be seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """The phones that may work, with their accounts, as of a moment ago."""
+
+    phones: Mapping[str, FreePhone]
+    pauses: Sequence[Pause] = ()
+    holdable: Mapping[str, str] = field(default_factory=dict)
+    """Agents of the phones that a person may hold, also of those that get no work."""
+    provable: frozenset[str] = frozenset()
+    """The phones that may do a golden job."""
+    clean_up: Mapping[str, frozenset[Step]] = field(default_factory=dict)
+    """The steps of the phones whose pools want other than every step."""
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether nothing may begin at all."""
+        return any(pause.scope is PauseScope.ALL for pause in self.pauses)
+
+    def free(self, phone_id: str, agent_id: str, busy: Busy) -> FreePhone | None:
+        """Return the phone with the accounts that are free, None when it cannot work now."""
+        phone = self.phones.get(phone_id)
+        if phone is None or phone.agent_id != agent_id or phone_id in busy.phones:
+            return None
+        if not any(name in busy.accounts for names in phone.accounts.values() for name in names):
+            return phone
+        free = {
+            app: tuple(name for name in names if name not in busy.accounts)
+            for app, names in phone.accounts.items()
+        }
+        accounts_left = {app: names for app, names in free.items() if names}
+        return replace(phone, accounts=accounts_left)
+
+
+class FleetView:
+    """Reads the fleet when somebody said that it changed, else once a second."""
+
+    def __init__(self, *, hints: Hints, monotonic: Callable[[], float]) -> None:
+        self._hints = hints
+        self._monotonic = monotonic
+        self._fleet = Fleet(phones={})
+        self._version = -1
+        self._read_at = 0.0
+
+    async def current(self, tx: Transaction) -> Fleet:
+        """Return the fleet, at most a second old."""
+        now = self._monotonic()
+        version = self._hints.fleet_version
+        if version != self._version or now - self._read_at > FRESH_SECONDS:
+            self._fleet = await _read(tx)
+            self._version, self._read_at = version, now
+        return self._fleet
+
+    async def clean_up(self, tx: Transaction) -> Mapping[str, frozenset[Step]]:
+        """Return the steps of the phones whose pools want other than every step."""
+        return (await self.current(tx)).clean_up
+
+
+async def _read(tx: Transaction) -> Fleet:
+    draining = await agents.drained(tx)
+    known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
+    workable = [phone for phone in known if phone.may_work(tx.now)]
+    groups = await phones.groups_of(tx, [phone.phone_id for phone in known])
+    policies = await cleanup_policies.all_of(tx)
+    paused = await pauses.all_of(tx)
+    resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
+    by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    active: Counter[tuple[str, str]] = Counter()
+    for account in await accounts.all_of(tx):
+        if not account.active or account.phone_id is None:
+            continue
+        active[account.phone_id, account.app] += 1
+        if account.condition is Condition.OK and account.account_id not in resting:
+            by_app[account.phone_id][account.app].append(account.account_id)
+    crowded: dict[str, set[str]] = defaultdict(set)
+    for (phone_id, app), count in active.items():
+        if count > 1:
+            crowded[phone_id].add(app)
+    return Fleet(
+        pauses=paused,
+        holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
+        provable=frozenset(phone.phone_id for phone in known if phone.may_prove(tx.now)),
+        clean_up={
+            phone_id: steps
+            for phone_id, names in groups.items()
+            if (steps := wanted(names, policies)) != EVERY_STEP
+        },
+        phones={
+            phone.phone_id: FreePhone(
+                phone_id=phone.phone_id,
+                agent_id=phone.agent_id,
+                accounts={app: tuple(names) for app, names in by_app[phone.phone_id].items()},
+                groups=groups.get(phone.phone_id, frozenset()),
+                crowded=frozenset(crowded[phone.phone_id]),
+            )
+            for phone in workable
+            if phone.phone_id in by_app
+        },
+    )

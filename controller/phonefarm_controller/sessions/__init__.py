@@ -1,1 +1,0 @@
-"""What is known only while this controller lives: agents' streams, their offers, hints."""
