@@ -36,9 +36,9 @@ import bench_load as load  # noqa: E402 - after the path is set
 from bench_backlog import claims  # noqa: E402 - after the path is set
 from bench_several import crossings  # noqa: E402 - after the path is set
 from phonefarm_agent.runtimes import image  # noqa: E402 - after the path is set
-from phonefarm_agent.runtimes.contract import RunSpec, RuntimeFailedError  # noqa: E402
 from phonefarm_agent.runtimes.docker import DockerRuntime  # noqa: E402
-from phonefarm_agent.runtimes.engine import Engine  # noqa: E402
+from phonefarm_agent.runtimes.docker_engine import Engine  # noqa: E402
+from phonefarm_agent.runtimes.interface import RunSpec, RuntimeFailedError  # noqa: E402
 from support.postgres_server import postgres_server  # noqa: E402
 from support.run_bench import plan_of, step  # noqa: E402
 

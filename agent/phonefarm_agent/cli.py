@@ -28,17 +28,17 @@ from phonefarm_common.logs import configure_logs
 
 from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.app.state import StateBrokenError, StateBusyError
+from phonefarm_agent.app.state_dir import StateBrokenError, StateBusyError
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
-from phonefarm_agent.host import layout
+from phonefarm_agent.host import paths
 from phonefarm_agent.host.commands import add_host_commands
 from phonefarm_agent.host.metrics import measured
-from phonefarm_agent.host.notify import take_notifier
-from phonefarm_agent.host.supervision import supervision
-from phonefarm_agent.phones.adb_server import AdbStartError
+from phonefarm_agent.host.sd_notify import take_notifier
+from phonefarm_agent.host.systemd import supervision
+from phonefarm_agent.phones.adb.server import AdbStartError
 from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.runs.run_directory import NoRoomError
 from phonefarm_agent.runtimes import image
-from phonefarm_agent.work.directory import NoRoomError
 
 MIB = 1024 * 1024
 WARM = 2
@@ -129,7 +129,7 @@ def _add_join(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="TOKEN",
         help="or in PHONEFARM_JOIN_TOKEN, or in the file that PHONEFARM_JOIN_TOKEN_FILE names",
     )
-    state = os.environ.get("PHONEFARM_AGENT_STATE") or layout.installed_state()
+    state = os.environ.get("PHONEFARM_AGENT_STATE") or paths.installed_state()
     add.add_argument(
         "--state",
         type=Path,

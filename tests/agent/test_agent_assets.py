@@ -12,10 +12,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.assets.kinds import AssetFailedError, AssetKind, Wanted
 from phonefarm_agent.assets.store import Asset, AssetStore, Limits, asset_store
-from phonefarm_agent.work.directory import RunDirectory
-from phonefarm_agent.work.supply import Supply
+from phonefarm_agent.assets.types import AssetFailedError, AssetKind, Wanted
+from phonefarm_agent.runs.asset_requests import Supply
+from phonefarm_agent.runs.run_directory import RunDirectory
 from phonefarm_common.addresses import AddressPolicy
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FailureClass, FailureCode

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.work.control import Control, Frame
+from phonefarm_agent.runs.control_socket import Control, Frame
 from phonefarm_executor.control import Control as ExecutorControl
 from phonefarm_executor.signals import Signals
 from support.asset_server import no_supply

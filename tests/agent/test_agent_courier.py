@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import grpc
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm_agent.link.courier import Courier
 from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.model.talk import Host
+from phonefarm_agent.rpc.evidence_uploader import Courier
 
 AGES = 1_000_000.0
 

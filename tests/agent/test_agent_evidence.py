@@ -13,10 +13,10 @@ import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.work.control import Frame
-from phonefarm_agent.work.journal import open_journal
-from phonefarm_agent.work.scroll import Scroll
-from phonefarm_agent.work.shelf import Shelf
+from phonefarm_agent.runs.bounded_log import Scroll
+from phonefarm_agent.runs.control_socket import Frame
+from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.journal import open_journal
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from support.agent_processes import agents, driving

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.run import Assignment, RunRef, RunState
-from phonefarm_agent.work.control import Control, Frame
-from phonefarm_agent.work.directory import SOCKET_PATH_BYTES, RunDirectory, place_for_runs
-from phonefarm_agent.work.journal import JournalFailedError, open_journal
-from phonefarm_agent.work.shelf import Shelf
-from phonefarm_agent.work.tables import Statement, add_run, put_fact
+from phonefarm_agent.runs.control_socket import Control, Frame
+from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.journal import JournalFailedError, open_journal
+from phonefarm_agent.runs.journal_schema import Statement, add_run, put_fact
+from phonefarm_agent.runs.run_directory import SOCKET_PATH_BYTES, RunDirectory, place_for_runs
 from support.asset_server import no_supply
 
 BROKEN = Statement(sql="INSERT INTO no_such_table VALUES (1)", values=())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm_agent.runtimes.engine import Engine
+from phonefarm_agent.runtimes.docker_engine import Engine
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import simulated_phones
 from support.agent_processes import Agents, agents, driving

@@ -8,7 +8,7 @@ import pytest
 from phonefarm_agent import cli
 from phonefarm_agent.app.agent import run_agent
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.app.vitals import Vitals, unsupervised
+from phonefarm_agent.app.status import Vitals, unsupervised
 from phonefarm_agent.host.metrics import measured, serving_metrics
 from phonefarm_common.config import ConfigError
 from prometheus_client.parser import text_string_to_metric_families

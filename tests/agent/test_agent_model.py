@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from phonefarm_agent.model.phone import Readiness
-from phonefarm_agent.model.record import (
+from phonefarm_agent.model.records import (
     ActionDone,
     ActionFailed,
     ActionStarted,
@@ -32,16 +32,16 @@ from phonefarm_agent.model.run import (
     StopOrder,
     Strategy,
 )
-from phonefarm_agent.phones.fitness import GATES, Told, Untold
-from phonefarm_agent.phones.fitness import judge as judge_fitness
-from phonefarm_agent.phones.fitness import read as read_fitness
 from phonefarm_agent.phones.identity import duplicates, serialno_problem
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.stages import Stages
-from phonefarm_agent.work.ending import Cause, Stopped, broken, judge
-from phonefarm_agent.work.outbox import Outbox
-from phonefarm_agent.work.story import BadLineError, Finished, StoryLine, read_line
-from phonefarm_agent.work.tables import decode_state, encode_state
+from phonefarm_agent.phones.probe import GATES, Told, Untold
+from phonefarm_agent.phones.probe import judge as judge_fitness
+from phonefarm_agent.phones.probe import read as read_fitness
+from phonefarm_agent.phones.readiness import Stages
+from phonefarm_agent.runs.event_parser import BadLineError, Finished, StoryLine, read_line
+from phonefarm_agent.runs.journal_schema import decode_state, encode_state
+from phonefarm_agent.runs.outcome import Cause, Stopped, broken, judge
+from phonefarm_agent.runs.record_queue import Outbox
 from phonefarm_common.reasons import FailureClass, FailureCode
 from support.examples import given
 

@@ -12,12 +12,19 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.model.host import INCIDENTS_KEPT, HostIncident, IncidentKind, Incidents
 from phonefarm_agent.model.phone import Transport
-from phonefarm_agent.phones.adb_wire import Adb
+from phonefarm_agent.phones.adb.client import Adb
 from phonefarm_agent.phones.device import Device
-from phonefarm_agent.phones.ladder import LADDERS, Patient, Step, Trouble, budgets, trouble_of
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.losses import Losses
+from phonefarm_agent.phones.mass_disconnect import Losses
 from phonefarm_agent.phones.recovery import Recovery
+from phonefarm_agent.phones.recovery_policy import (
+    LADDERS,
+    Patient,
+    Step,
+    Trouble,
+    budgets,
+    trouble_of,
+)
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from phonefarm_simulator.ledger import Kind

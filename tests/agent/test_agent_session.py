@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.model.phone import PhoneFailedError
-from phonefarm_agent.phones.contract import Trace
 from phonefarm_agent.phones.dummy import DummyPhones
+from phonefarm_agent.phones.interface import Trace
 from support.agents import AgentMaker, assignment
 from support.controller_script import TOKEN, ScriptedController
 

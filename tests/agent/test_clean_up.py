@@ -1,9 +1,9 @@
 """What a clean-up asks of a phone, and what it takes from the answer."""
 
 import pytest
-from phonefarm_agent.phones import leases
-from phonefarm_agent.phones.adb_wire import Answer
-from phonefarm_agent.phones.contract import EVERY_STEP, Ground, Step, Trace
+from phonefarm_agent.phones import cleanup
+from phonefarm_agent.phones.adb.client import Answer
+from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Step, Trace
 
 GROUND = Ground(
     phone_folder="/data/local/tmp/phonefarm/r1",
@@ -30,7 +30,7 @@ def test_a_step_that_is_not_wanted_is_neither_done_nor_looked_at(
     without: Step, gone: list[str]
 ) -> None:
     """The others are; the run's own folder is always removed."""
-    whole, less = leases.clean_up(trace()), leases.clean_up(trace(EVERY_STEP - {without}))
+    whole, less = cleanup.clean_up(trace()), cleanup.clean_up(trace(EVERY_STEP - {without}))
 
     assert all(word in whole for word in gone)
     assert not any(word in less for word in gone)
@@ -54,11 +54,11 @@ def test_what_is_in_front_instead_of_the_home_screen_is_left(
     """What a phone does not tell is not held against it."""
     out = f"--left\n  1 /sbin/init\n--home\n{HOME}\n  {focus}\n"
 
-    assert leases.left_behind(trace(), Answer(out=out, error="", code=0)) == left
+    assert cleanup.left_behind(trace(), Answer(out=out, error="", code=0)) == left
 
 
 def test_a_phone_that_does_not_know_its_home_screen_is_not_called_dirty() -> None:
     """Before Android 7 nothing answers that question."""
     out = "--left\n--home\nError: unknown command\n mCurrentFocus=Window{1a u0 com.other/.Main}\n"
 
-    assert leases.left_behind(trace(), Answer(out=out, error="", code=0)) == ()
+    assert cleanup.left_behind(trace(), Answer(out=out, error="", code=0)) == ()

@@ -8,7 +8,7 @@ from shutil import which
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from phonefarm_agent.host import unit
-from phonefarm_agent.host.layout import DEFAULT_STATE
+from phonefarm_agent.host.paths import DEFAULT_STATE
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from phonefarm_agent.runtimes import base_image
-from phonefarm_agent.runtimes.engine import Engine
+from phonefarm_agent.runtimes.docker_engine import Engine
 from phonefarm_common.identity import new_id
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import eventually

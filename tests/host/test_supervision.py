@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from phonefarm_agent.app.agent import ExitCode, run_agent
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host.notify import Notifier, take_notifier, watchdog_seconds
-from phonefarm_agent.host.supervision import under_systemd
+from phonefarm_agent.host.sd_notify import Notifier, take_notifier, watchdog_seconds
+from phonefarm_agent.host.systemd import under_systemd
 from phonefarm_agent.host.watchdog import watchdog
 from phonefarm_common.timers import Timers
 from support.agents import SCALE

@@ -214,7 +214,7 @@ async def test_a_loop_that_is_held_up_is_ended_with_its_stack_told(host: Systemd
 
 _STUCK = """
 import asyncio, faulthandler, time
-from phonefarm_agent.host.notify import take_notifier, watchdog_seconds
+from phonefarm_agent.host.sd_notify import take_notifier, watchdog_seconds
 from phonefarm_agent.host.watchdog import watchdog
 
 def held_up():

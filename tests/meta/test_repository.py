@@ -43,7 +43,7 @@ def importers(package: str, folders: tuple[str, ...]) -> list[str]:
 
 def test_the_engine_is_known_to_one_file() -> None:
     """Only `engine.py` imports the docker SDK; everybody else talks to it."""
-    assert importers("docker", PACKAGES) == ["agent/phonefarm_agent/runtimes/engine.py"]
+    assert importers("docker", PACKAGES) == ["agent/phonefarm_agent/runtimes/docker_engine.py"]
 
 
 def test_buckets_are_known_to_one_file() -> None:

@@ -6,8 +6,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.phones.proxy import CONNECTIONS
-from phonefarm_agent.phones.proxy_wire import REQUEST_LIMIT
+from phonefarm_agent.phones.proxy.proxy import CONNECTIONS
+from phonefarm_agent.phones.proxy.stream import REQUEST_LIMIT
 from support.proxy_bench import FOLDER, SERIAL, proxy_bench
 
 TRANSPORT = f"host:transport:{SERIAL}"

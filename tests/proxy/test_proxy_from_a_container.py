@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.phones.proxy import Lease, run_proxy
-from phonefarm_agent.runtimes.contract import RunSpec
+from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
 from phonefarm_agent.runtimes.docker import DockerRuntime
+from phonefarm_agent.runtimes.interface import RunSpec
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.identity import new_id
 from phonefarm_simulator.farm import simulated_phones

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from phonefarm_agent.phones.proxy_hand import hand_proxy
-from phonefarm_agent.phones.proxy_lease import Lease
+from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.hold_proxy import hand_proxy
 from phonefarm_common.clock import SystemClock
 from support.proxy_bench import SERIAL, Server, ended_at_once, recording_server
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.phones.proxy_lease import Lease, LeaseEndedError
+from phonefarm_agent.phones.proxy.gate import Lease, LeaseEndedError
 from structlog.testing import capture_logs
 from support.proxy_bench import FOLDER, SERIAL, ended_at_once, proxy_bench, recording_server
 
@@ -159,7 +159,7 @@ FROZEN_PROXY = """
 import asyncio, sys
 from pathlib import Path
 from phonefarm_agent.phones import proxy
-from phonefarm_agent.phones.proxy import Lease, run_proxy
+from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
 from phonefarm_common.clock import SystemClock
 
 async def unwatched(_proxy):

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_agent.phones.proxy_words import (
+from phonefarm_agent.phones.proxy.allowlist import (
     DEFAULT_WORDS,
     META,
     Effect,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec
 from phonefarm_agent.runtimes.dummy import DummyRuntime, IllegalCallError
+from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec
 from phonefarm_common.identity import new_id
 from support.runtime_bench import following
 

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.runtimes.contract import Exit
 from phonefarm_agent.runtimes.docker import DockerRuntime
+from phonefarm_agent.runtimes.interface import Exit
 from support.components import REQUIRE, insist_or_skip
 from support.private_engine import PrivateEngine, private_engine
 from support.runtime_bench import RuntimeBench, acting_command, begun, following

@@ -1,7 +1,7 @@
 """Lines out of chunks."""
 
 from hypothesis import strategies as st
-from phonefarm_agent.runtimes.lines import MAX_LINE_BYTES, LineSplitter
+from phonefarm_agent.runtimes.line_splitter import MAX_LINE_BYTES, LineSplitter
 from support.examples import given
 
 

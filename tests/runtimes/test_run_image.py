@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from phonefarm_agent.runtimes import image, wheels
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
 from phonefarm_agent.runtimes.docker import EXECUTOR_USER, DockerRuntime
-from phonefarm_agent.runtimes.engine import Engine
+from phonefarm_agent.runtimes.docker_engine import Engine
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 from phonefarm_agent.runtimes.wheels import Target
 from support.runtime_bench import RuntimeBench, all_lines
 

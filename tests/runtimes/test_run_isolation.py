@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm_agent.runtimes.contract import Exit
 from phonefarm_agent.runtimes.docker import EXECUTOR_USER, RUN_DIRECTORY, DockerRuntime
-from phonefarm_agent.runtimes.engine import Engine
+from phonefarm_agent.runtimes.docker_engine import Engine
+from phonefarm_agent.runtimes.interface import Exit
 from support import prober
 from support.runtime_bench import (
     WAITING,

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.runtimes.contract import Exit, Handle, RuntimeFailedError
-from phonefarm_agent.runtimes.lines import MAX_LINE_BYTES
+from phonefarm_agent.runtimes.interface import Exit, Handle, RuntimeFailedError
+from phonefarm_agent.runtimes.line_splitter import MAX_LINE_BYTES
 from support.runtime_bench import RuntimeBench, all_lines, begun, following
 
 

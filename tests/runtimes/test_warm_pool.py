@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.runtimes import warm
-from phonefarm_agent.runtimes.contract import Exit, RuntimeFailedError
+from phonefarm_agent.runtimes import warm_pool
 from phonefarm_agent.runtimes.docker import DockerRuntime
-from phonefarm_agent.runtimes.engine import Engine, FoundContainer
-from phonefarm_agent.runtimes.warm import Pool
+from phonefarm_agent.runtimes.docker_engine import Engine, FoundContainer
+from phonefarm_agent.runtimes.interface import Exit, RuntimeFailedError
+from phonefarm_agent.runtimes.warm_pool import Pool
 from support.components import REQUIRE, insist_or_skip
 from support.private_engine import PrivateEngine, private_engine
 from support.runtime_bench import RuntimeBench, acting_command, all_lines, begun
@@ -190,7 +190,7 @@ async def test_a_container_that_waited_too_long_is_replaced(
     """Nothing old is given to a run."""
     await made.pool.adjust(1)
     [old] = made.waiting()
-    monkeypatch.setattr(warm, "OLDEST_SECONDS", 0.0)
+    monkeypatch.setattr(warm_pool, "OLDEST_SECONDS", 0.0)
 
     handle = await begun(made.runtime, made.bench.spec(["exit", 0]))
     monkeypatch.undo()
@@ -224,7 +224,7 @@ async def test_a_run_bound_by_a_killed_agent_is_begun_by_the_next(made: Host, mo
     if moved == 1:
         (spec.directory / "plan.json").rename(folder / "plan.json")
     elif moved == 2:
-        warm.hand_over(folder, spec.directory)
+        warm_pool.hand_over(folder, spec.directory)
     later = made.later_life()
 
     await later.pool.adjust(0)
@@ -287,8 +287,8 @@ async def test_the_pool_begins_anew_with_its_engine(
     """Killed -9 and started again, the engine has the old ones still; runs are given new ones."""
     if missing := PrivateEngine.missing():
         insist_or_skip("docker", missing, required=os.environ.get(REQUIRE, ""))
-    monkeypatch.setattr(warm, "_RETRY_SECONDS", 0.5)
-    monkeypatch.setattr(warm, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(warm_pool, "_RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(warm_pool, "_LOOK_SECONDS", 0.5)
     async with private_engine() as engine:
         await engine.copy_image(executor_image)
         tag(Engine(), executor_image)
@@ -297,7 +297,7 @@ async def test_the_pool_begins_anew_with_its_engine(
         first = await one_waits(made, other_than="")
 
         await engine.kill()
-        await asyncio.sleep(2 * warm._ROUND_SECONDS)
+        await asyncio.sleep(2 * warm_pool._ROUND_SECONDS)
         await engine.start()
         second = await one_waits(made, other_than=first)
         handle = await begun(made.runtime, made.bench.spec(["exit", 0]))

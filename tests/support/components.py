@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Mapping
 
 import pytest
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
-from phonefarm_agent.runtimes.engine import Engine
+from phonefarm_agent.runtimes.docker_engine import Engine
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 from support import netns, systemd_host
 from support.postgres_server import faketime, programs, server_user
 

@@ -7,13 +7,13 @@ import pytest
 from phonefarm_common.identity import new_id
 
 if TYPE_CHECKING:
-    from phonefarm_agent.runtimes.engine import Engine
+    from phonefarm_agent.runtimes.docker_engine import Engine
 
 
 @pytest.fixture(scope="session")
 def engine() -> "Engine":
     """Return the engine; the test that asks for it carries the marker `docker`."""
-    from phonefarm_agent.runtimes.engine import Engine  # noqa: PLC0415 - no other test loads it
+    from phonefarm_agent.runtimes.docker_engine import Engine  # noqa: PLC0415 - no other test loads it
 
     return Engine()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
-from phonefarm_agent.link.courier import Courier
 from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.model.talk import Host
+from phonefarm_agent.rpc.evidence_uploader import Courier
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.timers import Timers
 from support.controller import AGENT_TOKEN, Farm

@@ -1,8 +1,9 @@
 """Agents as the lease protocol sees them: what they hold, when they may drive, what they say.
 
-Modelled after the agent's `work/roster`, `work/watch` and `link/voice`: the fence is counted from
-the sending of the last heartbeat that was acknowledged; nothing is queued but the records of runs;
-a run taken over from an earlier life reaches its phone again only after `continue` and a renewal.
+Modelled after the agent's `runs/supervisor`, `runs/enforcement` and `rpc/sender`: the fence is
+counted from the sending of the last heartbeat that was acknowledged; nothing is queued but the
+records of runs; a run taken over from an earlier life reaches its phone again only after `continue`
+and a renewal.
 """
 
 from collections import deque

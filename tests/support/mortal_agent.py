@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from phonefarm_agent.cli import main
+from phonefarm_agent.phones.adb_phones import AdbPhones
 from phonefarm_agent.phones.dummy import DummyPhones
-from phonefarm_agent.phones.farm import AdbPhones
+from phonefarm_agent.runs.journal import Journal
+from phonefarm_agent.runs.journal_schema import Statement
+from phonefarm_agent.runs.run_directory import RunDirectory
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.dummy import DummyRuntime
 from phonefarm_agent.runtimes.process import ProcessRuntime
-from phonefarm_agent.work.directory import RunDirectory
-from phonefarm_agent.work.journal import Journal
-from phonefarm_agent.work.tables import Statement
 
 
 class Fate:

@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
-from phonefarm_agent.runtimes.engine import Engine
+from phonefarm_agent.runtimes.docker_engine import Engine
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 _START_SECONDS = 30
 _STOP_SECONDS = 30

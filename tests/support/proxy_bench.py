@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phonefarm_agent.phones.proxy import run_proxy
-from phonefarm_agent.phones.proxy_lease import Lease
+from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.proxy import run_proxy
 from phonefarm_common.clock import Clock, SystemClock
 
 SERIAL = "127.0.0.1:40001"

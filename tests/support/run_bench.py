@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import phonefarm_controller
-from phonefarm_agent.phones.proxy import Lease, run_proxy
+from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
 from phonefarm_common.clock import SystemClock
 from phonefarm_simulator.farm import SimulatedPhone, simulated_phones
 from support.adb import AdbServer, adb_server

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phonefarm_agent.runtimes.contract import Handle, RunSpec, Runtime
 from phonefarm_agent.runtimes.docker import DockerRuntime
+from phonefarm_agent.runtimes.interface import Handle, RunSpec, Runtime
 from phonefarm_common.identity import new_id
 from support import acting
 

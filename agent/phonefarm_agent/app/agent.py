@@ -16,28 +16,28 @@ from phonefarm_common.identity import boot_id
 from phonefarm_common.lifecycle import announce
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_agent.app.disk import PERIOD_SECONDS, Disk
-from phonefarm_agent.app.hosting import OUTLIVES_AGENT, Hosting, choose_runtime
+from phonefarm_agent.app.disk_guard import PERIOD_SECONDS, Disk
+from phonefarm_agent.app.runtime_choice import OUTLIVES_AGENT, Hosting, choose_runtime
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.app.state import only_agent, raise_incarnation
-from phonefarm_agent.app.vitals import STOPPING, Supervise, Vitals, unsupervised
+from phonefarm_agent.app.state_dir import only_agent, raise_incarnation
+from phonefarm_agent.app.status import STOPPING, Supervise, Vitals, unsupervised
 from phonefarm_agent.assets.store import AssetStore, asset_store
-from phonefarm_agent.link.line import Address, Line, LineClosedError
-from phonefarm_agent.link.session import Identity
 from phonefarm_agent.model.host import HostReport, Incidents
+from phonefarm_agent.phones.adb_phones import AdbPhones, adb_phones
 from phonefarm_agent.phones.dummy import DummyPhones
-from phonefarm_agent.phones.farm import AdbPhones, adb_phones
-from phonefarm_agent.runtimes.contract import Handle, RuntimeFailedError
+from phonefarm_agent.rpc.connection import Address, Line, LineClosedError
+from phonefarm_agent.rpc.session import Identity
+from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.journal import Journal, open_journal
+from phonefarm_agent.runs.journal_schema import Kept, put_fact
+from phonefarm_agent.runs.lifecycle import lose
+from phonefarm_agent.runs.outcome import broken
+from phonefarm_agent.runs.record_queue import Outbox
+from phonefarm_agent.runs.run import Run, Tools
+from phonefarm_agent.runs.run_directory import RunDirectory, kept_in, leave_place, place_for_runs
+from phonefarm_agent.runs.supervisor import Roster
 from phonefarm_agent.runtimes.dummy import DummyRuntime
-from phonefarm_agent.work.directory import RunDirectory, kept_in, leave_place, place_for_runs
-from phonefarm_agent.work.ending import broken
-from phonefarm_agent.work.journal import Journal, open_journal
-from phonefarm_agent.work.life import lose
-from phonefarm_agent.work.outbox import Outbox
-from phonefarm_agent.work.roster import Roster
-from phonefarm_agent.work.run import Run, Tools
-from phonefarm_agent.work.shelf import Shelf
-from phonefarm_agent.work.tables import Kept, put_fact
+from phonefarm_agent.runtimes.interface import Handle, RuntimeFailedError
 
 log = structlog.get_logger()
 

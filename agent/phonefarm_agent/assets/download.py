@@ -14,15 +14,15 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.outward import AddressNotAllowedError
 from phonefarm_common.reasons import FailureCode, FarmError, Reason
 
-from phonefarm_agent.assets.disk import on_disk
-from phonefarm_agent.assets.kinds import (
+from phonefarm_agent.assets.disk_threads import on_disk
+from phonefarm_agent.assets.partial_file import Part, Validators
+from phonefarm_agent.assets.types import (
     SNIFFED_BYTES,
     AssetFailedError,
     Wanted,
     check_announced,
     sniff,
 )
-from phonefarm_agent.assets.part import Part, Validators
 
 log = structlog.get_logger()
 

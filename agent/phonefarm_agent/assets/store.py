@@ -23,16 +23,16 @@ from phonefarm_common.addresses import AddressPolicy
 from phonefarm_common.outward import SystemLookup, outward_session
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_agent.assets.disk import on_disk
+from phonefarm_agent.assets.disk_threads import on_disk
 from phonefarm_agent.assets.download import Download, Fetched
-from phonefarm_agent.assets.kinds import (
+from phonefarm_agent.assets.partial_file import Part, Validators
+from phonefarm_agent.assets.types import (
     CONTENT_TYPES,
     SNIFFED_BYTES,
     AssetFailedError,
     Wanted,
     sniff,
 )
-from phonefarm_agent.assets.part import Part, Validators
 
 log = structlog.get_logger()
 

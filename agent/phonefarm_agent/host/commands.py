@@ -14,7 +14,7 @@ from phonefarm_common.invitations import InvitationError, invitation_of
 from phonefarm_common.logs import configure_logs
 
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host import doctor, install, layout, steps, uninstall
+from phonefarm_agent.host import doctor, install, paths, steps, uninstall
 from phonefarm_agent.host.checks.finding import Finding, Verdict
 from phonefarm_agent.host.install import CannotInstallError, Wishes
 from phonefarm_agent.host.steps import StepFailedError
@@ -50,7 +50,7 @@ def add_host_commands(
     look.add_argument(
         "--environment",
         type=Path,
-        default=layout.ENVIRONMENT,
+        default=paths.ENVIRONMENT,
         metavar="FILE",
         help="where the settings are (default %(default)s); what the shell has set wins",
     )
@@ -89,7 +89,7 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add.add_argument(
         "--state",
         type=Path,
-        default=layout.DEFAULT_STATE,
+        default=paths.DEFAULT_STATE,
         metavar="DIR",
         help="default %(default)s",
     )
@@ -139,7 +139,7 @@ def _install(parsed: argparse.Namespace) -> int:
     )
     try:
         done = steps.perform(
-            install.plan(wishes, layout.this_program()), dry_run=parsed.dry_run, tell=print
+            install.plan(wishes, paths.this_program()), dry_run=parsed.dry_run, tell=print
         )
     except CannotInstallError as error:
         return _complain(str(error), 2)
@@ -154,16 +154,16 @@ def _install(parsed: argparse.Namespace) -> int:
 
 def _tell_next(*, started: bool) -> None:
     if missing := install.ready_to_start():
-        print(f"next: set {missing} in {layout.ENVIRONMENT}, then systemctl start {layout.SERVICE}")
+        print(f"next: set {missing} in {paths.ENVIRONMENT}, then systemctl start {paths.SERVICE}")
     elif not started:
-        print(f"next: systemctl restart {layout.SERVICE}")
+        print(f"next: systemctl restart {paths.SERVICE}")
     print("then: phonefarm-agent doctor")
 
 
 def _uninstall(parsed: argparse.Namespace) -> int:
     if not parsed.dry_run and (refusal := _not_root("uninstall")):
         return refusal
-    state = layout.installed_state() or layout.DEFAULT_STATE
+    state = paths.installed_state() or paths.DEFAULT_STATE
     keep = parsed.keep_state or not state.exists()
     if not keep and not parsed.remove_state and not parsed.dry_run:
         if not sys.stdin.isatty():
@@ -191,14 +191,14 @@ def _doctor(parsed: argparse.Namespace, read_settings: ReadSettings) -> int:
     configure_logs(program="agent", level="critical")
     told = _environment(parsed.environment)
     os.environ.update({name: value for name, value in told.items() if name not in os.environ})
-    if (state := layout.installed_state()) is not None:
+    if (state := paths.installed_state()) is not None:
         os.environ.setdefault("PHONEFARM_AGENT_STATE", str(state))
     # Before the settings: a secret's file that the service cannot read is one of the finds.
     who = doctor.become_service_user()
     found: list[Finding] = []
     try:
         settings = read_settings(parsed.options)
-        wanted = doctor.checks(settings, ready=settings.ready_file or layout.READY)
+        wanted = doctor.checks(settings, ready=settings.ready_file or paths.READY)
     except ConfigError as error:
         found.append(doctor.without_settings(error))
         wanted = doctor.checks_without_settings()
@@ -211,7 +211,7 @@ def _doctor(parsed: argparse.Namespace, read_settings: ReadSettings) -> int:
 
 def _environment(path: Path) -> Mapping[str, str]:
     try:
-        return layout.read_environment(path)
+        return paths.read_environment(path)
     except FileNotFoundError:
         return {}
     except OSError as error:

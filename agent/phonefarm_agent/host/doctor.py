@@ -13,7 +13,7 @@ from pathlib import Path
 from phonefarm_common.config import ConfigError
 
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host import layout
+from phonefarm_agent.host import paths
 from phonefarm_agent.host.checks.adb import check_phones, check_program
 from phonefarm_agent.host.checks.containers import check_containers
 from phonefarm_agent.host.checks.controller import check_certificate, check_controller
@@ -73,7 +73,7 @@ async def _in_time(check: Check) -> list[Finding]:
 
 def without_settings(error: ConfigError) -> Finding:
     """Return what is wrong with the settings."""
-    return fail("settings", str(error), f"see {layout.ENVIRONMENT}, or give the options")
+    return fail("settings", str(error), f"see {paths.ENVIRONMENT}, or give the options")
 
 
 def become_service_user() -> str:
@@ -85,7 +85,7 @@ def become_service_user() -> str:
     if os.geteuid() != 0:
         return me
     try:
-        user = pwd.getpwnam(layout.USER)
+        user = pwd.getpwnam(paths.USER)
     except KeyError:
         return me
     groups = [user.pw_gid, *_groups_of_unit()]
@@ -96,7 +96,7 @@ def become_service_user() -> str:
     return user.pw_name
 
 
-def _groups_of_unit(unit: Path = layout.UNIT) -> list[int]:
+def _groups_of_unit(unit: Path = paths.UNIT) -> list[int]:
     """Return the groups that the unit adds."""
     found = []
     for line in unit.read_text().splitlines() if unit.exists() else []:

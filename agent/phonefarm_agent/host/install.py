@@ -11,8 +11,8 @@ from pathlib import Path
 from phonefarm_common.certificates import FILE as MEMBER
 from phonefarm_common.joining import NotJoinedError, join
 
-from phonefarm_agent.host import layout, steps, unit
-from phonefarm_agent.host.layout import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program
+from phonefarm_agent.host import paths, steps, unit
+from phonefarm_agent.host.paths import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program
 from phonefarm_agent.host.steps import Step, StepFailedError
 
 
@@ -82,13 +82,13 @@ def plan(wishes: Wishes, program: Program) -> list[Step]:
 
 def ready_to_start(environment: Path = ENVIRONMENT) -> str:
     """Return what is still to be filled in; empty when nothing is."""
-    found = layout.read_environment(environment)
+    found = paths.read_environment(environment)
     missing = [
         name
         for name in ("PHONEFARM_AGENT_CONTROLLER", "PHONEFARM_AGENT_NAME")
         if not found.get(name)
     ]
-    state = layout.installed_state()
+    state = paths.installed_state()
     if state is not None and (state / MEMBER).exists():
         return ""
     if not found.get("PHONEFARM_AGENT_TOKEN") and not found.get("PHONEFARM_AGENT_TOKEN_FILE"):
@@ -100,24 +100,24 @@ def _refuse(wishes: Wishes, program: Program) -> None:
     if not Path("/run/systemd/system").is_dir():
         raise CannotInstallError("systemd is not this host's init: there is nothing to install to")
     for path in program.paths:
-        if layout.hidden(path):
+        if paths.hidden(path):
             raise CannotInstallError(
                 f"the service could not see its own program: {path} lies below one of "
-                f"{', '.join(layout.HIDDEN)}; install phonefarm elsewhere, for example with "
+                f"{', '.join(paths.HIDDEN)}; install phonefarm elsewhere, for example with "
                 "`python3 -m venv /opt/phonefarm`"
             )
-    if not wishes.state.is_absolute() or layout.hidden(wishes.state):
+    if not wishes.state.is_absolute() or paths.hidden(wishes.state):
         raise CannotInstallError(
-            f"--state {wishes.state}: must be an absolute path outside {', '.join(layout.HIDDEN)}"
+            f"--state {wishes.state}: must be an absolute path outside {', '.join(paths.HIDDEN)}"
         )
-    if len(os.fsencode(wishes.state)) > layout.LONGEST_STATE:
+    if len(os.fsencode(wishes.state)) > paths.LONGEST_STATE:
         raise CannotInstallError(
-            f"--state {wishes.state}: longer than {layout.LONGEST_STATE} bytes, so that the "
+            f"--state {wishes.state}: longer than {paths.LONGEST_STATE} bytes, so that the "
             "sockets below it would have no room for their names"
         )
     if any(character.isspace() or character in "%$\"'\\" for character in str(wishes.state)):
         raise CannotInstallError(f"--state {wishes.state}: must be without blanks, quotes, % and $")
-    kept = layout.installed_state()
+    kept = paths.installed_state()
     if kept not in {None, wishes.state}:
         raise CannotInstallError(
             f"the service is installed with the state {kept}: uninstall it first (--keep-state), "

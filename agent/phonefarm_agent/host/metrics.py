@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from phonefarm_agent.app.vitals import Numbers, Supervise, Vitals
+from phonefarm_agent.app.status import Numbers, Supervise, Vitals
 
 log = structlog.get_logger()
 

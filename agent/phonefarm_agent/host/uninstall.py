@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from phonefarm_agent.host import layout, steps
+from phonefarm_agent.host import paths, steps
 from phonefarm_agent.host.install import reload_udev
-from phonefarm_agent.host.layout import CHANGES, ENVIRONMENT, RULES, SERVICE, UNIT, USER
+from phonefarm_agent.host.paths import CHANGES, ENVIRONMENT, RULES, SERVICE, UNIT, USER
 from phonefarm_agent.host.steps import Step, StepFailedError
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
-from phonefarm_agent.runtimes.engine import Engine, FoundContainer
+from phonefarm_agent.runtimes.docker_engine import Engine, FoundContainer
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 
 def plan(*, state: Path, name: str, keep_state: bool, tell: Callable[[str], None]) -> list[Step]:
@@ -43,7 +43,7 @@ def plan(*, state: Path, name: str, keep_state: bool, tell: Callable[[str], None
 def agent_name() -> str:
     """Return the name the service was given; empty when there is none or it cannot be read."""
     try:
-        return layout.read_environment().get("PHONEFARM_AGENT_NAME", "")
+        return paths.read_environment().get("PHONEFARM_AGENT_NAME", "")
     except OSError:
         return ""
 

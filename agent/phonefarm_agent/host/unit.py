@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from phonefarm_agent.host.layout import ENVIRONMENT, READY, SERVICE, USER
+from phonefarm_agent.host.paths import ENVIRONMENT, READY, SERVICE, USER
 
 STEPPED_RESTARTS = 254
 """The first systemd whose restarts can be spaced further and further apart (RestartSteps=)."""

@@ -11,9 +11,9 @@ from phonefarm_agent.model.phone import (
     StageState,
     Transport,
 )
-from phonefarm_agent.phones.fitness import Reading, Told, Untold, judge
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.stages import IDENTIFY, TRANSPORT, Stages
+from phonefarm_agent.phones.probe import Reading, Told, Untold, judge
+from phonefarm_agent.phones.readiness import IDENTIFY, TRANSPORT, Stages
 
 MISSES = 3
 """So many probes in a row without an answer, and the phone is no longer called ready."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
-from phonefarm_agent.phones.contract import Claimed, Ground, Trace
-from phonefarm_agent.phones.proxy_lease import Lease
+from phonefarm_agent.phones.interface import Claimed, Ground, Trace
+from phonefarm_agent.phones.proxy.gate import Lease
 
 
 class DummyPhones:

@@ -11,11 +11,11 @@ from phonefarm_common.clock import Clock
 
 from phonefarm_agent.model.host import STEPS_KEPT, RecoveryStep
 from phonefarm_agent.model.phone import Readiness, Transport
-from phonefarm_agent.phones import leases
-from phonefarm_agent.phones.adb_wire import Adb, AdbError, Answer
+from phonefarm_agent.phones import cleanup
+from phonefarm_agent.phones.adb.client import Adb, AdbError, Answer
 from phonefarm_agent.phones.device import Device
-from phonefarm_agent.phones.ladder import Patient, Step, Trouble, budgets, trouble_of
 from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.recovery_policy import Patient, Step, Trouble, budgets, trouble_of
 
 log = structlog.get_logger()
 
@@ -180,7 +180,7 @@ class Recovery:
 
     async def _held_elsewhere(self, device: Device) -> str:
         """Return whose lease a network phone bears when that is another agent's; it may live."""
-        left = leases.read_lease(await self._shell(device, leases.READ_LEASE))
+        left = cleanup.read_lease(await self._shell(device, cleanup.READ_LEASE))
         if left.serialno != device.serialno:
             return "another phone answers here"
         if device.adb_serial in self._addresses and left.agent not in {"", self._agent_id}:
@@ -189,13 +189,13 @@ class Recovery:
 
     async def _sweep(self, device: Device) -> str:
         """Remove what runs of this farm left; nobody holds the phone, so all of them are over."""
-        answer = await self._shell(device, leases.LIST_LEFTOVERS)
-        found = [line for line in answer.out.splitlines() if leases.is_leftover(line)]
+        answer = await self._shell(device, cleanup.LIST_LEFTOVERS)
+        found = [line for line in answer.out.splitlines() if cleanup.is_leftover(line)]
         if not found:
             return "nothing of this farm's is there"
-        await self._shell(device, leases.remove_leftovers(found))
-        left = await self._shell(device, leases.LIST_LEFTOVERS)
-        stays = [line for line in left.out.splitlines() if leases.is_leftover(line)]
+        await self._shell(device, cleanup.remove_leftovers(found))
+        left = await self._shell(device, cleanup.LIST_LEFTOVERS)
+        stays = [line for line in left.out.splitlines() if cleanup.is_leftover(line)]
         return f"removed {len(found) - len(stays)} of {len(found)} folders"
 
     async def _shell(self, device: Device, command: str) -> Answer:

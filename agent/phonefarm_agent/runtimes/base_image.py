@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
-from phonefarm_agent.runtimes.engine import Engine, NotKnownError
+from phonefarm_agent.runtimes.docker_engine import Engine, NotKnownError
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 PUBLIC = "python:3.12-slim"
 DEBIAN_SUITE = "bookworm"

@@ -9,9 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from phonefarm_agent.runtimes.calls import chunks, in_thread
-from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec, RuntimeFailedError
-from phonefarm_agent.runtimes.engine import (
+from phonefarm_agent.runtimes.docker_engine import (
     Confinement,
     ConflictError,
     ContainerSpec,
@@ -20,8 +18,10 @@ from phonefarm_agent.runtimes.engine import (
     FoundContainer,
     NotKnownError,
 )
-from phonefarm_agent.runtimes.lines import LineSplitter
-from phonefarm_agent.runtimes.warm import (
+from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFailedError
+from phonefarm_agent.runtimes.line_splitter import LineSplitter
+from phonefarm_agent.runtimes.threads import chunks, in_thread
+from phonefarm_agent.runtimes.warm_pool import (
     LABEL,
     PREFIX,
     WAITS_SECONDS,

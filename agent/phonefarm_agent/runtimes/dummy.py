@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec
 from phonefarm_agent.runtimes.dummy_executor import DummyExecutor
+from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec
 
 _KILLED_CODE = 137
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, cast
 
-from phonefarm_agent.runtimes.contract import RunSpec
 from phonefarm_agent.runtimes.dummy_control import ControlConnection
+from phonefarm_agent.runtimes.interface import RunSpec
 
 _DONE, _FAILED, _STOPPED, _CRASHED = 0, 1, 3, 134
 

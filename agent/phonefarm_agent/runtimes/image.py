@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from phonefarm_agent.runtimes import base_image, wheels
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
-from phonefarm_agent.runtimes.engine import Engine, NotKnownError
+from phonefarm_agent.runtimes.docker_engine import Engine, NotKnownError
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 CONTENTS_LABEL = "phonefarm.contents"
 BASE_LABEL = "phonefarm.base"

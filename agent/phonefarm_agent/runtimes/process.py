@@ -14,9 +14,9 @@ from pathlib import Path
 
 from phonefarm_common.lifecycle import announce
 
-from phonefarm_agent.runtimes.contract import Exit, Handle, RunSpec, RuntimeFailedError
-from phonefarm_agent.runtimes.lines import LineSplitter
-from phonefarm_agent.runtimes.sessions import ProcessMark, members, send
+from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFailedError
+from phonefarm_agent.runtimes.line_splitter import LineSplitter
+from phonefarm_agent.runtimes.process_groups import ProcessMark, members, send
 
 # The leader begins once the agent has noted it: an agent that dies before leaves nothing behind.
 _LEADER = """

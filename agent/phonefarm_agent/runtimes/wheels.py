@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 _DOWNLOAD_SECONDS = 300
 _OLDEST_GLIBC_MINOR = 5

@@ -11,11 +11,11 @@ from pathlib import Path
 from phonefarm_common.clock import SystemClock
 
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host.checks.asking import ask
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
-from phonefarm_agent.phones.adb_binary import adb_binary
-from phonefarm_agent.phones.adb_server import AdbStartError, adb_server
-from phonefarm_agent.phones.adb_wire import Adb, AdbError
+from phonefarm_agent.host.checks.program_output import ask
+from phonefarm_agent.phones.adb.binary import adb_binary
+from phonefarm_agent.phones.adb.client import Adb, AdbError
+from phonefarm_agent.phones.adb.server import AdbStartError, adb_server
 
 CONNECT_SECONDS = 5.0
 USB_SECONDS = 2.0

@@ -3,9 +3,9 @@
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 from phonefarm_agent.runtimes import image
-from phonefarm_agent.runtimes.calls import in_thread
-from phonefarm_agent.runtimes.contract import RuntimeFailedError
-from phonefarm_agent.runtimes.engine import Engine, EngineAwayError, NotKnownError
+from phonefarm_agent.runtimes.docker_engine import Engine, EngineAwayError, NotKnownError
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
+from phonefarm_agent.runtimes.threads import in_thread
 
 _NO_ENGINE = (
     "`systemctl start docker`; if it runs, the agent's user must be in the socket's group: run "

@@ -10,7 +10,7 @@ from phonefarm_common.controllers import controllers_of
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
-from phonefarm_agent.link.knock import KnockFailedError, knock
+from phonefarm_agent.rpc.ping import KnockFailedError, knock
 
 _JOIN_AGAIN = (
     "`phonefarm agents invite --agent-id NAME` at the controller, `phonefarm-agent join TOKEN` here"

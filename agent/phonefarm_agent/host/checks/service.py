@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from phonefarm_agent.host.checks.asking import ask
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
-from phonefarm_agent.host.layout import SERVICE, UNIT
+from phonefarm_agent.host.checks.program_output import ask
+from phonefarm_agent.host.paths import SERVICE, UNIT
 
 _ASKED = ("ActiveState", "SubState", "StatusText", "NRestarts", "ExecMainStatus")
 

@@ -1,0 +1,153 @@
+"""Which runtime this agent uses, and whether it can be used now."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from phonefarm_common.config import ConfigError
+
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.model.host import IncidentKind, Incidents
+from phonefarm_agent.runtimes.docker import DockerRuntime
+from phonefarm_agent.runtimes.dummy import DummyRuntime
+from phonefarm_agent.runtimes.interface import Runtime, RuntimeFailedError
+from phonefarm_agent.runtimes.process import ProcessRuntime
+
+log = structlog.get_logger()
+
+OUTLIVES_AGENT = frozenset({"docker"})
+"""The runtimes whose runs go on when the agent is stopped for a moment."""
+
+
+EMPTY_SECONDS = 10.0
+"""How long an agent that stops takes for removing the containers it made ahead."""
+
+
+def make_runtime(kind: str, *, farm: str, settings: Settings, place: Path | None = None) -> Runtime:
+    """Return the runtime *kind* of this agent in the farm; *place* is where run directories are."""
+    environment = {"PHONEFARM_TIME_SCALE": str(settings.time_scale)}
+    match kind:
+        case "docker":
+            return DockerRuntime(
+                farm=farm,
+                agent=settings.agent_id,
+                image=settings.image,
+                environment=environment,
+                warm=place,
+            )
+        case "process":
+            return ProcessRuntime(
+                farm=farm,
+                agent=settings.agent_id,
+                folder=settings.state / "processes",
+                environment=environment | _python_path(),
+            )
+        case "dummy":
+            return DummyRuntime()
+        case _:
+            raise ConfigError(f"--runtime: unknown runtime {kind!r}")
+
+
+async def choose_runtime(settings: Settings) -> str:
+    """Return docker, process or dummy; ConfigError when what was asked for may not or cannot be."""
+    kind = settings.runtime
+    if kind == "auto":
+        kind = "dummy" if settings.dummy_phones else await _docker_or_process(settings)
+    if settings.dummy_phones and kind != "dummy":
+        raise ConfigError("--dummy-phones needs --runtime dummy: nothing can be driven there")
+    if kind in {"process", "dummy"} and settings.production:
+        raise ConfigError(
+            f"the {kind} runtime isolates nothing and is refused in production:"
+            " use --runtime docker, or unset PHONEFARM_PRODUCTION"
+        )
+    return kind
+
+
+async def _docker_or_process(settings: Settings) -> str:
+    try:
+        await make_runtime("docker", farm="", settings=settings).check()
+    except RuntimeFailedError as error:
+        if settings.production:
+            raise ConfigError(f"docker cannot be used and nothing else may be: {error}") from error
+        log.warning(
+            "runtime.isolation_lost",
+            runtime="process",
+            why=str(error),
+            lost="runs have this user's rights: its files, the network and other processes;"
+            " only the way to the phone is still guarded",
+        )
+        return "process"
+    return "docker"
+
+
+def _python_path() -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": path} if path else {}
+
+
+class Hosting:
+    """The runtime in use; it exists once the farm is known, and is looked after from then on."""
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        settings: Settings,
+        place: Path,
+        incidents: Incidents,
+        changed: Callable[[], None],
+    ) -> None:
+        self.kind = kind
+        self.trouble = "runtime_unchecked"
+        self.known = asyncio.Event()
+        self._settings = settings
+        self._place = place
+        self._incidents = incidents
+        self._changed = changed
+        self._runtime: Runtime | None = None
+
+    def runtime(self) -> Runtime:
+        """Return the runtime; nothing is assigned before the farm is known."""
+        if self._runtime is None:
+            raise RuntimeFailedError("the farm is not known yet")
+        return self._runtime
+
+    def set_farm(self, farm: str) -> None:
+        """Make the runtime of that *farm*, at the first time."""
+        if self._runtime is None:
+            self._runtime = make_runtime(
+                self.kind, farm=farm, settings=self._settings, place=self._place
+            )
+            self.known.set()
+
+    async def keep_warm(self, phones: Callable[[], int]) -> None:
+        """Have containers ready for as many *phones* as can work, at most as many as were asked."""
+        await self.known.wait()
+        if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
+            await self._runtime.pool.keep(lambda: min(self._settings.warm, phones()))
+
+    async def empty_pool(self) -> None:
+        """Leave no container behind that is no run's."""
+        if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
+            await self._runtime.pool.close(within=EMPTY_SECONDS)
+
+    async def look_after(self) -> None:
+        """Ask again and again whether runs can be started; `trouble` says why not."""
+        await self.known.wait()
+        while True:
+            try:
+                await self.runtime().check()
+                trouble = ""
+            except RuntimeFailedError as error:
+                trouble = f"runtime_failed:{error}"
+            if trouble != self.trouble:
+                if trouble:
+                    log.error("host.runtime_lost", error=trouble)
+                elif self.trouble != "runtime_unchecked":
+                    log.info("host.runtime_recovered")
+                self.trouble = trouble
+                self._incidents.tell(IncidentKind.RUNTIME_DOWN, trouble)
+                self._changed()
+            await asyncio.sleep(10 * self._settings.time_scale)

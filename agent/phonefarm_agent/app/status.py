@@ -1,0 +1,142 @@
+"""What whoever supervises the agent may ask it: whether it lives, and how it is."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+
+from phonefarm_common.clock import Clock
+
+from phonefarm_agent.model.host import IncidentKind, Incidents
+from phonefarm_agent.model.phone import PhoneReport, Readiness
+from phonefarm_agent.model.run import Phase
+from phonefarm_agent.phones.interface import Phones
+from phonefarm_agent.rpc.connection import Line
+from phonefarm_agent.runs.journal import Journal, JournalFailedError
+from phonefarm_agent.runs.journal_schema import Statement
+from phonefarm_agent.runs.supervisor import Roster
+
+_NOTHING = Statement(sql="SELECT 1", values=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The agent at one moment, for whoever draws curves."""
+
+    runs: Mapping[Phase, int]
+    phones: Mapping[Readiness, int]
+    offered: int
+    connected: bool
+    withheld: bool
+    needing_hands: int  # phones that wait for a person
+    incidents: Mapping[IncidentKind, bool]  # whether one of the kind lasts
+    recovery: Mapping[str, int]  # steps taken for phones that could not work
+    heartbeat_age: float  # seconds since the last message was sent that the controller answered
+    journal_writes: int  # waiting for the disk
+    journal_failing: bool
+    records: int  # not acknowledged yet
+    evidence_files: int  # not uploaded yet
+    evidence_bytes: int
+    adb_restarts: int
+
+
+class Vitals:
+    """Asked only in the agent's own loop."""
+
+    def __init__(
+        self,
+        *,
+        line: Line,
+        roster: Roster,
+        phones: Phones,
+        journal: Journal,
+        clock: Clock,
+        withheld: Callable[[], str],
+        incidents: Incidents,
+    ) -> None:
+        self._line = line
+        self._roster = roster
+        self._phones = phones
+        self._journal = journal
+        self._clock = clock
+        self._withheld = withheld
+        self._incidents = incidents
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set once the first try to reach the controller is over, well or badly."""
+        return self._line.tried
+
+    async def prove(self) -> None:
+        """Return once the loop has gone round and the journal has taken a transaction's turn.
+
+        A journal whose disk refuses has taken its turn: the agent knows and says so, and a new
+        start would mend nothing.
+        """
+        try:
+            await self._journal.try_keep(_NOTHING)
+        except JournalFailedError:
+            return
+
+    def line(self) -> str:
+        """Return one line for people: phones, runs, controller, what is wrong."""
+        seen, fit = self._phones.reports(), len(self._phones.fit())
+        runs = len(self._roster.live())
+        told = [
+            f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit{_waiting(seen)})",
+            f"{runs} run{'s' * (runs != 1)}",
+            f"controller {self._line.target} {self._line.trouble or 'connected'}",
+        ]
+        told += [trouble for trouble in (self._withheld(), self._journal.failing) if trouble]
+        return "; ".join(told)
+
+    def numbers(self) -> Numbers:
+        """Return the agent in numbers."""
+        runs = Counter(run.state.phase for run in self._roster.runs())
+        seen = self._phones.reports()
+        phones = Counter(report.readiness for report in seen)
+        evidence = self._roster.evidence()
+        return Numbers(
+            runs={phase: runs[phase] for phase in Phase if phase is not Phase.FORGOTTEN},
+            phones={readiness: phones[readiness] for readiness in Readiness},
+            offered=len(self._roster.offered()),
+            connected=not self._line.trouble,
+            withheld=bool(self._withheld()),
+            needing_hands=_needing_hands(seen),
+            incidents={kind: self._incidents.lasting(kind) is not None for kind in IncidentKind},
+            recovery=self._phones.recovery_counts,
+            heartbeat_age=self._clock.monotonic() - self._roster.renewed_at(),
+            journal_writes=self._journal.depth,
+            journal_failing=bool(self._journal.failing),
+            records=self._roster.unacknowledged(),
+            evidence_files=len(evidence),
+            evidence_bytes=sum(file.size for file in evidence),
+            adb_restarts=self._phones.adb_restarts,
+        )
+
+    @property
+    def stopping(self) -> bool:
+        """Tell whether the agent was told to stop, or is no longer wanted."""
+        return self._withheld() == STOPPING
+
+
+def _needing_hands(seen: Sequence[PhoneReport]) -> int:
+    return sum(bool(report.needs_hands) for report in seen)
+
+
+def _waiting(seen: Sequence[PhoneReport]) -> str:
+    count = _needing_hands(seen)
+    return f", {count} need{'s' * (count == 1)} hands" if count else ""
+
+
+STOPPING = "agent_stopping"
+"""Why an agent that ends offers no phone."""
+
+Supervise = Callable[[Vitals], AbstractAsyncContextManager[None]]
+"""Looks after the agent while the block lasts."""
+
+
+def unsupervised(vitals: Vitals) -> AbstractAsyncContextManager[None]:
+    """Return what does nothing: nobody asked to be told."""
+    return nullcontext()

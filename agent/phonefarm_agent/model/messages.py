@@ -1,0 +1,174 @@
+"""What agent and controller say to each other, as values; `link` puts them on the wire."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.host import HostReport
+from phonefarm_agent.model.phone import PhoneReport
+from phonefarm_agent.model.records import Record
+from phonefarm_agent.model.run import Assignment, Go, HeldRun, RunRef, RunStarted, StopOrder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneName:
+    """What the controller calls a phone, or why it does not take it."""
+
+    serialno: str
+    phone_id: str
+    refused: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """The session stands; a verdict for every run that was held."""
+
+    term: int
+    farm_id: str
+    going_on: tuple[RunRef, ...] = ()
+    stops: tuple[StopOrder, ...] = ()
+    phones: tuple[PhoneName, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneNames:
+    """News about the names of phones."""
+
+    phones: tuple[PhoneName, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignments:
+    """New work."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartVerdicts:
+    """Answers to RunStarted."""
+
+    go: tuple[Go, ...] = ()
+    stops: tuple[StopOrder, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeartbeatAck:
+    """The heartbeat of that number is committed; `lost` leases live no longer."""
+
+    number: int
+    lost: tuple[RunRef, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordAck:
+    """Every record of the run up to the sequence is committed."""
+
+    run_id: str
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordAcks:
+    """Acknowledged records."""
+
+    acks: tuple[RecordAck, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stops:
+    """Runs to stop."""
+
+    stops: tuple[StopOrder, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """All this agent should be doing; absence means nothing."""
+
+    claimed: tuple[Assignment, ...] = ()
+    executing: tuple[RunRef, ...] = ()
+    stops: tuple[StopOrder, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superseded:
+    """A newer session of this agent took over."""
+
+    by_incarnation: int
+
+
+Said = (
+    Welcome
+    | PhoneNames
+    | Assignments
+    | StartVerdicts
+    | HeartbeatAck
+    | RecordAcks
+    | Stops
+    | Desired
+    | Superseded
+)
+"""Everything a controller says."""
+
+
+class Host(Protocol):
+    """What the conversation is about: this host's phones and runs. No call blocks."""
+
+    def phones(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as seen now."""
+        ...
+
+    def condition(self) -> HostReport:
+        """Return what is known of the host as a whole."""
+        ...
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the ro.serialno of each phone fit for work now."""
+        ...
+
+    def held(self) -> tuple[HeldRun, ...]:
+        """Return every run not yet forgotten."""
+        ...
+
+    def live(self) -> tuple[RunRef, ...]:
+        """Return the runs whose leases are to be renewed: those not yet released."""
+        ...
+
+    def started(self) -> tuple[RunStarted, ...]:
+        """Return the runs that wait at the start gate."""
+        ...
+
+    def take_records(self, limit: int) -> list[Record]:
+        """Return at most *limit* records that were not sent since the last `rewind`."""
+        ...
+
+    def rewind(self) -> None:
+        """Make every unacknowledged record unsent again."""
+        ...
+
+    def unacknowledged(self) -> int:
+        """Return how many records wait for acknowledgement."""
+        ...
+
+    def connected(self, sent_at: float, welcome: Welcome) -> None:
+        """Learn that a session stands whose Hello was sent at *sent_at*."""
+        ...
+
+    def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
+        """Learn that the heartbeat sent at *sent_at* naming *runs* was acknowledged."""
+        ...
+
+    def hear(self, said: Said) -> None:
+        """Take in what the controller said."""
+        ...
+
+    def evidence(self) -> tuple[EvidenceFile, ...]:
+        """Return the stored files that wait for upload, oldest first."""
+        ...
+
+    def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
+        """Forget *file*: the controller has it, or never will, for the reason *missing*."""
+        ...

@@ -1,0 +1,1 @@
+"""The adb server and the client that speaks to it."""

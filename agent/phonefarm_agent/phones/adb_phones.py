@@ -1,0 +1,261 @@
+"""The real phones of this host: found by adb, identified and probed by shell."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+
+import structlog
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.model.host import Incidents, RecoveryStep
+from phonefarm_agent.model.phone import (
+    PhoneFailedError,
+    PhoneNotFitError,
+    PhoneReport,
+    Readiness,
+)
+from phonefarm_agent.phones import cleanup
+from phonefarm_agent.phones.adb.client import AdbError
+from phonefarm_agent.phones.adb.server import AdbServer, adb_server
+from phonefarm_agent.phones.device import Device
+from phonefarm_agent.phones.device_table import Roll
+from phonefarm_agent.phones.interface import Claimed, Ground, Trace
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.monitor import Watching
+from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.hold_proxy import hand_proxy
+from phonefarm_agent.phones.proxy.proxy import run_proxy
+from phonefarm_agent.phones.recovery import Recovery
+
+log = structlog.get_logger()
+
+CLEAN_UP_LIMITS = 3  # so many probe limits for one clean-up command
+
+
+class AdbPhones:
+    """Made by `adb_phones`; `keep` must run for anything to be seen."""
+
+    def __init__(
+        self,
+        *,
+        server: AdbServer,
+        roll: Roll,
+        watching: Watching,
+        recovery: Recovery,
+        agent_id: str,
+        timers: Timers,
+        clock: Clock,
+    ) -> None:
+        self._server = server
+        self._roll = roll
+        self._watching = watching
+        self._recovery = recovery
+        self._agent_id = agent_id
+        self._timers = timers
+        self._clock = clock
+
+    @property
+    def upstream(self) -> tuple[str, int]:
+        """Return where the adb server listens."""
+        return (self._server.adb.host, self._server.adb.port)
+
+    @property
+    def adb_restarts(self) -> int:
+        """Return how often the adb server had to be started again."""
+        return self._server.restarts
+
+    # What is read (see contract.Phones).
+
+    def reports(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as it was last seen."""
+        return self._roll.reports()
+
+    def fit(self) -> tuple[str, ...]:
+        """Return the phones that could begin work at this moment."""
+        return self._roll.fit()
+
+    def recovery(self) -> tuple[RecoveryStep, ...]:
+        """Return the latest steps that were taken for phones that could not work."""
+        return self._recovery.steps()
+
+    @property
+    def recovery_counts(self) -> Mapping[str, int]:
+        """Return how often each step was taken in this life."""
+        return self._recovery.counts
+
+    @property
+    def trouble(self) -> str:
+        """Return why no phone of the host can be reached; empty while they can."""
+        return self._server.down
+
+    def busy(self, serialno: str, *, on: bool) -> None:
+        """Ask a busy phone less often, and a freed one at once."""
+        if on:
+            self._roll.held.add(serialno)
+            return
+        self._roll.held.discard(serialno)
+        for device in self._roll.devices.values():
+            if device.serialno == serialno:
+                self._roll.wake[device.adb_serial].set()
+
+    # What is done.
+
+    async def claim(self, serialno: str) -> Claimed:
+        """Ask the phone once more; PhoneNotFitError when it cannot begin work."""
+        device = self._roll.one(serialno)
+        if device.helped:
+            raise PhoneNotFitError("phone_not_fit:recovering")
+        readiness, reason = device.verdict(self._clock.monotonic())
+        if readiness is not Readiness.READY:
+            raise PhoneNotFitError(f"phone_not_fit:{reason}")
+        return await self._located(device)
+
+    async def locate(self, serialno: str) -> Claimed:
+        """Ask the phone who and where it is, fit or not."""
+        return await self._located(self._roll.one(serialno))
+
+    async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
+        """Leave the lease on the phone."""
+        device = self._roll.one(serialno)
+        command = cleanup.write_lease(epoch=epoch, run_id=run_id, agent_id=self._agent_id)
+        answer = await self._roll.ask(device, command)
+        if answer.code:
+            raise PhoneFailedError(f"the lease file: {answer.error.strip()[:200]}")
+        device.epoch = epoch
+
+    def gate(
+        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve the run's adb socket."""
+        return run_proxy(
+            path=path,
+            upstream=self.upstream,
+            serial=adb_serial,
+            phone_folder=ground.phone_folder,
+            media_folder=ground.media_folder,
+            package=ground.package,
+            lease=lease,
+        )
+
+    def hand(
+        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[str]:
+        """Serve a person's adb on loopback."""
+        return hand_proxy(upstream=self.upstream, serial=adb_serial, lease=lease, told=told)
+
+    async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
+        """Yield the phone's log; only reading, on a connection of its own."""
+        device = self._roll.one(serialno)
+        begin = f"'{since}'" if since else "1"
+        command = f"logcat -b main -b system -b crash -v threadtime -T {begin}"
+        try:
+            async with aclosing(self._server.adb.stream(device.adb_serial, command)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except AdbError as error:
+            raise PhoneFailedError(str(error)) from error
+
+    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+        """Remove what the run left; return what is still there."""
+        try:
+            device = self._roll.one(trace.serialno)
+            seen = await self._located(device)
+        except PhoneNotFitError as error:
+            raise PhoneFailedError(str(error)) from error
+        if seen.epoch > trace.epoch:
+            log.warning("phone.left_alone", serialno=trace.serialno, epoch=seen.epoch)
+            return ()
+        answer = await self._roll.ask(
+            device, cleanup.clean_up(trace), limit=CLEAN_UP_LIMITS * self._timers.probe_limit
+        )
+        left = cleanup.left_behind(trace, answer)
+        if left is None:
+            raise PhoneFailedError(f"the clean-up answered {answer.error.strip()[:200]!r}")
+        return left
+
+    # Tasks.
+
+    async def keep(self, may_touch: Callable[[str, str], bool]) -> None:
+        """Find, identify, probe and help phones until cancelled.
+
+        Only a phone of which *may_touch* says that no run here holds it is ever helped.
+        """
+        await self._watching.keep(may_touch)
+
+    async def _located(self, device: Device) -> Claimed:
+        try:
+            answer = await self._roll.ask(device, cleanup.READ_LEASE)
+        except PhoneFailedError as error:
+            # Not on offer again before it has answered.
+            device.answered_at = -float("inf")
+            self._roll.tell()
+            raise PhoneNotFitError("phone_silent") from error
+        left = cleanup.read_lease(answer)
+        if left.serialno != device.serialno:
+            device.unname(self._clock.monotonic())
+            self._roll.wake[device.adb_serial].set()
+            raise PhoneNotFitError("phone_changed")
+        device.epoch = left.epoch
+        return Claimed(adb_serial=device.adb_serial, epoch=left.epoch)
+
+
+@asynccontextmanager
+async def adb_phones(
+    *,
+    state: Path,
+    agent_id: str,
+    port: int,
+    addresses: tuple[str, ...],
+    timers: Timers,
+    limits: PhoneLimits,
+    scale: float,
+    clock: Clock,
+    incidents: Incidents,
+    kept: str,
+    keep: Callable[[str], None],
+    changed: Callable[[], None],
+) -> AsyncIterator[AdbPhones]:
+    """Start the adb server; yield the phones it will find once `keep` runs.
+
+    *kept* is what an earlier life gave to *keep*: which steps were taken for phones that could not
+    work.
+    """
+    async with adb_server(home=state / "adb", port=port, clock=clock) as server:
+        recovery = Recovery(
+            adb=server.adb,
+            limits=limits,
+            agent_id=agent_id,
+            addresses=addresses,
+            clock=clock,
+            kept=kept,
+            keep=keep,
+        )
+        roll = Roll(
+            server=server,
+            timers=timers,
+            limits=limits,
+            clock=clock,
+            incidents=incidents,
+            hands=recovery.hands,
+            changed=changed,
+        )
+        watching = Watching(
+            server=server,
+            roll=roll,
+            recovery=recovery,
+            addresses=addresses,
+            timers=timers,
+            limits=limits,
+            scale=scale,
+            clock=clock,
+        )
+        yield AdbPhones(
+            server=server,
+            roll=roll,
+            watching=watching,
+            recovery=recovery,
+            agent_id=agent_id,
+            timers=timers,
+            clock=clock,
+        )

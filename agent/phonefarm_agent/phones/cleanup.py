@@ -1,0 +1,153 @@
+"""What the agent leaves on a phone and takes away again: the lease file, a run's traces."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from phonefarm_agent.phones.adb.client import Answer
+from phonefarm_agent.phones.interface import Step, Trace
+
+LEASE_FILE = "/data/local/tmp/phonefarm-lease"
+_PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
+_FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
+_MEDIA_FOLDER = re.compile(r"/sdcard/Movies/phonefarm-[A-Za-z0-9-]+")
+# Names under which tools that a run may have started show up in `ps`.
+_TOOLS = re.compile(r"com\.android\.commands\.(uiautomator|monkey|input)|uiautomator|screencap")
+
+_WHERE_HOME = (
+    "cmd package resolve-activity --brief -a android.intent.action.MAIN"
+    " -c android.intent.category.HOME"
+)
+_WHO_IS_IN_FRONT = "dumpsys window | grep mCurrentFocus"
+_COMPONENT = re.compile(r"([\w.]+)/[\w.$]+")
+_FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([\w.]+)/")
+# Its keyguard and its shade lie over whatever is in front; a locked screen has a stage of its own.
+_SYSTEM_UI = "com.android.systemui"
+
+READ_LEASE = f"getprop ro.serialno; cat {LEASE_FILE}"
+"""Who are you, and which epoch did you see last? The answer is read by `read_lease`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """Who answered, and what its lease file says: epoch 0 and no agent when there is none."""
+
+    serialno: str
+    epoch: int = 0
+    agent: str = ""
+
+
+def read_lease(answer: Answer) -> Left:
+    """Return what the answer to `READ_LEASE` says."""
+    serialno, _, rest = answer.out.partition("\n")
+    left = Left(serialno=serialno.strip())
+    for line in rest.splitlines():
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, dict):
+            found = document.get("epoch")
+            if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**63:
+                agent = document.get("agent")
+                left = replace(left, epoch=found, agent=agent if isinstance(agent, str) else "")
+    return left
+
+
+LIST_LEFTOVERS = "ls -d /data/local/tmp/phonefarm/* /sdcard/Movies/phonefarm-*"
+"""Every folder that a run of this farm made; each line that `is_leftover` is one."""
+
+
+def is_leftover(line: str) -> bool:
+    """Tell whether a line names a folder that only a run of this farm can have made."""
+    return bool(_FOLDER.fullmatch(line) or _MEDIA_FOLDER.fullmatch(line))
+
+
+def remove_leftovers(folders: Iterable[str]) -> str:
+    """Return the command that removes *folders*, each of which `is_leftover`."""
+    words = []
+    for folder in folders:
+        if _MEDIA_FOLDER.fullmatch(folder):
+            words.append(f"content delete {_rows(folder)}")
+        words.append(f"rm -rf {folder}")
+    return "; ".join(words)
+
+
+def write_lease(*, epoch: int, run_id: str, agent_id: str) -> str:
+    """Return the command that leaves a lease; names hold no quote (identity.is_name)."""
+    text = json.dumps({"epoch": epoch, "run": run_id, "agent": agent_id})
+    return f"echo '{text}' > {LEASE_FILE}"
+
+
+def clean_up(trace: Trace) -> str:
+    """Return the command that ends a run's traces and then shows what is left of them."""
+    ground = trace.ground
+    package = ground.package if _PACKAGE.fullmatch(ground.package) else ""
+    folder = ground.phone_folder if _FOLDER.fullmatch(ground.phone_folder) else ""
+    media = ground.media_folder if _MEDIA_FOLDER.fullmatch(ground.media_folder) else ""
+    if Step.STOP_APPS not in trace.steps:
+        package = ""
+    if Step.REMOVE_ADDED not in trace.steps:
+        media = ""
+    rows = _rows(media)
+    words = []
+    if package:
+        words.append(f"am force-stop {package}")
+    if folder:
+        words.append(f"rm -rf {folder}")
+    if media:
+        words += [f"content delete {rows}", f"rm -rf {media}"]
+    if Step.HOME in trace.steps:
+        words.append("input keyevent 3")
+    words.append("echo --left")
+    if folder:
+        words.append(f"ls -d {folder}")
+    if media:
+        words += [f"ls -d {media}", f"content query --projection _id {rows}"]
+    if package:
+        words.append(f"pidof {package}")
+    words.append("ps -A -o PID,ARGS")
+    if Step.HOME in trace.steps:
+        words += ["echo --home", _WHERE_HOME, _WHO_IS_IN_FRONT]
+    return "; ".join(words)
+
+
+def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
+    """Return what the answer to `clean_up` says is left; None when it says nothing of that."""
+    _, mark, left = answer.out.partition("--left\n")
+    if not mark:
+        return None
+    lines = [line.strip() for line in left.splitlines()]
+    # What a phone does not tell of its home screen is not held against it.
+    home = lines.index("--home") if "--home" in lines else len(lines)
+    found: list[str] = []
+    for text in lines[:home]:
+        if text and text in {trace.ground.phone_folder, trace.ground.media_folder}:
+            found.append(f"folder {text}")
+        elif text.startswith("Row: "):
+            found.append(f"media {text[:100]}")
+        elif text.replace(" ", "").isdigit():
+            found.append(f"process {trace.ground.package}")
+        elif (trace.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
+            found.append(f"process {text[:200]}")
+    return (*found, *_in_front(lines[home:]))
+
+
+def _in_front(lines: list[str]) -> list[str]:
+    """Return the app that is in front instead of the home screen, if both are told."""
+    homes = [match[1] for line in lines if (match := _COMPONENT.fullmatch(line))]
+    fronts = [match[1] for line in lines if (match := _FOCUS.search(line))]
+    if not homes or not fronts or fronts[-1] in {homes[-1], _SYSTEM_UI}:
+        return []
+    return [f"foreground {fronts[-1]}"]
+
+
+def _rows(media: str) -> str:
+    # MediaStore forgets a file with its removal from Android 11 on; on 10 its row stays.
+    return f"--uri content://media/external/file --where \"_data LIKE '{_real(media)}/%'\""
+
+
+def _real(folder: str) -> str:
+    """Return what MediaStore calls a folder of the shared storage."""
+    return folder.replace("/sdcard/", "/storage/emulated/0/", 1)

@@ -1,0 +1,162 @@
+"""Every phone that adb has listed, and what is told of it."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import zip_longest
+
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.model.host import IncidentKind, Incidents
+from phonefarm_agent.model.phone import (
+    PhoneFailedError,
+    PhoneNotFitError,
+    PhoneReport,
+    Transport,
+)
+from phonefarm_agent.phones.adb.client import AdbError, Answer
+from phonefarm_agent.phones.adb.server import AdbServer
+from phonefarm_agent.phones.device import Device
+from phonefarm_agent.phones.identity import duplicates
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.mass_disconnect import Losses
+from phonefarm_agent.phones.readiness import IDENTIFY
+
+
+class Roll:
+    """The phones of one adb server. `hands` says what a person must do at one of them."""
+
+    def __init__(
+        self,
+        *,
+        server: AdbServer,
+        timers: Timers,
+        limits: PhoneLimits,
+        clock: Clock,
+        incidents: Incidents,
+        hands: Callable[[Device], str],
+        changed: Callable[[], None],
+    ) -> None:
+        self.devices: dict[str, Device] = {}
+        self.wake: dict[str, asyncio.Event] = {}  # a phone's watcher waits for it
+        self.held: set[str] = set()
+        self.losses = Losses(limits=limits, incidents=incidents)
+        self._server = server
+        self._timers = timers
+        self._limits = limits
+        self._clock = clock
+        self._incidents = incidents
+        self._hands = hands
+        self._changed = changed
+        self._reports: dict[str, PhoneReport] = {}
+        self._told: tuple[PhoneReport, ...] = ()
+        self._fit: tuple[str, ...] = ()
+        server.changed = self._server_changed
+        incidents.tell(IncidentKind.ADB_DOWN, server.why)
+
+    def add(self, adb_serial: str) -> Device:
+        """Take in a device that adb has not listed before."""
+        device = self.devices[adb_serial] = Device(adb_serial=adb_serial, limits=self._limits)
+        self.wake[adb_serial] = asyncio.Event()
+        return device
+
+    def drop(self, device: Device) -> None:
+        """Forget a device that is known by another name now."""
+        del self.devices[device.adb_serial]
+        self._reports.pop(device.adb_serial, None)
+
+    def reports(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as it was last seen; the same tuple while nothing is new."""
+        return self._told
+
+    def fit(self) -> tuple[str, ...]:
+        """Return the phones that could begin work at this moment."""
+        if self._server.down:
+            return ()
+        now = self._clock.monotonic()
+        twice = self.twice()
+        return tuple(
+            device.serialno
+            for device in self.devices.values()
+            if device.could_work(now, self._timers.offer_fresh) and device.serialno not in twice
+        )
+
+    def twice(self) -> frozenset[str]:
+        """Return each serial that more than one phone here claims."""
+        return duplicates(
+            {
+                device.adb_serial: device.serialno
+                for device in self.devices.values()
+                if device.identified and not device.problem
+            }
+        )
+
+    def one(self, serialno: str) -> Device:
+        """Return the one device that is this phone; PhoneNotFitError."""
+        if self._server.down:
+            raise PhoneNotFitError(self._server.down)
+        found = [d for d in self.devices.values() if d.serialno == serialno]
+        online = [d for d in found if d.transport is Transport.ONLINE and d.identified]
+        if len(online) > 1:
+            raise PhoneNotFitError("duplicate_serial")
+        if not online:
+            if any(d.transport is Transport.ONLINE for d in found):
+                raise PhoneNotFitError(f"phone_not_fit:{IDENTIFY}")
+            raise PhoneNotFitError(f"phone_{found[0].transport}" if found else "phone_unknown")
+        if online[0].problem:
+            raise PhoneNotFitError(online[0].problem)
+        return online[0]
+
+    async def ask(self, device: Device, command: str, *, limit: float | None = None) -> Answer:
+        """Run one command within the limit; the phone is known to answer, or PhoneFailedError."""
+        try:
+            async with asyncio.timeout(limit or self._timers.probe_limit):
+                answer = await self._server.adb.shell(device.adb_serial, command)
+        except TimeoutError as error:
+            device.missed("no answer in time", self._clock.monotonic())
+            raise PhoneFailedError("no answer in time") from error
+        except AdbError as error:
+            device.missed(str(error), self._clock.monotonic())
+            raise PhoneFailedError(str(error)) from error
+        device.answered(self._clock.monotonic())
+        return answer
+
+    def _server_changed(self) -> None:
+        """Take in that the server went away or came back."""
+        self.losses.excuse(self._clock.monotonic())
+        phones = [device.serialno for device in self.devices.values() if device.serialno]
+        self._incidents.tell(IncidentKind.ADB_DOWN, self._server.why, phones)
+        self.tell()
+
+    def tell(self, *devices: Device) -> None:
+        """Wake whoever reports phones, if there is something to report of *devices* (none: all)."""
+        now = self._clock.monotonic()
+        twice = self.twice()
+        news = False
+        for device in devices or self.devices.values():
+            if device.settle(now) and device.shown is not Transport.ONLINE:
+                self.losses.drop(device, now)
+            withheld = "duplicate_serial" if is_twice(device, twice) else ""
+            report = device.report(
+                now,
+                withheld=self._server.down or withheld,
+                needs_hands=self._hands(device),
+            )
+            before = self._reports.get(device.adb_serial)
+            if before is None or before.essence() != report.essence():
+                news = True
+            elif (before.facts, before.epoch) == (report.facts, report.epoch):
+                continue  # only time has passed
+            self._reports[device.adb_serial] = report
+        told = tuple(self._reports[serial] for serial in self.devices)
+        if any(one is not other for one, other in zip_longest(told, self._told)):
+            self._told = told
+        fit = self.fit()
+        if news or fit != self._fit:
+            self._fit = fit
+            self._changed()
+
+
+def is_twice(device: Device, twice: frozenset[str]) -> bool:
+    """Tell whether a device is one of those that share a serial."""
+    return device.identified and device.serialno in twice

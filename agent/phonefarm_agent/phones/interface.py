@@ -1,0 +1,125 @@
+"""What the rest of the agent asks of the phones of this host."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+from phonefarm_agent.model.host import RecoveryStep
+from phonefarm_agent.model.phone import PhoneReport
+from phonefarm_agent.phones.proxy.gate import Lease
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A phone that has just answered: what adb calls it, and the epoch left on it (0: none)."""
+
+    adb_serial: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What of a phone is a run's own: its folders there, and the one app it drives."""
+
+    phone_folder: str
+    media_folder: str  # where apps can read; "" for a run that pushes nothing
+    package: str
+
+
+class Step(StrEnum):
+    """What a clean-up does, and then looks at."""
+
+    STOP_APPS = "stop_apps"
+    REMOVE_ADDED = "remove_added"
+    HOME = "home"
+
+
+EVERY_STEP: Final = frozenset(Step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a run may have left on a phone, and which steps its pool wants done about it."""
+
+    run_id: str
+    epoch: int
+    serialno: str
+    ground: Ground
+    steps: frozenset[Step] = EVERY_STEP
+
+
+class Phones(Protocol):
+    """The phones of this host, named by their ro.serialno."""
+
+    @property
+    def adb_restarts(self) -> int:
+        """Return how often the adb server had to be started again."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Return why no phone of the host can be reached; empty while they can."""
+        ...
+
+    def reports(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as it was last seen; the same tuple while nothing is new."""
+        ...
+
+    def recovery(self) -> tuple[RecoveryStep, ...]:
+        """Return the latest steps that were taken for phones that could not work."""
+        ...
+
+    @property
+    def recovery_counts(self) -> Mapping[str, int]:
+        """Return how often each step was taken in this life."""
+        ...
+
+    def fit(self) -> tuple[str, ...]:
+        """Return the phones that could begin work at this moment."""
+        ...
+
+    def busy(self, serialno: str, *, on: bool) -> None:
+        """Learn whether a run holds the phone: a busy one is asked less often."""
+        ...
+
+    async def claim(self, serialno: str) -> Claimed:
+        """Ask the phone once more; PhoneNotFitError with the reason when it cannot begin work."""
+        ...
+
+    async def locate(self, serialno: str) -> Claimed:
+        """Ask the phone who and where it is, fit or not; PhoneNotFitError or PhoneFailedError."""
+        ...
+
+    async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
+        """Leave the lease on the phone; PhoneFailedError when it is not known to be there."""
+        ...
+
+    def gate(
+        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
+        ...
+
+    def hand(
+        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[str]:
+        """Serve a person's adb and yield where, HOST:PORT, until the block ends; OSError."""
+        ...
+
+    def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
+        """Yield the phone's log in the form `threadtime`, from the stamp *since* ("": now) on.
+
+        Raises PhoneNotFitError or PhoneFailedError when it breaks off.
+        """
+        ...
+
+    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+        """Remove what the run left and return what is still there.
+
+        Raises PhoneFailedError when that could not be told. A phone that a newer lease took over is
+        left alone.
+        """
+        ...

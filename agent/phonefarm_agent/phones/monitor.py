@@ -1,0 +1,266 @@
+"""Finds, identifies, probes and helps the phones of this host."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import structlog
+from phonefarm_common.backoff import backoff
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.model.phone import PhoneFailedError, Readiness, Transport
+from phonefarm_agent.phones import cleanup, probe
+from phonefarm_agent.phones.adb.client import AdbError
+from phonefarm_agent.phones.adb.server import AdbServer
+from phonefarm_agent.phones.device import Device, transport_of
+from phonefarm_agent.phones.device_table import Roll, is_twice
+from phonefarm_agent.phones.identity import serialno_problem
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.recovery import Recovery
+from phonefarm_agent.phones.recovery_policy import Step
+
+log = structlog.get_logger()
+
+CONNECT_SECONDS = 15.0
+_IDENTITY = "getprop ro.serialno; getprop ro.product.model; getprop ro.build.version.release"
+
+
+class Watching:
+    """Keeps the roll as it is; `keep` must run for anything to be seen."""
+
+    def __init__(
+        self,
+        *,
+        server: AdbServer,
+        roll: Roll,
+        recovery: Recovery,
+        addresses: tuple[str, ...],
+        timers: Timers,
+        limits: PhoneLimits,
+        scale: float,
+        clock: Clock,
+    ) -> None:
+        self._server = server
+        self._roll = roll
+        self._recovery = recovery
+        self._addresses = addresses
+        self._timers = timers
+        self._limits = limits
+        self._scale = scale
+        self._clock = clock
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._listed = asyncio.Event()
+        self._may_touch: Callable[[str, str], bool] = lambda *_: False
+
+    async def keep(self, may_touch: Callable[[str, str], bool]) -> None:
+        """Do so until cancelled; see `AdbPhones.keep`."""
+        self._may_touch = may_touch
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._server.keep(), name="adb-server")
+            tasks.create_task(self._track(tasks), name="adb-track")
+            tasks.create_task(self._relist(tasks), name="adb-relist")
+            for address in self._addresses:
+                tasks.create_task(self._stay_connected(address), name=f"connect-{address}")
+
+    async def _track(self, tasks: asyncio.TaskGroup) -> None:
+        """Follow adb's own news; it is fast, and `_relist` makes up for what it drops."""
+        failures = 0
+        while True:
+            try:
+                async for listing in self._server.adb.track():
+                    failures = 0
+                    self._see(listing, tasks)
+            except AdbError as error:
+                log.debug("adb.track_ended", error=str(error))
+            failures += 1
+            await asyncio.sleep(
+                backoff(failures, first=0.1 * self._scale, factor=2, most=2 * self._scale)
+            )
+
+    async def _relist(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await asyncio.sleep(self._timers.relist)
+            try:
+                async with asyncio.timeout(self._timers.probe_limit):
+                    self._see(await self._server.adb.devices(), tasks)
+            except (AdbError, TimeoutError) as error:
+                log.debug("adb.list_failed", error=str(error))
+            self._tend(tasks)
+
+    def _tend(self, tasks: asyncio.TaskGroup) -> None:
+        """Look at every phone with the eyes of time: what has held, is over its limit, is lost."""
+        now = self._clock.monotonic()
+        if self._server.down:
+            self._roll.losses.excuse(now)
+        else:
+            self._roll.losses.look(self._roll.devices.values(), now)
+            self._help(now, tasks)
+        self._roll.tell()
+
+    def _help(self, now: float, tasks: asyncio.TaskGroup) -> None:
+        """Begin the steps of recovery that are due for phones that nobody holds.
+
+        Nothing is done while a host incident of adb lasts: no phone is to blame then.
+        """
+        twice = self._roll.twice()
+        for device in self._roll.devices.values():
+            free = self._may_touch(device.serialno, device.adb_serial)
+            if not free or self._roll.losses.lasts:
+                continue
+            self._recovery.see(device, now, twice=is_twice(device, twice))
+            step = self._recovery.due(device, now)
+            if step is not None:
+                device.helped, device.helped_at = True, now
+                tasks.create_task(self._helped(device, step), name=f"{step}-{device.adb_serial}")
+
+    async def _helped(self, device: Device, step: Step) -> None:
+        await self._recovery.perform(device, step)
+        device.looked_at = -float("inf")
+        self._roll.wake[device.adb_serial].set()
+        self._roll.tell()
+
+    async def _stay_connected(self, address: str) -> None:
+        """Connect a network phone, and again whenever it vanished.
+
+        One that adb calls offline is the ladder's matter, unless a run holds it: then only the
+        host's end of a connection over which nothing passes is begun anew.
+        """
+        failures = 0
+        while True:
+            device = self._roll.devices.get(address)
+            if not self._is_lost(device) or self._server.down:
+                failures = 0
+                await self._some_news(self._timers.relist)
+                continue
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    if device is not None:
+                        await self._server.adb.disconnect(address)
+                    said = await self._server.adb.connect(address)
+            except (AdbError, TimeoutError) as error:
+                said = str(error)
+            failures = 0 if said.startswith(("connected", "already")) else failures + 1
+            if failures == 1:
+                log.warning("phone.not_connected", address=address, error=said)
+            await self._some_news(
+                backoff(max(1, failures), first=self._scale, factor=2, most=30 * self._scale)
+            )
+
+    def _is_lost(self, device: Device | None) -> bool:
+        if device is None:
+            return True
+        if device.helped or self._clock.monotonic() - device.since < self._limits.hold:
+            return False
+        held = device.serialno in self._roll.held
+        return device.transport is Transport.ABSENT or (
+            device.transport is Transport.OFFLINE and held
+        )
+
+    async def _some_news(self, seconds: float) -> None:
+        """Wait for a changed listing, at most *seconds*."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._listed.wait()
+        except TimeoutError:
+            return
+
+    async def _watch(self, device: Device) -> None:
+        """Identify a phone that is online, then probe it; ends when it is no longer online."""
+        wake = self._roll.wake[device.adb_serial]
+        while device.transport is Transport.ONLINE:
+            wake.clear()
+            try:
+                await self._look(device)
+            except PhoneFailedError as error:
+                log.debug("phone.silent", adb_serial=device.adb_serial, error=str(error))
+            self._roll.tell(device)
+            try:
+                async with asyncio.timeout(self._probe_pause(device)):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self, device: Device) -> None:
+        """Ask a phone what is next to be known of it; PhoneFailedError."""
+        now = self._clock.monotonic()
+        # Who cannot be named is asked again now and then: it may have been read too early.
+        nameless = bool(device.problem) and now - device.looked_at >= self._timers.probe
+        if not device.identified or nameless:
+            await self._identify(device)
+        if device.problem:
+            if nameless:
+                device.looked_at = now
+            await self._roll.ask(device, "echo phonefarm")
+            return
+        readiness = device.verdict(now)[0]
+        pause = self._timers.probe if readiness is Readiness.READY else self._timers.offer_fresh
+        if readiness is Readiness.PREPARING or now - device.looked_at >= pause:
+            answer = await self._roll.ask(device, probe.QUESTION)
+            device.look(probe.read(answer.out), self._clock.monotonic())
+        else:
+            await self._roll.ask(device, "echo phonefarm")
+
+    def _see(self, listing: dict[str, str], tasks: asyncio.TaskGroup) -> None:
+        """Take in a whole listing."""
+        now = self._clock.monotonic()
+        for serial, state in listing.items():
+            device = self._roll.devices.get(serial)
+            if device is None:
+                device = self._roll.add(serial)
+            if device.see(transport_of(state), now):
+                log.info("phone.seen", adb_serial=serial, state=state)
+                self._news(device, tasks)
+        for serial, device in self._roll.devices.items():
+            if serial not in listing and device.see(Transport.ABSENT, now):
+                log.info("phone.vanished", adb_serial=serial)
+                self._news(device, tasks)
+        self._roll.tell()
+
+    def _news(self, device: Device, tasks: asyncio.TaskGroup) -> None:
+        self._listed.set()
+        self._listed = asyncio.Event()
+        watcher = self._watchers.pop(device.adb_serial, None)
+        if watcher is not None:
+            watcher.cancel()
+        if device.transport is Transport.ONLINE:
+            self._watchers[device.adb_serial] = tasks.create_task(
+                self._watch(device), name=f"watch-{device.adb_serial}"
+            )
+
+    async def _identify(self, device: Device) -> None:
+        answer = await self._roll.ask(device, _IDENTITY)
+        lines = [line.strip() for line in answer.out.split("\n")] + ["", "", ""]
+        # A phone that came back under another name leaves its old entry behind.
+        for other in list(self._roll.devices.values()):
+            gone = other.transport is Transport.ABSENT and other.adb_serial not in self._addresses
+            if gone and other.serialno == lines[0]:
+                self._roll.drop(other)
+                self._recovery.forget(other.adb_serial)
+        left = cleanup.read_lease(await self._roll.ask(device, cleanup.READ_LEASE))
+        device.epoch = left.epoch
+        news = not device.identified or device.serialno != lines[0]
+        device.name(
+            serialno=lines[0],
+            model=lines[1],
+            release=lines[2],
+            problem=serialno_problem(lines[0]),
+            now=self._clock.monotonic(),
+        )
+        if news:
+            log.info(
+                "phone.identified",
+                adb_serial=device.adb_serial,
+                serialno=device.serialno,
+                problem=device.problem,
+            )
+
+    def _probe_pause(self, device: Device) -> float:
+        """Return the seconds until the next question; a free phone's answer must stay fresh.
+
+        Chance spreads the questions over time: phones that came together are not asked together.
+        """
+        longest = self._timers.offer_fresh / 2
+        if device.serialno in self._roll.held and device.identified:
+            longest = self._timers.probe
+        return longest * (0.8 + 0.2 * random.random())

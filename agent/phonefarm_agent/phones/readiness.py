@@ -1,0 +1,158 @@
+"""How far one phone has come on its way to be ready: named stages in order, each with a limit.
+
+What could not be told changes no state: the last answer stays and grows old. What was never told is
+not ready, and a stage that takes longer than its limit is unfit under its own name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from phonefarm_agent.model.phone import Readiness, Stage, StageState
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.phones.probe import BOOT, GATES, Told, Untold
+
+IDENTIFY: Final = "identify"
+TRANSPORT: Final = "transport"
+ORDER: Final = (IDENTIFY, BOOT, *GATES)
+"""All but the transport, which adb tells and no shell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What is known of one stage; times are of the monotonic clock."""
+
+    entered_at: float | None = None
+    passed_at: float | None = None  # for the first time since it was entered
+    told: Told | None = None
+    told_at: float = 0.0
+    untold: bool = False  # the last look could not tell
+    error: str = ""
+
+
+class Stages:
+    """Of one phone, from when adb lists it as online."""
+
+    def __init__(self, limits: PhoneLimits) -> None:
+        self._limit_of: Mapping[str, float] = {
+            IDENTIFY: limits.identify,
+            BOOT: limits.boot,
+            **dict.fromkeys(GATES, limits.look),
+        }
+        self._lasts = limits.told_lasts
+        self._known: dict[str, _Known] = {name: _Known() for name in ORDER}
+        self._before: dict[str, Told] = {}
+
+    def begin(self, now: float) -> None:
+        """Start over: the phone is online, and may be another one."""
+        self.end()
+        self._known[IDENTIFY] = replace(self._known[IDENTIFY], entered_at=now)
+
+    def end(self) -> None:
+        """Forget every answer, but not the errors, nor which gates were failed."""
+        self._before |= self.told()
+        self._known = {name: _Known(error=known.error) for name, known in self._known.items()}
+
+    def another(self) -> None:
+        """Forget all that belongs to the phone that was here before."""
+        self._before = {}
+
+    def told(self) -> Mapping[str, Told]:
+        """Return the last answer of each stage that has one, if need be from before `begin`."""
+        now = {name: known.told for name, known in self._known.items() if known.told is not None}
+        return self._before | now
+
+    def hear(self, name: str, answer: Told | Untold, now: float) -> None:
+        """Take in what the last look said of a stage."""
+        known = self._known[name]
+        match answer:
+            case Untold(error=error):
+                known = replace(known, untold=True, error=error)
+            case Told():
+                passed = answer.readiness is Readiness.READY
+                known = replace(known, told=answer, told_at=now, untold=False)
+                if passed and known.passed_at is None:
+                    known = replace(known, passed_at=now)
+                elif not passed:
+                    # What passed once and runs again has its whole time again.
+                    entered = known.entered_at if known.passed_at is None else now
+                    known = replace(known, entered_at=entered, passed_at=None, error=answer.reason)
+        self._known[name] = known
+        self._enter(now)
+
+    def _enter(self, now: float) -> None:
+        """Let the clocks of the stages run whose predecessors have passed; gates run together."""
+        if self._passed(IDENTIFY):
+            self._clock(BOOT, now)
+        if self._passed(BOOT):
+            for name in GATES:
+                self._clock(name, now)
+
+    def _clock(self, name: str, now: float) -> None:
+        if self._known[name].entered_at is None:
+            self._known[name] = replace(self._known[name], entered_at=now)
+
+    def _passed(self, name: str) -> bool:
+        told = self._known[name].told
+        return told is not None and told.readiness is Readiness.READY
+
+    def verdict(self, now: float) -> tuple[Readiness, str]:
+        """Return what the first stage that has not passed says; READY when all have."""
+        for name in ORDER:
+            verdict = self._verdict(name, now)
+            if verdict is not None:
+                return verdict
+        return Readiness.READY, ""
+
+    def _verdict(self, name: str, now: float) -> tuple[Readiness, str] | None:
+        known = self._known[name]
+        told = known.told
+        if told is not None and told.readiness is not Readiness.PREPARING:
+            if name != IDENTIFY and now - known.told_at > self._lasts:
+                return Readiness.UNFIT, f"{name}_untold:{known.error}"
+            return None if told.readiness is Readiness.READY else (told.readiness, told.reason)
+        if not self.over_limit(name, now):
+            return Readiness.PREPARING, name
+        word = "untold" if told is None and name in GATES else "over_limit"
+        return Readiness.UNFIT, f"{name}_{word}:{known.error}"
+
+    def failed(self, name: str) -> bool:
+        """Tell whether the last answer of a gate, over the present connection, is no."""
+        told = self._known[name].told
+        return told is not None and told.readiness is not Readiness.READY
+
+    def over_limit(self, name: str, now: float) -> bool:
+        """Tell whether a stage has run for longer than it may without a yes or a final no."""
+        known = self._known[name]
+        if known.told is not None and known.told.readiness is not Readiness.PREPARING:
+            return False
+        return known.entered_at is not None and now - known.entered_at > self._limit_of[name]
+
+    def report(self, now: float) -> tuple[Stage, ...]:
+        """Return every stage but the transport."""
+        return tuple(self._stage(name, now) for name in ORDER)
+
+    def _stage(self, name: str, now: float) -> Stage:
+        known = self._known[name]
+        seconds = 0.0
+        if known.entered_at is not None:
+            seconds = (now if known.passed_at is None else known.passed_at) - known.entered_at
+        return Stage(
+            name=name,
+            state=self._state(name, now),
+            limit_seconds=self._limit_of[name],
+            seconds=round(max(0.0, seconds), 3),
+            error=known.error,
+        )
+
+    def _state(self, name: str, now: float) -> StageState:
+        known = self._known[name]
+        if known.entered_at is None:
+            return StageState.WAITING
+        if known.told is None or known.told.readiness is Readiness.PREPARING:
+            if not self.over_limit(name, now):
+                return StageState.RUNNING
+            return StageState.UNTOLD if known.told is None else StageState.FAILED
+        if known.untold:
+            return StageState.UNTOLD
+        return StageState.PASSED if self._passed(name) else StageState.FAILED

@@ -1,0 +1,229 @@
+"""The line to a controller for the agent's whole life: session after session, with back-off."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import structlog
+from phonefarm.v1 import agent_pb2_grpc
+from phonefarm_common.backoff import backoff
+from phonefarm_common.certificates import Member, MemberBrokenError, read_member
+from phonefarm_common.channel import bearer, open_channel
+from phonefarm_common.clock import Clock
+from phonefarm_common.controllers import Choice, controllers_of
+from phonefarm_common.joining import remedy, replaced
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.model.messages import Host
+from phonefarm_agent.rpc.evidence_uploader import Courier
+from phonefarm_agent.rpc.session import (
+    Identity,
+    Session,
+    SessionLostError,
+    SessionRefusedError,
+    Stream,
+    SupersededError,
+)
+
+log = structlog.get_logger()
+
+MOVE_SECONDS: Final = 1.0
+FATAL_REASONS = frozenset({"identity_cloned", "agent_too_old", "time_scale_differs"})
+
+
+def _pause(failures: int, controllers: int, scale: float) -> float:
+    """Return seconds until the next try: short for a controller not tried yet, then longer.
+
+    A thousand agents that lose one controller come to the next spread over a second.
+    """
+    round_of_all = failures // controllers
+    if not round_of_all:
+        return random.random() * MOVE_SECONDS * scale
+    return backoff(round_of_all, first=0.2 * scale, factor=2, most=5 * scale, jitter=0.5)
+
+
+class LineClosedError(Exception):
+    """The controller will not have this agent again; `reason` says why."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where the controllers are, and what proves who calls."""
+
+    targets: tuple[str, ...]
+    """HOST:PORT of each; empty: those of the certificate's farm."""
+    token: str = ""
+    place: Path | None = None
+    """Where our certificate is; None where the token proves it, without TLS."""
+
+
+class Line:
+    """Keeps one session open at a time.
+
+    With another certificate it may be with another controller: so agents spread anew. `target` is
+    whom it is with, or tries; `trouble` says why there is no session (empty while one is open);
+    `tried` is set once the first try is over, well or badly.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: Address,
+        identity: Identity,
+        host: Host,
+        timers: Timers,
+        clock: Clock,
+        changed: asyncio.Event,
+        evidence_changed: asyncio.Event,
+    ) -> None:
+        self._address = address
+        self._identity = identity
+        self._host = host
+        self._timers = timers
+        self._clock = clock
+        self._changed = changed
+        self._evidence_changed = evidence_changed
+        self._superseded_at: float | None = None
+        self.tried = asyncio.Event()
+        self.trouble = "not reached yet"
+        self.target = ""
+        self._member: Member | None = None
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return bearer(self._address.token) if self._address.place is None else ()
+
+    async def hold(self, *, goodbye: asyncio.Event) -> None:
+        """Keep a session until *goodbye* is set and said; LineClosedError when it is hopeless.
+
+        With another certificate the session begins anew; runs go on over that as over any cut.
+        Raises MemberBrokenError for a certificate that cannot be read.
+        """
+        while not goodbye.is_set():
+            place = self._address.place
+            member = None if place is None else await asyncio.to_thread(read_member, place)
+            if place is not None and member is None:
+                raise MemberBrokenError(f"{place} holds no certificate any more: join again")
+            self._member = member
+            told = [] if member is None else [member.controller]
+            targets = self._address.targets or controllers_of(told, name="the controller")
+            holding = asyncio.create_task(self._hold(targets, goodbye), name="holding")
+            ends = {holding}
+            if member is not None and place is not None:
+                keeping = replaced(
+                    member,
+                    place,
+                    targets=targets,
+                    clock=self._clock,
+                    scale=self._identity.time_scale,
+                )
+                ends.add(asyncio.create_task(keeping, name="certificate"))
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in ends:
+                    if task.done():
+                        task.result()
+                if holding.done():
+                    return
+            finally:
+                for task in ends:
+                    task.cancel()
+                await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _hold(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
+        """Keep a session with one of the controllers; whichever fails is left for the next."""
+        scale = self._identity.time_scale
+        choice = Choice(targets, monotonic=self._clock.monotonic, scale=scale)
+        failures = 0
+        while not goodbye.is_set():
+            opened_at = self._clock.monotonic()
+            self.target = choice.now
+            try:
+                await self._one_session(self.target, goodbye)
+            except SessionLostError as error:
+                ended = "" if self._member is None else remedy(self._member, self._clock)
+                self._broke(ended or str(error))
+                log.warning(
+                    "session.lost", controller=self.target, error=str(error), failures=failures
+                )
+            except SupersededError as error:
+                self._count_supersession(error)
+            except SessionRefusedError as error:
+                if error.reason.partition(":")[0] in FATAL_REASONS:
+                    raise LineClosedError(error.reason.partition(":")[0], str(error)) from error
+                self._broke(f"refused: {error.reason}: {error}")
+                log.warning(
+                    "session.refused",
+                    controller=self.target,
+                    reason=error.reason,
+                    error=str(error),
+                    failures=failures,
+                )
+            else:
+                return
+            lasted = self._clock.monotonic() - opened_at
+            if lasted > self._timers.heartbeat:
+                choice.answered(self.target)  # what it met before is forgotten
+                failures = 0
+            choice.failed(self.target)
+            failures += 1
+            try:
+                async with asyncio.timeout(_pause(failures, len(targets), scale)):
+                    await goodbye.wait()
+            except TimeoutError:
+                continue
+
+    async def _one_session(self, target: str, goodbye: asyncio.Event) -> None:
+        """Hold one session, and carry evidence beside it to the same controller."""
+        member = self._member
+        secured = None if member is None else member.secured
+        async with open_channel(target, self._timers, secured) as channel:
+            stub = agent_pb2_grpc.AgentServiceStub(channel)
+            session = Session(
+                stream=cast("Stream", stub.Session(None, metadata=self._metadata)),
+                host=self._host,
+                identity=self._identity,
+                timers=self._timers,
+                clock=self._clock,
+                changed=self._changed,
+                opened=self._opened,
+            )
+            courier = Courier(
+                stub=stub,
+                metadata=self._metadata,
+                host=self._host,
+                changed=self._evidence_changed,
+                scale=self._identity.time_scale,
+            )
+            carrying = asyncio.create_task(courier.carry(), name="courier")
+            try:
+                await session.hold(goodbye=goodbye)
+            finally:
+                carrying.cancel()
+                await asyncio.gather(carrying, return_exceptions=True)
+                log.info("session.closed", controller=target)
+
+    def _opened(self) -> None:
+        log.info("session.held", controller=self.target)
+        self.trouble = ""
+        self.tried.set()
+
+    def _broke(self, why: str) -> None:
+        self.trouble = f"not connected: {why}"
+        self.tried.set()
+
+    def _count_supersession(self, error: SupersededError) -> None:
+        """Allow one new registration per episode; two agents must not evict each other for ever."""
+        now = self._clock.monotonic()
+        episode = self._timers.lease_ttl
+        if self._superseded_at is not None and now - self._superseded_at < episode:
+            raise LineClosedError("superseded", str(error)) from error
+        self._superseded_at = now
+        self._broke(str(error))
+        log.warning("session.superseded", by_incarnation=error.by_incarnation)

@@ -1,0 +1,227 @@
+"""One session: Hello, Welcome, then both sides talk until one of them is gone."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import structlog
+from phonefarm.v1 import agent_pb2 as pb
+from phonefarm_common.clock import Clock
+from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.refusals import refusal
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.model import messages
+from phonefarm_agent.model.messages import Host
+from phonefarm_agent.model.phone import PhoneReport
+from phonefarm_agent.rpc import convert
+from phonefarm_agent.rpc.sender import Voice
+
+log = structlog.get_logger()
+
+
+class SessionLostError(Exception):
+    """The stream ended or fell silent; a new session may do better."""
+
+
+class SessionRefusedError(Exception):
+    """The controller refused this agent; `reason` is its whole reason, the text a sentence."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SupersededError(Exception):
+    """A newer session of this agent took over."""
+
+    def __init__(self, by_incarnation: int) -> None:
+        super().__init__(f"superseded by incarnation {by_incarnation}")
+        self.by_incarnation = by_incarnation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who this agent is for its whole life."""
+
+    agent_id: str
+    boot_id: str
+    incarnation: int
+    version: str
+    time_scale: float
+    runtime: str  # docker, process or dummy
+
+
+class Stream(Protocol):
+    """The part of a grpc.aio stream-stream call that a session needs."""
+
+    async def read(self) -> pb.ControllerMessage | object:
+        """Return the next message, or grpc.aio.EOF."""
+        ...
+
+    async def write(self, request: pb.AgentMessage) -> None:
+        """Send a message, waiting for flow control."""
+        ...
+
+    async def done_writing(self) -> None:
+        """Close this side."""
+        ...
+
+    def cancel(self) -> bool:
+        """End the call."""
+        ...
+
+
+class Session:
+    """One stream from Hello to its end."""
+
+    def __init__(
+        self,
+        *,
+        stream: Stream,
+        host: Host,
+        identity: Identity,
+        timers: Timers,
+        clock: Clock,
+        changed: asyncio.Event,
+        opened: Callable[[], None],
+    ) -> None:
+        """Take the stream; *opened* is called at the controller's Welcome."""
+        self._stream = stream
+        self._host = host
+        self._identity = identity
+        self._timers = timers
+        self._clock = clock
+        self._changed = changed
+        self._opened = opened
+        self._welcomed = asyncio.Event()
+        self._hello_at = 0.0
+        self._heard_at = 0.0
+        self._voice: Voice | None = None
+        self._superseded: int | None = None
+
+    async def hold(self, *, goodbye: asyncio.Event) -> None:
+        """Talk until the stream ends, or until *goodbye* is set and said.
+
+        Raises SessionLostError, SessionRefusedError or SupersededError.
+        """
+        reader = asyncio.create_task(self._read(), name="session-reader")
+        speaker = asyncio.create_task(self._speak(goodbye), name="session-speaker")
+        try:
+            await asyncio.wait({reader, speaker}, return_when=asyncio.FIRST_COMPLETED)
+            if self._superseded is not None:
+                raise SupersededError(self._superseded)
+            if reader.done():
+                reader.result()
+            await speaker
+            if self._superseded is not None:
+                raise SupersededError(self._superseded)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        except asyncio.InvalidStateError as error:
+            # grpc.aio says this when writing to a call that is already over.
+            raise SessionLostError("the stream is over") from error
+        finally:
+            # In this order, or grpc.aio leaks the connection: tasks, then the call.
+            for task in (speaker, reader):
+                task.cancel()
+            await asyncio.gather(speaker, reader, return_exceptions=True)
+            self._stream.cancel()
+
+    async def _read(self) -> None:
+        """Read for the stream's whole life; never under a timeout (grpc/grpc#43360)."""
+        while (message := await self._stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
+            if not isinstance(message, pb.ControllerMessage):
+                raise SessionLostError("the stream carried something else")
+            said = convert.said_from_wire(message)
+            if said is not None and self._hear(said):
+                return
+        raise SessionLostError("the controller ended the stream")
+
+    def _hear(self, said: messages.Said) -> bool:
+        """Take in one message; true when the session is over by it."""
+        match said:
+            case messages.Superseded(by_incarnation=incarnation):
+                self._superseded = incarnation
+                return True
+            case messages.Welcome():
+                log.info("session.opened", term=said.term, farm_id=said.farm_id)
+                self._heard_at = self._clock.monotonic()
+                self._host.connected(self._hello_at, said)
+                self._welcomed.set()
+                self._opened()
+            case messages.HeartbeatAck(number=number, lost=lost):
+                beat = self._voice.acknowledged(number) if self._voice else None
+                if beat is not None:
+                    self._heard_at = self._clock.monotonic()
+                    self._host.renewed(beat.sent_at, beat.runs, lost)
+            case messages.RecordAcks():
+                if self._voice:
+                    self._voice.records_acknowledged()
+                self._host.hear(said)
+            case _:
+                self._host.hear(said)
+        return False
+
+    async def _speak(self, goodbye: asyncio.Event) -> None:
+        told = self._host.phones()
+        self._hello_at = self._clock.monotonic()
+        await self._stream.write(self._hello(told))
+        await self._wait(self._welcomed, self._timers.suspect)
+        if not self._welcomed.is_set():
+            raise SessionLostError("no Welcome came")
+        self._host.rewind()
+        voice = self._voice = Voice(
+            host=self._host,
+            timers=self._timers,
+            clock=self._clock,
+            scale=self._identity.time_scale,
+            told=told,
+        )
+        while not goodbye.is_set():
+            self._changed.clear()
+            for message in voice.due():
+                await self._stream.write(message)
+            await self._wait(self._changed, voice.pause())
+            if self._clock.monotonic() - self._heard_at > self._timers.suspect:
+                raise SessionLostError("no heartbeat was acknowledged for too long")
+        for message in voice.due():
+            await self._stream.write(message)
+        await self._stream.write(
+            pb.AgentMessage(goodbye=pb.Goodbye(reason="the agent was told to stop"))
+        )
+        await self._stream.done_writing()
+
+    @staticmethod
+    async def _wait(event: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def _hello(self, phones: tuple[PhoneReport, ...]) -> pb.AgentMessage:
+        return pb.AgentMessage(
+            hello=pb.Hello(
+                agent_id=self._identity.agent_id,
+                boot_id=self._identity.boot_id,
+                incarnation=self._identity.incarnation,
+                protocol_version=PROTOCOL_VERSION,
+                agent_version=self._identity.version,
+                phones=[convert.phone_to_wire(phone) for phone in phones],
+                held_runs=[convert.held_to_wire(run) for run in self._host.held()],
+                time_scale=self._identity.time_scale,
+                runtime=self._identity.runtime,
+            )
+        )
+
+
+def _translated(error: grpc.aio.AioRpcError) -> SessionLostError | SessionRefusedError:
+    """Return what an RPC error means for the session."""
+    text = error.details() or str(error.code())
+    if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+        told = refusal(error.trailing_metadata())
+        return SessionRefusedError(told.reason if told else text, text)
+    return SessionLostError(f"{error.code().name}: {text}")

@@ -1,0 +1,105 @@
+"""A run's assets: from the host's store into the run directory, by the names the plan gives."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.assets.store import Asset, AssetStore
+from phonefarm_agent.assets.types import AssetFailedError, Wanted
+from phonefarm_agent.runs.run_directory import RunDirectory
+
+log = structlog.get_logger()
+
+
+class Supply:
+    """Answers what a run asks for; the same answer for the whole of the run."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        directory: RunDirectory,
+        wanted: Mapping[str, Wanted],
+        store: AssetStore,
+    ) -> None:
+        self._run_id = run_id
+        self._directory = directory
+        self._wanted = wanted
+        self._store = store
+
+    async def fetch(self, name: str) -> dict[str, object]:
+        """Return what docs/seams.md says of an asset: where it is, or its failure."""
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            message = f"the plan fetches no {name!r}"
+            return _failure(AssetFailedError(FailureCode.PLAN_INVALID, message))
+        try:
+            # An earlier life of the agent may have answered already.
+            standing = await asyncio.to_thread(self._standing, name)
+            if standing is not None:
+                return standing
+            asset = await self._store.fetch(self._run_id, wanted)
+            return await asyncio.to_thread(self._place, name, asset)
+        except AssetFailedError as error:
+            return _failure(error)
+        except OSError as error:
+            message = f"the run directory does not take it: {error}"
+            return _failure(AssetFailedError(FailureCode.HOST_STORAGE_FULL, message))
+        except Exception as error:
+            log.exception("asset.failed_by_agent", asset=name)
+            message = f"a fault in the agent: {error!r}"
+            return _failure(AssetFailedError(FailureCode.ASSET_UNREACHABLE, message))
+
+    def _standing(self, name: str) -> dict[str, object] | None:
+        try:
+            answer = json.loads(self._note(name).read_text())
+            there = (self._directory.path / str(answer["path"])).stat().st_size == answer["bytes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return answer if there else None
+
+    def _place(self, name: str, asset: Asset) -> dict[str, object]:
+        """Link the file (copy it where it cannot be linked) and note the answer."""
+        folder = self._directory.assets
+        folder.mkdir(mode=0o755, exist_ok=True)
+        folder.chmod(0o755)  # the container's user is another one
+        target = folder / f"{name}{asset.suffix}"
+        scratch = folder / f".{name}.new"
+        scratch.unlink(missing_ok=True)
+        source = self._store.path_of(asset)
+        try:
+            os.link(source, scratch)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, scratch)
+            scratch.chmod(0o444)
+        scratch.replace(target)
+        answer: dict[str, object] = {
+            "path": f"{folder.name}/{target.name}",
+            "bytes": asset.size,
+            "sha256": asset.sha256,
+            "content_type": asset.content_type,
+        }
+        note = self._note(name)
+        note.with_suffix(".new").write_text(json.dumps(answer))
+        note.with_suffix(".new").replace(note)
+        return answer
+
+    def _note(self, name: str) -> Path:
+        return self._directory.assets / f".{name}.json"
+
+
+def _failure(error: AssetFailedError) -> dict[str, object]:
+    return {
+        "failure": {
+            "code": error.code.value,
+            "class": error.failure_class.value,
+            "final": error.final,
+            "message": error.message,
+        }
+    }

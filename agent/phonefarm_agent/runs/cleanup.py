@@ -1,0 +1,92 @@
+"""After the container: nothing of the run stays on host or phone, or it is said what does."""
+
+import asyncio
+
+import structlog
+
+from phonefarm_agent.model.phone import PhoneFailedError
+from phonefarm_agent.model.records import PhoneReleased
+from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Trace
+from phonefarm_agent.runs.control_socket import Frame
+from phonefarm_agent.runs.plan import BadPlanError, complete
+from phonefarm_agent.runs.run import Run
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 1.0
+REASON_CHARACTERS = 200
+"""So much of what is left stands in the reason, which people read; all of it is in the report."""
+
+
+async def release(run: Run) -> PhoneReleased:
+    """Clean up after *run* within the timer's limit and return what became of the phone."""
+    await remove_container(run)
+    run.tools.assets.let_go(run.ref.run_id)
+    released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
+    await _close_books(run, released)
+    await asyncio.to_thread(run.directory.remove)
+    return released
+
+
+async def _close_books(run: Run, released: PhoneReleased) -> None:
+    """Put the run's logs on the shelf and have its manifest made."""
+    clean = "clean" if released.clean else f"not clean: {released.reason}"
+    await run.diary.tell(f"the phone is released, {clean}")
+    shelf = run.tools.shelf
+    for page in await run.diary.finish():
+        if page.missing:
+            await shelf.miss(run.ref, name=page.name, kind=page.kind, why=page.missing)
+            continue
+        frame = Frame(name=page.name, kind=page.kind, action=-1, data=page.data)
+        await shelf.put(run.ref, frame, truncated=page.truncated)
+    await shelf.close(run.ref, {"phone_clean": released.clean, "cause": str(run.cause or "")})
+    await run.diary.discard()
+
+
+async def remove_container(run: Run) -> None:
+    """Return once the runtime knows nothing of the run; an engine that is away is asked again."""
+    handle = run.handle
+    while handle is not None:
+        try:
+            await run.runtime().remove(handle)
+        except RuntimeFailedError as error:
+            log.warning("runtime.away", error=str(error))
+            await asyncio.sleep(RETRY_SECONDS * run.tools.scale)
+        else:
+            return
+
+
+async def _clean_phone(run: Run) -> PhoneReleased:
+    trace = _trace(run)
+    last = "nothing was tried"
+    residue: tuple[str, ...] = ()
+    try:
+        async with asyncio.timeout(run.tools.timers.clean_up):
+            while True:
+                try:
+                    residue = await run.tools.phones.clean_up(trace)
+                    if not residue:
+                        return PhoneReleased(clean=True)
+                    last = f"left: {'; '.join(residue)}"[:REASON_CHARACTERS]
+                except PhoneFailedError as error:
+                    last = str(error)
+                await asyncio.sleep(RETRY_SECONDS * run.tools.scale)
+    except TimeoutError:
+        log.warning("phone.not_cleaned", reason=last, residue=residue)
+        return PhoneReleased(clean=False, reason=f"clean_up_failed: {last}", residue=residue)
+
+
+def _trace(run: Run) -> Trace:
+    try:
+        plan = complete(run.state.assignment, adb_serial=run.state.adb_serial)
+        ground, steps = plan.ground, plan.clean_up
+    except BadPlanError:  # A run that went had a plan; a journal from another version may not.
+        ground, steps = Ground(phone_folder="", media_folder="", package=""), EVERY_STEP
+    return Trace(
+        run_id=run.ref.run_id,
+        epoch=run.ref.epoch,
+        serialno=run.state.assignment.serialno,
+        ground=ground,
+        steps=steps,
+    )

@@ -1,0 +1,186 @@
+"""Keeps the rules of a run while its container lives: gate, go, stop, cap, silence, fence."""
+
+import asyncio
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
+from phonefarm_agent.model.run import Phase, Strategy
+from phonefarm_agent.runs.control_socket import Control
+from phonefarm_agent.runs.outcome import Broken, Stopped, broken
+from phonefarm_agent.runs.run import Run
+from phonefarm_agent.runtimes.interface import Handle, RuntimeFailedError
+
+log = structlog.get_logger()
+
+SILENCE_SECONDS = 30.0
+HARD_GRACE_SECONDS = 2.0
+RETRY_SECONDS = 0.5
+
+
+class Watch:
+    """One round for every piece of news and every deadline; all rules in one place."""
+
+    def __init__(self, *, run: Run, handle: Handle, control: Control, longest_limit: float) -> None:
+        self._run = run
+        self._handle = handle
+        self._control = control
+        self._clock = run.tools.clock
+        self._scale = run.tools.scale
+        self._began_at = self._clock.monotonic()
+        self._went_at: float | None = None
+        self._stop_at: float | None = None
+        self._told_stop = ""
+        self._told_acknowledged = 0
+        self._silence = longest_limit + SILENCE_SECONDS * self._scale
+
+    async def keep_rules(self) -> None:
+        """Act on what happens until cancelled."""
+        run = self._run
+        if run.state.phase is Phase.GOING:
+            # An earlier life of the agent saw `go`; the lease opens only after `continue`.
+            self._went_at = self._began_at
+            self._control.go()
+        async with asyncio.TaskGroup() as tasks:
+            if run.adopted:
+                tasks.create_task(self._reopen(), name="reopen")
+            while True:
+                run.news.clear()
+                await self._round()
+                await self._pause()
+
+    async def _round(self) -> None:
+        run = self._run
+        now = self._clock.monotonic()
+        if now >= run.fence_at:
+            run.lease.cut("fenced")
+            run.end(
+                broken(FailureCode.AGENT_FENCED, "the controller has not renewed the lease in time")
+            )
+        if self._went_at is not None and now >= self._went_at + run.state.assignment.cap_seconds:
+            run.end(broken(FailureCode.RUN_TIMEOUT, "the run's cap has passed"))
+        if now >= self._silent_at():
+            run.end(broken(FailureCode.RUN_SILENT, "the executor said nothing for too long"))
+        if run.cause is None and run.state.stop is not None:
+            await self._follow_stop(now)
+        match run.cause:
+            case Broken():
+                run.lease.cut("the run is ended by the agent")
+                await self._kill(0.0)
+            case Stopped():
+                run.lease.cut("the run is stopped")
+                await self._kill(HARD_GRACE_SECONDS * self._scale)
+            case None:
+                await self._pass_gate()
+        self._acknowledge()
+
+    async def _follow_stop(self, now: float) -> None:
+        """Do what the stop order asks for at this moment."""
+        run = self._run
+        order = run.state.stop
+        if order is None:
+            return
+        if self._stop_at is None:
+            self._stop_at = now
+        if self._told_stop != "stop":
+            self._told_stop = "stop"
+            self._control.stop(order.reason)
+        window = order.force_after_seconds
+        forced = order.strategy is Strategy.HARD or (
+            order.strategy is Strategy.SOFT_THEN_FORCE and now >= self._stop_at + window
+        )
+        # Before `go` nothing was done: there is nothing to finish softly.
+        if forced or self._went_at is None:
+            run.end(Stopped(reason=order.reason))
+
+    async def _pass_gate(self) -> None:
+        run = self._run
+        if run.state.stop is not None:
+            return
+        if run.ready and run.state.phase is Phase.PREPARING:
+            run.change(run.state.move(Phase.READY))
+        if run.verdict_go and run.state.phase is Phase.READY:
+            if self._clock.monotonic() >= run.go_until:
+                # It came too late to begin before the deadline; asked again, the controller tells.
+                log.warning("run.go_outrun", run_id=run.ref.run_id)
+                run.verdict_go = False
+                return
+            await run.move(Phase.GOING)
+            self._went_at = self._clock.monotonic()
+            run.hear_life()
+            run.lease.going = True
+            self._control.go()
+            log.info("run.went")
+
+    def _acknowledge(self) -> None:
+        # A `once` action begins with this word, and must not find its phone out of reach.
+        if self._run.lease.ended is not None:
+            return
+        if self._run.acknowledged > self._told_acknowledged:
+            self._told_acknowledged = self._run.acknowledged
+            self._control.acknowledge(self._told_acknowledged)
+
+    async def _kill(self, grace: float) -> None:
+        """Have the runtime end the run; an engine that is away is asked again."""
+        while True:
+            try:
+                await self._run.runtime().stop(self._handle, grace=grace)
+            except RuntimeFailedError as error:
+                log.warning("runtime.away", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                await asyncio.Event().wait()  # The one who waits for the run cancels this.
+
+    async def _reopen(self) -> None:
+        """Let an adopted run reach its phone again, once the controller says `continue`.
+
+        Only when adb still calls the same phone by the name the proxy was made for, and after a
+        heartbeat of this life was acknowledged: before that nobody here knows the lease's age.
+        """
+        run = self._run
+        await run.confirmed.wait()
+        await run.renewed.wait()
+        while True:
+            try:
+                claimed = await run.tools.phones.locate(run.state.assignment.serialno)
+            except (PhoneNotFitError, PhoneFailedError) as error:
+                log.info("run.waits_for_phone", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS * self._scale)
+                continue
+            if claimed.epoch > run.ref.epoch:
+                message = f"the phone has seen epoch {claimed.epoch}"
+                run.end(broken(FailureCode.EPOCH_TOO_OLD, message))
+            elif claimed.adb_serial != run.state.adb_serial:
+                run.end(broken(FailureCode.PHONE_LOST, "adb calls the phone by another name now"))
+            else:
+                run.lease.going = self._went_at is not None
+                run.admit()
+                run.news.set()
+                log.info("run.reopened")
+            return
+
+    def _silent_at(self) -> float:
+        if self._went_at is not None:
+            return self._run.heard_at + self._silence
+        if self._run.ready:
+            return float("inf")  # It waits for the controller; the fence is its limit.
+        return self._began_at + 2 * self._run.tools.timers.start
+
+    async def _pause(self) -> None:
+        """Wait for news or the next deadline."""
+        run = self._run
+        times = [run.fence_at, self._silent_at()]
+        if self._went_at is not None:
+            times.append(self._went_at + run.state.assignment.cap_seconds)
+        order = run.state.stop
+        forced = order is not None and order.strategy is Strategy.SOFT_THEN_FORCE
+        if order is not None and forced and self._stop_at is not None:
+            times.append(self._stop_at + order.force_after_seconds)
+        # Sleeping does not count suspended time; looking up now and then does.
+        seconds = min(min(times) - self._clock.monotonic(), 5.0 * self._scale)
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await run.news.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,231 @@
+"""A run from its assignment until its container is gone: prepare, wait at the gate, watch."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import structlog
+from phonefarm_common.reasons import FailureClass, FailureCode
+
+from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
+from phonefarm_agent.model.records import Failure, RunEnded, RunRefused
+from phonefarm_agent.model.run import Phase
+from phonefarm_agent.runs.asset_requests import Supply
+from phonefarm_agent.runs.control_socket import Control, Frame
+from phonefarm_agent.runs.enforcement import Watch
+from phonefarm_agent.runs.event_relay import Relay
+from phonefarm_agent.runs.outcome import Broken, Stopped, broken, judge
+from phonefarm_agent.runs.plan import BadPlanError, Plan, complete
+from phonefarm_agent.runs.run import Run
+from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFailedError
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS = 20.0
+"""How long the rest of a log may take to arrive after its run has ended."""
+HEAR_OUT_SECONDS = 5.0
+"""The same for evidence that was sent and not yet stored."""
+
+
+class RefusedError(Exception):
+    """The run is not started; the text is the reason."""
+
+
+class EndedEarlyError(Exception):
+    """The run ends before anything ran; its cause is on the run."""
+
+
+async def attempt(run: Run) -> RunEnded | RunRefused:
+    """Drive *run* until its container is gone, and return how it ended.
+
+    Works also for a run that an earlier life of the agent has started. Cancelled, it leaves the
+    container alone.
+    """
+    try:
+        async with AsyncExitStack() as stack:
+            stack.callback(run.lease.cut, "the run is over")
+            if run.handle is None:
+                plan = await _prepare(run)
+                control = await _open(run, plan, stack)
+                handle = await _start(run, plan)
+            else:
+                handle, plan = run.handle, _plan(run, run.state.adb_serial)
+                await asyncio.to_thread(run.directory.make)
+                control = await _open(run, plan, stack)
+            await _begin(run, handle)
+            return await _watch(run, handle, plan, control)
+    except RefusedError as error:
+        log.warning("run.refused", reason=str(error))
+        return RunRefused(reason=str(error))
+    except EndedEarlyError:
+        return judge(
+            finished=None,
+            exit_code=None,
+            exit_detail="",
+            cause=run.cause,
+            stop_ordered=run.state.stop is not None,
+            failed_action=None,
+        )
+
+
+async def _prepare(run: Run) -> Plan:
+    """Probe the phone, leave the lease on it, make the run directory."""
+    assignment = run.state.assignment
+    phones = run.tools.phones
+    run.change(run.state.move(Phase.PREPARING))
+    _stop_here(run)
+    try:
+        claimed = await phones.claim(assignment.serialno)
+        if claimed.epoch > run.ref.epoch:
+            raise RefusedError(f"{FailureCode.EPOCH_TOO_OLD}:{claimed.epoch}")
+        # A container that is found again must find a journal that knows how to lead it.
+        await run.keep(replace(run.state, adb_serial=claimed.adb_serial))
+        plan = _plan(run, claimed.adb_serial)
+        await phones.write_lease(assignment.serialno, epoch=run.ref.epoch, run_id=run.ref.run_id)
+    except PhoneNotFitError as error:
+        raise RefusedError(str(error)) from error
+    except PhoneFailedError as error:
+        raise RefusedError(f"phone_failed:{error}") from error
+    try:
+        await asyncio.to_thread(run.directory.make, plan.document)
+    except OSError as error:
+        raise RefusedError(f"host_storage:{error.strerror}") from error
+    _stop_here(run)
+    return plan
+
+
+def _plan(run: Run, adb_serial: str) -> Plan:
+    try:
+        return complete(run.state.assignment, adb_serial=adb_serial)
+    except BadPlanError as error:
+        failure = Failure(
+            code=FailureCode.PLAN_INVALID.value,
+            message=str(error),
+            failure_class=FailureClass.WORK,
+            final=True,
+        )
+        run.end(Broken(failure=failure))
+        raise EndedEarlyError from error
+
+
+async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> Control:
+    """Open the two sockets of the run directory."""
+
+    async def evidence(frame: Frame) -> None:
+        await run.tools.shelf.put(run.ref, frame)
+
+    supply = Supply(
+        run_id=run.ref.run_id, directory=run.directory, wanted=plan.assets, store=run.tools.assets
+    )
+    control = Control(
+        path=run.directory.control_socket,
+        run_id=run.ref.run_id,
+        ready=run.hear_ready,
+        heard=run.hear_life,
+        evidence=evidence,
+        supply=supply.fetch,
+    )
+    try:
+        await control.open()
+        stack.push_async_callback(control.close)
+        if run.by_hand:
+            hand = run.tools.phones.hand(
+                adb_serial=run.state.adb_serial, lease=run.lease, told=run.diary.tell
+            )
+            run.address = await stack.enter_async_context(hand)
+            return control
+        gate = run.tools.phones.gate(
+            path=run.directory.adb_socket,
+            adb_serial=run.state.adb_serial,
+            ground=plan.ground,
+            lease=run.lease,
+        )
+        await stack.enter_async_context(gate)
+    except OSError as error:
+        run.end(broken(FailureCode.RUNTIME_FAILED, f"the run's sockets: {error}"))
+        raise EndedEarlyError from error
+    return control
+
+
+async def _start(run: Run, plan: Plan) -> Handle:
+    """Start the executor; from here on the run has a container."""
+    _stop_here(run)
+    run.admit()
+    spec = RunSpec(
+        run_id=run.ref.run_id,
+        epoch=run.ref.epoch,
+        directory=run.directory.path,
+        cap_seconds=run.state.assignment.cap_seconds,
+        plan=plan.document,
+    )
+    try:
+        handle = await run.runtime().start(spec)
+    except RuntimeFailedError as error:
+        run.end(broken(FailureCode.RUNTIME_FAILED, str(error)))
+        raise EndedEarlyError from error
+    # What the controller is told of a hold is where its adb is.
+    name = run.address or handle.name
+    await run.keep(replace(run.state, handle_name=name, handle_token=handle.token))
+    log.info("run.started", container=name)
+    await run.diary.tell(f"container {name} started, epoch {run.ref.epoch}")
+    return handle
+
+
+async def _begin(run: Run, handle: Handle) -> None:
+    """Let the executor read its plan, unless an earlier life did; the journal knows it by now."""
+    try:
+        await run.tools.runtime().begin(handle, run.directory.path)
+    except RuntimeFailedError as error:
+        run.end(broken(FailureCode.RUNTIME_FAILED, str(error)))
+
+
+def _stop_here(run: Run) -> None:
+    """Raise EndedEarlyError when the run was told to end meanwhile."""
+    if run.cause is None and run.state.stop is not None:
+        run.end(Stopped(reason=run.state.stop.reason))
+    if run.cause is not None:
+        raise EndedEarlyError
+
+
+async def _watch(run: Run, handle: Handle, plan: Plan, control: Control) -> RunEnded:
+    """Relay the run's story and keep its rules until it is gone."""
+    run.hear_life()
+    relay = Relay(run=run, actions=plan.actions)
+    watch = Watch(run=run, handle=handle, control=control, longest_limit=plan.longest_limit)
+    telling = asyncio.create_task(relay.follow(run.runtime().lines(handle)), name="relay")
+    watching = asyncio.create_task(watch.keep_rules(), name="watch")
+    ending = asyncio.create_task(_wait(run, handle), name="wait")
+    try:
+        await asyncio.wait({ending, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            watching.result()  # It ends only by a fault in the agent.
+        exit_ = await ending
+        run.lease.cut("the run is over")
+        await asyncio.wait({telling}, timeout=DRAIN_SECONDS)
+        if not telling.done():
+            log.warning("run.log_cut", waited=DRAIN_SECONDS)
+        await control.hear_out(within=HEAR_OUT_SECONDS)
+    finally:
+        for task in (telling, watching, ending):
+            task.cancel()
+        results = await asyncio.gather(telling, watching, ending, return_exceptions=True)
+    if isinstance(results[0], Exception):
+        log.warning("run.log_failed", error=str(results[0]))
+    return judge(
+        finished=relay.finished,
+        exit_code=exit_.code,
+        exit_detail=exit_.detail,
+        cause=run.cause,
+        stop_ordered=run.state.stop is not None,
+        failed_action=run.state.failed_action or run.state.open_action,
+    )
+
+
+async def _wait(run: Run, handle: Handle) -> Exit:
+    """Return how the run ended; an engine that is away is asked again."""
+    while True:
+        try:
+            return await run.runtime().wait(handle)
+        except RuntimeFailedError as error:
+            log.warning("runtime.away", error=str(error))
+            await asyncio.sleep(0.5)

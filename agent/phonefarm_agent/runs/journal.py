@@ -1,0 +1,206 @@
+"""What must survive kill -9: runs, records until acknowledged, evidence until uploaded.
+
+SQLite in one thread. Writes that come together share one commit: while a commit is under way the
+next ones gather.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from phonefarm_agent.runs.journal_schema import Kept, Statement, open_database, read_all
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 0.5
+_GATHERED_AT_MOST = 2000
+_THE_WRITES = (
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+)
+"""What sqlite3 raises for a write that no disk could take; its other errors are the disk's."""
+
+
+class JournalFailedError(Exception):
+    """A write was not taken; nothing of it was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Write:
+    statements: tuple[Statement, ...]
+    done: asyncio.Future[None] | None
+    insist: bool
+
+
+class Journal:
+    """Made by `open_journal`. Writes are kept in the order in which they were asked for."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._gathered: list[_Write] = []
+        self._wake = asyncio.Event()
+        self.failing = ""
+
+    @property
+    def depth(self) -> int:
+        """Return how many writes wait for the disk."""
+        return len(self._gathered)
+
+    def note(self, *statements: Statement) -> None:
+        """Write soon, together with what comes next; nobody waits for it.
+
+        It is retried until the disk takes it; one that no disk could take is logged and dropped.
+        """
+        self._gather(_Write(statements=statements, done=None, insist=True))
+
+    async def keep(self, *statements: Statement) -> None:
+        """Return once the writes are on the disk; retried until the disk takes them.
+
+        JournalFailedError for writes that no disk could take: a fault in the agent.
+        """
+        done = _future()
+        self._gather(_Write(statements=statements, done=done, insist=True))
+        await done
+
+    async def try_keep(self, *statements: Statement) -> None:
+        """Return once the writes are on the disk; raise JournalFailedError if it refuses them."""
+        if self.failing:
+            raise JournalFailedError(self.failing)
+        done = _future()
+        self._gather(_Write(statements=statements, done=done, insist=False))
+        await done
+
+    def _gather(self, write: _Write) -> None:
+        self._gathered.append(write)
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Commit what gathers, until cancelled; the last of it is written by `open_journal`."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._gathered:
+                batch = self._gathered[:_GATHERED_AT_MOST]
+                del self._gathered[: len(batch)]
+                # A cancelled writer must not leave a commit half watched.
+                committing = asyncio.ensure_future(self._commit(batch))
+                try:
+                    await asyncio.shield(committing)
+                except asyncio.CancelledError:
+                    await committing
+                    raise
+
+    async def finish(self) -> None:
+        """Make one last try to write what gathered."""
+        batch, self._gathered = self._gathered, []
+        try:
+            await self._in_thread(batch)
+        except Exception as error:  # noqa: BLE001 - the last try: it is told, whatever it is
+            log.warning("journal.failed", error=repr(error), writes=len(batch))
+        for write in batch:
+            _settle(write, None)
+
+    async def _commit(self, batch: Sequence[_Write]) -> None:
+        try:
+            await self._in_thread(batch)
+        except Exception as error:  # noqa: BLE001 - a writer that ends would leave all waiting
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _THE_WRITES):
+                await self._failed(batch, error)
+            else:
+                await self._sift(batch, error)
+            return
+        if self.failing:
+            self.failing = ""
+            log.info("journal.recovered")
+        for write in batch:
+            _settle(write, None)
+
+    async def _sift(self, batch: Sequence[_Write], error: Exception) -> None:
+        """Refuse the one write of a batch that cannot be written at all; the others go on alone.
+
+        That is a value SQLite has no form for, say a number beyond 64 bits.
+        """
+        if len(batch) > 1:
+            for place, write in enumerate(batch):
+                await self._commit([write])
+                if self.failing:  # the disk's turn: the rest waits behind what was put back
+                    behind = 1 if write.insist else 0
+                    self._gathered[behind:behind] = batch[place + 1 :]
+                    return
+            return
+        log.error("journal.write_impossible", error=repr(error))
+        for write in batch:
+            _settle(write, JournalFailedError(f"cannot be written: {error!r}"))
+
+    async def _failed(self, batch: Sequence[_Write], error: Exception) -> None:
+        """Tell those who can bear it; the others go back to the front, in their order."""
+        if not self.failing:
+            log.error("journal.failed", error=str(error), writes=len(batch))
+        self.failing = f"journal: {error}"
+        for write in batch:
+            if not write.insist:
+                _settle(write, JournalFailedError(self.failing))
+        self._gathered[:0] = [write for write in batch if write.insist]
+        await asyncio.sleep(RETRY_SECONDS)
+
+    async def _in_thread(self, batch: Sequence[_Write]) -> None:
+        statements = [statement for write in batch for statement in write.statements]
+        if statements:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._transact, statements)
+
+    def _transact(self, statements: Sequence[Statement]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                self._connection.execute(statement.sql, statement.values)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+@asynccontextmanager
+async def open_journal(path: Path) -> AsyncIterator[tuple[Journal, Kept]]:
+    """Yield the journal at *path* and what an earlier life left in it; sqlite3.Error if it cannot.
+
+    All that was noted is written before the block is left.
+    """
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal") as thread:
+        connection = await loop.run_in_executor(thread, open_database, path)
+        try:
+            kept = await loop.run_in_executor(thread, read_all, connection)
+            journal = Journal(connection, thread)
+            writer = asyncio.create_task(journal.write(), name="journal-writer")
+            try:
+                yield journal, kept
+            finally:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+                await journal.finish()
+        finally:
+            await loop.run_in_executor(thread, connection.close)
+
+
+def _future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _settle(write: _Write, error: JournalFailedError | None) -> None:
+    if write.done is None or write.done.done():
+        return
+    if error is None:
+        write.done.set_result(None)
+    else:
+        write.done.set_exception(error)

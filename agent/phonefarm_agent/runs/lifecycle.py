@@ -1,0 +1,121 @@
+"""The life of a run on this host, from the phase it is found in to the last acknowledgement."""
+
+import asyncio
+from functools import partial
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.model.records import Outcome, PhoneReleased, RunEnded, RunRefused
+from phonefarm_agent.model.run import LIVE, Phase
+from phonefarm_agent.runs.cleanup import release, remove_container
+from phonefarm_agent.runs.execution import attempt
+from phonefarm_agent.runs.journal_schema import trim_forgotten
+from phonefarm_agent.runs.outcome import broken
+from phonefarm_agent.runs.run import Run
+
+log = structlog.get_logger()
+
+
+async def live(run: Run) -> None:
+    """Lead *run* to its end; a fault of the agent's own ends the run, not the agent."""
+    assignment = run.state.assignment
+    structlog.contextvars.bind_contextvars(
+        process_id=assignment.process_id,
+        item_id=run.ref.item_id,
+        run_id=run.ref.run_id,
+        phone_id=assignment.phone_id,
+    )
+    serialno = assignment.serialno
+    following = None
+    try:
+        run.tools.phones.busy(serialno, on=run.state.phase in LIVE)
+        if run.state.phase in LIVE:
+            source = partial(run.tools.phones.logcat, serialno)
+            following = asyncio.create_task(run.diary.follow(source), name="logcat")
+        if run.state.phase in LIVE - {Phase.ENDED}:
+            await _settle(run, await _attempt(run))
+        if run.state.phase is Phase.ENDED:
+            await _release(run)
+    finally:
+        run.tools.phones.busy(serialno, on=False)
+        if following is not None:
+            following.cancel()
+            await asyncio.wait({following})
+    run.released.set()
+    await remove_container(run)
+    await _acknowledged(run)
+
+
+async def lose(run: Run) -> None:
+    """Write down that *run*, begun by an earlier life, is gone, unless it had ended."""
+    if run.state.phase not in LIVE - {Phase.ENDED}:
+        return
+    message = "the run was gone when the agent came back"
+    if run.state.phase in {Phase.ASSIGNED, Phase.PREPARING}:
+        await _settle(run, RunRefused(reason="agent_restarted"))
+        return
+    action = run.state.failed_action or run.state.open_action or (-1, "")
+    await _settle(
+        run,
+        RunEnded(
+            outcome=Outcome.FAILED,
+            failure=broken(FailureCode.RUN_CRASHED, message).failure,
+            failed_action_index=action[0],
+            failed_action_kind=action[1],
+        ),
+    )
+
+
+async def _attempt(run: Run) -> RunEnded | RunRefused:
+    try:
+        return await attempt(run)
+    except Exception as error:
+        log.exception("run.failed_by_agent")
+        # The container must be gone before anybody hears that the run has ended.
+        await remove_container(run)
+        return RunEnded(
+            outcome=Outcome.FAILED,
+            failure=broken(FailureCode.RUN_CRASHED, f"a fault in the agent: {error!r}").failure,
+        )
+
+
+async def _settle(run: Run, ending: RunEnded | RunRefused) -> None:
+    """Journal how the run ended; one canonical line."""
+    match ending:
+        case RunRefused():
+            await asyncio.to_thread(run.directory.remove)
+            await run.diary.discard()
+            await run.move(Phase.RELEASED, ending, PhoneReleased(clean=True))
+        case RunEnded():
+            await run.move(Phase.ENDED, ending)
+            failure = f": {ending.failure.code}: {ending.failure.message}" if ending.failure else ""
+            await run.diary.mark(f"run ended, {ending.outcome.value}{failure}")
+            log.info(
+                "run.ended",
+                outcome=ending.outcome.value,
+                failure=ending.failure.code if ending.failure else "",
+                message=ending.failure.message if ending.failure else "",
+                exit_code=ending.exit_code,
+                records=run.state.last_sequence,
+            )
+
+
+async def _release(run: Run) -> None:
+    try:
+        released = await release(run)
+    except Exception as error:
+        log.exception("release.failed_by_agent")
+        released = PhoneReleased(clean=False, reason=f"a fault in the agent: {error!r}")
+    await run.move(Phase.RELEASED, released)
+    log.info("phone.released", clean=released.clean, reason=released.reason)
+
+
+async def _acknowledged(run: Run) -> None:
+    """Wait until the controller has every record, then forget the run."""
+    while run.tools.outbox.waiting(run.ref.run_id):
+        run.news.clear()
+        if run.tools.outbox.waiting(run.ref.run_id):
+            await run.news.wait()
+    run.change(run.state.move(Phase.FORGOTTEN))
+    run.tools.journal.note(trim_forgotten())

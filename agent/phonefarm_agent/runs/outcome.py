@@ -1,0 +1,107 @@
+"""How a run is judged to have ended; pure (the rules are in docs/seams.md)."""
+
+from dataclasses import dataclass
+
+from phonefarm_common.reasons import FailureClass, FailureCode
+
+from phonefarm_agent.model.records import Failure, Outcome, RunEnded
+from phonefarm_agent.runs.event_parser import Finished
+
+_CODES = {"done": 0, "failed": 1, "stopped": 3, "abandoned": 75}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """A stop order ended it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The agent ended it, or could not start it; `failure` says why."""
+
+    failure: Failure
+
+
+Cause = Stopped | Broken
+"""Why the agent ended a run before it ended by itself."""
+
+
+def broken(code: FailureCode, message: str) -> Broken:
+    """Return the cause *code*, classed as the code is: only `run_timeout` is the work's fault."""
+    work = code is FailureCode.RUN_TIMEOUT
+    return Broken(
+        failure=Failure(
+            code=code.value,
+            message=message,
+            failure_class=FailureClass.WORK if work else FailureClass.INFRA,
+        )
+    )
+
+
+def judge(
+    *,
+    finished: Finished | None,
+    exit_code: int | None,
+    exit_detail: str,
+    cause: Cause | None,
+    stop_ordered: bool,
+    failed_action: tuple[int, str] | None,
+) -> RunEnded:
+    """Return the ending of a run whose container is gone.
+
+    `done` with the matching exit code always counts; after that what the agent did to the run comes
+    before what the executor said of it, since the one is the reason of the other.
+    """
+    index, kind = failed_action or (-1, "")
+
+    def ended(outcome: Outcome, failure: Failure | None = None) -> RunEnded:
+        failed = outcome is Outcome.FAILED
+        return RunEnded(
+            outcome=outcome,
+            failure=failure,
+            exit_code=exit_code,
+            failed_action_index=index if failed else -1,
+            failed_action_kind=kind if failed else "",
+        )
+
+    told = finished if finished and _CODES[finished.outcome] == exit_code else None
+    if told and told.outcome == "done":
+        return ended(Outcome.DONE)
+    match cause:
+        case Broken(failure=failure):
+            return ended(Outcome.FAILED, failure)
+        case Stopped():
+            return ended(Outcome.STOPPED)
+        case None:
+            pass
+    if told and told.outcome == "failed" and told.failure:
+        return ended(Outcome.FAILED, told.failure)
+    if told and told.outcome == "abandoned":
+        message = "the executor lost its way to the phone and gave up"
+        return ended(
+            Outcome.FAILED,
+            told.failure or broken(FailureCode.RUN_ABANDONED, message).failure,
+        )
+    if told and told.outcome == "stopped" and stop_ordered:
+        return ended(Outcome.STOPPED)
+    if told and told.outcome == "stopped":
+        return ended(
+            Outcome.FAILED,
+            broken(FailureCode.RUN_CRASHED, "the executor stopped and nobody asked it to").failure,
+        )
+    return ended(
+        Outcome.FAILED,
+        broken(FailureCode.RUN_CRASHED, _crash(finished, exit_code, exit_detail)).failure,
+    )
+
+
+def _crash(finished: Finished | None, exit_code: int | None, detail: str) -> str:
+    code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
+    said = f"said {finished.outcome!r} and ended with {code}" if finished else f"ended with {code}"
+    return (
+        f"the executor {said}"
+        + ("" if finished else " before it finished")
+        + (f": {detail}" if detail else "")
+    )

@@ -1,0 +1,111 @@
+"""plan.json: the controller's part and what the agent adds to it (docs/seams.md)."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phonefarm_agent.assets.types import AssetKind, Wanted
+from phonefarm_agent.model.run import Assignment
+from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Step
+
+DEFAULT_LIMIT_SECONDS = 60.0
+PHONE_FOLDER = "/data/local/tmp/phonefarm"
+MEDIA_FOLDER = "/sdcard/Movies/phonefarm"
+_ASSET = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+class BadPlanError(Exception):
+    """The controller's plan is not what docs/seams.md says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A plan the agent can work with; `document` is the whole of plan.json."""
+
+    document: Mapping[str, object]
+    ground: Ground
+    longest_limit: float
+    actions: int
+    assets: Mapping[str, Wanted]  # what the run may ask for, by its name in the run
+    clean_up: frozenset[Step] = EVERY_STEP
+
+
+def phone_folder(run_id: str) -> str:
+    """Return the run's own folder on the phone."""
+    return f"{PHONE_FOLDER}/{run_id}"
+
+
+def complete(assignment: Assignment, *, adb_serial: str) -> Plan:
+    """Return the plan of *assignment* for the phone adb calls *adb_serial*; BadPlanError."""
+    try:
+        document = json.loads(assignment.plan_json)
+    except (ValueError, RecursionError) as error:
+        raise BadPlanError(f"plan_json is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BadPlanError("plan_json is not an object")
+    actions = document.get("actions")
+    if not isinstance(actions, list) or not all(isinstance(action, dict) for action in actions):
+        raise BadPlanError("plan_json has no list of actions")
+    ref = assignment.ref
+    pushes = any(action.get("kind") == "push_file" for action in actions)
+    media_folder = f"{MEDIA_FOLDER}-{ref.run_id}" if pushes else ""
+    document |= {
+        "run_id": ref.run_id,
+        "item_id": ref.item_id,
+        "process_id": assignment.process_id,
+        "attempt": ref.attempt,
+        "epoch": ref.epoch,
+        "serial": adb_serial,
+        "capability": assignment.capability,
+        "cap_seconds": assignment.cap_seconds,
+        "phone_folder": phone_folder(ref.run_id),
+        "media_folder": media_folder or None,
+    }
+    document.setdefault("skip", [])
+    profile = document.get("profile")
+    package = profile.get("package", "") if isinstance(profile, dict) else ""
+    limits = [_number(action.get("limit_seconds")) for action in actions]
+    return Plan(
+        document=document,
+        ground=Ground(
+            phone_folder=phone_folder(ref.run_id),
+            media_folder=media_folder,
+            package=package if isinstance(package, str) else "",
+        ),
+        longest_limit=max(limits, default=DEFAULT_LIMIT_SECONDS),
+        actions=len(actions),
+        assets=_assets(actions),
+        clean_up=_steps(document.pop("clean_up", None)),
+    )
+
+
+def _steps(wanted: Any) -> frozenset[Step]:
+    """Return the steps that this version knows; without any told, each: too clean does no harm."""
+    if not isinstance(wanted, list):
+        return EVERY_STEP
+    return frozenset(step for step in Step if step in wanted)
+
+
+def _assets(actions: list[dict[str, Any]]) -> dict[str, Wanted]:
+    found: dict[str, Wanted] = {}
+    for action in actions:
+        if action.get("kind") != "fetch_asset":
+            continue
+        params = action.get("params")
+        given = params if isinstance(params, dict) else {}
+        name, url, kind = given.get("asset"), given.get("url"), given.get("type")
+        if not isinstance(name, str) or not _ASSET.fullmatch(name) or not isinstance(url, str):
+            raise BadPlanError("fetch_asset needs asset, a short plain name, and url")
+        if kind not in set(AssetKind):
+            raise BadPlanError(f"fetch_asset {name}: type is {' or '.join(AssetKind)}")
+        wanted = Wanted(url=url, kind=AssetKind(kind))
+        if found.setdefault(name, wanted) != wanted:
+            raise BadPlanError(f"fetch_asset {name} is there twice, with different params")
+    return found
+
+
+def _number(value: Any) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return float(value) if good else DEFAULT_LIMIT_SECONDS

@@ -1,0 +1,228 @@
+"""One run as the agent knows it: its journalled state, and what it was told meanwhile."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_agent.assets.store import AssetStore
+from phonefarm_agent.model.records import (
+    ActionDone,
+    ActionFailed,
+    ActionStarted,
+    Body,
+    PhoneReleased,
+    Record,
+)
+from phonefarm_agent.model.run import HOLD, Phase, RunRef, RunState, StopOrder
+from phonefarm_agent.phones.interface import Phones
+from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.journal import Journal
+from phonefarm_agent.runs.journal_schema import Statement, put_record, put_state
+from phonefarm_agent.runs.outcome import Cause
+from phonefarm_agent.runs.record_queue import Outbox
+from phonefarm_agent.runs.run_directory import RunDirectory
+from phonefarm_agent.runs.run_log import Diary
+from phonefarm_agent.runtimes.interface import Handle, Runtime
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What every run of this agent works with."""
+
+    journal: Journal
+    outbox: Outbox
+    shelf: Shelf
+    assets: AssetStore
+    phones: Phones
+    runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
+    by_hand: Runtime  # of holds: somebody waits for their time, nothing runs
+    place: Path
+    diaries: Path
+    timers: Timers
+    scale: float
+    clock: Clock
+    changed: asyncio.Event
+
+
+class Run:
+    """State and signals; the verbs that drive it are in `attempt` and `release`."""
+
+    def __init__(
+        self, *, state: RunState, tools: Tools, basis: float, adopted: bool = False
+    ) -> None:
+        """Take the *basis* of the lease: when the last message known to renew it was sent.
+
+        The proxy of an *adopted* run, started by an earlier life of the agent, stays closed until
+        the controller says `continue`.
+        """
+        self.state = state
+        self.tools = tools
+        self.basis = basis
+        self.adopted = adopted
+        self.diary = Diary(tools.diaries / state.ref.run_id, clock=tools.clock, scale=tools.scale)
+        self.directory = RunDirectory(tools.place, state.ref.run_id)
+        self.lease = Lease(deadline=-float("inf"), clock=tools.clock)
+        self.news = asyncio.Event()
+        self.ready = False
+        self.verdict_go = False
+        self.go_until = -float("inf")  # by when it must act on it
+        self.confirmed = asyncio.Event()
+        self.renewed = asyncio.Event()
+        self.released = asyncio.Event()
+        self.cause: Cause | None = None
+        self.address = ""  # of a hold's adb
+        self.heard_at = tools.clock.monotonic()
+        self.acknowledged = 0
+        self._admitted = False
+
+    @property
+    def ref(self) -> RunRef:
+        """Return what names the run."""
+        return self.state.ref
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether a person drives the phone."""
+        return self.state.assignment.capability == HOLD
+
+    def runtime(self) -> Runtime:
+        """Return where the run lives."""
+        return self.tools.by_hand if self.by_hand else self.tools.runtime()
+
+    @property
+    def handle(self) -> Handle | None:
+        """Return what names the run in the runtime, once it was started."""
+        if not self.state.handle_name:
+            return None
+        return Handle(
+            run_id=self.ref.run_id, name=self.state.handle_name, token=self.state.handle_token
+        )
+
+    @property
+    def fence_at(self) -> float:
+        """The moment from which this agent must assume that the lease is somebody else's."""
+        return self.basis + self.tools.timers.self_fence
+
+    # What the controller says.
+
+    def hear_go(self, until: float) -> None:
+        """Take in `go`; it counts once the run has said that it is ready, if before *until*."""
+        self.verdict_go = True
+        self.go_until = until
+        self.news.set()
+
+    def hear_stop(self, order: StopOrder) -> None:
+        """Take in a stop order; a repeated one changes nothing."""
+        state = self.state.order_stop(order)
+        if state != self.state:
+            log.info("run.stop_ordered", run_id=self.ref.run_id, reason=order.reason)
+            self.change(state)
+        self.news.set()
+
+    def hear_renewal(self, sent_at: float) -> None:
+        """Take in that a message sent at *sent_at* renewed the lease."""
+        self.basis = max(self.basis, sent_at)
+        self.renewed.set()
+        if self._admitted:
+            self.lease.renew(self.fence_at)
+        self.news.set()
+
+    def hear_continue(self) -> None:
+        """Take in that the controller still counts on this run; that renews nothing by itself."""
+        self.confirmed.set()
+
+    def hear_acknowledged(self, sequence: int) -> None:
+        """Take in that the controller has every record up to *sequence*."""
+        self.acknowledged = max(self.acknowledged, sequence)
+        self.news.set()
+
+    # What the executor says.
+
+    def hear_ready(self) -> None:
+        """Take in that the executor waits at the start gate."""
+        self.ready = True
+        self.news.set()
+
+    def hear_life(self) -> None:
+        """Take in that the executor said something."""
+        self.heard_at = self.tools.clock.monotonic()
+
+    # What the agent decides.
+
+    def adopt(self, handle: Handle | None) -> None:
+        """Take over what the runtime holds of this run, or that it holds nothing."""
+        name, token = (handle.name, handle.token) if handle else ("", "")
+        self.state = replace(self.state, handle_name=name, handle_token=token)
+
+    def admit(self) -> None:
+        """Let the proxy pass bytes as long as the lease lives."""
+        self._admitted = True
+        self.lease.renew(self.fence_at)
+
+    def end(self, cause: Cause) -> None:
+        """Decide that the run is to end at once; the first cause stays."""
+        if self.cause is None:
+            self.cause = cause
+            log.warning("run.ended_early", run_id=self.ref.run_id, cause=str(cause))
+        self.news.set()
+
+    def change(self, state: RunState) -> None:
+        """Take *state* and journal it soon."""
+        self.state = state
+        self.tools.journal.note(put_state(state))
+        self.tools.changed.set()
+
+    async def keep(self, state: RunState) -> None:
+        """Take *state*; it is on the disk when this returns."""
+        await self._keep(state, ())
+
+    async def move(self, to: Phase, *bodies: Body) -> None:
+        """Go to phase *to* and number *bodies*; all of it is on the disk when this returns."""
+        await self._keep(self.state.move(to), bodies)
+
+    async def record(self, *bodies: Body) -> None:
+        """Journal *bodies* under the next numbers; they are on the disk when this returns."""
+        await self._keep(self.state, bodies)
+
+    async def _keep(self, state: RunState, bodies: Sequence[Body]) -> None:
+        records: list[Record] = []
+        for body in bodies:
+            state = _advanced(state, body)
+            records.append(
+                Record(
+                    ref=state.ref,
+                    sequence=state.last_sequence,
+                    at=self.tools.clock.now(),
+                    body=body,
+                )
+            )
+        # The numbers are taken before the wait: nobody else can take them.
+        self.state = state
+        statements: list[Statement] = [put_record(record) for record in records]
+        await self.tools.journal.keep(*statements, put_state(state))
+        self.tools.outbox.put(records)
+        self.tools.changed.set()
+
+
+def _advanced(state: RunState, body: Body) -> RunState:
+    """Return *state* after one more record."""
+    state = replace(state, last_sequence=state.last_sequence + 1)
+    match body:
+        case ActionStarted(index=index, kind=kind):
+            return replace(state, open_action=(index, kind))
+        case ActionDone():
+            return replace(state, open_action=None)
+        case ActionFailed(index=index, kind=kind):
+            return replace(state, open_action=None, failed_action=(index, kind))
+        case PhoneReleased(clean=False, reason=reason):
+            return replace(state, unclean=reason or "clean_up_failed")
+        case _:
+            return state

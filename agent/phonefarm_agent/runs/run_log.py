@@ -1,0 +1,178 @@
+"""What is written while a run lives: its log, and that of its phone with the actions marked."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from phonefarm_common.clock import Clock
+
+from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
+from phonefarm_agent.runs.bounded_log import Scroll
+
+log = structlog.get_logger()
+
+LOGCAT = "logcat.txt"
+RUN_LOG = "run.log"
+KIB = 1024
+LINE_BYTES = 16 * KIB
+"""Longer lines of a phone's log are broken."""
+RETRY_SECONDS = 1.0
+
+_STAMP = re.compile(rb"^(\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) ", re.MULTILINE)
+"""How each line of `logcat -v threadtime` begins."""
+
+Source = Callable[[str], AsyncGenerator[bytes, None]]
+"""Given the stamp of the last line seen ("": from now on), the phone's log from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One file of a diary; without data, `missing` says why there is none."""
+
+    name: str
+    kind: str
+    data: bytes
+    truncated: bool
+    missing: str
+
+
+class Diary:
+    """One run's; written at once, so that another life of the agent goes on with it."""
+
+    def __init__(self, folder: Path, *, clock: Clock, scale: float) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._scale = scale
+        self._logcat = Scroll(folder, LOGCAT, head=256 * KIB, part=384 * KIB)
+        self._run_log = Scroll(folder, RUN_LOG, head=128 * KIB, part=192 * KIB)
+        self._writing = asyncio.Lock()
+        self._over = False
+        self._has_logcat = False
+        self._trouble = "the phone gave none"
+        self._unwritten = ""
+
+    async def tell(self, text: str) -> None:
+        """Add a line to the run's log."""
+        await self._write((self._run_log, self._line(text)))
+
+    async def mark(self, text: str) -> None:
+        """Add a line to both logs: here is where an action begins or ends."""
+        marker = b"--------- phonefarm " + self._line(text)
+        await self._write((self._run_log, self._line(text)), (self._logcat, marker))
+
+    async def follow(self, source: Source) -> None:
+        """Write down the phone's log until cancelled, with a line at each gap."""
+        stamp, seen = await self._last()
+        cut = False
+        while not self._over:
+            try:
+                async with aclosing(_lines(source(stamp))) as lines:
+                    async for line in lines:
+                        found = _STAMP.match(line)
+                        if found is None or line in seen:
+                            continue
+                        if found[1].decode() != stamp:
+                            stamp, seen = found[1].decode(), set()
+                        seen.add(line)
+                        if cut:
+                            await self._gap("the phone's log goes on")
+                            cut = False
+                        self._has_logcat = True
+                        await self._write((self._logcat, line))
+                self._trouble = "the phone's log ended"
+            except (PhoneFailedError, PhoneNotFitError) as error:
+                self._trouble = str(error)
+            if not cut and self._has_logcat:
+                await self._gap(f"the phone's log was cut: {self._trouble}")
+            cut = True
+            await asyncio.sleep(RETRY_SECONDS * self._scale)
+
+    async def finish(self) -> list[Page]:
+        """Return what was written; nothing more is taken in."""
+        async with self._writing:
+            self._over = True
+            return await asyncio.to_thread(self._pages)
+
+    async def discard(self) -> None:
+        """Remove it from the disk."""
+        async with self._writing:
+            self._over = True
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def _pages(self) -> list[Page]:
+        pages = []
+        for name, kind, scroll in (
+            (RUN_LOG, "log", self._run_log),
+            (LOGCAT, "logcat", self._logcat),
+        ):
+            try:
+                gathered = scroll.gather()
+            except OSError as error:
+                self._unwritten = f"not readable: {error.strerror}"
+                pages.append(_page(name, kind, missing=self._unwritten))
+                continue
+            # Markers alone are no log of a phone.
+            if gathered.data and (kind == "log" or _STAMP.search(gathered.data)):
+                cut = bool(gathered.left_out or self._unwritten)
+                page = Page(name=name, kind=kind, data=gathered.data, truncated=cut, missing="")
+                pages.append(page)
+            else:
+                pages.append(_page(name, kind, missing=self._unwritten or self._trouble))
+        return pages
+
+    async def _last(self) -> tuple[str, set[bytes]]:
+        """Return the stamp an earlier life ended with, and the lines it has of that moment."""
+        try:
+            end = await asyncio.to_thread(self._logcat.end, 64 * KIB)
+        except OSError:
+            return "", set()
+        lines = [line for line in end.splitlines(keepends=True) if _STAMP.match(line)]
+        if not lines:
+            return "", set()
+        self._has_logcat = True
+        last = lines[-1][:18]
+        return last.decode(), {line for line in lines if line.startswith(last)}
+
+    async def _gap(self, text: str) -> None:
+        await self._write((self._logcat, b"--------- phonefarm " + self._line(text)))
+
+    async def _write(self, *writes: tuple[Scroll, bytes]) -> None:
+        async with self._writing:
+            if self._over:
+                return
+            try:
+                await asyncio.to_thread(_write_each, writes)
+            except OSError as error:
+                if not self._unwritten:
+                    log.warning("diary.not_written", error=str(error))
+                self._unwritten = f"not written: {error.strerror}"
+
+    def _line(self, text: str) -> bytes:
+        return f"{self._clock.now().isoformat(timespec='milliseconds')} {text}\n".encode(
+            "utf-8", "replace"
+        )
+
+
+def _page(name: str, kind: str, *, missing: str) -> Page:
+    return Page(name=name, kind=kind, data=b"", truncated=False, missing=missing)
+
+
+def _write_each(writes: tuple[tuple[Scroll, bytes], ...]) -> None:
+    for scroll, data in writes:
+        scroll.write(data)
+
+
+async def _lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield whole lines with their ends; the last one, cut off, is left for another try."""
+    rest = b""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line[:LINE_BYTES] + b"\n"
+            rest = rest[:LINE_BYTES]

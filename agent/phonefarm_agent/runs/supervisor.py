@@ -1,0 +1,387 @@
+"""The runs of this host: what is heard goes to each, what is to be said is read from all."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+import structlog
+from phonefarm_common.reasons import FailureCode
+
+from phonefarm_agent.model import messages
+from phonefarm_agent.model.evidence import EvidenceFile
+from phonefarm_agent.model.host import HostReport
+from phonefarm_agent.model.phone import PhoneReport
+from phonefarm_agent.model.records import (
+    Body,
+    Outcome,
+    PhoneReleased,
+    Record,
+    RunEnded,
+    RunRefused,
+)
+from phonefarm_agent.model.run import (
+    LIVE,
+    Assignment,
+    HeldRun,
+    Phase,
+    RunRef,
+    RunStarted,
+    RunState,
+    StopOrder,
+)
+from phonefarm_agent.runs.journal import JournalFailedError
+from phonefarm_agent.runs.journal_schema import FORGOTTEN_KEPT, add_run, drop_records, put_record
+from phonefarm_agent.runs.lifecycle import live
+from phonefarm_agent.runs.outcome import Cause, broken
+from phonefarm_agent.runs.run import Run, Tools
+
+log = structlog.get_logger()
+
+
+class Roster:
+    """Implements what the link needs of this host (`model.talk.Host`)."""
+
+    def __init__(
+        self,
+        *,
+        tools: Tools,
+        tasks: asyncio.TaskGroup,
+        withheld: Callable[[], str],
+        condition: Callable[[], HostReport],
+        farm: Callable[[str], None],
+    ) -> None:
+        """Take the *tasks* that own the runs, and why nothing new may begin (empty: it may).
+
+        *farm* is told the farm's id at every Welcome.
+        """
+        self._farm = farm
+        self._tools = tools
+        self._tasks = tasks
+        self._withheld = withheld
+        self._condition = condition
+        self._runs: dict[str, Run] = {}
+        self._owners: dict[asyncio.Task[None], Run] = {}
+        self._forgotten: dict[str, RunState] = {}
+        self._basis = -float("inf")
+        self._swept = asyncio.Event()
+        self._removed: frozenset[str] = frozenset()
+
+    # What is read.
+
+    def phones(self) -> tuple[PhoneReport, ...]:
+        """Return every phone as seen now."""
+        return self._tools.phones.reports()
+
+    def condition(self) -> HostReport:
+        """Return what is known of the host as a whole."""
+        return self._condition()
+
+    def is_free(self, serialno: str, adb_serial: str) -> bool:
+        """Tell whether no run here holds the phone, nor may one of an earlier life.
+
+        A phone that has not said yet who it is goes by its *adb_serial* alone.
+        """
+        places = {run.state.adb_serial for run in self._runs.values() if run.state.phase in LIVE}
+        return self._swept.is_set() and serialno not in self._busy() and adb_serial not in places
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the phones that are fit and free, once nothing of an earlier life is unknown."""
+        if self._withheld() or self._tools.journal.failing or not self._swept.is_set():
+            return ()
+        busy = self._busy()
+        return tuple(s for s in self._tools.phones.fit() if s not in busy)
+
+    def held(self) -> tuple[HeldRun, ...]:
+        """Return every run not yet forgotten."""
+        return tuple(
+            HeldRun(
+                ref=run.ref,
+                going=run.state.went,
+                ended=run.state.phase in {Phase.ENDED, Phase.RELEASED},
+            )
+            for run in self._runs.values()
+        )
+
+    def live(self) -> tuple[RunRef, ...]:
+        """Return the runs not yet released."""
+        return tuple(run.ref for run in self._runs.values() if run.state.phase in LIVE)
+
+    def started(self) -> tuple[RunStarted, ...]:
+        """Return the runs that wait at the start gate."""
+        now = self._tools.clock.monotonic()
+        return tuple(
+            RunStarted(ref=run.ref, container=run.state.handle_name, asked_at=now)
+            for run in self._runs.values()
+            if run.state.phase is Phase.READY
+            and run.ready
+            and not run.verdict_go
+            and run.state.stop is None
+        )
+
+    def take_records(self, limit: int) -> list[Record]:
+        """Return at most *limit* records that were not sent since the last `rewind`."""
+        return self._tools.outbox.take(limit)
+
+    def rewind(self) -> None:
+        """Make every unacknowledged record unsent again."""
+        self._tools.outbox.rewind()
+
+    def unacknowledged(self) -> int:
+        """Return how many records wait for acknowledgement."""
+        return len(self._tools.outbox)
+
+    def renewed_at(self) -> float:
+        """Return when the last message that the controller answered was sent; -inf for none."""
+        return self._basis
+
+    def evidence(self) -> tuple[EvidenceFile, ...]:
+        """Return the stored files that wait for upload."""
+        return self._tools.shelf.waiting()
+
+    def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
+        """Forget *file*; *missing* is why the controller will never have it."""
+        self._tools.shelf.remove(file, missing=missing)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return every run not yet forgotten."""
+        return tuple(self._runs.values())
+
+    # What is heard.
+
+    def connected(self, sent_at: float, welcome: messages.Welcome) -> None:
+        """Take in the verdicts on what was held, and that leases were known at *sent_at*."""
+        self._farm(welcome.farm_id)
+        self._basis = max(self._basis, sent_at)
+        for ref in welcome.going_on:
+            if run := self._find(ref):
+                run.hear_continue()
+        self._stop_each(welcome.stops)
+        self.hear(messages.PhoneNames(phones=welcome.phones))
+
+    def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
+        """Renew the leases that the heartbeat of *sent_at* named, end those that are lost."""
+        self._basis = max(self._basis, sent_at)
+        for ref in set(runs) - set(lost):
+            if run := self._find(ref):
+                run.hear_renewal(sent_at)
+        for ref in lost:
+            if run := self._find(ref):
+                run.end(broken(FailureCode.AGENT_FENCED, "the controller ended the lease"))
+
+    def hear(self, said: messages.Said) -> None:
+        """Take in what the controller said; a repetition changes nothing."""
+        match said:
+            case messages.Assignments(assignments=assignments):
+                self._assign_each(assignments)
+            case messages.StartVerdicts(go=go, stops=stops):
+                for each in go:
+                    if run := self._find(each.ref):
+                        run.hear_go(each.until)
+                self._stop_each(order for order in stops if not self._is_outrun(order))
+            case messages.RecordAcks(acks=acks):
+                self._acknowledge_each(acks)
+            case messages.Stops(stops=stops):
+                self._stop_each(stops)
+            case messages.Desired(claimed=claimed, stops=stops):
+                # Stops first: an assignment that is also to be stopped must not begin.
+                self._stop_each(stops)
+                self._assign_each(claimed)
+            case messages.PhoneNames(phones=phones):
+                for phone in phones:
+                    if phone.refused:
+                        log.warning(
+                            "phone.not_taken", serialno=phone.serialno, reason=phone.refused
+                        )
+            case messages.Welcome() | messages.HeartbeatAck() | messages.Superseded():
+                pass  # Told by `connected`, `renewed` and the end of the session.
+            case _:
+                assert_never(said)
+
+    # What an earlier life left.
+
+    def remember(self, states: Iterable[RunState]) -> list[Run]:
+        """Take back the runs of an earlier life; their tasks begin with `resume`."""
+        runs: list[Run] = []
+        for state in states:
+            if state.phase is Phase.FORGOTTEN:
+                self._forget(state)
+                continue
+            now = self._tools.clock.monotonic()
+            run = Run(state=state, tools=self._tools, basis=now, adopted=True)
+            # The executor may not have been told by the life that heard it.
+            known = self._tools.outbox.acknowledged(state.ref.run_id, state.last_sequence)
+            run.hear_acknowledged(known)
+            self._runs[state.ref.run_id] = run
+            runs.append(run)
+        return runs
+
+    def resume(self, run: Run) -> None:
+        """Begin to lead a run that was taken back."""
+        self._lead(run, self._life(run))
+
+    def sweep(self, run_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of the *run_ids* the runtime holds nobody here answers for."""
+        return frozenset(run_ids) - {
+            run.ref.run_id for run in self._runs.values() if run.adopted or run.state.phase in LIVE
+        }
+
+    def swept(self, removed: frozenset[str]) -> None:
+        """Learn that the runtime holds no run but those led here, since *removed* are gone."""
+        self._removed = removed
+        self._swept.set()
+        self._tools.changed.set()
+
+    def end_all(self, cause: Cause) -> None:
+        """End every run that still has a container."""
+        for run in self._runs.values():
+            if run.state.phase in LIVE - {Phase.ENDED}:
+                run.end(cause)
+
+    async def acknowledged(self, seconds: float) -> None:
+        """Wait until the controller has every record, at most *seconds*."""
+        if self._owners:
+            await asyncio.wait(self._owners, timeout=seconds)
+
+    # How.
+
+    def _find(self, ref: RunRef) -> Run | None:
+        run = self._runs.get(ref.run_id)
+        return run if run is not None and run.ref == ref else None
+
+    def _is_outrun(self, order: StopOrder) -> bool:
+        """Tell whether the answer is to a question that was repeated while `go` was on its way."""
+        run = self._find(order.ref)
+        return order.reason == FailureCode.DEADLINE_PASSED and run is not None and run.verdict_go
+
+    def _busy(self) -> set[str]:
+        return {
+            run.state.assignment.serialno for run in self._runs.values() if run.state.phase in LIVE
+        }
+
+    def _assign_each(self, assignments: Iterable[Assignment]) -> None:
+        for assignment in assignments:
+            self._assign(assignment)
+
+    def _assign(self, assignment: Assignment) -> None:
+        run_id = assignment.ref.run_id
+        if run_id in self._runs or run_id in self._forgotten:
+            return  # A repetition.
+        if not self._swept.is_set():
+            return  # It comes again: what an earlier life left may still be at work on the phone.
+        refusal = self._withheld()
+        if assignment.serialno in self._busy():
+            refusal = "phone_busy"
+        state = RunState(assignment=assignment)
+        if refusal:
+            log.warning("run.refused", run_id=run_id, reason=refusal)
+            self._enter(state, (RunRefused(reason=refusal), PhoneReleased(clean=True)))
+            return
+        self._enter(state, ())
+
+    def _enter(
+        self, state: RunState, bodies: tuple[Body, ...], *, after_sweep: bool = False
+    ) -> None:
+        """Add a run whose journal entry is still to be written.
+
+        With *bodies* its whole story is told by them.
+        """
+        if bodies:
+            state = RunState(
+                assignment=state.assignment,
+                phase=Phase.RELEASED,
+                last_sequence=state.last_sequence + len(bodies),
+                unclean=state.unclean,
+            )
+        run = Run(state=state, tools=self._tools, basis=self._basis)
+        self._runs[state.ref.run_id] = run
+        self._tools.changed.set()
+        self._lead(run, self._life_of_new(run, bodies, after_sweep=after_sweep))
+
+    def _lead(self, run: Run, life: Coroutine[None, None, None]) -> None:
+        task = self._tasks.create_task(life, name=f"run-{run.ref.run_id}")
+        self._owners[task] = run
+        task.add_done_callback(self._owners.pop)
+
+    async def _life_of_new(self, run: Run, bodies: tuple[Body, ...], *, after_sweep: bool) -> None:
+        if after_sweep:
+            # Nobody may hear that it has ended while a container of it may be alive.
+            await self._swept.wait()
+            if run.ref.run_id in self._removed:
+                run.state = replace(run.state, unclean="journal_lost")
+            if run.state.unclean:
+                bodies = (bodies[0], PhoneReleased(clean=False, reason=run.state.unclean))
+        first = run.state.last_sequence - len(bodies) + 1
+        at = self._tools.clock.now()
+        records = [
+            Record(ref=run.ref, sequence=first + number, at=at, body=body)
+            for number, body in enumerate(bodies)
+        ]
+        try:
+            await self._tools.journal.try_keep(
+                add_run(run.state), *(put_record(record) for record in records)
+            )
+        except JournalFailedError as error:
+            # Nothing was promised: the controller sends it again, or takes it back.
+            log.warning("run.not_taken", run_id=run.ref.run_id, error=str(error))
+            del self._runs[run.ref.run_id]
+            self._tools.changed.set()
+            return
+        self._tools.outbox.put(records)
+        self._tools.changed.set()
+        await self._life(run)
+
+    async def _life(self, run: Run) -> None:
+        await live(run)
+        del self._runs[run.ref.run_id]
+        self._forget(run.state)
+
+    def _forget(self, state: RunState) -> None:
+        self._forgotten[state.ref.run_id] = state
+        while len(self._forgotten) > FORGOTTEN_KEPT:
+            del self._forgotten[next(iter(self._forgotten))]
+
+    def _acknowledge_each(self, acks: Iterable[messages.RecordAck]) -> None:
+        for ack in acks:
+            self._tools.outbox.acknowledge(ack.run_id, ack.epoch, ack.sequence)
+            self._tools.journal.note(drop_records(ack.run_id, ack.epoch, ack.sequence))
+            run = self._runs.get(ack.run_id)
+            if run is not None and run.ref.epoch == ack.epoch:
+                run.hear_acknowledged(ack.sequence)
+
+    def _stop_each(self, orders: Iterable[StopOrder]) -> None:
+        for order in orders:
+            run = self._runs.get(order.ref.run_id)
+            if run is None:
+                self._answer_unknown(order)
+            elif run.ref == order.ref:
+                run.hear_stop(order)
+            else:
+                log.warning("stop.not_understood", run_id=order.ref.run_id, ref=str(order.ref))
+
+    def _answer_unknown(self, order: StopOrder) -> None:
+        """Tell the controller that a run it wants stopped is not here, so that it can finish.
+
+        A phone that was left unclean is told so again: nobody here has cleaned it since.
+        """
+        bodies: tuple[Body, ...] = (
+            RunEnded(outcome=Outcome.STOPPED),
+            PhoneReleased(clean=True, reason="run_unknown"),
+        )
+        log.warning("stop.answered_for_unknown", run_id=order.ref.run_id)
+        known = self._forgotten.pop(order.ref.run_id, None)
+        if known is None or known.ref != order.ref:
+            # It had none of it, as far as is known here.
+            known = RunState(
+                assignment=Assignment(
+                    ref=order.ref,
+                    process_id="",
+                    phone_id="",
+                    serialno="",
+                    account_id="",
+                    capability="",
+                    plan_json="",
+                    cap_seconds=0.0,
+                )
+            )
+        self._enter(known, bodies, after_sweep=True)

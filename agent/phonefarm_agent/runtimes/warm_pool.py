@@ -1,0 +1,274 @@
+"""Containers made ahead of their runs, each for one run (docs/adr/0018).
+
+A member waits, its program loaded, at a FIFO in a directory of its own that is mounted in it. It
+becomes a run's by being renamed at the engine, which happens or does not; then the run's directory
+takes the place of its own, and a byte in the FIFO lets it read the plan.
+"""
+
+import asyncio
+import errno
+import os
+import secrets
+import select
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from phonefarm_agent.runtimes.docker_engine import ContainerSpec, Engine, NotKnownError
+from phonefarm_agent.runtimes.interface import RuntimeFailedError
+from phonefarm_agent.runtimes.threads import in_thread
+
+LABEL = "phonefarm.warm"
+"""A member's number; it stays on the container of a run, because labels cannot be changed."""
+GATE = "start"
+PREFIX = "pf-warm-"
+"""How a member's container is called until it is a run's."""
+
+OLDEST_SECONDS = 3600.0
+WAITS_SECONDS = OLDEST_SECONDS + 600.0
+"""So long a member waits: one whose agent never comes back ends by itself."""
+
+_ROUND_SECONDS = 1.0  # also the moment a run that took a member has the machine for itself
+_LOOK_SECONDS = 30.0
+_READY_SECONDS = 20.0
+_RETRY_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One container that waits for a run."""
+
+    number: str
+    container: str
+    image: str  # the image's id
+    gate: int  # the FIFO's writing end; while it is open the executor is known to wait
+    made_at: float
+
+    def waits(self) -> bool:
+        """Tell whether its executor is there, and fresh enough."""
+        if time.monotonic() >= self.made_at + OLDEST_SECONDS:
+            return False
+        looking = select.poll()
+        looking.register(self.gate, 0)
+        return not looking.poll(0)  # POLLERR: nobody holds the reading end (pipe(7))
+
+
+class Pool:
+    """Keeps as many members as are wanted; used in the agent's loop, blocking work beside it."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        image: str,
+        labels: Mapping[str, str],
+        folder: Path,
+        mould: Callable[[str, Path], ContainerSpec],
+    ) -> None:
+        """Keep the members' directories in *folder*; *mould* tells of what a member is made."""
+        self._engine = engine
+        self._image = image
+        self._labels = labels
+        self._folder = folder
+        self._mould = mould
+        self._members: list[Member] = []
+        self._taken: dict[str, Member] = {}
+        self._unwanted: dict[str, Path] = {}
+        self._look_at = -float("inf")
+        self._closing = asyncio.Event()
+        self._over = asyncio.Event()
+        self._over.set()
+
+    @property
+    def ready(self) -> int:
+        """Return how many members there are."""
+        return len(self._members)
+
+    async def keep(self, wanted: Callable[[], int]) -> None:
+        """Have as many members as are *wanted* at any time, until `close`."""
+        self._over.clear()
+        try:
+            while not self._closing.is_set():
+                pause = _ROUND_SECONDS
+                try:
+                    await self.adjust(wanted())
+                except RuntimeFailedError as error:
+                    log.warning("pool.not_filled", error=str(error))
+                    # An engine that was away may have started anew: so does the pool.
+                    self._drop(list(self._members))
+                    pause, self._look_at = _RETRY_SECONDS, -float("inf")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._closing.wait()
+            self._look_at = -float("inf")
+            await self.adjust(0)
+        except RuntimeFailedError as error:
+            log.warning("pool.not_emptied", error=str(error))
+        finally:
+            self._over.set()
+
+    async def close(self, *, within: float) -> None:
+        """Leave no member behind; what *within* seconds do not suffice for, the next life does."""
+        self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._over.wait()
+
+    async def adjust(self, wanted: int) -> None:
+        """Make or remove members until there are *wanted*; RuntimeFailedError."""
+        self._drop([member for member in self._members if not member.waits()])
+        self._drop(self._members[wanted:])
+        if time.monotonic() >= self._look_at:
+            await self._look()
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+        for container, folder in tuple(self._unwanted.items()):
+            await in_thread(partial(self._remove, container, folder))
+            del self._unwanted[container]
+        while len(self._members) < wanted and not self._closing.is_set():
+            self._members.append(await in_thread(self._made))
+
+    def take(self) -> Member | None:
+        """Return a member that is nobody's from now on but the caller's; None when none waits."""
+        while self._members:
+            member = self._members.pop(0)
+            if member.waits():
+                self._taken[member.container] = member
+                return member
+            self._drop([member])
+        return None
+
+    def discard(self, member: Member) -> None:
+        """Have a member removed that was taken and did not become a run's."""
+        self._taken.pop(member.container, None)
+        self._drop([member])
+
+    def settle(self, container: str) -> Member | None:
+        """Return the member that the *container* of a run was, once; None for any other."""
+        return self._taken.pop(container, None)
+
+    def folder(self, number: str) -> Path:
+        """Return the directory that a member was made with."""
+        return self._folder / f"warm-{number}"
+
+    def _drop(self, members: Iterable[Member]) -> None:
+        for member in members:
+            with suppress(ValueError):
+                self._members.remove(member)
+            os.close(member.gate)
+            self._unwanted[member.container] = self.folder(member.number)
+
+    def _remove(self, container: str, folder: Path) -> None:
+        self._engine.remove(container)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    async def _look(self) -> None:
+        """Drop members of another image, and remove what no journal and nobody here knows."""
+        # Before the engine is asked: whom nobody knows now nobody can take later.
+        known = {member.number for member in (*self._members, *self._taken.values())}
+        image = await in_thread(lambda: self._engine.image_id(self._image))
+        self._drop([member for member in self._members if member.image != image])
+        await in_thread(lambda: self._sweep(known))
+
+    def _sweep(self, known: set[str]) -> None:
+        mine = [one for one in self._engine.containers(self._labels) if LABEL in one.labels]
+        for one in mine:
+            if one.name.startswith(PREFIX) and one.labels[LABEL] not in known:
+                self._engine.remove(one.id)
+                log.info("pool.leftover_removed", container=one.name)
+        bound = {one.labels[LABEL] for one in mine if not one.name.startswith(PREFIX)}
+        for path in self._folder.glob("warm-*"):
+            if path.name.removeprefix("warm-") not in known | bound:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _made(self) -> Member:
+        number = secrets.token_hex(4)
+        folder = self.folder(number)
+        try:
+            folder.mkdir(mode=0o755)
+            folder.chmod(0o755)
+            gate = folder / GATE
+            os.mkfifo(gate)
+            gate.chmod(0o644)
+            image = self._engine.image_id(self._image)
+            if image is None:
+                raise NotKnownError(f"the engine has no image {self._image}")
+            container = self._engine.create(self._mould(number, folder))
+            self._engine.start(container)
+            return Member(
+                number=number,
+                container=container,
+                image=image,
+                gate=self._waiting(container, gate),
+                made_at=time.monotonic(),
+            )
+        except (RuntimeFailedError, OSError) as error:
+            with suppress(RuntimeFailedError):  # else the next look finds it
+                self._engine.remove(f"{PREFIX}{number}")
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise RuntimeFailedError(f"a container ahead of its run: {error}") from error
+            raise
+
+    def _waiting(self, container: str, gate: Path) -> int:
+        """Return the writing end of the *gate* once the executor holds the other."""
+        end = time.monotonic() + _READY_SECONDS
+        while (descriptor := _opened(gate)) is None:
+            state = self._engine.state(container)
+            if time.monotonic() > end or not state.running:
+                how = "still busy" if state.running else f"{state.status} with {state.code}"
+                raise RuntimeFailedError(
+                    f"an executor of {self._image} does not wait for its run ({how}): is the image"
+                    " of this version? `phonefarm-agent image build`"
+                )
+            time.sleep(0.02)
+        return descriptor
+
+
+def hand_over(folder: Path, directory: Path) -> None:
+    """Put what lies in a run's *directory* where its container sees it, under the same path.
+
+    *folder* is what the container was made with. May be called again after a death on the way.
+    """
+    if not folder.exists():
+        return
+    directory.mkdir(exist_ok=True)
+    for entry in directory.iterdir():
+        entry.replace(folder / entry.name)  # a socket too is reached by its new path
+    folder.rename(directory)  # it is empty now: rename(2) replaces it at once
+
+
+def let_begin(directory: Path, gate: int | None) -> None:
+    """Let the executor that waits in *directory* begin, through *gate* where it is open already.
+
+    One that has begun, or is gone, is left alone.
+    """
+    path = directory / GATE
+    descriptor = _opened(path) if gate is None else gate
+    if descriptor is not None:
+        try:
+            os.write(descriptor, b"\n")
+        except BrokenPipeError:
+            pass  # it died; whoever waits for the run is told
+        finally:
+            os.close(descriptor)
+    path.unlink(missing_ok=True)
+
+
+def _opened(gate: Path) -> int | None:
+    """Return the writing end of a FIFO that somebody reads from; None when nobody does."""
+    try:
+        return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
