@@ -12,22 +12,22 @@ from phonefarm_common.identity import new_id
 from phonefarm_common.lifecycle import announce, tell_supervisor
 from phonefarm_common.outward import Lookup, SystemLookup
 
-from phonefarm_gateway.assets import Assets
-from phonefarm_gateway.callbacks.dispatch import dispatching
+from phonefarm_gateway.callbacks.dispatcher import dispatching
 from phonefarm_gateway.callbacks.limits import Limits
 from phonefarm_gateway.callbacks.sender import Sender, trusting
-from phonefarm_gateway.callbacks.signing import Signer
-from phonefarm_gateway.controller import Controller
-from phonefarm_gateway.listening import KEEPALIVE_SECONDS, listening
+from phonefarm_gateway.callbacks.signer import Signer
+from phonefarm_gateway.client import Controller
 from phonefarm_gateway.metrics import Metrics
-from phonefarm_gateway.middlewares import problem_documents
-from phonefarm_gateway.rates import Rates
-from phonefarm_gateway.routes import keys
-from phonefarm_gateway.routes.document import openapi
-from phonefarm_gateway.routes.page import page
+from phonefarm_gateway.rest import app_keys
+from phonefarm_gateway.rest.asset_check import Assets
+from phonefarm_gateway.rest.docs_page import page
+from phonefarm_gateway.rest.event_streams import StreamLimits, Streams
+from phonefarm_gateway.rest.middleware import problem_documents
+from phonefarm_gateway.rest.openapi import openapi
+from phonefarm_gateway.rest.rate_limit import Rates
+from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
 from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
 from phonefarm_gateway.settings import Settings
-from phonefarm_gateway.streams import StreamLimits, Streams
 from phonefarm_gateway.strict_json import dump
 
 _log = structlog.get_logger()
@@ -93,14 +93,14 @@ async def running(
         application = web.Application(
             middlewares=[problem_documents], client_max_size=settings.body_limit
         )
-        application[keys.CONTROLLER] = controller
-        application[keys.POLICY] = policy
-        application[keys.ASSETS] = assets
-        application[keys.RATES] = Rates(
+        application[app_keys.CONTROLLER] = controller
+        application[app_keys.POLICY] = policy
+        application[app_keys.ASSETS] = assets
+        application[app_keys.RATES] = Rates(
             per_second=settings.rate_limit, burst=settings.rate_burst, clock=clock
         )
-        application[keys.METRICS] = metrics
-        application[keys.METRICS_OPEN] = settings.open_metrics
+        application[app_keys.METRICS] = metrics
+        application[app_keys.METRICS_OPEN] = settings.open_metrics
         _describe(application)
         _stream(application, Streams(streams), metrics)
         add_routes(application.router)
@@ -123,13 +123,13 @@ async def running(
 def _describe(application: web.Application) -> None:
     """Make the description of all endpoints, as JSON and as a page."""
     document = openapi(ENDPOINTS)
-    application[keys.OPENAPI] = dump(document).encode()
-    application[keys.DOCS] = page(document).encode()
+    application[app_keys.OPENAPI] = dump(document).encode()
+    application[app_keys.DOCS] = page(document).encode()
 
 
 def _stream(application: web.Application, streams: Streams, metrics: Metrics) -> None:
     """Let event streams be opened, counted, and ended when the application stops."""
-    application[keys.STREAMS] = streams
+    application[app_keys.STREAMS] = streams
     metrics.watch("event_streams", "Event streams that are open", lambda: streams.open)
 
     async def end_streams(_: web.Application) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from phonefarm_gateway.deliveries import Report
+from phonefarm_gateway.delivery import Report
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -14,7 +14,7 @@ import pytest
 from gateway.support.farm import Farm, farm
 from gateway.support.memory_controller import KEY
 from gateway.support.published import check_schema
-from phonefarm_gateway.streams import StreamLimits
+from phonefarm_gateway.rest.event_streams import StreamLimits
 from support.live_farm import eventually
 
 PATIENCE_SECONDS = 60.0

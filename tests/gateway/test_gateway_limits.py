@@ -8,7 +8,7 @@ import pytest
 from gateway.support.farm import Farm, enqueue_body, farm
 from gateway.support.memory_controller import READ_ONLY_KEY
 from phonefarm_common.clock import SystemClock
-from phonefarm_gateway.rates import MOST_BUCKETS, Rates
+from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, Rates
 
 PATIENCE_SECONDS = 60.0
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.support.farm import farm
 from gateway.support.published import check_schema, published
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from phonefarm_gateway.routes.endpoint import Endpoint
+from phonefarm_gateway.rest.endpoint import Endpoint
 from phonefarm_gateway.routes.table import ENDPOINTS
 
 OPERATIONS = [

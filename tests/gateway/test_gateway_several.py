@@ -17,8 +17,8 @@ from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.controllers import Choice
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
-from phonefarm_gateway.controller import GATEWAY_TOKEN, convert
-from phonefarm_gateway.controller.repeating import repeatable
+from phonefarm_gateway.client import GATEWAY_TOKEN, convert
+from phonefarm_gateway.client.retry_policy import repeatable
 from phonefarm_gateway.schemas import requests
 
 PAIR = tuple[MemoryController, MemoryController]

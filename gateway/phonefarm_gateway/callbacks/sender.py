@@ -19,9 +19,9 @@ from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_ses
 from phonefarm_common.reasons import FarmError
 from yarl import URL
 
-from phonefarm_gateway.callbacks.signing import Signer
-from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome
-from phonefarm_gateway.records import instant, render
+from phonefarm_gateway.callbacks.signer import Signer
+from phonefarm_gateway.delivery import Attempt, Delivery, Outcome
+from phonefarm_gateway.schemas.process_record import instant, render
 from phonefarm_gateway.strict_json import dump
 
 MOST_ANSWER_BYTES: Final = 20 * 1024

@@ -6,16 +6,15 @@ from typing import Final
 from aiohttp import web
 from phonefarm_common.addresses import check_url
 
-from phonefarm_gateway.answers import (
+from phonefarm_gateway.rest.app_keys import ASSETS, POLICY, PROCESS_ID
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, Says, reply
+from phonefarm_gateway.schemas import examples, requests
+from phonefarm_gateway.schemas.acknowledgements import (
     ContentCancelled,
     Ingested,
     SnapshotIgnored,
     SnapshotUpserted,
 )
-from phonefarm_gateway.routes import examples
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, Link, Says, reply
-from phonefarm_gateway.routes.keys import ASSETS, POLICY, PROCESS_ID
-from phonefarm_gateway.schemas import requests
 from phonefarm_gateway.schemas.queries import NoQuery
 
 _ACCOUNT: Final = "`unknown_account:<id>`, `inactive_account:<id>`"

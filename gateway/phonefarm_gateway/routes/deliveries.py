@@ -5,9 +5,8 @@ from typing import Final
 
 from aiohttp import web
 
-from phonefarm_gateway import views
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says, reply
-from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.schemas import requests, responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
 
@@ -32,7 +31,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(views.DeliveryList,))},
+        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(responses.DeliveryList,))},
         act=list_deliveries,
     ),
     Endpoint(
@@ -49,7 +48,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=requests.Replay,
         body_optional=True,
-        answers={HTTPStatus.OK: Says(about="These are due again.", models=(views.Replayed,))},
+        answers={HTTPStatus.OK: Says(about="These are due again.", models=(responses.Replayed,))},
         problems={
             HTTPStatus.CONFLICT: "`state_conflict`: there is none to send again, or it is still "
             "being sent"

@@ -9,16 +9,16 @@ import structlog
 from aiohttp import hdrs, web
 from phonefarm_common.reasons import FieldProblem, Reason
 
-from phonefarm_gateway.controller import RefusedError
-from phonefarm_gateway.controller.inspection import Seen
-from phonefarm_gateway.problems import Problem, invalid
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says
-from phonefarm_gateway.routes.keys import STREAMS
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.client.inspection import Seen
+from phonefarm_gateway.rest.app_keys import STREAMS
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says
+from phonefarm_gateway.rest.event_streams import FullError, Streams
+from phonefarm_gateway.rest.problems import Problem, invalid
 from phonefarm_gateway.schemas.fields import LARGEST_COUNT
 from phonefarm_gateway.schemas.queries import NoQuery
-from phonefarm_gateway.streams import FullError, Streams
+from phonefarm_gateway.schemas.responses import ProcessEvent
 from phonefarm_gateway.strict_json import dump
-from phonefarm_gateway.views import ProcessEvent
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
 FIRST_SECONDS: Final = 10.0

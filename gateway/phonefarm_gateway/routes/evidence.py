@@ -6,8 +6,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from phonefarm_gateway import views
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.schemas import responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
 _TYPES: Final = {
@@ -49,7 +49,7 @@ async def get_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     return response
 
 
-def _headers(line: views.Evidence) -> dict[str, str]:
+def _headers(line: responses.Evidence) -> dict[str, str]:
     name = _NOT_PLAIN.sub("_", line.name) or "evidence"
     shown = "inline" if line.kind == "screenshot" else "attachment"
     return {
@@ -75,7 +75,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: Says(
                 about="Each with the `url` it is read at.",
-                models=(views.EvidenceList,),
+                models=(responses.EvidenceList,),
                 links=(
                     Link(
                         operation_id="getEvidence",

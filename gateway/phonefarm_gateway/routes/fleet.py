@@ -6,11 +6,9 @@ from typing import Final
 
 from aiohttp import web
 
-from phonefarm_gateway import views
-from phonefarm_gateway.controller import RefusedError
-from phonefarm_gateway.routes import examples
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says, reply
-from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.schemas import examples, requests, responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
 
@@ -54,7 +52,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The registry.", models=(views.CapabilityList,))},
+        answers={HTTPStatus.OK: Says(about="The registry.", models=(responses.CapabilityList,))},
         act=list_capabilities,
     ),
     Endpoint(
@@ -66,7 +64,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="Every phone.", models=(views.PhoneList,))},
+        answers={HTTPStatus.OK: Says(about="Every phone.", models=(responses.PhoneList,))},
         act=list_phones,
     ),
     Endpoint(
@@ -78,7 +76,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="Every account.", models=(views.AccountList,))},
+        answers={HTTPStatus.OK: Says(about="Every account.", models=(responses.AccountList,))},
         act=list_accounts,
     ),
     Endpoint(
@@ -92,7 +90,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=requests.PutAccount,
         example=examples.ACCOUNT,
-        answers={HTTPStatus.OK: Says(about="As it is kept.", models=(views.Account,))},
+        answers={HTTPStatus.OK: Says(about="As it is kept.", models=(responses.Account,))},
         problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
         act=put_account,
     ),

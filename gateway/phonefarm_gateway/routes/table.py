@@ -4,28 +4,28 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from phonefarm_gateway.rest.endpoint import Endpoint
+from phonefarm_gateway.rest.handler import performing
 from phonefarm_gateway.routes import (
     content,
     deliveries,
     events,
     evidence,
     fleet,
-    reading,
-    service,
-    work,
+    process_queries,
+    processes,
+    system,
 )
-from phonefarm_gateway.routes.endpoint import Endpoint
-from phonefarm_gateway.routes.perform import performing
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
-    *work.ENDPOINTS,
+    *processes.ENDPOINTS,
     *content.ENDPOINTS,
-    *reading.ENDPOINTS,
+    *process_queries.ENDPOINTS,
     *events.ENDPOINTS,
     *evidence.ENDPOINTS,
     *deliveries.ENDPOINTS,
     *fleet.ENDPOINTS,
-    *service.ENDPOINTS,
+    *system.ENDPOINTS,
 )
 
 

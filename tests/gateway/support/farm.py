@@ -14,9 +14,9 @@ from phonefarm_common.outward import Lookup
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.app import running
 from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.listening import KEEPALIVE_SECONDS
+from phonefarm_gateway.rest.event_streams import StreamLimits
+from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS
 from phonefarm_gateway.settings import Settings
-from phonefarm_gateway.streams import StreamLimits
 
 LOOPBACK = ("127.0.0.0/8",)
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
-from phonefarm_gateway.routes.document import openapi
+from phonefarm_gateway.rest.openapi import openapi
 from phonefarm_gateway.routes.table import ENDPOINTS
 
 # What a server may always answer: no such path, no such method.

@@ -8,11 +8,11 @@ from aiohttp import web
 from phonefarm_common.identity import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem, Reason
 
-from phonefarm_gateway.bodies import read_json, shaped
-from phonefarm_gateway.callers import bearer_key
-from phonefarm_gateway.problems import Problem, invalid
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody
-from phonefarm_gateway.routes.keys import CONTROLLER, PROCESS_ID, RATES
+from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES
+from phonefarm_gateway.rest.auth import bearer_key
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody
+from phonefarm_gateway.rest.problems import Problem, invalid
+from phonefarm_gateway.rest.request_body import read_json, shaped
 from phonefarm_gateway.schemas.fields import Shape
 from phonefarm_gateway.schemas.queries import Query, read
 

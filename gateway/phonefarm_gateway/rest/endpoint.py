@@ -7,8 +7,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
 
-from phonefarm_gateway.controller import Controller
-from phonefarm_gateway.routes.keys import CONTROLLER
+from phonefarm_gateway.client import Controller
+from phonefarm_gateway.rest.app_keys import CONTROLLER
 from phonefarm_gateway.schemas.fields import Answer, Shape
 from phonefarm_gateway.schemas.queries import NoQuery, Query
 from phonefarm_gateway.strict_json import dump

@@ -4,10 +4,9 @@ import grpc.aio
 from phonefarm.v1 import agent_pb2, fleet_pb2_grpc
 from phonefarm.v1 import fleet_pb2 as pb
 
-from phonefarm_gateway import views
-from phonefarm_gateway.controller.calls import Link
-from phonefarm_gateway.controller.convert import moment
-from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.convert import moment
+from phonefarm_gateway.schemas import requests, responses
 
 
 class Fleet:
@@ -17,23 +16,23 @@ class Fleet:
         self._stub = fleet_pb2_grpc.FleetServiceStub(channel)
         self._link = link
 
-    async def phones(self, key: str | None) -> views.PhoneList:
+    async def phones(self, key: str | None) -> responses.PhoneList:
         """Return every phone."""
         answer = await self._link.asked(
             self._stub.ListPhones, pb.ListPhonesRequest(), pb.ListPhonesResponse, key=key
         )
-        return views.PhoneList(phones=tuple(_phone(phone) for phone in answer.phones))
+        return responses.PhoneList(phones=tuple(_phone(phone) for phone in answer.phones))
 
-    async def accounts(self, key: str | None) -> views.AccountList:
+    async def accounts(self, key: str | None) -> responses.AccountList:
         """Return every account."""
         answer = await self._link.asked(
             self._stub.ListAccounts, pb.ListAccountsRequest(), pb.ListAccountsResponse, key=key
         )
-        return views.AccountList(accounts=tuple(_account(one) for one in answer.accounts))
+        return responses.AccountList(accounts=tuple(_account(one) for one in answer.accounts))
 
     async def put_account(
         self, key: str | None, account_id: str, body: requests.PutAccount
-    ) -> views.Account:
+    ) -> responses.Account:
         """Create or replace an account."""
         account = pb.Account(
             account_id=account_id,
@@ -47,8 +46,8 @@ class Fleet:
         return _account(await self._link.asked(self._stub.PutAccount, request, pb.Account, key=key))
 
 
-def _phone(phone: pb.Phone) -> views.Phone:
-    return views.Phone(
+def _phone(phone: pb.Phone) -> responses.Phone:
+    return responses.Phone(
         phone_id=phone.phone_id,
         serialno=phone.serialno,
         adb_serial=phone.adb_serial,
@@ -69,7 +68,7 @@ def _phone(phone: pb.Phone) -> views.Phone:
         cooling_until=moment(phone.cooling_until),
         needs_hands=phone.needs_hands,
         reasons=tuple(
-            views.PhoneHindrance(
+            responses.PhoneHindrance(
                 reason=one.reason,
                 detail=one.detail,
                 remedy=one.remedy,
@@ -91,8 +90,8 @@ def _word(kind: "type[agent_pb2.Transport | agent_pb2.Readiness]", value: int) -
     return str(value)
 
 
-def _account(account: pb.Account) -> views.Account:
-    return views.Account(
+def _account(account: pb.Account) -> responses.Account:
+    return responses.Account(
         account_id=account.account_id,
         phone_id=account.phone_id or None,
         app=account.app,

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phonefarm_gateway.records import ProcessError, ProcessRecord
 from phonefarm_gateway.schemas.fields import Answer, Instant, ItemState, Object, StatusWord, Uuid
+from phonefarm_gateway.schemas.process_record import ProcessError, ProcessRecord
 
 
 class ProcessList(Answer):

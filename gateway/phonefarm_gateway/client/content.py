@@ -6,15 +6,15 @@ import grpc.aio
 from phonefarm.v1 import content_pb2 as pb
 from phonefarm.v1 import content_pb2_grpc
 
-from phonefarm_gateway.answers import (
+from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.convert import timestamp
+from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.schemas.acknowledgements import (
     ContentCancelled,
     Ingested,
     SnapshotIgnored,
     SnapshotUpserted,
 )
-from phonefarm_gateway.controller.calls import Link
-from phonefarm_gateway.controller.convert import timestamp
-from phonefarm_gateway.schemas import requests
 from phonefarm_gateway.strict_json import dump
 
 

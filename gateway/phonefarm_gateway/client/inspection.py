@@ -8,9 +8,9 @@ import grpc.aio
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 
-from phonefarm_gateway import views
-from phonefarm_gateway.controller import sights
-from phonefarm_gateway.controller.calls import Link
+from phonefarm_gateway.client import inspection_convert
+from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.schemas import responses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +18,14 @@ class Seen:
     """What a watcher is sent."""
 
     number: int
-    event: views.ProcessEvent
+    event: responses.ProcessEvent
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceFile:
     """A file's description, and its bytes as they come."""
 
-    line: views.Evidence
+    line: responses.Evidence
     parts: AsyncIterator[bytes]
 
 
@@ -47,61 +47,63 @@ class Inspection:
         ) as events:
             yield _seen(events)
 
-    async def timeline(self, key: str | None, process_id: str) -> views.Timeline:
+    async def timeline(self, key: str | None, process_id: str) -> responses.Timeline:
         """Return every transition."""
         request = pb.GetTimelineRequest(process_id=process_id)
         answer = await self._link.asked(self._stub.GetTimeline, request, pb.Timeline, key=key)
-        return views.Timeline(
+        return responses.Timeline(
             process_id=answer.process_id,
-            transitions=tuple(sights.transition(one) for one in answer.transitions),
+            transitions=tuple(inspection_convert.transition(one) for one in answer.transitions),
             truncated=answer.truncated,
         )
 
-    async def explain(self, key: str | None, process_id: str) -> views.Explanation:
+    async def explain(self, key: str | None, process_id: str) -> responses.Explanation:
         """Return why it waits."""
         request = pb.ExplainProcessRequest(process_id=process_id)
-        return sights.explanation(
+        return inspection_convert.explanation(
             await self._link.asked(self._stub.ExplainProcess, request, pb.Explanation, key=key)
         )
 
-    async def queue_item(self, key: str | None, queue_item_id: str) -> views.QueueItem:
+    async def queue_item(self, key: str | None, queue_item_id: str) -> responses.QueueItem:
         """Return one item whole."""
         request = pb.GetQueueItemRequest(queue_item_id=queue_item_id)
-        return sights.queue_item(
+        return inspection_convert.queue_item(
             await self._link.asked(self._stub.GetQueueItem, request, pb.QueueItem, key=key)
         )
 
-    async def deliveries(self, key: str | None, process_id: str) -> views.DeliveryList:
+    async def deliveries(self, key: str | None, process_id: str) -> responses.DeliveryList:
         """Return the log of a process's callbacks."""
         request = pb.ListDeliveriesRequest(process_id=process_id)
         answer = await self._link.asked(
             self._stub.ListDeliveries, request, pb.ListDeliveriesResponse, key=key
         )
-        return views.DeliveryList(
+        return responses.DeliveryList(
             process_id=process_id,
-            deliveries=tuple(sights.delivery(line) for line in answer.deliveries),
+            deliveries=tuple(inspection_convert.delivery(line) for line in answer.deliveries),
         )
 
     async def replay(
         self, key: str | None, process_id: str, sequences: list[int]
-    ) -> views.Replayed:
+    ) -> responses.Replayed:
         """Make deliveries due again; none named takes all that were not delivered."""
         request = pb.ReplayDeliveriesRequest(process_id=process_id, sequences=sequences)
         answer = await self._link.asked(
             self._stub.ReplayDeliveries, request, pb.ReplayDeliveriesResponse, key=key
         )
-        return views.Replayed(process_id=process_id, sequences=tuple(answer.sequences))
+        return responses.Replayed(process_id=process_id, sequences=tuple(answer.sequences))
 
-    async def evidence(self, key: str | None, process_id: str) -> views.EvidenceList:
+    async def evidence(self, key: str | None, process_id: str) -> responses.EvidenceList:
         """Return what the runs of a process left behind."""
         request = pb.ListEvidenceRequest(process_id=process_id)
         answer = await self._link.asked(
             self._stub.ListEvidence, request, pb.ListEvidenceResponse, key=key
         )
-        return views.EvidenceList(
+        return responses.EvidenceList(
             process_id=process_id,
-            evidence=tuple(sights.evidence(process_id, line) for line in answer.evidence),
-            runs=tuple(sights.run_evidence(run) for run in answer.runs),
+            evidence=tuple(
+                inspection_convert.evidence(process_id, line) for line in answer.evidence
+            ),
+            runs=tuple(inspection_convert.run_evidence(run) for run in answer.runs),
         )
 
     @asynccontextmanager
@@ -116,10 +118,10 @@ class Inspection:
             first = await anext(parts, None)
             if first is None or first.WhichOneof("body") != "line":
                 raise ValueError("the controller sent no description of the evidence")
-            line = sights.evidence(process_id, first.line)
+            line = inspection_convert.evidence(process_id, first.line)
             yield EvidenceFile(line=line, parts=_data(parts))
 
-    async def capabilities(self, key: str | None) -> views.CapabilityList:
+    async def capabilities(self, key: str | None) -> responses.CapabilityList:
         """Return the registry."""
         answer = await self._link.asked(
             self._stub.ListCapabilities,
@@ -127,14 +129,14 @@ class Inspection:
             pb.ListCapabilitiesResponse,
             key=key,
         )
-        return views.CapabilityList(
-            capabilities=tuple(sights.capability(one) for one in answer.capabilities)
+        return responses.CapabilityList(
+            capabilities=tuple(inspection_convert.capability(one) for one in answer.capabilities)
         )
 
 
 async def _seen(events: AsyncIterator[pb.ProcessEvent]) -> AsyncIterator[Seen]:
     async for event in events:
-        yield Seen(number=event.number, event=sights.event(event))
+        yield Seen(number=event.number, event=inspection_convert.event(event))
 
 
 async def _data(parts: AsyncIterator[pb.EvidencePart]) -> AsyncIterator[bytes]:

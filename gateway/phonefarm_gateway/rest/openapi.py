@@ -9,9 +9,9 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from phonefarm_gateway.routes.endpoint import Endpoint, Says
+from phonefarm_gateway.rest.endpoint import Endpoint, Says
 from phonefarm_gateway.schemas.fields import Answer
-from phonefarm_gateway.views import ProblemDocument
+from phonefarm_gateway.schemas.responses import ProblemDocument
 
 _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = "application/problem+json"

@@ -7,12 +7,11 @@ from typing import Any, Final
 from aiohttp import web
 from phonefarm_common.addresses import check_url
 
-from phonefarm_gateway.answers import Accepted, Cancelled, DryRun, Duplicate
-from phonefarm_gateway.controller import RefusedError
-from phonefarm_gateway.routes import examples
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, Link, Says, reply
-from phonefarm_gateway.routes.keys import POLICY, PROCESS_ID
-from phonefarm_gateway.schemas import requests
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, Says, reply
+from phonefarm_gateway.schemas import examples, requests
+from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
 from phonefarm_gateway.schemas.queries import NoQuery
 
 _OF_PROCESS: Final = {"process_id": "$response.body#/process_id"}

@@ -5,9 +5,9 @@ from typing import Final
 
 from aiohttp import web
 
-from phonefarm_gateway import views
-from phonefarm_gateway.records import ProcessRecord
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.schemas import responses
+from phonefarm_gateway.schemas.process_record import ProcessRecord
 from phonefarm_gateway.schemas.queries import NoQuery, ProcessFilter
 
 
@@ -54,7 +54,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: Says(
                 about="A page.",
-                models=(views.ProcessList,),
+                models=(responses.ProcessList,),
                 links=(
                     Link(
                         operation_id="listProcesses",
@@ -98,7 +98,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(views.Timeline,))},
+        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(responses.Timeline,))},
         act=get_timeline,
     ),
     Endpoint(
@@ -110,7 +110,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="As of now.", models=(views.Explanation,))},
+        answers={HTTPStatus.OK: Says(about="As of now.", models=(responses.Explanation,))},
         act=explain,
     ),
     Endpoint(
@@ -122,7 +122,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The item.", models=(views.QueueItem,))},
+        answers={HTTPStatus.OK: Says(about="The item.", models=(responses.QueueItem,))},
         act=get_queue_item,
     ),
 )

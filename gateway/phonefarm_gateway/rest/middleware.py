@@ -10,9 +10,9 @@ from aiohttp import hdrs, web
 from phonefarm_common.identity import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_gateway.controller import RefusedError
-from phonefarm_gateway.problems import Problem, from_farm_error, from_refused
-from phonefarm_gateway.routes.keys import METRICS, PROCESS_ID
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.rest.app_keys import METRICS, PROCESS_ID
+from phonefarm_gateway.rest.problems import Problem, from_farm_error, from_refused
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

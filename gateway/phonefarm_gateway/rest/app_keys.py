@@ -5,11 +5,11 @@ from typing import Final
 from aiohttp import web
 from phonefarm_common.addresses import AddressPolicy
 
-from phonefarm_gateway.assets import Assets
-from phonefarm_gateway.controller import Controller
+from phonefarm_gateway.client import Controller
 from phonefarm_gateway.metrics import Metrics
-from phonefarm_gateway.rates import Rates
-from phonefarm_gateway.streams import Streams
+from phonefarm_gateway.rest.asset_check import Assets
+from phonefarm_gateway.rest.event_streams import Streams
+from phonefarm_gateway.rest.rate_limit import Rates
 
 CONTROLLER: Final = web.AppKey("controller", Controller)
 POLICY: Final = web.AppKey("policy", AddressPolicy)

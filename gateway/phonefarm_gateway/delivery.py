@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from phonefarm_gateway.records import ProcessRecord
+from phonefarm_gateway.schemas.process_record import ProcessRecord
 
 
 @dataclass(frozen=True, kw_only=True)

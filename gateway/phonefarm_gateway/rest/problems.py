@@ -8,9 +8,9 @@ from typing import Final
 from aiohttp import web
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_gateway.controller import RefusedError
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.schemas.responses import FieldError, ProblemDocument
 from phonefarm_gateway.strict_json import BODY, dump
-from phonefarm_gateway.views import FieldError, ProblemDocument
 
 RETRY_AFTER_SECONDS: Final = 2
 

@@ -4,12 +4,12 @@ import grpc.aio
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 
-from phonefarm_gateway.answers import Accepted, Cancelled, DryRun, Duplicate
-from phonefarm_gateway.controller import convert
-from phonefarm_gateway.controller.calls import Link
-from phonefarm_gateway.records import ProcessRecord
+from phonefarm_gateway.client import convert
+from phonefarm_gateway.client.calls import Link
 from phonefarm_gateway.schemas import queries, requests
-from phonefarm_gateway.views import ProcessList
+from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
+from phonefarm_gateway.schemas.process_record import ProcessRecord
+from phonefarm_gateway.schemas.responses import ProcessList
 
 
 class Processes:

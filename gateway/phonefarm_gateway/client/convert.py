@@ -7,9 +7,8 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import callback_pb2, process_pb2
 
-from phonefarm_gateway import answers, records
-from phonefarm_gateway.deliveries import Delivery, Outcome, Report
-from phonefarm_gateway.schemas import queries, requests
+from phonefarm_gateway.delivery import Delivery, Outcome, Report
+from phonefarm_gateway.schemas import acknowledgements, process_record, queries, requests
 from phonefarm_gateway.strict_json import dump
 
 _MODES: Final = {
@@ -65,10 +64,10 @@ def enqueue_request(body: requests.Enqueue) -> process_pb2.EnqueueRequest:
 
 def accepted(
     answer: process_pb2.EnqueueResponse,
-) -> answers.Accepted | answers.Duplicate | answers.DryRun:
+) -> acknowledgements.Accepted | acknowledgements.Duplicate | acknowledgements.DryRun:
     """Return what the controller said about an enqueue."""
     if not answer.process_id:
-        return answers.DryRun(
+        return acknowledgements.DryRun(
             status="dry_run",
             process_id=None,
             request_id=answer.request_id,
@@ -76,13 +75,13 @@ def accepted(
             items_planned=answer.items_planned,
         )
     if not answer.duplicate:
-        return answers.Accepted(
+        return acknowledgements.Accepted(
             status="accepted",
             process_id=answer.process_id,
             request_id=answer.request_id,
             process_type=answer.process_type,
         )
-    return answers.Duplicate(
+    return acknowledgements.Duplicate(
         status="accepted",
         process_id=answer.process_id,
         request_id=answer.request_id,
@@ -121,57 +120,57 @@ def cancel_request(process_id: str, body: requests.Cancel) -> process_pb2.Cancel
     )
 
 
-def cancelled(answer: process_pb2.CancelProcessResponse) -> answers.Cancelled:
+def cancelled(answer: process_pb2.CancelProcessResponse) -> acknowledgements.Cancelled:
     """Return what the controller said about a cancel."""
     is_ignored = answer.status == "ignored_terminal"
-    return answers.Cancelled(
+    return acknowledgements.Cancelled(
         status="ignored_terminal" if is_ignored else "cancel_requested",
         cancelled_queue_item_ids=tuple(answer.cancelled_queue_item_ids),
         active_queue_item_ids=tuple(answer.active_queue_item_ids),
-        active_target=answers.ActiveTarget(
+        active_target=acknowledgements.ActiveTarget(
             process_id=answer.process_id,
             phone_id=answer.active_phone_id or None,
             account_id=answer.active_account_id or None,
             queue_item_id=answer.active_queue_item_id or None,
             capability_request_id=answer.process_id,
         ),
-        termination=answers.Termination(
+        termination=acknowledgements.Termination(
             process_id=answer.process_id,
             status=answer.termination_status,
             terminate_issued=answer.terminate_issued,
             container=answer.container or None,
         ),
-        process=answers.CancelledProcess(
+        process=acknowledgements.CancelledProcess(
             process_id=answer.process_id, status=answer.process_status
         ),
     )
 
 
-def record(process: process_pb2.Process) -> records.ProcessRecord:
+def record(process: process_pb2.Process) -> process_record.ProcessRecord:
     """Return the record; ValueError when a JSON text in it is not an object."""
     who, times = process.requested_by, process.timestamps
-    return records.ProcessRecord(
+    return process_record.ProcessRecord(
         process_id=process.process_id,
         process_type=process.process_type,
         request_id=process.request_id or None,
         status=process.status,
-        target=records.RecordTarget(
+        target=process_record.RecordTarget(
             account_id=process.target_account_id or None,
             phone_id=process.target_phone_id or None,
         ),
-        requested_by=records.RecordRequestedBy(
+        requested_by=process_record.RecordRequestedBy(
             system=who.system,
             user=who.user if who.HasField("user") else None,
             metadata=json_object(who.metadata_json),
         ),
-        callback=records.RecordCallback(
+        callback=process_record.RecordCallback(
             url=process.callback.url, metadata=json_object(process.callback.metadata_json)
         )
         if process.HasField("callback")
         else None,
         result=json_object(process.result_json),
         error=process_error(process.error) if process.HasField("error") else None,
-        timestamps=records.Timestamps(
+        timestamps=process_record.Timestamps(
             created_at=moment(times.created_at),
             accepted_at=moment(times.accepted_at),
             queued_at=moment(times.queued_at),
@@ -180,13 +179,13 @@ def record(process: process_pb2.Process) -> records.ProcessRecord:
             cancel_requested_at=moment(times.cancel_requested_at),
             finished_at=moment(times.finished_at),
         ),
-        linked_ids=records.LinkedIds(
+        linked_ids=process_record.LinkedIds(
             queue_item_ids=tuple(process.queue_item_ids),
             completed_queue_item_ids=tuple(process.completed_queue_item_ids),
         ),
         partial_progress=_progress(process.partial_progress)
         if process.HasField("partial_progress")
-        else records.NoProgress(),
+        else process_record.NoProgress(),
     )
 
 
@@ -218,9 +217,9 @@ def report(settled: Report) -> callback_pb2.DeliveryReport:
     )
 
 
-def process_error(error: process_pb2.ProcessError) -> records.ProcessError:
+def process_error(error: process_pb2.ProcessError) -> process_record.ProcessError:
     """Return why something did not end well."""
-    return records.ProcessError(
+    return process_record.ProcessError(
         code=error.code,
         message=error.message,
         failure_class=error.failure_class,
@@ -230,14 +229,14 @@ def process_error(error: process_pb2.ProcessError) -> records.ProcessError:
     )
 
 
-def _progress(progress: process_pb2.PartialProgress) -> records.PartialProgress:
-    return records.PartialProgress(
+def _progress(progress: process_pb2.PartialProgress) -> process_record.PartialProgress:
+    return process_record.PartialProgress(
         items_total=progress.items_total,
         items_completed=progress.items_completed,
         items_failed=progress.items_failed,
         items_cancelled=progress.items_cancelled,
         items=tuple(
-            records.ItemProgress(
+            process_record.ItemProgress(
                 queue_item_id=item.queue_item_id,
                 phone_id=item.phone_id or None,
                 account_id=item.account_id or None,

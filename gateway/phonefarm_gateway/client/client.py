@@ -13,15 +13,15 @@ from phonefarm_common.controllers import Choice
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
-from phonefarm_gateway.controller.calls import Link
-from phonefarm_gateway.controller.content import Content
-from phonefarm_gateway.controller.fleet import Fleet
-from phonefarm_gateway.controller.inspection import Inspection
-from phonefarm_gateway.controller.outbox import Outbox
-from phonefarm_gateway.controller.processes import Processes
-from phonefarm_gateway.controller.repeating import repeatable
-from phonefarm_gateway.controller.standing import standing
-from phonefarm_gateway.deliveries import Delivery, Report
+from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.channel import standing
+from phonefarm_gateway.client.content import Content
+from phonefarm_gateway.client.deliveries import Outbox
+from phonefarm_gateway.client.fleet import Fleet
+from phonefarm_gateway.client.inspection import Inspection
+from phonefarm_gateway.client.processes import Processes
+from phonefarm_gateway.client.retry_policy import repeatable
+from phonefarm_gateway.delivery import Delivery, Report
 
 
 class Controller:

@@ -7,9 +7,9 @@ import structlog
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
 
-from phonefarm_gateway.controller import convert
-from phonefarm_gateway.controller.calls import CALL_SECONDS, Link
-from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome, Report
+from phonefarm_gateway.client import convert
+from phonefarm_gateway.client.calls import CALL_SECONDS, Link
+from phonefarm_gateway.delivery import Attempt, Delivery, Outcome, Report
 
 _log = structlog.get_logger()
 

@@ -6,12 +6,13 @@ from typing import Final
 from aiohttp import web
 from phonefarm_common.reasons import Reason
 
-from phonefarm_gateway import metrics, views
-from phonefarm_gateway.callers import bearer_key
-from phonefarm_gateway.controller import RefusedError
-from phonefarm_gateway.problems import RETRY_AFTER_SECONDS, Problem
-from phonefarm_gateway.routes.endpoint import Call, Endpoint, NoBody, Says, reply
-from phonefarm_gateway.routes.keys import CONTROLLER, DOCS, METRICS, METRICS_OPEN, OPENAPI
+from phonefarm_gateway import metrics
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.rest.app_keys import CONTROLLER, DOCS, METRICS, METRICS_OPEN, OPENAPI
+from phonefarm_gateway.rest.auth import bearer_key
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
+from phonefarm_gateway.schemas import responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
 _PAGE_HEADERS: Final = {
@@ -23,7 +24,7 @@ _PAGE_HEADERS: Final = {
 
 async def healthz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Tell that this process answers."""
-    return reply(views.Alive(status="ok"))
+    return reply(responses.Alive(status="ok"))
 
 
 async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
@@ -40,7 +41,7 @@ async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
             )
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error, detail, headers=headers) from refused
-    return reply(views.Ready(status="ready"))
+    return reply(responses.Ready(status="ready"))
 
 
 async def show_metrics(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
@@ -77,7 +78,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="It does.", models=(views.Alive,))},
+        answers={HTTPStatus.OK: Says(about="It does.", models=(responses.Alive,))},
         act=healthz,
     ),
     Endpoint(
@@ -89,7 +90,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="It can.", models=(views.Ready,))},
+        answers={HTTPStatus.OK: Says(about="It can.", models=(responses.Ready,))},
         problems={
             HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, or "
             "`gateway_token_refused`: the controller was given another PHONEFARM_GATEWAY_TOKEN"

@@ -4,13 +4,13 @@ from datetime import UTC
 
 from phonefarm.v1 import inspect_pb2 as pb
 
-from phonefarm_gateway import views
-from phonefarm_gateway.controller.convert import json_object, moment, process_error, record
+from phonefarm_gateway.client.convert import json_object, moment, process_error, record
+from phonefarm_gateway.schemas import responses
 
 
-def transition(message: pb.Transition) -> views.Transition:
+def transition(message: pb.Transition) -> responses.Transition:
     """Return one move."""
-    return views.Transition(
+    return responses.Transition(
         number=message.number,
         at=message.at.ToDatetime(tzinfo=UTC),
         queue_item_id=message.queue_item_id or None,
@@ -24,24 +24,24 @@ def transition(message: pb.Transition) -> views.Transition:
     )
 
 
-def event(message: pb.ProcessEvent) -> views.ProcessEvent:
+def event(message: pb.ProcessEvent) -> responses.ProcessEvent:
     """Return what one server-sent event tells."""
-    return views.ProcessEvent(
+    return responses.ProcessEvent(
         emitted_at=message.emitted_at.ToDatetime(tzinfo=UTC),
         process=record(message.process),
         transitions=tuple(transition(one) for one in message.transitions),
     )
 
 
-def explanation(message: pb.Explanation) -> views.Explanation:
+def explanation(message: pb.Explanation) -> responses.Explanation:
     """Return why a process waits."""
-    return views.Explanation(
+    return responses.Explanation(
         process_id=message.process_id,
         status=message.status,
         summary=message.summary,
         reasons=tuple(_reason(one) for one in message.reasons),
         items=tuple(
-            views.ItemExplanation(
+            responses.ItemExplanation(
                 queue_item_id=item.queue_item_id,
                 status=item.status,
                 ready_at=moment(item.ready_at),
@@ -49,7 +49,9 @@ def explanation(message: pb.Explanation) -> views.Explanation:
                 items_ahead=item.items_ahead,
                 reasons=tuple(_reason(one) for one in item.reasons),
                 phones=tuple(
-                    views.PhoneReason(phone_id=one.phone_id, reason=one.reason, detail=one.detail)
+                    responses.PhoneReason(
+                        phone_id=one.phone_id, reason=one.reason, detail=one.detail
+                    )
                     for one in item.phones
                 ),
             )
@@ -58,13 +60,13 @@ def explanation(message: pb.Explanation) -> views.Explanation:
     )
 
 
-def _reason(message: pb.ReasonCount) -> views.ReasonCount:
-    return views.ReasonCount(reason=message.reason, count=message.count, remedy=message.remedy)
+def _reason(message: pb.ReasonCount) -> responses.ReasonCount:
+    return responses.ReasonCount(reason=message.reason, count=message.count, remedy=message.remedy)
 
 
-def queue_item(message: pb.QueueItem) -> views.QueueItem:
+def queue_item(message: pb.QueueItem) -> responses.QueueItem:
     """Return one item whole."""
-    return views.QueueItem(
+    return responses.QueueItem(
         queue_item_id=message.queue_item_id,
         process_id=message.process_id,
         process_type=message.process_type,
@@ -82,7 +84,7 @@ def queue_item(message: pb.QueueItem) -> views.QueueItem:
         work_failures=message.work_failures,
         infra_failures=message.infra_failures,
         actions=tuple(
-            views.PlannedAction(
+            responses.PlannedAction(
                 index=action.index,
                 kind=action.kind,
                 limit_seconds=action.limit_seconds,
@@ -97,8 +99,8 @@ def queue_item(message: pb.QueueItem) -> views.QueueItem:
     )
 
 
-def _attempt(message: pb.Attempt) -> views.Attempt:
-    return views.Attempt(
+def _attempt(message: pb.Attempt) -> responses.Attempt:
+    return responses.Attempt(
         attempt=message.attempt,
         run_id=message.run_id,
         phone_id=message.phone_id or None,
@@ -113,9 +115,9 @@ def _attempt(message: pb.Attempt) -> views.Attempt:
     )
 
 
-def delivery(message: pb.DeliveryLine) -> views.Delivery:
+def delivery(message: pb.DeliveryLine) -> responses.Delivery:
     """Return one callback and its attempts."""
-    return views.Delivery(
+    return responses.Delivery(
         delivery_id=message.delivery_id,
         sequence=message.sequence,
         milestone=message.milestone,
@@ -127,7 +129,7 @@ def delivery(message: pb.DeliveryLine) -> views.Delivery:
         settled_at=moment(message.settled_at),
         last_error=message.last_error or None,
         log=tuple(
-            views.DeliveryAttempt(
+            responses.DeliveryAttempt(
                 attempt=one.attempt,
                 ended_at=moment(one.ended_at),
                 outcome=one.outcome,
@@ -140,9 +142,9 @@ def delivery(message: pb.DeliveryLine) -> views.Delivery:
     )
 
 
-def run_evidence(message: pb.EvidenceOfRun) -> views.RunEvidence:
+def run_evidence(message: pb.EvidenceOfRun) -> responses.RunEvidence:
     """Return whether all of a run is here."""
-    return views.RunEvidence(
+    return responses.RunEvidence(
         run_id=message.run_id,
         queue_item_id=message.queue_item_id or None,
         attempt=message.attempt,
@@ -150,9 +152,9 @@ def run_evidence(message: pb.EvidenceOfRun) -> views.RunEvidence:
     )
 
 
-def evidence(process_id: str, message: pb.EvidenceLine) -> views.Evidence:
+def evidence(process_id: str, message: pb.EvidenceLine) -> responses.Evidence:
     """Return one file's description, with where it is read."""
-    return views.Evidence(
+    return responses.Evidence(
         evidence_id=message.evidence_id,
         queue_item_id=message.queue_item_id or None,
         run_id=message.run_id,
@@ -170,9 +172,9 @@ def evidence(process_id: str, message: pb.EvidenceLine) -> views.Evidence:
     )
 
 
-def capability(message: pb.Capability) -> views.Capability:
+def capability(message: pb.Capability) -> responses.Capability:
     """Return one capability, with the schema of its inputs as JSON."""
-    return views.Capability(
+    return responses.Capability(
         name=message.name,
         description=message.description,
         modes=tuple(message.modes),
@@ -181,7 +183,7 @@ def capability(message: pb.Capability) -> views.Capability:
         inputs_schema=json_object(message.inputs_schema_json),
         can_be_verified=message.can_be_verified,
         apps=tuple(
-            views.AppVerification(
+            responses.AppVerification(
                 app=app.app,
                 profile_version=app.profile_version,
                 live_verified=app.live_verified,

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from phonefarm_gateway.problems import RETRY_AFTER_SECONDS, Problem
+from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
 
 STOP_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0

@@ -9,11 +9,11 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
 
 from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.receivers import BusyError, Receivers
-from phonefarm_gateway.callbacks.reports import Reports
+from phonefarm_gateway.callbacks.receiver_limits import BusyError, Receivers
+from phonefarm_gateway.callbacks.reporter import Reports
 from phonefarm_gateway.callbacks.sender import Sender
-from phonefarm_gateway.controller import Controller, RefusedError
-from phonefarm_gateway.deliveries import Attempt, Delivery, Outcome
+from phonefarm_gateway.client import Controller, RefusedError
+from phonefarm_gateway.delivery import Attempt, Delivery, Outcome
 
 _log = structlog.get_logger()
 

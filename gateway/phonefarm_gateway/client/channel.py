@@ -15,7 +15,7 @@ from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.joining import replaced
 from phonefarm_common.timers import Timers
 
-from phonefarm_gateway.controller.repeating import repeatable
+from phonefarm_gateway.client.retry_policy import repeatable
 
 LAST_CALLS_SECONDS: Final = 60.0
 """How long calls on the channels of an earlier certificate may go on."""

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from phonefarm_common.reasons import FieldProblem, Reason
 from pydantic import ValidationError
 
-from phonefarm_gateway.problems import Problem, invalid
+from phonefarm_gateway.rest.problems import Problem, invalid
 from phonefarm_gateway.schemas.fields import Shape, problems_of
 from phonefarm_gateway.strict_json import BODY, NotAcceptableError, NotJsonError, parse
 

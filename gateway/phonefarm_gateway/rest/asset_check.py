@@ -12,7 +12,7 @@ from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_ses
 from phonefarm_common.reasons import FieldProblem, Reason
 from yarl import URL
 
-from phonefarm_gateway.problems import invalid
+from phonefarm_gateway.rest.problems import invalid
 
 LOOK_SECONDS: Final = 5.0
 MOST_AT_ONCE: Final = 256

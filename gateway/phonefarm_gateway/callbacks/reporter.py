@@ -8,8 +8,8 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
 from phonefarm_common.reasons import Reason
 
-from phonefarm_gateway.controller import Controller, RefusedError
-from phonefarm_gateway.deliveries import Report
+from phonefarm_gateway.client import Controller, RefusedError
+from phonefarm_gateway.delivery import Report
 
 MOST_REPORTS: Final = 100
 _PASSING: Final = frozenset(

@@ -1,0 +1,1 @@
+"""What every REST endpoint shares: the server, auth, limits, bodies, errors, OpenAPI."""
