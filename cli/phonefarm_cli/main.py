@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from phonefarm_common.config import ConfigError
 
+from phonefarm_cli.commands.accounts import add_accounts
+from phonefarm_cli.commands.agents import add_agents
+from phonefarm_cli.commands.audit import add_audit
+from phonefarm_cli.commands.backup import add_backup
+from phonefarm_cli.commands.capabilities import add_capabilities
+from phonefarm_cli.commands.doctor import add_doctor
+from phonefarm_cli.commands.groups import add_groups
+from phonefarm_cli.commands.keys import add_keys
+from phonefarm_cli.commands.pause import add_pause
+from phonefarm_cli.commands.phones import add_phones
+from phonefarm_cli.commands.processes import add_processes
+from phonefarm_cli.commands.profiles import add_profiles
+from phonefarm_cli.commands.sim import add_sim
 from phonefarm_cli.demo.command import add_demo
-from phonefarm_cli.failure import CommandError, ExitCode
-from phonefarm_cli.farm.command import add_up
-from phonefarm_cli.operating.accounts import add_accounts
-from phonefarm_cli.operating.agents import add_agents
-from phonefarm_cli.operating.auditing import add_audit
-from phonefarm_cli.operating.backing_up import add_backup
-from phonefarm_cli.operating.capabilities import add_capabilities
-from phonefarm_cli.operating.doctor import add_doctor
-from phonefarm_cli.operating.groups import add_groups
-from phonefarm_cli.operating.keys import add_keys
-from phonefarm_cli.operating.pausing import add_pause
-from phonefarm_cli.operating.phones import add_phones
-from phonefarm_cli.operating.processes import add_processes
-from phonefarm_cli.operating.profiles import add_profiles
-from phonefarm_cli.operating.simulated import add_sim
-from phonefarm_cli.screen import complain
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import complain
+from phonefarm_cli.up.command import add_up
 
 _ABOUT = """\
 Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, `demo` shows one at

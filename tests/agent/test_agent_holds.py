@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from phonefarm.v1 import fleet_pb2
 from phonefarm_agent.phones.adb.binary import adb_binary
-from phonefarm_cli.failure import CommandError
+from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
 from phonefarm_simulator.farm import Farm as Phones
 from phonefarm_simulator.farm import simulated_phones
@@ -200,7 +200,7 @@ async def test_a_hold_ends_at_its_time_and_its_connections_with_it(
 ) -> None:
     """The process is completed, nobody listens any more, and the phone is free."""
     monkeypatch.setattr("phonefarm_controller.capabilities.planners.hold.SHORTEST_SECONDS", 1)
-    monkeypatch.setattr("phonefarm_cli.operating.agents._UNITS", {"m": 2, "h": 3600})
+    monkeypatch.setattr("phonefarm_cli.commands.agents._UNITS", {"m": 2, "h": 3600})
     async with farm_with_phones(tmp_path) as (farm, phones):
         operator = Operator.of(farm, capsys)
         words = ("phones", "hold", "SIM0001", "--for", "1m", "--wait", "1h", "--reason", "r")

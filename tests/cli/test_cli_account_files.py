@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_cli.operating.account_files import COLUMNS, AccountLine, form_of, read_accounts
-from phonefarm_cli.operating.files import LARGEST_BYTES, WrongFileError
+from phonefarm_cli.console.account_file import COLUMNS, AccountLine, form_of, read_accounts
+from phonefarm_cli.console.input_file import LARGEST_BYTES, WrongFileError
 from support.examples import given
 
 CSV = b"""\

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.clients.fleet import FleetClient
-from phonefarm_cli.clients.wire import RefusedError
-from phonefarm_cli.failure import CommandError
+from phonefarm_cli.client.fleet import FleetClient
+from phonefarm_cli.client.wire import RefusedError
+from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
 from support.commanding import Operator
 from support.controller import KEY, Farm, farm_on, played_agent

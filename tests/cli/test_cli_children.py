@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from phonefarm_cli.farm import children as module
-from phonefarm_cli.farm import orphans
-from phonefarm_cli.farm.children import Children, Program, ProgramEndedError, bound
-from phonefarm_cli.farm.orphans import Mark, end_leftovers, keep_marks, lives
+from phonefarm_cli.up import child_processes as module
+from phonefarm_cli.up import orphans
+from phonefarm_cli.up.child_processes import Children, Program, ProgramEndedError, bound
+from phonefarm_cli.up.orphans import Mark, end_leftovers, keep_marks, lives
 
 READY = """
 import json, os, sys, time
@@ -120,7 +120,7 @@ async def test_a_bound_process_dies_with_its_parent(tmp_path: Path) -> None:
     """However the parent dies: here by SIGKILL."""
     parent = (
         "import subprocess, sys, time\n"
-        "from phonefarm_cli.farm.children import bound\n"
+        "from phonefarm_cli.up.child_processes import bound\n"
         "import signal\n"
         "command = bound([sys.executable, '-c', 'import time; time.sleep(60)'], signal.SIGKILL)\n"
         "print(subprocess.Popen(command).pid, flush=True)\n"

@@ -10,16 +10,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-from phonefarm_cli.demo.proof import (
+from phonefarm_cli.client.simulator import Simulation
+from phonefarm_cli.demo.checks import (
     NotProvedError,
     prove_callbacks,
     prove_profile,
     prove_searches,
 )
 from phonefarm_cli.demo.receiver import Event, Receiver
-from phonefarm_cli.failure import CommandError
-from phonefarm_cli.report import ReportedPhone
-from phonefarm_cli.simulation import Simulation
+from phonefarm_cli.errors import CommandError
+from phonefarm_cli.up_file import ReportedPhone
 from phonefarm_simulator.control_server import control_served
 from phonefarm_simulator.farm import simulated_phones
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from phonefarm_cli.failure import ExitCode
+from phonefarm_cli.errors import ExitCode
 from support.commanding import Operator
 from support.controller import farm_on, played_agent
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from phonefarm_cli.failure import CommandError
-from phonefarm_cli.operating import emptying
+from phonefarm_cli.console import drain_wait
+from phonefarm_cli.errors import CommandError
 from support.commanding import Operator
 from support.controller import PATIENCE, Farm, farm_on, played_agent, request
 
@@ -53,7 +53,7 @@ async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
 ) -> None:
     """It says what is still at work, then that nothing is; the lists say that it drains."""
     said: asyncio.Queue[str] = asyncio.Queue()
-    monkeypatch.setattr(emptying, "note", said.put_nowait)
+    monkeypatch.setattr(drain_wait, "note", said.put_nowait)
     async with played_agent(farm, "A1") as agent:
         await agent.offer()
         accepted = await farm.enqueue(request())

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from phonefarm_cli.commands.keys import span
 from phonefarm_cli.main import main
-from phonefarm_cli.operating.keys import span
 from support.controller import KEY, Farm, farm_on
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import process_pb2
-from phonefarm_cli.controller import Controller
-from phonefarm_cli.failure import CommandError
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.errors import CommandError
 from phonefarm_cli.main import main
-from phonefarm_cli.operating.finding import find_phone
 from support.controller import KEY, Farm, farm_on, played_agent
 
 NOBODY = "127.0.0.1:9"

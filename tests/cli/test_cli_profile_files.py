@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_cli.operating.files import WrongFileError
-from phonefarm_cli.operating.profile_files import read_profile_file
+from phonefarm_cli.console.input_file import WrongFileError
+from phonefarm_cli.console.profile_file import read_profile_file
 from phonefarm_executor.failures import FailedError
 from phonefarm_executor.profile import read_profile
 from support.examples import given

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from phonefarm.v1 import process_pb2
-from phonefarm_cli.failure import CommandError
+from phonefarm_cli.errors import CommandError
 from support.commanding import Operator
 from support.live_farm import LiveFarm, bare_environment, hand, warmup
 from support.up_process import started_up

@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from phonefarm_cli.failure import CommandError, ExitCode
-from phonefarm_cli.farm.secrets import (
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.up.secrets import (
     AGENT_TOKEN,
     API_KEY,
     GATEWAY_TOKEN,

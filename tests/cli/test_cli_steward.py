@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.controller import Controller
-from phonefarm_cli.farm.steward import Steward
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.up.onboarding import Steward
 from support.controller import KEY, Farm, farm_on, played_agent, request
 
 

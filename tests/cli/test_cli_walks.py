@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from phonefarm.v1 import process_pb2
-from phonefarm_cli.failure import CommandError
-from phonefarm_cli.operating.profile_files import ProfileFile
-from phonefarm_cli.operating.walks import missing, walk_rows, walked
+from phonefarm_cli.commands.profiles_check import missing, walk_rows, walked
+from phonefarm_cli.console.profile_file import ProfileFile
+from phonefarm_cli.errors import CommandError
 
 PROFILE = ProfileFile(toml="", screens=frozenset({"feed", "results"}), tapped=frozenset({"feed"}))
 

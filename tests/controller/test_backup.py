@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from phonefarm.v1 import agent_pb2, hands_pb2, hands_pb2_grpc
-from phonefarm_cli.failure import CommandError
+from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.storage import GIB, DiskFigures

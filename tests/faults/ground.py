@@ -17,8 +17,8 @@ from faults.clocks import DATABASE_CLOCK, Clocks
 from faults.links import Link, link
 from phonefarm.v1 import fleet_pb2
 from phonefarm_agent.runtimes import image
-from phonefarm_cli.controller import Controller
-from phonefarm_cli.failure import CommandError
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.errors import CommandError
 from phonefarm_simulator.control import Control
 from support.components import COMPONENTS
 from support.live_farm import LiveFarm

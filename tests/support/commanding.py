@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import pytest
-from phonefarm_cli.failure import ExitCode
+from phonefarm_cli.console.connect import carry_out
+from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.main import read_arguments
-from phonefarm_cli.operating.reaching import carry_out
 from support.controller import KEY, Farm
 
 

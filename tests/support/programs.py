@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.controller import Controller
+from phonefarm_cli.client.client import Controller
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
 from support.releases import code_of

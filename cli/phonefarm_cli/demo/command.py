@@ -6,10 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-from phonefarm_cli.demo.act import perform_demo
-from phonefarm_cli.failure import CommandError, ExitCode
-from phonefarm_cli.farm.command import add_runtime
-from phonefarm_cli.farm.run import only_one
+from phonefarm_cli.demo.scenario import perform_demo
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.up.command import add_runtime
+from phonefarm_cli.up.run import only_one
 
 KEEP_MARK = "keep"
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from phonefarm_cli.failure import CommandError
-from phonefarm_cli.farm.children import bound
-from phonefarm_cli.report import Report, read_report
-from phonefarm_cli.screen import note, tell
+from phonefarm_cli.errors import CommandError
+from phonefarm_cli.terminal import note, tell
+from phonefarm_cli.up.child_processes import bound
+from phonefarm_cli.up_file import Report, read_report
 
 STOP_SECONDS = 60.0
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from phonefarm_cli.screen import OUT, tell
+from phonefarm_cli.terminal import OUT, tell
 
 _STYLES = {"DONE": "green", "DEAD_LETTER": "red", "CANCELLED": "yellow", "EXECUTING": "cyan"}
 

@@ -1,0 +1,1 @@
+"""What the controller and the simulator can be asked: one client per service."""

@@ -1,0 +1,83 @@
+"""`phonefarm accounts`."""
+
+import argparse
+from typing import Any
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.commands.accounts_import import add_import
+from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.json_output import show_json
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.terminal import tell
+
+_COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
+
+_LIST_TEACH = """\
+--json prints what `accounts import` takes: save it, change it, import it again.
+"""
+
+
+def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "accounts", "the accounts: list them, bind them to phones")
+    listing = add_verb(verbs, "list", "list every account", _list, teach=_LIST_TEACH)
+    add_json(listing)
+    add_import(verbs)
+    clear = add_verb(verbs, "clear", "say that an account is well again", _clear)
+    clear.add_argument("account", metavar="ACCOUNT")
+    clear.add_argument("--reason", required=True, metavar="TEXT", help="what was seen; it is kept")
+    put = add_verb(verbs, "put", "create an account or replace it", _put)
+    put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
+    put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
+    put.add_argument("--phone", metavar="PHONE", help="where it is logged in")
+    put.add_argument("--inactive", action="store_true", help="no work for it; what waits ends")
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    known = await controller.fleet.accounts()
+    if options.json:
+        show_json([_record(account) for account in known])
+        return
+    rows = [
+        [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
+        for a in known
+    ]
+    show_table(_COLUMNS, rows, empty="no account yet")
+
+
+async def _clear(options: argparse.Namespace, controller: Controller) -> None:
+    account = await controller.fleet.clear_account(options.account, options.reason)
+    tell(f"{account.account_id}: {account.condition}")
+
+
+async def _put(options: argparse.Namespace, controller: Controller) -> None:
+    phone_id = (await find_phone(controller, options.phone)).phone_id if options.phone else ""
+    account = await controller.fleet.put_account(
+        fleet_pb2.Account(
+            account_id=options.account,
+            phone_id=phone_id,
+            app=options.app,
+            active=not options.inactive,
+        )
+    )
+    where = f"on {account.phone_id}" if account.phone_id else "on no phone"
+    tell(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
+
+
+def _record(account: fleet_pb2.Account) -> dict[str, Any]:
+    """Return the account as a file for `accounts import` has it."""
+    return {
+        "account_id": account.account_id,
+        "phone": account.phone_id,
+        "app": account.app,
+        "active": account.active,
+        "condition": account.condition,
+        "condition_reason": account.condition_reason,
+    }
+
+
+def _yes(*, on: bool) -> str:
+    return "yes" if on else "no"

@@ -1,0 +1,145 @@
+"""`phonefarm accounts import`: a file of accounts, checked whole before the first is changed."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.wire import RefusedError
+from phonefarm_cli.console.account_file import AccountLine, form_of, read_accounts
+from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.input_file import Wrong, WrongFileError, content_of
+from phonefarm_cli.console.phone_lookup import names_of
+from phonefarm_cli.errors import CommandError
+from phonefarm_cli.terminal import aside, tell
+
+AT_ONCE: Final = 1000
+"""The controller takes so many in one transaction."""
+
+_TEACH = """\
+the file
+  CSV with a header line, or a JSON list of objects, with the columns
+    account_id   1-128 of A-Z a-z 0-9 . _ : -                                    (needed)
+    app          the app profile's name, `phonefarm profiles list` shows them    (needed)
+    phone        phone_id, serial number or what adb calls it; empty: on no phone
+    active       yes or no; yes when empty; what waits for an account made inactive ends
+    condition, condition_reason   as `accounts list --json` tells them; when empty they stay
+  A wrong line is named with its number, and nothing is imported then.
+
+examples:
+  phonefarm accounts import accounts.csv --dry-run
+  phonefarm accounts import accounts.csv
+  phonefarm accounts list --json > kept.json; phonefarm accounts import kept.json
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    line: AccountLine
+    account: fleet_pb2.Account
+
+
+def add_import(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs, "import", "create or replace the accounts of a file", _import, teach=_TEACH
+    )
+    parser.add_argument("file", metavar="FILE", help="a .csv or .json file; - reads stdin")
+    parser.add_argument(
+        "--format", choices=["csv", "json"], help="what it is, when its name does not tell"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything and say what would change"
+    )
+
+
+async def _import(options: argparse.Namespace, controller: Controller) -> None:
+    try:
+        form = form_of(options.file, options.format)
+        lines = read_accounts(content_of(options.file), form)
+        known = {account.account_id: account for account in await controller.fleet.accounts()}
+        planned = await _plan(controller, lines, known)
+    except WrongFileError as error:
+        raise error.told(options.file, "nothing was imported") from error
+    fresh = sum(one.line.account_id not in known for one in planned)
+    changed = [one for one in planned if one.account != known.get(one.line.account_id)]
+    same = len(planned) - len(changed)
+    sums = f"{fresh} new, {len(changed) - fresh} changed, {same} as they were"
+    if options.dry_run:
+        tell(f"{options.file}: {len(planned)} accounts are right: {sums}; nothing was imported")
+        return
+    await _send(controller, options.file, changed)
+    tell(f"{options.file}: {len(planned)} accounts: {sums}")
+
+
+async def _plan(
+    controller: Controller, lines: Iterable[AccountLine], known: dict[str, fleet_pb2.Account]
+) -> list[_Planned]:
+    """Return what to send; WrongFileError names each line whose phone or app is not known."""
+    phones = {
+        name: phone.phone_id
+        for phone in await controller.fleet.phones()
+        for name in names_of(phone)
+    }
+    apps = await _apps(controller)
+    wrong, planned = [], []
+    for line in lines:
+        phone_id = phones.get(line.phone.lower()) if line.phone else ""
+        if phone_id is None:
+            wrong.append(Wrong(line=line.line, text=f"there is no phone {line.phone}"))
+        if line.app not in apps:
+            told = f"there is no app {line.app}; known: {', '.join(sorted(apps))}"
+            wrong.append(Wrong(line=line.line, text=told))
+        before = known.get(line.account_id, fleet_pb2.Account(condition="ok"))
+        account = fleet_pb2.Account(
+            account_id=line.account_id,
+            phone_id=phone_id or "",
+            app=line.app,
+            active=line.active,
+            condition=line.condition or before.condition,
+            condition_reason=line.condition_reason if line.condition else before.condition_reason,
+        )
+        planned.append(_Planned(line=line, account=account))
+    if wrong:
+        raise WrongFileError(*wrong)
+    return planned
+
+
+async def _apps(controller: Controller) -> set[str]:
+    """Return the app profiles of the farm."""
+    listed = await controller.inspection.capabilities()
+    return {app.app for capability in listed for app in capability.apps}
+
+
+async def _send(controller: Controller, file: str, planned: Sequence[_Planned]) -> None:
+    for first in range(0, len(planned), AT_ONCE):
+        chunk = planned[first : first + AT_ONCE]
+        try:
+            await controller.fleet.put_accounts([one.account for one in chunk])
+        except CommandError as error:
+            far = (
+                f"{first} of {len(planned)} accounts that change were imported, up to line "
+                f"{planned[first - 1].line.line}; run it again once it is mended"
+                if first
+                else "nothing was imported"
+            )
+            raise CommandError(f"{file}: {_refusal(error, chunk)}\n{far}") from error
+        if len(planned) > AT_ONCE:
+            aside(f"  {first + len(chunk)} of {len(planned)}")
+
+
+def _refusal(error: CommandError, chunk: Sequence[_Planned]) -> str:
+    """Return why the controller took none of the chunk, with the file's line numbers."""
+    if not isinstance(error, RefusedError) or not error.problems:
+        return str(error)
+    told = [error.summary]
+    for field, text in error.problems:
+        index, _, name = field.removeprefix("accounts[").partition("].")
+        if name and index.isdecimal() and int(index) < len(chunk):
+            told.append(f"  line {chunk[int(index)].line.line}: {name} {text}")
+        else:
+            told.append(f"  {field}: {text}")
+    return "\n".join(told)

@@ -1,0 +1,154 @@
+"""`phonefarm agents`."""
+
+import argparse
+import re
+from datetime import UTC
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.drain_wait import wait_until_free
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.terminal import note, tell
+
+_COLUMNS = (
+    "AGENT",
+    "CONNECTED",
+    "PHONES",
+    "VERSION",
+    "RUNTIME",
+    "HEARD",
+    "CERTIFICATE UNTIL",
+    "DRAINING",
+)
+_DRAIN: Final = """\
+Nothing begins on its phones, on whichever controller, until `phonefarm agents undrain`; restarts
+of agent and controllers change nothing of that. A run that is prepared and has not acted is taken
+back, uncharged. --wait says what is still on its phones and ends when nothing is; Ctrl-C ends the
+waiting.
+
+example:
+  phonefarm agents drain host-1 --reason "a new kernel" --wait
+"""
+_LEARN: Final = """\
+The token is for one host and works once. On that host:
+  phonefarm-agent join TOKEN          or, with --gateway, phonefarm-gateway join TOKEN
+
+examples:
+  phonefarm agents invite
+  phonefarm agents invite --agent-id host-1 --for 1h
+
+"""
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,4})([mh])")
+_UNITS: Final = {"m": 60, "h": 3600}
+
+
+def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "agents", "the agents: list them, invite a host, revoke one")
+    listing = add_verb(verbs, "list", "list every agent and its certificate's end", _list)
+    add_json(listing)
+    invite = add_verb(
+        verbs, "invite", "print a token with which one host joins", _invite, teach=_LEARN
+    )
+    invite.add_argument(
+        "--agent-id", default="", metavar="ID", help="who it will be; needed for a known one"
+    )
+    invite.add_argument("--gateway", action="store_true", help="for a gateway, not for an agent")
+    invite.add_argument(
+        "--for",
+        dest="seconds",
+        type=span,
+        default=900,
+        metavar="SPAN",
+        help="how long it may be used: 15m (the default), up to 24h",
+    )
+    invite.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    drain = add_verb(
+        verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, teach=_DRAIN
+    )
+    drain.add_argument("agent_id", metavar="ID")
+    drain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is shown and kept")
+    drain.add_argument("--wait", action="store_true", help="end once no run is on its phones")
+    undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
+    undrain.add_argument("agent_id", metavar="ID")
+    undrain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    revoke = add_verb(
+        verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
+    )
+    revoke.add_argument("agent_id", metavar="ID")
+    revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
+    revoke.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+
+
+def span(text: str) -> int:
+    """Return the seconds that 15m or 2h mean; ArgumentTypeError for else, or over a day."""
+    found = _SPAN.fullmatch(text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= 24 * 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span like 15m or 2h, up to 24h")
+    return seconds
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    agents = await controller.fleet.agents()
+    if options.json:
+        show_json([plain(agent) for agent in agents])
+        return
+    show_table(_COLUMNS, [_row(agent) for agent in agents], empty="no agent yet")
+
+
+async def _invite(options: argparse.Namespace, controller: Controller) -> None:
+    role = "gateway" if options.gateway else "agent"
+    invited = await controller.access.invite(
+        role, options.agent_id, options.seconds, options.reason
+    )
+    who = f"{role} {options.agent_id}".strip()
+    # The token alone on stdout, so that a script can take it.
+    note(
+        f"For one {who}, once, until {_moment(invited.expires_at)}. On its host: "
+        f"phonefarm-{role} join TOKEN",
+        err=True,
+    )
+    print(invited.token)
+
+
+async def _drain(options: argparse.Namespace, controller: Controller) -> None:
+    agent = await controller.hands.drain_agent(options.agent_id, options.reason)
+    tell(f"{agent.agent_id}: draining; what runs goes on")
+    if options.wait:
+        await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
+        tell(f"{agent.agent_id}: no run is on its phones")
+
+
+async def _undrain(options: argparse.Namespace, controller: Controller) -> None:
+    undrained = await controller.hands.undrain_agent(options.agent_id, options.reason)
+    tell(f"{options.agent_id}: {'is given work again' if undrained else 'was not draining'}")
+
+
+async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
+    role = "gateway" if options.gateway else "agent"
+    ended = await controller.access.revoke_member(role, options.agent_id, options.reason)
+    tell(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
+
+
+def _row(agent: fleet_pb2.Agent) -> list[str]:
+    until = agent.certificate_expires_at
+    return [
+        agent.agent_id,
+        "yes" if agent.connected else "no",
+        str(agent.phones),
+        agent.version,
+        agent.runtime,
+        _moment(agent.last_heartbeat_at),
+        _moment(until) if agent.HasField("certificate_expires_at") else "",
+        f"by {agent.drain_by}: {agent.drain_reason}" if agent.HasField("drain_since") else "",
+    ]
+
+
+def _moment(stamp: Timestamp) -> str:
+    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -1,0 +1,53 @@
+"""`phonefarm audit`."""
+
+import argparse
+from datetime import UTC, datetime
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import moment, short
+
+_COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
+_TEACH: Final = """\
+Newest first: what operators did, what the controller did with phones that fail, and each step an
+agent took to get a phone back. What happened to a process is in `phonefarm processes timeline`.
+
+examples:
+  phonefarm audit --since 24h
+  phonefarm audit --phone SIM0001
+  phonefarm audit --about acc-1 --limit 1000 --json
+"""
+
+
+def add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    audit = add_verb(
+        commands, "audit", "tell who did what to phones, accounts and hosts", _audit, teach=_TEACH
+    )
+    about = audit.add_mutually_exclusive_group()
+    about.add_argument("--phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    about.add_argument("--about", metavar="ID", help="of an account, an agent, a group, a key")
+    audit.add_argument("--since", metavar="MOMENT", help="then or later: 2026-01-31T08:00Z, or 2h")
+    audit.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
+    add_json(audit)
+
+
+async def _audit(options: argparse.Namespace, controller: Controller) -> None:
+    request = fleet_pb2.ListAuditRequest(limit=options.limit, subject=options.about or "")
+    if options.phone:
+        request.subject = (await find_phone(controller, options.phone)).phone_id
+    if options.since:
+        now = datetime.now(UTC)
+        request.since.CopyFrom(moment(options.since, name="--since", now=now))
+    entries = await controller.fleet.audit(request)
+    if options.json:
+        show_json([plain(entry) for entry in entries])
+        return
+    rows = [[short(e.at), e.actor, e.verb, e.subject, e.reason] for e in entries]
+    show_table(_COLUMNS, rows, empty="nothing")

@@ -1,0 +1,160 @@
+"""`phonefarm capabilities verify`: a real run on a real phone, recorded once it is proved."""
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2, inspect_pb2, proving_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.wire import RefusedError
+from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
+from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.input_file import WrongFileError, content_of, decoded
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.process_text import error_text
+from phonefarm_cli.console.progress import followed
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import OUT, note, tell
+
+EVIDENCE_SECONDS: Final = 30.0
+"""How long the evidence of a run that has ended may take to arrive."""
+
+_LOOK_SECONDS: Final = 0.25
+
+_TEACH = """\
+It gives the capability real work on the phone, manually, with inputs that do little unless --inputs
+gives others. When the run is completed and its last screen has arrived as evidence, the capability
+counts as live verified with the app profile's version of now, and unattended requests for it are
+taken. A run on the dummy runtime proves nothing.
+
+exit code: 0 when it counts, else 1 with the reason
+
+examples:
+  phonefarm capabilities verify keyword_warmup --phone SIM0001
+  echo '{"keywords": ["tiny houses"]}' | \\
+    phonefarm capabilities verify keyword_warmup --phone SIM0001 --inputs - --yes
+"""
+
+
+def add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs, "verify", "prove on a phone that a capability works", _verify, teach=_TEACH
+    )
+    parser.add_argument("capability", metavar="NAME", help="`capabilities list` shows them")
+    parser.add_argument(
+        "--phone", required=True, metavar="PHONE", help="phone_id, adb serial or serial number"
+    )
+    parser.add_argument(
+        "--account", metavar="ACCOUNT", help="for whom; else the one active account on the phone"
+    )
+    parser.add_argument(
+        "--inputs", metavar="FILE", help="a JSON object with the capability's inputs; - is stdin"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before it begins")
+
+
+async def _verify(options: argparse.Namespace, controller: Controller) -> None:
+    inputs = _inputs(options.inputs)
+    capability = await _capability(controller, options.capability)
+    phone = await find_phone(controller, options.phone)
+    account = await _account(controller, phone, options.account)
+    tell(f"{capability.name} will really run on {phone.phone_id} ({phone.model or phone.serialno})")
+    tell(f"  for the account {account.account_id} of {account.app}")
+    tell(f"  it does: {capability.description}")
+    tell(f"  inputs: {inputs or 'those that do little'}")
+    _agree(options)
+    process_id = await controller.proving.verify(
+        proving_pb2.VerifyCapabilityRequest(
+            capability=capability.name,
+            phone_id=phone.phone_id,
+            account_id=account.account_id,
+            inputs_json=inputs,
+            requested_by=f"phonefarm:{getpass.getuser()}",
+        )
+    )
+    note(f"process {process_id}")
+    process = await followed(controller, process_id)
+    if process.status != "completed":
+        why = error_text(process.error) if process.HasField("error") else process.status
+        raise CommandError(
+            f"{capability.name} is not verified: {why}\n"
+            f"  `phonefarm processes evidence {process_id} --save DIR` gets what the run left"
+        )
+    kept = await _recorded(controller, process_id)
+    lines = await controller.inspection.evidence(process_id)
+    show_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")
+    tell(f"{kept.capability} is live verified with {kept.app} {kept.profile_version[:12]}")
+    tell(f"  get the evidence: phonefarm processes evidence {process_id} --save DIR")
+
+
+def _inputs(file: str | None) -> str:
+    if file is None:
+        return ""
+    try:
+        text = decoded(content_of(file))
+    except WrongFileError as error:
+        raise error.told(file, "no phone was touched") from error
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"{file} is no JSON: {error}", ExitCode.MISUSED) from error
+    if not isinstance(given, dict):
+        raise CommandError(f"{file} must hold a JSON object: the inputs", ExitCode.MISUSED)
+    return json.dumps(given, ensure_ascii=False)
+
+
+async def _capability(controller: Controller, name: str) -> inspect_pb2.Capability:
+    known = {each.name: each for each in await controller.inspection.capabilities()}
+    if name not in known:
+        raise CommandError(f"there is no capability {name}; known: {', '.join(known)}")
+    if not known[name].can_be_verified:
+        raise CommandError(f"{name} never runs unattended, so there is nothing to verify")
+    return known[name]
+
+
+async def _account(
+    controller: Controller, phone: fleet_pb2.Phone, wanted: str | None
+) -> fleet_pb2.Account:
+    """Return for whom the run acts; CommandError names the choice when it is not clear."""
+    accounts = await controller.fleet.accounts()
+    here = [a for a in accounts if a.phone_id == phone.phone_id and a.active]
+    found = [a for a in here if wanted in {None, a.account_id}]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(a.account_id for a in here) or "none"
+    if wanted is not None:
+        raise CommandError(f"{wanted} is no active account on {phone.phone_id}; there: {there}")
+    remedy = "name one with --account" if here else "`phonefarm accounts put` makes one"
+    raise CommandError(f"active accounts on {phone.phone_id}: {there}; {remedy}")
+
+
+def _agree(options: argparse.Namespace) -> None:
+    if options.yes:
+        return
+    if options.inputs == "-" or not sys.stdin.isatty():
+        raise CommandError("nobody can be asked here: say --yes", ExitCode.MISUSED)
+    try:
+        answer = OUT.input("begin? (y/N) ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise CommandError("not begun")
+
+
+async def _recorded(controller: Controller, process_id: str) -> proving_pb2.Verification:
+    """Record the verification once the evidence has come, which may be after the run's end."""
+    loop = asyncio.get_running_loop()
+    patience = loop.time() + EVIDENCE_SECONDS
+    while True:
+        try:
+            return await controller.proving.record(process_id)
+        except RefusedError as error:
+            if error.reason != "state_conflict:no_evidence" or loop.time() > patience:
+                raise
+        await asyncio.sleep(_LOOK_SECONDS)

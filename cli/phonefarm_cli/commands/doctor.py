@@ -1,0 +1,74 @@
+"""`phonefarm doctor`: is the farm well, and if not, what helps."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Final
+
+from phonefarm.v1 import doctor_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import show_json
+from phonefarm_cli.errors import ExitCode
+from phonefarm_cli.terminal import tell
+
+_WORDS: Final = {
+    doctor_pb2.VERDICT_OK: "ok",
+    doctor_pb2.VERDICT_WARN: "warn",
+    doctor_pb2.VERDICT_FAIL: "fail",
+}
+_TEACH: Final = """\
+A line for each part: ok, warn (work goes on) or fail (work stands still), with what helps below it.
+It ends with 1 when something fails. With several controllers ask each: --grpc names one.
+`phonefarm-agent doctor` does the same for one phone host, on that host.
+
+examples:
+  phonefarm doctor
+  phonefarm doctor --json | jq '.checks[] | select(.verdict != "ok")'
+"""
+
+
+def add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = add_verb(
+        commands, "doctor", "tell whether the farm is well, and what helps", _doctor, teach=_TEACH
+    )
+    add_json(parser)
+
+
+async def _doctor(options: argparse.Namespace, controller: Controller) -> ExitCode:
+    try:
+        found = await controller.doctor.examine()
+    except UnreachableError as error:
+        remedy = "start it; when it runs: is its event loop stuck? see its log for watchdog.raised"
+        away = {"check": "controller", "text": str(error), "remedy": remedy}
+        found = [doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)]
+    _show(found, as_json=options.json)
+    failed = any(finding.verdict == doctor_pb2.VERDICT_FAIL for finding in found)
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _show(found: Sequence[doctor_pb2.Finding], *, as_json: bool) -> None:
+    if as_json:
+        worst = max((finding.verdict for finding in found), default=doctor_pb2.VERDICT_OK)
+        checks = [
+            {
+                "check": finding.check,
+                "verdict": _word(finding),
+                "text": finding.text,
+                "remedy": finding.remedy,
+            }
+            for finding in found
+        ]
+        show_json({"verdict": _WORDS.get(worst, "warn"), "checks": checks})
+        return
+    width = max((len(finding.check) for finding in found), default=0)
+    for finding in found:
+        tell(f"{_word(finding):<5} {finding.check:<{width}}  {finding.text}")
+        if finding.remedy:
+            tell(f"{'':<5} {'':<{width}}  -> {finding.remedy}")
+
+
+def _word(finding: doctor_pb2.Finding) -> str:
+    return _WORDS.get(finding.verdict, "warn")  # a newer controller may know more verdicts

@@ -1,0 +1,120 @@
+"""`phonefarm groups`."""
+
+import argparse
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.phone_lookup import find_phones
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.terminal import tell
+
+_COLUMNS = ("GROUP", "KIND", "MEMBERS", "CLEAN-UP", "")
+_STEPS = {
+    "stop_apps": fleet_pb2.CLEAN_UP_STEP_STOP_APPS,
+    "remove_added": fleet_pb2.CLEAN_UP_STEP_REMOVE_ADDED,
+    "home": fleet_pb2.CLEAN_UP_STEP_HOME,
+}
+_KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "account"}
+_SHOWN = 6
+
+_TEACH = """\
+A request's target names groups: {"routing": "group", "phone_group": "shelf-1"} takes every phone of
+it as of that moment, {"routing": "queue", "phone_group": "shelf-1"} any one of them.
+
+examples:
+  phonefarm groups put shelf-1 --phones SIM0001 SIM0002
+  phonefarm groups put launch --accounts acc-1 acc-2 acc-3
+  phonefarm groups put shelf-1 --phones            it has no members, and is no group any more
+"""
+
+
+_TEACH_CLEAN_UP = """\
+Behind each run its agent cleans the phone and looks whether it is clean; one that is not is dirty,
+and kept back. Without a policy every step is done:
+
+  stop_apps     stop the app that the run drove, and see that it is gone
+  remove_added  remove what the run added where apps can see it, and see that it is gone
+  home          press home, and see that the home screen is in front
+
+What the run put into its own folder is removed always. A phone in several groups gets every step
+that one of them names. It counts from the next claim on.
+
+examples:
+  phonefarm groups clean-up shelf-1 --steps remove_added home --reason "the app is slow to start"
+  phonefarm groups clean-up shelf-1 --default --reason "it is fast again"
+"""
+
+
+def add_groups(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests may name")
+    listing = add_verb(verbs, "list", "list every group and its members", _list)
+    add_json(listing)
+    put = add_verb(verbs, "put", "make a group, or replace its members", _put, teach=_TEACH)
+    put.add_argument("group", metavar="NAME", help="its name, 1-128 of A-Z a-z 0-9 . _ : -")
+    members = put.add_mutually_exclusive_group(required=True)
+    members.add_argument(
+        "--phones", nargs="*", metavar="PHONE", help="phone_id, adb serial or serial number"
+    )
+    members.add_argument("--accounts", nargs="*", metavar="ACCOUNT", help="account ids")
+
+    put.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    cleaning = add_verb(
+        verbs,
+        "clean-up",
+        "what is done about a group's phones behind each run",
+        _set_clean_up,
+        teach=_TEACH_CLEAN_UP,
+    )
+    cleaning.add_argument("group", metavar="NAME", help="a group of phones")
+    wanted = cleaning.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
+        "--steps", nargs="*", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}"
+    )
+    wanted.add_argument("--default", action="store_true", help="the group says nothing any more")
+    cleaning.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    groups = await controller.fleet.groups()
+    if options.json:
+        show_json([plain(group) for group in groups])
+        return
+    rows = [[g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)] for g in groups]
+    show_table(_COLUMNS, rows, empty="no group yet: `phonefarm groups put` makes one")
+
+
+async def _put(options: argparse.Namespace, controller: Controller) -> None:
+    if options.accounts is None:
+        kind = fleet_pb2.GROUP_KIND_PHONE
+        members = [phone.phone_id for phone in await find_phones(controller, options.phones)]
+    else:
+        kind, members = fleet_pb2.GROUP_KIND_ACCOUNT, options.accounts
+    group = await controller.fleet.put_group(
+        fleet_pb2.Group(kind=kind, name=options.group, member_ids=members), options.reason
+    )
+    tell(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
+
+
+def _few(group: fleet_pb2.Group) -> str:
+    more = f" and {len(group.member_ids) - _SHOWN} more" if len(group.member_ids) > _SHOWN else ""
+    return ", ".join(group.member_ids[:_SHOWN]) + more
+
+
+def _clean_up(group: fleet_pb2.Group) -> str:
+    if not group.HasField("clean_up"):
+        return "-"
+    names = {number: name for name, number in _STEPS.items()}
+    return " ".join(names.get(step, str(step)) for step in group.clean_up.steps) or "nothing"
+
+
+async def _set_clean_up(options: argparse.Namespace, controller: Controller) -> None:
+    clean_up = None
+    if not options.default:
+        clean_up = fleet_pb2.CleanUp(steps=[_STEPS[name] for name in options.steps])
+    group = await controller.fleet.set_clean_up(options.group, clean_up, options.reason)
+    told = _clean_up(group) if group.HasField("clean_up") else "as its phones' other groups say"
+    tell(f"{group.name}: clean-up is {told}, from the next claim on")

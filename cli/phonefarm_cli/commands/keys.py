@@ -1,0 +1,117 @@
+"""`phonefarm keys`."""
+
+import argparse
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from phonefarm.v1 import access_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_verb, add_verbs
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.terminal import note, tell
+
+_COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED")
+SCOPES: Final = {
+    "submit": "enqueue work, ingest content, hand over snapshots",
+    "read": "see processes, phones, accounts and what they left behind",
+    "cancel": "cancel work",
+    "operate": "change phones and accounts, prove capabilities, replay callbacks; includes read",
+    "admin": "make and revoke keys; includes everything",
+}
+_ABOUT: Final = """\
+the keys callers show: make one for each caller, with the scopes it needs and no more"""
+_LEARN: Final = """\
+scopes:
+{scopes}
+
+A key is shown once, when it is made; the farm keeps only its SHA-256. Who loses one gets another.
+The farm's own secret (INGEST_SECRET, up.json's api_key) may do everything; give it to nobody.
+
+examples:
+  phonefarm keys create crm --scope submit --scope read --scope cancel
+  phonefarm keys create dashboard --scope read --expires 90d
+  KEY=$(phonefarm keys create ci --scope submit)
+
+"""
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+_UNITS: Final = {
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_LONGEST: Final = timedelta(days=3650)
+
+
+def add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "keys", _ABOUT)
+    create = add_verb(verbs, "create", "make a key and print it, this once", _create)
+    shown = "\n".join(f"  {scope:<8} {about}" for scope, about in SCOPES.items())
+    create.epilog = _LEARN.format(scopes=shown) + (create.epilog or "")
+    create.add_argument("name", metavar="NAME", help="who will show it, 1-64 of A-Z a-z 0-9 . _ -")
+    create.add_argument(
+        "--scope",
+        action="append",
+        required=True,
+        choices=list(SCOPES),
+        help="what it may do; repeatable",
+    )
+    create.add_argument(
+        "--expires",
+        type=span,
+        metavar="SPAN",
+        help="how long it is good: 12h, 90d, 8w (for good, or until it is revoked)",
+    )
+    add_verb(verbs, "list", "list every key, never its text", _list)
+    revoke = add_verb(verbs, "revoke", "end a key for good, at once, on every controller", _revoke)
+    revoke.add_argument("name", metavar="NAME")
+
+
+def span(text: str) -> timedelta:
+    """Return what 12h, 90d or 8w mean; ArgumentTypeError for anything else, or over ten years."""
+    found = _SPAN.fullmatch(text)
+    length = int(found[1]) * _UNITS[found[2]] if found else timedelta(0)
+    if not timedelta(0) < length <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span like 12h, 90d or 8w")
+    return length
+
+
+async def _create(options: argparse.Namespace, controller: Controller) -> None:
+    request = access_pb2.CreateKeyRequest(name=options.name, scopes=options.scope)
+    if options.expires is not None:
+        request.expires_at.FromDatetime(datetime.now(UTC) + options.expires)
+    made = await controller.access.create(request)
+    end = f", until {_moment(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
+    # The key alone on stdout, so that a script can take it.
+    note(
+        f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Shown once, so keep it:", err=True
+    )
+    print(made.secret)
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    rows = [
+        [
+            key.name,
+            ",".join(key.scopes),
+            _moment(key.created_at),
+            key.created_by,
+            _moment(key.expires_at) if key.HasField("expires_at") else "",
+            _moment(key.last_used_at) if key.HasField("last_used_at") else "",
+            _moment(key.revoked_at) if key.HasField("revoked_at") else "",
+        ]
+        for key in await controller.access.keys()
+    ]
+    show_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` makes one")
+
+
+async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
+    key = await controller.access.revoke(options.name)
+    tell(f"{key.name}: revoked; whoever shows it is refused from now on")
+
+
+def _moment(stamp: Timestamp) -> str:
+    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%MZ")

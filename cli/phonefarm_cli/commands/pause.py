@@ -1,0 +1,108 @@
+"""`phonefarm pause` and `phonefarm resume`."""
+
+import argparse
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import short
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import tell
+
+_COLUMNS = ("WHAT", "SINCE", "BY", "REASON")
+_SCOPES: Final = {
+    "app": fleet_pb2.PAUSE_SCOPE_APP,
+    "account": fleet_pb2.PAUSE_SCOPE_ACCOUNT,
+    "capability": fleet_pb2.PAUSE_SCOPE_CAPABILITY,
+}
+_NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
+_TEACH: Final = """\
+Work goes on being accepted; nothing in the scope begins until it is resumed. What runs goes on to
+its end. With --stop it ends between two actions, after 30 s by force, and goes back to the queue,
+uncharged; a post that had begun and is not known to be made ends with outcome_unknown. Deadlines go
+on: what passes its own while it is paused ends with deadline_passed. Without a scope it lists what
+is paused.
+
+examples:
+  phonefarm pause --all --reason "the network is being moved"
+  phonefarm pause --capability post_video --reason "posts look wrong, Ada looks into it"
+  phonefarm pause --app shortvideo --reason "an update broke it" --stop
+  phonefarm pause --account acc-1 --reason "its owner is travelling"
+  phonefarm pause
+"""
+
+
+def add_pause(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands."""
+    pause = add_verb(
+        commands, "pause", "let no work begin: all, or some of it", _pause, teach=_TEACH
+    )
+    _add_scope(pause, required=False)
+    pause.add_argument("--reason", metavar="TEXT", help="shown to who asks why work waits; kept")
+    pause.add_argument(
+        "--stop", action="store_true", help="end what runs too; it goes back to the queue"
+    )
+    add_json(pause)
+    resume = add_verb(commands, "resume", "end a pause; others stay", _resume)
+    _add_scope(resume, required=True)
+    resume.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+
+
+def _add_scope(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    scopes = parser.add_mutually_exclusive_group(required=required)
+    scopes.add_argument("--all", action="store_true", help="everything")
+    scopes.add_argument("--app", metavar="APP", help="what drives this app, e.g. shortvideo")
+    scopes.add_argument("--account", metavar="ACCOUNT", help="what acts for this account")
+    scopes.add_argument("--capability", metavar="NAME", help="this kind of work")
+
+
+def _scope(options: argparse.Namespace) -> tuple[fleet_pb2.PauseScope.ValueType, str] | None:
+    if options.all:
+        return fleet_pb2.PAUSE_SCOPE_ALL, ""
+    given = [(scope, getattr(options, word)) for word, scope in _SCOPES.items()]
+    return next(((scope, name) for scope, name in given if name is not None), None)
+
+
+async def _pause(options: argparse.Namespace, controller: Controller) -> None:
+    chosen = _scope(options)
+    if chosen is None:
+        if options.stop:
+            message = "--stop ends what runs: say of what, --all, --app, --account or --capability"
+            raise CommandError(message, ExitCode.MISUSED)
+        await _list(options, controller)
+        return
+    pause = await controller.fleet.pause(*chosen, options.reason or "", stop=options.stop)
+    if options.json:
+        show_json(plain(pause))
+    else:
+        runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
+        goes_on = f"{runs} told to end" if options.stop else "what runs goes on"
+        tell(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    pauses = await controller.fleet.pauses()
+    if options.json:
+        show_json([plain(pause) for pause in pauses])
+        return
+    rows = [
+        [_what(pause.scope, pause.name), short(pause.since), pause.by, pause.reason]
+        for pause in pauses
+    ]
+    show_table(_COLUMNS, rows, empty="nothing is paused")
+
+
+async def _resume(options: argparse.Namespace, controller: Controller) -> None:
+    chosen = _scope(options)
+    if chosen is None:
+        return
+    resumed = await controller.fleet.resume(*chosen, options.reason)
+    tell(f"{_what(*chosen)}: {'goes on' if resumed else 'was not paused'}")
+
+
+def _what(scope: fleet_pb2.PauseScope.ValueType, name: str) -> str:
+    return "all work" if scope == fleet_pb2.PAUSE_SCOPE_ALL else f"{_NAMES[scope]} {name}"

@@ -1,0 +1,172 @@
+"""`phonefarm phones`."""
+
+import argparse
+from typing import Final
+
+from phonefarm.v1 import agent_pb2, fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.commands.phones_hold import add_hold
+from phonefarm_cli.commands.phones_show import add_sheets
+from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.drain_wait import wait_until_free
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.phone_lookup import find_phone, find_phones
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import short
+from phonefarm_cli.terminal import tell, warn
+
+_RELEASE: Final = """\
+For a run that will not end; `phonefarm processes cancel` is the gentle way. The epoch says
+which run is meant: when another has the phone by now, nothing is done. The run is told to stop.
+Its process goes on by the rules for a fault of the host. The phone is free once its agent says
+that it is clean. An agent that stays silent is given the time to fence itself (90 s); then the
+phone is dirty and waits for `phonefarm phones return`.
+
+example:
+  phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
+"""
+_DRAIN: Final = """\
+`phonefarm phones admit` gives it work again. A run that is prepared and has not acted is taken
+back, uncharged. --wait says what is still on the phone and ends when nothing is; Ctrl-C ends the
+waiting.
+
+example:
+  phonefarm phones drain SIM0001 --reason "it gets a new cable" --wait
+"""
+_COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY NOT")
+
+
+def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(
+        commands, "phones", "the phones: list them, take new ones in, return one to service"
+    )
+    listing = add_verb(verbs, "list", "list every phone and whether work can be given to it", _list)
+    add_json(listing)
+    add_sheets(verbs)
+    admit = add_verb(
+        verbs, "admit", "take new phones into service, or back from maintenance", _admit
+    )
+    admit.add_argument(
+        "phones", nargs="+", metavar="PHONE", help="phone_id, adb serial or serial number"
+    )
+    admit.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    for verb, about, act in (
+        ("maintain", "give a phone no more work until it is admitted again", _maintain),
+        ("retire", "take a phone out of the farm; what waits for it alone ends", _retire),
+    ):
+        parser = add_verb(verbs, verb, about, act)
+        parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+        parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    drain = add_verb(
+        verbs, "drain", "let nothing begin on a phone; what runs goes on", _drain, teach=_DRAIN
+    )
+    drain.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    drain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    drain.add_argument("--wait", action="store_true", help="end once no run is on it")
+    free = add_verb(
+        verbs, "release", "take a phone from the run that drives it", _release, teach=_RELEASE
+    )
+    free.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    free.add_argument(
+        "--epoch", required=True, type=int, metavar="N", help="of its lease, as `list` shows it"
+    )
+    free.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_hold(verbs)
+    back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
+    back.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    back.add_argument(
+        "--reason", required=True, metavar="TEXT", help="what was seen and done; it is kept"
+    )
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    phones = await controller.fleet.phones()
+    if options.json:
+        show_json([plain(phone) for phone in phones])
+        return
+    show_table(_COLUMNS, [_row(phone) for phone in phones], empty="no phone yet")
+
+
+async def _admit(options: argparse.Namespace, controller: Controller) -> None:
+    for phone in await find_phones(controller, options.phones):
+        await controller.fleet.admit(phone.phone_id, options.reason)
+        tell(f"{phone.phone_id}: was {phone.intent}, is in service")
+
+
+async def _maintain(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.fleet.maintain(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: in {after.intent}{_goes_on(after)}")
+    _warn(after)
+
+
+async def _retire(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.fleet.retire(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: {after.health}{_goes_on(after)}")
+    _warn(after)
+
+
+def _warn(phone: fleet_pb2.Phone) -> None:
+    for warning in phone.warnings:
+        warn(warning)
+
+
+def _goes_on(phone: fleet_pb2.Phone) -> str:
+    return f"; the process {phone.process_id} on it goes on" if phone.process_id else ""
+
+
+async def _back(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.fleet.give_back(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
+
+
+async def _drain(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.hands.drain_phone(phone.phone_id, options.reason)
+    tell(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
+    _warn(after)
+    if options.wait:
+        await wait_until_free(controller, lambda each: each.phone_id == after.phone_id)
+        tell(f"{after.phone_id}: no run is on it")
+
+
+async def _release(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    after = await controller.hands.release(phone.phone_id, options.epoch, options.reason)
+    tell(
+        f"{after.phone_id}: taken from the process {after.process_id}, whose run is told to stop; "
+        "free once its agent says that it is clean"
+    )
+
+
+def _row(phone: fleet_pb2.Phone) -> list[str]:
+    transport = agent_pb2.Transport.Name(phone.transport).removeprefix("TRANSPORT_").lower()
+    readiness = agent_pb2.Readiness.Name(phone.readiness).removeprefix("READINESS_").lower()
+    return [
+        phone.phone_id,
+        phone.serialno,
+        phone.adb_serial,
+        phone.model,
+        f"{transport}, {readiness}, {_health(phone)}",
+        _lease(phone),
+        "yes" if phone.offered else "no",
+        "; ".join(_why(reason) for reason in phone.reasons),
+    ]
+
+
+def _health(phone: fleet_pb2.Phone) -> str:
+    until = short(phone.health_until)
+    return f"{phone.health} until {until}" if until else phone.health
+
+
+def _why(reason: fleet_pb2.PhoneHindrance) -> str:
+    return f"{reason.reason}: {reason.detail}" if reason.detail else reason.reason
+
+
+def _lease(phone: fleet_pb2.Phone) -> str:
+    epoch = f"epoch {phone.lease_epoch}" if phone.lease_epoch else ""
+    return f"{phone.lease} {phone.process_id} {epoch}".strip()

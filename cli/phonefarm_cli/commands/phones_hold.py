@@ -1,0 +1,81 @@
+"""`phonefarm phones hold` and `unhold`."""
+
+import argparse
+import asyncio
+from typing import Final
+
+from phonefarm.v1 import hands_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.commands.agents import span
+from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.times import short
+from phonefarm_cli.errors import CommandError
+from phonefarm_cli.terminal import note, tell
+
+LOOK_SECONDS: Final = 0.3
+WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
+_TEACH: Final = """\
+For its time you drive the phone, and nothing else does. The hold waits for the run on the phone
+and goes before all work, also while work is paused; a phone in quarantine or maintenance can be
+held too, if its agent finds it fit. When it is held the command says where its adb is: on the
+loopback of the phone's host, for this one phone. Shell, install, push and pull work; reboot,
+root, tcpip, forward and other phones do not. At its end connections are cut and the phone is
+cleaned like after a run.
+
+examples:
+  phonefarm phones hold SIM0001 --for 30m --reason "the app looks odd"
+  phonefarm phones unhold SIM0001 --reason "seen enough"
+"""
+
+
+def add_hold(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both verbs."""
+    hold = add_verb(verbs, "hold", "take a phone for a person, with an adb", _hold, teach=_TEACH)
+    hold.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    hold.add_argument(
+        "--for", dest="seconds", type=span, default=1800, metavar="SPAN", help="30m, up to 3h (30m)"
+    )
+    hold.add_argument(
+        "--wait", type=span, default=600, metavar="SPAN", help="how long to wait for it (10m)"
+    )
+    hold.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    unhold = add_verb(verbs, "unhold", "end a phone's hold at once", _unhold)
+    unhold.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    unhold.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+
+
+async def _hold(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    hold = await controller.hands.hold(
+        hands_pb2.HoldPhoneRequest(
+            phone_id=phone.phone_id,
+            seconds=options.seconds,
+            wait_seconds=options.wait,
+            reason=options.reason,
+        )
+    )
+    if phone.process_id:
+        note(f"{phone.phone_id}: waits for the process {phone.process_id}")
+    try:
+        while hold.state in WAITING:
+            await asyncio.sleep(LOOK_SECONDS)
+            hold = await controller.hands.held(hold.process_id)
+    except asyncio.CancelledError:  # Ctrl-C: nobody is there any more who would use it
+        await controller.hands.unhold(phone.phone_id, "whoever asked for it left")
+        raise
+    if hold.state != "EXECUTING":
+        explained = f"`phonefarm processes timeline {hold.process_id}` tells more"
+        raise CommandError(f"{phone.phone_id} is not held: {hold.why or hold.state}; {explained}")
+    port = hold.address.rpartition(":")[2]
+    tell(f"{phone.phone_id}: held until {short(hold.until)}, process {hold.process_id}")
+    tell(f"on the host of {hold.agent_id}:  adb -P {port} shell")
+    tell(f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell")
+    note(f"from elsewhere first:  ssh -L {port}:{hold.address} HOST")
+
+
+async def _unhold(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    hold = await controller.hands.unhold(phone.phone_id, options.reason)
+    tell(f"{phone.phone_id}: the hold {hold.process_id} ends")

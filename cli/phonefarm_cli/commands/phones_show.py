@@ -1,0 +1,153 @@
+"""`phonefarm phones show` and `phonefarm phones needs-hands`."""
+
+import argparse
+from typing import Final
+
+from phonefarm.v1 import agent_pb2, fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import short
+from phonefarm_cli.terminal import tell, warn
+
+_TEACH: Final = """\
+First why it is or is not offered, with what helps. Then its five axes (transport and readiness are
+its agent's, health and lease the controller's, intent the operator's), the stages of readiness,
+its failures, its host, what its agent did to get it back, and the audit.
+docs/operating.md, "Phones", says what the controller does with a phone that fails.
+"""
+_HANDS: Final = """\
+What no program can do: allow debugging on a screen, mend a cable, charge a battery, look at a phone
+that was not given back clean or that failed too often. A phone that nobody could identify is named
+by what adb calls it on its host.
+"""
+_AXES: Final = ("AXIS", "IS", "SINCE", "BY", "WHY")
+_STAGES: Final = ("STAGE", "STATE", "SECONDS", "LIMIT", "LAST ERROR")
+_REASONS: Final = ("WHY NOT", "DETAIL", "UNTIL", "WHAT HELPS")
+_FAILURES: Final = ("FAILED", "CODE", "COUNTS", "PROCESS", "MESSAGE")
+_INCIDENTS: Final = ("INCIDENT", "FROM", "TO", "SEEN BY", "PHONES", "ERROR")
+_AUDIT: Final = ("WHEN", "WHO", "DID", "WHY")
+_NEEDED: Final = ("AGENT", "ADB", "PHONE", "SINCE", "WHAT TO DO")
+_MIB: Final = 1024 * 1024
+
+
+def add_sheets(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both verbs."""
+    show = add_verb(
+        verbs,
+        "show",
+        "show one phone: its axes, and why it is or is not offered",
+        _show,
+        teach=_TEACH,
+    )
+    show.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    add_json(show)
+    hands = add_verb(
+        verbs, "needs-hands", "list what a person must do, and where", _hands, teach=_HANDS
+    )
+    add_json(hands)
+
+
+async def _show(options: argparse.Namespace, controller: Controller) -> None:
+    phone = await find_phone(controller, options.phone)
+    sheet = await controller.fleet.sheet(phone.phone_id)
+    if options.json:
+        show_json(plain(sheet))
+        return
+    for line in _head(sheet):
+        tell(line)
+    for warning in sheet.phone.warnings:
+        warn(warning)
+    _part(_REASONS, [_reason(reason) for reason in sheet.phone.reasons])
+    _part(
+        _AXES,
+        [[axis.axis, axis.value, short(axis.since), axis.by, axis.reason] for axis in sheet.axes],
+    )
+    _part(_STAGES, [_stage(stage) for stage in sheet.stages])
+    _part(_FAILURES, [_failure(failure) for failure in sheet.failures])
+    _part(_INCIDENTS, [_incident(incident) for incident in sheet.host.incidents])
+    _part(_AUDIT, [_entry(entry) for entry in sheet.recovery])
+    _part(_AUDIT, [_entry(entry) for entry in sheet.audit])
+
+
+async def _hands(options: argparse.Namespace, controller: Controller) -> None:
+    needed = await controller.fleet.needs_hands()
+    if options.json:
+        show_json([plain(each) for each in needed])
+        return
+    rows = [
+        [each.agent_id, each.adb_serial, each.phone_id or "-", short(each.since), each.reason]
+        for each in needed
+    ]
+    show_table(_NEEDED, rows, empty="nothing: nobody is needed")
+
+
+def _part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
+    if rows:
+        tell("")
+        show_table(columns, rows, empty="")
+
+
+def _head(sheet: fleet_pb2.PhoneSheet) -> list[str]:
+    phone, host = sheet.phone, sheet.host
+    made = f"{phone.model} Android {phone.android_release}".strip()
+    withheld = f"; all of its phones are withheld: {host.withheld}" if host.withheld else ""
+    heard = "connected" if host.connected else f"not connected, last heard {short(host.heard_at)}"
+    lines = [
+        f"phone     {phone.phone_id} ({phone.serialno}), {made}",
+        f"host      {phone.agent_id}, {heard}{withheld}; adb calls it {phone.adb_serial}",
+        f"offered   {'yes' if phone.offered else 'no'}",
+    ]
+    if sheet.looked_at.ByteSize():
+        lines.append(f"facts     {_facts(sheet)}")
+    if sheet.rounds:
+        lines.append(f"rounds    {sheet.rounds} quarantines by failures")
+    if phone.run_id:
+        lines.append(
+            f"run       {phone.run_id} of process {phone.process_id}, epoch {phone.lease_epoch}"
+        )
+    return lines
+
+
+def _facts(sheet: fleet_pb2.PhoneSheet) -> str:
+    told = []
+    if sheet.HasField("battery_percent"):
+        told.append(f"battery {sheet.battery_percent} %")
+    if sheet.HasField("battery_celsius"):
+        told.append(f"{sheet.battery_celsius:.1f} C")
+    if sheet.HasField("storage_free_bytes"):
+        told.append(f"{sheet.storage_free_bytes // _MIB} MiB free")
+    return f"{', '.join(told) or 'never read'}, as of {short(sheet.looked_at)}"
+
+
+def _reason(reason: fleet_pb2.PhoneHindrance) -> list[str]:
+    return [reason.reason, reason.detail, short(reason.until), reason.remedy]
+
+
+def _stage(stage: agent_pb2.Stage) -> list[str]:
+    state = agent_pb2.StageState.Name(stage.state).removeprefix("STAGE_STATE_").lower()
+    return [stage.name, state, f"{stage.seconds:.1f}", f"{stage.limit_seconds:g}", stage.error]
+
+
+def _failure(failure: fleet_pb2.PhoneFailure) -> list[str]:
+    counts = "yes" if failure.counts else "no"
+    what = f"{failure.blame}: {failure.code}"
+    return [short(failure.at), what, counts, failure.process_id, failure.message]
+
+
+def _incident(incident: fleet_pb2.HostIncidentState) -> list[str]:
+    return [
+        incident.kind,
+        short(incident.began_at),
+        short(incident.ended_at) or "it lasts",
+        incident.seen_by,
+        str(len(incident.phones)),
+        incident.error,
+    ]
+
+
+def _entry(entry: fleet_pb2.AuditEntry) -> list[str]:
+    return [short(entry.at), entry.actor, entry.verb, entry.reason]

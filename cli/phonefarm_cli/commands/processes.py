@@ -1,0 +1,154 @@
+"""`phonefarm processes`: list, cancel; the other verbs have modules of their own."""
+
+import argparse
+import getpass
+from datetime import UTC, datetime
+from typing import Final
+
+from phonefarm.v1 import process_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.commands.processes_deliveries import add_deliveries
+from phonefarm_cli.commands.processes_evidence import add_evidence
+from phonefarm_cli.commands.processes_explain import add_explain
+from phonefarm_cli.commands.processes_rerun import add_rerun
+from phonefarm_cli.commands.processes_show import add_show
+from phonefarm_cli.commands.processes_timeline import add_timeline
+from phonefarm_cli.commands.processes_watch import add_watch
+from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import moment, short
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import aside, tell
+
+_COLUMNS = ("PROCESS", "TYPE", "REQUEST", "STATUS", "ITEMS", "CREATED", "ERROR")
+_STATUSES = ("queued", "executing", "retrying", "completed", "failed_terminal", "cancelled")
+_STRATEGIES = {
+    "soft": process_pb2.CANCEL_STRATEGY_SOFT,
+    "hard": process_pb2.CANCEL_STRATEGY_HARD,
+    "soft_then_force": process_pb2.CANCEL_STRATEGY_SOFT_THEN_FORCE,
+}
+_LARGEST_PAGE: Final = 500
+
+_LIST_TEACH = """\
+Filters add up: what is listed passes all of them. MOMENT is 2026-01-31T08:00Z, or 30m, 2h, 7d for
+so long ago.
+
+examples:
+  phonefarm processes list --status failed_terminal --since 24h
+  phonefarm processes list --account acc-1 --type keyword_warmup --type maintenance
+  phonefarm processes list --limit 1000 --json
+"""
+
+
+def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    verbs = add_verbs(commands, "processes", "the work: list it, look into it, cancel it")
+    _add_list(verbs)
+    add_show(verbs)
+    add_watch(verbs)
+    add_timeline(verbs)
+    add_explain(verbs)
+    add_deliveries(verbs)
+    add_evidence(verbs)
+    add_rerun(verbs)
+    cancel = add_verb(verbs, "cancel", "ask for a process to end; the answer comes at once", _end)
+    cancel.add_argument("process", metavar="PROCESS")
+    cancel.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    cancel.add_argument(
+        "--strategy",
+        choices=list(_STRATEGIES),
+        default="soft_then_force",
+        help="soft: the run stops between actions; hard: its container is ended now; "
+        "soft_then_force: soft, then hard after the window (%(default)s)",
+    )
+    cancel.add_argument(
+        "--force-after", type=int, default=10, metavar="SECONDS", help="the window (10)"
+    )
+
+
+def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    listing = add_verb(verbs, "list", "list processes, the newest first", _list, teach=_LIST_TEACH)
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (20)")
+    listing.add_argument(
+        "--cursor", default="", metavar="TEXT", help="go on where an earlier list said so"
+    )
+    listing.add_argument(
+        "--status", action="append", default=[], choices=_STATUSES, help="only these; repeatable"
+    )
+    listing.add_argument(
+        "--type", action="append", default=[], metavar="TYPE", help="only these; repeatable"
+    )
+    listing.add_argument("--system", default="", metavar="NAME", help="asked for by this system")
+    listing.add_argument("--request", default="", metavar="ID", help="with this request id")
+    listing.add_argument("--account", default="", metavar="ACCOUNT", help="acting for this account")
+    listing.add_argument("--phone", default="", metavar="PHONE", help="on this phone")
+    listing.add_argument("--since", metavar="MOMENT", help="created then or later")
+    listing.add_argument("--until", metavar="MOMENT", help="created before")
+    add_json(listing)
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    if options.limit < 1:
+        raise CommandError("--limit must be 1 or more", ExitCode.MISUSED)
+    request = process_pb2.ListProcessesRequest(
+        statuses=options.status,
+        process_types=options.type,
+        system=options.system,
+        request_id=options.request,
+        account_id=options.account,
+        phone_id=(await find_phone(controller, options.phone)).phone_id if options.phone else "",
+        cursor=options.cursor,
+    )
+    now = datetime.now(UTC)
+    if options.since:
+        request.created_from.CopyFrom(moment(options.since, name="--since", now=now))
+    if options.until:
+        request.created_before.CopyFrom(moment(options.until, name="--until", now=now))
+    found: list[process_pb2.Process] = []
+    while len(found) < options.limit:
+        request.limit = min(options.limit - len(found), _LARGEST_PAGE)
+        page = await controller.processes.page(request)
+        found += page.processes
+        request.cursor = page.next_cursor
+        if not page.next_cursor:
+            break
+    if options.json:
+        listed = [plain(process) for process in found]
+        show_json({"processes": listed, "next_cursor": request.cursor})
+        return
+    show_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
+    if request.cursor:
+        aside(f"there are more: --cursor {request.cursor}")
+
+
+async def _end(options: argparse.Namespace, controller: Controller) -> None:
+    answer = await controller.processes.cancel(
+        process_pb2.CancelProcessRequest(
+            process_id=options.process,
+            reason=options.reason,
+            requested_by=f"phonefarm:{getpass.getuser()}",
+            strategy=_STRATEGIES[options.strategy],
+            force_after_seconds=options.force_after,
+        )
+    )
+    ended, active = len(answer.cancelled_queue_item_ids), len(answer.active_queue_item_ids)
+    tell(
+        f"{answer.process_id}: {answer.status}, now {answer.process_status}; "
+        f"{ended} waiting items cancelled, {active} active, termination {answer.termination_status}"
+    )
+
+
+def _row(process: process_pb2.Process) -> list[str]:
+    progress = process.partial_progress
+    return [
+        process.process_id,
+        process.process_type,
+        process.request_id,
+        process.status,
+        f"{progress.items_completed}/{progress.items_total}",
+        short(process.timestamps.created_at),
+        process.error.code,
+    ]

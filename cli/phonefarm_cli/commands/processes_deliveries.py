@@ -1,0 +1,97 @@
+"""`phonefarm processes deliveries` and `replay`: what was told to whom, and telling it again."""
+
+import argparse
+
+from phonefarm.v1 import inspect_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import short
+from phonefarm_cli.terminal import tell
+
+_COLUMNS = (
+    "SEQUENCE",
+    "MILESTONE",
+    "STATUS",
+    "ATTEMPTS",
+    "EMITTED",
+    "NEXT OR SETTLED",
+    "LAST ERROR",
+)
+_LOG = ("SEQUENCE", "ATTEMPT", "ENDED", "OUTCOME", "HTTP", "GATEWAY", "ERROR")
+
+_TEACH = """\
+dead: given up after a day of attempts; stopped: the receiver answered 410 and is told nothing more.
+A replay makes settled callbacks due again, in order, under their old sequence and id, with a new
+day of attempts; a receiver may so see one twice and knows it by its webhook-id.
+
+examples:
+  phonefarm processes deliveries PROCESS
+  phonefarm processes replay PROCESS                  all that were not delivered
+  phonefarm processes replay PROCESS --sequence 3 --sequence 4
+"""
+
+
+def add_deliveries(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs."""
+    listing = add_verb(
+        verbs, "deliveries", "show a process's callbacks and their attempts", _list, teach=_TEACH
+    )
+    listing.add_argument("process", metavar="PROCESS")
+    add_json(listing)
+    replay = add_verb(verbs, "replay", "send callbacks of a process again", _replay, teach=_TEACH)
+    replay.add_argument("process", metavar="PROCESS")
+    replay.add_argument(
+        "--sequence",
+        type=int,
+        action="append",
+        default=[],
+        metavar="N",
+        help="this one; repeatable; without it all that were not delivered",
+    )
+
+
+async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    found = await controller.inspection.deliveries(options.process)
+    if options.json:
+        show_json([plain(line) for line in found])
+        return
+    for url in sorted({line.url for line in found}):
+        tell(f"to {url}")
+    empty = "none: nobody asked for callbacks, or none is due yet"
+    show_table(_COLUMNS, [_row(line) for line in found], empty=empty)
+    log = [_log_row(line, attempt) for line in found for attempt in line.log]
+    if log:
+        tell("")
+        show_table(_LOG, log, empty="")
+
+
+async def _replay(options: argparse.Namespace, controller: Controller) -> None:
+    again = await controller.inspection.replay(options.process, options.sequence)
+    tell(f"{options.process}: due again: {', '.join(map(str, again)) or 'none'}")
+
+
+def _row(line: inspect_pb2.DeliveryLine) -> list[str]:
+    return [
+        str(line.sequence),
+        line.milestone,
+        line.status,
+        str(line.attempts),
+        short(line.emitted_at),
+        short(line.settled_at) or short(line.due_at),
+        line.last_error,
+    ]
+
+
+def _log_row(line: inspect_pb2.DeliveryLine, attempt: inspect_pb2.DeliveryAttempt) -> list[str]:
+    return [
+        str(line.sequence),
+        str(attempt.attempt),
+        short(attempt.ended_at),
+        attempt.outcome,
+        str(attempt.http_status or "-"),
+        attempt.gateway_id,
+        attempt.error,
+    ]

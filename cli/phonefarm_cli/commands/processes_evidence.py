@@ -1,0 +1,135 @@
+"""`phonefarm processes evidence`: what the runs of a process left, and saving it."""
+
+import argparse
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from phonefarm.v1 import inspect_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import short
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import aside, tell
+
+COLUMNS = ("RUN", "ATTEMPT", "NAME", "KIND", "ACTION", "BYTES", "RECEIVED")
+
+_TEACH = """\
+--save writes DIR/RUN/NAME for each file, checks its sha256 first, and never replaces a file.
+
+examples:
+  phonefarm processes evidence PROCESS
+  phonefarm processes evidence PROCESS --save ./evidence
+"""
+
+
+def add_evidence(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs, "evidence", "list what a process's runs left, or save it", _evidence, teach=_TEACH
+    )
+    parser.add_argument("process", metavar="PROCESS")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write every file below DIR")
+    add_json(parser)
+
+
+def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
+    """Return one file for a table."""
+    return [
+        line.run_id,
+        str(line.attempt),
+        line.name,
+        line.kind,
+        "-" if line.action_index < 0 else str(line.action_index),
+        f"{line.bytes} (cut short)" if line.truncated else str(line.bytes),
+        f"removed {short(line.removed_at)}" if _is_gone(line) else short(line.received_at),
+    ]
+
+
+def _is_gone(line: inspect_pb2.EvidenceLine) -> bool:
+    return line.HasField("removed_at")
+
+
+async def _evidence(options: argparse.Namespace, controller: Controller) -> None:
+    found = await controller.inspection.evidence_and_runs(options.process)
+    lines = list(found.evidence)
+    there = [line for line in lines if not _is_gone(line)]
+    if options.save is not None:
+        places = [_place(options.save, line) for line in there]
+        _refuse_existing(places)
+        for line, place in zip(there, places, strict=True):
+            await _save(controller, line, place)
+    if options.json:
+        show_json([plain(line) for line in lines])
+    elif options.save is None:
+        show_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
+    for why, count in Counter(line.removed_why for line in lines if _is_gone(line)).items():
+        aside(f"{count} files are removed by {why}")
+    for run in found.runs:
+        if not run.complete:
+            aside(f"run {run.run_id} (attempt {run.attempt}) is incomplete: no manifest (yet)")
+    if options.save is not None:
+        said = aside if options.json else tell
+        said(f"{len(there)} files saved in {options.save}, each as its sha256 says")
+
+
+def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:
+    """Return where the file goes; CommandError for names that would lead elsewhere."""
+    for part in (line.run_id, line.name):
+        if not part or part.startswith(".") or "/" in part or not part.isprintable():
+            raise CommandError(f"the controller names a file {part!r}, which is not saved")
+    return folder / line.run_id / line.name
+
+
+def _refuse_existing(places: list[Path]) -> None:
+    there = [str(place) for place in places if place.exists() or place.is_symlink()]
+    if there:
+        more = f" and {len(there) - 5} more" if len(there) > 5 else ""
+        told = f"{', '.join(there[:5])}{more}"
+        raise CommandError(f"nothing was saved, because there is {told}: choose another folder")
+    if len(set(places)) != len(places):
+        raise CommandError("nothing was saved: two files have the same name")
+
+
+async def _save(controller: Controller, line: inspect_pb2.EvidenceLine, place: Path) -> None:
+    try:
+        with _made(place) as partial:
+            await _receive(controller, line, partial)
+    except OSError as error:
+        why = f"{error.filename or place} cannot be written: {error.strerror}"
+        raise CommandError(why, ExitCode.MISUSED) from error
+
+
+@contextmanager
+def _made(place: Path) -> Iterator[Path]:
+    """Yield a file to write, which gets the name *place* when the block ends well."""
+    partial = place.with_name(f".{place.name}.part")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch(exist_ok=False)  # from now on the name is ours to replace
+    try:
+        yield partial
+        partial.replace(place)
+    except BaseException:
+        place.unlink()
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+async def _receive(controller: Controller, line: inspect_pb2.EvidenceLine, path: Path) -> None:
+    """Write the file's bytes; CommandError when they are not what the line says."""
+    seen, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        async for part in controller.inspection.read_evidence(line.process_id, line.evidence_id):
+            size += file.write(part.data)
+            seen.update(part.data)
+    if seen.hexdigest() != line.sha256:
+        raise CommandError(
+            f"{line.name} of run {line.run_id} came damaged: {size} bytes with the sha256 "
+            f"{seen.hexdigest()}, not {line.bytes} with {line.sha256}; it was not saved"
+        )

@@ -1,0 +1,65 @@
+"""`phonefarm processes explain`: why nothing happens yet, and what would help."""
+
+import argparse
+
+from phonefarm.v1 import inspect_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import short
+from phonefarm_cli.terminal import aside, tell
+
+_REASONS = ("WHY NOT", "ITEMS", "WHAT HELPS")
+_ITEMS = ("ITEM", "STATE", "FROM", "UNTIL", "AHEAD", "WHY NOT")
+_PHONES = ("ITEM", "PHONE", "WHY NOT", "DETAIL")
+_SHOWN = 8
+
+
+def add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    explain = add_verb(
+        verbs, "explain", "tell why a process waits, and what would unblock it", _explain
+    )
+    explain.add_argument("process", metavar="PROCESS")
+    add_json(explain)
+
+
+async def _explain(options: argparse.Namespace, controller: Controller) -> None:
+    told = await controller.inspection.explain(options.process)
+    if options.json:
+        show_json(plain(told))
+        return
+    tell(f"{told.process_id}: {told.status}. {told.summary}")
+    if not told.items:
+        return
+    if told.reasons:
+        tell("")
+        rows = [[reason.reason, str(reason.count), reason.remedy] for reason in told.reasons]
+        show_table(_REASONS, rows, empty="")
+    tell("")
+    show_table(_ITEMS, [_item_row(item) for item in told.items], empty="")
+    phones = [
+        [item.queue_item_id[:_SHOWN], one.phone_id, one.reason, one.detail]
+        for item in told.items
+        for one in item.phones
+    ]
+    if phones:
+        tell("")
+        show_table(_PHONES, phones, empty="")
+    waiting = max((reason.count for reason in told.reasons), default=0)
+    if waiting > len(told.items):
+        aside(f"the first {len(told.items)} of the items that wait")
+
+
+def _item_row(item: inspect_pb2.ItemExplanation) -> list[str]:
+    why = ", ".join(f"{reason.reason} ({reason.count})" for reason in item.reasons)
+    return [
+        item.queue_item_id[:_SHOWN],
+        item.status,
+        short(item.ready_at) or "now",
+        short(item.deadline_at) or "-",
+        str(item.items_ahead),
+        why or "nothing: it is about to be claimed",
+    ]

@@ -1,0 +1,55 @@
+"""`phonefarm processes rerun`."""
+
+import argparse
+from typing import Final
+
+from phonefarm.v1 import hands_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.terminal import tell
+
+_TEACH: Final = """\
+The new process has the plan, target and callback of the old one, today's app profiles, no deadline,
+and a request id made from the old one (ID~2). A process is rerun once; asking again names the same.
+What was posted is not posted again. A post with outcome_unknown may be there: look at the account
+first, and only when it is not there say so.
+
+examples:
+  phonefarm processes rerun $PROCESS --reason "the app is mended"
+  phonefarm processes rerun $PROCESS --failed-only --reason "the phones are back"
+  phonefarm processes rerun $PROCESS --yes-it-was-not-posted --reason "looked at the profile"
+"""
+
+
+def add_rerun(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    rerun = add_verb(
+        verbs, "rerun", "make a new process from one that has ended", _rerun, teach=_TEACH
+    )
+    rerun.add_argument("process", metavar="PROCESS")
+    rerun.add_argument(
+        "--failed-only", action="store_true", help="only the items that are not completed"
+    )
+    rerun.add_argument(
+        "--yes-it-was-not-posted",
+        dest="not_posted",
+        action="store_true",
+        help="somebody looked: the posts with outcome_unknown are not there",
+    )
+    rerun.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+
+
+async def _rerun(options: argparse.Namespace, controller: Controller) -> None:
+    made = await controller.hands.rerun(
+        hands_pb2.RerunProcessRequest(
+            process_id=options.process,
+            failed_only=options.failed_only,
+            not_posted=options.not_posted,
+            reason=options.reason,
+        )
+    )
+    was = "was rerun already, as" if made.already else "is rerun as"
+    request = f", request {made.request_id}" if made.request_id else ""
+    items = "1 item" if made.items == 1 else f"{made.items} items"
+    tell(f"{options.process} {was} {made.process_id}{request}: {items}")

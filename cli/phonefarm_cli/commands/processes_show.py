@@ -1,0 +1,89 @@
+"""`phonefarm processes show`: one process as people look at it, or its record."""
+
+import argparse
+from typing import Final
+
+from phonefarm.v1 import inspect_pb2, process_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.process_text import lines_of
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import lasted, short
+from phonefarm_cli.terminal import aside, tell
+
+_ITEMS = ("ITEM", "PHONE", "ACCOUNT", "STATE", "ACTIONS")
+_ATTEMPTS = (
+    "ITEM",
+    "ATTEMPT",
+    "PHONE",
+    "ACCOUNT",
+    "AGENT",
+    "STATE",
+    "OUTCOME",
+    "CLAIMED",
+    "LASTED",
+)
+_MOST_ITEMS: Final = 20
+"""Whose attempts are asked for: those that failed or run come first."""
+
+_WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
+
+_TEACH = """\
+--json prints the record as GET /processes/PROCESS has it, but for the names of linked ids.
+More of it: `timeline` every step, `explain` why it waits, `deliveries` its callbacks, `evidence`
+what its runs left, `watch` it live.
+"""
+
+
+def add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    show = add_verb(
+        verbs, "show", "show one process: state, items, attempts, error", _show, teach=_TEACH
+    )
+    show.add_argument("process", metavar="PROCESS")
+    add_json(show)
+
+
+async def _show(options: argparse.Namespace, controller: Controller) -> None:
+    process = await controller.processes.get(options.process)
+    if options.json:
+        show_json(plain(process))
+        return
+    for line in lines_of(process):
+        tell(line)
+    items = sorted(process.partial_progress.items, key=lambda i: _WEIGHT.get(i.status, 5))
+    tell("")
+    show_table(_ITEMS, [_item_row(item) for item in items], empty="no items yet")
+    looked = [await controller.inspection.item(i.queue_item_id) for i in items[:_MOST_ITEMS]]
+    attempts = [_attempt_row(item, a) for item in looked for a in item.attempts]
+    if attempts:
+        tell("")
+        show_table(_ATTEMPTS, attempts, empty="")
+    if len(items) > _MOST_ITEMS:
+        aside(f"attempts of {_MOST_ITEMS} items; those of the others are in the timeline")
+
+
+def _item_row(item: process_pb2.ItemProgress) -> list[str]:
+    return [
+        item.queue_item_id,
+        item.phone_id or "any",
+        item.account_id or "-",
+        item.status,
+        f"{item.actions_done}/{item.actions_total}",
+    ]
+
+
+def _attempt_row(item: inspect_pb2.QueueItem, attempt: inspect_pb2.Attempt) -> list[str]:
+    return [
+        item.queue_item_id,
+        str(attempt.attempt),
+        attempt.phone_id,
+        attempt.account_id,
+        attempt.agent_id,
+        attempt.status,
+        attempt.outcome,
+        short(attempt.claimed_at),
+        lasted(attempt.started_at, attempt.ended_at),
+    ]

@@ -1,0 +1,49 @@
+"""`phonefarm processes timeline`: everything that happened."""
+
+import argparse
+
+from phonefarm.v1 import inspect_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import clock
+from phonefarm_cli.terminal import aside
+
+_STEPS = ("TIME", "WHAT", "FROM", "TO", "ATTEMPT", "PHONE", "ACCOUNT", "BY", "WHY")
+_SHOWN = 8
+
+
+def add_timeline(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    timeline = add_verb(
+        verbs, "timeline", "show every transition of a process: when, who, why", _timeline
+    )
+    timeline.add_argument("process", metavar="PROCESS")
+    add_json(timeline)
+
+
+def step_row(step: inspect_pb2.Transition) -> list[str]:
+    """Return one transition for a table."""
+    return [
+        clock(step.at),
+        f"item {step.queue_item_id[:_SHOWN]}" if step.queue_item_id else "process",
+        step.from_state or "-",
+        step.to_state,
+        str(step.attempt or "-"),
+        step.phone_id or "-",
+        step.account_id or "-",
+        step.actor,
+        step.reason,
+    ]
+
+
+async def _timeline(options: argparse.Namespace, controller: Controller) -> None:
+    told = await controller.inspection.timeline(options.process)
+    if options.json:
+        show_json(plain(told))
+        return
+    if told.truncated:
+        aside("older transitions are left out")
+    show_table(_STEPS, [step_row(step) for step in told.transitions], empty="nothing happened")

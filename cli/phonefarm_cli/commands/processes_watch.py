@@ -1,0 +1,46 @@
+"""`phonefarm processes watch`."""
+
+import argparse
+import json
+from typing import Final
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.json_output import plain
+from phonefarm_cli.console.process_text import error_text
+from phonefarm_cli.console.progress import events, followed
+from phonefarm_cli.errors import ExitCode
+from phonefarm_cli.terminal import complain, tell
+
+CODES: Final = {
+    "completed": ExitCode.OK,
+    "failed_terminal": ExitCode.FAILED,
+    "cancelled": ExitCode.CANCELLED,
+}
+
+_TEACH = """\
+It ends when the process has ended: exit code 0 completed, 1 failed, 3 cancelled. Ctrl-C ends the
+watching and nothing else. A controller that is restarted meanwhile is waited for.
+--json prints one event a line: number, emitted_at, process, transitions.
+"""
+
+
+def add_watch(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    watch = add_verb(verbs, "watch", "show a process live, and end with it", _watch, teach=_TEACH)
+    watch.add_argument("process", metavar="PROCESS")
+    watch.add_argument("--json", action="store_true", help="one event a line, for scripts")
+
+
+async def _watch(options: argparse.Namespace, controller: Controller) -> ExitCode:
+    if options.json:
+        status = ""
+        async for event in events(controller, options.process):
+            print(json.dumps(plain(event), ensure_ascii=False), flush=True)
+            status = event.process.status
+        return CODES[status]
+    process = await followed(controller, options.process)
+    if process.HasField("error"):
+        complain(error_text(process.error))
+    tell(f"{process.process_id}: {process.status}")
+    return CODES[process.status]

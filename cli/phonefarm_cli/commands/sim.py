@@ -1,0 +1,111 @@
+"""`phonefarm sim`: look at a simulated phone, make something go wrong with it."""
+
+import argparse
+import asyncio
+import json
+from typing import Any
+
+from phonefarm_cli.client.simulator import Simulation
+from phonefarm_cli.console.connect import EPILOG, add_reach
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import tell
+from phonefarm_cli.up_file import Report, read_report
+
+_FAULTS = """\
+faults (`phonefarm-simulator --help` explains them, and their settings):
+  offline unauthorized unplug recovery slow shell_hangs storage_full battery_low battery_hot
+  service_gone screen_locked reboot boot_stuck duplicate_serial drop_mid_command logged_out
+  consent_dialog
+
+examples:
+  phonefarm sim state ph-sim0001
+  phonefarm sim fault SIM0002 slow milliseconds=500
+  phonefarm sim fault SIM0002 slow --clear
+  phonefarm sim fault SIM0002 --clear              every fault
+"""
+
+
+def add_sim(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its verbs."""
+    sim = commands.add_parser(
+        "sim",
+        help="simulated phones: their state, their faults",
+        description="Look at a simulated phone of a farm that runs here, or make it fail.",
+    )
+    verbs = sim.add_subparsers(dest="verb", required=True, metavar="VERB")
+    state = _verb(verbs, "state", "show everything about a phone as JSON")
+    state.set_defaults(perform=lambda options: _run(_state, options))
+    fault = _verb(verbs, "fault", "let something go wrong, or end it")
+    fault.add_argument("fault", nargs="?", metavar="FAULT", help="which")
+    fault.add_argument(
+        "settings", nargs="*", metavar="key=value", help="how, e.g. milliseconds=500"
+    )
+    fault.add_argument("--clear", action="store_true", help="end it; without FAULT end all")
+    fault.set_defaults(perform=lambda options: _run(_fault, options))
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=_FAULTS + "\n" + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    add_reach(parser)
+    return parser
+
+
+def _run(work: Any, options: argparse.Namespace) -> ExitCode:
+    report = read_report(options.data)
+    if not report.simulator_control:
+        raise CommandError(f"the farm in {options.data} has no simulated phones")
+
+    async def perform() -> None:
+        async with Simulation.opened(report.simulator_control) as simulation:
+            await work(simulation, await _serialno(simulation, report, options.phone), options)
+
+    asyncio.run(perform())
+    return ExitCode.OK
+
+
+async def _serialno(simulation: Simulation, report: Report, word: str) -> str:
+    listed = (await simulation.call("list"))["phones"]
+    ids = {phone.serialno: phone.phone_id for phone in report.phones}
+    for phone in listed:
+        serialno, address = str(phone["serial"]), str(phone["address"])
+        if word.lower() in {serialno.lower(), address, ids.get(serialno)}:
+            return serialno
+    known = ", ".join(ids.get(phone["serial"], phone["serial"]) for phone in listed)
+    raise CommandError(f"there is no simulated phone {word}; known: {known}")
+
+
+async def _state(simulation: Simulation, serialno: str, options: argparse.Namespace) -> None:
+    print(json.dumps(await simulation.state(serialno), indent=2, ensure_ascii=False))
+
+
+async def _fault(simulation: Simulation, serialno: str, options: argparse.Namespace) -> None:
+    if options.fault is None:
+        if not options.clear:
+            raise CommandError("name a FAULT, or --clear to end all of them", ExitCode.MISUSED)
+        await simulation.call("clear", serial=serialno)
+        tell(f"{serialno}: no faults")
+        return
+    settings = dict(_setting(word) for word in options.settings)
+    answer = await simulation.call(
+        "fault", serial=serialno, fault=options.fault, on=not options.clear, **settings
+    )
+    tell(f"{serialno}: {', '.join(answer['faults']) or 'no faults'}")
+
+
+def _setting(word: str) -> tuple[str, Any]:
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier() or name in {"op", "serial", "fault", "on"}:
+        raise CommandError(f"a setting is key=value, not {word!r}", ExitCode.MISUSED)
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text

@@ -1,0 +1,92 @@
+"""How operator commands find the farm: up.json of a data folder, or an address and a key."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.errors import ExitCode
+from phonefarm_cli.up_file import read_report
+
+EPILOG = """\
+the farm is found by
+  --data DIR                     the folder of a farm that runs here (.farm): its up.json
+  --grpc HOST:PORT, --key KEY    or an address and a key; several controllers with commas
+  --ca FILE                      of a controller on another host: its --tls-listen and its ca.pem
+  PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA  the same from the environment
+"""
+
+Act = Callable[[argparse.Namespace, Controller], Awaitable[ExitCode | None]]
+"""What a verb does with a client of the farm's controller; None is OK."""
+
+
+def add_reach(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a farm."""
+    parser.add_argument(
+        "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
+    )
+    parser.add_argument(
+        "--grpc",
+        metavar="HOST:PORT",
+        help="a controller, or several with commas, instead of up.json's",
+    )
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="the farm's ca.pem: call with TLS")
+    parser.add_argument("--key", metavar="KEY", help="the API key, instead of up.json's")
+
+
+def add_verbs(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", noun: str, about: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    """Add the command *noun* and return where its verbs go."""
+    parser = commands.add_parser(noun, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    return parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+
+def add_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    about: str,
+    act: Act,
+    *,
+    teach: str = "",
+) -> argparse.ArgumentParser:
+    """Add one verb that *act* carries out; *teach* is what --help says at its end."""
+    parser = verbs.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=f"{teach}\n{EPILOG}" if teach else EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_reach(parser)
+    parser.set_defaults(act=act, perform=lambda options: asyncio.run(carry_out(options)))
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument(
+        "--json", action="store_true", help="say it as JSON, for scripts, instead of a table"
+    )
+
+
+def reach(options: argparse.Namespace) -> tuple[str, str]:
+    """Return address and key; CommandError when they are neither given nor found."""
+    grpc = options.grpc or os.environ.get("PHONEFARM_GRPC")
+    key = options.key or os.environ.get("PHONEFARM_KEY")
+    if grpc and key:
+        return grpc, key
+    report = read_report(options.data)
+    return grpc or report.grpc, key or report.api_key
+
+
+async def carry_out(options: argparse.Namespace) -> ExitCode:
+    """Do what the verb says, with a client of the farm the options name."""
+    ca = options.ca or (
+        Path(os.environ["PHONEFARM_CA"]) if os.environ.get("PHONEFARM_CA") else None
+    )
+    async with Controller.opened(*reach(options), ca) as controller:
+        code: ExitCode | None = await options.act(options, controller)
+    return ExitCode.OK if code is None else code

@@ -1,0 +1,49 @@
+"""Waiting until phones that get no more work are free."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.terminal import note, warn
+
+LOOK_SECONDS: Final = 0.5
+AT_WORK: Final = frozenset({"leased", "releasing"})
+
+
+async def wait_until_free(
+    controller: Controller, concerned: Callable[[fleet_pb2.Phone], bool]
+) -> None:
+    """Return when no run is on any of these phones; say whenever something has changed.
+
+    A controller that is restarted meanwhile is waited for. A dirty phone has no run, and is named.
+    """
+    said: list[str] = []
+    while True:
+        try:
+            phones = [phone for phone in await controller.fleet.phones() if concerned(phone)]
+        except UnreachableError:
+            await asyncio.sleep(LOOK_SECONDS)
+            continue
+        lines = list(_at_work(phones))
+        if lines != said:
+            for line in lines:
+                note(line)
+            said = lines
+        if not lines:
+            for phone in phones:
+                if phone.lease == "dirty":
+                    warn(f"{phone.phone_id} is dirty: {phone.health_reason}")
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _at_work(phones: list[fleet_pb2.Phone]) -> Iterator[str]:
+    for phone in phones:
+        if phone.lease == "leased":
+            yield f"{phone.phone_id}: process {phone.process_id} goes on"
+        elif phone.lease in AT_WORK:
+            yield f"{phone.phone_id}: is being cleaned"

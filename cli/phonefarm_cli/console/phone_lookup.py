@@ -1,0 +1,32 @@
+"""Which phone somebody means: its phone_id, what adb calls it, or its serial number."""
+
+from collections.abc import Iterable
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.errors import CommandError
+
+
+async def find_phone(controller: Controller, word: str) -> fleet_pb2.Phone:
+    """Return the one phone that *word* names; CommandError otherwise."""
+    (found,) = await find_phones(controller, [word])
+    return found
+
+
+async def find_phones(controller: Controller, words: Iterable[str]) -> list[fleet_pb2.Phone]:
+    """Return the phone each word names, in their order; CommandError names all that are none."""
+    phones = await controller.fleet.phones()
+    named = {name: phone for phone in phones for name in names_of(phone)}
+    asked = list(words)
+    strange = [word for word in asked if word.lower() not in named]
+    if strange:
+        known = ", ".join(phone.phone_id for phone in phones) or "none"
+        raise CommandError(f"there is no phone {', '.join(strange)}; known: {known}")
+    return [named[word.lower()] for word in asked]
+
+
+def names_of(phone: fleet_pb2.Phone) -> set[str]:
+    """Return what a phone may be called, in lower case."""
+    names = {phone.phone_id, phone.adb_serial, phone.serialno}
+    return {name.lower() for name in names if name}

@@ -1,0 +1,203 @@
+"""Files of app profiles: what is no profile is told by line and key before a phone is touched.
+
+docs/app-profiles.md describes the format. The executor reads a profile by the same rules; here they
+only spare a run that must fail.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from phonefarm_cli.console.input_file import Wrong, WrongFileError, decoded
+
+FORMAT: Final = 1
+_SELECTOR: Final = (
+    "id",
+    "text",
+    "text_contains",
+    "description",
+    "description_contains",
+    "class",
+    "strip",
+)
+_SCREEN: Final = ("shows", "tap", "from")
+_INTERRUPT: Final = ("name", "shows", "dismiss", "stop")
+_STOPS: Final = (
+    "account_challenged",
+    "account_logged_out",
+    "account_suspended",
+    "app_update_required",
+)
+_TOML_LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
+_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\]\n]+?)\s*\]")
+_KEY: Final = re.compile(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=")
+
+_Problem = tuple[str, str]
+"""The dotted key, and what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileFile:
+    """A profile that can be tried; `tapped` are those of its screens that taps lead to."""
+
+    toml: str
+    screens: frozenset[str]
+    tapped: frozenset[str]
+
+
+def read_profile_file(content: bytes) -> ProfileFile:
+    """Return the profile; WrongFileError names every key that is wrong with its line."""
+    text = decoded(content)
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        at = _TOML_LINE.search(str(error))
+        told = f"is no TOML: {_TOML_LINE.sub('', str(error))}"
+        raise WrongFileError(Wrong(line=int(at[1]) if at else 0, text=told)) from error
+    if problems := list(_problems(table)):
+        lines = _lines(text)
+        wrong = [Wrong(line=_line(lines, key), text=f"{key} {told}") for key, told in problems]
+        raise WrongFileError(*sorted(wrong, key=lambda one: one.line))
+    screens: dict[str, Any] = table.get("screens", {})
+    tapped = frozenset(name for name, screen in screens.items() if "tap" in screen)
+    return ProfileFile(toml=text, screens=frozenset(screens), tapped=tapped)
+
+
+def _problems(table: Mapping[str, Any]) -> Iterator[_Problem]:
+    if table.get("format") != FORMAT or isinstance(table.get("format"), bool):
+        yield "format", f"must be {FORMAT}, the format this farm knows"
+    for key in ("package", "activity"):
+        if not _is_text(table.get(key)):
+            yield key, "must be given, as text"
+    if "share_activity" in table and not _is_text(table["share_activity"]):
+        yield "share_activity", "must be text"
+    selectors, screens = table.get("selectors", {}), table.get("screens", {})
+    names: set[str] = set()
+    for group, entries in _tables(selectors):
+        if not isinstance(entries, dict):
+            yield f"selectors.{group}", "must be a table of selectors"
+            continue
+        names |= {f"{group}.{name}" for name in entries}
+        for name, selector in entries.items():
+            yield from _selector(f"selectors.{group}.{name}", selector)
+    for key, value in (("selectors", selectors), ("screens", screens)):
+        if not isinstance(value, dict):
+            yield key, "must be a table"
+    for name, screen in _tables(screens):
+        yield from _screen(name, screen, screens, names)
+    interrupts = table.get("interrupts", [])
+    if not isinstance(interrupts, list):
+        yield "interrupts", "must be an array of tables: [[interrupts]]"
+        return
+    for index, interrupt in enumerate(interrupts):
+        yield from _interrupt(f"interrupts[{index}]", interrupt)
+
+
+def _screen(
+    name: str, screen: Any, screens: Mapping[str, Any], selectors: set[str]
+) -> Iterator[_Problem]:
+    key = f"screens.{name}"
+    if not isinstance(screen, dict):
+        yield key, "must be a table"
+        return
+    yield from _unknown(key, screen, _SCREEN)
+    yield from _selector(f"{key}.shows", screen.get("shows"))
+    tap, source = screen.get("tap"), screen.get("from")
+    if tap is not None and (not isinstance(tap, str) or tap not in selectors):
+        yield f"{key}.tap", f"names no selector of this file: {tap!r:.80}"
+    if source is None:
+        return
+    if tap is None:
+        yield f"{key}.from", "needs a tap beside it"
+    elif not _leads_back(name, screens):
+        yield f"{key}.from", "does not lead back to a screen that a tap reaches from everywhere"
+
+
+def _leads_back(name: str, screens: Mapping[str, Any]) -> bool:
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        screen = screens.get(name)
+        if not isinstance(screen, dict) or "tap" not in screen:
+            return False
+        if screen.get("from") is None:
+            return True
+        if not isinstance(screen["from"], str):
+            return False
+        name = screen["from"]
+    return False
+
+
+def _interrupt(key: str, interrupt: Any) -> Iterator[_Problem]:
+    if not isinstance(interrupt, dict):
+        yield key, "must be a table"
+        return
+    yield from _unknown(key, interrupt, _INTERRUPT)
+    if not _is_text(interrupt.get("name")):
+        yield f"{key}.name", "must be given, as text"
+    yield from _selector(f"{key}.shows", interrupt.get("shows"))
+    if ("dismiss" in interrupt) == ("stop" in interrupt):
+        yield key, "needs either dismiss or stop"
+    elif "dismiss" in interrupt:
+        yield from _selector(f"{key}.dismiss", interrupt["dismiss"])
+    elif not isinstance(interrupt["stop"], str) or interrupt["stop"] not in _STOPS:
+        yield f"{key}.stop", f"must be one of {', '.join(_STOPS)}"
+
+
+def _selector(key: str, selector: Any) -> Iterator[_Problem]:
+    if not isinstance(selector, dict):
+        yield key, 'must be a selector, for example { id = "search_box" }'
+        return
+    yield from _unknown(key, selector, _SELECTOR)
+    if not selector.keys() - {"strip"}:
+        yield key, f"must give at least one of {', '.join(_SELECTOR[:-1])}"
+    for name, value in selector.items():
+        if not isinstance(value, str):
+            yield f"{key}.{name}", "must be text"
+
+
+def _unknown(key: str, table: Mapping[str, Any], known: tuple[str, ...]) -> Iterator[_Problem]:
+    for name in table:
+        if name not in known:
+            yield f"{key}.{name}", f"is not known here; known: {', '.join(known)}"
+
+
+def _tables(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line of each key that begins one, by its dotted name."""
+    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _plain(header[2])
+            if header[1] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table = f"{table}[{counts[table]}]"
+            found.setdefault(table, number)
+        elif key := _KEY.match(line):
+            found.setdefault(".".join(filter(None, (table, _plain(key[1])))), number)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s\"']", "", name)
+
+
+def _line(lines: Mapping[str, int], key: str) -> int:
+    """Return the line of the key, or of the nearest table around it; 0 when there is none."""
+    while key:
+        if key in lines:
+            return lines[key]
+        key = key.rpartition(".")[0]
+    return 0

@@ -1,0 +1,105 @@
+"""A process on its way: a view that lives on a terminal, a line per transition elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from phonefarm.v1 import inspect_pb2, process_pb2
+from phonefarm_common.backoff import backoff
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.console.process_text import lines_of
+from phonefarm_cli.console.times import clock
+from phonefarm_cli.terminal import OUT, aside, tell
+
+PATIENCE_SECONDS: Final = 120.0
+"""How long a controller may be away while a process is watched."""
+
+_ROWS: Final = 30
+_STYLES: Final = {"DONE": "green", "DEAD_LETTER": "red", "CANCELLED": "yellow", "EXECUTING": "cyan"}
+_ENDED: Final = frozenset({"completed", "failed_terminal", "cancelled"})
+_SHOWN: Final = 8
+
+
+async def followed(
+    controller: Controller, process_id: str, *, say: Callable[[str], None] = tell
+) -> process_pb2.Process:
+    """Show the process until it has ended and return its record.
+
+    Where nobody reads a terminal, *say* says a line per transition.
+    """
+    if not OUT.is_terminal:
+        return await _told(controller, process_id, lambda event: _tell_steps(event, say))
+    with Live(console=OUT, refresh_per_second=10) as live:
+        return await _told(controller, process_id, lambda event: live.update(_view(event.process)))
+
+
+async def events(
+    controller: Controller, process_id: str, *, patience: float = PATIENCE_SECONDS
+) -> AsyncIterator[inspect_pb2.ProcessEvent]:
+    """Yield every event of the process until it has ended, through restarts of the controller.
+
+    UnreachableError once the controller has been away for *patience* seconds.
+    """
+    loop = asyncio.get_running_loop()
+    after, failures, away_since = 0, 0, loop.time()
+    while True:
+        try:
+            async for event in controller.inspection.watch(process_id, after):
+                after, failures = event.number, 0
+                yield event
+                if event.process.status in _ENDED:
+                    return
+            away_since = loop.time()
+        except UnreachableError:
+            away_since = away_since if failures else loop.time()
+            failures += 1
+            if loop.time() - away_since > patience:
+                raise
+            aside("the controller does not answer; still watching")
+            await asyncio.sleep(backoff(failures, first=0.2, most=5))
+
+
+async def _told(
+    controller: Controller, process_id: str, show: Callable[[inspect_pb2.ProcessEvent], None]
+) -> process_pb2.Process:
+    process = process_pb2.Process()
+    async for event in events(controller, process_id):
+        show(event)
+        process = event.process
+    return process
+
+
+def _tell_steps(event: inspect_pb2.ProcessEvent, say: Callable[[str], None]) -> None:
+    done = {item.queue_item_id: item for item in event.process.partial_progress.items}
+    for step in event.transitions:
+        what = f"item {step.queue_item_id[:_SHOWN]}" if step.queue_item_id else "process      "
+        where = f" on {step.phone_id}" if step.phone_id else ""
+        why = f" ({step.reason})" if step.reason else ""
+        item = done.get(step.queue_item_id)
+        far = ""
+        if item and item.status == step.to_state:
+            far = f", {item.actions_done}/{item.actions_total} actions"
+        say(f"{clock(step.at)}  {what}  {step.to_state}{where}{why}{far}")
+
+
+def _view(process: process_pb2.Process) -> Group:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("PHONE", "ACCOUNT", "STATE", "ACTIONS"):
+        table.add_column(column)
+    items = process.partial_progress.items
+    for item in items[:_ROWS]:
+        style = _STYLES.get(item.status, "dim")
+        table.add_row(
+            escape(item.phone_id or "any"),
+            escape(item.account_id or "-"),
+            f"[{style}]{item.status}[/]",
+            f"{item.actions_done}/{item.actions_total}",
+        )
+    more = [f"and {len(items) - _ROWS} more items"] if len(items) > _ROWS else []
+    return Group(*[escape(line) for line in lines_of(process)], "", table, *more)

@@ -1,0 +1,171 @@
+"""The demo from start to end."""
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from phonefarm_common.lifecycle import stop_signals
+
+from phonefarm_cli.client.simulator import Simulation
+from phonefarm_cli.demo.checks import NotProvedError, prove_callbacks, prove_profile, prove_searches
+from phonefarm_cli.demo.farm import running_farm
+from phonefarm_cli.demo.progress import Progress, items_of
+from phonefarm_cli.demo.receiver import Receiver
+from phonefarm_cli.demo.rest_caller import Caller
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import OUT, note, tell
+from phonefarm_cli.up.orphans import lives
+from phonefarm_cli.up_file import Report
+
+PHONES: Final = 3
+KEYWORDS: Final = ["tiny houses", "street food"]
+WORK_SECONDS: Final = 90.0
+CALLBACK_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 0.2
+_TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})
+
+
+async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
+    """Return OK when everything was proved; CommandError with the reason otherwise."""
+    began = time.monotonic()
+    async with stop_signals() as stop:
+        acting = asyncio.create_task(_act(data, runtime))
+        told = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({acting, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            acting.cancel()
+            await asyncio.gather(acting, told, return_exceptions=True)
+        if acting.cancelled():
+            raise CommandError("interrupted; nothing was left running")
+        pids = acting.result()
+    left = [name for name, pid in pids.items() if lives(pid)]
+    if left:
+        raise NotProvedError(f"still running after the stop: {', '.join(left)}")
+    _heading(f"all proved in {time.monotonic() - began:.1f} s, and nothing is left running")
+    _tell_files(data)
+    return ExitCode.OK
+
+
+async def _act(data: Path, runtime: str) -> dict[str, int]:
+    """Return the process ids of the farm that was."""
+    _heading("a farm of its own: simulator, controller, agent, gateway, one process each")
+    async with running_farm(data, phones=PHONES, runtime=runtime) as farm:
+        if len(farm.phones) != PHONES or not all(phone.account_id for phone in farm.phones):
+            raise NotProvedError(f"{PHONES} phones with an account each were to be ready")
+        async with (
+            Receiver.serving(farm.webhook_secret) as receiver,
+            Caller.opened(farm.rest, farm.api_key) as caller,
+        ):
+            profile = {
+                "display_name": f"Demo {secrets.token_hex(3)}",
+                "bio": f"Edited by demo {os.getpid()}",
+            }
+            sent_at = time.monotonic()
+            named = await _send(caller, farm, receiver.url, profile)
+            records = await _follow(caller, list(named))
+            for process_id in named:
+                await _heard(receiver, process_id, named[process_id])
+            _tell_timeline(receiver, named, sent_at)
+            _heading("proof")
+            for record in records:
+                _prove_completed(record)
+                name = named[record["process_id"]]
+                prove_callbacks(name, receiver.of(record["process_id"]), last="completed")
+        async with Simulation.opened(farm.simulator_control) as simulation:
+            await prove_searches(simulation, farm.phones, KEYWORDS)
+            await prove_profile(simulation, farm.phones[0], profile)
+        _heading("stopping the farm")
+        return dict(farm.pids)
+
+
+async def _send(caller: Caller, farm: Report, url: str, profile: dict[str, str]) -> dict[str, str]:
+    """Send both requests by REST; return their process ids with a name each."""
+    _heading("two requests by REST")
+    tag = secrets.token_hex(4)
+    common = {
+        "callback": {"url": url, "metadata": {"demo": tag}},
+        "requested_by": {"system": "phonefarm-demo"},
+    }
+    warmup = await caller.post(
+        "/capability-requests/enqueue",
+        common
+        | {
+            "request_id": f"warmup-{tag}",
+            "capability": "keyword_warmup",
+            "mode": "manual",
+            "target": {"routing": "group", "phone_ids": [p.phone_id for p in farm.phones]},
+            "inputs": {"keywords": KEYWORDS, "videos_per_keyword": 1, "watch_seconds": 1},
+        },
+    )
+    tell(f"  keyword_warmup on {PHONES} phones     {warmup['status']}, {warmup['process_id']}")
+    account = farm.phones[0].account_id
+    edit = await caller.post(
+        "/maintenance/requests",
+        common
+        | {
+            "request_id": f"profile-{tag}",
+            "account_id": account,
+            "inputs": {"steps": [{"action": "edit_profile", "params": profile}]},
+        },
+    )
+    tell(f"  edit_profile of {account:<12}  {edit['status']}, {edit['process_id']}")
+    return {warmup["process_id"]: "keyword_warmup", edit["process_id"]: "maintenance"}
+
+
+async def _follow(caller: Caller, process_ids: list[str]) -> list[dict[str, Any]]:
+    """Show the progress until every process has ended; return their records."""
+    _heading("the work")
+    try:
+        with Progress.shown() as progress:
+            async with asyncio.timeout(WORK_SECONDS):
+                while True:
+                    records = [await caller.process(process_id) for process_id in process_ids]
+                    progress.show(items_of(records))
+                    if all(record["status"] in _TERMINAL for record in records):
+                        return records
+                    await asyncio.sleep(_LOOK_SECONDS)
+    except TimeoutError as error:
+        raise NotProvedError(f"the work had not ended after {WORK_SECONDS:.0f} s") from error
+
+
+async def _heard(receiver: Receiver, process_id: str, name: str) -> None:
+    for milestone in ("accepted", "completed"):
+        try:
+            await receiver.until(process_id, milestone, within=CALLBACK_SECONDS)
+        except TimeoutError:
+            # What did come, and what the record says, is told by the proof.
+            note(f"  no callback '{milestone}' of {name} within {CALLBACK_SECONDS:.0f} s")
+            return
+
+
+def _prove_completed(record: dict[str, Any]) -> None:
+    if record["status"] != "completed":
+        error = record["error"] or {}
+        raise NotProvedError(
+            f"{record['process_type']} {record['process_id']} ended {record['status']}: "
+            f"{error.get('code')}: {error.get('message')}"
+        )
+
+
+def _tell_timeline(receiver: Receiver, named: dict[str, str], sent_at: float) -> None:
+    _heading("callbacks, as they came")
+    for event in receiver.events:
+        name = named.get(event.process_id, event.process_id)
+        verdict = "signature ok" if event.signed else "SIGNATURE WRONG"
+        tell(f"  +{event.at - sent_at:5.2f} s  {name:<15} {event.milestone:<16} {verdict}")
+
+
+def _tell_files(data: Path) -> None:
+    tell(f"  what every phone saw   {data / 'simulator'}/*.ledger.jsonl")
+    tell(f"  what every run kept    {data / 'controller' / 'evidence'}/<process>/<run>/ on failure")
+    tell(f"  what every program said  {data / 'logs'}")
+
+
+def _heading(text: str) -> None:
+    OUT.print()
+    OUT.print(text, style="bold", markup=False)

@@ -1,1 +1,0 @@
-"""The operator's commands on a farm that runs."""

@@ -1,0 +1,126 @@
+"""`phonefarm up`: its arguments."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+from phonefarm_cli.errors import ExitCode
+from phonefarm_cli.terminal import tell
+from phonefarm_cli.up.run import run_farm
+from phonefarm_cli.up.settings import Settings
+
+_ABOUT = """\
+Run a whole farm in this terminal until Ctrl-C or SIGTERM: simulated phones if asked for, the
+controller, one agent for the phones of this machine, and the gateway. Each is a process of its
+own and logs to DIR/logs; all of them end with this one, and when one ends by itself so do the
+others, unless it was one of several controllers. Phones of the farm's own agent are taken
+into service, and each simulated one gets an account, so work can be sent at once.
+"""
+
+_EPILOG = """\
+DIR/up.json (for you only) appears when everything is ready: addresses, API key, webhook secret,
+phones, process ids. Other phonefarm commands read it.
+
+environment (each secret may also be NAME_FILE, a file that holds it):
+  INGEST_SECRET              the API key callers show; made and kept in DIR when absent
+  PHONE_FARM_WEBHOOK_SECRET  signs callbacks; made and kept in DIR when absent
+  PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   likewise, between the programs
+  PHONEFARM_TIME_SCALE       for tests: every timer times this, above 0 and at most 1
+  PHONEFARM_PRODUCTION       1: no runtime without isolation, no scaled timers
+
+examples:
+  phonefarm up --simulate 3                        three phones that are not there
+  phonefarm up                                     every phone on USB that allows debugging
+  phonefarm up --connect 10.0.0.21:5555            a phone on the network
+  phonefarm up --database postgresql://farm:...@db/farm --runtime docker
+  phonefarm up --database postgresql://farm:...@db/farm --controllers 2
+
+send work:
+  curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+    http://127.0.0.1:8080/capability-requests/enqueue -d '{"request_id": "1",
+    "capability": "keyword_warmup", "mode": "manual", "target": {"routing": "queue"},
+    "inputs": {"keywords": ["tiny houses"], "videos_per_keyword": 1, "watch_seconds": 2},
+    "callback": {"url": "http://127.0.0.1:9000/hook"}, "requested_by": {"system": "me"}}'
+"""
+
+
+def add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    up = commands.add_parser(
+        "up",
+        help="run a whole farm in this terminal",
+        description=_ABOUT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    up.add_argument(
+        "--simulate", type=int, default=0, metavar="N", help="run N simulated phones (0)"
+    )
+    up.add_argument(
+        "--rest",
+        default="127.0.0.1:8080",
+        metavar="HOST:PORT",
+        help="where callers connect; port 0 for any (%(default)s)",
+    )
+    up.add_argument(
+        "--grpc",
+        default="127.0.0.1:7070",
+        metavar="HOST:PORT",
+        help="where the controller listens, loopback only; port 0 for any (%(default)s)",
+    )
+    up.add_argument(
+        "--controllers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N controllers on one PostgreSQL, the others on ports of their own (1)",
+    )
+    up.add_argument(
+        "--data",
+        type=Path,
+        default=Path(".farm"),
+        metavar="DIR",
+        help="everything the farm keeps; one farm per folder (%(default)s)",
+    )
+    up.add_argument(
+        "--database",
+        metavar="URL",
+        help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (SQLite in DIR)",
+    )
+    add_runtime(up)
+    up.add_argument(
+        "--connect",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a phone that speaks adb over the network; may be given again",
+    )
+    up.set_defaults(perform=_up)
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add `--runtime`."""
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=["auto", "docker", "process", "dummy"],
+        help="where runs live; auto: docker when an engine answers (the image is built first), "
+        "otherwise process, which isolates nothing (%(default)s)",
+    )
+
+
+def _up(options: argparse.Namespace) -> ExitCode:
+    settings = Settings(
+        data=options.data.absolute(),
+        simulate=options.simulate,
+        rest=options.rest,
+        grpc=options.grpc,
+        database=options.database,
+        controllers=options.controllers,
+        runtime=options.runtime,
+        connect=tuple(dict.fromkeys(options.connect)),
+        environment=dict(os.environ),
+    )
+    tell(f"starting a farm in {settings.data}")
+    return asyncio.run(run_farm(settings))

@@ -1,0 +1,35 @@
+"""The run container's image, made before the agent starts, by the agent's own command."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping
+
+from phonefarm_cli.terminal import note
+from phonefarm_cli.up.child_processes import bound
+
+
+async def build_image(environment: Mapping[str, str]) -> str:
+    """Build it unless it is up to date, and show the progress; return why not, or ''."""
+    process = await asyncio.create_subprocess_exec(
+        *bound([sys.executable, "-m", "phonefarm_agent", "image", "build"], signal.SIGKILL),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=dict(environment),
+        start_new_session=True,
+        limit=1024 * 1024,
+    )
+    last = ""
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        async for raw in process.stdout:
+            last = raw.decode(errors="replace").rstrip()
+            if not last.startswith("phonefarm-agent image build:"):
+                note(f"  image: {last.strip()}")
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return "" if code == 0 else last.removeprefix("phonefarm-agent image build: ")

@@ -1,0 +1,138 @@
+"""Brings phones into service: admits those of this farm's own agent, gives simulated ones work."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.terminal import note, tell, warn
+from phonefarm_cli.up_file import ReportedPhone
+
+APP = "shortvideo"
+OFFER_SECONDS = 30.0
+_EAGER_SECONDS = 0.1
+_LAZY_SECONDS = 2.0
+
+
+def account_name(serialno: str) -> str:
+    """Return the account of a simulated phone: SIM0001 has sim-0001."""
+    return f"sim-{serialno.removeprefix('SIM').lower()}"
+
+
+@dataclass(kw_only=True)
+class Steward:
+    """Looks after the phones of one agent."""
+
+    controller: Controller
+    agent_id: str
+    simulated: Mapping[str, str]  # serial number -> HOST:PORT
+    connected: Iterable[str]  # HOST:PORT of phones that are not simulated
+    patience: float = OFFER_SECONDS
+    phones: tuple[ReportedPhone, ...] = field(default=(), init=False)
+
+    async def settle(self) -> None:
+        """Admit, give accounts, and wait until every phone we know of is offered or at work.
+
+        One that only an operator can bring back is not waited for. One that is still missing after
+        *patience* seconds keeps nobody from starting. Both are named with the reason.
+        """
+        addresses = {*self.simulated.values(), *self.connected}
+        known = await self._known()  # however long it takes: what is said below is then so
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                while not all(a in known and _is_settled(known[a]) for a in addresses):
+                    await asyncio.sleep(_EAGER_SECONDS)
+                    known = await self._known()
+        for address in sorted(addresses):
+            if address not in known:
+                warn(f"no phone answers at {address} yet; it is taken in when it does")
+            elif not _serves(known[address]):
+                warn(_why_not(known[address]))
+
+    async def looks(self) -> AsyncGenerator[None, None]:
+        """Yield after every look at the phones: those that come later are admitted too."""
+        while True:
+            await asyncio.sleep(_LAZY_SECONDS)
+            try:
+                await self.look()
+            except UnreachableError:
+                continue  # the controller is watched elsewhere
+            yield
+
+    async def _known(self) -> dict[str, fleet_pb2.Phone]:
+        return {phone.adb_serial: phone for phone in await self.look()}
+
+    async def look(self) -> list[fleet_pb2.Phone]:
+        """Admit what is new and return our agent's phones."""
+        ours = [p for p in await self.controller.fleet.phones() if p.agent_id == self.agent_id]
+        accounts = await self.controller.fleet.accounts()
+        bound = {account.phone_id for account in accounts}
+        changed = False
+        for phone in ours:
+            if phone.intent == "new":
+                changed = True
+                await self.controller.fleet.admit(phone.phone_id)
+                note(f"  admitted {phone.phone_id}: {phone.model or 'a phone'} {phone.adb_serial}")
+            if phone.serialno in self.simulated and phone.phone_id not in bound:
+                changed = True
+                account = await self.controller.fleet.put_account(
+                    fleet_pb2.Account(
+                        account_id=account_name(phone.serialno),
+                        phone_id=phone.phone_id,
+                        app=APP,
+                        active=True,
+                    )
+                )
+                accounts.append(account)
+                note(f"  gave {phone.phone_id} the account {account.account_id} of {APP}")
+        self.phones = tuple(_reported(phone, accounts) for phone in ours)
+        return await self.look() if changed else ours
+
+
+def tell_phones(phones: Iterable[ReportedPhone]) -> None:
+    """Say which phones there are, a few by name."""
+    listed = [f"{phone.phone_id} ({phone.account_id or 'no account'})" for phone in phones]
+    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+    tell(f"  phones       {', '.join(listed[:6]) or 'none yet'}{more}")
+
+
+def _reported(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> ReportedPhone:
+    own = [a.account_id for a in accounts if a.active and a.phone_id == phone.phone_id]
+    return ReportedPhone(
+        phone_id=phone.phone_id,
+        serialno=phone.serialno,
+        serial=phone.adb_serial,
+        account_id=own[0] if len(own) == 1 else "",
+    )
+
+
+def _serves(phone: fleet_pb2.Phone) -> bool:
+    """Tell whether it can be given work, or has some already."""
+    return phone.offered or phone.lease in {"leased", "releasing"}
+
+
+def _is_settled(phone: fleet_pb2.Phone) -> bool:
+    """Tell whether waiting will change nothing about it."""
+    out_of_service = phone.health in {"quarantined", "retired"} or phone.intent in {
+        "maintenance",
+        "draining",
+    }
+    return _serves(phone) or out_of_service
+
+
+def _why_not(phone: fleet_pb2.Phone) -> str:
+    reasons = [phone.health, phone.health_reason] if phone.health not in {"", "good"} else []
+    reasons += [f"lease {phone.lease}"] if phone.lease != "free" else []
+    reasons += [phone.readiness_reason] if phone.readiness_reason else []
+    reasons += [phone.intent] if phone.intent != "in_service" else []
+    why = ", ".join(reason for reason in reasons if reason) or "it does not answer its shell"
+    remedy = (
+        f"; `phonefarm phones return {phone.phone_id} --reason TEXT` ends a quarantine"
+        if phone.health == "quarantined"
+        else ""
+    )
+    return f"{phone.phone_id} is not offered: {why}{remedy}"

@@ -1,0 +1,260 @@
+"""One farm from start to stop."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonefarm_common.lifecycle import stop_signals
+
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import note, tell, warn
+from phonefarm_cli.up import programs
+from phonefarm_cli.up.child_processes import Children
+from phonefarm_cli.up.image import build_image
+from phonefarm_cli.up.onboarding import Steward, tell_phones
+from phonefarm_cli.up.orphans import adopt_orphans, end_leftovers, kill_orphans
+from phonefarm_cli.up.secrets import (
+    API_KEY,
+    WEBHOOK_SECRET,
+    Secrets,
+    keep_secrets,
+    without_secrets,
+)
+from phonefarm_cli.up.settings import Settings
+from phonefarm_cli.up_file import Report, remove_report, write_report
+
+_ECHO_SECONDS = 0.5
+
+
+class _StoppedError(Exception):
+    """We were told to stop."""
+
+
+async def run_farm(settings: Settings) -> ExitCode:
+    """Run a farm until SIGTERM or SIGINT; CommandError when it cannot start or a program ends."""
+    programs.data_folders(settings.data)
+    with only_one(settings.data):
+        settings.check()
+        remove_report(settings.data)
+        if await end_leftovers(settings.data):
+            warn("ended programs that an earlier `up` of this folder had left behind")
+        secrets = keep_secrets(settings.data, settings.environment)
+        adopt_orphans()
+        async with stop_signals() as stop:
+            children = Children(settings.data)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_until(stop), name="stop")
+                    tasks.create_task(children.watch(), name="watch")
+                    tasks.create_task(_Farm(settings, secrets, children).live(), name="farm")
+            except* _StoppedError:
+                pass
+            except* CommandError as group:
+                raise _first(group) from None
+            finally:
+                remove_report(settings.data)
+                await _stop(children, stop, _stop_order(settings))
+    return ExitCode.OK
+
+
+@contextmanager
+def only_one(data: Path) -> Iterator[None]:
+    """Hold the folder's lock; CommandError naming who has it."""
+    descriptor = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise CommandError(
+                f"a farm runs already with the data folder {data} (process {owner or '?'}): stop "
+                "it, or give another folder with --data",
+                ExitCode.BUSY,
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Started:
+    """Where everything listens."""
+
+    rest: str
+    grpc: str
+    adb: str
+    control: str
+    runtime: str
+    simulated: dict[str, str]
+
+
+class _Farm:
+    """What is started, in its order, and looked after."""
+
+    def __init__(self, settings: Settings, secrets: Secrets, children: Children) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._children = children
+
+    async def live(self) -> None:
+        """Start everything, say when it is ready, and admit phones until cancelled."""
+        started = await self._start()
+        key = self._secrets[API_KEY]
+        async with Controller.opened(started.grpc, key) as controller:
+            steward = Steward(
+                controller=controller,
+                agent_id=programs.AGENT_ID,
+                simulated=started.simulated,
+                connected=self._settings.connect,
+            )
+            await steward.settle()
+            self._report(started, steward)
+            self._tell_ready(started, steward)
+            known = steward.phones
+            async for _ in steward.looks():
+                if steward.phones != known:
+                    known = steward.phones
+                    self._report(started, steward)
+
+    async def _start(self) -> _Started:
+        """Start the programs in two waves: whom nobody needs to know, and whom they need."""
+        settings, secrets = self._settings, self._secrets
+        async with asyncio.TaskGroup() as wave:
+            image = wave.create_task(self._image())
+            simulator = wave.create_task(self._simulator())
+            controllers = [
+                wave.create_task(self._children.start(program))
+                for program in programs.controllers(settings, secrets)
+            ]
+        simulated = simulator.result()
+        target = ",".join(str(controller.result()["grpc"]) for controller in controllers)
+        for each in target.split(","):
+            tell(f"  controller   gRPC {each}")
+        phones: dict[str, str] = {p["serial"]: p["address"] for p in simulated.get("phones", ())}
+        addresses = (*phones.values(), *settings.connect)
+        async with asyncio.TaskGroup() as wave:
+            agent = wave.create_task(
+                self._children.start(
+                    programs.agent(settings, secrets, target=target, phones=addresses)
+                )
+            )
+            gateway = wave.create_task(
+                self._children.start(programs.gateway(settings, secrets, target=target))
+            )
+        runtime = str(agent.result()["runtime"])
+        tell(f"  agent        adb server {agent.result()['adb']}, runs in {runtime}")
+        _tell_lost(runtime, image.result())
+        tell(f"  gateway      REST http://{gateway.result()['rest']}")
+        return _Started(
+            rest=str(gateway.result()["rest"]),
+            grpc=target,
+            adb=str(agent.result()["adb"]),
+            control=str(simulated.get("control", "")),
+            runtime=runtime,
+            simulated=phones,
+        )
+
+    async def _simulator(self) -> dict[str, Any]:
+        if not self._settings.simulate:
+            return {}
+        facts = await self._children.start(programs.simulator(self._settings))
+        tell(f"  simulator    {len(facts['phones'])} phones, control {facts['control']}")
+        return facts
+
+    async def _image(self) -> str:
+        """Return why there is no image, or ''."""
+        if self._settings.runtime not in {"auto", "docker"}:
+            return ""
+        why = await build_image(without_secrets(self._settings.environment))
+        if why and self._settings.runtime == "docker":
+            raise CommandError(f"--runtime docker cannot be: {why}")
+        return why
+
+    def _report(self, started: _Started, steward: Steward) -> None:
+        write_report(
+            self._settings.data,
+            Report(
+                rest=started.rest,
+                grpc=started.grpc,
+                adb=started.adb,
+                api_key=self._secrets[API_KEY],
+                webhook_secret=self._secrets[WEBHOOK_SECRET],
+                runtime=started.runtime,
+                phones=steward.phones,
+                pids={**self._children.pids, "up": os.getpid()},
+                simulator_control=started.control,
+            ),
+        )
+
+    def _tell_ready(self, started: _Started, steward: Steward) -> None:
+        tell_phones(steward.phones)
+        note(f"  callbacks    to this machine ({', '.join(programs.LOOPBACK)}) are allowed")
+        key = "given by INGEST_SECRET" if API_KEY in self._secrets.given else "made here"
+        note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
+        note(f"  logs         {self._settings.data / 'logs'}")
+        tell(f"ready: http://{started.rest} - Ctrl-C stops everything")
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _StoppedError
+
+
+def _stop_order(settings: Settings) -> list[str]:
+    """Return the programs so that runs end and are reported while somebody is there to hear it."""
+    return ["agent", "gateway", *programs.controller_names(settings), "simulator"]
+
+
+async def _stop(children: Children, stop: asyncio.Event, order: Iterable[str]) -> None:
+    """Stop every program in order; a second signal ends the patience."""
+    hurry = asyncio.Event()
+    impatience = asyncio.create_task(_second(stop, hurry))
+    if children.pids:
+        tell("stopping")
+    for name in order:
+        if not await children.stop(name, hurry=hurry):
+            warn(f"the {name} had to be killed; the next start cleans up what it left")
+    impatience.cancel()
+    if left := kill_orphans():
+        warn(f"killed {left} processes that were left")
+
+
+async def _second(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """Set *hurry* when a signal comes that is no echo of the first.
+
+    When our parent is killed, the kernel may signal its death once for each of its threads.
+    """
+    await asyncio.sleep(_ECHO_SECONDS)
+    stop.clear()
+    await stop.wait()
+    hurry.set()
+
+
+def _tell_lost(runtime: str, why: str) -> None:
+    if runtime == "process":
+        reason = f" ({why})" if why else ""
+        warn(
+            f"runs are NOT isolated{reason}: in the process runtime a run has your rights, "
+            "your files and your network; only its way to the phone is guarded"
+        )
+    elif runtime == "dummy":
+        warn("the dummy runtime touches no phone: every run is acted out")
+
+
+def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:
+    """Return the first error in the group; the others are its echoes."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            with suppress(LookupError):
+                return _first(error)
+        else:
+            return error
+    raise LookupError

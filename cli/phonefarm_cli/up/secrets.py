@@ -1,0 +1,74 @@
+"""The farm's name and secrets: given by the environment, or made once and kept in the folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from phonefarm_common import config
+from phonefarm_common.identity import new_id, new_secret
+from phonefarm_common.lifecycle import announce
+
+from phonefarm_cli.errors import CommandError, ExitCode
+
+API_KEY: Final = "INGEST_SECRET"
+AGENT_TOKEN: Final = "PHONEFARM_AGENT_TOKEN"  # noqa: S105 - a variable's name
+GATEWAY_TOKEN: Final = "PHONEFARM_GATEWAY_TOKEN"  # noqa: S105 - a variable's name
+WEBHOOK_SECRET: Final = "PHONE_FARM_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
+_NAMES: Final = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """What the programs of one farm know of each other."""
+
+    farm: str
+    values: Mapping[str, str] = field(repr=False)
+    given: frozenset[str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+    def only(self, *names: str) -> dict[str, str]:
+        """Return what one program needs, for its environment."""
+        return {name: self.values[name] for name in names}
+
+
+def keep_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
+    """Return what is given or kept, and make and keep the rest; CommandError for a broken file."""
+    path = data / "secrets.json"
+    kept = _read(path)
+    # The name is the label of the farm's containers: two farms on one engine must differ.
+    complete = {"farm": f"farm-{new_id()[:8]}"} | {name: new_secret() for name in _NAMES} | kept
+    if complete != kept:
+        announce(path, complete)
+    given = {name: config.secret(name, environment) for name in _NAMES}
+    set_now = {name: value for name, value in given.items() if value}
+    for name in (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN):
+        if not all("!" <= char <= "~" for char in set_now.get(name, "")):
+            raise CommandError(
+                f"{name} has a space or a character beyond ASCII, which no header can carry: give "
+                "another, or none to have one made",
+                ExitCode.MISUSED,
+            )
+    return Secrets(farm=complete.pop("farm"), values=complete | set_now, given=frozenset(set_now))
+
+
+def _read(path: Path) -> dict[str, str]:
+    remedy = "remove it to have new secrets made"
+    try:
+        kept = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} cannot be used: {error}; {remedy}", ExitCode.MISUSED) from error
+    if isinstance(kept, dict) and all(isinstance(v, str) and v for v in kept.values()):
+        return kept
+    raise CommandError(f"{path} is not an object of texts; {remedy}", ExitCode.MISUSED)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without any program's secrets."""
+    hidden = {*_NAMES, *(f"{name}_FILE" for name in _NAMES)}
+    return {name: value for name, value in environment.items() if name not in hidden}

@@ -1,0 +1,68 @@
+"""DIR/up.json: what a running farm tells other commands, and the owner, about itself."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phonefarm_common.lifecycle import announce
+
+from phonefarm_cli.errors import CommandError, ExitCode
+
+NAME = "up.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedPhone:
+    """One phone; `serial` is what adb calls it, `account_id` empty when it has none or several."""
+
+    phone_id: str
+    serialno: str
+    serial: str
+    account_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A farm that is ready. Addresses are HOST:PORT, empty where there is no such thing."""
+
+    rest: str
+    grpc: str
+    adb: str
+    api_key: str
+    webhook_secret: str
+    runtime: str
+    phones: tuple[ReportedPhone, ...]
+    pids: Mapping[str, int]
+    simulator_control: str
+
+    def __repr__(self) -> str:
+        """Tell no secret."""
+        return f"Report(rest={self.rest!r}, grpc={self.grpc!r})"
+
+
+def write_report(directory: Path, report: Report) -> None:
+    """Write it whole, for the owner only."""
+    announce(directory / NAME, asdict(report))
+
+
+def remove_report(directory: Path) -> None:
+    """Remove what an earlier farm left."""
+    (directory / NAME).unlink(missing_ok=True)
+
+
+def read_report(directory: Path) -> Report:
+    """Return the report of the farm that runs with *directory*; CommandError when none does."""
+    path = directory / NAME
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        phones = tuple(ReportedPhone(**phone) for phone in facts.pop("phones"))
+        return Report(**facts, phones=phones)
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"no farm runs with the data folder {directory} (there is no {path}): start one with "
+            "`phonefarm up`, or name its folder with --data"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CommandError(f"{path} cannot be used: {error}", ExitCode.MISUSED) from error
