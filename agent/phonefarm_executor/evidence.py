@@ -4,9 +4,9 @@ import io
 
 from PIL import Image
 
-from phonefarm_executor.control import EVIDENCE_LIMIT, Control
+from phonefarm_executor.control_client import EVIDENCE_LIMIT, Control
+from phonefarm_executor.deadlines import Pace
 from phonefarm_executor.failures import NATURES, Code, FailedError, LinkLostError
-from phonefarm_executor.pace import Pace
 from phonefarm_executor.phone import Phone
 from phonefarm_executor.screen import Screen
 

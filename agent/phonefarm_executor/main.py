@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from phonefarm_executor.actions.registry import Context, Outputs, bind
-from phonefarm_executor.control import Control
-from phonefarm_executor.draft import Draft
-from phonefarm_executor.drive import Drive
+from phonefarm_executor.adb_link import Link
+from phonefarm_executor.app_driver import Drive
+from phonefarm_executor.control_client import Control
+from phonefarm_executor.deadlines import Pace
+from phonefarm_executor.events import Outcome, Story
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import (
     NATURES,
@@ -22,14 +24,12 @@ from phonefarm_executor.failures import (
     LinkLostError,
     StoppedError,
 )
-from phonefarm_executor.link import Link
-from phonefarm_executor.pace import Pace
 from phonefarm_executor.phone import Phone
 from phonefarm_executor.plan import Plan, Step, read_plan
-from phonefarm_executor.results import Results
+from phonefarm_executor.post_draft import Draft
+from phonefarm_executor.prewarm import wait_for_run
+from phonefarm_executor.search_results import Results
 from phonefarm_executor.signals import Signals
-from phonefarm_executor.story import Outcome, Story
-from phonefarm_executor.warm import wait_for_run
 
 RUN_DIRECTORY = "/run/phonefarm"
 ABANDON_SECONDS = 90.0

@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from phonefarm_executor.adb_link import Answer, Link
+from phonefarm_executor.deadlines import Pace
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.link import Answer, Link
-from phonefarm_executor.pace import Pace
 from phonefarm_executor.screen import DumpError, Screen, read_screen
 
 COMMAND_SECONDS = 8.0

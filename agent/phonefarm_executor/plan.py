@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phonefarm_executor.app_profile import Profile, read_profile
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.profile import Profile, read_profile
 
 MOST_ACTIONS = 10_000
 

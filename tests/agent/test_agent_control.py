@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm_agent.runs.control_socket import Control, Frame
-from phonefarm_executor.control import Control as ExecutorControl
+from phonefarm_executor.control_client import Control as ExecutorControl
 from phonefarm_executor.signals import Signals
 from support.asset_server import no_supply
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from phonefarm_cli.console.input_file import WrongFileError
 from phonefarm_cli.console.profile_file import read_profile_file
+from phonefarm_executor.app_profile import read_profile
 from phonefarm_executor.failures import FailedError
-from phonefarm_executor.profile import read_profile
 from support.examples import given
 
 SHORTVIDEO = (

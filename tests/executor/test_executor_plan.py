@@ -11,9 +11,9 @@ import pytest
 from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_controller.capabilities.planners import post_video
 from phonefarm_executor.actions.registry import KINDS, bind
+from phonefarm_executor.app_profile import read_profile
 from phonefarm_executor.failures import NATURES, Code, FailedError
 from phonefarm_executor.plan import Step, read_plan
-from phonefarm_executor.profile import read_profile
 from support.run_bench import plan_of, profile_content, step
 
 SEAMS = Path(__file__).parents[2] / "docs" / "seams.md"

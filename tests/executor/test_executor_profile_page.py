@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from phonefarm_controller.model.app_profiles import read_profile as keep_profile
 from phonefarm_executor.actions.registry import KINDS, bind
+from phonefarm_executor.app_profile import STOPS, Profile, read_profile
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.plan import Step
-from phonefarm_executor.profile import STOPS, Profile, read_profile
 from phonefarm_executor.screen import Selector
 from support.run_bench import PROFILE
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_executor.control import EVIDENCE_LIMIT
+from phonefarm_executor.control_client import EVIDENCE_LIMIT
 from phonefarm_executor.evidence import fitted
 from phonefarm_executor.failures import FailedError
 from phonefarm_executor.phone import TEXT_AT_ONCE, is_typeable, typed_pieces

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from phonefarm_executor.warm import GATE, wait_for_run
+from phonefarm_executor.prewarm import GATE, wait_for_run
 
 WARM = {"PHONEFARM_WARM_SECONDS": "10"}
 

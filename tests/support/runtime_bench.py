@@ -17,7 +17,7 @@ from support import acting
 ACTING = Path(acting.__file__).read_text()
 WAITING = """
 import os, pathlib, sys
-from phonefarm_executor.warm import wait_for_run
+from phonefarm_executor.prewarm import wait_for_run
 if not wait_for_run(pathlib.Path("/run/phonefarm"), os.environ):
     sys.exit(0)
 """

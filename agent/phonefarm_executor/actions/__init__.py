@@ -3,7 +3,7 @@
 from phonefarm_executor.actions import (  # noqa: F401 - registers
     basics,
     browsing,
+    check_profile,
+    edit_profile,
     posting,
-    profile_checking,
-    profile_editing,
 )

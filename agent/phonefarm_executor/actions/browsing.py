@@ -3,7 +3,7 @@
 import time
 
 from phonefarm_executor.actions.registry import Context, Outputs, TypedText, action
-from phonefarm_executor.drive import Drive
+from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.screen import Screen
 

@@ -12,10 +12,10 @@ from phonefarm_executor.actions.registry import (
     action,
     action_with,
 )
-from phonefarm_executor.draft import Wall
-from phonefarm_executor.drive import Drive
+from phonefarm_executor.app_driver import Drive
+from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.profile import Profile
+from phonefarm_executor.post_draft import Wall
 from phonefarm_executor.screen import Screen
 
 POLL_SECONDS = 0.3

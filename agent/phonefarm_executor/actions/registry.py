@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
-from phonefarm_executor.draft import Draft
-from phonefarm_executor.drive import Drive
+from phonefarm_executor.app_driver import Drive
+from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.phone import is_typeable
 from phonefarm_executor.plan import Step
-from phonefarm_executor.profile import Profile
-from phonefarm_executor.results import Results
+from phonefarm_executor.post_draft import Draft
+from phonefarm_executor.search_results import Results
 
 TypedText = NewType("TypedText", str)
 """Text that is typed on the phone: printable ASCII."""

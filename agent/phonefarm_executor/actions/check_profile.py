@@ -3,9 +3,9 @@
 from typing import Any
 
 from phonefarm_executor.actions.registry import Context, Outputs, action
-from phonefarm_executor.drive import Drive
+from phonefarm_executor.app_driver import Drive
+from phonefarm_executor.app_profile import Place
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.profile import Place
 from phonefarm_executor.screen import Screen, Selector
 
 SCREEN_SECONDS = 35.0

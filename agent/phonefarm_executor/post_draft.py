@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phonefarm_executor.control import Control
+from phonefarm_executor.control_client import Control
+from phonefarm_executor.deadlines import Pace
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.pace import Pace
 from phonefarm_executor.signals import Signals
 
 ANSWER_MARGIN_SECONDS = 1.0

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from adbutils import AdbConnection
 
+from phonefarm_executor.deadlines import LOOK_SECONDS, Pace
 from phonefarm_executor.failures import Code, FailedError, LinkLostError
-from phonefarm_executor.pace import LOOK_SECONDS, Pace
 
 OUTPUT_LIMIT = 32 * 1024 * 1024
 HOST_SECONDS = 5.0

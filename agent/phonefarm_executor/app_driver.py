@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
+from phonefarm_executor.app_profile import Interrupt, Place, Profile
+from phonefarm_executor.deadlines import Pace
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.pace import Pace
 from phonefarm_executor.phone import Phone
-from phonefarm_executor.profile import Interrupt, Place, Profile
 from phonefarm_executor.screen import Node, Screen, Selector
 
 PATIENCE_SECONDS = 10.0

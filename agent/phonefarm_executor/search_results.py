@@ -1,6 +1,6 @@
 """The list of search results: which one is where, though only a part of it is ever in view."""
 
-from phonefarm_executor.drive import Drive
+from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.screen import Node, Screen
 
