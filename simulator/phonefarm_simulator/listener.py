@@ -5,7 +5,7 @@ import contextlib
 
 import structlog
 
-from phonefarm_simulator.connection import Connection
+from phonefarm_simulator.adb_connection import Connection
 from phonefarm_simulator.faults import Fault, FaultSettings
 from phonefarm_simulator.ledger import Entry
 from phonefarm_simulator.phone import Phone

@@ -11,7 +11,6 @@ from typing import Any
 
 from phonefarm_common.clock import Clock, SystemClock
 
-from phonefarm_simulator.app import UPLOAD_SECONDS, Account, ShortVideoApp, Trouble
 from phonefarm_simulator.factory import build_properties, first_packages, first_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
@@ -20,6 +19,7 @@ from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lea
 from phonefarm_simulator.logbuffer import LogBuffer
 from phonefarm_simulator.media_store import MediaStore, Row
 from phonefarm_simulator.screens import app_screen, keyguard_screen, launcher_screen
+from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, Account, ShortVideoApp, Trouble
 from phonefarm_simulator.views import (
     APP_PACKAGE,
     KEYGUARD_PACKAGE,

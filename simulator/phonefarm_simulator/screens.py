@@ -3,8 +3,8 @@
 import math
 from typing import assert_never
 
-from phonefarm_simulator.app import RESULTS_ON_SCREEN, Screen, ShortVideoApp
-from phonefarm_simulator.catalogue import Video
+from phonefarm_simulator.short_video_app import RESULTS_ON_SCREEN, Screen, ShortVideoApp
+from phonefarm_simulator.video_catalogue import Video
 from phonefarm_simulator.views import (
     APP_PACKAGE,
     KEYGUARD_PACKAGE,

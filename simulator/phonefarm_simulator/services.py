@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
+from phonefarm_simulator.adb_stream import Stream, StreamClosedError
 from phonefarm_simulator.commands.call import Input, Write
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.shell import Exit, Shell
-from phonefarm_simulator.shellpackets import PlainInput, ShellPackets
-from phonefarm_simulator.stream import Stream, StreamClosedError
-from phonefarm_simulator.sync import serve_sync
+from phonefarm_simulator.shell_protocol import PlainInput, ShellPackets
+from phonefarm_simulator.sync_service import serve_sync
 
 FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2")
 PROMPT = b"sim_phone:/ $ "

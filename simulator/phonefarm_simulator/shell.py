@@ -13,7 +13,7 @@ from phonefarm_simulator.commands import (
 )
 from phonefarm_simulator.commands.call import Call, Command, Input, Write
 from phonefarm_simulator.phone import Phone
-from phonefarm_simulator.shellwords import (
+from phonefarm_simulator.shell_parser import (
     Join,
     Pipeline,
     Redirect,

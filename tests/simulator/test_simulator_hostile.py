@@ -10,12 +10,19 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
+from phonefarm_simulator.adb_packets import (
+    HEADER,
+    MAX_PAYLOAD,
+    Command,
+    Packet,
+    PacketParser,
+    WireError,
+)
 from phonefarm_simulator.farm import Farm, SimulatedPhone, simulated_phones
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.shell import COMMANDS, Bytes, Exit, Shell
-from phonefarm_simulator.shellwords import ShellSyntaxError, parse
-from phonefarm_simulator.wire import HEADER, MAX_PAYLOAD, Command, Packet, PacketParser, WireError
+from phonefarm_simulator.shell_parser import ShellSyntaxError, parse
 from support.examples import at_most, given
 
 NUMBERS = st.integers(min_value=0, max_value=0xFFFFFFFF)

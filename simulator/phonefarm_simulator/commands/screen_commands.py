@@ -6,8 +6,8 @@ import math
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.keys import key_code
 from phonefarm_simulator.ledger import Kind
-from phonefarm_simulator.picture import black_png, png_of
-from phonefarm_simulator.uidump import dump
+from phonefarm_simulator.screenshot import black_png, png_of
+from phonefarm_simulator.ui_dump import dump
 
 SWIPE_MILLISECONDS = 300.0
 LONGEST_SWIPE_MILLISECONDS = 60_000.0

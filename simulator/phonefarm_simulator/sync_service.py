@@ -11,9 +11,9 @@ import stat
 import struct
 from dataclasses import dataclass
 
+from phonefarm_simulator.adb_stream import BufferedReader, Stream
 from phonefarm_simulator.files import MAX_PATH_BYTES, Status
 from phonefarm_simulator.phone import Phone
-from phonefarm_simulator.stream import BufferedReader, Stream
 
 DATA_BYTES = 64 * 1024
 LARGEST_FILE_BYTES = 1024 * 1024 * 1024

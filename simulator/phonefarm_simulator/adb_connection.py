@@ -6,12 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from phonefarm_simulator.faults import Fault
-from phonefarm_simulator.ledger import Kind, Origin, origin
-from phonefarm_simulator.phone import Phone
-from phonefarm_simulator.services import FEATURES, read_service, serve_until_closed
-from phonefarm_simulator.stream import Stream, StreamClosedError
-from phonefarm_simulator.wire import (
+from phonefarm_simulator.adb_packets import (
     MAX_PAYLOAD,
     VERSION,
     AuthKind,
@@ -20,6 +15,11 @@ from phonefarm_simulator.wire import (
     PacketParser,
     WireError,
 )
+from phonefarm_simulator.adb_stream import Stream, StreamClosedError
+from phonefarm_simulator.faults import Fault
+from phonefarm_simulator.ledger import Kind, Origin, origin
+from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.services import FEATURES, read_service, serve_until_closed
 
 READ_BYTES = 256 * 1024
 MAX_STREAMS = 256

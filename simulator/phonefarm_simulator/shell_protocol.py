@@ -6,7 +6,7 @@ Source: AOSP packages/modules/adb, shell_protocol.h.
 import enum
 import struct
 
-from phonefarm_simulator.stream import BufferedReader, Stream
+from phonefarm_simulator.adb_stream import BufferedReader, Stream
 
 HEADER = struct.Struct("<BI")
 LARGEST_INPUT_BYTES = 1024 * 1024

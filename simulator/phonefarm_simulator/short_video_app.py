@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
-from phonefarm_simulator.catalogue import Video, feed_video, search_videos
 from phonefarm_simulator.ledger import Entry, Kind
-from phonefarm_simulator.textbox import TextBox
+from phonefarm_simulator.text_field import TextBox
+from phonefarm_simulator.video_catalogue import Video, feed_video, search_videos
 from phonefarm_simulator.views import Bounds, Field, Focus, OpenResult, Press, Tap
 
 RESULTS_ON_SCREEN = 5

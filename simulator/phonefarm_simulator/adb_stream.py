@@ -4,7 +4,7 @@ import asyncio
 import collections
 from collections.abc import Awaitable, Callable
 
-from phonefarm_simulator.wire import Command, Packet
+from phonefarm_simulator.adb_packets import Command, Packet
 
 CHUNK_BYTES = 64 * 1024
 PACKETS_AHEAD = 2
