@@ -25,7 +25,7 @@ from phonefarm.v1 import (
     process_pb2_grpc,
 )
 from phonefarm_common.channel import bearer, open_channel
-from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.timers import Timers
 
 KEY, AGENT_TOKEN, GATEWAY_TOKEN = "bench-key", "bench-agent", "bench-gateway"

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phonefarm_common import config
-from phonefarm_common.addresses import Network, network
+from phonefarm_common.address_policy import Network, network
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member, time_left
 from phonefarm_common.channel import is_loopback
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
-from phonefarm_common.controllers import controllers_of
-from phonefarm_common.identity import is_name
-from phonefarm_common.invitations import InvitationError, invitation_of
-from phonefarm_common.joining import NotJoinedError, join
+from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.enrollment import NotJoinedError, join
+from phonefarm_common.ids import is_name
+from phonefarm_common.join_tokens import InvitationError, invitation_of
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from phonefarm_common.channel import Secured
-from phonefarm_common.identity import is_name
+from phonefarm_common.ids import is_name
 
 FILE: Final = "member.json"
 SCHEME: Final = "phonefarm"

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from phonefarm_common.controllers import Choice
+from phonefarm_common.endpoints import Choice
 
 READY_SECONDS: Final = 2.5
 """How long a connection may take; a little more than one try of grpc's (`common/channel`)."""

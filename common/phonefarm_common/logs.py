@@ -36,9 +36,9 @@ def _journald(program: str) -> Callable[..., Any] | None:
     """Return what makes loggers that write to journald; None when stderr goes elsewhere."""
     if "JOURNAL_STREAM" not in os.environ:
         return None
-    from phonefarm_common import journal  # noqa: PLC0415 - nobody else needs its library
+    from phonefarm_common import journald  # noqa: PLC0415 - nobody else needs its library
 
-    return (lambda *_: journal.JournaldLogger(program)) if journal.stderr_is_journald() else None
+    return (lambda *_: journald.JournaldLogger(program)) if journald.stderr_is_journald() else None
 
 
 def _renderer() -> Any:

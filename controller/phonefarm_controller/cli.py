@@ -8,8 +8,8 @@ from pathlib import Path
 
 from phonefarm_common import config, lifecycle, logs
 from phonefarm_common.channel import is_loopback
-from phonefarm_common.controllers import controllers_of
-from phonefarm_common.identity import is_name
+from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.ids import is_name
 
 from phonefarm_controller.app.controller import running
 from phonefarm_controller.evidence.availability import PlaceAwayError

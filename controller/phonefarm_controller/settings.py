@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from phonefarm_common.storage import MIB, LeastFree
+from phonefarm_common.disk_space import MIB, LeastFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.alarms.catalog import Limits

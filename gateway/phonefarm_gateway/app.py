@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from aiohttp import web
-from phonefarm_common.addresses import AddressPolicy
+from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_common.clock import Clock, SystemClock
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.lifecycle import announce, tell_supervisor
-from phonefarm_common.outward import Lookup, SystemLookup
+from phonefarm_common.outbound_http import Lookup, SystemLookup
 
 from phonefarm_gateway.callbacks.dispatcher import dispatching
 from phonefarm_gateway.callbacks.limits import Limits

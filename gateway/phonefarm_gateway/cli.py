@@ -12,7 +12,7 @@ from phonefarm_common import config
 from phonefarm_common.certificates import time_left
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
-from phonefarm_common.joining import NotJoinedError, join
+from phonefarm_common.enrollment import NotJoinedError, join
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 

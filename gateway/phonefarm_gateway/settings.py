@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phonefarm_common import config
-from phonefarm_common.addresses import Network, network
+from phonefarm_common.address_policy import Network, network
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.config import ConfigError
-from phonefarm_common.controllers import controllers_of
+from phonefarm_common.endpoints import controllers_of
 from phonefarm_common.timers import Timers
 
 _ENVIRONMENT = """\

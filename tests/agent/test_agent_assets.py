@@ -16,8 +16,8 @@ from phonefarm_agent.assets.store import Asset, AssetStore, Limits, asset_store
 from phonefarm_agent.assets.types import AssetFailedError, AssetKind, Wanted
 from phonefarm_agent.runs.asset_requests import Supply
 from phonefarm_agent.runs.run_directory import RunDirectory
-from phonefarm_common.addresses import AddressPolicy
-from phonefarm_common.identity import new_id
+from phonefarm_common.address_policy import AddressPolicy
+from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FailureClass, FailureCode
 from support.asset_server import AssetServer, asset_server, mp4
 from support.live_farm import eventually

@@ -11,7 +11,7 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.runtimes.dummy import DummyRuntime
 from phonefarm_agent.runtimes.interface import RuntimeFailedError
-from phonefarm_common.storage import MIB
+from phonefarm_common.disk_space import MIB
 from phonefarm_simulator.farm import simulated_phones
 from support.agents import PHONE_SCALE, assignment, running_agent
 from support.controller_script import Heard, ScriptedController

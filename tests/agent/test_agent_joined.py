@@ -15,7 +15,7 @@ from phonefarm_agent.host.checks.controller import check_certificate, check_cont
 from phonefarm_agent.host.checks.finding import Verdict
 from phonefarm_common.certificates import Member, read_member
 from phonefarm_common.channel import bearer
-from phonefarm_common.joining import join
+from phonefarm_common.enrollment import join
 from phonefarm_common.timers import Timers
 from phonefarm_controller.store.tables import queue_items, runs
 from sqlalchemy import func, select

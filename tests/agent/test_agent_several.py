@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.config import ConfigError
-from phonefarm_common.controllers import Choice, controllers_of
+from phonefarm_common.endpoints import Choice, controllers_of
 from phonefarm_common.timers import Timers
 from support.agents import AgentMaker, assignment
 from support.controller_script import ScriptedController, scripted_controller

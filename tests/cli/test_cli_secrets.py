@@ -14,7 +14,7 @@ from phonefarm_cli.up.secrets import (
     keep_secrets,
     without_secrets,
 )
-from phonefarm_common.identity import new_secret
+from phonefarm_common.ids import new_secret
 
 NAMES = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 import pytest
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.rest_farm import RestFarm
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -25,7 +25,7 @@ from phonefarm.v1 import (
     proving_pb2,
 )
 from phonefarm_common.channel import bearer
-from phonefarm_common.identity import new_secret
+from phonefarm_common.ids import new_secret
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.model.scopes import (

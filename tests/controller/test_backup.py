@@ -12,8 +12,8 @@ import pytest
 from phonefarm.v1 import agent_pb2, hands_pb2, hands_pb2_grpc
 from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
+from phonefarm_common.disk_space import GIB, DiskFigures
 from phonefarm_common.reasons import FarmError
-from phonefarm_common.storage import GIB, DiskFigures
 from phonefarm_controller.housekeeping.backup import CHUNK_BYTES, NAME, Backup
 from phonefarm_controller.store.sqlite_backup import copy_paused
 from phonefarm_simulator.farm import simulated_phones

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.ids import PROTOCOL_VERSION
 from support.controller import (
     AGENT_TOKEN,
     KEY,

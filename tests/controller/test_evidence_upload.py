@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_controller.evidence.backends.filesystem import Directory, DirectoryPart
 from support.controller import Farm, played_agent, request
 from support.hostile import AS_AGENT

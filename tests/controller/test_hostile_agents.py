@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, PlayedAgent, played_agent, request
 from support.hostile import AS_AGENT, broken_copies, hello, with_text
 

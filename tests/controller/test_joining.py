@@ -31,9 +31,9 @@ from phonefarm_common.certificates import (
     read_member,
 )
 from phonefarm_common.channel import Secured, bearer, open_channel
-from phonefarm_common.identity import PROTOCOL_VERSION
-from phonefarm_common.invitations import Invitation, InvitationError, invitation_of, token_of
-from phonefarm_common.joining import NotJoinedError, join, renew
+from phonefarm_common.enrollment import NotJoinedError, join, renew
+from phonefarm_common.ids import PROTOCOL_VERSION
+from phonefarm_common.join_tokens import Invitation, InvitationError, invitation_of, token_of
 from phonefarm_common.timers import Timers
 from phonefarm_controller.auth.ca import AuthorityBrokenError, open_authority
 from phonefarm_controller.store.tables import invitations

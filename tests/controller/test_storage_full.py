@@ -8,7 +8,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_common.storage import GIB, MIB, DiskFigures, LeastFree
+from phonefarm_common.disk_space import GIB, MIB, DiskFigures, LeastFree
 from support.controller import KEY, PATIENCE, Farm, farm_on, played_agent, request, told
 from support.disk import LEAST, RESERVE, fill
 from support.live_farm import eventually

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, process_pb2
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from phonefarm.v1 import proving_pb2
 from phonefarm_cli.errors import CommandError
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.asset_server import asset_server, mp4
 from support.live_farm import Hand, eventually, warmup
 

@@ -13,7 +13,7 @@ from phonefarm.v1 import access_pb2, access_pb2_grpc
 from phonefarm_agent.app.settings import Settings as AgentSettings
 from phonefarm_common.certificates import Member, read_member
 from phonefarm_common.channel import bearer
-from phonefarm_common.joining import join
+from phonefarm_common.enrollment import join
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.app import running
 from phonefarm_gateway.settings import parse

@@ -5,14 +5,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_common.addresses import (
+from phonefarm_common.address_policy import (
     AddressPolicy,
     DisguisedAddressError,
     check_url,
     literal,
     network,
 )
-from phonefarm_common.outward import AddressNotAllowedError, PermittedResolver
+from phonefarm_common.outbound_http import AddressNotAllowedError, PermittedResolver
 from phonefarm_common.reasons import FarmError
 from support.examples import given
 

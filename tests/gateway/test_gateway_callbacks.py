@@ -15,7 +15,7 @@ from gateway.support.memory_controller import TOKEN, Owed
 from gateway.support.receiver import Received, Receiver
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.outward import SystemLookup
+from phonefarm_common.outbound_http import SystemLookup
 from phonefarm_gateway.callbacks.limits import Limits
 from standardwebhooks import Webhook
 

@@ -14,7 +14,7 @@ from gateway.support.farm import enqueue_body, farm
 from gateway.support.memory_controller import KEY, TOKEN, MemoryController
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.channel import bearer, open_channel
-from phonefarm_common.controllers import Choice
+from phonefarm_common.endpoints import Choice
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.client import GATEWAY_TOKEN, convert

@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from phonefarm_agent.runtimes import base_image
 from phonefarm_agent.runtimes.docker_engine import Engine
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import eventually
 

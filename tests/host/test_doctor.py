@@ -18,7 +18,7 @@ from phonefarm_agent.host.checks.machine import check_clock, check_disk
 from phonefarm_agent.host.checks.service import check_service
 from phonefarm_agent.host.doctor import Check, examine, worst
 from phonefarm_agent.host.paths import read_environment
-from phonefarm_common.storage import GIB, DiskFigures
+from phonefarm_common.disk_space import GIB, DiskFigures
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
 from support.controller import AGENT_TOKEN

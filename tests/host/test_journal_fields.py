@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from logging_journald import JournaldTransport
-from phonefarm_common.journal import JournaldLogger, fields_of
+from phonefarm_common.journald import JournaldLogger, fields_of
 
 
 @pytest.fixture

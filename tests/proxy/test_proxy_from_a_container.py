@@ -10,7 +10,7 @@ from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.interface import RunSpec
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_simulator.farm import simulated_phones
 from support.adb import adb_server
 

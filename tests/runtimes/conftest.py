@@ -7,7 +7,7 @@ import pytest
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.interface import Runtime
 from phonefarm_agent.runtimes.process import ProcessRuntime
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.runtime_bench import PreparedRuntime, RuntimeBench, acting_command
 
 

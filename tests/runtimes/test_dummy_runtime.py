@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from phonefarm_agent.runtimes.dummy import DummyRuntime, IllegalCallError
 from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.runtime_bench import following
 
 DEADLINE_SECONDS = 60

@@ -26,7 +26,7 @@ from phonefarm.v1 import (
     proving_pb2_grpc,
 )
 from phonefarm_common.channel import bearer, open_channel
-from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.timers import Timers
 from phonefarm_controller.app.controller import Controller, running
 from phonefarm_controller.settings import Settings

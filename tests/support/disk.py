@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from phonefarm_common.storage import MIB, LeastFree, disk_figures
+from phonefarm_common.disk_space import MIB, LeastFree, disk_figures
 
 RESERVE: Final = 8 * MIB
 LEAST: Final = LeastFree(share=0.05, size=24 * MIB)

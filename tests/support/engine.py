@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 if TYPE_CHECKING:
     from phonefarm_agent.runtimes.docker_engine import Engine

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
-from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.disconnect import Part

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import aiohttp
 from phonefarm.v1 import fleet_pb2
 from phonefarm_cli.client.client import Controller
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_simulator.control import Control
 
 PATIENCE_SECONDS = 60.0

@@ -11,7 +11,7 @@ import aiohttp
 from gateway.support.caller import Answer, Caller
 from gateway.support.receiver import Receiver
 from phonefarm.v1 import agent_pb2, fleet_pb2
-from phonefarm_common.addresses import Address
+from phonefarm_common.address_policy import Address
 from phonefarm_common.channel import bearer
 from phonefarm_gateway.app import running
 from phonefarm_gateway.settings import Settings

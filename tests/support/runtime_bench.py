@@ -11,7 +11,7 @@ from typing import Any
 
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.interface import Handle, RunSpec, Runtime
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support import acting
 
 ACTING = Path(acting.__file__).read_text()

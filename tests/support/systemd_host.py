@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from support.installed import install_agent
 from support.live_farm import eventually
 

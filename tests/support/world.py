@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
-from phonefarm_common.identity import PROTOCOL_VERSION, new_id
+from phonefarm_common.ids import PROTOCOL_VERSION, new_id
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.handshake import Greet, Greeted, Greeting, HeldRun
 from phonefarm_controller.agents.inventory import Inventory, SeenPhone

@@ -10,9 +10,9 @@ from enum import IntEnum
 from pathlib import Path
 
 import structlog
-from phonefarm_common.addresses import AddressPolicy
+from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.identity import boot_id
+from phonefarm_common.ids import boot_id
 from phonefarm_common.lifecycle import announce
 from phonefarm_common.reasons import FailureCode
 

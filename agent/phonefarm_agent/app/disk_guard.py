@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import structlog
-from phonefarm_common.storage import LeastFree, keep_room
+from phonefarm_common.disk_space import LeastFree, keep_room
 
 from phonefarm_agent.model.host import IncidentKind, Incidents
 

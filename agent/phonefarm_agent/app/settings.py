@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phonefarm_common.addresses import Network
-from phonefarm_common.storage import LeastFree
+from phonefarm_common.address_policy import Network
+from phonefarm_common.disk_space import LeastFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.assets.store import Limits

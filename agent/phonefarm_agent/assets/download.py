@@ -9,9 +9,9 @@ from http import HTTPStatus
 
 import aiohttp
 import structlog
-from phonefarm_common.addresses import AddressPolicy, check_url
+from phonefarm_common.address_policy import AddressPolicy, check_url
 from phonefarm_common.backoff import backoff
-from phonefarm_common.outward import AddressNotAllowedError
+from phonefarm_common.outbound_http import AddressNotAllowedError
 from phonefarm_common.reasons import FailureCode, FarmError, Reason
 
 from phonefarm_agent.assets.disk_threads import on_disk

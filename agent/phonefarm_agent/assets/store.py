@@ -19,8 +19,8 @@ from typing import Final
 
 import aiohttp
 import structlog
-from phonefarm_common.addresses import AddressPolicy
-from phonefarm_common.outward import SystemLookup, outward_session
+from phonefarm_common.address_policy import AddressPolicy
+from phonefarm_common.outbound_http import SystemLookup, outward_session
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.assets.disk_threads import on_disk

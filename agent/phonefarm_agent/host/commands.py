@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from phonefarm_common.config import ConfigError
-from phonefarm_common.identity import is_name
-from phonefarm_common.invitations import InvitationError, invitation_of
+from phonefarm_common.ids import is_name
+from phonefarm_common.join_tokens import InvitationError, invitation_of
 from phonefarm_common.logs import configure_logs
 
 from phonefarm_agent.app.settings import Settings

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phonefarm_common.certificates import FILE as MEMBER
-from phonefarm_common.joining import NotJoinedError, join
+from phonefarm_common.enrollment import NotJoinedError, join
 
 from phonefarm_agent.host import paths, steps, unit
 from phonefarm_agent.host.paths import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from phonefarm_common.identity import is_name
+from phonefarm_common.ids import is_name
 
 # Cheap phones leave the factory with one of these; many share it.
 _PLACEHOLDERS = frozenset(

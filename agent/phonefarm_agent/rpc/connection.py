@@ -12,8 +12,8 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.clock import Clock
-from phonefarm_common.controllers import Choice, controllers_of
-from phonefarm_common.joining import remedy, replaced
+from phonefarm_common.endpoints import Choice, controllers_of
+from phonefarm_common.enrollment import remedy, replaced
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.model.messages import Host

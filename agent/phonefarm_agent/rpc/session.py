@@ -9,8 +9,8 @@ import grpc
 import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.clock import Clock
-from phonefarm_common.identity import PROTOCOL_VERSION
-from phonefarm_common.refusals import refusal
+from phonefarm_common.ids import PROTOCOL_VERSION
+from phonefarm_common.rpc_errors import refusal
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.model import messages

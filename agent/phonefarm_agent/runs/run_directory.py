@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 
 SOCKET_PATH_BYTES = 107
 _LONGEST_BELOW = len("/12345678-1234-1234-1234-123456789012/control.sock")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from phonefarm_common.identity import boot_id
+from phonefarm_common.ids import boot_id
 
 # Places in what follows the command's name in /proc/PID/stat, proc(5): fields 3, 6 and 22.
 _STATE, _SESSION, _STARTED = 0, 3, 19

@@ -8,7 +8,7 @@ from typing import Final
 
 from phonefarm_common.channel import Secured, check_plaintext, open_channel
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.controllers import Choice, controllers_of
+from phonefarm_common.endpoints import Choice, controllers_of
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import grpc
 import grpc.aio
 from phonefarm_common.channel import bearer
-from phonefarm_common.refusals import refusal
+from phonefarm_common.rpc_errors import refusal
 
 from phonefarm_cli.errors import CommandError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from phonefarm_common.identity import is_name
+from phonefarm_common.ids import is_name
 
 from phonefarm_cli.console.input_file import Wrong, WrongFileError, decoded
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from phonefarm_common.identity import boot_id
+from phonefarm_common.ids import boot_id
 from phonefarm_common.lifecycle import announce
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from phonefarm_common import config
-from phonefarm_common.identity import new_id, new_secret
+from phonefarm_common.ids import new_id, new_secret
 from phonefarm_common.lifecycle import announce
 
 from phonefarm_cli.errors import CommandError, ExitCode

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import structlog
-from phonefarm_common.identity import PROTOCOL_VERSION
+from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.agents.inventory import Inventory, PhoneName, SeenPhone

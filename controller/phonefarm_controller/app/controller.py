@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 from phonefarm_common.clock import Clock, SystemClock
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents.disconnect import Part
 from phonefarm_controller.agents.handshake import Greet

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from phonefarm_common.identity import new_id, new_secret
+from phonefarm_common.ids import new_id, new_secret
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.concurrency.uninterrupted import whole

@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 from phonefarm_common.certificates import ROLES, Facts
-from phonefarm_common.identity import is_name, new_id, new_secret
-from phonefarm_common.invitations import Invitation, token_of
+from phonefarm_common.ids import is_name, new_id, new_secret
+from phonefarm_common.join_tokens import Invitation, token_of
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.agents.sessions import Sessions

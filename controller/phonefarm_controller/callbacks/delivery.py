@@ -9,7 +9,7 @@ from typing import assert_never
 
 import structlog
 from phonefarm_common.backoff import backoff
-from phonefarm_common.identity import new_secret
+from phonefarm_common.ids import new_secret
 
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.concurrency.uninterrupted import whole

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 from phonefarm_common.backoff import backoff
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms.catalog import Limits, Sign

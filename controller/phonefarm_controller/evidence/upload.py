@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 import structlog
-from phonefarm_common.identity import is_uuid, new_id
+from phonefarm_common.ids import is_uuid, new_id
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.alarms.registry import Vitals

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.concurrency.uninterrupted import whole

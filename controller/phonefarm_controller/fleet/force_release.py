@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 import structlog
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.agents.sessions import Sessions

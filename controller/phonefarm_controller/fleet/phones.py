@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from phonefarm_common.identity import is_name, new_id
+from phonefarm_common.ids import is_name, new_id
 from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
 
 from phonefarm_controller.agents.offers import offers_of, others

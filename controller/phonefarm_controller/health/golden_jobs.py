@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 from phonefarm_controller.capabilities.planners import golden_job
 from phonefarm_controller.concurrency.uninterrupted import whole

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from phonefarm_common.identity import new_id
+from phonefarm_common.disk_space import MIB, disk_figures
+from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, Reason
-from phonefarm_common.storage import MIB, disk_figures
 
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import check_reason

@@ -8,7 +8,7 @@ import asyncio
 from pathlib import Path
 
 import structlog
-from phonefarm_common.storage import LeastFree, keep_room
+from phonefarm_common.disk_space import LeastFree, keep_room
 
 from phonefarm_controller.alarms.disk_alarm import Room
 from phonefarm_controller.alarms.registry import Pulse

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 import structlog
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole

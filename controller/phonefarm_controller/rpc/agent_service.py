@@ -8,7 +8,7 @@ from typing import Final, TypeVar, assert_never
 import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import agent_pb2_grpc
-from phonefarm_common.identity import is_name
+from phonefarm_common.ids import is_name
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 

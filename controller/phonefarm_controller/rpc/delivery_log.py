@@ -4,7 +4,7 @@ from typing import Final
 
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.callbacks.replay import LoggedDelivery, Replay
 from phonefarm_controller.model.errors import unknown_process

@@ -1,7 +1,7 @@
 """InspectService: look into the work."""
 
 from phonefarm.v1 import inspect_pb2 as pb
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.listing import Registry

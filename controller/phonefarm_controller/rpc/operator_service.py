@@ -2,7 +2,7 @@
 
 from phonefarm.v1 import fleet_pb2, hands_pb2_grpc
 from phonefarm.v1 import hands_pb2 as pb
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.fleet.drain import Drain
 from phonefarm_controller.fleet.force_release import Release

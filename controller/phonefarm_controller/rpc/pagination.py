@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from phonefarm.v1 import process_pb2 as pb
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.states import PUBLIC, ProcessState, PublicStatus

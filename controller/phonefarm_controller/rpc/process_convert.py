@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from phonefarm.v1 import process_pb2 as pb
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.capabilities.fields import is_http

@@ -2,7 +2,7 @@
 
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
-from phonefarm_common.identity import is_uuid
+from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from phonefarm.v1 import proving_pb2 as pb
 from phonefarm.v1 import proving_pb2_grpc
-from phonefarm_common.identity import is_name, is_uuid
+from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.model.errors import invalid, invalid_field, unknown_process

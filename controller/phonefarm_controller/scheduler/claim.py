@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.agents.offers import OfferedPhone

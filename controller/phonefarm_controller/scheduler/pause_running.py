@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.concurrency.uninterrupted import whole

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 
 from phonefarm_controller.capabilities.catalog import CAPABILITIES
 from phonefarm_controller.concurrency.uninterrupted import whole

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
-from phonefarm_common.addresses import AddressPolicy, check_url
+from phonefarm_common.address_policy import AddressPolicy, check_url
 from phonefarm_common.clock import Clock
 from phonefarm_common.config import ConfigError
-from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_session
+from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outward_session
 from phonefarm_common.reasons import FarmError
 from yarl import URL
 

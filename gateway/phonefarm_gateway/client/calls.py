@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 import structlog
 from phonefarm_common.reasons import FieldProblem, Reason
-from phonefarm_common.refusals import refusal
+from phonefarm_common.rpc_errors import refusal
 
 CALL_SECONDS: Final = 10.0
 GATEWAY_TOKEN: Final = "x-phonefarm-gateway-token"  # noqa: S105 - the name of a header

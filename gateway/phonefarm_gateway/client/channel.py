@@ -10,9 +10,9 @@ import grpc.aio
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import open_channel
 from phonefarm_common.clock import Clock
-from phonefarm_common.controllers import Choice, controllers_of
+from phonefarm_common.endpoints import Choice, controllers_of
+from phonefarm_common.enrollment import replaced
 from phonefarm_common.failover import FailoverChannel
-from phonefarm_common.joining import replaced
 from phonefarm_common.timers import Timers
 
 from phonefarm_gateway.client.retry_policy import repeatable

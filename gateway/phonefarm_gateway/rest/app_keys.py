@@ -3,7 +3,7 @@
 from typing import Final
 
 from aiohttp import web
-from phonefarm_common.addresses import AddressPolicy
+from phonefarm_common.address_policy import AddressPolicy
 
 from phonefarm_gateway.client import Controller
 from phonefarm_gateway.metrics import Metrics

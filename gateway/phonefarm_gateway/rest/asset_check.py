@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import Final, Self
 
 import aiohttp
-from phonefarm_common.addresses import AddressPolicy, check_url
-from phonefarm_common.outward import AddressNotAllowedError, Lookup, outward_session
+from phonefarm_common.address_policy import AddressPolicy, check_url
+from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outward_session
 from phonefarm_common.reasons import FieldProblem, Reason
 from yarl import URL
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
-from phonefarm_common.identity import is_name, is_uuid
+from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem, Reason
 
 from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES

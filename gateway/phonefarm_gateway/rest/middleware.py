@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import structlog
 from aiohttp import hdrs, web
-from phonefarm_common.identity import new_id
+from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_gateway.client import RefusedError

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
-from phonefarm_common.addresses import check_url
+from phonefarm_common.address_policy import check_url
 
 from phonefarm_gateway.rest.app_keys import ASSETS, POLICY, PROCESS_ID
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, Says, reply

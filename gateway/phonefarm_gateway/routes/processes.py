@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
-from phonefarm_common.addresses import check_url
+from phonefarm_common.address_policy import check_url
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID

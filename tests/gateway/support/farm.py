@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 from gateway.support.caller import Answer, Caller
 from gateway.support.memory_controller import ACCOUNT, KEY, TOKEN, MemoryController
-from phonefarm_common.addresses import Address, network
+from phonefarm_common.address_policy import Address, network
 from phonefarm_common.clock import Clock
-from phonefarm_common.outward import Lookup
+from phonefarm_common.outbound_http import Lookup
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.app import running
 from phonefarm_gateway.callbacks.limits import Limits

@@ -9,9 +9,9 @@ from typing import Any
 
 from gateway.support.farm import LOOPBACK, Names
 from phonefarm.v1 import fleet_pb2, inspect_pb2, inspect_pb2_grpc, process_pb2
-from phonefarm_common.addresses import network
+from phonefarm_common.address_policy import network
 from phonefarm_common.channel import bearer
-from phonefarm_common.outward import Lookup
+from phonefarm_common.outbound_http import Lookup
 from phonefarm_gateway.app import running
 from phonefarm_gateway.callbacks.limits import Limits
 from phonefarm_gateway.settings import Settings

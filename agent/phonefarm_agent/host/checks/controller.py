@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from phonefarm_common.certificates import MemberBrokenError, read_member, time_left
 from phonefarm_common.channel import Secured, is_loopback
 from phonefarm_common.config import address
-from phonefarm_common.controllers import controllers_of
+from phonefarm_common.endpoints import controllers_of
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn

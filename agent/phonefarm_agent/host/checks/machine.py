@@ -4,7 +4,7 @@ import ctypes
 import os
 import time
 
-from phonefarm_common.storage import GIB, LeastFree, disk_figures
+from phonefarm_common.disk_space import GIB, LeastFree, disk_figures
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from phonefarm_common.addresses import Address, AddressPolicy
+from phonefarm_common.address_policy import Address, AddressPolicy
 
 Lookup: TypeAlias = Callable[[str], Awaitable[list[Address]]]
 """Return every address of a name; OSError when there is none."""

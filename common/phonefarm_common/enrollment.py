@@ -22,8 +22,8 @@ from phonefarm_common.certificates import (
 )
 from phonefarm_common.channel import Secured, open_channel
 from phonefarm_common.clock import Clock
-from phonefarm_common.identity import is_name
-from phonefarm_common.invitations import InvitationError, invitation_of
+from phonefarm_common.ids import is_name
+from phonefarm_common.join_tokens import InvitationError, invitation_of
 from phonefarm_common.timers import Timers
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from typing import Final
 
 from phonefarm_common.certificates import ROLES
 from phonefarm_common.config import ConfigError, address
-from phonefarm_common.identity import is_name
+from phonefarm_common.ids import is_name
 
 PREFIX: Final = "pfj_"
 LONGEST: Final = 8192
