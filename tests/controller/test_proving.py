@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import phonefarm_controller
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2, proving_pb2
 from phonefarm_common.channel import bearer
@@ -140,7 +141,7 @@ async def test_a_verified_capability_runs_unattended_until_the_profile_changes(
             ("direct",),
         )
 
-    packaged = Path(_keep_profiles.__code__.co_filename).with_name("profiles")
+    packaged = Path(phonefarm_controller.__file__).with_name("profiles")
     (data / "profiles").mkdir()
     changed = (packaged / "shortvideo.toml").read_text() + "\n# changed\n"
     (data / "profiles" / "shortvideo.toml").write_text(changed)

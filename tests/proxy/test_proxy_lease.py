@@ -158,7 +158,7 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
 FROZEN_PROXY = """
 import asyncio, sys
 from pathlib import Path
-from phonefarm_agent.phones import proxy
+from phonefarm_agent.phones.proxy import proxy
 from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
 from phonefarm_common.clock import SystemClock
 

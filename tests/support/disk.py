@@ -30,11 +30,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, *, leave: int) -> None:
-    """Write until at most *leave* bytes are free."""
+    """Write as many bytes as are free now, but for *leave*.
+
+    What a program gives back meanwhile stays free, or whether it is in time would decide.
+    """
+    left = disk_figures(disk).free - leave
     with (disk / "ballast").open("ab", buffering=0) as ballast:
-        while disk_figures(disk).free > leave:
+        while left > 0:
             try:
-                ballast.write(b"x" * 64 * 1024)
+                left -= ballast.write(bytes(min(left, 64 * 1024)))
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
