@@ -124,7 +124,7 @@ async def test_a_loop_that_is_stuck(
         found = await shown(farm, logs, Sign.LOOP_SILENT, "loops", stuck.set, of="reaper")
 
     assert found.verdict == doctor_pb2.VERDICT_FAIL
-    assert found.text.startswith("the reaper has not come round for")
+    assert found.text.startswith("loop reaper has made no progress for")
 
 
 async def test_an_event_loop_that_stands(tmp_path: Path, logs: Logs) -> None:

@@ -79,7 +79,7 @@ class Examine:
             for trouble in self._vitals.troubles()
             if trouble.sign is Sign.LOOP_SILENT
         ]
-        return silent or [_ok("loops", f"all {len(self._vitals.silences())} come round")]
+        return silent or [_ok("loops", f"all {len(self._vitals.silences())} make progress")]
 
     def _of(self, sign: Sign, check: str, well: str) -> Finding:
         for trouble in self._vitals.troubles():

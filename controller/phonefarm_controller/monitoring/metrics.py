@@ -16,12 +16,12 @@ from phonefarm_controller.housekeeping.retention import Retired
 log = structlog.get_logger()
 
 _READINGS = (
-    (Sign.LOOP_LAG, "event_loop_lag_seconds", "How long the event loop took to turn once"),
-    (Sign.DATABASE_AWAY, "database_silence_seconds", "Since the database answered"),
-    (Sign.SCHEDULER_STUCK, "claim_delay_seconds", "How long an item waits that could be claimed"),
-    (Sign.DIRTY_OLD, "unclean_phone_seconds", "How long the oldest phone is not clean"),
-    (Sign.CALLBACKS_LATE, "undelivered_callback_seconds", "Age of the oldest callback to deliver"),
-    (Sign.HERALD_DEAF, "herald_silence_seconds", "Since a notice to others came back"),
+    (Sign.LOOP_LAG, "event_loop_lag_seconds", "Seconds the event loop was last blocked"),
+    (Sign.DATABASE_AWAY, "database_silence_seconds", "Seconds since the database last answered"),
+    (Sign.SCHEDULER_STUCK, "claim_delay_seconds", "Seconds the oldest claimable item waits"),
+    (Sign.DIRTY_OLD, "unclean_phone_seconds", "Seconds the oldest dirty phone is dirty"),
+    (Sign.CALLBACKS_LATE, "undelivered_callback_seconds", "Seconds the oldest callback waits"),
+    (Sign.HERALD_DEAF, "herald_silence_seconds", "Seconds since its own notification came back"),
 )
 
 

@@ -53,7 +53,7 @@ class Watchman:
         while not self._turned.wait(limit):
             late = True
             lag = time.monotonic() - asked
-            self._vitals.tell(Sign.LOOP_LAG, lag, f"it has not turned for {lag:.1f} s")
+            self._vitals.tell(Sign.LOOP_LAG, lag, f"event loop blocked for {lag:.1f} s")
         if not self._over.is_set():
             self._vitals.tell(Sign.LOOP_LAG, time.monotonic() - asked, "")
         return late
@@ -63,7 +63,7 @@ class Watchman:
             limit = max(allowed, self._limits.silent_least)
             wrong = ""
             if silent > limit:
-                wrong = f"the {loop} has not come round for {silent:.0f} s, {limit:.0f} are allowed"
+                wrong = f"loop {loop} has made no progress for {silent:.0f} s (limit {limit:.0f} s)"
             self._vitals.tell(Sign.LOOP_SILENT, silent, wrong, of=loop)
 
 

@@ -40,9 +40,9 @@ CAP_GRACE_SECONDS = 30.0
 
 
 MOST_UNRIPE: Final = 256
-"""So many items that have just become due are looked at beside the walk of the ready ones."""
+"""At most this many due items that are not yet marked ready are considered per claim."""
 MOST_RIPENED: Final = 10_000
-"""And so many of them are then taken into it at once."""
+"""At most this many due items are marked ready per claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
