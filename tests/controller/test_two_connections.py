@@ -16,9 +16,9 @@ from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms.disk_alarm import Room
 from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.items import CancelStrategy
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Outcome, Report, RunEnded, RunRef
 from phonefarm_controller.processes.cancel import Cancel, CancelAsk
 from phonefarm_controller.runs.assignments import AssignmentBuilder
@@ -51,7 +51,7 @@ def taking(database: Database) -> TakeReports:
     sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
     return TakeReports(
         database=database,
-        policy=Policy(),
+        policy=RetryPolicy(),
         health=HealthPolicy(),
         hints=hints,
         sessions=sessions,

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from phonefarm_controller.agents.handshake import Greeted
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.leases import dirty
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.store import leases
@@ -46,7 +46,7 @@ async def blocked(world: World) -> None:
 @pytest.mark.parametrize("seed", seeds(3))
 async def test_many_hands_on_two_controllers_break_no_promise(seed: int, postgres_url: str) -> None:
     """No state that must not be, no deadlock, no surprise; judged after each round."""
-    policy = Policy(retry_first=0.02, infra_attempts=4)
+    policy = RetryPolicy(retry_first=0.02, infra_attempts=4)
     with posting_allowed():
         async with (
             world_on(postgres_url, policy=policy) as one,

@@ -8,7 +8,7 @@ from typing import Final
 
 from faults.history import HAND, AskKind, History, JournalRun, Violation
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ITEM_TERMINAL, PROCESS_TERMINAL
 from support.snapshots import Row, check
 
@@ -147,7 +147,7 @@ def _first_hands(history: History) -> dict[str, int]:
 
 def retried(history: History) -> Iterator[Violation]:
     """Find more attempts than the policy has, and those after what must not be tried again."""
-    policy = Policy()
+    policy = RetryPolicy()
     for item_id, item in history.rows.items.items():
         attempts = 1 if json.loads(item["once_actions"]) else policy.work_attempts
         for failures, most in (

@@ -21,7 +21,7 @@ from phonefarm.v1 import process_pb2
 from phonefarm_controller.alarms.disk_alarm import Room
 from phonefarm_controller.app.controller import _keep_profiles
 from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.processes.enqueue import Enqueue
 from phonefarm_controller.store.tables import deliveries
 from sqlalchemy import func, select
@@ -39,7 +39,7 @@ async def owe_many(it: Sending, url: str, count: int) -> None:
     enqueue = Enqueue(
         database=database,
         profiles=await _keep_profiles(database, Path("/nonexistent")),
-        policy=Policy(),
+        policy=RetryPolicy(),
         hints=Hints(),
         room=Room(),
         dummy_allowed=True,

@@ -8,13 +8,14 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.model import failures, items
-from phonefarm_controller.model.failures import Failure, Policy
+from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import Cancel, CancelStrategy, Item
 from phonefarm_controller.model.processes import Process, Tally, milestone, synced
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, PublicStatus
 
 BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
-POLICY: Final = Policy(infra_attempts=3)
+POLICY: Final = RetryPolicy(infra_attempts=3)
 WISH: Final = Cancel(reason="enough", strategy=CancelStrategy.SOFT, force_after_seconds=1)
 
 

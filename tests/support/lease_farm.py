@@ -21,7 +21,7 @@ from phonefarm_controller.agents.disconnect import Part
 from phonefarm_controller.agents.handshake import Greeting
 from phonefarm_controller.agents.offers import offered_in
 from phonefarm_controller.agents.sessions import Parting, Session
-from phonefarm_controller.model.failures import Policy
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import PhoneReleased, Report
 from phonefarm_controller.model.states import LeaseState, RunState
 from phonefarm_controller.runs.held_leases import Watch
@@ -94,7 +94,7 @@ class Controller:
     def __post_init__(self) -> None:
         """Wire it."""
         gated = cast("Database", Gated(self.database))
-        policy = Policy(retry_first=1, infra_attempts=3)
+        policy = RetryPolicy(retry_first=1, infra_attempts=3)
         self.world = World(
             database=gated, clock=self.clock, policy=policy, profiles=self.profiles, timers=TIMERS
         )

@@ -27,10 +27,10 @@ from phonefarm_controller.fleet.phones import Fleet
 from phonefarm_controller.health.expiry import Heal
 from phonefarm_controller.health.golden_jobs import GoldenJobs
 from phonefarm_controller.housekeeping.consistency import Mend
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.plans import Action, Plan, Repeat
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
@@ -108,7 +108,7 @@ class World:
 
     database: Database
     clock: VirtualClock
-    policy: Policy
+    policy: RetryPolicy
     profiles: dict[str, Any]
     timers: Timers = field(default_factory=Timers)
     hints: Hints = field(default_factory=Hints)
@@ -349,7 +349,7 @@ def moved_ref(run: RunRef, **changes: Any) -> RunRef:
 async def world_on(
     url: str,
     *,
-    policy: Policy | None = None,
+    policy: RetryPolicy | None = None,
     health: HealthPolicy | None = None,
     golden_every: timedelta | None = None,
     migrated: bool = False,
@@ -365,7 +365,7 @@ async def world_on(
         yield World(
             database=database,
             clock=clock,
-            policy=policy or Policy(),
+            policy=policy or RetryPolicy(),
             health=health or HealthPolicy(),
             golden_every=golden_every,
             profiles=profiles,

@@ -62,8 +62,8 @@ from phonefarm_controller.housekeeping.retention_loop import janitor
 from phonefarm_controller.housekeeping.stuck_transactions import PERIOD_SECONDS as USHER_SECONDS
 from phonefarm_controller.housekeeping.stuck_transactions import usher
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import HealthPolicy
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Report
 from phonefarm_controller.monitoring.doctor import Examine
 from phonefarm_controller.monitoring.farm_survey import Look
@@ -183,7 +183,7 @@ async def _wired(
     timers = settings.timers
     authority = await opened_authority(settings, database)
     ports: Ports | None = None
-    policy = Policy().scaled(settings.time_scale)
+    policy = RetryPolicy().scaled(settings.time_scale)
     health = HealthPolicy().scaled(settings.time_scale)
     several = reaches_others(settings.database_url)
     hints = Hints(alone=not several)

@@ -12,10 +12,10 @@ from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.fleet.phones import PhoneView, known_phone
 from phonefarm_controller.model.errors import check_reason, conflict
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.items import voided
 from phonefarm_controller.model.leases import Lease, revoked
 from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
@@ -33,7 +33,7 @@ class Release:
         self,
         *,
         database: Database,
-        policy: Policy,
+        policy: RetryPolicy,
         sessions: Sessions,
         hints: Hints,
         chance: Callable[[], float] = random.random,

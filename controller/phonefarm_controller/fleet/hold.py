@@ -21,8 +21,8 @@ from phonefarm_controller.model.errors import (
     invalid_field,
     unknown_process,
 )
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.items import HOLD, CancelStrategy
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.cancel import Cancel, CancelAsk
@@ -59,7 +59,7 @@ class Hold:
         *,
         database: Database,
         profiles: Mapping[str, Profile],
-        policy: Policy,
+        policy: RetryPolicy,
         hints: Hints,
         room: Room,
         cancel: Cancel,

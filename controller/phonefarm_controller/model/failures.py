@@ -1,7 +1,6 @@
-"""What a failure leads to: another attempt, or the end."""
+"""Why runs and items fail; whether that means another attempt is for model/retry_policy."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from phonefarm_common.reasons import FailureClass, FailureCode
 
@@ -15,25 +14,6 @@ class Failure:
     failure_class: FailureClass
     final: bool = False
     action: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How often and how soon to try again; times in seconds, scaled like the timers."""
-
-    work_attempts: int = 2
-    infra_attempts: int = 8
-    retry_first: float = 5
-    retry_factor: float = 3
-    retry_most: float = 600
-    retry_jitter: float = 0.2
-    max_wait: float = 24 * 3600
-
-    def scaled(self, factor: float) -> Self:
-        """Return the same policy with its back-off multiplied by *factor*."""
-        return replace(
-            self, retry_first=self.retry_first * factor, retry_most=self.retry_most * factor
-        )
 
 
 def outcome_unknown(action: str) -> Failure:

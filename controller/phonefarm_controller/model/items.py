@@ -10,8 +10,9 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.reasons import FailureClass
 
 from phonefarm_controller.model import failures
-from phonefarm_controller.model.failures import Failure, Policy
+from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ITEM_TERMINAL, ItemState, check_item_move
 from phonefarm_controller.model.transitions import ACCEPTED
 
@@ -201,7 +202,7 @@ def dead(item: Item, *, failure: Failure, now: datetime) -> Item:
 
 
 def failed(
-    item: Item, failure: Failure, *, policy: Policy, now: datetime, chance: Callable[[], float]
+    item: Item, failure: Failure, *, policy: RetryPolicy, now: datetime, chance: Callable[[], float]
 ) -> Item:
     """Return what a failed attempt makes of the item.
 

@@ -14,8 +14,8 @@ from phonefarm_controller.capabilities.catalog import Planned, known_capability,
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.app_profiles import Profile, profile_of
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.requests import Routing, Target
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.transitions import by_caller
 from phonefarm_controller.processes.creation import Draft, Order, drafted, insert
 from phonefarm_controller.processes.target_facts import facts_of
@@ -61,7 +61,7 @@ class Ingest:
         *,
         database: Database,
         profiles: Mapping[str, Profile],
-        policy: Policy,
+        policy: RetryPolicy,
         hints: Hints,
         room: Room,
         ids: Callable[[], str] = new_id,

@@ -14,10 +14,10 @@ from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.app_profiles import Profile, profile_of
 from phonefarm_controller.model.errors import check_reason, conflict, unknown_process
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.plans import Plan
 from phonefarm_controller.model.processes import Process
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import PROCESS_TERMINAL, ItemState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.content import check_account
@@ -61,7 +61,7 @@ class Reruns:
         *,
         database: Database,
         profiles: Mapping[str, Profile],
-        policy: Policy,
+        policy: RetryPolicy,
         hints: Hints,
         room: Room,
         ids: Callable[[], str] = new_id,

@@ -14,10 +14,10 @@ from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, profile_of, read_profile
 from phonefarm_controller.model.errors import conflict, invalid_field, unknown_process
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.plans import Plan, with_evidence
 from phonefarm_controller.model.requests import Facts, Routing, Target
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ProcessState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.creation import Order, drafted, insert
@@ -69,7 +69,7 @@ class Prove:
         *,
         database: Database,
         profiles: Mapping[str, Profile],
-        policy: Policy,
+        policy: RetryPolicy,
         hints: Hints,
         room: Room,
         dummy_allowed: bool,

@@ -7,7 +7,6 @@ import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
 
 from phonefarm_controller.model import failures
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import Blame
 from phonefarm_controller.model.items import (
     Item,
@@ -20,6 +19,7 @@ from phonefarm_controller.model.items import (
 )
 from phonefarm_controller.model.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
 from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.runs.unit_of_work import Work
@@ -35,7 +35,7 @@ def end_run(
     run: runs.Run,
     body: RunEnded,
     *,
-    policy: Policy,
+    policy: RetryPolicy,
     chance: Callable[[], float],
 ) -> None:
     """End the attempt as *body* says; its phone waits for clean-up."""
@@ -88,7 +88,7 @@ def end_in_vain(work: Work, item: Item, lease: Lease, run: runs.Run) -> None:
 
 
 def end_unheard(
-    work: Work, lease: Lease, body: RunEnded, *, policy: Policy, chance: Callable[[], float]
+    work: Work, lease: Lease, body: RunEnded, *, policy: RetryPolicy, chance: Callable[[], float]
 ) -> None:
     """End the attempt that holds *lease* without its agent's word; an item gone on is left alone.
 

@@ -10,7 +10,6 @@ from phonefarm_common.reasons import FailureCode
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.model.failures import Policy
 from phonefarm_controller.model.health import Blame, HealthPolicy
 from phonefarm_controller.model.items import voided
 from phonefarm_controller.model.leases import (
@@ -22,6 +21,7 @@ from phonefarm_controller.model.leases import (
     releasing,
     revoked,
 )
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import RunEnded
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
@@ -39,7 +39,7 @@ class Reap:
         self,
         *,
         database: Database,
-        policy: Policy,
+        policy: RetryPolicy,
         health: HealthPolicy,
         sessions: Sessions,
         hints: Hints,

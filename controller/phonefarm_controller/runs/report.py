@@ -15,7 +15,7 @@ from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.capabilities.outputs import outputs_of
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.model.failures import Failure, Policy
+from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import (
     Blame,
     HealthPolicy,
@@ -25,6 +25,7 @@ from phonefarm_controller.model.health import (
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease, stopped
 from phonefarm_controller.model.replace import replaced
+from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionFailed,
@@ -74,7 +75,7 @@ class TakeReports:
         self,
         *,
         database: Database,
-        policy: Policy,
+        policy: RetryPolicy,
         health: HealthPolicy,
         hints: Hints,
         sessions: Sessions,
