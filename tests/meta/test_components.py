@@ -79,3 +79,9 @@ def test_settings_of_a_farm_on_this_machine_are_not_seen() -> None:
 
     assert set(ours) <= {"PHONEFARM_REQUIRE"}
     assert "INGEST_SECRET" not in os.environ
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="groups are for workers")
+def test_tests_of_one_file_stay_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """Those that use the engine, too; some releases of pytest drop the groups without a word."""
+    assert request.node.nodeid.endswith(f"@{request.path}")
