@@ -95,7 +95,7 @@ async def bench_of(folder: Path, scale: float) -> AsyncIterator[Bench]:
     """Open everything; the agent of OTHER is there, that phone not yet admitted."""
     async with AsyncExitStack() as stack:
         farm = await stack.enter_async_context(
-            farm_on(f"sqlite:///{folder}/farm.db", folder / "controller", scale=scale)
+            farm_on(f"sqlite:///{folder}/farm.db", folder / "controller", scale=scale, lapse=scale)
         )
         phones = await stack.enter_async_context(simulated_phones(2, folder / "phones"))
         cable = stack.enter_context(namespace())

@@ -59,7 +59,9 @@ class Sending:
 @asynccontextmanager
 async def owing(folder: Path, *, scale: float = 1.0) -> AsyncIterator[Sending]:
     """Yield a controller that owes; no gateway sends yet."""
-    async with farm_on(f"sqlite:///{folder / 'farm.db'}", folder / "data", scale=scale) as farm:
+    async with farm_on(
+        f"sqlite:///{folder / 'farm.db'}", folder / "data", scale=scale, lapse=scale
+    ) as farm:
         account = fleet_pb2.Account(account_id="acc", app="shortvideo", active=True)
         await farm.fleet.PutAccount(
             fleet_pb2.PutAccountRequest(account=account), metadata=bearer(KEY)
