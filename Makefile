@@ -42,7 +42,7 @@ fix: dev ## repair what can be repaired by a tool
 
 PYTEST := $(BIN)/pytest
 BESIDE := -n 3 --dist loadgroup --no-loadscope-reorder
-test: dev ## the tests, at most five minutes on two cores
+test: dev ## the tests, five to seven minutes on two cores
 	@$(PYTEST) -m 'not long' $(BESIDE)
 
 test-all: dev ## every test with every example, as CI runs them
