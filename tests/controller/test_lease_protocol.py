@@ -47,6 +47,7 @@ from support.examples import ALL, settings
 from support.lease_agents import LANES, HostRun, Wire
 from support.lease_farm import HOSTS, SERIALS, TIMERS, LeaseFarm
 from support.postgres_server import PostgresServer
+from support.prepared import prepare_sqlite
 from support.world import POST, VirtualClock, posting_allowed
 
 QUIET_SECONDS = 200.0
@@ -403,14 +404,12 @@ def folder() -> Iterator[Path]:
 
 
 def _on_sqlite(folder: Path) -> Callable[[], tuple[str, ...]]:
-    template = folder / "template.db"
-    asyncio.run(_made(f"sqlite:///{template}"))
     numbers = itertools.count(1)
 
     def fresh() -> tuple[str, ...]:
-        path = folder / f"{next(numbers)}.db"
-        shutil.copy(template, path)
-        return (f"sqlite:///{path}",)
+        url = f"sqlite:///{folder / f'{next(numbers)}.db'}"
+        prepare_sqlite(url)
+        return (url,)
 
     return fresh
 

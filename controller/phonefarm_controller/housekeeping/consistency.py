@@ -1,4 +1,4 @@
-"""Find processes that disagree with their items, and derive them anew."""
+"""Find processes whose status disagrees with their items, and correct it."""
 
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
