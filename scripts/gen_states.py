@@ -16,6 +16,9 @@ PAGE = ROOT / "docs" / "states.md"
 HEAD = """\
 # States
 
+For callers, operators and developers who meet a state in an answer, a log or the code:
+every state, and the moves that are allowed.
+
 Generated from `controller/phonefarm_controller/model/states.py` by `make protos`; do not edit.
 The database's CHECK constraints and the errors of forbidden moves come from the same tables.
 """
