@@ -60,8 +60,10 @@ def depending_on(changed: list[str]) -> list[str]:
         for used in _uses(path, name, known):
             users.setdefault(used, set()).add(name)
     names = {files[ROOT / path] for path in changed if ROOT / path in files}
-    # What is no module (a page, a proto, a table of a program) belongs to who names its file.
-    others = [path for path in changed if ROOT / path not in files]
+    # What is no module (a proto, a table of a program) belongs to who names its file, and a page
+    # also to who reads all of them.
+    others = [Path(path) for path in changed if ROOT / path not in files]
+    marks = {other.name for other in others} | {"*.md" for other in others if other.suffix == ".md"}
     reached, waiting = set(names), list(names)
     while waiting:
         for user in users.get(waiting.pop(), set()) - reached:
@@ -70,7 +72,7 @@ def depending_on(changed: list[str]) -> list[str]:
     return sorted(
         str(path.relative_to(ROOT))
         for path in tests
-        if files[path] in reached or any(Path(other).name in path.read_text() for other in others)
+        if files[path] in reached or any(mark in path.read_text() for mark in marks)
     )
 
 

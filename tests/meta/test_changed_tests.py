@@ -29,7 +29,7 @@ from changed_tests import depending_on
         ),
         (
             "docs/operating.md",
-            {"tests/cli/test_cli_operating_page.py"},
+            {"tests/cli/test_cli_operating_page.py", "tests/meta/test_pages.py"},
             {"tests/controller/test_transition_tables.py"},
         ),
     ],
