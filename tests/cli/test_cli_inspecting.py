@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2, callback_pb2, process_pb2
-from phonefarm_cli.client.wire import RefusedError
+from phonefarm_cli.client.client import RefusedError
 from phonefarm_cli.errors import CommandError, ExitCode
 from support.commanding import Operator
 from support.controller import Farm, PlayedAgent, farm_on, played_agent, request

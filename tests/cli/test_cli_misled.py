@@ -10,8 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 from phonefarm.v1 import inspect_pb2, process_pb2
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.client.client import Controller, UnreachableError
 from phonefarm_cli.console.progress import events
 from phonefarm_cli.errors import CommandError, ExitCode
 from support.commanding import Operator

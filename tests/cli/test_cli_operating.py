@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from phonefarm.v1 import process_pb2
+from phonefarm.v1 import fleet_pb2, process_pb2
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.errors import CommandError
@@ -58,8 +58,8 @@ def test_a_controller_that_does_not_answer_is_named(
     [
         (["--grpc", "10.0.0.1:7070"], "plaintext gRPC is only for loopback"),
         (["--grpc", "nonsense"], "--grpc must be HOST:PORT"),
-        (["--grpc", NOBODY, "--key", "two words"], "--key: no key has spaces"),
-        (["--grpc", NOBODY, "--key", "clé"], "--key: no key has spaces"),
+        (["--grpc", NOBODY, "--key", "two words"], "--key: a key has no spaces"),
+        (["--grpc", NOBODY, "--key", "clé"], "--key: a key has no spaces"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(
@@ -94,20 +94,23 @@ def test_a_fault_needs_simulated_phones(tmp_path: Path, capsys: pytest.CaptureFi
 async def test_refusals_of_the_controller_are_passed_on(farm: Farm) -> None:
     """Reason, sentence and fields as the controller told them; a wrong key has its own remedy."""
     target = f"127.0.0.1:{farm.controller.port}"
+    process_id = "11111111-1111-1111-1111-111111111111"
+    get = process_pb2.GetProcessRequest(process_id=process_id)
+    admit = fleet_pb2.AdmitPhoneRequest(phone_id="ph-x")
+    give_back = fleet_pb2.ReturnPhoneRequest(phone_id="ph-x", reason=" ")
+    cancel = process_pb2.CancelProcessRequest(reason="r", requested_by="t")
     async with Controller.opened(target, KEY) as controller:
         with pytest.raises(CommandError, match="unknown_process"):
-            await controller.processes.get("11111111-1111-1111-1111-111111111111")
+            await controller.call(controller.processes.GetProcess, get)
         with pytest.raises(CommandError, match="unknown_phone:ph-x"):
-            await controller.fleet.admit("ph-x")
+            await controller.call(controller.fleet.AdmitPhone, admit)
         with pytest.raises(CommandError, match="reason"):
-            await controller.fleet.give_back("ph-x", " ")
+            await controller.call(controller.fleet.ReturnPhone, give_back)
         with pytest.raises(CommandError, match="unknown_process"):
-            await controller.processes.cancel(
-                process_pb2.CancelProcessRequest(reason="r", requested_by="t")
-            )
+            await controller.call(controller.processes.CancelProcess, cancel)
     async with Controller.opened(target, "wrong") as stranger:
         with pytest.raises(CommandError, match=r"does not know this key.*--key"):
-            await stranger.fleet.phones()
+            await stranger.phones()
 
 
 async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:

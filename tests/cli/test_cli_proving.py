@@ -77,7 +77,9 @@ async def count(live: LiveFarm) -> int:
     """Return how many processes the farm has."""
     async with hand(live) as it:
         request = process_pb2.ListProcessesRequest(limit=500)
-        return len((await it.controller.processes.page(request)).processes)
+        controller = it.controller
+        page = await controller.call(controller.processes.ListProcesses, request)
+        return len(page.processes)
 
 
 async def test_a_capability_is_verified_by_a_real_run(live: LiveFarm, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ async def test_simulated_phones_get_an_account_and_others_do_not(
 
         told = {phone.phone_id: phone.account_id for phone in steward.phones}
         assert told == {"ph-sim0001": "sim-0001", "ph-real": ""}
-        assert all(phone.intent == "in_service" for phone in await controller.fleet.phones())
-        (account,) = await controller.fleet.accounts()
+        assert all(phone.intent == "in_service" for phone in await controller.phones())
+        (account,) = await controller.accounts()
         assert (account.phone_id, account.app, account.active) == ("ph-sim0001", "shortvideo", True)
 
 
@@ -62,7 +62,7 @@ async def test_another_agents_phones_are_not_ours(farm: Farm, controller: Contro
         await steward.settle()
 
         assert steward.phones == ()
-        (phone,) = await controller.fleet.phones()
+        (phone,) = await controller.phones()
         assert phone.intent == "new"
 
 
@@ -86,12 +86,13 @@ async def test_an_account_made_inactive_stays_so(farm: Farm, controller: Control
         account = fleet_pb2.Account(
             account_id="sim-0001", phone_id="ph-sim0001", app="shortvideo", active=False
         )
-        await controller.fleet.put_account(account)
+        put = fleet_pb2.PutAccountRequest(account=account)
+        await controller.call(controller.fleet.PutAccount, put)
 
         steward = _steward(controller, "SIM0001")
         await steward.settle()
 
-        (kept,) = await controller.fleet.accounts()
+        (kept,) = await controller.accounts()
         assert not kept.active
         assert steward.phones[0].account_id == ""
 

@@ -69,16 +69,18 @@ async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     unattended = warmup(target) | {"mode": "unattended"}
     status, refused = await at_work.call("POST", "/capability-requests/enqueue", unattended)
 
-    process_id = await at_work.controller.proving.verify(
-        proving_pb2.VerifyCapabilityRequest(
-            capability="keyword_warmup", phone_id=target["phone_id"], requested_by="ada"
-        )
+    controller = at_work.controller
+    wanted = proving_pb2.VerifyCapabilityRequest(
+        capability="keyword_warmup", phone_id=target["phone_id"], requested_by="ada"
     )
+    started = await controller.call(controller.verification.VerifyCapability, wanted)
+    process_id = started.process_id
     await at_work.until(process_id, "completed", within=60)
 
     async def recorded() -> proving_pb2.Verification | None:
+        request = proving_pb2.RecordVerificationRequest(process_id=process_id)
         try:
-            return await at_work.controller.proving.record(process_id)
+            return await controller.call(controller.verification.RecordVerification, request)
         except CommandError:  # evidence travels behind the run's end
             return None
 
@@ -94,15 +96,15 @@ async def test_a_profile_is_walked_through_on_a_phone(at_work: Hand) -> None:
     packaged = resources.files("phonefarm_controller").joinpath("profiles", "shortvideo.toml")
     toml = packaged.read_text() + '\n[selectors.made_up]\nbutton = { id = "no_such_button" }\n'
 
-    process_id = await at_work.controller.proving.check(
-        proving_pb2.CheckProfileRequest(
-            name="shortvideo",
-            profile_toml=toml,
-            phone_id=at_work.farm.phones[2].phone_id,
-            requested_by="ada",
-        )
+    request = proving_pb2.CheckProfileRequest(
+        name="shortvideo",
+        profile_toml=toml,
+        phone_id=at_work.farm.phones[2].phone_id,
+        requested_by="ada",
     )
-    record = await at_work.until(process_id, "completed", within=90)
+    controller = at_work.controller
+    started = await controller.call(controller.verification.CheckProfile, request)
+    record = await at_work.until(started.process_id, "completed", within=90)
 
     (outputs,) = record["result"]["items"].values()
     screens: dict[str, Any] = {screen["screen"]: screen for screen in outputs["screens"]}

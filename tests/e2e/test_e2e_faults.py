@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gateway.support.receiver import Receiver
+from phonefarm.v1 import process_pb2
 from support.live_farm import Hand, eventually, executors, hand, lives
 from support.programs import Programs, programs
 
@@ -205,7 +206,7 @@ async def test_a_frozen_agent_passes_nothing_of_an_old_epoch(tmp_path: Path) -> 
             await it.until(first_id, "cancelled")
             await made.agent("agent-2", ["SIM0001"])
             await eventually(lambda: _owned(it, "agent-2"), what="the phone at its new host")
-            await it.fleet.give_back("ph-sim0001", "moved to another host")
+            await it.give_back("ph-sim0001", "moved to another host")
             before = (await it.phones.ledger("SIM0001"))[-1]["sequence"]
             second_id = await it.warm_up(
                 {"routing": "direct", "phone_id": "ph-sim0001"},
@@ -231,7 +232,8 @@ async def test_a_frozen_agent_passes_nothing_of_an_old_epoch(tmp_path: Path) -> 
 
 
 async def _ended(it: Hand, process_id: str) -> bool:
-    process = await it.controller.processes.get(process_id)
+    request = process_pb2.GetProcessRequest(process_id=process_id)
+    process = await it.controller.call(it.controller.processes.GetProcess, request)
     assert process.status not in {"failed_terminal", "cancelled"}
     return process.status == "completed"
 

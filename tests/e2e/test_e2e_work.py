@@ -98,12 +98,12 @@ async def test_a_selector_that_matches_nothing_is_named_and_shown(at_work: Hand)
     account = fleet_pb2.Account(
         account_id="broken-1", phone_id=phone.phone_id, app=BROKEN_APP, active=True
     )
-    await at_work.fleet.put_account(account)
+    await at_work.put_account(account)
     account.active = False
 
     process_id = await at_work.warm_up({"routing": "direct", "account_id": "broken-1"})
     record = await at_work.until(process_id, "failed_terminal")
-    await at_work.fleet.put_account(account)
+    await at_work.put_account(account)
 
     error = record["error"]
     assert error["code"] == "selector_not_found"
@@ -228,7 +228,7 @@ async def test_a_group_with_one_bad_phone_keeps_what_was_done(
     assert record["error"]["class"] == "account"
     assert record["error"]["queue_item_id"] == by_phone[bad.phone_id]["queue_item_id"]
     assert len(record["linked_ids"]["completed_queue_item_ids"]) == 2
-    accounts = {a.account_id: a for a in await at_work.fleet.accounts()}
+    accounts = {a.account_id: a for a in await at_work.controller.accounts()}
     assert accounts[bad.account_id].condition == "needs_attention"
     events = await _events(receiver, process_id, last="failed_terminal")
     assert events[-1].event["process"] == record

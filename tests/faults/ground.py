@@ -97,15 +97,20 @@ class Ground:
         """Do what people do after trouble; return whether nothing was left to do."""
         whole = True
         async with Controller.opened(self.farm.grpc, self.farm.api_key) as controller:
-            fleet = controller.fleet
-            for phone in await fleet.phones():
+            for phone in await controller.phones():
                 whole &= phone.offered or phone.lease == "leased"
                 if phone.health == "quarantined" and phone.lease in {"free", "dirty"}:
-                    await fleet.give_back(phone.phone_id, "looked at it")
-            for account in await fleet.accounts():
+                    give_back = fleet_pb2.ReturnPhoneRequest(
+                        phone_id=phone.phone_id, reason="looked at it"
+                    )
+                    await controller.call(controller.fleet.ReturnPhone, give_back)
+            for account in await controller.accounts():
                 if account.condition != "ok":
                     whole = False
-                    await fleet.clear_account(account.account_id, "logged in again")
+                    clear = fleet_pb2.ClearAccountRequest(
+                        account_id=account.account_id, reason="logged in again"
+                    )
+                    await controller.call(controller.fleet.ClearAccount, clear)
         return whole
 
     async def keep_mending(self) -> None:
@@ -124,9 +129,12 @@ class Ground:
                 asyncio.timeout(20),
                 Controller.opened(self.farm.grpc, self.farm.api_key) as controller,
             ):
-                phones: list[fleet_pb2.Phone] = await controller.fleet.phones()
+                phones = await controller.phones()
                 said["phones"] = [str(phone) for phone in phones]
-                said["agents"] = [str(agent) for agent in await controller.fleet.agents()]
+                agents = await controller.call(
+                    controller.fleet.ListAgents, fleet_pb2.ListAgentsRequest()
+                )
+                said["agents"] = [str(agent) for agent in agents.agents]
         return json.dumps(said, indent=1)
 
 

@@ -70,7 +70,6 @@ class Hand:
         self, farm: LiveFarm, rest: aiohttp.ClientSession, controller: Controller, phones: Control
     ) -> None:
         self.farm = farm
-        self.fleet = controller.fleet
         self.controller = controller
         self.phones = phones
         self._rest = rest
@@ -133,16 +132,26 @@ class Hand:
         """Return when the phone shows a video of a run."""
         return await self.phones.wait_for(serialno, "video_shown", since=since, timeout=60)
 
+    async def give_back(self, phone_id: str, reason: str) -> None:
+        """End a phone's quarantine."""
+        request = fleet_pb2.ReturnPhoneRequest(phone_id=phone_id, reason=reason)
+        await self.controller.call(self.controller.fleet.ReturnPhone, request)
+
+    async def put_account(self, account: fleet_pb2.Account) -> None:
+        """Create or replace an account."""
+        request = fleet_pb2.PutAccountRequest(account=account)
+        await self.controller.call(self.controller.fleet.PutAccount, request)
+
     async def phone(self, phone_id: str) -> fleet_pb2.Phone:
         """Return one phone as the controller knows it."""
-        return next(phone for phone in await self.fleet.phones() if phone.phone_id == phone_id)
+        return next(phone for phone in await self.controller.phones() if phone.phone_id == phone_id)
 
     async def offered(self, *phone_ids: str, within: float = PATIENCE_SECONDS) -> None:
         """Return once these phones, or all of the farm's, are offered."""
         wanted = set(phone_ids or (phone.phone_id for phone in self.farm.phones))
 
         async def look() -> bool:
-            found = {phone.phone_id for phone in await self.fleet.phones() if phone.offered}
+            found = {phone.phone_id for phone in await self.controller.phones() if phone.offered}
             return wanted <= found
 
         await eventually(look, within=within, what=f"the offer of {', '.join(sorted(wanted))}")
@@ -153,17 +162,17 @@ class Hand:
             await self.phones.clear(phone.serialno)
 
         async def look() -> bool:
-            phones = await self.fleet.phones()
+            phones = await self.controller.phones()
             for phone in phones:
                 if phone.health == "quarantined" and phone.lease in {"free", "dirty"}:
-                    await self.fleet.give_back(phone.phone_id, "between two tests")
+                    await self.give_back(phone.phone_id, "between two tests")
             return all(phone.offered for phone in phones)
 
         await eventually(look, what="the offer of every phone")
-        for account in await self.fleet.accounts():
+        for account in await self.controller.accounts():
             if account.condition != "ok":
                 account.condition, account.condition_reason = "ok", ""
-                await self.fleet.put_account(account)
+                await self.put_account(account)
 
 
 @asynccontextmanager

@@ -139,24 +139,24 @@ class Programs:
         """Admit the phones, give each an account, and return the farm."""
         wanted = set(serialnos)
         async with Controller.opened(self.grpc, _SECRETS["INGEST_SECRET"]) as controller:
-            fleet = controller.fleet
 
             async def known() -> list[fleet_pb2.Phone] | None:
-                phones = [p for p in await fleet.phones() if p.serialno in wanted]
+                phones = [p for p in await controller.phones() if p.serialno in wanted]
                 return phones if len(phones) == len(wanted) else None
 
             phones = []
             for phone in await eventually(known, what="the phones"):
                 account_id = f"acc-{phone.serialno}"
-                await fleet.admit(phone.phone_id)
-                await fleet.put_account(
-                    fleet_pb2.Account(
-                        account_id=account_id,
-                        phone_id=phone.phone_id,
-                        app="shortvideo",
-                        active=True,
-                    )
+                admit = fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id)
+                await controller.call(controller.fleet.AdmitPhone, admit)
+                account = fleet_pb2.Account(
+                    account_id=account_id,
+                    phone_id=phone.phone_id,
+                    app="shortvideo",
+                    active=True,
                 )
+                put = fleet_pb2.PutAccountRequest(account=account)
+                await controller.call(controller.fleet.PutAccount, put)
                 phones.append(
                     LivePhone(
                         phone_id=phone.phone_id, serialno=phone.serialno, account_id=account_id

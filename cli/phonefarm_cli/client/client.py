@@ -1,41 +1,75 @@
-"""A client of the controllers: a client per service on one channel."""
+"""A client of the farm's controllers: a stub per service, one way to call them, errors in words."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
-from phonefarm_common.channel import Secured, check_plaintext, open_channel
+import grpc
+import grpc.aio
+from phonefarm.v1 import (
+    access_pb2_grpc,
+    doctor_pb2_grpc,
+    fleet_pb2,
+    fleet_pb2_grpc,
+    hands_pb2_grpc,
+    inspect_pb2,
+    inspect_pb2_grpc,
+    process_pb2_grpc,
+    proving_pb2_grpc,
+)
+from phonefarm_common.channel import Secured, bearer, check_plaintext, open_channel
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.endpoints import Choice, controllers_of
 from phonefarm_common.failover import FailoverChannel
+from phonefarm_common.rpc_errors import refusal
 from phonefarm_common.timers import Timers
 
-from phonefarm_cli.client.access import AccessClient
-from phonefarm_cli.client.doctor import DoctorClient
-from phonefarm_cli.client.fleet import FleetClient
-from phonefarm_cli.client.inspection import InspectClient
-from phonefarm_cli.client.operator import HandsClient
-from phonefarm_cli.client.processes import ProcessClient
-from phonefarm_cli.client.verification import ProvingClient
-from phonefarm_cli.client.wire import Wire
 from phonefarm_cli.errors import CommandError, ExitCode
 
+CALL_SECONDS: Final = 10.0
+LONG_CALL_SECONDS: Final = 60.0
+"""For calls that write a thousand rows or send a file."""
+
 _READS: Final = ("Get", "List", "Find", "Explain", "Watch", "Read")
+_SILENT: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+_Request = TypeVar("_Request")
+_Answer = TypeVar("_Answer")
+
+
+class UnreachableError(CommandError):
+    """The controller does not answer at all."""
+
+
+class RefusedError(CommandError):
+    """The controller refused a call; `reason` is the whole reason, `unknown_process` for example.
+
+    `problems` are the wrong fields, each with a sentence.
+    """
+
+    def __init__(self, summary: str, reason: str, problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__("".join([summary, *(f"\n  {field}: {text}" for field, text in problems)]))
+        self.summary = summary
+        self.reason = reason
+        self.problems = tuple(problems)
 
 
 class Controller:
-    """Everything the controllers of a farm can be asked with one key."""
+    """Calls the controllers with one key: `call(controller.fleet.AdmitPhone, request)`."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.access = AccessClient(wire)
-        self.doctor = DoctorClient(wire)
-        self.fleet = FleetClient(wire)
-        self.hands = HandsClient(wire)
-        self.processes = ProcessClient(wire)
-        self.inspection = InspectClient(wire)
-        self.proving = ProvingClient(wire)
+    def __init__(self, channel: FailoverChannel, target: str, key: str) -> None:
+        stubs = cast("grpc.aio.Channel", channel)
+        self.access = access_pb2_grpc.AccessServiceStub(stubs)
+        self.doctor = doctor_pb2_grpc.DoctorServiceStub(stubs)
+        self.fleet = fleet_pb2_grpc.FleetServiceStub(stubs)
+        self.inspection = inspect_pb2_grpc.InspectServiceStub(stubs)
+        self.operator = hands_pb2_grpc.HandsServiceStub(stubs)
+        self.processes = process_pb2_grpc.ProcessServiceStub(stubs)
+        self.verification = proving_pb2_grpc.ProvingServiceStub(stubs)
+        self._target = target
+        self._metadata = bearer(key)
 
     @classmethod
     @asynccontextmanager
@@ -44,12 +78,12 @@ class Controller:
     ) -> "AsyncIterator[Controller]":
         """Yield a client of the controller at HOST:PORT, or of several with commas.
 
-        Nothing is dialled yet. With *ca*, the farm's authority as PEM, calls are made with TLS.
+        It connects with the first call. With *ca*, the farm's authority as PEM, it uses TLS.
         """
         targets = controllers_of([target], name="--grpc")
         if not key or not all("!" <= char <= "~" for char in key):
             raise CommandError(
-                "--key: no key has spaces, line ends or letters beyond ASCII", ExitCode.MISUSED
+                "--key: a key has no spaces, line ends or characters beyond ASCII", ExitCode.MISUSED
             )
         try:
             secured = _trusting(ca) if ca else None
@@ -65,14 +99,88 @@ class Controller:
             repeatable=_repeatable,
         )
         try:
-            yield cls(Wire(channel, target, key))
+            yield cls(channel, target, key)
         finally:
             await channel.close()
 
+    async def call(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Answer]",
+        request: _Request,
+        *,
+        seconds: float = CALL_SECONDS,
+    ) -> _Answer:
+        """Call one method of a stub; CommandError says why there is no answer."""
+        try:
+            return await method(request, metadata=self._metadata, timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
 
-def _repeatable(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(_READS)
+    async def stream(
+        self,
+        method: "grpc.aio.UnaryStreamMultiCallable[_Request, _Answer]",
+        request: _Request,
+        *,
+        seconds: float | None = None,
+    ) -> AsyncIterator[_Answer]:
+        """Yield what one method of a stub sends, for as long as it takes or for *seconds*."""
+        sent: Any = method(request, metadata=self._metadata, timeout=seconds)
+        try:
+            async with aclosing(sent) as parts:
+                async for part in parts:
+                    yield part
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
+
+    async def phones(self) -> list[fleet_pb2.Phone]:
+        """Return every phone, by id."""
+        return list((await self.call(self.fleet.ListPhones, fleet_pb2.ListPhonesRequest())).phones)
+
+    async def accounts(self) -> list[fleet_pb2.Account]:
+        """Return every account, by id."""
+        request = fleet_pb2.ListAccountsRequest()
+        return list((await self.call(self.fleet.ListAccounts, request)).accounts)
+
+    async def capabilities(self) -> list[inspect_pb2.Capability]:
+        """Return every capability, with its verifications."""
+        request = inspect_pb2.ListCapabilitiesRequest()
+        return list((await self.call(self.inspection.ListCapabilities, request)).capabilities)
+
+    def _explained(self, error: grpc.aio.AioRpcError) -> CommandError:
+        told = refusal(error.trailing_metadata())
+        reason = told.reason if told else ""
+        match error.code():
+            case code if code in _SILENT and not reason:
+                return UnreachableError(
+                    f"the controller at {self._target} does not answer; does the farm run?"
+                )
+            case grpc.StatusCode.UNAUTHENTICATED:
+                return CommandError(
+                    f"the controller at {self._target} does not know this key: give the one from "
+                    "up.json (--data), or --key, or PHONEFARM_KEY"
+                )
+            case grpc.StatusCode.PERMISSION_DENIED:
+                return RefusedError(
+                    f"{reason}: this key may not do that; `phonefarm keys create` makes one with "
+                    "the scope it needs",
+                    reason,
+                )
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return CommandError(
+                    f"the controller at {self._target} is older than this command and does not "
+                    "have what the command asks for"
+                )
+            case code:
+                word = reason or code.name.lower()
+                problems = told.problems if told else ()
+                wrong = [(problem.field, problem.message) for problem in problems]
+                return RefusedError(f"{word}: {error.details()}", reason, wrong)
 
 
 def _trusting(ca: Path) -> Secured:
     return Secured(authority=ca.read_bytes())
+
+
+def _repeatable(path: str) -> bool:
+    """Tell whether a call that met silence may be made again at another controller."""
+    return path.rpartition("/")[2].startswith(_READS)

@@ -37,7 +37,7 @@ def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    known = await controller.fleet.accounts()
+    known = await controller.accounts()
     if options.json:
         show_json([_record(account) for account in known])
         return
@@ -49,20 +49,21 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _clear(options: argparse.Namespace, controller: Controller) -> None:
-    account = await controller.fleet.clear_account(options.account, options.reason)
+    request = fleet_pb2.ClearAccountRequest(account_id=options.account, reason=options.reason)
+    account = await controller.call(controller.fleet.ClearAccount, request)
     tell(f"{account.account_id}: {account.condition}")
 
 
 async def _put(options: argparse.Namespace, controller: Controller) -> None:
     phone_id = (await find_phone(controller, options.phone)).phone_id if options.phone else ""
-    account = await controller.fleet.put_account(
-        fleet_pb2.Account(
-            account_id=options.account,
-            phone_id=phone_id,
-            app=options.app,
-            active=not options.inactive,
-        )
+    wanted = fleet_pb2.Account(
+        account_id=options.account,
+        phone_id=phone_id,
+        app=options.app,
+        active=not options.inactive,
     )
+    request = fleet_pb2.PutAccountRequest(account=wanted)
+    account = await controller.call(controller.fleet.PutAccount, request)
     where = f"on {account.phone_id}" if account.phone_id else "on no phone"
     tell(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import RefusedError
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller, RefusedError
 from phonefarm_cli.console.account_file import AccountLine, form_of, read_accounts
 from phonefarm_cli.console.connect import add_verb
 from phonefarm_cli.console.input_file import Wrong, WrongFileError, content_of
@@ -60,7 +59,7 @@ async def _import(options: argparse.Namespace, controller: Controller) -> None:
     try:
         form = form_of(options.file, options.format)
         lines = read_accounts(content_of(options.file), form)
-        known = {account.account_id: account for account in await controller.fleet.accounts()}
+        known = {account.account_id: account for account in await controller.accounts()}
         planned = await _plan(controller, lines, known)
     except WrongFileError as error:
         raise error.told(options.file, "nothing was imported") from error
@@ -80,9 +79,7 @@ async def _plan(
 ) -> list[_Planned]:
     """Return what to send; WrongFileError names each line whose phone or app is not known."""
     phones = {
-        name: phone.phone_id
-        for phone in await controller.fleet.phones()
-        for name in names_of(phone)
+        name: phone.phone_id for phone in await controller.phones() for name in names_of(phone)
     }
     apps = await _apps(controller)
     wrong, planned = [], []
@@ -110,7 +107,7 @@ async def _plan(
 
 async def _apps(controller: Controller) -> set[str]:
     """Return the app profiles of the farm."""
-    listed = await controller.inspection.capabilities()
+    listed = await controller.capabilities()
     return {app.app for capability in listed for app in capability.apps}
 
 
@@ -118,7 +115,11 @@ async def _send(controller: Controller, file: str, planned: Sequence[_Planned]) 
     for first in range(0, len(planned), AT_ONCE):
         chunk = planned[first : first + AT_ONCE]
         try:
-            await controller.fleet.put_accounts([one.account for one in chunk])
+            await controller.call(
+                controller.fleet.PutAccounts,
+                fleet_pb2.PutAccountsRequest(accounts=[one.account for one in chunk]),
+                seconds=LONG_CALL_SECONDS,
+            )
         except CommandError as error:
             far = (
                 f"{first} of {len(planned)} accounts that change were imported, up to line "

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from phonefarm.v1 import fleet_pb2
+from phonefarm.v1 import access_pb2, fleet_pb2, hands_pb2
 
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
@@ -95,18 +95,22 @@ def span(text: str) -> int:
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    agents = await controller.fleet.agents()
+    answer = await controller.call(controller.fleet.ListAgents, fleet_pb2.ListAgentsRequest())
     if options.json:
-        show_json([plain(agent) for agent in agents])
+        show_json([plain(agent) for agent in answer.agents])
         return
-    show_table(_COLUMNS, [_row(agent) for agent in agents], empty="no agent yet")
+    show_table(_COLUMNS, [_row(agent) for agent in answer.agents], empty="no agent yet")
 
 
 async def _invite(options: argparse.Namespace, controller: Controller) -> None:
     role = "gateway" if options.gateway else "agent"
-    invited = await controller.access.invite(
-        role, options.agent_id, options.seconds, options.reason
+    request = access_pb2.InviteRequest(
+        role=role,
+        member_id=options.agent_id,
+        good_for_seconds=options.seconds,
+        reason=options.reason,
     )
+    invited = await controller.call(controller.access.Invite, request)
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note(
@@ -118,7 +122,8 @@ async def _invite(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _drain(options: argparse.Namespace, controller: Controller) -> None:
-    agent = await controller.hands.drain_agent(options.agent_id, options.reason)
+    request = hands_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
+    agent = await controller.call(controller.operator.DrainAgent, request)
     tell(f"{agent.agent_id}: draining; what runs goes on")
     if options.wait:
         await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
@@ -126,13 +131,18 @@ async def _drain(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _undrain(options: argparse.Namespace, controller: Controller) -> None:
-    undrained = await controller.hands.undrain_agent(options.agent_id, options.reason)
-    tell(f"{options.agent_id}: {'is given work again' if undrained else 'was not draining'}")
+    request = hands_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
+    answer = await controller.call(controller.operator.UndrainAgent, request)
+    what = "is given work again" if answer.undrained else "was not draining"
+    tell(f"{options.agent_id}: {what}")
 
 
 async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
     role = "gateway" if options.gateway else "agent"
-    ended = await controller.access.revoke_member(role, options.agent_id, options.reason)
+    request = access_pb2.RevokeMemberRequest(
+        role=role, member_id=options.agent_id, reason=options.reason
+    )
+    ended = (await controller.call(controller.access.RevokeMember, request)).certificates
     tell(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
 
 

@@ -45,7 +45,7 @@ async def _audit(options: argparse.Namespace, controller: Controller) -> None:
     if options.since:
         now = datetime.now(UTC)
         request.since.CopyFrom(moment(options.since, name="--since", now=now))
-    entries = await controller.fleet.audit(request)
+    entries = (await controller.call(controller.fleet.ListAudit, request)).entries
     if options.json:
         show_json([plain(entry) for entry in entries])
         return

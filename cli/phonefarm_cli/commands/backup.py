@@ -71,7 +71,8 @@ def _made(place: Path) -> Iterator[int]:
 async def _receive(controller: Controller, reason: str, descriptor: int) -> hands_pb2.BackupHead:
     """Write what comes; CommandError when it is not what its head says."""
     head, seen, size = hands_pb2.BackupHead(), hashlib.sha256(), 0
-    async for part in controller.hands.backup(reason):
+    request = hands_pb2.BackupRequest(reason=reason)
+    async for part in controller.stream(controller.operator.Backup, request):
         if part.WhichOneof("body") == "head":
             head = part.head
             continue

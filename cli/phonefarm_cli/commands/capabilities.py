@@ -34,7 +34,7 @@ def add_capabilities(commands: "argparse._SubParsersAction[argparse.ArgumentPars
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    found = await controller.inspection.capabilities()
+    found = await controller.capabilities()
     if options.json:
         show_json([plain(capability) for capability in found])
         return

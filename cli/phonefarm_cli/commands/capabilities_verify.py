@@ -9,8 +9,7 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2, inspect_pb2, proving_pb2
 
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import RefusedError
+from phonefarm_cli.client.client import Controller, RefusedError
 from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
 from phonefarm_cli.console.connect import add_verb
 from phonefarm_cli.console.input_file import WrongFileError, content_of, decoded
@@ -69,15 +68,15 @@ async def _verify(options: argparse.Namespace, controller: Controller) -> None:
     tell(f"  it does: {capability.description}")
     tell(f"  inputs: {inputs or 'those that do little'}")
     _agree(options)
-    process_id = await controller.proving.verify(
-        proving_pb2.VerifyCapabilityRequest(
-            capability=capability.name,
-            phone_id=phone.phone_id,
-            account_id=account.account_id,
-            inputs_json=inputs,
-            requested_by=f"phonefarm:{getpass.getuser()}",
-        )
+    wanted = proving_pb2.VerifyCapabilityRequest(
+        capability=capability.name,
+        phone_id=phone.phone_id,
+        account_id=account.account_id,
+        inputs_json=inputs,
+        requested_by=f"phonefarm:{getpass.getuser()}",
     )
+    started = await controller.call(controller.verification.VerifyCapability, wanted)
+    process_id = started.process_id
     note(f"process {process_id}")
     process = await followed(controller, process_id)
     if process.status != "completed":
@@ -87,7 +86,8 @@ async def _verify(options: argparse.Namespace, controller: Controller) -> None:
             f"  `phonefarm processes evidence {process_id} --save DIR` gets what the run left"
         )
     kept = await _recorded(controller, process_id)
-    lines = await controller.inspection.evidence(process_id)
+    request = inspect_pb2.ListEvidenceRequest(process_id=process_id)
+    lines = (await controller.call(controller.inspection.ListEvidence, request)).evidence
     show_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")
     tell(f"{kept.capability} is live verified with {kept.app} {kept.profile_version[:12]}")
     tell(f"  get the evidence: phonefarm processes evidence {process_id} --save DIR")
@@ -110,7 +110,7 @@ def _inputs(file: str | None) -> str:
 
 
 async def _capability(controller: Controller, name: str) -> inspect_pb2.Capability:
-    known = {each.name: each for each in await controller.inspection.capabilities()}
+    known = {each.name: each for each in await controller.capabilities()}
     if name not in known:
         raise CommandError(f"there is no capability {name}; known: {', '.join(known)}")
     if not known[name].can_be_verified:
@@ -122,7 +122,7 @@ async def _account(
     controller: Controller, phone: fleet_pb2.Phone, wanted: str | None
 ) -> fleet_pb2.Account:
     """Return for whom the run acts; CommandError names the choice when it is not clear."""
-    accounts = await controller.fleet.accounts()
+    accounts = await controller.accounts()
     here = [a for a in accounts if a.phone_id == phone.phone_id and a.active]
     found = [a for a in here if wanted in {None, a.account_id}]
     if len(found) == 1:
@@ -149,11 +149,12 @@ def _agree(options: argparse.Namespace) -> None:
 
 async def _recorded(controller: Controller, process_id: str) -> proving_pb2.Verification:
     """Record the verification once the evidence has come, which may be after the run's end."""
+    request = proving_pb2.RecordVerificationRequest(process_id=process_id)
     loop = asyncio.get_running_loop()
     patience = loop.time() + EVIDENCE_SECONDS
     while True:
         try:
-            return await controller.proving.record(process_id)
+            return await controller.call(controller.verification.RecordVerification, request)
         except RefusedError as error:
             if error.reason != "state_conflict:no_evidence" or loop.time() > patience:
                 raise

@@ -6,8 +6,7 @@ from typing import Final
 
 from phonefarm.v1 import doctor_pb2
 
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.client.client import Controller, UnreachableError
 from phonefarm_cli.console.connect import add_json, add_verb
 from phonefarm_cli.console.json_output import show_json
 from phonefarm_cli.errors import ExitCode
@@ -39,7 +38,8 @@ def add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 async def _doctor(options: argparse.Namespace, controller: Controller) -> ExitCode:
     try:
-        found = await controller.doctor.examine()
+        answer = await controller.call(controller.doctor.Examine, doctor_pb2.ExamineRequest())
+        found = list(answer.findings)
     except UnreachableError as error:
         remedy = "start it; when it runs: is its event loop stuck? see its log for watchdog.raised"
         away = {"check": "controller", "text": str(error), "remedy": remedy}

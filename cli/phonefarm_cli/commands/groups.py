@@ -79,11 +79,14 @@ def add_groups(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    groups = await controller.fleet.groups()
+    answer = await controller.call(controller.fleet.ListGroups, fleet_pb2.ListGroupsRequest())
     if options.json:
-        show_json([plain(group) for group in groups])
+        show_json([plain(group) for group in answer.groups])
         return
-    rows = [[g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)] for g in groups]
+    rows = [
+        [g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)]
+        for g in answer.groups
+    ]
     show_table(_COLUMNS, rows, empty="no group yet: `phonefarm groups put` makes one")
 
 
@@ -93,9 +96,9 @@ async def _put(options: argparse.Namespace, controller: Controller) -> None:
         members = [phone.phone_id for phone in await find_phones(controller, options.phones)]
     else:
         kind, members = fleet_pb2.GROUP_KIND_ACCOUNT, options.accounts
-    group = await controller.fleet.put_group(
-        fleet_pb2.Group(kind=kind, name=options.group, member_ids=members), options.reason
-    )
+    wanted = fleet_pb2.Group(kind=kind, name=options.group, member_ids=members)
+    request = fleet_pb2.PutGroupRequest(group=wanted, reason=options.reason)
+    group = await controller.call(controller.fleet.PutGroup, request)
     tell(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
 
 
@@ -115,6 +118,9 @@ async def _set_clean_up(options: argparse.Namespace, controller: Controller) -> 
     clean_up = None
     if not options.default:
         clean_up = fleet_pb2.CleanUp(steps=[_STEPS[name] for name in options.steps])
-    group = await controller.fleet.set_clean_up(options.group, clean_up, options.reason)
+    request = fleet_pb2.SetCleanUpRequest(
+        name=options.group, clean_up=clean_up, reason=options.reason
+    )
+    group = await controller.call(controller.fleet.SetCleanUp, request)
     told = _clean_up(group) if group.HasField("clean_up") else "as its phones' other groups say"
     tell(f"{group.name}: clean-up is {told}, from the next claim on")

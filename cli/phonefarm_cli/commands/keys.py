@@ -83,7 +83,7 @@ async def _create(options: argparse.Namespace, controller: Controller) -> None:
     request = access_pb2.CreateKeyRequest(name=options.name, scopes=options.scope)
     if options.expires is not None:
         request.expires_at.FromDatetime(datetime.now(UTC) + options.expires)
-    made = await controller.access.create(request)
+    made = await controller.call(controller.access.CreateKey, request)
     end = f", until {_moment(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
     note(
@@ -93,6 +93,7 @@ async def _create(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
+    keys = (await controller.call(controller.access.ListKeys, access_pb2.ListKeysRequest())).keys
     rows = [
         [
             key.name,
@@ -103,13 +104,14 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
             _moment(key.last_used_at) if key.HasField("last_used_at") else "",
             _moment(key.revoked_at) if key.HasField("revoked_at") else "",
         ]
-        for key in await controller.access.keys()
+        for key in keys
     ]
     show_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` makes one")
 
 
 async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
-    key = await controller.access.revoke(options.name)
+    request = access_pb2.RevokeKeyRequest(name=options.name)
+    key = await controller.call(controller.access.RevokeKey, request)
     tell(f"{key.name}: revoked; whoever shows it is refused from now on")
 
 

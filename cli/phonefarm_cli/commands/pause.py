@@ -5,7 +5,7 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
 from phonefarm_cli.console.connect import add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
@@ -75,7 +75,11 @@ async def _pause(options: argparse.Namespace, controller: Controller) -> None:
             raise CommandError(message, ExitCode.MISUSED)
         await _list(options, controller)
         return
-    pause = await controller.fleet.pause(*chosen, options.reason or "", stop=options.stop)
+    scope, name = chosen
+    request = fleet_pb2.PauseRequest(
+        scope=scope, name=name, reason=options.reason or "", stop=options.stop
+    )
+    pause = await controller.call(controller.fleet.Pause, request, seconds=LONG_CALL_SECONDS)
     if options.json:
         show_json(plain(pause))
     else:
@@ -85,13 +89,13 @@ async def _pause(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    pauses = await controller.fleet.pauses()
+    answer = await controller.call(controller.fleet.ListPauses, fleet_pb2.ListPausesRequest())
     if options.json:
-        show_json([plain(pause) for pause in pauses])
+        show_json([plain(pause) for pause in answer.pauses])
         return
     rows = [
         [_what(pause.scope, pause.name), short(pause.since), pause.by, pause.reason]
-        for pause in pauses
+        for pause in answer.pauses
     ]
     show_table(_COLUMNS, rows, empty="nothing is paused")
 
@@ -100,8 +104,10 @@ async def _resume(options: argparse.Namespace, controller: Controller) -> None:
     chosen = _scope(options)
     if chosen is None:
         return
-    resumed = await controller.fleet.resume(*chosen, options.reason)
-    tell(f"{_what(*chosen)}: {'goes on' if resumed else 'was not paused'}")
+    scope, name = chosen
+    request = fleet_pb2.ResumeRequest(scope=scope, name=name, reason=options.reason)
+    resumed = (await controller.call(controller.fleet.Resume, request)).resumed
+    tell(f"{_what(scope, name)}: {'goes on' if resumed else 'was not paused'}")
 
 
 def _what(scope: fleet_pb2.PauseScope.ValueType, name: str) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from phonefarm.v1 import agent_pb2, fleet_pb2
+from phonefarm.v1 import agent_pb2, fleet_pb2, hands_pb2
 
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.commands.phones_hold import add_hold
@@ -82,7 +82,7 @@ def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    phones = await controller.fleet.phones()
+    phones = await controller.phones()
     if options.json:
         show_json([plain(phone) for phone in phones])
         return
@@ -91,20 +91,23 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 async def _admit(options: argparse.Namespace, controller: Controller) -> None:
     for phone in await find_phones(controller, options.phones):
-        await controller.fleet.admit(phone.phone_id, options.reason)
+        request = fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
+        await controller.call(controller.fleet.AdmitPhone, request)
         tell(f"{phone.phone_id}: was {phone.intent}, is in service")
 
 
 async def _maintain(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    after = await controller.fleet.maintain(phone.phone_id, options.reason)
+    request = fleet_pb2.MaintainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
+    after = await controller.call(controller.fleet.MaintainPhone, request)
     tell(f"{after.phone_id}: in {after.intent}{_goes_on(after)}")
     _warn(after)
 
 
 async def _retire(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    after = await controller.fleet.retire(phone.phone_id, options.reason)
+    request = fleet_pb2.RetirePhoneRequest(phone_id=phone.phone_id, reason=options.reason)
+    after = await controller.call(controller.fleet.RetirePhone, request)
     tell(f"{after.phone_id}: {after.health}{_goes_on(after)}")
     _warn(after)
 
@@ -120,13 +123,15 @@ def _goes_on(phone: fleet_pb2.Phone) -> str:
 
 async def _back(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    after = await controller.fleet.give_back(phone.phone_id, options.reason)
+    request = fleet_pb2.ReturnPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
+    after = await controller.call(controller.fleet.ReturnPhone, request)
     tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
 
 
 async def _drain(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    after = await controller.hands.drain_phone(phone.phone_id, options.reason)
+    request = hands_pb2.DrainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
+    after = await controller.call(controller.operator.DrainPhone, request)
     tell(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
     _warn(after)
     if options.wait:
@@ -136,7 +141,10 @@ async def _drain(options: argparse.Namespace, controller: Controller) -> None:
 
 async def _release(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    after = await controller.hands.release(phone.phone_id, options.epoch, options.reason)
+    request = hands_pb2.ReleasePhoneRequest(
+        phone_id=phone.phone_id, epoch=options.epoch, reason=options.reason
+    )
+    after = await controller.call(controller.operator.ReleasePhone, request)
     tell(
         f"{after.phone_id}: taken from the process {after.process_id}, whose run is told to stop; "
         "free once its agent says that it is clean"

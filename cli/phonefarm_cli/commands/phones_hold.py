@@ -48,22 +48,22 @@ def add_hold(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 async def _hold(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    hold = await controller.hands.hold(
-        hands_pb2.HoldPhoneRequest(
-            phone_id=phone.phone_id,
-            seconds=options.seconds,
-            wait_seconds=options.wait,
-            reason=options.reason,
-        )
+    request = hands_pb2.HoldPhoneRequest(
+        phone_id=phone.phone_id,
+        seconds=options.seconds,
+        wait_seconds=options.wait,
+        reason=options.reason,
     )
+    hold = await controller.call(controller.operator.HoldPhone, request)
     if phone.process_id:
         note(f"{phone.phone_id}: waits for the process {phone.process_id}")
     try:
         while hold.state in WAITING:
             await asyncio.sleep(LOOK_SECONDS)
-            hold = await controller.hands.held(hold.process_id)
+            again = hands_pb2.GetHoldRequest(process_id=hold.process_id)
+            hold = await controller.call(controller.operator.GetHold, again)
     except asyncio.CancelledError:  # Ctrl-C: nobody is there any more who would use it
-        await controller.hands.unhold(phone.phone_id, "whoever asked for it left")
+        await _end_hold(controller, phone.phone_id, "whoever asked for it left")
         raise
     if hold.state != "EXECUTING":
         explained = f"`phonefarm processes timeline {hold.process_id}` tells more"
@@ -77,5 +77,10 @@ async def _hold(options: argparse.Namespace, controller: Controller) -> None:
 
 async def _unhold(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    hold = await controller.hands.unhold(phone.phone_id, options.reason)
+    hold = await _end_hold(controller, phone.phone_id, options.reason)
     tell(f"{phone.phone_id}: the hold {hold.process_id} ends")
+
+
+async def _end_hold(controller: Controller, phone_id: str, reason: str) -> hands_pb2.Hold:
+    request = hands_pb2.UnholdPhoneRequest(phone_id=phone_id, reason=reason)
+    return await controller.call(controller.operator.UnholdPhone, request)

@@ -53,7 +53,8 @@ def add_sheets(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 async def _show(options: argparse.Namespace, controller: Controller) -> None:
     phone = await find_phone(controller, options.phone)
-    sheet = await controller.fleet.sheet(phone.phone_id)
+    request = fleet_pb2.ShowPhoneRequest(phone_id=phone.phone_id)
+    sheet = await controller.call(controller.fleet.ShowPhone, request)
     if options.json:
         show_json(plain(sheet))
         return
@@ -74,7 +75,8 @@ async def _show(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _hands(options: argparse.Namespace, controller: Controller) -> None:
-    needed = await controller.fleet.needs_hands()
+    request = fleet_pb2.ListNeedsHandsRequest()
+    needed = (await controller.call(controller.fleet.ListNeedsHands, request)).needed
     if options.json:
         show_json([plain(each) for each in needed])
         return

@@ -110,7 +110,7 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
     found: list[process_pb2.Process] = []
     while len(found) < options.limit:
         request.limit = min(options.limit - len(found), _LARGEST_PAGE)
-        page = await controller.processes.page(request)
+        page = await controller.call(controller.processes.ListProcesses, request)
         found += page.processes
         request.cursor = page.next_cursor
         if not page.next_cursor:
@@ -125,15 +125,14 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _end(options: argparse.Namespace, controller: Controller) -> None:
-    answer = await controller.processes.cancel(
-        process_pb2.CancelProcessRequest(
-            process_id=options.process,
-            reason=options.reason,
-            requested_by=f"phonefarm:{getpass.getuser()}",
-            strategy=_STRATEGIES[options.strategy],
-            force_after_seconds=options.force_after,
-        )
+    request = process_pb2.CancelProcessRequest(
+        process_id=options.process,
+        reason=options.reason,
+        requested_by=f"phonefarm:{getpass.getuser()}",
+        strategy=_STRATEGIES[options.strategy],
+        force_after_seconds=options.force_after,
     )
+    answer = await controller.call(controller.processes.CancelProcess, request)
     ended, active = len(answer.cancelled_queue_item_ids), len(answer.active_queue_item_ids)
     tell(
         f"{answer.process_id}: {answer.status}, now {answer.process_status}; "

@@ -54,7 +54,8 @@ def add_deliveries(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    found = await controller.inspection.deliveries(options.process)
+    request = inspect_pb2.ListDeliveriesRequest(process_id=options.process)
+    found = (await controller.call(controller.inspection.ListDeliveries, request)).deliveries
     if options.json:
         show_json([plain(line) for line in found])
         return
@@ -69,7 +70,10 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _replay(options: argparse.Namespace, controller: Controller) -> None:
-    again = await controller.inspection.replay(options.process, options.sequence)
+    request = inspect_pb2.ReplayDeliveriesRequest(
+        process_id=options.process, sequences=options.sequence
+    )
+    again = (await controller.call(controller.inspection.ReplayDeliveries, request)).sequences
     tell(f"{options.process}: due again: {', '.join(map(str, again)) or 'none'}")
 
 

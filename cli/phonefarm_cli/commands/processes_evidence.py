@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phonefarm.v1 import inspect_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
 from phonefarm_cli.console.connect import add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
@@ -56,7 +56,8 @@ def _is_gone(line: inspect_pb2.EvidenceLine) -> bool:
 
 
 async def _evidence(options: argparse.Namespace, controller: Controller) -> None:
-    found = await controller.inspection.evidence_and_runs(options.process)
+    request = inspect_pb2.ListEvidenceRequest(process_id=options.process)
+    found = await controller.call(controller.inspection.ListEvidence, request)
     lines = list(found.evidence)
     there = [line for line in lines if not _is_gone(line)]
     if options.save is not None:
@@ -123,9 +124,14 @@ def _made(place: Path) -> Iterator[Path]:
 
 async def _receive(controller: Controller, line: inspect_pb2.EvidenceLine, path: Path) -> None:
     """Write the file's bytes; CommandError when they are not what the line says."""
+    request = inspect_pb2.ReadEvidenceRequest(
+        process_id=line.process_id, evidence_id=line.evidence_id
+    )
     seen, size = hashlib.sha256(), 0
     with path.open("wb") as file:
-        async for part in controller.inspection.read_evidence(line.process_id, line.evidence_id):
+        async for part in controller.stream(
+            controller.inspection.ReadEvidence, request, seconds=LONG_CALL_SECONDS
+        ):
             size += file.write(part.data)
             seen.update(part.data)
     if seen.hexdigest() != line.sha256:

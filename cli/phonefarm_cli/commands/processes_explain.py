@@ -27,7 +27,8 @@ def add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 async def _explain(options: argparse.Namespace, controller: Controller) -> None:
-    told = await controller.inspection.explain(options.process)
+    request = inspect_pb2.ExplainProcessRequest(process_id=options.process)
+    told = await controller.call(controller.inspection.ExplainProcess, request)
     if options.json:
         show_json(plain(told))
         return

@@ -5,7 +5,7 @@ from typing import Final
 
 from phonefarm.v1 import hands_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
 from phonefarm_cli.console.connect import add_verb
 from phonefarm_cli.terminal import tell
 
@@ -41,15 +41,16 @@ def add_rerun(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 async def _rerun(options: argparse.Namespace, controller: Controller) -> None:
-    made = await controller.hands.rerun(
-        hands_pb2.RerunProcessRequest(
-            process_id=options.process,
-            failed_only=options.failed_only,
-            not_posted=options.not_posted,
-            reason=options.reason,
-        )
+    request = hands_pb2.RerunProcessRequest(
+        process_id=options.process,
+        failed_only=options.failed_only,
+        not_posted=options.not_posted,
+        reason=options.reason,
+    )
+    made = await controller.call(
+        controller.operator.RerunProcess, request, seconds=LONG_CALL_SECONDS
     )
     was = "was rerun already, as" if made.already else "is rerun as"
-    request = f", request {made.request_id}" if made.request_id else ""
+    as_request = f", request {made.request_id}" if made.request_id else ""
     items = "1 item" if made.items == 1 else f"{made.items} items"
-    tell(f"{options.process} {was} {made.process_id}{request}: {items}")
+    tell(f"{options.process} {was} {made.process_id}{as_request}: {items}")

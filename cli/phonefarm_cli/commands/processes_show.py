@@ -47,7 +47,8 @@ def add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 
 async def _show(options: argparse.Namespace, controller: Controller) -> None:
-    process = await controller.processes.get(options.process)
+    request = process_pb2.GetProcessRequest(process_id=options.process)
+    process = await controller.call(controller.processes.GetProcess, request)
     if options.json:
         show_json(plain(process))
         return
@@ -56,7 +57,13 @@ async def _show(options: argparse.Namespace, controller: Controller) -> None:
     items = sorted(process.partial_progress.items, key=lambda i: _WEIGHT.get(i.status, 5))
     tell("")
     show_table(_ITEMS, [_item_row(item) for item in items], empty="no items yet")
-    looked = [await controller.inspection.item(i.queue_item_id) for i in items[:_MOST_ITEMS]]
+    looked = [
+        await controller.call(
+            controller.inspection.GetQueueItem,
+            inspect_pb2.GetQueueItemRequest(queue_item_id=item.queue_item_id),
+        )
+        for item in items[:_MOST_ITEMS]
+    ]
     attempts = [_attempt_row(item, a) for item in looked for a in item.attempts]
     if attempts:
         tell("")

@@ -40,7 +40,8 @@ def step_row(step: inspect_pb2.Transition) -> list[str]:
 
 
 async def _timeline(options: argparse.Namespace, controller: Controller) -> None:
-    told = await controller.inspection.timeline(options.process)
+    request = inspect_pb2.GetTimelineRequest(process_id=options.process)
+    told = await controller.call(controller.inspection.GetTimeline, request)
     if options.json:
         show_json(plain(told))
         return

@@ -51,7 +51,7 @@ def add_profiles(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
-    capabilities = await controller.inspection.capabilities()
+    capabilities = await controller.capabilities()
     versions = {a.app: a.profile_version for c in capabilities for a in c.apps}
     verified = {app: [c.name for c in capabilities if _is_verified(c, app)] for app in versions}
     if options.json:
@@ -75,15 +75,14 @@ async def _check(options: argparse.Namespace, controller: Controller) -> ExitCod
     except WrongFileError as error:
         raise error.told(options.file, "no phone was touched") from error
     phone = await find_phone(controller, options.phone)
-    process_id = await controller.proving.check(
-        proving_pb2.CheckProfileRequest(
-            name=Path(options.file).stem,
-            profile_toml=profile.toml,
-            phone_id=phone.phone_id,
-            account_id=options.account,
-            requested_by=f"phonefarm:{getpass.getuser()}",
-        )
+    request = proving_pb2.CheckProfileRequest(
+        name=Path(options.file).stem,
+        profile_toml=profile.toml,
+        phone_id=phone.phone_id,
+        account_id=options.account,
+        requested_by=f"phonefarm:{getpass.getuser()}",
     )
+    process_id = (await controller.call(controller.verification.CheckProfile, request)).process_id
     aside(f"process {process_id} tries {options.file} on {phone.phone_id}")
     process = await followed(controller, process_id, say=aside)
     if process.status != "completed":

@@ -6,8 +6,7 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.client.client import Controller, UnreachableError
 from phonefarm_cli.terminal import note, warn
 
 LOOK_SECONDS: Final = 0.5
@@ -24,7 +23,7 @@ async def wait_until_free(
     said: list[str] = []
     while True:
         try:
-            phones = [phone for phone in await controller.fleet.phones() if concerned(phone)]
+            phones = [phone for phone in await controller.phones() if concerned(phone)]
         except UnreachableError:
             await asyncio.sleep(LOOK_SECONDS)
             continue

@@ -16,7 +16,7 @@ async def find_phone(controller: Controller, word: str) -> fleet_pb2.Phone:
 
 async def find_phones(controller: Controller, words: Iterable[str]) -> list[fleet_pb2.Phone]:
     """Return the phone each word names, in their order; CommandError names all that are none."""
-    phones = await controller.fleet.phones()
+    phones = await controller.phones()
     named = {name: phone for phone in phones for name in names_of(phone)}
     asked = list(words)
     strange = [word for word in asked if word.lower() not in named]

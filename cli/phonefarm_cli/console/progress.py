@@ -11,8 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.client.client import Controller, UnreachableError
 from phonefarm_cli.console.process_text import lines_of
 from phonefarm_cli.console.times import clock
 from phonefarm_cli.terminal import OUT, aside, tell
@@ -50,7 +49,8 @@ async def events(
     after, failures, away_since = 0, 0, loop.time()
     while True:
         try:
-            async for event in controller.inspection.watch(process_id, after):
+            request = inspect_pb2.WatchProcessRequest(process_id=process_id, after=after)
+            async for event in controller.stream(controller.inspection.WatchProcess, request):
                 after, failures = event.number, 0
                 yield event
                 if event.process.status in _ENDED:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
-from phonefarm_cli.client.wire import UnreachableError
+from phonefarm_cli.client.client import Controller, UnreachableError
 from phonefarm_cli.terminal import note, tell, warn
 from phonefarm_cli.up_file import ReportedPhone
 
@@ -68,26 +67,26 @@ class Steward:
 
     async def look(self) -> list[fleet_pb2.Phone]:
         """Admit what is new and return our agent's phones."""
-        ours = [p for p in await self.controller.fleet.phones() if p.agent_id == self.agent_id]
-        accounts = await self.controller.fleet.accounts()
+        ours = [p for p in await self.controller.phones() if p.agent_id == self.agent_id]
+        accounts = await self.controller.accounts()
         bound = {account.phone_id for account in accounts}
         changed = False
         for phone in ours:
             if phone.intent == "new":
                 changed = True
-                await self.controller.fleet.admit(phone.phone_id)
+                request = fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id)
+                await self.controller.call(self.controller.fleet.AdmitPhone, request)
                 note(f"  admitted {phone.phone_id}: {phone.model or 'a phone'} {phone.adb_serial}")
             if phone.serialno in self.simulated and phone.phone_id not in bound:
                 changed = True
-                account = await self.controller.fleet.put_account(
-                    fleet_pb2.Account(
-                        account_id=account_name(phone.serialno),
-                        phone_id=phone.phone_id,
-                        app=APP,
-                        active=True,
-                    )
+                account = fleet_pb2.Account(
+                    account_id=account_name(phone.serialno),
+                    phone_id=phone.phone_id,
+                    app=APP,
+                    active=True,
                 )
-                accounts.append(account)
+                put = fleet_pb2.PutAccountRequest(account=account)
+                accounts.append(await self.controller.call(self.controller.fleet.PutAccount, put))
                 note(f"  gave {phone.phone_id} the account {account.account_id} of {APP}")
         self.phones = tuple(_reported(phone, accounts) for phone in ours)
         return await self.look() if changed else ours
