@@ -14,8 +14,7 @@ from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
 from phonefarm_cli.console.connect import add_verb
 from phonefarm_cli.console.input_file import WrongFileError, content_of, decoded
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.process_text import error_text
-from phonefarm_cli.console.progress import followed
+from phonefarm_cli.console.progress import error_text, followed
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import OUT, note, tell

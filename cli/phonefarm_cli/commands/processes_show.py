@@ -8,7 +8,7 @@ from phonefarm.v1 import inspect_pb2, process_pb2
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.console.connect import add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.process_text import lines_of
+from phonefarm_cli.console.progress import lines_of
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import lasted, short
 from phonefarm_cli.terminal import aside, tell

@@ -7,8 +7,7 @@ from typing import Final
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.console.connect import add_verb
 from phonefarm_cli.console.json_output import plain
-from phonefarm_cli.console.process_text import error_text
-from phonefarm_cli.console.progress import events, followed
+from phonefarm_cli.console.progress import error_text, events, followed
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import complain, tell
 

@@ -12,9 +12,8 @@ from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
 from phonefarm_cli.console.input_file import WrongFileError, content_of
 from phonefarm_cli.console.json_output import show_json
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.process_text import error_text
 from phonefarm_cli.console.profile_file import read_profile_file
-from phonefarm_cli.console.progress import followed
+from phonefarm_cli.console.progress import error_text, followed
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import aside, complain, tell
