@@ -1,4 +1,4 @@
-"""Asking for work, and ending it."""
+"""Processes: enqueue, cancel, list, read, explain."""
 
 from dataclasses import replace
 from http import HTTPStatus
@@ -9,10 +9,11 @@ from phonefarm_common.address_policy import check_url
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, Says, reply
-from phonefarm_gateway.schemas import examples, requests
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.schemas import examples, requests, responses
 from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
-from phonefarm_gateway.schemas.queries import NoQuery
+from phonefarm_gateway.schemas.process_record import ProcessRecord
+from phonefarm_gateway.schemas.queries import NoQuery, ProcessFilter
 
 _OF_PROCESS: Final = {"process_id": "$response.body#/process_id"}
 FOLLOWING: Final = (
@@ -88,6 +89,32 @@ async def cancel(call: Call[NoQuery, requests.Cancel]) -> web.StreamResponse:
     return reply(await call.controller.processes.cancel(call.key, call.process_id, call.body))
 
 
+async def list_processes(call: Call[ProcessFilter, NoBody]) -> web.StreamResponse:
+    """Return a page of processes."""
+    return reply(await call.controller.processes.page(call.key, call.query))
+
+
+async def get_process(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the record."""
+    return reply(await call.controller.processes.read(call.key, call.process_id))
+
+
+async def get_timeline(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every transition."""
+    return reply(await call.controller.inspection.timeline(call.key, call.process_id))
+
+
+async def explain(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return why it waits."""
+    return reply(await call.controller.inspection.explain(call.key, call.process_id))
+
+
+async def get_queue_item(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return one queue item."""
+    item = await call.controller.inspection.queue_item(call.key, call.path["queue_item_id"])
+    return reply(item)
+
+
 def _accepted(call: Call[Any, Any], answer: Accepted | Duplicate | DryRun) -> web.StreamResponse:
     if answer.process_id is not None:
         call.request[PROCESS_ID] = answer.process_id
@@ -157,5 +184,92 @@ ENDPOINTS: Final = (
             )
         },
         act=cancel,
+    ),
+    Endpoint(
+        method="GET",
+        path="/processes",
+        name="listProcesses",
+        tag="Processes",
+        summary="List processes, the newest first",
+        about=(
+            "Filters are joined by and. Give `next_cursor` back as `cursor`, with the same "
+            "filters, for the next page; a page may be shorter than `limit` and not the last."
+        ),
+        scope="read",
+        query=ProcessFilter,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: Says(
+                about="A page.",
+                models=(responses.ProcessList,),
+                links=(
+                    Link(
+                        operation_id="listProcesses",
+                        parameters={"cursor": "$response.body#/next_cursor"},
+                    ),
+                ),
+            )
+        },
+        act=list_processes,
+    ),
+    Endpoint(
+        method="GET",
+        path="/processes/{process_id}",
+        name="getProcess",
+        tag="Processes",
+        summary="Read a process",
+        about="The authority on what became of a request.",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: Says(
+                about="The record.",
+                models=(ProcessRecord,),
+                links=(
+                    Link(
+                        operation_id="getQueueItem",
+                        parameters={"queue_item_id": "$response.body#/linked_ids/queue_item_ids/0"},
+                    ),
+                ),
+            )
+        },
+        act=get_process,
+    ),
+    Endpoint(
+        method="GET",
+        path="/processes/{process_id}/timeline",
+        name="getTimeline",
+        tag="Processes",
+        summary="Read every transition, with its time, actor and reason",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(responses.Timeline,))},
+        act=get_timeline,
+    ),
+    Endpoint(
+        method="GET",
+        path="/processes/{process_id}/explain",
+        name="explainProcess",
+        tag="Processes",
+        summary="Read why a process waits, and what would unblock it",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="As of now.", models=(responses.Explanation,))},
+        act=explain,
+    ),
+    Endpoint(
+        method="GET",
+        path="/queue-items/{queue_item_id}",
+        name="getQueueItem",
+        tag="Processes",
+        summary="Read one queue item: its plan, its attempts, what came of it",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: Says(about="The item.", models=(responses.QueueItem,))},
+        act=get_queue_item,
     ),
 )

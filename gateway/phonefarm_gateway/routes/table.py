@@ -12,7 +12,6 @@ from phonefarm_gateway.routes import (
     events,
     evidence,
     fleet,
-    process_queries,
     processes,
     system,
 )
@@ -20,7 +19,6 @@ from phonefarm_gateway.routes import (
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *processes.ENDPOINTS,
     *content.ENDPOINTS,
-    *process_queries.ENDPOINTS,
     *events.ENDPOINTS,
     *evidence.ENDPOINTS,
     *deliveries.ENDPOINTS,
