@@ -1,28 +1,56 @@
-"""`phonefarm`: a farm in one terminal, and the operator's commands."""
+"""`phonefarm`: finds the command that was typed and turns its errors into exit codes.
+
+The commands themselves stand in commands/, named as they are typed: `phonefarm phones hold` is
+commands/phones_hold.py, and short verbs stand with their noun, `phonefarm phones list` in
+commands/phones.py. To add a verb, write commands/NOUN_VERB.py with a function `add(verbs)` and call
+it in `add` of commands/NOUN.py. To add a noun, write commands/NOUN.py and add it to COMMANDS.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from phonefarm_common.config import ConfigError
 
-from phonefarm_cli.commands.accounts import add_accounts
-from phonefarm_cli.commands.agents import add_agents
-from phonefarm_cli.commands.audit import add_audit
-from phonefarm_cli.commands.backup import add_backup
-from phonefarm_cli.commands.capabilities import add_capabilities
-from phonefarm_cli.commands.doctor import add_doctor
-from phonefarm_cli.commands.groups import add_groups
-from phonefarm_cli.commands.keys import add_keys
-from phonefarm_cli.commands.pause import add_pause
-from phonefarm_cli.commands.phones import add_phones
-from phonefarm_cli.commands.processes import add_processes
-from phonefarm_cli.commands.profiles import add_profiles
-from phonefarm_cli.commands.sim import add_sim
-from phonefarm_cli.demo.command import add_demo
+from phonefarm_cli.commands import (
+    accounts,
+    agents,
+    audit,
+    backup,
+    capabilities,
+    doctor,
+    groups,
+    keys,
+    pause,
+    phones,
+    processes,
+    profiles,
+    sim,
+)
+from phonefarm_cli.demo import command as demo
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import complain
-from phonefarm_cli.up.command import add_up
+from phonefarm_cli.up import command as up
+
+COMMANDS: Final = (
+    up.add,
+    demo.add,
+    processes.add,
+    phones.add,
+    agents.add,
+    accounts.add,
+    groups.add,
+    capabilities.add,
+    profiles.add,
+    keys.add,
+    pause.add,
+    backup.add,
+    audit.add,
+    doctor.add,
+    sim.add,
+)
+"""The commands in the order of --help. Each adds itself and its verbs."""
 
 _ABOUT = """\
 Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, `demo` shows one at
@@ -51,23 +79,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (
-        add_up,
-        add_demo,
-        add_processes,
-        add_phones,
-        add_agents,
-        add_accounts,
-        add_groups,
-        add_capabilities,
-        add_profiles,
-        add_keys,
-        add_pause,
-        add_backup,
-        add_audit,
-        add_doctor,
-        add_sim,
-    ):
+    for add in COMMANDS:
         add(commands)
     return parser.parse_args(arguments)
 

@@ -1,1 +1,1 @@
-"""The operator's commands, one module per verb or noun."""
+"""The operator's commands: NOUN.py or NOUN_VERB.py, as they are typed; main.py lists the nouns."""

@@ -6,8 +6,8 @@ from typing import Any
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.commands.accounts_import import add_import
-from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.commands import accounts_import
+from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.json_output import show_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import show_table
@@ -20,15 +20,15 @@ _LIST_TEACH = """\
 """
 
 
-def add_accounts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm accounts` and its verbs."""
     verbs = add_verbs(commands, "accounts", "the accounts: list them, bind them to phones")
     listing = add_verb(verbs, "list", "list every account", _list, teach=_LIST_TEACH)
     add_json(listing)
-    add_import(verbs)
+    accounts_import.add(verbs)
     clear = add_verb(verbs, "clear", "say that an account is well again", _clear)
     clear.add_argument("account", metavar="ACCOUNT")
-    clear.add_argument("--reason", required=True, metavar="TEXT", help="what was seen; it is kept")
+    add_reason(clear, about="what was seen; it is kept")
     put = add_verb(verbs, "put", "create an account or replace it", _put)
     put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
     put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")

@@ -9,7 +9,7 @@ from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller, RefusedError
 from phonefarm_cli.console.account_file import AccountLine, form_of, read_accounts
-from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.input_file import Wrong, WrongFileError, content_of
 from phonefarm_cli.console.phone_lookup import names_of
 from phonefarm_cli.errors import CommandError
@@ -41,8 +41,8 @@ class _Planned:
     account: fleet_pb2.Account
 
 
-def add_import(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm accounts import`."""
     parser = add_verb(
         verbs, "import", "create or replace the accounts of a file", _import, teach=_TEACH
     )

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2, fleet_pb2, hands_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
@@ -47,8 +47,8 @@ _SPAN: Final = re.compile(r"([1-9][0-9]{0,4})([mh])")
 _UNITS: Final = {"m": 60, "h": 3600}
 
 
-def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm agents` and its verbs."""
     verbs = add_verbs(commands, "agents", "the agents: list them, invite a host, revoke one")
     listing = add_verb(verbs, "list", "list every agent and its certificate's end", _list)
     add_json(listing)
@@ -67,22 +67,22 @@ def add_agents(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="SPAN",
         help="how long it may be used: 15m (the default), up to 24h",
     )
-    invite.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    add_reason(invite, required=False)
     drain = add_verb(
         verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, teach=_DRAIN
     )
     drain.add_argument("agent_id", metavar="ID")
-    drain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is shown and kept")
+    add_reason(drain, about="why; it is shown and kept")
     drain.add_argument("--wait", action="store_true", help="end once no run is on its phones")
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
     undrain.add_argument("agent_id", metavar="ID")
-    undrain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_reason(undrain)
     revoke = add_verb(
         verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
     )
     revoke.add_argument("agent_id", metavar="ID")
     revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
-    revoke.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    add_reason(revoke, required=False)
 
 
 def span(text: str) -> int:

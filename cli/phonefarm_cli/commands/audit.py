@@ -7,7 +7,7 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import show_table
@@ -25,13 +25,13 @@ examples:
 """
 
 
-def add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm audit`."""
     audit = add_verb(
         commands, "audit", "tell who did what to phones, accounts and hosts", _audit, teach=_TEACH
     )
     about = audit.add_mutually_exclusive_group()
-    about.add_argument("--phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    about.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
     about.add_argument("--about", metavar="ID", help="of an account, an agent, a group, a key")
     audit.add_argument("--since", metavar="MOMENT", help="then or later: 2026-01-31T08:00Z, or 2h")
     audit.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")

@@ -11,7 +11,7 @@ from typing import Final
 from phonefarm.v1 import hands_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.times import short
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import tell
@@ -27,8 +27,8 @@ example:
 """
 
 
-def add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm backup`."""
     backup = add_verb(
         commands, "backup", "save a copy of the controller's database", _backup, teach=_TEACH
     )

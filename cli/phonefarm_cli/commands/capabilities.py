@@ -5,8 +5,8 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.commands.capabilities_verify import add_verify
-from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.commands import capabilities_verify
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb, add_verbs
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import short
@@ -23,14 +23,14 @@ use now: `phonefarm capabilities verify` does that. It lapses when the profile c
 """
 
 
-def add_capabilities(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm capabilities` and its verbs."""
     verbs = add_verbs(commands, "capabilities", "what may be asked for, and proving that it works")
     listing = add_verb(
         verbs, "list", "list capabilities and what is live verified", _list, teach=_TEACH
     )
     add_json(listing)
-    add_verify(verbs)
+    capabilities_verify.add(verbs)
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:

@@ -11,7 +11,7 @@ from phonefarm.v1 import fleet_pb2, inspect_pb2, proving_pb2
 
 from phonefarm_cli.client.client import Controller, RefusedError
 from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
-from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_verb
 from phonefarm_cli.console.input_file import WrongFileError, content_of, decoded
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.progress import error_text, followed
@@ -39,15 +39,13 @@ examples:
 """
 
 
-def add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm capabilities verify`."""
     parser = add_verb(
         verbs, "verify", "prove on a phone that a capability works", _verify, teach=_TEACH
     )
     parser.add_argument("capability", metavar="NAME", help="`capabilities list` shows them")
-    parser.add_argument(
-        "--phone", required=True, metavar="PHONE", help="phone_id, adb serial or serial number"
-    )
+    parser.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
     parser.add_argument(
         "--account", metavar="ACCOUNT", help="for whom; else the one active account on the phone"
     )

@@ -7,7 +7,7 @@ from typing import Final
 from phonefarm.v1 import doctor_pb2
 
 from phonefarm_cli.client.client import Controller, UnreachableError
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import show_json
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import tell
@@ -28,8 +28,8 @@ examples:
 """
 
 
-def add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm doctor`."""
     parser = add_verb(
         commands, "doctor", "tell whether the farm is well, and what helps", _doctor, teach=_TEACH
     )

@@ -5,7 +5,14 @@ import argparse
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.console.connect import (
+    PHONE_NAMES,
+    Subparsers,
+    add_json,
+    add_reason,
+    add_verb,
+    add_verbs,
+)
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.phone_lookup import find_phones
 from phonefarm_cli.console.tables import show_table
@@ -48,20 +55,18 @@ examples:
 """
 
 
-def add_groups(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm groups` and its verbs."""
     verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests may name")
     listing = add_verb(verbs, "list", "list every group and its members", _list)
     add_json(listing)
     put = add_verb(verbs, "put", "make a group, or replace its members", _put, teach=_TEACH)
     put.add_argument("group", metavar="NAME", help="its name, 1-128 of A-Z a-z 0-9 . _ : -")
     members = put.add_mutually_exclusive_group(required=True)
-    members.add_argument(
-        "--phones", nargs="*", metavar="PHONE", help="phone_id, adb serial or serial number"
-    )
+    members.add_argument("--phones", nargs="*", metavar="PHONE", help=PHONE_NAMES)
     members.add_argument("--accounts", nargs="*", metavar="ACCOUNT", help="account ids")
 
-    put.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    add_reason(put, required=False)
     cleaning = add_verb(
         verbs,
         "clean-up",
@@ -75,7 +80,7 @@ def add_groups(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--steps", nargs="*", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}"
     )
     wanted.add_argument("--default", action="store_true", help="the group says nothing any more")
-    cleaning.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_reason(cleaning)
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_verb, add_verbs
+from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.terminal import note, tell
 
@@ -45,8 +45,8 @@ _UNITS: Final = {
 _LONGEST: Final = timedelta(days=3650)
 
 
-def add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm keys` and its verbs."""
     verbs = add_verbs(commands, "keys", _ABOUT)
     create = add_verb(verbs, "create", "make a key and print it, this once", _create)
     shown = "\n".join(f"  {scope:<8} {about}" for scope, about in SCOPES.items())

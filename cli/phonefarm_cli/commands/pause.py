@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import short
@@ -36,8 +36,8 @@ examples:
 """
 
 
-def add_pause(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both commands."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm pause` and `phonefarm resume`."""
     pause = add_verb(
         commands, "pause", "let no work begin: all, or some of it", _pause, teach=_TEACH
     )
@@ -49,7 +49,7 @@ def add_pause(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     add_json(pause)
     resume = add_verb(commands, "resume", "end a pause; others stay", _resume)
     _add_scope(resume, required=True)
-    resume.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    add_reason(resume, required=False)
 
 
 def _add_scope(parser: argparse.ArgumentParser, *, required: bool) -> None:

@@ -6,9 +6,16 @@ from typing import Final
 from phonefarm.v1 import agent_pb2, fleet_pb2, hands_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.commands.phones_hold import add_hold
-from phonefarm_cli.commands.phones_show import add_sheets
-from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.commands import phones_hold, phones_show
+from phonefarm_cli.console.connect import (
+    PHONE_NAMES,
+    Subparsers,
+    add_json,
+    add_phone,
+    add_reason,
+    add_verb,
+    add_verbs,
+)
 from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.phone_lookup import find_phone, find_phones
@@ -37,48 +44,44 @@ example:
 _COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY NOT")
 
 
-def add_phones(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm phones` and its verbs."""
     verbs = add_verbs(
         commands, "phones", "the phones: list them, take new ones in, return one to service"
     )
     listing = add_verb(verbs, "list", "list every phone and whether work can be given to it", _list)
     add_json(listing)
-    add_sheets(verbs)
+    phones_show.add(verbs)
     admit = add_verb(
         verbs, "admit", "take new phones into service, or back from maintenance", _admit
     )
-    admit.add_argument(
-        "phones", nargs="+", metavar="PHONE", help="phone_id, adb serial or serial number"
-    )
-    admit.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    admit.add_argument("phones", nargs="+", metavar="PHONE", help=PHONE_NAMES)
+    add_reason(admit, required=False)
     for verb, about, act in (
         ("maintain", "give a phone no more work until it is admitted again", _maintain),
         ("retire", "take a phone out of the farm; what waits for it alone ends", _retire),
     ):
         parser = add_verb(verbs, verb, about, act)
-        parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
-        parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+        add_phone(parser)
+        add_reason(parser)
     drain = add_verb(
         verbs, "drain", "let nothing begin on a phone; what runs goes on", _drain, teach=_DRAIN
     )
-    drain.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
-    drain.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_phone(drain)
+    add_reason(drain)
     drain.add_argument("--wait", action="store_true", help="end once no run is on it")
     free = add_verb(
         verbs, "release", "take a phone from the run that drives it", _release, teach=_RELEASE
     )
-    free.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    add_phone(free)
     free.add_argument(
         "--epoch", required=True, type=int, metavar="N", help="of its lease, as `list` shows it"
     )
-    free.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
-    add_hold(verbs)
+    add_reason(free)
+    phones_hold.add(verbs)
     back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
-    back.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
-    back.add_argument(
-        "--reason", required=True, metavar="TEXT", help="what was seen and done; it is kept"
-    )
+    add_phone(back)
+    add_reason(back, about="what was seen and done; it is kept")
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:

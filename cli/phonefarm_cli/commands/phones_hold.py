@@ -8,7 +8,7 @@ from phonefarm.v1 import hands_pb2
 
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.commands.agents import span
-from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.connect import Subparsers, add_phone, add_reason, add_verb
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.times import short
 from phonefarm_cli.errors import CommandError
@@ -30,20 +30,20 @@ examples:
 """
 
 
-def add_hold(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both verbs."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm phones hold` and `unhold`."""
     hold = add_verb(verbs, "hold", "take a phone for a person, with an adb", _hold, teach=_TEACH)
-    hold.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    add_phone(hold)
     hold.add_argument(
         "--for", dest="seconds", type=span, default=1800, metavar="SPAN", help="30m, up to 3h (30m)"
     )
     hold.add_argument(
         "--wait", type=span, default=600, metavar="SPAN", help="how long to wait for it (10m)"
     )
-    hold.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_reason(hold)
     unhold = add_verb(verbs, "unhold", "end a phone's hold at once", _unhold)
-    unhold.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
-    unhold.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_phone(unhold)
+    add_reason(unhold)
 
 
 async def _hold(options: argparse.Namespace, controller: Controller) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_phone, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import show_table
@@ -34,8 +34,8 @@ _NEEDED: Final = ("AGENT", "ADB", "PHONE", "SINCE", "WHAT TO DO")
 _MIB: Final = 1024 * 1024
 
 
-def add_sheets(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both verbs."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm phones show` and `needs-hands`."""
     show = add_verb(
         verbs,
         "show",
@@ -43,7 +43,7 @@ def add_sheets(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         _show,
         teach=_TEACH,
     )
-    show.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    add_phone(show)
     add_json(show)
     hands = add_verb(
         verbs, "needs-hands", "list what a person must do, and where", _hands, teach=_HANDS

@@ -8,14 +8,16 @@ from typing import Final
 from phonefarm.v1 import process_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.commands.processes_deliveries import add_deliveries
-from phonefarm_cli.commands.processes_evidence import add_evidence
-from phonefarm_cli.commands.processes_explain import add_explain
-from phonefarm_cli.commands.processes_rerun import add_rerun
-from phonefarm_cli.commands.processes_show import add_show
-from phonefarm_cli.commands.processes_timeline import add_timeline
-from phonefarm_cli.commands.processes_watch import add_watch
-from phonefarm_cli.console.connect import add_json, add_verb, add_verbs
+from phonefarm_cli.commands import (
+    processes_deliveries,
+    processes_evidence,
+    processes_explain,
+    processes_rerun,
+    processes_show,
+    processes_timeline,
+    processes_watch,
+)
+from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import show_table
@@ -43,20 +45,20 @@ examples:
 """
 
 
-def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm processes` and its verbs."""
     verbs = add_verbs(commands, "processes", "the work: list it, look into it, cancel it")
     _add_list(verbs)
-    add_show(verbs)
-    add_watch(verbs)
-    add_timeline(verbs)
-    add_explain(verbs)
-    add_deliveries(verbs)
-    add_evidence(verbs)
-    add_rerun(verbs)
+    processes_show.add(verbs)
+    processes_watch.add(verbs)
+    processes_timeline.add(verbs)
+    processes_explain.add(verbs)
+    processes_deliveries.add(verbs)
+    processes_evidence.add(verbs)
+    processes_rerun.add(verbs)
     cancel = add_verb(verbs, "cancel", "ask for a process to end; the answer comes at once", _end)
     cancel.add_argument("process", metavar="PROCESS")
-    cancel.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_reason(cancel)
     cancel.add_argument(
         "--strategy",
         choices=list(_STRATEGIES),
@@ -69,7 +71,7 @@ def add_processes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
 
 
-def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_list(verbs: Subparsers) -> None:
     listing = add_verb(verbs, "list", "list processes, the newest first", _list, teach=_LIST_TEACH)
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (20)")
     listing.add_argument(

@@ -5,7 +5,7 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import short
@@ -34,8 +34,8 @@ examples:
 """
 
 
-def add_deliveries(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verbs."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes deliveries` and `replay`."""
     listing = add_verb(
         verbs, "deliveries", "show a process's callbacks and their attempts", _list, teach=_TEACH
     )

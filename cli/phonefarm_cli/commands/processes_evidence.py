@@ -10,7 +10,7 @@ from pathlib import Path
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import short
@@ -28,8 +28,8 @@ examples:
 """
 
 
-def add_evidence(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes evidence`."""
     parser = add_verb(
         verbs, "evidence", "list what a process's runs left, or save it", _evidence, teach=_TEACH
     )

@@ -5,7 +5,7 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import short
@@ -17,8 +17,8 @@ _PHONES = ("ITEM", "PHONE", "WHY NOT", "DETAIL")
 _SHOWN = 8
 
 
-def add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes explain`."""
     explain = add_verb(
         verbs, "explain", "tell why a process waits, and what would unblock it", _explain
     )

@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import hands_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
-from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb
 from phonefarm_cli.terminal import tell
 
 _TEACH: Final = """\
@@ -22,8 +22,8 @@ examples:
 """
 
 
-def add_rerun(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes rerun`."""
     rerun = add_verb(
         verbs, "rerun", "make a new process from one that has ended", _rerun, teach=_TEACH
     )
@@ -37,7 +37,7 @@ def add_rerun(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         action="store_true",
         help="somebody looked: the posts with outcome_unknown are not there",
     )
-    rerun.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
+    add_reason(rerun)
 
 
 async def _rerun(options: argparse.Namespace, controller: Controller) -> None:

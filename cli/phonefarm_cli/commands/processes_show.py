@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2, process_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.progress import lines_of
 from phonefarm_cli.console.tables import show_table
@@ -37,8 +37,8 @@ what its runs left, `watch` it live.
 """
 
 
-def add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes show`."""
     show = add_verb(
         verbs, "show", "show one process: state, items, attempts, error", _show, teach=_TEACH
     )

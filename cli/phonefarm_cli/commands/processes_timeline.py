@@ -5,7 +5,7 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
 from phonefarm_cli.console.times import clock
@@ -15,8 +15,8 @@ _STEPS = ("TIME", "WHAT", "FROM", "TO", "ATTEMPT", "PHONE", "ACCOUNT", "BY", "WH
 _SHOWN = 8
 
 
-def add_timeline(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes timeline`."""
     timeline = add_verb(
         verbs, "timeline", "show every transition of a process: when, who, why", _timeline
     )

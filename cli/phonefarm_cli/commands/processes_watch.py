@@ -5,7 +5,7 @@ import json
 from typing import Final
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.console.connect import add_verb
+from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.json_output import plain
 from phonefarm_cli.console.progress import error_text, events, followed
 from phonefarm_cli.errors import ExitCode
@@ -24,8 +24,8 @@ watching and nothing else. A controller that is restarted meanwhile is waited fo
 """
 
 
-def add_watch(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm processes watch`."""
     watch = add_verb(verbs, "watch", "show a process live, and end with it", _watch, teach=_TEACH)
     watch.add_argument("process", metavar="PROCESS")
     watch.add_argument("--json", action="store_true", help="one event a line, for scripts")

@@ -1,16 +1,82 @@
-"""What a run found on its walk through the screens of an app profile."""
+"""`phonefarm profiles check`: a run that opens an app's screens and looks for every selector."""
 
+import argparse
+import getpass
 import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from phonefarm.v1 import process_pb2
+from phonefarm.v1 import process_pb2, proving_pb2
 
-from phonefarm_cli.console.profile_file import ProfileFile
-from phonefarm_cli.errors import CommandError
+from phonefarm_cli.client.client import Controller
+from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
+from phonefarm_cli.console.input_file import WrongFileError, content_of
+from phonefarm_cli.console.json_output import show_json
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.profile_file import ProfileFile, read_profile_file
+from phonefarm_cli.console.progress import error_text, followed
+from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import aside, complain, tell
+
+_FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE")
+_TEACH: Final = """\
+A real run on the phone: the app is opened, every screen that taps lead to is visited, and each of
+its selectors is looked for. Nothing is typed, saved or posted. Screens that only an action leads to
+(the results of a search, say) are not tried; they are named. What shows only at times (a first
+post, say) must be there to be found.
+
+exit code: 0 when everything that was tried was found, else 1
+
+examples:
+  phonefarm profiles check ./newapp.toml --phone SIM0001
+  phonefarm profiles check ./newapp.toml --phone SIM0001 --json
+"""
 
 Walk = list[dict[str, Any]]
 """The screens as `check_profile` tells them; docs/seams.md has their shape."""
+
+
+def add(verbs: Subparsers) -> None:
+    """Add `phonefarm profiles check`."""
+    check = add_verb(verbs, "check", "try a profile on a phone", _check, teach=_TEACH)
+    check.add_argument("file", metavar="FILE", help="the profile, a .toml file")
+    check.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
+    check.add_argument("--account", default="", metavar="ACCOUNT", help="whose app it is")
+    add_json(check)
+
+
+async def _check(options: argparse.Namespace, controller: Controller) -> ExitCode:
+    try:
+        profile = read_profile_file(content_of(options.file))
+    except WrongFileError as error:
+        raise error.told(options.file, "no phone was touched") from error
+    phone = await find_phone(controller, options.phone)
+    request = proving_pb2.CheckProfileRequest(
+        name=Path(options.file).stem,
+        profile_toml=profile.toml,
+        phone_id=phone.phone_id,
+        account_id=options.account,
+        requested_by=f"phonefarm:{getpass.getuser()}",
+    )
+    process_id = (await controller.call(controller.verification.CheckProfile, request)).process_id
+    aside(f"process {process_id} tries {options.file} on {phone.phone_id}")
+    process = await followed(controller, process_id, say=aside)
+    if process.status != "completed":
+        why = error_text(process.error) if process.HasField("error") else process.status
+        raise CommandError(f"{options.file} could not be tried: {why}")
+    screens = walked(process)
+    gone = list(missing(screens, profile))
+    if options.json:
+        show_json({"process_id": process_id, "found": not gone, "screens": screens})
+    else:
+        show_table(_FOUND, walk_rows(screens, profile), empty="the profile has no screens")
+        tell("")
+        tell("everything that was tried was found" if not gone else "not everything was found")
+    if gone:
+        complain("\n".join([f"{options.file} on {phone.phone_id}:", *gone]))
+    return ExitCode.FAILED if gone else ExitCode.OK
 
 
 def walked(process: process_pb2.Process) -> Walk:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from phonefarm_cli.client.simulator import Simulation
-from phonefarm_cli.console.connect import EPILOG, add_reach
+from phonefarm_cli.console.connect import EPILOG, Subparsers, add_phone, add_reach
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import tell
 from phonefarm_cli.up_file import Report, read_report
@@ -25,8 +25,8 @@ examples:
 """
 
 
-def add_sim(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its verbs."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm sim` and its verbs."""
     sim = commands.add_parser(
         "sim",
         help="simulated phones: their state, their faults",
@@ -44,9 +44,7 @@ def add_sim(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     fault.set_defaults(perform=lambda options: _run(_fault, options))
 
 
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str
-) -> argparse.ArgumentParser:
+def _verb(verbs: Subparsers, name: str, about: str) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         name,
         help=about,
@@ -54,7 +52,7 @@ def _verb(
         epilog=_FAULTS + "\n" + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("phone", metavar="PHONE", help="phone_id, adb serial or serial number")
+    add_phone(parser)
     add_reach(parser)
     return parser
 

@@ -5,6 +5,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final, TypeAlias
 
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.errors import ExitCode
@@ -18,7 +19,12 @@ the farm is found by
   PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA  the same from the environment
 """
 
-Act = Callable[[argparse.Namespace, Controller], Awaitable[ExitCode | None]]
+PHONE_NAMES: Final = "phone_id, adb serial or serial number"
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+"""Where commands, or the verbs of one, are added."""
+
+Act: TypeAlias = Callable[[argparse.Namespace, Controller], Awaitable[ExitCode | None]]
 """What a verb does with a client of the farm's controller; None is OK."""
 
 
@@ -36,16 +42,14 @@ def add_reach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="KEY", help="the API key, instead of up.json's")
 
 
-def add_verbs(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", noun: str, about: str
-) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+def add_verbs(commands: Subparsers, noun: str, about: str) -> Subparsers:
     """Add the command *noun* and return where its verbs go."""
     parser = commands.add_parser(noun, help=about, description=f"{about[0].upper()}{about[1:]}.")
     return parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
 
 def add_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    verbs: Subparsers,
     name: str,
     about: str,
     act: Act,
@@ -63,6 +67,18 @@ def add_verb(
     add_reach(parser)
     parser.set_defaults(act=act, perform=lambda options: asyncio.run(carry_out(options)))
     return parser
+
+
+def add_phone(parser: argparse.ArgumentParser) -> None:
+    """Add the argument PHONE, for `find_phone`."""
+    parser.add_argument("phone", metavar="PHONE", help=PHONE_NAMES)
+
+
+def add_reason(
+    parser: argparse.ArgumentParser, *, required: bool = True, about: str = "why; it is recorded"
+) -> None:
+    """Add --reason."""
+    parser.add_argument("--reason", required=required, default="", metavar="TEXT", help=about)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.demo.scenario import perform_demo
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.up.command import add_runtime
@@ -25,8 +26,8 @@ with --keep, or in a folder named by --data, for good.
 """
 
 
-def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm demo`."""
     demo = commands.add_parser(
         "demo",
         help="three simulated phones, a job each, callbacks, proof",

@@ -5,6 +5,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import tell
 from phonefarm_cli.up.run import run_farm
@@ -45,8 +46,8 @@ send work:
 """
 
 
-def add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm up`."""
     up = commands.add_parser(
         "up",
         help="run a whole farm in this terminal",
