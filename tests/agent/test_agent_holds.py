@@ -200,7 +200,7 @@ async def test_a_hold_ends_at_its_time_and_its_connections_with_it(
 ) -> None:
     """The process is completed, nobody listens any more, and the phone is free."""
     monkeypatch.setattr("phonefarm_controller.capabilities.planners.hold.SHORTEST_SECONDS", 1)
-    monkeypatch.setattr("phonefarm_cli.commands.agents._UNITS", {"m": 2, "h": 3600})
+    monkeypatch.setattr("phonefarm_cli.console.times._UNIT_SECONDS", {"m": 2, "h": 3600})
     async with farm_with_phones(tmp_path) as (farm, phones):
         operator = Operator.of(farm, capsys)
         words = ("phones", "hold", "SIM0001", "--for", "1m", "--wait", "1h", "--reason", "r")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from phonefarm_cli.commands.keys import span
+from phonefarm_cli.console.times import lifetime
 from phonefarm_cli.main import main
 from support.controller import KEY, Farm, farm_on
 
@@ -72,7 +72,7 @@ async def test_what_cannot_be_made_or_ended_is_named(
 
 @pytest.mark.parametrize("wrong", [[], ["--scope", "write"], ["--scope", "read", "--expires", "x"]])
 def test_a_wrong_command_line_is_refused_before_anything(wrong: list[str]) -> None:
-    """No scope, one that is none, a span that is none: exit code 2."""
+    """No scope, one that is none, a duration that is none: exit code 2."""
     with pytest.raises(SystemExit) as caught:
         main(["keys", "create", "desk", *wrong])
 
@@ -88,18 +88,18 @@ def test_a_wrong_command_line_is_refused_before_anything(wrong: list[str]) -> No
         ("3650d", timedelta(days=3650)),
     ],
 )
-def test_spans_are_hours_days_and_weeks(text: str, length: timedelta) -> None:
+def test_lifetimes_are_hours_days_and_weeks(text: str, length: timedelta) -> None:
     """What people write for how long."""
-    assert span(text) == length
+    assert lifetime(text) == length
 
 
 @pytest.mark.parametrize(
     "text", ["", "0d", "-1d", "1", "d", "1m", "1.5d", "3651d", "999999w", "٣d"]
 )
-def test_other_spans_are_refused(text: str) -> None:
+def test_other_lifetimes_are_refused(text: str) -> None:
     """Nothing is guessed, and nothing over ten years is meant."""
     with pytest.raises(ArgumentTypeError, match="12h, 90d or 8w"):
-        span(text)
+        lifetime(text)
 
 
 def test_help_teaches_the_scopes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,8 @@
 """`phonefarm agents`."""
 
 import argparse
-import re
-from datetime import UTC
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2, fleet_pb2, hands_pb2
 
 from phonefarm_cli.client.client import Controller
@@ -13,6 +10,7 @@ from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_
 from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import plain, show_json
 from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import duration, minute
 from phonefarm_cli.terminal import note, tell
 
 _COLUMNS = (
@@ -43,8 +41,6 @@ examples:
   phonefarm agents invite --agent-id host-1 --for 1h
 
 """
-_SPAN: Final = re.compile(r"([1-9][0-9]{0,4})([mh])")
-_UNITS: Final = {"m": 60, "h": 3600}
 
 
 def add(commands: Subparsers) -> None:
@@ -62,9 +58,9 @@ def add(commands: Subparsers) -> None:
     invite.add_argument(
         "--for",
         dest="seconds",
-        type=span,
+        type=duration,
         default=900,
-        metavar="SPAN",
+        metavar="DURATION",
         help="how long it may be used: 15m (the default), up to 24h",
     )
     add_reason(invite, required=False)
@@ -83,15 +79,6 @@ def add(commands: Subparsers) -> None:
     revoke.add_argument("agent_id", metavar="ID")
     revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
     add_reason(revoke, required=False)
-
-
-def span(text: str) -> int:
-    """Return the seconds that 15m or 2h mean; ArgumentTypeError for else, or over a day."""
-    found = _SPAN.fullmatch(text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 0 < seconds <= 24 * 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a span like 15m or 2h, up to 24h")
-    return seconds
 
 
 async def _list(options: argparse.Namespace, controller: Controller) -> None:
@@ -114,7 +101,7 @@ async def _invite(options: argparse.Namespace, controller: Controller) -> None:
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note(
-        f"For one {who}, once, until {_moment(invited.expires_at)}. On its host: "
+        f"For one {who}, once, until {minute(invited.expires_at)}. On its host: "
         f"phonefarm-{role} join TOKEN",
         err=True,
     )
@@ -147,18 +134,13 @@ async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
 
 
 def _row(agent: fleet_pb2.Agent) -> list[str]:
-    until = agent.certificate_expires_at
     return [
         agent.agent_id,
         "yes" if agent.connected else "no",
         str(agent.phones),
         agent.version,
         agent.runtime,
-        _moment(agent.last_heartbeat_at),
-        _moment(until) if agent.HasField("certificate_expires_at") else "",
+        minute(agent.last_heartbeat_at),
+        minute(agent.certificate_expires_at),
         f"by {agent.drain_by}: {agent.drain_reason}" if agent.HasField("drain_since") else "",
     ]
-
-
-def _moment(stamp: Timestamp) -> str:
-    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%MZ")

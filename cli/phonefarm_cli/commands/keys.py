@@ -1,16 +1,15 @@
 """`phonefarm keys`."""
 
 import argparse
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2
 
 from phonefarm_cli.client.client import Controller
 from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
 from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.times import lifetime, minute
 from phonefarm_cli.terminal import note, tell
 
 _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED")
@@ -36,13 +35,6 @@ examples:
   KEY=$(phonefarm keys create ci --scope submit)
 
 """
-_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([hdw])")
-_UNITS: Final = {
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
-_LONGEST: Final = timedelta(days=3650)
 
 
 def add(commands: Subparsers) -> None:
@@ -61,8 +53,8 @@ def add(commands: Subparsers) -> None:
     )
     create.add_argument(
         "--expires",
-        type=span,
-        metavar="SPAN",
+        type=lifetime,
+        metavar="DURATION",
         help="how long it is good: 12h, 90d, 8w (for good, or until it is revoked)",
     )
     add_verb(verbs, "list", "list every key, never its text", _list)
@@ -70,21 +62,12 @@ def add(commands: Subparsers) -> None:
     revoke.add_argument("name", metavar="NAME")
 
 
-def span(text: str) -> timedelta:
-    """Return what 12h, 90d or 8w mean; ArgumentTypeError for anything else, or over ten years."""
-    found = _SPAN.fullmatch(text)
-    length = int(found[1]) * _UNITS[found[2]] if found else timedelta(0)
-    if not timedelta(0) < length <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a span like 12h, 90d or 8w")
-    return length
-
-
 async def _create(options: argparse.Namespace, controller: Controller) -> None:
     request = access_pb2.CreateKeyRequest(name=options.name, scopes=options.scope)
     if options.expires is not None:
         request.expires_at.FromDatetime(datetime.now(UTC) + options.expires)
     made = await controller.call(controller.access.CreateKey, request)
-    end = f", until {_moment(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
+    end = f", until {minute(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
     note(
         f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Shown once, so keep it:", err=True
@@ -98,11 +81,11 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
         [
             key.name,
             ",".join(key.scopes),
-            _moment(key.created_at),
+            minute(key.created_at),
             key.created_by,
-            _moment(key.expires_at) if key.HasField("expires_at") else "",
-            _moment(key.last_used_at) if key.HasField("last_used_at") else "",
-            _moment(key.revoked_at) if key.HasField("revoked_at") else "",
+            minute(key.expires_at),
+            minute(key.last_used_at),
+            minute(key.revoked_at),
         ]
         for key in keys
     ]
@@ -113,7 +96,3 @@ async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
     request = access_pb2.RevokeKeyRequest(name=options.name)
     key = await controller.call(controller.access.RevokeKey, request)
     tell(f"{key.name}: revoked; whoever shows it is refused from now on")
-
-
-def _moment(stamp: Timestamp) -> str:
-    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%MZ")

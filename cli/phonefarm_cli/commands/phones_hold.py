@@ -7,10 +7,9 @@ from typing import Final
 from phonefarm.v1 import hands_pb2
 
 from phonefarm_cli.client.client import Controller
-from phonefarm_cli.commands.agents import span
 from phonefarm_cli.console.connect import Subparsers, add_phone, add_reason, add_verb
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.times import duration, short
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import note, tell
 
@@ -35,10 +34,19 @@ def add(verbs: Subparsers) -> None:
     hold = add_verb(verbs, "hold", "take a phone for a person, with an adb", _hold, teach=_TEACH)
     add_phone(hold)
     hold.add_argument(
-        "--for", dest="seconds", type=span, default=1800, metavar="SPAN", help="30m, up to 3h (30m)"
+        "--for",
+        dest="seconds",
+        type=duration,
+        default=1800,
+        metavar="DURATION",
+        help="how long you hold it: up to 3h (30m)",
     )
     hold.add_argument(
-        "--wait", type=span, default=600, metavar="SPAN", help="how long to wait for it (10m)"
+        "--wait",
+        type=duration,
+        default=600,
+        metavar="DURATION",
+        help="how long to wait until it is free (10m)",
     )
     add_reason(hold)
     unhold = add_verb(verbs, "unhold", "end a phone's hold at once", _unhold)

@@ -1,14 +1,19 @@
-"""Moments: as people write them, and as they read them."""
+"""Times and durations: read from what people type, written for people to read."""
 
+import argparse
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from phonefarm_cli.errors import CommandError, ExitCode
 
-_AGO = re.compile(r"(\d{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+_LONGEST_DURATION: Final = timedelta(hours=24)
+_LONGEST_LIFETIME: Final = timedelta(days=3650)
 
 
 def moment(text: str, *, name: str, now: datetime) -> Timestamp:
@@ -16,7 +21,7 @@ def moment(text: str, *, name: str, now: datetime) -> Timestamp:
     ago = _AGO.fullmatch(text)
     try:
         if ago:
-            when = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            when = now - timedelta(seconds=int(ago[1]) * _UNIT_SECONDS[ago[2]])
         else:
             when = datetime.fromisoformat(text)
             when = when if when.tzinfo else when.replace(tzinfo=UTC)
@@ -30,11 +35,40 @@ def moment(text: str, *, name: str, now: datetime) -> Timestamp:
     return found
 
 
+def duration(text: str) -> int:
+    """Return the seconds of 15m or 2h, at most 24 h; ArgumentTypeError for anything else."""
+    found = _duration(text, units="mh")
+    if not timedelta(0) < found <= _LONGEST_DURATION:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 15m or 2h, up to 24h")
+    return int(found.total_seconds())
+
+
+def lifetime(text: str) -> timedelta:
+    """Return what 12h, 90d or 8w mean, at most ten years; ArgumentTypeError for anything else."""
+    found = _duration(text, units="hdw")
+    if not timedelta(0) < found <= _LONGEST_LIFETIME:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 12h, 90d or 8w")
+    return found
+
+
+def _duration(text: str, *, units: str) -> timedelta:
+    """Return the duration in one of the units; zero when *text* is none."""
+    found = _DURATION.fullmatch(text)
+    if not found or found[2] not in units:
+        return timedelta(0)
+    return timedelta(seconds=int(found[1]) * _UNIT_SECONDS[found[2]])
+
+
 def short(when: Timestamp) -> str:
     """Return the moment for a table, in UTC; nothing for one that is absent."""
     if not when.ByteSize():
         return ""
     return datetime.fromtimestamp(when.ToMilliseconds() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def minute(when: Timestamp) -> str:
+    """Return the time to the minute, in UTC; nothing for one that is absent."""
+    return f"{short(when)[:-4]}Z" if when.ByteSize() else ""
 
 
 def clock(when: Timestamp) -> str:
