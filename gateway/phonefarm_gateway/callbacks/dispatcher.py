@@ -82,7 +82,7 @@ class _Dispatch:
                 continue
             room = min(batch, self._limits.held - len(self._held))
             try:
-                due, unreadable = await self._controller.lease(
+                due, unreadable = await self._controller.deliveries.lease(
                     limit=room, wait_seconds=self._limits.poll
                 )
             except RefusedError as refused:

@@ -64,7 +64,7 @@ class Reports:
         failures = 0
         while True:
             try:
-                taken = await self._controller.report(batch)
+                taken = await self._controller.deliveries.report(batch)
             except RefusedError as refused:
                 failures += 1
                 lasting = refused.reason not in _PASSING

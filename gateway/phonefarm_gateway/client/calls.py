@@ -1,8 +1,8 @@
-"""Making calls: who asks, how long to wait, and why there is no answer."""
+"""Calls to the controllers: whose key they carry, how long they may take, why they were refused."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -27,9 +27,7 @@ _REASONS: Final = {
 }
 """What a code means when its reason is not of our vocabulary; everything else is INTERNAL."""
 
-Rpc: TypeAlias = Callable[..., Any]
-"""A method of a stub; the stubs' types differ between unary and streaming calls."""
-
+_Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 _log = structlog.get_logger()
 
@@ -51,36 +49,37 @@ class RefusedError(Exception):
         self.problems = problems
 
 
-class Link:
-    """Calls for callers carry their key; calls of the gateway itself carry only its token."""
+class RpcCaller:
+    """Makes calls: for callers with their key, for the gateway itself with only its token."""
 
     def __init__(self, *, token: str) -> None:
         self._token = token
 
-    async def asked(
+    async def call(
         self,
-        call: Rpc,
-        request: object,
-        answer: type[_Answer],
+        method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Answer]",
+        request: _Request,
         *,
         key: str | None,
         seconds: float = CALL_SECONDS,
     ) -> _Answer:
-        """Make one call; RefusedError says why there is no answer."""
+        """Call one method of a stub; RefusedError says why there is no answer."""
         try:
-            got = await call(request, metadata=self._metadata(key), timeout=seconds)
+            return await method(request, metadata=self._metadata(key), timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise _refused(error) from error
-        if not isinstance(got, answer):
-            raise TypeError(f"asked for {answer.__name__}, got {type(got).__name__}")
-        return got
 
     @asynccontextmanager
-    async def streamed(
-        self, call: Rpc, request: object, answer: type[_Answer], *, key: str | None
+    async def stream(
+        self,
+        method: "grpc.aio.UnaryStreamMultiCallable[_Request, _Answer]",
+        request: _Request,
+        *,
+        key: str | None,
     ) -> AsyncIterator[AsyncIterator[_Answer]]:
-        """Yield the answers of a call, which ends with the block; RefusedError as `asked`."""
-        async with aclosing(call(request, metadata=self._metadata(key))) as stream:
+        """Yield what one method of a stub sends; the call ends with the block."""
+        sent: Any = method(request, metadata=self._metadata(key))
+        async with aclosing(sent) as stream:
             yield _answers(stream)
 
     def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """One client of the controllers, with a part for each of its services."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,19 @@ from phonefarm_common.endpoints import Choice
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
-from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.channel import standing
 from phonefarm_gateway.client.content import Content
-from phonefarm_gateway.client.deliveries import Outbox
+from phonefarm_gateway.client.deliveries import DeliveryClient
 from phonefarm_gateway.client.fleet import Fleet
 from phonefarm_gateway.client.inspection import Inspection
 from phonefarm_gateway.client.processes import Processes
 from phonefarm_gateway.client.retry_policy import repeatable
-from phonefarm_gateway.delivery import Delivery, Report
+from phonefarm_gateway.delivery import Report
 
 
 class Controller:
-    """Every call takes the caller's key first; the outbox is the gateway's own."""
+    """A client for each service; every call takes the caller's key, `deliveries` needs none."""
 
     def __init__(
         self,
@@ -35,12 +35,12 @@ class Controller:
         gateway_id: str,
         observe: Callable[[Report], None] | None = None,
     ) -> None:
-        link = Link(token=token)
-        self.processes = Processes(channel, link)
-        self.inspection = Inspection(channel, link)
-        self.content = Content(channel, link)
-        self.fleet = Fleet(channel, link)
-        self.outbox = Outbox(channel, link, gateway_id=gateway_id, observe=observe)
+        rpc = RpcCaller(token=token)
+        self.processes = Processes(channel, rpc)
+        self.inspection = Inspection(channel, rpc)
+        self.content = Content(channel, rpc)
+        self.fleet = Fleet(channel, rpc)
+        self.deliveries = DeliveryClient(channel, rpc, gateway_id=gateway_id, observe=observe)
 
     @classmethod
     @asynccontextmanager
@@ -78,13 +78,3 @@ class Controller:
                 stack.push_async_callback(channel.close)
             stubs = cast("grpc.aio.Channel", channel)
             yield cls(stubs, token=token, gateway_id=gateway_id, observe=observe)
-
-    async def lease(
-        self, *, limit: int, wait_seconds: float
-    ) -> tuple[list[Delivery], list[Report]]:
-        """Return due deliveries, waiting for the first, and reports on any that cannot be read."""
-        return await self.outbox.lease(limit=limit, wait_seconds=wait_seconds)
-
-    async def report(self, reports: Sequence[Report]) -> int:
-        """Settle attempts; return how many were taken (a lost lease is not)."""
-        return await self.outbox.report(reports)

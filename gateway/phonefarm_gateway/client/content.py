@@ -6,7 +6,7 @@ import grpc.aio
 from phonefarm.v1 import content_pb2 as pb
 from phonefarm.v1 import content_pb2_grpc
 
-from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import timestamp
 from phonefarm_gateway.schemas import requests
 from phonefarm_gateway.schemas.acknowledgements import (
@@ -29,16 +29,14 @@ class Taken:
 class Content:
     """Videos for accounts."""
 
-    def __init__(self, channel: grpc.aio.Channel, link: Link) -> None:
+    def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = content_pb2_grpc.ContentServiceStub(channel)
-        self._link = link
+        self._rpc = rpc
 
     async def find(self, key: str | None, body: requests.Ingest) -> Ingested | None:
         """Return the duplicate that *body* is, None when it is new; check its account."""
         request = pb.FindContentRequest(content_id=body.content_id, account_id=body.account_id)
-        found = await self._link.asked(
-            self._stub.FindContent, request, pb.FindContentResponse, key=key
-        )
+        found = await self._rpc.call(self._stub.FindContent, request, key=key)
         if not found.queue_item_id:
             return None
         return Ingested(
@@ -63,7 +61,7 @@ class Content:
             scheduling_hint=timestamp(body.scheduling_hint),
             metadata_json=dump(body.metadata),
         )
-        taken = await self._link.asked(self._stub.Ingest, request, pb.IngestResponse, key=key)
+        taken = await self._rpc.call(self._stub.Ingest, request, key=key)
         answer = Ingested(
             status="duplicate" if taken.duplicate else "accepted",
             queue_item_id=taken.queue_item_id,
@@ -78,9 +76,7 @@ class Content:
         request = pb.CancelContentRequest(
             content_id=body.content_id, account_id=body.account_id, reason=body.reason
         )
-        answer = await self._link.asked(
-            self._stub.CancelContent, request, pb.CancelContentResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.CancelContent, request, key=key)
         return ContentCancelled(
             status="cancelled",
             queue_item_id=answer.queue_item_id,
@@ -103,9 +99,7 @@ class Content:
             active_action=body.active_action,
             active_skills_json=dump(body.active_skills),
         )
-        answer = await self._link.asked(
-            self._stub.UpsertSnapshot, request, pb.UpsertSnapshotResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.UpsertSnapshot, request, key=key)
         if not answer.upserted:
             return SnapshotIgnored(
                 status="ignored_stale",

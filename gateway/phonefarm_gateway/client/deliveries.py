@@ -8,25 +8,25 @@ from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
 
 from phonefarm_gateway.client import convert
-from phonefarm_gateway.client.calls import CALL_SECONDS, Link
+from phonefarm_gateway.client.calls import CALL_SECONDS, RpcCaller
 from phonefarm_gateway.delivery import Attempt, Delivery, Outcome, Report
 
 _log = structlog.get_logger()
 
 
-class Outbox:
+class DeliveryClient:
     """Lends deliveries and takes reports."""
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        link: Link,
+        rpc: RpcCaller,
         *,
         gateway_id: str,
         observe: Callable[[Report], None] | None = None,
     ) -> None:
         self._stub = callback_pb2_grpc.CallbackServiceStub(channel)
-        self._link = link
+        self._rpc = rpc
         self._gateway_id = gateway_id
         self._observe = observe
 
@@ -37,10 +37,9 @@ class Outbox:
         request = pb.LeaseDeliveriesRequest(
             gateway_id=self._gateway_id, limit=limit, wait_seconds=wait_seconds
         )
-        answer = await self._link.asked(
+        answer = await self._rpc.call(
             self._stub.LeaseDeliveries,
             request,
-            pb.LeaseDeliveriesResponse,
             key=None,
             seconds=wait_seconds + CALL_SECONDS,
         )
@@ -65,9 +64,7 @@ class Outbox:
         request = pb.ReportDeliveriesRequest(
             gateway_id=self._gateway_id, reports=[convert.report(one) for one in reports]
         )
-        answer = await self._link.asked(
-            self._stub.ReportDeliveries, request, pb.ReportDeliveriesResponse, key=None
-        )
+        answer = await self._rpc.call(self._stub.ReportDeliveries, request, key=None)
         if self._observe is not None:
             for one in reports:
                 self._observe(one)

@@ -4,7 +4,7 @@ import grpc.aio
 from phonefarm.v1 import agent_pb2, fleet_pb2_grpc
 from phonefarm.v1 import fleet_pb2 as pb
 
-from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import moment
 from phonefarm_gateway.schemas import requests, responses
 
@@ -12,22 +12,18 @@ from phonefarm_gateway.schemas import requests, responses
 class Fleet:
     """What the farm has."""
 
-    def __init__(self, channel: grpc.aio.Channel, link: Link) -> None:
+    def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = fleet_pb2_grpc.FleetServiceStub(channel)
-        self._link = link
+        self._rpc = rpc
 
     async def phones(self, key: str | None) -> responses.PhoneList:
         """Return every phone."""
-        answer = await self._link.asked(
-            self._stub.ListPhones, pb.ListPhonesRequest(), pb.ListPhonesResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.ListPhones, pb.ListPhonesRequest(), key=key)
         return responses.PhoneList(phones=tuple(_phone(phone) for phone in answer.phones))
 
     async def accounts(self, key: str | None) -> responses.AccountList:
         """Return every account."""
-        answer = await self._link.asked(
-            self._stub.ListAccounts, pb.ListAccountsRequest(), pb.ListAccountsResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.ListAccounts, pb.ListAccountsRequest(), key=key)
         return responses.AccountList(accounts=tuple(_account(one) for one in answer.accounts))
 
     async def put_account(
@@ -43,7 +39,7 @@ class Fleet:
             condition_reason=body.condition_reason,
         )
         request = pb.PutAccountRequest(account=account)
-        return _account(await self._link.asked(self._stub.PutAccount, request, pb.Account, key=key))
+        return _account(await self._rpc.call(self._stub.PutAccount, request, key=key))
 
 
 def _phone(phone: pb.Phone) -> responses.Phone:

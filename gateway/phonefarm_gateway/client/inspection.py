@@ -9,7 +9,7 @@ from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 
 from phonefarm_gateway.client import inspection_convert
-from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.schemas import responses
 
 
@@ -32,9 +32,9 @@ class EvidenceFile:
 class Inspection:
     """What happened, happens, and was told."""
 
-    def __init__(self, channel: grpc.aio.Channel, link: Link) -> None:
+    def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = inspect_pb2_grpc.InspectServiceStub(channel)
-        self._link = link
+        self._rpc = rpc
 
     @asynccontextmanager
     async def watched(
@@ -42,15 +42,13 @@ class Inspection:
     ) -> AsyncIterator[AsyncIterator[Seen]]:
         """Yield what happens after event *after*, 0 for all; it ends when the process has."""
         request = pb.WatchProcessRequest(process_id=process_id, after=after)
-        async with self._link.streamed(
-            self._stub.WatchProcess, request, pb.ProcessEvent, key=key
-        ) as events:
+        async with self._rpc.stream(self._stub.WatchProcess, request, key=key) as events:
             yield _seen(events)
 
     async def timeline(self, key: str | None, process_id: str) -> responses.Timeline:
         """Return every transition."""
         request = pb.GetTimelineRequest(process_id=process_id)
-        answer = await self._link.asked(self._stub.GetTimeline, request, pb.Timeline, key=key)
+        answer = await self._rpc.call(self._stub.GetTimeline, request, key=key)
         return responses.Timeline(
             process_id=answer.process_id,
             transitions=tuple(inspection_convert.transition(one) for one in answer.transitions),
@@ -61,22 +59,20 @@ class Inspection:
         """Return why it waits."""
         request = pb.ExplainProcessRequest(process_id=process_id)
         return inspection_convert.explanation(
-            await self._link.asked(self._stub.ExplainProcess, request, pb.Explanation, key=key)
+            await self._rpc.call(self._stub.ExplainProcess, request, key=key)
         )
 
     async def queue_item(self, key: str | None, queue_item_id: str) -> responses.QueueItem:
         """Return one item whole."""
         request = pb.GetQueueItemRequest(queue_item_id=queue_item_id)
         return inspection_convert.queue_item(
-            await self._link.asked(self._stub.GetQueueItem, request, pb.QueueItem, key=key)
+            await self._rpc.call(self._stub.GetQueueItem, request, key=key)
         )
 
     async def deliveries(self, key: str | None, process_id: str) -> responses.DeliveryList:
         """Return the log of a process's callbacks."""
         request = pb.ListDeliveriesRequest(process_id=process_id)
-        answer = await self._link.asked(
-            self._stub.ListDeliveries, request, pb.ListDeliveriesResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.ListDeliveries, request, key=key)
         return responses.DeliveryList(
             process_id=process_id,
             deliveries=tuple(inspection_convert.delivery(line) for line in answer.deliveries),
@@ -87,17 +83,13 @@ class Inspection:
     ) -> responses.Replayed:
         """Make deliveries due again; none named takes all that were not delivered."""
         request = pb.ReplayDeliveriesRequest(process_id=process_id, sequences=sequences)
-        answer = await self._link.asked(
-            self._stub.ReplayDeliveries, request, pb.ReplayDeliveriesResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.ReplayDeliveries, request, key=key)
         return responses.Replayed(process_id=process_id, sequences=tuple(answer.sequences))
 
     async def evidence(self, key: str | None, process_id: str) -> responses.EvidenceList:
         """Return what the runs of a process left behind."""
         request = pb.ListEvidenceRequest(process_id=process_id)
-        answer = await self._link.asked(
-            self._stub.ListEvidence, request, pb.ListEvidenceResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.ListEvidence, request, key=key)
         return responses.EvidenceList(
             process_id=process_id,
             evidence=tuple(
@@ -112,9 +104,7 @@ class Inspection:
     ) -> AsyncIterator[EvidenceFile]:
         """Yield one file; ValueError when the controller sends no description first."""
         request = pb.ReadEvidenceRequest(process_id=process_id, evidence_id=evidence_id)
-        async with self._link.streamed(
-            self._stub.ReadEvidence, request, pb.EvidencePart, key=key
-        ) as parts:
+        async with self._rpc.stream(self._stub.ReadEvidence, request, key=key) as parts:
             first = await anext(parts, None)
             if first is None or first.WhichOneof("body") != "line":
                 raise ValueError("the controller sent no description of the evidence")
@@ -123,10 +113,9 @@ class Inspection:
 
     async def capabilities(self, key: str | None) -> responses.CapabilityList:
         """Return the registry."""
-        answer = await self._link.asked(
+        answer = await self._rpc.call(
             self._stub.ListCapabilities,
             pb.ListCapabilitiesRequest(),
-            pb.ListCapabilitiesResponse,
             key=key,
         )
         return responses.CapabilityList(

@@ -5,7 +5,7 @@ from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
 
 from phonefarm_gateway.client import convert
-from phonefarm_gateway.client.calls import Link
+from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.schemas import queries, requests
 from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
 from phonefarm_gateway.schemas.process_record import ProcessRecord
@@ -15,14 +15,14 @@ from phonefarm_gateway.schemas.responses import ProcessList
 class Processes:
     """The work as a whole."""
 
-    def __init__(self, channel: grpc.aio.Channel, link: Link) -> None:
+    def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = process_pb2_grpc.ProcessServiceStub(channel)
-        self._link = link
+        self._rpc = rpc
 
     async def check_key(self, key: str | None, *, scope: str) -> str:
         """Return the name of *key* when it may do what *scope* names; RefusedError otherwise."""
         request = pb.CheckKeyRequest(scope=scope)
-        answer = await self._link.asked(self._stub.CheckKey, request, pb.CheckKeyResponse, key=key)
+        answer = await self._rpc.call(self._stub.CheckKey, request, key=key)
         return answer.name
 
     async def enqueue(
@@ -30,23 +30,17 @@ class Processes:
     ) -> Accepted | Duplicate | DryRun:
         """Submit work; it is committed when this returns."""
         request = convert.enqueue_request(body)
-        return convert.accepted(
-            await self._link.asked(self._stub.Enqueue, request, pb.EnqueueResponse, key=key)
-        )
+        return convert.accepted(await self._rpc.call(self._stub.Enqueue, request, key=key))
 
     async def read(self, key: str | None, process_id: str) -> ProcessRecord:
         """Return the whole record; RefusedError with UNKNOWN_PROCESS when there is none."""
         request = pb.GetProcessRequest(process_id=process_id)
-        return convert.record(
-            await self._link.asked(self._stub.GetProcess, request, pb.Process, key=key)
-        )
+        return convert.record(await self._rpc.call(self._stub.GetProcess, request, key=key))
 
     async def page(self, key: str | None, wanted: queries.ProcessFilter) -> ProcessList:
         """Return the newest first, and where the next page begins."""
         request = convert.list_request(wanted)
-        answer = await self._link.asked(
-            self._stub.ListProcesses, request, pb.ListProcessesResponse, key=key
-        )
+        answer = await self._rpc.call(self._stub.ListProcesses, request, key=key)
         return ProcessList(
             processes=tuple(convert.record(process) for process in answer.processes),
             next_cursor=answer.next_cursor or None,
@@ -55,8 +49,4 @@ class Processes:
     async def cancel(self, key: str | None, process_id: str, body: requests.Cancel) -> Cancelled:
         """Record the wish to cancel; no agent is waited for."""
         request = convert.cancel_request(process_id, body)
-        return convert.cancelled(
-            await self._link.asked(
-                self._stub.CancelProcess, request, pb.CancelProcessResponse, key=key
-            )
-        )
+        return convert.cancelled(await self._rpc.call(self._stub.CancelProcess, request, key=key))

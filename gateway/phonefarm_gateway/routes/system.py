@@ -30,7 +30,7 @@ async def healthz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Tell that the controller answers, and takes this gateway's token."""
     try:
-        await call.request.app[CONTROLLER].outbox.report([])
+        await call.request.app[CONTROLLER].deliveries.report([])
     except RefusedError as refused:
         error, detail = str(Reason.CONTROLLER_UNAVAILABLE), "The controller does not answer."
         if refused.reason not in {Reason.CONTROLLER_UNAVAILABLE, Reason.INTERNAL}:
