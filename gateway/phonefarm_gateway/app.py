@@ -12,19 +12,19 @@ from phonefarm_common.ids import new_id
 from phonefarm_common.lifecycle import announce, tell_supervisor
 from phonefarm_common.outbound_http import Lookup, SystemLookup
 
-from phonefarm_gateway.callbacks.dispatcher import dispatching
-from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.sender import Sender, trusting
+from phonefarm_gateway.callbacks.dispatcher import running_dispatcher
+from phonefarm_gateway.callbacks.limits import CallbackLimits
+from phonefarm_gateway.callbacks.sender import Sender, tls_context
 from phonefarm_gateway.callbacks.signer import Signer
-from phonefarm_gateway.client import Controller
+from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest import app_keys
-from phonefarm_gateway.rest.asset_check import Assets
+from phonefarm_gateway.rest.asset_check import AssetChecker
 from phonefarm_gateway.rest.docs_page import page
-from phonefarm_gateway.rest.event_streams import StreamLimits, Streams
+from phonefarm_gateway.rest.event_streams import EventStreams, StreamLimits
 from phonefarm_gateway.rest.middleware import problem_documents
 from phonefarm_gateway.rest.openapi import openapi
-from phonefarm_gateway.rest.rate_limit import Rates
+from phonefarm_gateway.rest.rate_limit import RateLimiter
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
 from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
 from phonefarm_gateway.settings import Settings
@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 async def running(
     settings: Settings,
     *,
-    limits: Limits | None = None,
+    limits: CallbackLimits | None = None,
     streams: StreamLimits | None = None,
     idle: float = KEEPALIVE_SECONDS,
     lookup: Lookup | None = None,
@@ -50,7 +50,7 @@ async def running(
     Raise ConfigError for a webhook secret that cannot be used, ValueError for a controller that is
     not on loopback, OSError when the address is taken.
     """
-    limits = limits or Limits.of(settings.timers)
+    limits = limits or CallbackLimits.of(settings.timers)
     # Half of the connections: those who watch must not keep out those who ask.
     streams = streams or StreamLimits(most=max(1, settings.connections // 2))
     clock = clock or SystemClock()
@@ -63,46 +63,48 @@ async def running(
             stack.callback(system_lookup.close)
             lookup = system_lookup
         controller = await stack.enter_async_context(
-            Controller.opened(
+            ControllerClient.opened(
                 settings.controllers,
                 timers=settings.timers,
                 token=settings.gateway_token,
                 gateway_id=new_id(),
-                observe=metrics.told,
-                place=settings.state if settings.joined else None,
+                observe=metrics.count_attempt,
+                state=settings.state if settings.joined else None,
             )
         )
         sender = await stack.enter_async_context(
             Sender.opened(
                 policy=policy,
                 signer=signer,
-                tls=trusting(settings.callback_ca),
+                tls=tls_context(settings.callback_ca),
                 lookup=lookup,
                 clock=clock,
                 attempt_seconds=limits.attempt,
             )
         )
         assets = await stack.enter_async_context(
-            Assets.opened(
+            AssetChecker.opened(
                 policy=AddressPolicy(allowed=settings.asset_networks),
                 lookup=lookup,
                 seconds=settings.asset_seconds,
             )
         )
-        await stack.enter_async_context(dispatching(controller, sender, limits=limits, clock=clock))
+        await stack.enter_async_context(
+            running_dispatcher(controller, sender, limits=limits, clock=clock)
+        )
         application = web.Application(
             middlewares=[problem_documents], client_max_size=settings.body_limit
         )
         application[app_keys.CONTROLLER] = controller
         application[app_keys.POLICY] = policy
         application[app_keys.ASSETS] = assets
-        application[app_keys.RATES] = Rates(
+        application[app_keys.RATES] = RateLimiter(
             per_second=settings.rate_limit, burst=settings.rate_burst, clock=clock
         )
         application[app_keys.METRICS] = metrics
         application[app_keys.METRICS_OPEN] = settings.open_metrics
-        _describe(application)
-        _stream(application, Streams(streams), metrics)
+        _add_documentation(application)
+        _add_event_streams(application, EventStreams(streams), metrics)
         add_routes(application.router)
         address = await stack.enter_async_context(
             listening(
@@ -120,17 +122,19 @@ async def running(
         _log.info("gateway.stopping")
 
 
-def _describe(application: web.Application) -> None:
+def _add_documentation(application: web.Application) -> None:
     """Make the description of all endpoints, as JSON and as a page."""
     document = openapi(ENDPOINTS)
     application[app_keys.OPENAPI] = dump(document).encode()
     application[app_keys.DOCS] = page(document).encode()
 
 
-def _stream(application: web.Application, streams: Streams, metrics: Metrics) -> None:
+def _add_event_streams(
+    application: web.Application, streams: EventStreams, metrics: Metrics
+) -> None:
     """Let event streams be opened, counted, and ended when the application stops."""
     application[app_keys.STREAMS] = streams
-    metrics.watch("event_streams", "Event streams that are open", lambda: streams.open)
+    metrics.add_gauge("event_streams", "Event streams that are open", lambda: streams.open)
 
     async def end_streams(_: web.Application) -> None:
         streams.stopping.set()

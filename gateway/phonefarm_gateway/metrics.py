@@ -41,17 +41,17 @@ class Metrics:
             registry=self._registry,
         )
 
-    def answered(self, *, method: str, path: str, status: int, seconds: float | None) -> None:
+    def count_request(self, *, method: str, path: str, status: int, seconds: float | None) -> None:
         """Count a request; *path* is the endpoint's template, no seconds for an event stream."""
         self._requests.labels(method, path, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(method, path).observe(seconds)
 
-    def told(self, report: Report) -> None:
+    def count_attempt(self, report: Report) -> None:
         """Count an attempt at a callback."""
         self._callbacks.labels(str(report.outcome)).inc()
 
-    def watch(self, name: str, about: str, read: Callable[[], float]) -> None:
+    def add_gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
         """Show what *read* returns whenever somebody looks."""
         Gauge(f"phonefarm_gateway_{name}", about, registry=self._registry).set_function(read)
 

@@ -16,7 +16,7 @@ from gateway.support.receiver import Received, Receiver
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.outbound_http import SystemLookup
-from phonefarm_gateway.callbacks.limits import Limits
+from phonefarm_gateway.callbacks.limits import CallbackLimits
 from standardwebhooks import Webhook
 
 SECRET = "a shared secret, not base64"
@@ -197,14 +197,16 @@ async def test_a_receiver_that_is_closed_is_a_failure_with_a_cause() -> None:
 
 async def test_an_attempt_has_one_limit_for_everything() -> None:
     """A receiver that never answers costs the attempt's limit and no more."""
-    async with Receiver.serving() as receiver, farm(limits=Limits(attempt=0.3)) as it:
+    async with Receiver.serving() as receiver, farm(limits=CallbackLimits(attempt=0.3)) as it:
         receiver.answer = _never
         began = time.monotonic()
 
         report = await _first_report(it, receiver.url())
 
         assert report.error == "no answer within 0.3 s"
-        assert time.monotonic() - began < Limits().attempt, "the limit of this farm was not asked"
+        assert time.monotonic() - began < CallbackLimits().attempt, (
+            "the limit of this farm was not asked"
+        )
 
 
 async def _never(received: Received) -> web.StreamResponse:
@@ -278,7 +280,7 @@ async def test_an_endless_answer_is_read_only_so_far() -> None:
 )
 async def test_the_status_counts_even_if_the_body_never_ends(status: int, outcome: int) -> None:
     """The status line is the receiver's word; a body that stalls is not waited for long."""
-    async with farm(limits=Limits(attempt=6)) as it:
+    async with farm(limits=CallbackLimits(attempt=6)) as it:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
@@ -372,7 +374,7 @@ async def test_a_name_is_resolved_anew_for_every_attempt() -> None:
 
 async def test_a_slow_receiver_delays_only_its_own() -> None:
     """With a stuck receiver owed far more than its turns, another gets its event at once."""
-    limits = Limits(held=40, batch=40, per_receiver=4, patience=0.3, stop=0.2)
+    limits = CallbackLimits(held=40, batch=40, per_receiver=4, patience=0.3, stop=0.2)
     async with (
         Receiver.serving() as slow,
         Receiver.serving() as quick,
@@ -393,7 +395,7 @@ async def test_a_slow_receiver_delays_only_its_own() -> None:
 
 async def test_a_slow_receiver_is_sent_no_more_than_its_turns_at_once() -> None:
     """A receiver that needs a moment still gets everything, few at a time."""
-    limits = Limits(per_receiver=3)
+    limits = CallbackLimits(per_receiver=3)
     at_once = most = 0
     async with Receiver.serving() as receiver, farm(limits=limits) as it:
 
@@ -431,7 +433,7 @@ async def test_a_gateway_frozen_past_its_lease_does_not_send() -> None:
     release = asyncio.Event()
     async with (
         Receiver.serving() as receiver,
-        farm(limits=Limits(per_receiver=1), clock=clock) as it,
+        farm(limits=CallbackLimits(per_receiver=1), clock=clock) as it,
     ):
 
         async def answer(received: Received) -> web.StreamResponse:
@@ -554,7 +556,7 @@ async def test_a_stop_reports_what_it_cuts_short() -> None:
     """A receiver that does not answer holds up no stop; its delivery is reported as failed."""
     async with Receiver.serving() as receiver:
         receiver.answer = _never
-        async with farm(limits=Limits(stop=0.2)) as it:
+        async with farm(limits=CallbackLimits(stop=0.2)) as it:
             controller = it.controller
             await controller.owe(controller.add_process(url=receiver.url()), "accepted")
             await receiver.wait(1)

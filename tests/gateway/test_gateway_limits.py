@@ -8,7 +8,7 @@ import pytest
 from gateway.support.farm import Farm, enqueue_body, farm
 from gateway.support.memory_controller import READ_ONLY_KEY
 from phonefarm_common.clock import SystemClock
-from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, Rates
+from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, RateLimiter
 
 PATIENCE_SECONDS = 60.0
 
@@ -26,7 +26,7 @@ class _Clock(SystemClock):
 def test_a_bucket_empties_and_fills_steadily() -> None:
     """A burst at once, then one for each part of a second that passed; others are not touched."""
     clock = _Clock()
-    rates = Rates(per_second=2, burst=3, clock=clock)
+    rates = RateLimiter(per_second=2, burst=3, clock=clock)
 
     burst = [rates.seconds_until("a") for _ in range(4)]
     other = rates.seconds_until("b")
@@ -40,14 +40,14 @@ def test_a_bucket_empties_and_fills_steadily() -> None:
 
 def test_no_limit_never_waits() -> None:
     """0 a second means without limit."""
-    rates = Rates(per_second=0, burst=1, clock=_Clock())
+    rates = RateLimiter(per_second=0, burst=1, clock=_Clock())
 
     assert {rates.seconds_until("a") for _ in range(10)} == {0}
 
 
 def test_made_up_keys_do_not_fill_the_memory() -> None:
     """The oldest bucket goes when there are too many."""
-    rates = Rates(per_second=1, burst=1, clock=_Clock())
+    rates = RateLimiter(per_second=1, burst=1, clock=_Clock())
 
     for number in range(MOST_BUCKETS + 5):
         rates.seconds_until(str(number))

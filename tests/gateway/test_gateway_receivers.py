@@ -19,12 +19,12 @@ from gateway.support.farm import Names
 from gateway.support.sending import Sending, sending
 from phonefarm.v1 import inspect_pb2
 from phonefarm_common.config import ConfigError
-from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.sender import trusting
+from phonefarm_gateway.callbacks.limits import CallbackLimits
+from phonefarm_gateway.callbacks.sender import tls_context
 from support.certificates import make_authority, make_self_signed, make_signed
 
 ATTEMPT = 1.5
-LIMITS = Limits(attempt=ATTEMPT, patience=5, stop=0.2)
+LIMITS = CallbackLimits(attempt=ATTEMPT, patience=5, stop=0.2)
 FAILED = "pending"
 
 Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -427,4 +427,4 @@ def test_a_file_without_authorities_is_refused_by_name(tmp_path: Path, content: 
         file.write_text(content)
 
     with pytest.raises(ConfigError, match=r"--callback-ca: cannot use .*ca\.pem"):
-        trusting(file)
+        tls_context(file)

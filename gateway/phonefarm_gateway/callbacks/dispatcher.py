@@ -8,29 +8,29 @@ import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
 
-from phonefarm_gateway.callbacks.limits import Limits
-from phonefarm_gateway.callbacks.receiver_limits import BusyError, Receivers
-from phonefarm_gateway.callbacks.reporter import Reports
+from phonefarm_gateway.callbacks.limits import CallbackLimits
+from phonefarm_gateway.callbacks.receiver_limits import ReceiverBusyError, ReceiverLimits
+from phonefarm_gateway.callbacks.reporter import Reporter
 from phonefarm_gateway.callbacks.sender import Sender
-from phonefarm_gateway.client import Controller, RefusedError
+from phonefarm_gateway.client import ControllerClient, RefusedError
 from phonefarm_gateway.delivery import Attempt, Delivery, Outcome
 
 _log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def dispatching(
-    controller: Controller, sender: Sender, *, limits: Limits, clock: Clock
+async def running_dispatcher(
+    controller: ControllerClient, sender: Sender, *, limits: CallbackLimits, clock: Clock
 ) -> AsyncIterator[None]:
     """Send what is due while the body runs; then finish what is on its way, within `limits.stop`.
 
     What that cuts short is reported as failed: no other gateway need wait for the lease to lapse.
     """
-    reports = Reports(controller, held=limits.held, lease=limits.lease, clock=clock)
+    reports = Reporter(controller, held=limits.held, lease=limits.lease, clock=clock)
     failure: Exception | None = None
     async with asyncio.TaskGroup() as owner:
-        dispatch = _Dispatch(controller, sender, reports, owner, limits=limits, clock=clock)
-        telling = owner.create_task(reports.tell_forever(), name="reports")
+        dispatch = _Dispatcher(controller, sender, reports, owner, limits=limits, clock=clock)
+        reporting = owner.create_task(reports.report_forever(), name="reports")
         leasing = owner.create_task(dispatch.lease_forever(), name="leasing")
         try:
             yield
@@ -41,24 +41,24 @@ async def dispatching(
             await dispatch.finish()
             with suppress(TimeoutError):
                 async with asyncio.timeout(limits.stop):
-                    await reports.told()
-            telling.cancel()
+                    await reports.flushed()
+            reporting.cancel()
     if failure is not None:
         # The body's own, as it was: within the group it would come out wrapped.
         raise failure
 
 
-class _Dispatch:
+class _Dispatcher:
     """Holds the deliveries that are leased and not yet reported."""
 
     def __init__(
         self,
-        controller: Controller,
+        controller: ControllerClient,
         sender: Sender,
-        reports: Reports,
+        reports: Reporter,
         owner: asyncio.TaskGroup,
         *,
-        limits: Limits,
+        limits: CallbackLimits,
         clock: Clock,
     ) -> None:
         self._controller = controller
@@ -67,7 +67,7 @@ class _Dispatch:
         self._owner = owner
         self._limits = limits
         self._clock = clock
-        self._receivers = Receivers(
+        self._receivers = ReceiverLimits(
             per_receiver=limits.per_receiver, patience=limits.patience, clock=clock
         )
         self._held: set[asyncio.Task[None]] = set()
@@ -116,11 +116,11 @@ class _Dispatch:
         began = self._clock.monotonic()
         attempt = None
         try:
-            async with self._receivers.turn(delivery.url):
+            async with self._receivers.slot(delivery.url):
                 # A process frozen since the lease may no longer send what is now another's.
                 if self._clock.monotonic() - leased_at < self._limits.lease - self._limits.attempt:
                     attempt = await self._sender.send(delivery)
-        except BusyError:
+        except ReceiverBusyError:
             pass
         except asyncio.CancelledError:
             attempt = Attempt(outcome=Outcome.FAILED, error="the gateway stopped before an answer")

@@ -7,7 +7,7 @@ from phonefarm_common.timers import Timers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class CallbackLimits:
     """Seconds and counts. `patience` + `attempt` stay below `lease`, or receivers see repeats."""
 
     held: int = 256  # deliveries leased at once, waiting or on their way

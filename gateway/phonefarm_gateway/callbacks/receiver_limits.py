@@ -1,4 +1,4 @@
-"""Turns at receivers: each host and port has few, so that a slow one delays only its own."""
+"""Receiver limits: few attempts at one host and port at a time: a slow one delays only its own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,21 +8,21 @@ from phonefarm_common.clock import Clock
 from yarl import URL
 
 
-class BusyError(Exception):
-    """A receiver had no turn to give in time."""
+class ReceiverBusyError(Exception):
+    """No slot at the receiver became free in time."""
 
 
 class _Receiver:
-    """The turns of one host and port."""
+    """The slots of one receiver, and how many deliveries hold or wait for one."""
 
-    def __init__(self, turns: int, now: float) -> None:
-        self.turns = asyncio.Semaphore(turns)
-        self.visitors = 0
-        self.moved_at = now
+    def __init__(self, slots: int, now: float) -> None:
+        self.slots = asyncio.Semaphore(slots)
+        self.users = 0
+        self.changed_at = now
 
 
-class Receivers:
-    """Gives out turns; remembers a receiver only while someone is there."""
+class ReceiverLimits:
+    """Gives out slots at receivers; forgets a receiver that no delivery uses."""
 
     def __init__(self, *, per_receiver: int, patience: float, clock: Clock) -> None:
         self._per_receiver = per_receiver
@@ -31,33 +31,34 @@ class Receivers:
         self._receivers: dict[str, _Receiver] = {}
 
     @asynccontextmanager
-    async def turn(self, url: str) -> AsyncIterator[None]:
-        """Hold a turn at the receiver of *url*; BusyError after the patience, or at once if stuck.
+    async def slot(self, url: str) -> AsyncIterator[None]:
+        """Hold a slot at the receiver of *url*.
 
-        A receiver is stuck when its turns are all taken and none began or ended for that long.
+        ReceiverBusyError when none becomes free within *patience*, and at once when all are taken
+        and none was taken or freed for that long.
         """
         name = receiver(url)
         there = self._receivers.get(name)
         if there is None:
             there = self._receivers[name] = _Receiver(self._per_receiver, self._now())
-        there.visitors += 1
+        there.users += 1
         try:
-            if there.turns.locked() and self._now() - there.moved_at >= self._patience:
-                raise BusyError(name)
+            if there.slots.locked() and self._now() - there.changed_at >= self._patience:
+                raise ReceiverBusyError(name)
             try:
                 async with asyncio.timeout(self._patience):
-                    await there.turns.acquire()
+                    await there.slots.acquire()
             except TimeoutError as error:
-                raise BusyError(name) from error
-            there.moved_at = self._now()
+                raise ReceiverBusyError(name) from error
+            there.changed_at = self._now()
             try:
                 yield
             finally:
-                there.moved_at = self._now()
-                there.turns.release()
+                there.changed_at = self._now()
+                there.slots.release()
         finally:
-            there.visitors -= 1
-            if not there.visitors:
+            there.users -= 1
+            if not there.users:
                 del self._receivers[name]
 
     def _now(self) -> float:

@@ -8,7 +8,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
 from phonefarm_common.reasons import Reason
 
-from phonefarm_gateway.client import Controller, RefusedError
+from phonefarm_gateway.client import ControllerClient, RefusedError
 from phonefarm_gateway.delivery import Report
 
 MOST_REPORTS: Final = 100
@@ -23,10 +23,12 @@ _PASSING: Final = frozenset(
 _log = structlog.get_logger()
 
 
-class Reports:
+class Reporter:
     """A bounded queue with one teller."""
 
-    def __init__(self, controller: Controller, *, held: int, lease: float, clock: Clock) -> None:
+    def __init__(
+        self, controller: ControllerClient, *, held: int, lease: float, clock: Clock
+    ) -> None:
         self._controller = controller
         self._lease = lease
         self._clock = clock
@@ -44,21 +46,21 @@ class Reports:
             return False
         return True
 
-    async def tell_forever(self) -> None:
+    async def report_forever(self) -> None:
         """Tell what is handed over, until cancelled."""
         while True:
             batch = [await self._queue.get()]
             while len(batch) < MOST_REPORTS and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await self._tell(batch)
+            await self._report(batch)
             for _ in batch:
                 self._queue.task_done()
 
-    async def told(self) -> None:
+    async def flushed(self) -> None:
         """Return when everything handed over has been told or given up."""
         await self._queue.join()
 
-    async def _tell(self, batch: list[Report]) -> None:
+    async def _report(self, batch: list[Report]) -> None:
         """Repeat until the controller has heard, or has surely lent them to someone else."""
         give_up_at = self._clock.monotonic() + self._lease
         failures = 0

@@ -44,7 +44,7 @@ def event(delivery: Delivery) -> bytes:
     ).encode()
 
 
-def trusting(authorities: Path | None) -> ssl.SSLContext:
+def tls_context(authorities: Path | None) -> ssl.SSLContext:
     """Return what receivers are checked with: the system's authorities, and those in the file.
 
     ConfigError when it cannot be used. OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR.

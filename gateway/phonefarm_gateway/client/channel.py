@@ -21,49 +21,49 @@ LAST_CALLS_SECONDS: Final = 60.0
 """How long calls on the channels of an earlier certificate may go on."""
 
 
-class _Standing:
+class _MemberChannel:
     """Keeps a certificate good; each call goes by the newest one."""
 
     def __init__(
-        self, place: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
+        self, state: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
     ) -> None:
-        """Take the certificate in *place*; MemberBrokenError when there is none."""
-        self._place = place
+        """Take the certificate in *state*; MemberBrokenError when there is none."""
+        self._state = state
         self._given = given
         self._timers = timers
         self._clock = clock
         self._scale = scale
         self._member = self._read()
-        self.channel = FailoverChannel(self._choice(), dial=self._dial, repeatable=repeatable)
-        self._parting: set[asyncio.Task[None]] = set()
+        self.channel = FailoverChannel(self._choice(), dial=self._connect, repeatable=repeatable)
+        self._closing: set[asyncio.Task[None]] = set()
 
-    async def keep(self) -> None:
+    async def keep_renewing(self) -> None:
         """Renew the certificate at half life and open the next calls with it, for ever."""
         while True:
             await replaced(
                 self._member,
-                self._place,
+                self._state,
                 targets=self._targets(),
                 clock=self._clock,
                 scale=self._scale,
             )
             self._member = self._read()
             for old in self.channel.renewed(self._choice()):
-                parting = asyncio.create_task(old.close(LAST_CALLS_SECONDS), name="old channel")
-                self._parting.add(parting)
-                parting.add_done_callback(self._parting.discard)
+                closing = asyncio.create_task(old.close(LAST_CALLS_SECONDS), name="old channel")
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close every channel."""
-        for parting in self._parting:
-            parting.cancel()
-        await asyncio.gather(*self._parting, return_exceptions=True)
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self.channel.close(None)
 
     def _read(self) -> Member:
-        member = read_member(self._place)
+        member = read_member(self._state)
         if member is None:
-            raise MemberBrokenError(f"{self._place} holds no certificate: join again")
+            raise MemberBrokenError(f"{self._state} holds no certificate: join again")
         return member
 
     def _targets(self) -> tuple[str, ...]:
@@ -73,23 +73,23 @@ class _Standing:
     def _choice(self) -> Choice:
         return Choice(self._targets(), monotonic=self._clock.monotonic, scale=self._scale)
 
-    def _dial(self, target: str) -> grpc.aio.Channel:
+    def _connect(self, target: str) -> grpc.aio.Channel:
         return open_channel(target, self._timers, self._member.secured)
 
 
 @asynccontextmanager
-async def standing(
-    place: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
+async def member_channel(
+    state: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
 ) -> AsyncIterator[FailoverChannel]:
     """Yield a channel whose certificate is kept good while the block runs.
 
     It leads to the *given* controllers; without any, to those the farm has told of.
     """
-    held = _Standing(place, given, timers, clock=clock, scale=scale)
-    keeping = asyncio.create_task(held.keep(), name="certificate")
+    member = _MemberChannel(state, given, timers, clock=clock, scale=scale)
+    keeping = asyncio.create_task(member.keep_renewing(), name="certificate")
     try:
-        yield held.channel
+        yield member.channel
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        await held.close()
+        await member.close()

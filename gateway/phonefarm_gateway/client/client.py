@@ -14,17 +14,17 @@ from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
 from phonefarm_gateway.client.calls import RpcCaller
-from phonefarm_gateway.client.channel import standing
-from phonefarm_gateway.client.content import Content
+from phonefarm_gateway.client.channel import member_channel
+from phonefarm_gateway.client.content import ContentClient
 from phonefarm_gateway.client.deliveries import DeliveryClient
-from phonefarm_gateway.client.fleet import Fleet
-from phonefarm_gateway.client.inspection import Inspection
-from phonefarm_gateway.client.processes import Processes
+from phonefarm_gateway.client.fleet import FleetClient
+from phonefarm_gateway.client.inspection import InspectionClient
+from phonefarm_gateway.client.processes import ProcessClient
 from phonefarm_gateway.client.retry_policy import repeatable
 from phonefarm_gateway.delivery import Report
 
 
-class Controller:
+class ControllerClient:
     """A client for each service; every call takes the caller's key, `deliveries` needs none."""
 
     def __init__(
@@ -36,10 +36,10 @@ class Controller:
         observe: Callable[[Report], None] | None = None,
     ) -> None:
         rpc = RpcCaller(token=token)
-        self.processes = Processes(channel, rpc)
-        self.inspection = Inspection(channel, rpc)
-        self.content = Content(channel, rpc)
-        self.fleet = Fleet(channel, rpc)
+        self.processes = ProcessClient(channel, rpc)
+        self.inspection = InspectionClient(channel, rpc)
+        self.content = ContentClient(channel, rpc)
+        self.fleet = FleetClient(channel, rpc)
         self.deliveries = DeliveryClient(channel, rpc, gateway_id=gateway_id, observe=observe)
 
     @classmethod
@@ -52,20 +52,20 @@ class Controller:
         token: str,
         gateway_id: str,
         observe: Callable[[Report], None] | None = None,
-        place: Path | None = None,
+        state: Path | None = None,
     ) -> AsyncIterator[Self]:
         """Yield a client of the controllers at these HOST:PORT; it dials with the first call.
 
         *observe* is told of every attempt at a callback once a controller has heard of it.
-        *place* holds the certificate to show instead of the token, and the controllers where
+        *state* holds the certificate to show instead of the token, and the controllers where
         *targets* names none. ValueError for plaintext to a
         host that is not loopback.
         """
         clock = SystemClock()
         scale = timers.relist / Timers().relist
         async with AsyncExitStack() as stack:
-            if place is not None:
-                joined = standing(place, targets, timers, clock=clock, scale=scale)
+            if state is not None:
+                joined = member_channel(state, targets, timers, clock=clock, scale=scale)
                 channel, token = await stack.enter_async_context(joined), ""
             else:
                 for target in targets:

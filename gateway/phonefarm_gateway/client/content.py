@@ -19,14 +19,14 @@ from phonefarm_gateway.strict_json import dump
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class IngestResult:
     """An ingest, and the process that it is in."""
 
     answer: Ingested
     process_id: str
 
 
-class Content:
+class ContentClient:
     """Videos for accounts."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
@@ -47,7 +47,7 @@ class Content:
             queue_status=found.queue_status,
         )
 
-    async def ingest(self, key: str | None, body: requests.Ingest) -> Taken:
+    async def ingest(self, key: str | None, body: requests.Ingest) -> IngestResult:
         """Put one video into the queue; it is committed when this returns."""
         request = pb.IngestRequest(
             content_id=body.content_id,
@@ -69,7 +69,7 @@ class Content:
             account_id=taken.account_id,
             queue_status=taken.queue_status,
         )
-        return Taken(answer=answer, process_id=taken.process_id)
+        return IngestResult(answer=answer, process_id=taken.process_id)
 
     async def cancel(self, key: str | None, body: requests.CancelContent) -> ContentCancelled:
         """Take back what does not run yet."""

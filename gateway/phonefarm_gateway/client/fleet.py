@@ -9,7 +9,7 @@ from phonefarm_gateway.client.convert import moment
 from phonefarm_gateway.schemas import requests, responses
 
 
-class Fleet:
+class FleetClient:
     """What the farm has."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:

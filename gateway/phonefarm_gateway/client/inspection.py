@@ -14,7 +14,7 @@ from phonefarm_gateway.schemas import responses
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class NumberedEvent:
     """What a watcher is sent."""
 
     number: int
@@ -29,7 +29,7 @@ class EvidenceFile:
     parts: AsyncIterator[bytes]
 
 
-class Inspection:
+class InspectionClient:
     """What happened, happens, and was told."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
@@ -37,13 +37,13 @@ class Inspection:
         self._rpc = rpc
 
     @asynccontextmanager
-    async def watched(
+    async def watch_process(
         self, key: str | None, process_id: str, *, after: int
-    ) -> AsyncIterator[AsyncIterator[Seen]]:
+    ) -> AsyncIterator[AsyncIterator[NumberedEvent]]:
         """Yield what happens after event *after*, 0 for all; it ends when the process has."""
         request = pb.WatchProcessRequest(process_id=process_id, after=after)
         async with self._rpc.stream(self._stub.WatchProcess, request, key=key) as events:
-            yield _seen(events)
+            yield _numbered(events)
 
     async def timeline(self, key: str | None, process_id: str) -> responses.Timeline:
         """Return every transition."""
@@ -123,9 +123,9 @@ class Inspection:
         )
 
 
-async def _seen(events: AsyncIterator[pb.ProcessEvent]) -> AsyncIterator[Seen]:
+async def _numbered(events: AsyncIterator[pb.ProcessEvent]) -> AsyncIterator[NumberedEvent]:
     async for event in events:
-        yield Seen(number=event.number, event=inspection_convert.event(event))
+        yield NumberedEvent(number=event.number, event=inspection_convert.event(event))
 
 
 async def _data(parts: AsyncIterator[pb.EvidencePart]) -> AsyncIterator[bytes]:

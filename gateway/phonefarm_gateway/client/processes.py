@@ -12,7 +12,7 @@ from phonefarm_gateway.schemas.process_record import ProcessRecord
 from phonefarm_gateway.schemas.responses import ProcessList
 
 
-class Processes:
+class ProcessClient:
     """The work as a whole."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
@@ -32,7 +32,7 @@ class Processes:
         request = convert.enqueue_request(body)
         return convert.accepted(await self._rpc.call(self._stub.Enqueue, request, key=key))
 
-    async def read(self, key: str | None, process_id: str) -> ProcessRecord:
+    async def get(self, key: str | None, process_id: str) -> ProcessRecord:
         """Return the whole record; RefusedError with UNKNOWN_PROCESS when there is none."""
         request = pb.GetProcessRequest(process_id=process_id)
         return convert.record(await self._rpc.call(self._stub.GetProcess, request, key=key))

@@ -5,19 +5,19 @@ from typing import Final
 from aiohttp import web
 from phonefarm_common.address_policy import AddressPolicy
 
-from phonefarm_gateway.client import Controller
+from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.metrics import Metrics
-from phonefarm_gateway.rest.asset_check import Assets
-from phonefarm_gateway.rest.event_streams import Streams
-from phonefarm_gateway.rest.rate_limit import Rates
+from phonefarm_gateway.rest.asset_check import AssetChecker
+from phonefarm_gateway.rest.event_streams import EventStreams
+from phonefarm_gateway.rest.rate_limit import RateLimiter
 
-CONTROLLER: Final = web.AppKey("controller", Controller)
+CONTROLLER: Final = web.AppKey("controller", ControllerClient)
 POLICY: Final = web.AppKey("policy", AddressPolicy)
 """Of callbacks."""
-ASSETS: Final = web.AppKey("assets", Assets)
-RATES: Final = web.AppKey("rates", Rates)
+ASSETS: Final = web.AppKey("assets", AssetChecker)
+RATES: Final = web.AppKey("rates", RateLimiter)
 METRICS: Final = web.AppKey("metrics", Metrics)
-STREAMS: Final = web.AppKey("streams", Streams)
+STREAMS: Final = web.AppKey("streams", EventStreams)
 OPENAPI: Final = web.AppKey("openapi", bytes)
 DOCS: Final = web.AppKey("docs", bytes)
 METRICS_OPEN: Final = web.AppKey("metrics_open", bool)

@@ -22,7 +22,7 @@ _NO_HEAD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HT
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
-class _LackError(Exception):
+class _AssetError(Exception):
     """One asset will not do."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -31,7 +31,7 @@ class _LackError(Exception):
         self.message = message
 
 
-class Assets:
+class AssetChecker:
     """Looks with HEAD, no redirects, permitted addresses only, LOOK_SECONDS for each asset."""
 
     def __init__(
@@ -58,28 +58,28 @@ class Assets:
 
     async def check(self, assets: Mapping[str, str]) -> None:
         """Look at all at once; Problem 422 names every field whose asset is not there."""
-        lacks = await asyncio.gather(*(self._lack(url) for url in assets.values()))
+        problems = await asyncio.gather(*(self._problem(url) for url in assets.values()))
         found = [
-            (lack.reason, FieldProblem(field=field, message=lack.message))
-            for field, lack in zip(assets, lacks, strict=True)
-            if lack is not None
+            (problem.reason, FieldProblem(field=field, message=problem.message))
+            for field, problem in zip(assets, problems, strict=True)
+            if problem is not None
         ]
         if found:
             reason, first = found[0]
             raise invalid(*(problem for _, problem in found), error=f"{reason}:{first.field}")
 
-    async def _lack(self, url: str) -> _LackError | None:
+    async def _problem(self, url: str) -> _AssetError | None:
         async with self._turns:
             try:
                 async with asyncio.timeout(self._seconds):
                     await self._look(URL(url))
-            except _LackError as lack:
-                return lack
+            except _AssetError as problem:
+                return problem
             except TimeoutError:
                 return _unreachable(f"did not answer within {self._seconds:g} s")
             except aiohttp.ClientConnectorError as error:
                 if isinstance(error.os_error, AddressNotAllowedError):
-                    return _LackError(
+                    return _AssetError(
                         Reason.ASSET_URL_NOT_ALLOWED,
                         f"{error.os_error}; use a public address, or have the operator allow its "
                         "network",
@@ -93,7 +93,7 @@ class Assets:
         status = await self._status("HEAD", url, {})
         if status in _NO_HEAD:
             status = await self._status("GET", url, {"Range": "bytes=0-0"})
-        _judge(status)
+        _check_status(status)
 
     async def _status(self, method: str, url: URL, headers: dict[str, str]) -> int:
         async with self._session.request(
@@ -102,19 +102,19 @@ class Assets:
             return response.status
 
 
-def _judge(status: int) -> None:
-    """Raise _LackError unless *status* says that the asset is there."""
+def _check_status(status: int) -> None:
+    """Raise _AssetError unless *status* says that the asset is there."""
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
         raise _unreachable(f"answers {status}; redirects are not followed: give the last address")
     if 400 <= status < 500 and status not in _PASSING:
         message = f"is not there: its server answers {status}; upload it, then send this again"
-        raise _LackError(Reason.ASSET_MISSING, message)
+        raise _AssetError(Reason.ASSET_MISSING, message)
     raise _unreachable(f"its server answers {status}")
 
 
-def _unreachable(message: str) -> _LackError:
+def _unreachable(message: str) -> _AssetError:
     if "redirects" not in message:
         message += "; see that it can be read from here, then send this again"
-    return _LackError(Reason.ASSET_UNREACHABLE, message)
+    return _AssetError(Reason.ASSET_UNREACHABLE, message)

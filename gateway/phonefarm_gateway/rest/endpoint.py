@@ -7,18 +7,18 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
 
-from phonefarm_gateway.client import Controller
+from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.rest.app_keys import CONTROLLER
-from phonefarm_gateway.schemas.fields import Answer, Shape
+from phonefarm_gateway.schemas.fields import RequestModel, ResponseModel
 from phonefarm_gateway.schemas.queries import NoQuery, Query
 from phonefarm_gateway.strict_json import dump
 
 Scope: TypeAlias = Literal["submit", "read", "cancel", "operate", "admin"]
 _Query = TypeVar("_Query", bound=Query)
-_Body = TypeVar("_Body", bound=Shape)
+_Body = TypeVar("_Body", bound=RequestModel)
 
 
-class NoBody(Shape):
+class NoBody(RequestModel):
     """No body is read."""
 
 
@@ -35,7 +35,7 @@ class Call(Generic[_Query, _Body]):
     """The body as it was sent."""
 
     @property
-    def controller(self) -> Controller:
+    def controller(self) -> ControllerClient:
         """Return where to ask."""
         return self.request.app[CONTROLLER]
 
@@ -46,11 +46,11 @@ class Call(Generic[_Query, _Body]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Says:
+class ResponseSpec:
     """One answer: models are JSON, several are told apart by their keys; none is other bytes."""
 
     about: str
-    models: tuple[type[Answer], ...] = ()
+    models: tuple[type[ResponseModel], ...] = ()
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
     """What each header tells."""
@@ -88,7 +88,7 @@ class Endpoint(Generic[_Query, _Body]):
     example: Mapping[str, Any] | None = None
     """A body that is accepted."""
     request_headers: Mapping[str, str] = field(default_factory=dict)
-    answers: Mapping[HTTPStatus, Says]
+    answers: Mapping[HTTPStatus, ResponseSpec]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     """Beyond what every endpoint with a key, a path id or a body may answer."""
     act: Callable[[Call[_Query, _Body]], Awaitable[web.StreamResponse]]
@@ -104,7 +104,7 @@ class Endpoint(Generic[_Query, _Body]):
         return self.query is not NoQuery
 
 
-def reply(answer: Answer, *, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+def reply(answer: ResponseModel, *, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
     """Return *answer* as JSON."""
     body = dump(answer.rendered()).encode()
     return web.Response(status=status, body=body, content_type="application/json")

@@ -15,11 +15,11 @@ class StreamLimits:
     patience: float = 30  # how long a client may not read before it is cut off
 
 
-class FullError(Exception):
+class TooManyStreamsError(Exception):
     """There are as many streams as there may be."""
 
 
-class Streams:
+class EventStreams:
     """Counts streams, and tells them when the gateway stops."""
 
     def __init__(self, limits: StreamLimits) -> None:
@@ -28,10 +28,10 @@ class Streams:
         self.stopping = asyncio.Event()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place; FullError when there is none."""
+    def slot(self) -> Iterator[None]:
+        """Count a stream while the block runs; TooManyStreamsError when `most` are open."""
         if self.open >= self.limits.most:
-            raise FullError
+            raise TooManyStreamsError
         self.open += 1
         try:
             yield

@@ -12,12 +12,12 @@ from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES
 from phonefarm_gateway.rest.auth import bearer_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody
 from phonefarm_gateway.rest.problems import Problem, invalid
-from phonefarm_gateway.rest.request_body import read_json, shaped
-from phonefarm_gateway.schemas.fields import Shape
+from phonefarm_gateway.rest.request_body import read_json, validated
+from phonefarm_gateway.schemas.fields import RequestModel
 from phonefarm_gateway.schemas.queries import Query, read
 
 _Query = TypeVar("_Query", bound=Query)
-_Body = TypeVar("_Body", bound=Shape)
+_Body = TypeVar("_Body", bound=RequestModel)
 
 _UNKNOWN: Final = {
     "process_id": Reason.UNKNOWN_PROCESS,
@@ -27,7 +27,7 @@ _UNKNOWN: Final = {
 """What a path's id that is no UUID is."""
 
 
-def performing(
+def handler_for(
     endpoint: Endpoint[_Query, _Body],
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Return what aiohttp calls for *endpoint*."""
@@ -49,7 +49,7 @@ def performing(
         if "process_id" in path:
             request[PROCESS_ID] = path["process_id"]
         raw = await _raw(request, endpoint)
-        body = shaped(endpoint.body, raw)
+        body = validated(endpoint.body, raw)
         call = Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
         return await endpoint.act(call)
 

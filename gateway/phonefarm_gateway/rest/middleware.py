@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 @web.middleware
 async def problem_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure with a problem document; none leaks what happened inside."""
+    """Answer every failure with a problem document that tells nothing of the gateway's inside."""
     began = time.monotonic()
     problem = None
     try:
@@ -31,7 +31,7 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
         response = problem.response()
     seconds = time.monotonic() - began
     path = _template(request)
-    request.app[METRICS].answered(
+    request.app[METRICS].count_request(
         # Callers make up methods; there are only so many series to keep.
         method=request.method if request.method in hdrs.METH_ALL else "?",
         path=path,

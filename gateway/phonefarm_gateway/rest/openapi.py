@@ -9,8 +9,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from phonefarm_gateway.rest.endpoint import Endpoint, Says
-from phonefarm_gateway.schemas.fields import Answer
+from phonefarm_gateway.rest.endpoint import Endpoint, ResponseSpec
+from phonefarm_gateway.schemas.fields import ResponseModel
 from phonefarm_gateway.schemas.responses import ProblemDocument
 
 _REF: Final = "#/components/schemas/{model}"
@@ -92,7 +92,7 @@ def _schemas(
 ) -> tuple[dict[type[BaseModel], dict[str, Any]], dict[str, Any]]:
     """Return how to refer to each model, and all their schemas by name."""
     bodies = {endpoint.body: None for endpoint in endpoints if endpoint.takes_body}
-    answers: dict[type[Answer], None] = {ProblemDocument: None}
+    answers: dict[type[ResponseModel], None] = {ProblemDocument: None}
     for endpoint in endpoints:
         for says in endpoint.answers.values():
             answers.update(dict.fromkeys(says.models))
@@ -182,7 +182,9 @@ def _headers(endpoint: Endpoint[Any, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(says: Says, refs: Mapping[type[BaseModel], Mapping[str, Any]]) -> dict[str, Any]:
+def _answer(
+    says: ResponseSpec, refs: Mapping[type[BaseModel], Mapping[str, Any]]
+) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": says.about}
     if says.headers:
         answer["headers"] = {

@@ -9,7 +9,7 @@ from phonefarm_common.clock import Clock
 MOST_BUCKETS: Final = 10_000
 
 
-class Rates:
+class RateLimiter:
     """Buckets by key; a full one is forgotten, so memory is bounded by those who ask now."""
 
     def __init__(self, *, per_second: float, burst: int, clock: Clock) -> None:

@@ -9,13 +9,13 @@ from phonefarm_common.reasons import FieldProblem, Reason
 from pydantic import ValidationError
 
 from phonefarm_gateway.rest.problems import Problem, invalid
-from phonefarm_gateway.schemas.fields import Shape, problems_of
+from phonefarm_gateway.schemas.fields import RequestModel, problems_of
 from phonefarm_gateway.strict_json import BODY, NotAcceptableError, NotJsonError, parse
 
 READ_SECONDS: Final = 30.0
 LARGE_BYTES: Final = 64 * 1024
 
-_Shape = TypeVar("_Shape", bound=Shape)
+_Model = TypeVar("_Model", bound=RequestModel)
 
 
 async def read_json(request: web.Request) -> Any:
@@ -49,7 +49,7 @@ async def read_json(request: web.Request) -> Any:
         raise invalid(*error.problems) from error
 
 
-def shaped(shape: type[_Shape], value: object) -> _Shape:
+def validated(shape: type[_Model], value: object) -> _Model:
     """Return *value* as *shape*; Problem 422 naming each field that does not fit."""
     if not isinstance(value, dict):
         raise invalid(FieldProblem(field=BODY, message="must be a JSON object"))

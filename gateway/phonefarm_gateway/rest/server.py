@@ -46,7 +46,7 @@ async def listening(
     assert server is not None  # noqa: S101 - setup made it
 
     def accept() -> asyncio.BaseProtocol:
-        return server() if len(server.connections) < most else _Full()
+        return server() if len(server.connections) < most else _Refusal()
 
     try:
         listener = await asyncio.get_running_loop().create_server(
@@ -61,11 +61,11 @@ async def listening(
         await runner.cleanup()
 
 
-class _Full(asyncio.Protocol):
-    """Says that there is no room, and hangs up."""
+class _Refusal(asyncio.Protocol):
+    """Answers 503 and closes the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer before anything was asked: there is nothing else to say."""
+        """Answer before the caller has sent anything."""
         if not isinstance(transport, asyncio.Transport):
             return
         body = Problem(

@@ -7,7 +7,7 @@ from aiohttp import web
 from phonefarm_common.address_policy import check_url
 
 from phonefarm_gateway.rest.app_keys import ASSETS, POLICY, PROCESS_ID
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, ResponseSpec, reply
 from phonefarm_gateway.schemas import examples, requests
 from phonefarm_gateway.schemas.acknowledgements import (
     ContentCancelled,
@@ -80,12 +80,12 @@ ENDPOINTS: Final = (
         body=requests.Ingest,
         example=examples.INGEST,
         answers={
-            HTTPStatus.ACCEPTED: Says(
+            HTTPStatus.ACCEPTED: ResponseSpec(
                 about="It is in the queue; `queue_status` is QUEUED or SCHEDULED.",
                 models=(Ingested,),
                 links=_TO_ITEM,
             ),
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="It was ingested before; `queue_status` is that of now.", models=(Ingested,)
             ),
         },
@@ -107,7 +107,7 @@ ENDPOINTS: Final = (
         scope="cancel",
         query=NoQuery,
         body=requests.CancelContent,
-        answers={HTTPStatus.OK: Says(about="It is cancelled.", models=(ContentCancelled,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="It is cancelled.", models=(ContentCancelled,))},
         problems={
             HTTPStatus.NOT_FOUND: "`unknown_content`",
             HTTPStatus.CONFLICT: "`state_conflict:<STATE>`: it is claimed, runs, or has ended",
@@ -130,7 +130,7 @@ ENDPOINTS: Final = (
         body=requests.Snapshot,
         example=examples.SNAPSHOT,
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="It is the account's latest, or a newer one was there.",
                 models=(SnapshotUpserted, SnapshotIgnored),
             )

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.schemas import requests, responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
@@ -31,7 +31,9 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(responses.DeliveryList,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.DeliveryList,))
+        },
         act=list_deliveries,
     ),
     Endpoint(
@@ -48,7 +50,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=requests.Replay,
         body_optional=True,
-        answers={HTTPStatus.OK: Says(about="These are due again.", models=(responses.Replayed,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="These are due again.", models=(responses.Replayed,))
+        },
         problems={
             HTTPStatus.CONFLICT: "`state_conflict`: there is none to send again, or it is still "
             "being sent"

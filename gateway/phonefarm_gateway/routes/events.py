@@ -10,10 +10,10 @@ from aiohttp import hdrs, web
 from phonefarm_common.reasons import FieldProblem, Reason
 
 from phonefarm_gateway.client import RefusedError
-from phonefarm_gateway.client.inspection import Seen
+from phonefarm_gateway.client.inspection import NumberedEvent
 from phonefarm_gateway.rest.app_keys import STREAMS
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says
-from phonefarm_gateway.rest.event_streams import FullError, Streams
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec
+from phonefarm_gateway.rest.event_streams import EventStreams, TooManyStreamsError
 from phonefarm_gateway.rest.problems import Problem, invalid
 from phonefarm_gateway.schemas.fields import LARGEST_COUNT
 from phonefarm_gateway.schemas.queries import NoQuery
@@ -35,20 +35,20 @@ _log = structlog.get_logger()
 
 async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Send the record now and at every move, until the process has ended."""
-    record = await call.controller.processes.read(call.key, call.process_id)
+    record = await call.controller.processes.get(call.key, call.process_id)
     after = _after(call.request.headers.get(LAST_EVENT_ID))
     if call.request.method == hdrs.METH_HEAD:
         return web.Response(headers=_HEADERS)
     streams = call.request.app[STREAMS]
     try:
-        with streams.place():
-            async with call.controller.inspection.watched(
+        with streams.slot():
+            async with call.controller.inspection.watch_process(
                 call.key, call.process_id, after=after
             ) as events:
                 return await _stream(
                     call.request, streams, events, ended=record.status in _TERMINAL
                 )
-    except FullError:
+    except TooManyStreamsError:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "too_many_streams",
@@ -76,7 +76,11 @@ def _after(text: str | None) -> int:
 
 
 async def _stream(
-    request: web.Request, streams: Streams, events: AsyncIterator[Seen], *, ended: bool
+    request: web.Request,
+    streams: EventStreams,
+    events: AsyncIterator[NumberedEvent],
+    *,
+    ended: bool,
 ) -> web.StreamResponse:
     first = None
     if ended:
@@ -104,12 +108,14 @@ async def _stream(
     return response
 
 
-async def _send(response: web.StreamResponse, streams: Streams, chunk: bytes) -> None:
+async def _send(response: web.StreamResponse, streams: EventStreams, chunk: bytes) -> None:
     async with asyncio.timeout(streams.limits.patience):
         await response.write(chunk)
 
 
-async def _chunks(events: AsyncIterator[Seen], streams: Streams) -> AsyncIterator[bytes]:
+async def _chunks(
+    events: AsyncIterator[NumberedEvent], streams: EventStreams
+) -> AsyncIterator[bytes]:
     """Yield events, and comments while there are none, until the end or the gateway's."""
     stopping = asyncio.ensure_future(streams.stopping.wait())
     reading = asyncio.ensure_future(anext(events, None))
@@ -139,7 +145,7 @@ async def _chunks(events: AsyncIterator[Seen], streams: Streams) -> AsyncIterato
         await asyncio.gather(stopping, reading, return_exceptions=True)
 
 
-def _event(seen: Seen) -> bytes:
+def _event(seen: NumberedEvent) -> bytes:
     data = dump(seen.event.rendered())
     return f"id: {seen.number}\nevent: process.updated\ndata: {data}\n\n".encode()
 
@@ -161,12 +167,12 @@ ENDPOINTS: Final = (
         body=NoBody,
         request_headers={LAST_EVENT_ID: "The id of the last event that was seen"},
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="`event: process.updated`, its data a ProcessEvent.",
                 models=(ProcessEvent,),
                 media_types=("text/event-stream",),
             ),
-            HTTPStatus.NO_CONTENT: Says(
+            HTTPStatus.NO_CONTENT: ResponseSpec(
                 about="It has ended and there is nothing newer.", media_types=()
             ),
         },

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
 from phonefarm_gateway.schemas import responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
@@ -73,7 +73,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="Each with the `url` it is read at.",
                 models=(responses.EvidenceList,),
                 links=(
@@ -100,7 +100,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="The file's bytes.",
                 media_types=(
                     *dict.fromkeys(kind.partition(";")[0] for kind in _TYPES.values()),

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from phonefarm_gateway.client import RefusedError
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.schemas import examples, requests, responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
@@ -52,7 +52,9 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The registry.", models=(responses.CapabilityList,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The registry.", models=(responses.CapabilityList,))
+        },
         act=list_capabilities,
     ),
     Endpoint(
@@ -64,7 +66,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="Every phone.", models=(responses.PhoneList,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="Every phone.", models=(responses.PhoneList,))},
         act=list_phones,
     ),
     Endpoint(
@@ -76,7 +78,9 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="Every account.", models=(responses.AccountList,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="Every account.", models=(responses.AccountList,))
+        },
         act=list_accounts,
     ),
     Endpoint(
@@ -90,7 +94,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=requests.PutAccount,
         example=examples.ACCOUNT,
-        answers={HTTPStatus.OK: Says(about="As it is kept.", models=(responses.Account,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="As it is kept.", models=(responses.Account,))},
         problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
         act=put_account,
     ),

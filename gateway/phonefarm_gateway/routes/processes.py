@@ -9,7 +9,7 @@ from phonefarm_common.address_policy import check_url
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
 from phonefarm_gateway.schemas import examples, requests, responses
 from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
 from phonefarm_gateway.schemas.process_record import ProcessRecord
@@ -28,13 +28,13 @@ FOLLOWING: Final = (
 """What may be asked about a process that an answer names."""
 
 _ACCEPTED: Final = {
-    HTTPStatus.ACCEPTED: Says(
+    HTTPStatus.ACCEPTED: ResponseSpec(
         about="The process was created; its work is committed.",
         models=(Accepted,),
         example=examples.ACCEPTED,
         links=FOLLOWING,
     ),
-    HTTPStatus.OK: Says(
+    HTTPStatus.OK: ResponseSpec(
         about="A duplicate of a request accepted before, or a dry run.",
         models=(Duplicate, DryRun),
         example=examples.DUPLICATE,
@@ -96,7 +96,7 @@ async def list_processes(call: Call[ProcessFilter, NoBody]) -> web.StreamRespons
 
 async def get_process(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return the record."""
-    return reply(await call.controller.processes.read(call.key, call.process_id))
+    return reply(await call.controller.processes.get(call.key, call.process_id))
 
 
 async def get_timeline(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
@@ -178,7 +178,7 @@ ENDPOINTS: Final = (
         body=requests.Cancel,
         example=examples.CANCEL,
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="It is recorded, or the process had ended (`ignored_terminal`).",
                 models=(Cancelled,),
             )
@@ -199,7 +199,7 @@ ENDPOINTS: Final = (
         query=ProcessFilter,
         body=NoBody,
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="A page.",
                 models=(responses.ProcessList,),
                 links=(
@@ -223,7 +223,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: Says(
+            HTTPStatus.OK: ResponseSpec(
                 about="The record.",
                 models=(ProcessRecord,),
                 links=(
@@ -245,7 +245,9 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The oldest first.", models=(responses.Timeline,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.Timeline,))
+        },
         act=get_timeline,
     ),
     Endpoint(
@@ -257,7 +259,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="As of now.", models=(responses.Explanation,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="As of now.", models=(responses.Explanation,))},
         act=explain,
     ),
     Endpoint(
@@ -269,7 +271,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="The item.", models=(responses.QueueItem,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="The item.", models=(responses.QueueItem,))},
         act=get_queue_item,
     ),
 )

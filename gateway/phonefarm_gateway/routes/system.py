@@ -10,7 +10,7 @@ from phonefarm_gateway import metrics
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import CONTROLLER, DOCS, METRICS, METRICS_OPEN, OPENAPI
 from phonefarm_gateway.rest.auth import bearer_key
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, Says, reply
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
 from phonefarm_gateway.schemas import responses
 from phonefarm_gateway.schemas.queries import NoQuery
@@ -78,7 +78,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="It does.", models=(responses.Alive,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="It does.", models=(responses.Alive,))},
         act=healthz,
     ),
     Endpoint(
@@ -90,7 +90,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="It can.", models=(responses.Ready,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="It can.", models=(responses.Ready,))},
         problems={
             HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, or "
             "`gateway_token_refused`: the controller was given another PHONEFARM_GATEWAY_TOKEN"
@@ -109,7 +109,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: Says(about="Prometheus' text format.", media_types=("text/plain",))
+            HTTPStatus.OK: ResponseSpec(
+                about="Prometheus' text format.", media_types=("text/plain",)
+            )
         },
         act=show_metrics,
     ),
@@ -122,7 +124,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="OpenAPI 3.1.")},
+        answers={HTTPStatus.OK: ResponseSpec(about="OpenAPI 3.1.")},
         act=show_openapi,
     ),
     Endpoint(
@@ -134,7 +136,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: Says(about="A page.", media_types=("text/html",))},
+        answers={HTTPStatus.OK: ResponseSpec(about="A page.", media_types=("text/html",))},
         act=show_docs,
     ),
 )

@@ -5,7 +5,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from phonefarm_gateway.rest.endpoint import Endpoint
-from phonefarm_gateway.rest.handler import performing
+from phonefarm_gateway.rest.handler import handler_for
 from phonefarm_gateway.routes import (
     content,
     deliveries,
@@ -30,7 +30,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
 def add_routes(router: web.UrlDispatcher) -> None:
     """Register all of them; GET takes HEAD too."""
     for endpoint in ENDPOINTS:
-        perform = performing(endpoint)
+        perform = handler_for(endpoint)
         if endpoint.method == "GET":
             router.add_get(endpoint.path, perform)
         else:

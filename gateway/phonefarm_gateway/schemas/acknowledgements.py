@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phonefarm_gateway.schemas.fields import Answer, Instant, ItemState, StatusWord, Uuid
+from phonefarm_gateway.schemas.fields import Instant, ItemState, ResponseModel, StatusWord, Uuid
 
 
-class Accepted(Answer):
+class Accepted(ResponseModel):
     """It is committed."""
 
     status: Literal["accepted"]
@@ -16,7 +16,7 @@ class Accepted(Answer):
     process_type: str
 
 
-class Duplicate(Answer):
+class Duplicate(ResponseModel):
     """It had been accepted before; the first stands."""
 
     status: Literal["accepted"]
@@ -34,7 +34,7 @@ class Duplicate(Answer):
     ] = False
 
 
-class DryRun(Answer):
+class DryRun(ResponseModel):
     """It would have been accepted."""
 
     status: Literal["dry_run"]
@@ -44,7 +44,7 @@ class DryRun(Answer):
     items_planned: int
 
 
-class ActiveTarget(Answer):
+class ActiveTarget(ResponseModel):
     """The first item that is still at work; its ids are null when there is none."""
 
     process_id: Uuid
@@ -54,7 +54,7 @@ class ActiveTarget(Answer):
     capability_request_id: Uuid
 
 
-class Termination(Answer):
+class Termination(ResponseModel):
     """What was done about the run."""
 
     process_id: Uuid
@@ -70,14 +70,14 @@ class Termination(Answer):
     container: str | None
 
 
-class CancelledProcess(Answer):
+class CancelledProcess(ResponseModel):
     """The process after it."""
 
     process_id: Uuid
     status: StatusWord
 
 
-class Cancelled(Answer):
+class Cancelled(ResponseModel):
     """The outcome of a cancel; the keys are always the same."""
 
     status: Literal["cancel_requested", "ignored_terminal"]
@@ -88,7 +88,7 @@ class Cancelled(Answer):
     process: CancelledProcess
 
 
-class Ingested(Answer):
+class Ingested(ResponseModel):
     """The content is in the queue: now, or it was before."""
 
     status: Literal["accepted", "duplicate"]
@@ -98,7 +98,7 @@ class Ingested(Answer):
     queue_status: ItemState
 
 
-class ContentCancelled(Answer):
+class ContentCancelled(ResponseModel):
     """The content will not be posted."""
 
     status: Literal["cancelled"]
@@ -106,7 +106,7 @@ class ContentCancelled(Answer):
     previous_status: ItemState
 
 
-class SnapshotUpserted(Answer):
+class SnapshotUpserted(ResponseModel):
     """The snapshot is the account's latest."""
 
     status: Literal["upserted"]
@@ -116,7 +116,7 @@ class SnapshotUpserted(Answer):
     strategy_synced_at: Instant
 
 
-class SnapshotIgnored(Answer):
+class SnapshotIgnored(ResponseModel):
     """A newer snapshot was there already."""
 
     status: Literal["ignored_stale"]

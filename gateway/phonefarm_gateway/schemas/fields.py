@@ -98,13 +98,13 @@ Instant = Annotated[
 """A time we tell."""
 
 
-class Shape(BaseModel):
+class RequestModel(BaseModel):
     """A request. JSON types are never coerced; unknown keys are ignored: callers send more."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """An answer: exactly its fields, in their order."""
 
     model_config = ConfigDict(

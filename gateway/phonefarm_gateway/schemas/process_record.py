@@ -6,17 +6,24 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from phonefarm_gateway.schemas import fields
-from phonefarm_gateway.schemas.fields import Answer, Instant, ItemState, Object, StatusWord, Uuid
+from phonefarm_gateway.schemas.fields import (
+    Instant,
+    ItemState,
+    Object,
+    ResponseModel,
+    StatusWord,
+    Uuid,
+)
 
 
-class RecordTarget(Answer):
+class RecordTarget(ResponseModel):
     """Where it runs; both null for a group unless it has one item."""
 
     account_id: str | None
     phone_id: str | None
 
 
-class RecordRequestedBy(Answer):
+class RecordRequestedBy(ResponseModel):
     """Who asked."""
 
     system: str
@@ -24,14 +31,14 @@ class RecordRequestedBy(Answer):
     metadata: Object
 
 
-class RecordCallback(Answer):
+class RecordCallback(ResponseModel):
     """Where the caller wants to be told."""
 
     url: str
     metadata: Object
 
 
-class ProcessError(Answer):
+class ProcessError(ResponseModel):
     """Why it did not end well."""
 
     code: str
@@ -48,7 +55,7 @@ class ProcessError(Answer):
     attempt: int
 
 
-class Timestamps(Answer):
+class Timestamps(ResponseModel):
     """When each milestone was reached; null until then."""
 
     created_at: Instant | None
@@ -60,14 +67,14 @@ class Timestamps(Answer):
     finished_at: Instant | None
 
 
-class LinkedIds(Answer):
+class LinkedIds(ResponseModel):
     """The queue items it was split into."""
 
     queue_item_ids: tuple[Uuid, ...]
     completed_queue_item_ids: tuple[Uuid, ...]
 
 
-class ItemProgress(Answer):
+class ItemProgress(ResponseModel):
     """How far one queue item is."""
 
     queue_item_id: Uuid
@@ -78,7 +85,7 @@ class ItemProgress(Answer):
     actions_total: int
 
 
-class PartialProgress(Answer):
+class PartialProgress(ResponseModel):
     """How far all items are."""
 
     items_total: int
@@ -88,11 +95,11 @@ class PartialProgress(Answer):
     items: tuple[ItemProgress, ...]
 
 
-class NoProgress(Answer):
+class NoProgress(ResponseModel):
     """Nothing is known of the items."""
 
 
-class ProcessRecord(Answer):
+class ProcessRecord(ResponseModel):
     """Everything a caller may know about a process."""
 
     process_id: Uuid

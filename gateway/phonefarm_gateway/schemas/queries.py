@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from phonefarm_common.reasons import FieldProblem
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
-from phonefarm_gateway.schemas.fields import Moment, Name, PublicStatus, RequestId, Shape
+from phonefarm_gateway.schemas.fields import Moment, Name, PublicStatus, RequestId, RequestModel
 from phonefarm_gateway.schemas.fields import problems_of as _problems_of
 from phonefarm_gateway.strict_json import text_problem
 
@@ -21,7 +21,7 @@ def _digits(value: object) -> object:
     raise ValueError(f"must be a number from 1 to {MOST_LISTED}")
 
 
-class Query(Shape):
+class Query(RequestModel):
     """Parameters; an unknown one is refused, for a misspelt filter would keep everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

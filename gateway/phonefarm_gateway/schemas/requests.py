@@ -11,7 +11,7 @@ from phonefarm_gateway.schemas.fields import (
     Names,
     Object,
     RequestId,
-    Shape,
+    RequestModel,
     Text,
     Url,
 )
@@ -21,7 +21,7 @@ MOST_HASHTAGS: Final = 100
 MOST_SEQUENCES: Final = 1000
 
 
-class Target(Shape):
+class Target(RequestModel):
     """Where the work may run."""
 
     routing: Literal["direct", "queue", "group"]
@@ -33,14 +33,14 @@ class Target(Shape):
     account_ids: Names | None = None
 
 
-class Callback(Shape):
+class Callback(RequestModel):
     """Where to send events."""
 
     url: Url
     metadata: Object = Field(default_factory=dict)
 
 
-class RequestedBy(Shape):
+class RequestedBy(RequestModel):
     """Who asks."""
 
     system: Name
@@ -48,7 +48,7 @@ class RequestedBy(Shape):
     metadata: Object = Field(default_factory=dict)
 
 
-class Enqueue(Shape):
+class Enqueue(RequestModel):
     """A request for work by a capability."""
 
     request_id: RequestId
@@ -68,7 +68,7 @@ class Enqueue(Shape):
     dry_run: Annotated[bool, Field(description="Check everything, create nothing")] = False
 
 
-class Step(Shape):
+class Step(RequestModel):
     """One maintenance step; which actions and params there are is the planner's to say."""
 
     action: Annotated[Name, Field(description="edit_profile")]
@@ -79,14 +79,14 @@ class Step(Shape):
     randomized: Any = None
 
 
-class MaintenanceInputs(Shape):
+class MaintenanceInputs(RequestModel):
     """The steps, in order."""
 
     steps: Annotated[list[Step], Field(min_length=1, max_length=MOST_STEPS, fail_fast=True)]
     metadata: Object = Field(default_factory=dict)
 
 
-class Maintenance(Shape):
+class Maintenance(RequestModel):
     """Maintenance steps on one account's phone."""
 
     request_id: RequestId
@@ -101,7 +101,7 @@ def _named(value: object) -> object:
     return {"system": value} if isinstance(value, str) else value
 
 
-class Cancel(Shape):
+class Cancel(RequestModel):
     """The wish to end a process."""
 
     reason: Text
@@ -128,7 +128,7 @@ class Cancel(Shape):
     force_after_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] = 10
 
 
-class Ingest(Shape):
+class Ingest(RequestModel):
     """One video to post, for one account."""
 
     content_id: RequestId
@@ -148,7 +148,7 @@ class Ingest(Shape):
     metadata: Object = Field(default_factory=dict)
 
 
-class CancelContent(Shape):
+class CancelContent(RequestModel):
     """The wish to take back what was ingested."""
 
     content_id: RequestId
@@ -156,7 +156,7 @@ class CancelContent(Shape):
     reason: Text
 
 
-class Snapshot(Shape):
+class Snapshot(RequestModel):
     """What is known of an account's persona, for the runs to come."""
 
     account_id: Name
@@ -171,7 +171,7 @@ class Snapshot(Shape):
     active_skills: Annotated[list[Any], Field(max_length=1000)] = Field(default_factory=list)
 
 
-class Replay(Shape):
+class Replay(RequestModel):
     """Which callbacks to send again."""
 
     sequences: (
@@ -187,7 +187,7 @@ class Replay(Shape):
     ) = None
 
 
-class PutAccount(Shape):
+class PutAccount(RequestModel):
     """What an account is: its phone, its app, whether it may be used."""
 
     phone_id: Annotated[Name, Field(description="null for an account that is on no phone")] | None

@@ -4,18 +4,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phonefarm_gateway.schemas.fields import Answer, Instant, ItemState, Object, StatusWord, Uuid
+from phonefarm_gateway.schemas.fields import (
+    Instant,
+    ItemState,
+    Object,
+    ResponseModel,
+    StatusWord,
+    Uuid,
+)
 from phonefarm_gateway.schemas.process_record import ProcessError, ProcessRecord
 
 
-class ProcessList(Answer):
+class ProcessList(ResponseModel):
     """A page of processes, the newest first."""
 
     processes: tuple[ProcessRecord, ...]
     next_cursor: Annotated[str | None, Field(description="null on the last page")]
 
 
-class Transition(Answer):
+class Transition(ResponseModel):
     """One move of the process, or of one of its items."""
 
     number: Annotated[int, Field(description="Rises within a process")]
@@ -30,7 +37,7 @@ class Transition(Answer):
     account_id: str | None
 
 
-class Timeline(Answer):
+class Timeline(ResponseModel):
     """Every transition, the oldest first."""
 
     process_id: Uuid
@@ -38,7 +45,7 @@ class Timeline(Answer):
     truncated: Annotated[bool, Field(description="Older ones were left out")]
 
 
-class ProcessEvent(Answer):
+class ProcessEvent(ResponseModel):
     """The `data` of one server-sent event; its `id` is the number of its newest transition."""
 
     emitted_at: Instant
@@ -46,7 +53,7 @@ class ProcessEvent(Answer):
     transitions: tuple[Transition, ...]
 
 
-class ReasonCount(Answer):
+class ReasonCount(ResponseModel):
     """How many a reason holds back, and what would unblock them."""
 
     reason: str
@@ -54,7 +61,7 @@ class ReasonCount(Answer):
     remedy: str
 
 
-class PhoneReason(Answer):
+class PhoneReason(ResponseModel):
     """Why not on this phone."""
 
     phone_id: str
@@ -62,7 +69,7 @@ class PhoneReason(Answer):
     detail: str
 
 
-class ItemExplanation(Answer):
+class ItemExplanation(ResponseModel):
     """Why one item waits; no reasons when it is about to be claimed."""
 
     queue_item_id: Uuid
@@ -74,7 +81,7 @@ class ItemExplanation(Answer):
     phones: tuple[PhoneReason, ...]
 
 
-class Explanation(Answer):
+class Explanation(ResponseModel):
     """Why a process waits, as of now."""
 
     process_id: Uuid
@@ -84,7 +91,7 @@ class Explanation(Answer):
     items: tuple[ItemExplanation, ...]
 
 
-class PlannedAction(Answer):
+class PlannedAction(ResponseModel):
     """One action of an item's plan, in the attempt now or last."""
 
     index: int
@@ -94,7 +101,7 @@ class PlannedAction(Answer):
     status: str
 
 
-class Attempt(Answer):
+class Attempt(ResponseModel):
     """One attempt: a run."""
 
     attempt: int
@@ -110,7 +117,7 @@ class Attempt(Answer):
     ended_at: Instant | None
 
 
-class QueueItem(Answer):
+class QueueItem(ResponseModel):
     """One unit of work: a phone, an account, a plan."""
 
     queue_item_id: Uuid
@@ -135,7 +142,7 @@ class QueueItem(Answer):
     outputs: Object
 
 
-class DeliveryAttempt(Answer):
+class DeliveryAttempt(ResponseModel):
     """One attempt at a callback."""
 
     attempt: int
@@ -146,7 +153,7 @@ class DeliveryAttempt(Answer):
     gateway_id: str
 
 
-class Delivery(Answer):
+class Delivery(ResponseModel):
     """One callback, and how it went."""
 
     delivery_id: str
@@ -168,21 +175,21 @@ class Delivery(Answer):
     log: Annotated[tuple[DeliveryAttempt, ...], Field(description="The newest, oldest first")]
 
 
-class DeliveryList(Answer):
+class DeliveryList(ResponseModel):
     """The log of a process's callbacks, the oldest first."""
 
     process_id: Uuid
     deliveries: tuple[Delivery, ...]
 
 
-class Replayed(Answer):
+class Replayed(ResponseModel):
     """The callbacks that are due again."""
 
     process_id: Uuid
     sequences: tuple[int, ...]
 
 
-class Evidence(Answer):
+class Evidence(ResponseModel):
     """One file a run left behind."""
 
     evidence_id: str
@@ -203,7 +210,7 @@ class Evidence(Answer):
     url: Annotated[str, Field(description="Relative to this server")]
 
 
-class RunEvidence(Answer):
+class RunEvidence(ResponseModel):
     """Whether all that an attempt left is here."""
 
     run_id: Uuid
@@ -215,7 +222,7 @@ class RunEvidence(Answer):
     ]
 
 
-class EvidenceList(Answer):
+class EvidenceList(ResponseModel):
     """What the runs of a process left behind."""
 
     process_id: Uuid
@@ -223,7 +230,7 @@ class EvidenceList(Answer):
     runs: tuple[RunEvidence, ...]
 
 
-class AppVerification(Answer):
+class AppVerification(ResponseModel):
     """What is proven of a capability with the profile of an app that is in use."""
 
     app: str
@@ -235,7 +242,7 @@ class AppVerification(Answer):
     process_id: str | None
 
 
-class Capability(Answer):
+class Capability(ResponseModel):
     """What may be asked for."""
 
     name: str
@@ -248,13 +255,13 @@ class Capability(Answer):
     apps: tuple[AppVerification, ...]
 
 
-class CapabilityList(Answer):
+class CapabilityList(ResponseModel):
     """Everything that may be asked for."""
 
     capabilities: tuple[Capability, ...]
 
 
-class PhoneHindrance(Answer):
+class PhoneHindrance(ResponseModel):
     """One thing that keeps work from a phone; `until` is null when it does not end by itself."""
 
     reason: str
@@ -263,7 +270,7 @@ class PhoneHindrance(Answer):
     until: Instant | None
 
 
-class Phone(Answer):
+class Phone(ResponseModel):
     """One phone on its axes."""
 
     phone_id: str
@@ -297,13 +304,13 @@ class Phone(Answer):
     ]
 
 
-class PhoneList(Answer):
+class PhoneList(ResponseModel):
     """Every phone."""
 
     phones: tuple[Phone, ...]
 
 
-class Account(Answer):
+class Account(ResponseModel):
     """One account."""
 
     account_id: str
@@ -314,32 +321,32 @@ class Account(Answer):
     condition_reason: str
 
 
-class AccountList(Answer):
+class AccountList(ResponseModel):
     """Every account."""
 
     accounts: tuple[Account, ...]
 
 
-class Alive(Answer):
+class Alive(ResponseModel):
     """This program answers."""
 
     status: Literal["ok"]
 
 
-class Ready(Answer):
+class Ready(ResponseModel):
     """The controller answers, and knows this gateway."""
 
     status: Literal["ready"]
 
 
-class FieldError(Answer):
+class FieldError(ResponseModel):
     """What is wrong with one field."""
 
     field: str
     message: str
 
 
-class ProblemDocument(Answer):
+class ProblemDocument(ResponseModel):
     """An error, as RFC 9457 writes them."""
 
     type: str

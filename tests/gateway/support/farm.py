@@ -13,7 +13,7 @@ from phonefarm_common.clock import Clock
 from phonefarm_common.outbound_http import Lookup
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.app import running
-from phonefarm_gateway.callbacks.limits import Limits
+from phonefarm_gateway.callbacks.limits import CallbackLimits
 from phonefarm_gateway.rest.event_streams import StreamLimits
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS
 from phonefarm_gateway.settings import Settings
@@ -56,7 +56,7 @@ async def farm(
     webhook_secret: str | None = None,
     allowed: tuple[str, ...] = LOOPBACK,
     body_limit: int = 1024 * 1024,
-    limits: Limits | None = None,
+    limits: CallbackLimits | None = None,
     lookup: Lookup | None = None,
     clock: Clock | None = None,
     streams: StreamLimits | None = None,

@@ -13,7 +13,7 @@ from phonefarm_common.address_policy import network
 from phonefarm_common.channel import bearer
 from phonefarm_common.outbound_http import Lookup
 from phonefarm_gateway.app import running
-from phonefarm_gateway.callbacks.limits import Limits
+from phonefarm_gateway.callbacks.limits import CallbackLimits
 from phonefarm_gateway.settings import Settings
 from support.controller import GATEWAY_TOKEN, KEY, Farm, farm_on, request
 
@@ -75,7 +75,7 @@ async def sending(
     *,
     gateways: int = 1,
     scale: float = 1.0,
-    limits: Limits | None = None,
+    limits: CallbackLimits | None = None,
     allowed: tuple[str, ...] = LOOPBACK,
     lookup: Lookup | None = None,
     callback_ca: Path | None = None,
