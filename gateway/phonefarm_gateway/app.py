@@ -20,10 +20,10 @@ from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest import app_keys
 from phonefarm_gateway.rest.asset_check import AssetChecker
-from phonefarm_gateway.rest.docs_page import page
+from phonefarm_gateway.rest.docs_page import docs_page
 from phonefarm_gateway.rest.event_streams import EventStreams, StreamLimits
 from phonefarm_gateway.rest.middleware import problem_documents
-from phonefarm_gateway.rest.openapi import openapi
+from phonefarm_gateway.rest.openapi import openapi_document
 from phonefarm_gateway.rest.rate_limit import RateLimiter
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
 from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
@@ -124,9 +124,9 @@ async def running(
 
 def _add_documentation(application: web.Application) -> None:
     """Make the description of all endpoints, as JSON and as a page."""
-    document = openapi(ENDPOINTS)
+    document = openapi_document(ENDPOINTS)
     application[app_keys.OPENAPI] = dump(document).encode()
-    application[app_keys.DOCS] = page(document).encode()
+    application[app_keys.DOCS] = docs_page(document).encode()
 
 
 def _add_event_streams(

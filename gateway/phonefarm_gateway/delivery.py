@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class AttemptReport:
     """An attempt, told under the lease it was made with."""
 
     delivery_id: str
@@ -51,9 +51,9 @@ class Attempt:
     error: str = ""
     retry_after_seconds: float = 0
 
-    def reported(self, delivery_id: str, lease_token: str) -> Report:
+    def report(self, delivery_id: str, lease_token: str) -> AttemptReport:
         """Return this attempt as it is told under the lease it was made with."""
-        return Report(
+        return AttemptReport(
             delivery_id=delivery_id,
             lease_token=lease_token,
             outcome=self.outcome,

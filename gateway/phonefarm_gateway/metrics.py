@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from phonefarm_gateway.delivery import Report
+from phonefarm_gateway.delivery import AttemptReport
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -47,7 +47,7 @@ class Metrics:
         if seconds is not None:
             self._seconds.labels(method, path).observe(seconds)
 
-    def count_attempt(self, report: Report) -> None:
+    def count_attempt(self, report: AttemptReport) -> None:
         """Count an attempt at a callback."""
         self._callbacks.labels(str(report.outcome)).inc()
 
@@ -55,6 +55,6 @@ class Metrics:
         """Show what *read* returns whenever somebody looks."""
         Gauge(f"phonefarm_gateway_{name}", about, registry=self._registry).set_function(read)
 
-    def page(self) -> bytes:
+    def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)

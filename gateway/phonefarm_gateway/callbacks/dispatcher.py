@@ -124,14 +124,14 @@ class _Dispatcher:
             pass
         except asyncio.CancelledError:
             attempt = Attempt(outcome=Outcome.FAILED, error="the gateway stopped before an answer")
-            self._reports.add_if_room(attempt.reported(delivery.delivery_id, delivery.lease_token))
+            self._reports.add_if_room(attempt.report(delivery.delivery_id, delivery.lease_token))
             raise
         except Exception:  # noqa: BLE001 - logged and reported; the next line says why
             # One delivery's trouble must not end the others.
             _log.exception("delivery.crashed", delivery_id=delivery.delivery_id)
             attempt = Attempt(outcome=Outcome.FAILED, error="the gateway failed; its log says why")
         if attempt is not None:
-            await self._reports.add(attempt.reported(delivery.delivery_id, delivery.lease_token))
+            await self._reports.add(attempt.report(delivery.delivery_id, delivery.lease_token))
         _log.info(
             "delivery.attempted" if attempt else "delivery.left_to_lapse",
             process_id=delivery.process_id,

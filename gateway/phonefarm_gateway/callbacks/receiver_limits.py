@@ -37,7 +37,7 @@ class ReceiverLimits:
         ReceiverBusyError when none becomes free within *patience*, and at once when all are taken
         and none was taken or freed for that long.
         """
-        name = receiver(url)
+        name = receiver_of(url)
         there = self._receivers.get(name)
         if there is None:
             there = self._receivers[name] = _Receiver(self._per_receiver, self._now())
@@ -65,7 +65,7 @@ class ReceiverLimits:
         return self._clock.monotonic()
 
 
-def receiver(url: str) -> str:
+def receiver_of(url: str) -> str:
     """Return host and port of *url* in lower case; the whole text when it is not a URL."""
     try:
         parsed = URL(url)

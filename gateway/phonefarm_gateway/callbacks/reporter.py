@@ -9,7 +9,7 @@ from phonefarm_common.clock import Clock
 from phonefarm_common.reasons import Reason
 
 from phonefarm_gateway.client import ControllerClient, RefusedError
-from phonefarm_gateway.delivery import Report
+from phonefarm_gateway.delivery import AttemptReport
 
 MOST_REPORTS: Final = 100
 _PASSING: Final = frozenset(
@@ -32,13 +32,13 @@ class Reporter:
         self._controller = controller
         self._lease = lease
         self._clock = clock
-        self._queue: asyncio.Queue[Report] = asyncio.Queue(held)
+        self._queue: asyncio.Queue[AttemptReport] = asyncio.Queue(held)
 
-    async def add(self, report: Report) -> None:
+    async def add(self, report: AttemptReport) -> None:
         """Hand over *report*, waiting while too many wait already."""
         await self._queue.put(report)
 
-    def add_if_room(self, report: Report) -> bool:
+    def add_if_room(self, report: AttemptReport) -> bool:
         """Hand over *report* without waiting; False when there was no room."""
         try:
             self._queue.put_nowait(report)
@@ -60,7 +60,7 @@ class Reporter:
         """Return when everything handed over has been told or given up."""
         await self._queue.join()
 
-    async def _report(self, batch: list[Report]) -> None:
+    async def _report(self, batch: list[AttemptReport]) -> None:
         """Repeat until the controller has heard, or has surely lent them to someone else."""
         give_up_at = self._clock.monotonic() + self._lease
         failures = 0

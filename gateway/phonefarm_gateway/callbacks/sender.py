@@ -31,7 +31,7 @@ _EXPLANATION_SECONDS: Final = 1.0
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "phonefarm-callback/1.0"}
 
 
-def event(delivery: Delivery) -> bytes:
+def event_body(delivery: Delivery) -> bytes:
     """Return the body of *delivery*: the same bytes on every attempt."""
     return dump(
         {
@@ -104,7 +104,7 @@ class Sender:
 
     async def send(self, delivery: Delivery) -> Attempt:
         """Return how the attempt went; every failure is an answer, none is raised."""
-        body = event(delivery)
+        body = event_body(delivery)
         try:
             check_url(delivery.url, self._policy)
         except FarmError as refused:

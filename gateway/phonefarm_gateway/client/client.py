@@ -21,7 +21,7 @@ from phonefarm_gateway.client.fleet import FleetClient
 from phonefarm_gateway.client.inspection import InspectionClient
 from phonefarm_gateway.client.processes import ProcessClient
 from phonefarm_gateway.client.retry_policy import repeatable
-from phonefarm_gateway.delivery import Report
+from phonefarm_gateway.delivery import AttemptReport
 
 
 class ControllerClient:
@@ -33,7 +33,7 @@ class ControllerClient:
         *,
         token: str,
         gateway_id: str,
-        observe: Callable[[Report], None] | None = None,
+        observe: Callable[[AttemptReport], None] | None = None,
     ) -> None:
         rpc = RpcCaller(token=token)
         self.processes = ProcessClient(channel, rpc)
@@ -51,7 +51,7 @@ class ControllerClient:
         timers: Timers,
         token: str,
         gateway_id: str,
-        observe: Callable[[Report], None] | None = None,
+        observe: Callable[[AttemptReport], None] | None = None,
         state: Path | None = None,
     ) -> AsyncIterator[Self]:
         """Yield a client of the controllers at these HOST:PORT; it dials with the first call.

@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import callback_pb2, process_pb2
 
-from phonefarm_gateway.delivery import Delivery, Outcome, Report
+from phonefarm_gateway.delivery import AttemptReport, Delivery, Outcome
 from phonefarm_gateway.schemas import acknowledgements, process_record, queries, requests
 from phonefarm_gateway.strict_json import dump
 
@@ -204,7 +204,7 @@ def delivery(leased: callback_pb2.Delivery) -> Delivery:
     )
 
 
-def report(settled: Report) -> callback_pb2.DeliveryReport:
+def report(settled: AttemptReport) -> callback_pb2.DeliveryReport:
     """Return how one attempt went, as the wire says it."""
     return callback_pb2.DeliveryReport(
         delivery_id=settled.delivery_id,

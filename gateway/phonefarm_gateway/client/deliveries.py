@@ -9,7 +9,7 @@ from phonefarm.v1 import callback_pb2_grpc
 
 from phonefarm_gateway.client import convert
 from phonefarm_gateway.client.calls import CALL_SECONDS, RpcCaller
-from phonefarm_gateway.delivery import Attempt, Delivery, Outcome, Report
+from phonefarm_gateway.delivery import Attempt, AttemptReport, Delivery, Outcome
 
 _log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class DeliveryClient:
         rpc: RpcCaller,
         *,
         gateway_id: str,
-        observe: Callable[[Report], None] | None = None,
+        observe: Callable[[AttemptReport], None] | None = None,
     ) -> None:
         self._stub = callback_pb2_grpc.CallbackServiceStub(channel)
         self._rpc = rpc
@@ -32,7 +32,7 @@ class DeliveryClient:
 
     async def lease(
         self, *, limit: int, wait_seconds: float
-    ) -> tuple[list[Delivery], list[Report]]:
+    ) -> tuple[list[Delivery], list[AttemptReport]]:
         """Return due deliveries, waiting for the first, and reports on any that cannot be read."""
         request = pb.LeaseDeliveriesRequest(
             gateway_id=self._gateway_id, limit=limit, wait_seconds=wait_seconds
@@ -53,10 +53,10 @@ class DeliveryClient:
                     "delivery.found_unreadable", delivery_id=leased.delivery_id, exc_info=error
                 )
                 attempt = Attempt(outcome=Outcome.FAILED, error="the record is unreadable")
-                unreadable.append(attempt.reported(leased.delivery_id, leased.lease_token))
+                unreadable.append(attempt.report(leased.delivery_id, leased.lease_token))
         return readable, unreadable
 
-    async def report(self, reports: Sequence[Report]) -> int:
+    async def report(self, reports: Sequence[AttemptReport]) -> int:
         """Settle attempts; return how many were taken (a lost lease is not).
 
         Without any it tells only, by its answer, that the controller knows this gateway.

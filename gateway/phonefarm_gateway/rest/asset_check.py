@@ -14,7 +14,7 @@ from yarl import URL
 
 from phonefarm_gateway.rest.problems import invalid
 
-LOOK_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 5.0
 MOST_AT_ONCE: Final = 256
 _HEADERS: Final = {"User-Agent": "phonefarm-asset-check/1.0"}
 _NO_HEAD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.FORBIDDEN}
@@ -32,7 +32,7 @@ class _AssetError(Exception):
 
 
 class AssetChecker:
-    """Looks with HEAD, no redirects, permitted addresses only, LOOK_SECONDS for each asset."""
+    """Looks with HEAD, no redirects, permitted addresses only, CHECK_SECONDS for each asset."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, policy: AddressPolicy, seconds: float
@@ -45,7 +45,7 @@ class AssetChecker:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, *, policy: AddressPolicy, lookup: Lookup, seconds: float = LOOK_SECONDS
+        cls, *, policy: AddressPolicy, lookup: Lookup, seconds: float = CHECK_SECONDS
     ) -> AsyncIterator[Self]:
         """Yield a look that takes at most *seconds* for each asset."""
         async with outward_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
@@ -72,7 +72,7 @@ class AssetChecker:
         async with self._turns:
             try:
                 async with asyncio.timeout(self._seconds):
-                    await self._look(URL(url))
+                    await self._check_url(URL(url))
             except _AssetError as problem:
                 return problem
             except TimeoutError:
@@ -89,7 +89,7 @@ class AssetChecker:
                 return _unreachable(f"cannot be reached: {type(error).__name__}")
         return None
 
-    async def _look(self, url: URL) -> None:
+    async def _check_url(self, url: URL) -> None:
         status = await self._status("HEAD", url, {})
         if status in _NO_HEAD:
             status = await self._status("GET", url, {"Range": "bytes=0-0"})

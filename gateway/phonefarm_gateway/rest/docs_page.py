@@ -30,7 +30,7 @@ _SOURCE: Final = (
 )
 
 
-def page(document: Mapping[str, Any]) -> str:
+def docs_page(document: Mapping[str, Any]) -> str:
     """Return the HTML."""
     info = document["info"]
     return "".join(

@@ -81,7 +81,7 @@ class Endpoint(Generic[_Query, _Body]):
     scope: Scope | None
     """What a key must be allowed; None for an endpoint that asks for none."""
     checks_key: bool = False
-    """The key is checked before `act`, which does not do it; always so when there is a body."""
+    """The key is checked before `handler`, which does not do it; always so when there is a body."""
     query: type[_Query]
     body: type[_Body]
     body_optional: bool = False
@@ -91,7 +91,7 @@ class Endpoint(Generic[_Query, _Body]):
     answers: Mapping[HTTPStatus, ResponseSpec]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     """Beyond what every endpoint with a key, a path id or a body may answer."""
-    act: Callable[[Call[_Query, _Body]], Awaitable[web.StreamResponse]]
+    handler: Callable[[Call[_Query, _Body]], Awaitable[web.StreamResponse]]
 
     @property
     def takes_body(self) -> bool:

@@ -32,7 +32,7 @@ def handler_for(
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Return what aiohttp calls for *endpoint*."""
 
-    async def perform(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.Request) -> web.StreamResponse:
         key = bearer_key(request)
         if endpoint.scope is not None:
             _check_rate(request, key)
@@ -51,9 +51,9 @@ def handler_for(
         raw = await _raw(request, endpoint)
         body = validated(endpoint.body, raw)
         call = Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
-        return await endpoint.act(call)
+        return await endpoint.handler(call)
 
-    return perform
+    return handle
 
 
 def _check_rate(request: web.Request, key: str | None) -> None:

@@ -61,7 +61,7 @@ _UNKNOWN_ID: Final = {
 }
 
 
-def openapi(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
+def openapi_document(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
     """Return the document."""
     endpoints = tuple(endpoints)
     refs, components = _schemas(endpoints)

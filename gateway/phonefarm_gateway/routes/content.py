@@ -96,7 +96,7 @@ ENDPOINTS: Final = (
                 "(5xx, redirect, no answer), `asset_url_not_allowed`, `callback_url_not_allowed`"
             ),
         },
-        act=ingest,
+        handler=ingest,
     ),
     Endpoint(
         method="POST",
@@ -112,7 +112,7 @@ ENDPOINTS: Final = (
             HTTPStatus.NOT_FOUND: "`unknown_content`",
             HTTPStatus.CONFLICT: "`state_conflict:<STATE>`: it is claimed, runs, or has ended",
         },
-        act=cancel_content,
+        handler=cancel_content,
     ),
     Endpoint(
         method="POST",
@@ -136,6 +136,6 @@ ENDPOINTS: Final = (
             )
         },
         problems={HTTPStatus.NOT_FOUND: _ACCOUNT},
-        act=upsert_snapshot,
+        handler=upsert_snapshot,
     ),
 )

@@ -34,7 +34,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.DeliveryList,))
         },
-        act=list_deliveries,
+        handler=list_deliveries,
     ),
     Endpoint(
         method="POST",
@@ -57,6 +57,6 @@ ENDPOINTS: Final = (
             HTTPStatus.CONFLICT: "`state_conflict`: there is none to send again, or it is still "
             "being sent"
         },
-        act=replay,
+        handler=replay,
     ),
 )

@@ -177,6 +177,6 @@ ENDPOINTS: Final = (
             ),
         },
         problems={HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is no number"},
-        act=stream_events,
+        handler=stream_events,
     ),
 )

@@ -87,7 +87,7 @@ ENDPOINTS: Final = (
                 ),
             )
         },
-        act=list_evidence,
+        handler=list_evidence,
     ),
     Endpoint(
         method="GET",
@@ -113,6 +113,6 @@ ENDPOINTS: Final = (
                 },
             )
         },
-        act=get_evidence,
+        handler=get_evidence,
     ),
 )

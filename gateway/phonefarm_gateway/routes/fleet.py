@@ -55,7 +55,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(about="The registry.", models=(responses.CapabilityList,))
         },
-        act=list_capabilities,
+        handler=list_capabilities,
     ),
     Endpoint(
         method="GET",
@@ -67,7 +67,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={HTTPStatus.OK: ResponseSpec(about="Every phone.", models=(responses.PhoneList,))},
-        act=list_phones,
+        handler=list_phones,
     ),
     Endpoint(
         method="GET",
@@ -81,7 +81,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(about="Every account.", models=(responses.AccountList,))
         },
-        act=list_accounts,
+        handler=list_accounts,
     ),
     Endpoint(
         method="PUT",
@@ -96,6 +96,6 @@ ENDPOINTS: Final = (
         example=examples.ACCOUNT,
         answers={HTTPStatus.OK: ResponseSpec(about="As it is kept.", models=(responses.Account,))},
         problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
-        act=put_account,
+        handler=put_account,
     ),
 )

@@ -143,7 +143,7 @@ ENDPOINTS: Final = (
             HTTPStatus.NOT_FOUND: _UNKNOWN,
             HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
         },
-        act=enqueue,
+        handler=enqueue,
     ),
     Endpoint(
         method="POST",
@@ -161,7 +161,7 @@ ENDPOINTS: Final = (
             HTTPStatus.NOT_FOUND: _UNKNOWN,
             HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
         },
-        act=request_maintenance,
+        handler=request_maintenance,
     ),
     Endpoint(
         method="POST",
@@ -183,7 +183,7 @@ ENDPOINTS: Final = (
                 models=(Cancelled,),
             )
         },
-        act=cancel,
+        handler=cancel,
     ),
     Endpoint(
         method="GET",
@@ -210,7 +210,7 @@ ENDPOINTS: Final = (
                 ),
             )
         },
-        act=list_processes,
+        handler=list_processes,
     ),
     Endpoint(
         method="GET",
@@ -234,7 +234,7 @@ ENDPOINTS: Final = (
                 ),
             )
         },
-        act=get_process,
+        handler=get_process,
     ),
     Endpoint(
         method="GET",
@@ -248,7 +248,7 @@ ENDPOINTS: Final = (
         answers={
             HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.Timeline,))
         },
-        act=get_timeline,
+        handler=get_timeline,
     ),
     Endpoint(
         method="GET",
@@ -260,7 +260,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={HTTPStatus.OK: ResponseSpec(about="As of now.", models=(responses.Explanation,))},
-        act=explain,
+        handler=explain,
     ),
     Endpoint(
         method="GET",
@@ -272,6 +272,6 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={HTTPStatus.OK: ResponseSpec(about="The item.", models=(responses.QueueItem,))},
-        act=get_queue_item,
+        handler=get_queue_item,
     ),
 )

@@ -49,7 +49,7 @@ async def show_metrics(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     app = call.request.app
     if not app[METRICS_OPEN]:
         await app[CONTROLLER].processes.check_key(bearer_key(call.request), scope="read")
-    page = app[METRICS].page()
+    page = app[METRICS].exposition()
     return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
@@ -79,7 +79,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={HTTPStatus.OK: ResponseSpec(about="It does.", models=(responses.Alive,))},
-        act=healthz,
+        handler=healthz,
     ),
     Endpoint(
         method="GET",
@@ -95,7 +95,7 @@ ENDPOINTS: Final = (
             HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, or "
             "`gateway_token_refused`: the controller was given another PHONEFARM_GATEWAY_TOKEN"
         },
-        act=readyz,
+        handler=readyz,
     ),
     Endpoint(
         method="GET",
@@ -113,7 +113,7 @@ ENDPOINTS: Final = (
                 about="Prometheus' text format.", media_types=("text/plain",)
             )
         },
-        act=show_metrics,
+        handler=show_metrics,
     ),
     Endpoint(
         method="GET",
@@ -125,7 +125,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={HTTPStatus.OK: ResponseSpec(about="OpenAPI 3.1.")},
-        act=show_openapi,
+        handler=show_openapi,
     ),
     Endpoint(
         method="GET",
@@ -137,6 +137,6 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={HTTPStatus.OK: ResponseSpec(about="A page.", media_types=("text/html",))},
-        act=show_docs,
+        handler=show_docs,
     ),
 )

@@ -30,8 +30,8 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
 def add_routes(router: web.UrlDispatcher) -> None:
     """Register all of them; GET takes HEAD too."""
     for endpoint in ENDPOINTS:
-        perform = handler_for(endpoint)
+        handler = handler_for(endpoint)
         if endpoint.method == "GET":
-            router.add_get(endpoint.path, perform)
+            router.add_get(endpoint.path, handler)
         else:
-            router.add_route(endpoint.method, endpoint.path, perform)
+            router.add_route(endpoint.method, endpoint.path, handler)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
-from phonefarm_gateway.rest.openapi import openapi
+from phonefarm_gateway.rest.openapi import openapi_document
 from phonefarm_gateway.routes.table import ENDPOINTS
 
 # What a server may always answer: no such path, no such method.
@@ -17,7 +17,7 @@ ALWAYS = {404, 405}
 @cache
 def published() -> dict[str, Any]:
     """Return the document, as it goes over the wire."""
-    document: dict[str, Any] = json.loads(json.dumps(openapi(ENDPOINTS)))
+    document: dict[str, Any] = json.loads(json.dumps(openapi_document(ENDPOINTS)))
     return document
 
 
