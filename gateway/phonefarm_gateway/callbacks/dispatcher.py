@@ -89,7 +89,7 @@ class _Dispatcher:
                 failures += 1
                 # Perhaps the answer was too large for one message: then a small one goes through.
                 batch = 1
-                _log.warning("deliveries.not_leased", error=str(refused), failures=failures)
+                _log.warning("deliveries.lease_failed", error=str(refused), failures=failures)
                 await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=5))
                 continue
             failures = 0
@@ -133,7 +133,7 @@ class _Dispatcher:
         if attempt is not None:
             await self._reports.add(attempt.report(delivery.delivery_id, delivery.lease_token))
         _log.info(
-            "delivery.attempted" if attempt else "delivery.left_to_lapse",
+            "delivery.attempted" if attempt else "delivery.skipped",
             process_id=delivery.process_id,
             delivery_id=delivery.delivery_id,
             milestone=delivery.milestone,

@@ -71,10 +71,10 @@ class Reporter:
                 failures += 1
                 lasting = refused.reason not in _PASSING
                 if lasting or self._clock.monotonic() >= give_up_at:
-                    _log.error("reports.given_up", reports=len(batch), error=str(refused))
+                    _log.error("reports.dropped", reports=len(batch), error=str(refused))
                     return
                 await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=3))
                 continue
             if taken < len(batch):
-                _log.warning("reports.came_late", reports=len(batch), taken=taken)
+                _log.warning("reports.arrived_late", reports=len(batch), taken=taken)
             return

@@ -102,7 +102,9 @@ def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
     if told is None:
         if by_code is Reason.CONTROLLER_UNAVAILABLE:
             return RefusedError(by_code, by_code, "the controller cannot be reached; try again")
-        _log.warning("controller.refused_unexplained", code=error.code().name, said=error.details())
+        _log.warning(
+            "controller.refused_without_reason", code=error.code().name, said=error.details()
+        )
         if by_code is Reason.INTERNAL:
             return RefusedError(by_code, by_code, "the controller failed; its log says why")
         return RefusedError(by_code, by_code, error.details() or "the controller gave no reason")

@@ -49,9 +49,7 @@ class DeliveryClient:
                 readable.append(convert.delivery(leased))
             except ValueError as error:
                 # One bad record must not stop the others, nor be tried by nobody in silence.
-                _log.error(
-                    "delivery.found_unreadable", delivery_id=leased.delivery_id, exc_info=error
-                )
+                _log.error("delivery.read_failed", delivery_id=leased.delivery_id, exc_info=error)
                 attempt = Attempt(outcome=Outcome.FAILED, error="the record is unreadable")
                 unreadable.append(attempt.report(leased.delivery_id, leased.lease_token))
         return readable, unreadable

@@ -66,7 +66,7 @@ def _problem(request: web.Request, error: Exception) -> Problem:
             return Problem(HTTPStatus.REQUEST_TIMEOUT, "caller_gone", "The caller hung up.")
         case _:
             incident = new_id()
-            _log.error("request.failed_unexpectedly", incident=incident, exc_info=error)
+            _log.error("request.crashed", incident=incident, exc_info=error)
             detail = f"Something went wrong here; the log knows it as {incident}."
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.INTERNAL, detail)
 

@@ -137,7 +137,7 @@ async def _chunks(
             yield _event(seen)
             reading = asyncio.ensure_future(anext(events, None))
     except RefusedError as refused:
-        _log.info("events.cut", error=str(refused))
+        _log.info("event_stream.interrupted", error=str(refused))
         yield b": the controller is away; come again\n\n"
     finally:
         for task in (stopping, reading):
