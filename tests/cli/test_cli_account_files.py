@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_cli.console.account_file import COLUMNS, AccountLine, form_of, read_accounts
-from phonefarm_cli.console.input_file import LARGEST_BYTES, WrongFileError
+from phonefarm_cli.console.account_file import COLUMNS, AccountLine, file_format, read_accounts
+from phonefarm_cli.console.input_file import LARGEST_BYTES, InputFileError
 from support.examples import given
 
 CSV = b"""\
@@ -23,7 +23,7 @@ acc-2,,shortvideo,no
 
 def wrong(content: bytes, form: str = "csv") -> list[tuple[int, str]]:
     """Return what is wrong with the file, as line and text; it must not be right."""
-    with pytest.raises(WrongFileError) as caught:
+    with pytest.raises(InputFileError) as caught:
         read_accounts(content, form)
     return [(one.line, one.text) for one in caught.value.wrong]
 
@@ -154,19 +154,19 @@ def test_every_wrong_line_is_named() -> None:
 )
 def test_the_form_is_the_options_or_the_extensions(path: str, form: str | None, found: str) -> None:
     """--format wins."""
-    assert form_of(path, form) == found
+    assert file_format(path, form) == found
 
 
 def test_a_file_without_a_known_extension_needs_the_option() -> None:
     """The remedy is named."""
-    with pytest.raises(WrongFileError, match="--format"):
-        form_of("accounts.txt", None)
+    with pytest.raises(InputFileError, match="--format"):
+        file_format("accounts.txt", None)
 
 
 @given(content=st.binary(max_size=300), form=st.sampled_from(["csv", "json"]))
 def test_hostile_bytes_are_wrong_and_no_surprise(content: bytes, form: str) -> None:
     """Whatever comes is read or refused."""
-    with suppress(WrongFileError):
+    with suppress(InputFileError):
         assert read_accounts(content, form)
 
 

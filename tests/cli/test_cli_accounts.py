@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.client.client import Controller, RefusedError
+from phonefarm_cli.client.client import ControllerClient, RefusedError
 from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
 from support.commanding import Operator
@@ -182,9 +182,9 @@ async def test_a_chunk_that_fails_says_how_far_it_came(
     farm: Farm, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The controller's refusal is told with the file's line; the chunks before it stand."""
-    real = Controller.call
+    real = ControllerClient.call
 
-    async def spoil(self: Controller, method: Any, request: Any, **how: Any) -> Any:
+    async def spoil(self: ControllerClient, method: Any, request: Any, **how: Any) -> Any:
         if (
             isinstance(request, fleet_pb2.PutAccountsRequest)
             and request.accounts[0].account_id == "acc-1000"
@@ -192,7 +192,7 @@ async def test_a_chunk_that_fails_says_how_far_it_came(
             request.accounts[7].phone_id = "ph-gone"  # it went between the look and the call
         return await real(self, method, request, **how)
 
-    monkeypatch.setattr(Controller, "call", spoil)
+    monkeypatch.setattr(ControllerClient, "call", spoil)
     lines = "".join(f"acc-{n},,shortvideo,yes\n" for n in range(1500))
 
     with pytest.raises(CommandError) as caught:

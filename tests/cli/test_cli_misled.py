@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 from phonefarm.v1 import inspect_pb2, process_pb2
-from phonefarm_cli.client.client import Controller, UnreachableError
-from phonefarm_cli.console.progress import events
+from phonefarm_cli.client.client import ControllerClient, UnreachableError
+from phonefarm_cli.console.progress import process_events
 from phonefarm_cli.errors import CommandError, ExitCode
 from support.commanding import Operator
 
@@ -176,8 +176,11 @@ async def test_a_watch_outlives_its_streams() -> None:
     """It goes on behind the last event it saw, and tells none twice."""
     played = Played()
     played.events = [_event(3, "queued"), _event(5, "executing"), _event(9, "completed")]
-    async with serving(played) as port, Controller.opened(f"127.0.0.1:{port}", "key") as client:
-        seen = [event.number async for event in events(client, "p")]
+    async with (
+        serving(played) as port,
+        ControllerClient.opened(f"127.0.0.1:{port}", "key") as client,
+    ):
+        seen = [event.number async for event in process_events(client, "p")]
 
     assert seen == [3, 5, 9]
     assert played.asked_after == [0, 3, 5]
@@ -185,6 +188,6 @@ async def test_a_watch_outlives_its_streams() -> None:
 
 async def test_a_watch_gives_up_on_a_controller_that_stays_away() -> None:
     """After its patience, with the words of every other command."""
-    async with Controller.opened("127.0.0.1:9", "key") as client:
+    async with ControllerClient.opened("127.0.0.1:9", "key") as client:
         with pytest.raises(UnreachableError, match="does not answer"):
-            await anext(events(client, "p", patience=0.0))
+            await anext(process_events(client, "p", patience=0.0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import fleet_pb2, process_pb2
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.main import main
@@ -99,7 +99,7 @@ async def test_refusals_of_the_controller_are_passed_on(farm: Farm) -> None:
     admit = fleet_pb2.AdmitPhoneRequest(phone_id="ph-x")
     give_back = fleet_pb2.ReturnPhoneRequest(phone_id="ph-x", reason=" ")
     cancel = process_pb2.CancelProcessRequest(reason="r", requested_by="t")
-    async with Controller.opened(target, KEY) as controller:
+    async with ControllerClient.opened(target, KEY) as controller:
         with pytest.raises(CommandError, match="unknown_process"):
             await controller.call(controller.processes.GetProcess, get)
         with pytest.raises(CommandError, match="unknown_phone:ph-x"):
@@ -108,7 +108,7 @@ async def test_refusals_of_the_controller_are_passed_on(farm: Farm) -> None:
             await controller.call(controller.fleet.ReturnPhone, give_back)
         with pytest.raises(CommandError, match="unknown_process"):
             await controller.call(controller.processes.CancelProcess, cancel)
-    async with Controller.opened(target, "wrong") as stranger:
+    async with ControllerClient.opened(target, "wrong") as stranger:
         with pytest.raises(CommandError, match=r"does not know this key.*--key"):
             await stranger.phones()
 
@@ -117,7 +117,7 @@ async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:
     """phone_id, what adb calls it, serial number in any case; another is refused with a list."""
     async with (
         played_agent(farm, "SIM0001", "SIM0002"),
-        Controller.opened(f"127.0.0.1:{farm.controller.port}", KEY) as controller,
+        ControllerClient.opened(f"127.0.0.1:{farm.controller.port}", KEY) as controller,
     ):
         for word in ("ph-sim0002", "127.0.0.1:SIM0002", "SIM0002", "sim0002"):
             assert (await find_phone(controller, word)).phone_id == "ph-sim0002"

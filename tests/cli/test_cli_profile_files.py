@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 from hypothesis import strategies as st
-from phonefarm_cli.console.input_file import WrongFileError
+from phonefarm_cli.console.input_file import InputFileError
 from phonefarm_cli.console.profile_file import read_profile_file
 from phonefarm_executor.app_profile import read_profile
 from phonefarm_executor.failures import FailedError
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_told_by_line_and_key(old: str, new: str, line: int, to
     broken = SMALL.replace(old, new, 1)
     assert broken != SMALL
 
-    with pytest.raises(WrongFileError) as caught:
+    with pytest.raises(InputFileError) as caught:
         read_profile_file(broken.encode())
 
     assert any(one.line == line and told in one.text for one in caught.value.wrong), caught.value
@@ -120,7 +120,7 @@ def test_everything_wrong_is_told_at_once() -> None:
     """In the order of the file."""
     broken = SMALL.replace("format = 1", "format = 9").replace('"nav.feed"', '"nav.fed"')
 
-    with pytest.raises(WrongFileError) as caught:
+    with pytest.raises(InputFileError) as caught:
         read_profile_file(broken.encode())
 
     assert [one.line for one in caught.value.wrong] == [1, 7]
@@ -140,7 +140,7 @@ def test_no_mutation_is_a_surprise(key: str, value: str, at: int) -> None:
     toml = "\n".join(lines)
 
     taken = []
-    with suppress(WrongFileError):
+    with suppress(InputFileError):
         taken.append(read_profile_file(toml.encode()))
 
     assert bool(taken) == executor_takes(toml)
@@ -149,5 +149,5 @@ def test_no_mutation_is_a_surprise(key: str, value: str, at: int) -> None:
 @given(content=st.binary(max_size=200))
 def test_hostile_bytes_are_no_profile(content: bytes) -> None:
     """Whatever comes is refused in words."""
-    with pytest.raises(WrongFileError):
+    with pytest.raises(InputFileError):
         read_profile_file(content)

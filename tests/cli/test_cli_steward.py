@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.up.onboarding import Steward
 from support.controller import KEY, Farm, farm_on, played_agent, request
 
@@ -19,14 +19,17 @@ async def farm(tmp_path: Path) -> AsyncIterator[Farm]:
 
 
 @pytest.fixture
-async def controller(farm: Farm) -> AsyncIterator[Controller]:
+async def controller(farm: Farm) -> AsyncIterator[ControllerClient]:
     """Yield the command's client of it."""
-    async with Controller.opened(f"127.0.0.1:{farm.controller.port}", KEY) as it:
+    async with ControllerClient.opened(f"127.0.0.1:{farm.controller.port}", KEY) as it:
         yield it
 
 
 def _steward(
-    controller: Controller, *simulated: str, connected: tuple[str, ...] = (), patience: float = 10
+    controller: ControllerClient,
+    *simulated: str,
+    connected: tuple[str, ...] = (),
+    patience: float = 10,
 ) -> Steward:
     return Steward(
         controller=controller,
@@ -38,7 +41,7 @@ def _steward(
 
 
 async def test_simulated_phones_get_an_account_and_others_do_not(
-    farm: Farm, controller: Controller
+    farm: Farm, controller: ControllerClient
 ) -> None:
     """Every phone of our agent is admitted; only simulated ones are given an account."""
     async with played_agent(farm, "SIM0001", "REAL", admit=False) as agent:
@@ -54,7 +57,7 @@ async def test_simulated_phones_get_an_account_and_others_do_not(
         assert (account.phone_id, account.app, account.active) == ("ph-sim0001", "shortvideo", True)
 
 
-async def test_another_agents_phones_are_not_ours(farm: Farm, controller: Controller) -> None:
+async def test_another_agents_phones_are_not_ours(farm: Farm, controller: ControllerClient) -> None:
     """A phone of an agent that somebody else runs waits for its own operator."""
     async with played_agent(farm, "OTHER", agent_id="agent-2", admit=False):
         steward = _steward(controller)
@@ -66,7 +69,9 @@ async def test_another_agents_phones_are_not_ours(farm: Farm, controller: Contro
         assert phone.intent == "new"
 
 
-async def test_a_phone_that_comes_later_is_admitted(farm: Farm, controller: Controller) -> None:
+async def test_a_phone_that_comes_later_is_admitted(
+    farm: Farm, controller: ControllerClient
+) -> None:
     """After the start the steward goes on looking."""
     steward = _steward(controller, "SIM0002")
     looks = steward.looks()
@@ -78,7 +83,7 @@ async def test_a_phone_that_comes_later_is_admitted(farm: Farm, controller: Cont
     await looks.aclose()
 
 
-async def test_an_account_made_inactive_stays_so(farm: Farm, controller: Controller) -> None:
+async def test_an_account_made_inactive_stays_so(farm: Farm, controller: ControllerClient) -> None:
     """What an operator changed is not changed back at the next start."""
     async with played_agent(farm, "SIM0001", admit=False) as agent:
         await agent.offer()
@@ -97,7 +102,9 @@ async def test_an_account_made_inactive_stays_so(farm: Farm, controller: Control
         assert steward.phones[0].account_id == ""
 
 
-async def test_a_phone_at_work_keeps_nobody_waiting(farm: Farm, controller: Controller) -> None:
+async def test_a_phone_at_work_keeps_nobody_waiting(
+    farm: Farm, controller: ControllerClient
+) -> None:
     """Work that was queued before the start is begun before the farm is ready."""
     async with played_agent(farm, "SIM0001") as agent:
         await agent.offer()
@@ -108,7 +115,7 @@ async def test_a_phone_at_work_keeps_nobody_waiting(farm: Farm, controller: Cont
 
 
 async def test_phones_that_stay_away_are_named(
-    farm: Farm, controller: Controller, capsys: pytest.CaptureFixture[str]
+    farm: Farm, controller: ControllerClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One that is not offered is told with its reason, one never seen with its address."""
     async with played_agent(farm, "SIM0001", admit=False):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from phonefarm.v1 import process_pb2
-from phonefarm_cli.commands.profiles_check import missing, walk_rows, walked
+from phonefarm_cli.commands.profiles_check import missing_lines, screen_rows, screens_of
 from phonefarm_cli.console.profile_file import ProfileFile
 from phonefarm_cli.errors import CommandError
 
@@ -30,7 +30,7 @@ def test_what_was_tried_and_not_found_is_named() -> None:
         screen("nav", ("nav.feed", False), reached=False),
     ]
 
-    assert list(missing(walk, PROFILE)) == [
+    assert list(missing_lines(walk, PROFILE)) == [
         "  feed.author was not found on the screen feed",
         "  the screen nav was not reached: it shows something else",
     ]
@@ -43,7 +43,7 @@ def test_a_table_tells_each_selector_with_text_and_place() -> None:
         screen("results", ("results.item", False), reached=False),
     ]
 
-    assert list(walk_rows(walk, PROFILE)) == [
+    assert list(screen_rows(walk, PROFILE)) == [
         ["feed", "", "reached", "", ""],
         ["", "feed.title", "yes", "Tiny", "1,2,3,4"],
         ["", "feed.author", "NO", "Tiny", ""],
@@ -55,7 +55,7 @@ def test_a_process_tells_its_walk_wherever_it_stands() -> None:
     """The result names items and actions around it."""
     result = {"items": {"i": {"outputs": [{}, {"screens": [screen("feed")]}]}}}
 
-    found = walked(process_pb2.Process(result_json=json.dumps(result)))
+    found = screens_of(process_pb2.Process(result_json=json.dumps(result)))
 
     assert found == [screen("feed")]
 
@@ -64,4 +64,4 @@ def test_a_process_tells_its_walk_wherever_it_stands() -> None:
 def test_a_process_without_a_walk_proves_nothing(result: str) -> None:
     """It is said, and is no success."""
     with pytest.raises(CommandError, match="without saying what it found"):
-        walked(process_pb2.Process(result_json=result))
+        screens_of(process_pb2.Process(result_json=result))

@@ -17,7 +17,7 @@ from faults.clocks import DATABASE_CLOCK, Clocks
 from faults.links import Link, link
 from phonefarm.v1 import fleet_pb2
 from phonefarm_agent.runtimes import image
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError
 from phonefarm_simulator.control import Control
 from support.components import COMPONENTS
@@ -96,7 +96,7 @@ class Ground:
     async def mend(self) -> bool:
         """Do what people do after trouble; return whether nothing was left to do."""
         whole = True
-        async with Controller.opened(self.farm.grpc, self.farm.api_key) as controller:
+        async with ControllerClient.opened(self.farm.grpc, self.farm.api_key) as controller:
             for phone in await controller.phones():
                 whole &= phone.offered or phone.lease == "leased"
                 if phone.health == "quarantined" and phone.lease in {"free", "dirty"}:
@@ -127,7 +127,7 @@ class Ground:
         with suppress(CommandError, TimeoutError):
             async with (
                 asyncio.timeout(20),
-                Controller.opened(self.farm.grpc, self.farm.api_key) as controller,
+                ControllerClient.opened(self.farm.grpc, self.farm.api_key) as controller,
             ):
                 phones = await controller.phones()
                 said["phones"] = [str(phone) for phone in phones]

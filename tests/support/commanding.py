@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from phonefarm_cli.console.connect import carry_out
+from phonefarm_cli.console.connect import perform_verb
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.main import read_arguments
 from support.controller import KEY, Farm
@@ -38,6 +38,6 @@ class Operator:
     async def command(self, *words: str) -> Told:
         """Carry out one verb and return what it said."""
         self._capsys.readouterr()
-        code = await carry_out(read_arguments([*words, *self._reach]))
+        code = await perform_verb(read_arguments([*words, *self._reach]))
         told = self._capsys.readouterr()
         return Told(code=code, out=told.out, err=told.err)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_common.ids import new_id
 from phonefarm_simulator.control import Control
 
@@ -67,7 +67,11 @@ class Hand:
     """Calls by REST, operates by gRPC, looks at the phones by the simulator's control API."""
 
     def __init__(
-        self, farm: LiveFarm, rest: aiohttp.ClientSession, controller: Controller, phones: Control
+        self,
+        farm: LiveFarm,
+        rest: aiohttp.ClientSession,
+        controller: ControllerClient,
+        phones: Control,
     ) -> None:
         self.farm = farm
         self.controller = controller
@@ -182,7 +186,7 @@ async def hand(farm: LiveFarm) -> AsyncIterator[Hand]:
     timeout = aiohttp.ClientTimeout(total=15)
     async with (
         aiohttp.ClientSession(f"http://{farm.rest}", headers=headers, timeout=timeout) as rest,
-        Controller.opened(farm.grpc, farm.api_key) as controller,
+        ControllerClient.opened(farm.grpc, farm.api_key) as controller,
         Control.connected(farm.control) as phones,
     ):
         yield Hand(farm, rest, controller, phones)

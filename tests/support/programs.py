@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phonefarm.v1 import fleet_pb2
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY
 from support.live_farm import LiveFarm, LivePhone, bare_environment, eventually
 from support.releases import code_of
@@ -138,7 +138,7 @@ class Programs:
     async def live(self, serialnos: Iterable[str]) -> LiveFarm:
         """Admit the phones, give each an account, and return the farm."""
         wanted = set(serialnos)
-        async with Controller.opened(self.grpc, _SECRETS["INGEST_SECRET"]) as controller:
+        async with ControllerClient.opened(self.grpc, _SECRETS["INGEST_SECRET"]) as controller:
 
             async def known() -> list[fleet_pb2.Phone] | None:
                 phones = [p for p in await controller.phones() if p.serialno in wanted]

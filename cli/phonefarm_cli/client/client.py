@@ -56,7 +56,7 @@ class RefusedError(CommandError):
         self.problems = tuple(problems)
 
 
-class Controller:
+class ControllerClient:
     """Calls the controllers with one key: `call(controller.fleet.AdmitPhone, request)`."""
 
     def __init__(self, channel: FailoverChannel, target: str, key: str) -> None:
@@ -75,7 +75,7 @@ class Controller:
     @asynccontextmanager
     async def opened(
         cls, target: str, key: str, ca: Path | None = None
-    ) -> "AsyncIterator[Controller]":
+    ) -> "AsyncIterator[ControllerClient]":
         """Yield a client of the controller at HOST:PORT, or of several with commas.
 
         It connects with the first call. With *ca*, the farm's authority as PEM, it uses TLS.

@@ -5,17 +5,17 @@ from typing import Any
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import accounts_import
 from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
-from phonefarm_cli.console.json_output import show_json
+from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.terminal import tell
 
 _COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
 
-_LIST_TEACH = """\
+_LIST_NOTES = """\
 --json prints what `accounts import` takes: save it, change it, import it again.
 """
 
@@ -23,7 +23,7 @@ _LIST_TEACH = """\
 def add(commands: Subparsers) -> None:
     """Add `phonefarm accounts` and its verbs."""
     verbs = add_verbs(commands, "accounts", "the accounts: list them, bind them to phones")
-    listing = add_verb(verbs, "list", "list every account", _list, teach=_LIST_TEACH)
+    listing = add_verb(verbs, "list", "list every account", _list, notes=_LIST_NOTES)
     add_json(listing)
     accounts_import.add(verbs)
     clear = add_verb(verbs, "clear", "say that an account is well again", _clear)
@@ -36,25 +36,25 @@ def add(commands: Subparsers) -> None:
     put.add_argument("--inactive", action="store_true", help="no work for it; what waits ends")
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     known = await controller.accounts()
     if options.json:
-        show_json([_record(account) for account in known])
+        print_json([_record(account) for account in known])
         return
     rows = [
         [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
         for a in known
     ]
-    show_table(_COLUMNS, rows, empty="no account yet")
+    print_table(_COLUMNS, rows, empty="no account yet")
 
 
-async def _clear(options: argparse.Namespace, controller: Controller) -> None:
+async def _clear(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = fleet_pb2.ClearAccountRequest(account_id=options.account, reason=options.reason)
     account = await controller.call(controller.fleet.ClearAccount, request)
     tell(f"{account.account_id}: {account.condition}")
 
 
-async def _put(options: argparse.Namespace, controller: Controller) -> None:
+async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone_id = (await find_phone(controller, options.phone)).phone_id if options.phone else ""
     wanted = fleet_pb2.Account(
         account_id=options.account,

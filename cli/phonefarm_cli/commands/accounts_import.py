@@ -7,10 +7,10 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller, RefusedError
-from phonefarm_cli.console.account_file import AccountLine, form_of, read_accounts
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient, RefusedError
+from phonefarm_cli.console.account_file import AccountLine, file_format, read_accounts
 from phonefarm_cli.console.connect import Subparsers, add_verb
-from phonefarm_cli.console.input_file import Wrong, WrongFileError, content_of
+from phonefarm_cli.console.input_file import InputFileError, InputProblem, read_input
 from phonefarm_cli.console.phone_lookup import names_of
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import aside, tell
@@ -18,7 +18,7 @@ from phonefarm_cli.terminal import aside, tell
 AT_ONCE: Final = 1000
 """The controller takes so many in one transaction."""
 
-_TEACH = """\
+_NOTES = """\
 the file
   CSV with a header line, or a JSON list of objects, with the columns
     account_id   1-128 of A-Z a-z 0-9 . _ : -                                    (needed)
@@ -44,7 +44,7 @@ class _Planned:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm accounts import`."""
     parser = add_verb(
-        verbs, "import", "create or replace the accounts of a file", _import, teach=_TEACH
+        verbs, "import", "create or replace the accounts of a file", _import, notes=_NOTES
     )
     parser.add_argument("file", metavar="FILE", help="a .csv or .json file; - reads stdin")
     parser.add_argument(
@@ -55,14 +55,14 @@ def add(verbs: Subparsers) -> None:
     )
 
 
-async def _import(options: argparse.Namespace, controller: Controller) -> None:
+async def _import(options: argparse.Namespace, controller: ControllerClient) -> None:
     try:
-        form = form_of(options.file, options.format)
-        lines = read_accounts(content_of(options.file), form)
+        form = file_format(options.file, options.format)
+        lines = read_accounts(read_input(options.file), form)
         known = {account.account_id: account for account in await controller.accounts()}
         planned = await _plan(controller, lines, known)
-    except WrongFileError as error:
-        raise error.told(options.file, "nothing was imported") from error
+    except InputFileError as error:
+        raise error.as_command_error(options.file, "nothing was imported") from error
     fresh = sum(one.line.account_id not in known for one in planned)
     changed = [one for one in planned if one.account != known.get(one.line.account_id)]
     same = len(planned) - len(changed)
@@ -75,9 +75,9 @@ async def _import(options: argparse.Namespace, controller: Controller) -> None:
 
 
 async def _plan(
-    controller: Controller, lines: Iterable[AccountLine], known: dict[str, fleet_pb2.Account]
+    controller: ControllerClient, lines: Iterable[AccountLine], known: dict[str, fleet_pb2.Account]
 ) -> list[_Planned]:
-    """Return what to send; WrongFileError names each line whose phone or app is not known."""
+    """Return what to send; InputFileError names each line whose phone or app is not known."""
     phones = {
         name: phone.phone_id for phone in await controller.phones() for name in names_of(phone)
     }
@@ -86,10 +86,10 @@ async def _plan(
     for line in lines:
         phone_id = phones.get(line.phone.lower()) if line.phone else ""
         if phone_id is None:
-            wrong.append(Wrong(line=line.line, text=f"there is no phone {line.phone}"))
+            wrong.append(InputProblem(line=line.line, text=f"there is no phone {line.phone}"))
         if line.app not in apps:
             told = f"there is no app {line.app}; known: {', '.join(sorted(apps))}"
-            wrong.append(Wrong(line=line.line, text=told))
+            wrong.append(InputProblem(line=line.line, text=told))
         before = known.get(line.account_id, fleet_pb2.Account(condition="ok"))
         account = fleet_pb2.Account(
             account_id=line.account_id,
@@ -101,17 +101,17 @@ async def _plan(
         )
         planned.append(_Planned(line=line, account=account))
     if wrong:
-        raise WrongFileError(*wrong)
+        raise InputFileError(*wrong)
     return planned
 
 
-async def _apps(controller: Controller) -> set[str]:
+async def _apps(controller: ControllerClient) -> set[str]:
     """Return the app profiles of the farm."""
     listed = await controller.capabilities()
     return {app.app for capability in listed for app in capability.apps}
 
 
-async def _send(controller: Controller, file: str, planned: Sequence[_Planned]) -> None:
+async def _send(controller: ControllerClient, file: str, planned: Sequence[_Planned]) -> None:
     for first in range(0, len(planned), AT_ONCE):
         chunk = planned[first : first + AT_ONCE]
         try:

@@ -5,12 +5,12 @@ from typing import Final
 
 from phonefarm.v1 import access_pb2, fleet_pb2, hands_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.drain_wait import wait_until_free
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import duration, minute
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import duration, minute_text
 from phonefarm_cli.terminal import note, tell
 
 _COLUMNS = (
@@ -49,7 +49,7 @@ def add(commands: Subparsers) -> None:
     listing = add_verb(verbs, "list", "list every agent and its certificate's end", _list)
     add_json(listing)
     invite = add_verb(
-        verbs, "invite", "print a token with which one host joins", _invite, teach=_LEARN
+        verbs, "invite", "print a token with which one host joins", _invite, notes=_LEARN
     )
     invite.add_argument(
         "--agent-id", default="", metavar="ID", help="who it will be; needed for a known one"
@@ -65,7 +65,7 @@ def add(commands: Subparsers) -> None:
     )
     add_reason(invite, required=False)
     drain = add_verb(
-        verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, teach=_DRAIN
+        verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, notes=_DRAIN
     )
     drain.add_argument("agent_id", metavar="ID")
     add_reason(drain, about="why; it is shown and kept")
@@ -81,15 +81,15 @@ def add(commands: Subparsers) -> None:
     add_reason(revoke, required=False)
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     answer = await controller.call(controller.fleet.ListAgents, fleet_pb2.ListAgentsRequest())
     if options.json:
-        show_json([plain(agent) for agent in answer.agents])
+        print_json([message_dict(agent) for agent in answer.agents])
         return
-    show_table(_COLUMNS, [_row(agent) for agent in answer.agents], empty="no agent yet")
+    print_table(_COLUMNS, [_row(agent) for agent in answer.agents], empty="no agent yet")
 
 
-async def _invite(options: argparse.Namespace, controller: Controller) -> None:
+async def _invite(options: argparse.Namespace, controller: ControllerClient) -> None:
     role = "gateway" if options.gateway else "agent"
     request = access_pb2.InviteRequest(
         role=role,
@@ -101,14 +101,14 @@ async def _invite(options: argparse.Namespace, controller: Controller) -> None:
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note(
-        f"For one {who}, once, until {minute(invited.expires_at)}. On its host: "
+        f"For one {who}, once, until {minute_text(invited.expires_at)}. On its host: "
         f"phonefarm-{role} join TOKEN",
         err=True,
     )
     print(invited.token)
 
 
-async def _drain(options: argparse.Namespace, controller: Controller) -> None:
+async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = hands_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     agent = await controller.call(controller.operator.DrainAgent, request)
     tell(f"{agent.agent_id}: draining; what runs goes on")
@@ -117,14 +117,14 @@ async def _drain(options: argparse.Namespace, controller: Controller) -> None:
         tell(f"{agent.agent_id}: no run is on its phones")
 
 
-async def _undrain(options: argparse.Namespace, controller: Controller) -> None:
+async def _undrain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = hands_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     answer = await controller.call(controller.operator.UndrainAgent, request)
     what = "is given work again" if answer.undrained else "was not draining"
     tell(f"{options.agent_id}: {what}")
 
 
-async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
+async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
     role = "gateway" if options.gateway else "agent"
     request = access_pb2.RevokeMemberRequest(
         role=role, member_id=options.agent_id, reason=options.reason
@@ -140,7 +140,7 @@ def _row(agent: fleet_pb2.Agent) -> list[str]:
         str(agent.phones),
         agent.version,
         agent.runtime,
-        minute(agent.last_heartbeat_at),
-        minute(agent.certificate_expires_at),
+        minute_text(agent.last_heartbeat_at),
+        minute_text(agent.certificate_expires_at),
         f"by {agent.drain_by}: {agent.drain_reason}" if agent.HasField("drain_since") else "",
     ]

@@ -6,15 +6,15 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import moment, short
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import parse_time, time_text
 
 _COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
-_TEACH: Final = """\
+_NOTES: Final = """\
 Newest first: what operators did, what the controller did with phones that fail, and each step an
 agent took to get a phone back. What happened to a process is in `phonefarm processes timeline`.
 
@@ -28,7 +28,7 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm audit`."""
     audit = add_verb(
-        commands, "audit", "tell who did what to phones, accounts and hosts", _audit, teach=_TEACH
+        commands, "audit", "tell who did what to phones, accounts and hosts", _audit, notes=_NOTES
     )
     about = audit.add_mutually_exclusive_group()
     about.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
@@ -38,16 +38,16 @@ def add(commands: Subparsers) -> None:
     add_json(audit)
 
 
-async def _audit(options: argparse.Namespace, controller: Controller) -> None:
+async def _audit(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = fleet_pb2.ListAuditRequest(limit=options.limit, subject=options.about or "")
     if options.phone:
         request.subject = (await find_phone(controller, options.phone)).phone_id
     if options.since:
         now = datetime.now(UTC)
-        request.since.CopyFrom(moment(options.since, name="--since", now=now))
+        request.since.CopyFrom(parse_time(options.since, name="--since", now=now))
     entries = (await controller.call(controller.fleet.ListAudit, request)).entries
     if options.json:
-        show_json([plain(entry) for entry in entries])
+        print_json([message_dict(entry) for entry in entries])
         return
-    rows = [[short(e.at), e.actor, e.verb, e.subject, e.reason] for e in entries]
-    show_table(_COLUMNS, rows, empty="nothing")
+    rows = [[time_text(e.at), e.actor, e.verb, e.subject, e.reason] for e in entries]
+    print_table(_COLUMNS, rows, empty="nothing")

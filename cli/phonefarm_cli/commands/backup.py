@@ -10,13 +10,13 @@ from typing import Final
 
 from phonefarm.v1 import hands_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import tell
 
-_TEACH: Final = """\
+_NOTES: Final = """\
 The farm works on meanwhile. FILE is the SQLite database as of one moment; it appears whole or not
 at all. In it all work is paused, because what is done after that moment is not in it. The folders
 ca, evidence and profiles of the controller's --data belong to a backup too: docs/operating.md
@@ -30,7 +30,7 @@ example:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm backup`."""
     backup = add_verb(
-        commands, "backup", "save a copy of the controller's database", _backup, teach=_TEACH
+        commands, "backup", "save a copy of the controller's database", _backup, notes=_NOTES
     )
     backup.add_argument("file", type=Path, metavar="FILE", help="where; a new file")
     backup.add_argument(
@@ -38,7 +38,7 @@ def add(commands: Subparsers) -> None:
     )
 
 
-async def _backup(options: argparse.Namespace, controller: Controller) -> None:
+async def _backup(options: argparse.Namespace, controller: ControllerClient) -> None:
     place: Path = options.file
     try:
         with _made(place) as descriptor:
@@ -49,7 +49,7 @@ async def _backup(options: argparse.Namespace, controller: Controller) -> None:
     except OSError as error:
         why = f"{error.filename or place} cannot be written: {error.strerror}"
         raise CommandError(why, ExitCode.MISUSED) from error
-    tell(f"{place}: the database of {short(head.taken_at)}, {head.bytes} bytes, {head.sha256}")
+    tell(f"{place}: the database of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}")
 
 
 @contextmanager
@@ -68,7 +68,9 @@ def _made(place: Path) -> Iterator[int]:
         partial.unlink(missing_ok=True)
 
 
-async def _receive(controller: Controller, reason: str, descriptor: int) -> hands_pb2.BackupHead:
+async def _receive(
+    controller: ControllerClient, reason: str, descriptor: int
+) -> hands_pb2.BackupHead:
     """Write what comes; CommandError when it is not what its head says."""
     head, seen, size = hands_pb2.BackupHead(), hashlib.sha256(), 0
     request = hands_pb2.BackupRequest(reason=reason)

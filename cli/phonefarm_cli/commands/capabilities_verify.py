@@ -9,22 +9,22 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2, inspect_pb2, proving_pb2
 
-from phonefarm_cli.client.client import Controller, RefusedError
+from phonefarm_cli.client.client import ControllerClient, RefusedError
 from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
 from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_verb
-from phonefarm_cli.console.input_file import WrongFileError, content_of, decoded
+from phonefarm_cli.console.input_file import InputFileError, decode_text, read_input
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.progress import error_text, followed
-from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.progress import error_text, follow_process
+from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import OUT, note, tell
 
 EVIDENCE_SECONDS: Final = 30.0
 """How long the evidence of a run that has ended may take to arrive."""
 
-_LOOK_SECONDS: Final = 0.25
+_POLL_SECONDS: Final = 0.25
 
-_TEACH = """\
+_NOTES = """\
 It gives the capability real work on the phone, manually, with inputs that do little unless --inputs
 gives others. When the run is completed and its last screen has arrived as evidence, the capability
 counts as live verified with the app profile's version of now, and unattended requests for it are
@@ -42,7 +42,7 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm capabilities verify`."""
     parser = add_verb(
-        verbs, "verify", "prove on a phone that a capability works", _verify, teach=_TEACH
+        verbs, "verify", "prove on a phone that a capability works", _verify, notes=_NOTES
     )
     parser.add_argument("capability", metavar="NAME", help="`capabilities list` shows them")
     parser.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
@@ -55,7 +55,7 @@ def add(verbs: Subparsers) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask before it begins")
 
 
-async def _verify(options: argparse.Namespace, controller: Controller) -> None:
+async def _verify(options: argparse.Namespace, controller: ControllerClient) -> None:
     inputs = _inputs(options.inputs)
     capability = await _capability(controller, options.capability)
     phone = await find_phone(controller, options.phone)
@@ -75,7 +75,7 @@ async def _verify(options: argparse.Namespace, controller: Controller) -> None:
     started = await controller.call(controller.verification.VerifyCapability, wanted)
     process_id = started.process_id
     note(f"process {process_id}")
-    process = await followed(controller, process_id)
+    process = await follow_process(controller, process_id)
     if process.status != "completed":
         why = error_text(process.error) if process.HasField("error") else process.status
         raise CommandError(
@@ -85,7 +85,7 @@ async def _verify(options: argparse.Namespace, controller: Controller) -> None:
     kept = await _recorded(controller, process_id)
     request = inspect_pb2.ListEvidenceRequest(process_id=process_id)
     lines = (await controller.call(controller.inspection.ListEvidence, request)).evidence
-    show_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")
+    print_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")
     tell(f"{kept.capability} is live verified with {kept.app} {kept.profile_version[:12]}")
     tell(f"  get the evidence: phonefarm processes evidence {process_id} --save DIR")
 
@@ -94,9 +94,9 @@ def _inputs(file: str | None) -> str:
     if file is None:
         return ""
     try:
-        text = decoded(content_of(file))
-    except WrongFileError as error:
-        raise error.told(file, "no phone was touched") from error
+        text = decode_text(read_input(file))
+    except InputFileError as error:
+        raise error.as_command_error(file, "no phone was touched") from error
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -106,7 +106,7 @@ def _inputs(file: str | None) -> str:
     return json.dumps(given, ensure_ascii=False)
 
 
-async def _capability(controller: Controller, name: str) -> inspect_pb2.Capability:
+async def _capability(controller: ControllerClient, name: str) -> inspect_pb2.Capability:
     known = {each.name: each for each in await controller.capabilities()}
     if name not in known:
         raise CommandError(f"there is no capability {name}; known: {', '.join(known)}")
@@ -116,7 +116,7 @@ async def _capability(controller: Controller, name: str) -> inspect_pb2.Capabili
 
 
 async def _account(
-    controller: Controller, phone: fleet_pb2.Phone, wanted: str | None
+    controller: ControllerClient, phone: fleet_pb2.Phone, wanted: str | None
 ) -> fleet_pb2.Account:
     """Return for whom the run acts; CommandError names the choice when it is not clear."""
     accounts = await controller.accounts()
@@ -144,7 +144,7 @@ def _agree(options: argparse.Namespace) -> None:
         raise CommandError("not begun")
 
 
-async def _recorded(controller: Controller, process_id: str) -> proving_pb2.Verification:
+async def _recorded(controller: ControllerClient, process_id: str) -> proving_pb2.Verification:
     """Record the verification once the evidence has come, which may be after the run's end."""
     request = proving_pb2.RecordVerificationRequest(process_id=process_id)
     loop = asyncio.get_running_loop()
@@ -155,4 +155,4 @@ async def _recorded(controller: Controller, process_id: str) -> proving_pb2.Veri
         except RefusedError as error:
             if error.reason != "state_conflict:no_evidence" or loop.time() > patience:
                 raise
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)

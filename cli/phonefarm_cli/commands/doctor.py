@@ -6,9 +6,9 @@ from typing import Final
 
 from phonefarm.v1 import doctor_pb2
 
-from phonefarm_cli.client.client import Controller, UnreachableError
+from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import show_json
+from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import tell
 
@@ -17,7 +17,7 @@ _WORDS: Final = {
     doctor_pb2.VERDICT_WARN: "warn",
     doctor_pb2.VERDICT_FAIL: "fail",
 }
-_TEACH: Final = """\
+_NOTES: Final = """\
 A line for each part: ok, warn (work goes on) or fail (work stands still), with what helps below it.
 It ends with 1 when something fails. With several controllers ask each: --grpc names one.
 `phonefarm-agent doctor` does the same for one phone host, on that host.
@@ -31,12 +31,12 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm doctor`."""
     parser = add_verb(
-        commands, "doctor", "tell whether the farm is well, and what helps", _doctor, teach=_TEACH
+        commands, "doctor", "tell whether the farm is well, and what helps", _doctor, notes=_NOTES
     )
     add_json(parser)
 
 
-async def _doctor(options: argparse.Namespace, controller: Controller) -> ExitCode:
+async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
     try:
         answer = await controller.call(controller.doctor.Examine, doctor_pb2.ExamineRequest())
         found = list(answer.findings)
@@ -61,7 +61,7 @@ def _show(found: Sequence[doctor_pb2.Finding], *, as_json: bool) -> None:
             }
             for finding in found
         ]
-        show_json({"verdict": _WORDS.get(worst, "warn"), "checks": checks})
+        print_json({"verdict": _WORDS.get(worst, "warn"), "checks": checks})
         return
     width = max((len(finding.check) for finding in found), default=0)
     for finding in found:

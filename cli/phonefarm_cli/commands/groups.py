@@ -4,7 +4,7 @@ import argparse
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import (
     PHONE_NAMES,
     Subparsers,
@@ -13,9 +13,9 @@ from phonefarm_cli.console.connect import (
     add_verb,
     add_verbs,
 )
-from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phones
-from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.terminal import tell
 
 _COLUMNS = ("GROUP", "KIND", "MEMBERS", "CLEAN-UP", "")
@@ -27,7 +27,7 @@ _STEPS = {
 _KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "account"}
 _SHOWN = 6
 
-_TEACH = """\
+_NOTES = """\
 A request's target names groups: {"routing": "group", "phone_group": "shelf-1"} takes every phone of
 it as of that moment, {"routing": "queue", "phone_group": "shelf-1"} any one of them.
 
@@ -38,7 +38,7 @@ examples:
 """
 
 
-_TEACH_CLEAN_UP = """\
+_CLEAN_UP_NOTES = """\
 Behind each run its agent cleans the phone and looks whether it is clean; one that is not is dirty,
 and kept back. Without a policy every step is done:
 
@@ -60,7 +60,7 @@ def add(commands: Subparsers) -> None:
     verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests may name")
     listing = add_verb(verbs, "list", "list every group and its members", _list)
     add_json(listing)
-    put = add_verb(verbs, "put", "make a group, or replace its members", _put, teach=_TEACH)
+    put = add_verb(verbs, "put", "make a group, or replace its members", _put, notes=_NOTES)
     put.add_argument("group", metavar="NAME", help="its name, 1-128 of A-Z a-z 0-9 . _ : -")
     members = put.add_mutually_exclusive_group(required=True)
     members.add_argument("--phones", nargs="*", metavar="PHONE", help=PHONE_NAMES)
@@ -72,7 +72,7 @@ def add(commands: Subparsers) -> None:
         "clean-up",
         "what is done about a group's phones behind each run",
         _set_clean_up,
-        teach=_TEACH_CLEAN_UP,
+        notes=_CLEAN_UP_NOTES,
     )
     cleaning.add_argument("group", metavar="NAME", help="a group of phones")
     wanted = cleaning.add_mutually_exclusive_group(required=True)
@@ -83,19 +83,19 @@ def add(commands: Subparsers) -> None:
     add_reason(cleaning)
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     answer = await controller.call(controller.fleet.ListGroups, fleet_pb2.ListGroupsRequest())
     if options.json:
-        show_json([plain(group) for group in answer.groups])
+        print_json([message_dict(group) for group in answer.groups])
         return
     rows = [
         [g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)]
         for g in answer.groups
     ]
-    show_table(_COLUMNS, rows, empty="no group yet: `phonefarm groups put` makes one")
+    print_table(_COLUMNS, rows, empty="no group yet: `phonefarm groups put` makes one")
 
 
-async def _put(options: argparse.Namespace, controller: Controller) -> None:
+async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:
     if options.accounts is None:
         kind = fleet_pb2.GROUP_KIND_PHONE
         members = [phone.phone_id for phone in await find_phones(controller, options.phones)]
@@ -119,7 +119,7 @@ def _clean_up(group: fleet_pb2.Group) -> str:
     return " ".join(names.get(step, str(step)) for step in group.clean_up.steps) or "nothing"
 
 
-async def _set_clean_up(options: argparse.Namespace, controller: Controller) -> None:
+async def _set_clean_up(options: argparse.Namespace, controller: ControllerClient) -> None:
     clean_up = None
     if not options.default:
         clean_up = fleet_pb2.CleanUp(steps=[_STEPS[name] for name in options.steps])

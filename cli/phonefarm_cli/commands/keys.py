@@ -6,10 +6,10 @@ from typing import Final
 
 from phonefarm.v1 import access_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import lifetime, minute
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import lifetime, minute_text
 from phonefarm_cli.terminal import note, tell
 
 _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED")
@@ -62,12 +62,12 @@ def add(commands: Subparsers) -> None:
     revoke.add_argument("name", metavar="NAME")
 
 
-async def _create(options: argparse.Namespace, controller: Controller) -> None:
+async def _create(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = access_pb2.CreateKeyRequest(name=options.name, scopes=options.scope)
     if options.expires is not None:
         request.expires_at.FromDatetime(datetime.now(UTC) + options.expires)
     made = await controller.call(controller.access.CreateKey, request)
-    end = f", until {minute(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
+    end = f", until {minute_text(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
     note(
         f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Shown once, so keep it:", err=True
@@ -75,24 +75,24 @@ async def _create(options: argparse.Namespace, controller: Controller) -> None:
     print(made.secret)
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     keys = (await controller.call(controller.access.ListKeys, access_pb2.ListKeysRequest())).keys
     rows = [
         [
             key.name,
             ",".join(key.scopes),
-            minute(key.created_at),
+            minute_text(key.created_at),
             key.created_by,
-            minute(key.expires_at),
-            minute(key.last_used_at),
-            minute(key.revoked_at),
+            minute_text(key.expires_at),
+            minute_text(key.last_used_at),
+            minute_text(key.revoked_at),
         ]
         for key in keys
     ]
-    show_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` makes one")
+    print_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` makes one")
 
 
-async def _revoke(options: argparse.Namespace, controller: Controller) -> None:
+async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = access_pb2.RevokeKeyRequest(name=options.name)
     key = await controller.call(controller.access.RevokeKey, request)
     tell(f"{key.name}: revoked; whoever shows it is refused from now on")

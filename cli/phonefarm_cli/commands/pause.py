@@ -5,11 +5,11 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import tell
 
@@ -20,7 +20,7 @@ _SCOPES: Final = {
     "capability": fleet_pb2.PAUSE_SCOPE_CAPABILITY,
 }
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
-_TEACH: Final = """\
+_NOTES: Final = """\
 Work goes on being accepted; nothing in the scope begins until it is resumed. What runs goes on to
 its end. With --stop it ends between two actions, after 30 s by force, and goes back to the queue,
 uncharged; a post that had begun and is not known to be made ends with outcome_unknown. Deadlines go
@@ -39,7 +39,7 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm pause` and `phonefarm resume`."""
     pause = add_verb(
-        commands, "pause", "let no work begin: all, or some of it", _pause, teach=_TEACH
+        commands, "pause", "let no work begin: all, or some of it", _pause, notes=_NOTES
     )
     _add_scope(pause, required=False)
     pause.add_argument("--reason", metavar="TEXT", help="shown to who asks why work waits; kept")
@@ -67,7 +67,7 @@ def _scope(options: argparse.Namespace) -> tuple[fleet_pb2.PauseScope.ValueType,
     return next(((scope, name) for scope, name in given if name is not None), None)
 
 
-async def _pause(options: argparse.Namespace, controller: Controller) -> None:
+async def _pause(options: argparse.Namespace, controller: ControllerClient) -> None:
     chosen = _scope(options)
     if chosen is None:
         if options.stop:
@@ -81,26 +81,26 @@ async def _pause(options: argparse.Namespace, controller: Controller) -> None:
     )
     pause = await controller.call(controller.fleet.Pause, request, seconds=LONG_CALL_SECONDS)
     if options.json:
-        show_json(plain(pause))
+        print_json(message_dict(pause))
     else:
         runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
         goes_on = f"{runs} told to end" if options.stop else "what runs goes on"
         tell(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     answer = await controller.call(controller.fleet.ListPauses, fleet_pb2.ListPausesRequest())
     if options.json:
-        show_json([plain(pause) for pause in answer.pauses])
+        print_json([message_dict(pause) for pause in answer.pauses])
         return
     rows = [
-        [_what(pause.scope, pause.name), short(pause.since), pause.by, pause.reason]
+        [_what(pause.scope, pause.name), time_text(pause.since), pause.by, pause.reason]
         for pause in answer.pauses
     ]
-    show_table(_COLUMNS, rows, empty="nothing is paused")
+    print_table(_COLUMNS, rows, empty="nothing is paused")
 
 
-async def _resume(options: argparse.Namespace, controller: Controller) -> None:
+async def _resume(options: argparse.Namespace, controller: ControllerClient) -> None:
     chosen = _scope(options)
     if chosen is None:
         return

@@ -5,7 +5,7 @@ from typing import Final
 
 from phonefarm.v1 import agent_pb2, fleet_pb2, hands_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import phones_hold, phones_show
 from phonefarm_cli.console.connect import (
     PHONE_NAMES,
@@ -17,10 +17,10 @@ from phonefarm_cli.console.connect import (
     add_verbs,
 )
 from phonefarm_cli.console.drain_wait import wait_until_free
-from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone, find_phones
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import tell, warn
 
 _RELEASE: Final = """\
@@ -65,13 +65,13 @@ def add(commands: Subparsers) -> None:
         add_phone(parser)
         add_reason(parser)
     drain = add_verb(
-        verbs, "drain", "let nothing begin on a phone; what runs goes on", _drain, teach=_DRAIN
+        verbs, "drain", "let nothing begin on a phone; what runs goes on", _drain, notes=_DRAIN
     )
     add_phone(drain)
     add_reason(drain)
     drain.add_argument("--wait", action="store_true", help="end once no run is on it")
     free = add_verb(
-        verbs, "release", "take a phone from the run that drives it", _release, teach=_RELEASE
+        verbs, "release", "take a phone from the run that drives it", _release, notes=_RELEASE
     )
     add_phone(free)
     free.add_argument(
@@ -84,22 +84,22 @@ def add(commands: Subparsers) -> None:
     add_reason(back, about="what was seen and done; it is kept")
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     phones = await controller.phones()
     if options.json:
-        show_json([plain(phone) for phone in phones])
+        print_json([message_dict(phone) for phone in phones])
         return
-    show_table(_COLUMNS, [_row(phone) for phone in phones], empty="no phone yet")
+    print_table(_COLUMNS, [_row(phone) for phone in phones], empty="no phone yet")
 
 
-async def _admit(options: argparse.Namespace, controller: Controller) -> None:
+async def _admit(options: argparse.Namespace, controller: ControllerClient) -> None:
     for phone in await find_phones(controller, options.phones):
         request = fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
         await controller.call(controller.fleet.AdmitPhone, request)
         tell(f"{phone.phone_id}: was {phone.intent}, is in service")
 
 
-async def _maintain(options: argparse.Namespace, controller: Controller) -> None:
+async def _maintain(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.MaintainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.MaintainPhone, request)
@@ -107,7 +107,7 @@ async def _maintain(options: argparse.Namespace, controller: Controller) -> None
     _warn(after)
 
 
-async def _retire(options: argparse.Namespace, controller: Controller) -> None:
+async def _retire(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.RetirePhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.RetirePhone, request)
@@ -124,14 +124,14 @@ def _goes_on(phone: fleet_pb2.Phone) -> str:
     return f"; the process {phone.process_id} on it goes on" if phone.process_id else ""
 
 
-async def _back(options: argparse.Namespace, controller: Controller) -> None:
+async def _back(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.ReturnPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.ReturnPhone, request)
     tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
 
 
-async def _drain(options: argparse.Namespace, controller: Controller) -> None:
+async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = hands_pb2.DrainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.operator.DrainPhone, request)
@@ -142,7 +142,7 @@ async def _drain(options: argparse.Namespace, controller: Controller) -> None:
         tell(f"{after.phone_id}: no run is on it")
 
 
-async def _release(options: argparse.Namespace, controller: Controller) -> None:
+async def _release(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = hands_pb2.ReleasePhoneRequest(
         phone_id=phone.phone_id, epoch=options.epoch, reason=options.reason
@@ -170,7 +170,7 @@ def _row(phone: fleet_pb2.Phone) -> list[str]:
 
 
 def _health(phone: fleet_pb2.Phone) -> str:
-    until = short(phone.health_until)
+    until = time_text(phone.health_until)
     return f"{phone.health} until {until}" if until else phone.health
 
 

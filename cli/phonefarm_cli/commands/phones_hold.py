@@ -6,16 +6,16 @@ from typing import Final
 
 from phonefarm.v1 import hands_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_phone, add_reason, add_verb
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.times import duration, short
+from phonefarm_cli.console.times import duration, time_text
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import note, tell
 
-LOOK_SECONDS: Final = 0.3
-WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
-_TEACH: Final = """\
+POLL_SECONDS: Final = 0.3
+_WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
+_NOTES: Final = """\
 For its time you drive the phone, and nothing else does. The hold waits for the run on the phone
 and goes before all work, also while work is paused; a phone in quarantine or maintenance can be
 held too, if its agent finds it fit. When it is held the command says where its adb is: on the
@@ -31,7 +31,7 @@ examples:
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm phones hold` and `unhold`."""
-    hold = add_verb(verbs, "hold", "take a phone for a person, with an adb", _hold, teach=_TEACH)
+    hold = add_verb(verbs, "hold", "take a phone for a person, with an adb", _hold, notes=_NOTES)
     add_phone(hold)
     hold.add_argument(
         "--for",
@@ -54,7 +54,7 @@ def add(verbs: Subparsers) -> None:
     add_reason(unhold)
 
 
-async def _hold(options: argparse.Namespace, controller: Controller) -> None:
+async def _hold(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = hands_pb2.HoldPhoneRequest(
         phone_id=phone.phone_id,
@@ -66,8 +66,8 @@ async def _hold(options: argparse.Namespace, controller: Controller) -> None:
     if phone.process_id:
         note(f"{phone.phone_id}: waits for the process {phone.process_id}")
     try:
-        while hold.state in WAITING:
-            await asyncio.sleep(LOOK_SECONDS)
+        while hold.state in _WAITING:
+            await asyncio.sleep(POLL_SECONDS)
             again = hands_pb2.GetHoldRequest(process_id=hold.process_id)
             hold = await controller.call(controller.operator.GetHold, again)
     except asyncio.CancelledError:  # Ctrl-C: nobody is there any more who would use it
@@ -77,18 +77,18 @@ async def _hold(options: argparse.Namespace, controller: Controller) -> None:
         explained = f"`phonefarm processes timeline {hold.process_id}` tells more"
         raise CommandError(f"{phone.phone_id} is not held: {hold.why or hold.state}; {explained}")
     port = hold.address.rpartition(":")[2]
-    tell(f"{phone.phone_id}: held until {short(hold.until)}, process {hold.process_id}")
+    tell(f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}")
     tell(f"on the host of {hold.agent_id}:  adb -P {port} shell")
     tell(f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell")
     note(f"from elsewhere first:  ssh -L {port}:{hold.address} HOST")
 
 
-async def _unhold(options: argparse.Namespace, controller: Controller) -> None:
+async def _unhold(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     hold = await _end_hold(controller, phone.phone_id, options.reason)
     tell(f"{phone.phone_id}: the hold {hold.process_id} ends")
 
 
-async def _end_hold(controller: Controller, phone_id: str, reason: str) -> hands_pb2.Hold:
+async def _end_hold(controller: ControllerClient, phone_id: str, reason: str) -> hands_pb2.Hold:
     request = hands_pb2.UnholdPhoneRequest(phone_id=phone_id, reason=reason)
     return await controller.call(controller.operator.UnholdPhone, request)

@@ -5,15 +5,15 @@ from typing import Final
 
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_phone, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import tell, warn
 
-_TEACH: Final = """\
+_NOTES: Final = """\
 First why it is or is not offered, with what helps. Then its five axes (transport and readiness are
 its agent's, health and lease the controller's, intent the operator's), the stages of readiness,
 its failures, its host, what its agent did to get it back, and the audit.
@@ -41,22 +41,22 @@ def add(verbs: Subparsers) -> None:
         "show",
         "show one phone: its axes, and why it is or is not offered",
         _show,
-        teach=_TEACH,
+        notes=_NOTES,
     )
     add_phone(show)
     add_json(show)
     hands = add_verb(
-        verbs, "needs-hands", "list what a person must do, and where", _hands, teach=_HANDS
+        verbs, "needs-hands", "list what a person must do, and where", _hands, notes=_HANDS
     )
     add_json(hands)
 
 
-async def _show(options: argparse.Namespace, controller: Controller) -> None:
+async def _show(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.ShowPhoneRequest(phone_id=phone.phone_id)
     sheet = await controller.call(controller.fleet.ShowPhone, request)
     if options.json:
-        show_json(plain(sheet))
+        print_json(message_dict(sheet))
         return
     for line in _head(sheet):
         tell(line)
@@ -65,7 +65,10 @@ async def _show(options: argparse.Namespace, controller: Controller) -> None:
     _part(_REASONS, [_reason(reason) for reason in sheet.phone.reasons])
     _part(
         _AXES,
-        [[axis.axis, axis.value, short(axis.since), axis.by, axis.reason] for axis in sheet.axes],
+        [
+            [axis.axis, axis.value, time_text(axis.since), axis.by, axis.reason]
+            for axis in sheet.axes
+        ],
     )
     _part(_STAGES, [_stage(stage) for stage in sheet.stages])
     _part(_FAILURES, [_failure(failure) for failure in sheet.failures])
@@ -74,30 +77,32 @@ async def _show(options: argparse.Namespace, controller: Controller) -> None:
     _part(_AUDIT, [_entry(entry) for entry in sheet.audit])
 
 
-async def _hands(options: argparse.Namespace, controller: Controller) -> None:
+async def _hands(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = fleet_pb2.ListNeedsHandsRequest()
     needed = (await controller.call(controller.fleet.ListNeedsHands, request)).needed
     if options.json:
-        show_json([plain(each) for each in needed])
+        print_json([message_dict(each) for each in needed])
         return
     rows = [
-        [each.agent_id, each.adb_serial, each.phone_id or "-", short(each.since), each.reason]
+        [each.agent_id, each.adb_serial, each.phone_id or "-", time_text(each.since), each.reason]
         for each in needed
     ]
-    show_table(_NEEDED, rows, empty="nothing: nobody is needed")
+    print_table(_NEEDED, rows, empty="nothing: nobody is needed")
 
 
 def _part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     if rows:
         tell("")
-        show_table(columns, rows, empty="")
+        print_table(columns, rows, empty="")
 
 
 def _head(sheet: fleet_pb2.PhoneSheet) -> list[str]:
     phone, host = sheet.phone, sheet.host
     made = f"{phone.model} Android {phone.android_release}".strip()
     withheld = f"; all of its phones are withheld: {host.withheld}" if host.withheld else ""
-    heard = "connected" if host.connected else f"not connected, last heard {short(host.heard_at)}"
+    heard = (
+        "connected" if host.connected else f"not connected, last heard {time_text(host.heard_at)}"
+    )
     lines = [
         f"phone     {phone.phone_id} ({phone.serialno}), {made}",
         f"host      {phone.agent_id}, {heard}{withheld}; adb calls it {phone.adb_serial}",
@@ -122,11 +127,11 @@ def _facts(sheet: fleet_pb2.PhoneSheet) -> str:
         told.append(f"{sheet.battery_celsius:.1f} C")
     if sheet.HasField("storage_free_bytes"):
         told.append(f"{sheet.storage_free_bytes // _MIB} MiB free")
-    return f"{', '.join(told) or 'never read'}, as of {short(sheet.looked_at)}"
+    return f"{', '.join(told) or 'never read'}, as of {time_text(sheet.looked_at)}"
 
 
 def _reason(reason: fleet_pb2.PhoneHindrance) -> list[str]:
-    return [reason.reason, reason.detail, short(reason.until), reason.remedy]
+    return [reason.reason, reason.detail, time_text(reason.until), reason.remedy]
 
 
 def _stage(stage: agent_pb2.Stage) -> list[str]:
@@ -137,14 +142,14 @@ def _stage(stage: agent_pb2.Stage) -> list[str]:
 def _failure(failure: fleet_pb2.PhoneFailure) -> list[str]:
     counts = "yes" if failure.counts else "no"
     what = f"{failure.blame}: {failure.code}"
-    return [short(failure.at), what, counts, failure.process_id, failure.message]
+    return [time_text(failure.at), what, counts, failure.process_id, failure.message]
 
 
 def _incident(incident: fleet_pb2.HostIncidentState) -> list[str]:
     return [
         incident.kind,
-        short(incident.began_at),
-        short(incident.ended_at) or "it lasts",
+        time_text(incident.began_at),
+        time_text(incident.ended_at) or "it lasts",
         incident.seen_by,
         str(len(incident.phones)),
         incident.error,
@@ -152,4 +157,4 @@ def _incident(incident: fleet_pb2.HostIncidentState) -> list[str]:
 
 
 def _entry(entry: fleet_pb2.AuditEntry) -> list[str]:
-    return [short(entry.at), entry.actor, entry.verb, entry.reason]
+    return [time_text(entry.at), entry.actor, entry.verb, entry.reason]

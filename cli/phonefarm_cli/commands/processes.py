@@ -7,7 +7,7 @@ from typing import Final
 
 from phonefarm.v1 import process_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import (
     processes_deliveries,
     processes_evidence,
@@ -18,10 +18,10 @@ from phonefarm_cli.commands import (
     processes_watch,
 )
 from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
-from phonefarm_cli.console.json_output import plain, show_json
+from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import moment, short
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import parse_time, time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import aside, tell
 
@@ -34,7 +34,7 @@ _STRATEGIES = {
 }
 _LARGEST_PAGE: Final = 500
 
-_LIST_TEACH = """\
+_LIST_NOTES = """\
 Filters add up: what is listed passes all of them. MOMENT is 2026-01-31T08:00Z, or 30m, 2h, 7d for
 so long ago.
 
@@ -72,7 +72,7 @@ def add(commands: Subparsers) -> None:
 
 
 def _add_list(verbs: Subparsers) -> None:
-    listing = add_verb(verbs, "list", "list processes, the newest first", _list, teach=_LIST_TEACH)
+    listing = add_verb(verbs, "list", "list processes, the newest first", _list, notes=_LIST_NOTES)
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (20)")
     listing.add_argument(
         "--cursor", default="", metavar="TEXT", help="go on where an earlier list said so"
@@ -92,7 +92,7 @@ def _add_list(verbs: Subparsers) -> None:
     add_json(listing)
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     if options.limit < 1:
         raise CommandError("--limit must be 1 or more", ExitCode.MISUSED)
     request = process_pb2.ListProcessesRequest(
@@ -106,9 +106,9 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
     )
     now = datetime.now(UTC)
     if options.since:
-        request.created_from.CopyFrom(moment(options.since, name="--since", now=now))
+        request.created_from.CopyFrom(parse_time(options.since, name="--since", now=now))
     if options.until:
-        request.created_before.CopyFrom(moment(options.until, name="--until", now=now))
+        request.created_before.CopyFrom(parse_time(options.until, name="--until", now=now))
     found: list[process_pb2.Process] = []
     while len(found) < options.limit:
         request.limit = min(options.limit - len(found), _LARGEST_PAGE)
@@ -118,15 +118,15 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
         if not page.next_cursor:
             break
     if options.json:
-        listed = [plain(process) for process in found]
-        show_json({"processes": listed, "next_cursor": request.cursor})
+        listed = [message_dict(process) for process in found]
+        print_json({"processes": listed, "next_cursor": request.cursor})
         return
-    show_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
+    print_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
     if request.cursor:
         aside(f"there are more: --cursor {request.cursor}")
 
 
-async def _end(options: argparse.Namespace, controller: Controller) -> None:
+async def _end(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = process_pb2.CancelProcessRequest(
         process_id=options.process,
         reason=options.reason,
@@ -150,6 +150,6 @@ def _row(process: process_pb2.Process) -> list[str]:
         process.request_id,
         process.status,
         f"{progress.items_completed}/{progress.items_total}",
-        short(process.timestamps.created_at),
+        time_text(process.timestamps.created_at),
         process.error.code,
     ]

@@ -4,11 +4,11 @@ import argparse
 
 from phonefarm.v1 import inspect_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import tell
 
 _COLUMNS = (
@@ -22,7 +22,7 @@ _COLUMNS = (
 )
 _LOG = ("SEQUENCE", "ATTEMPT", "ENDED", "OUTCOME", "HTTP", "GATEWAY", "ERROR")
 
-_TEACH = """\
+_NOTES = """\
 dead: given up after a day of attempts; stopped: the receiver answered 410 and is told nothing more.
 A replay makes settled callbacks due again, in order, under their old sequence and id, with a new
 day of attempts; a receiver may so see one twice and knows it by its webhook-id.
@@ -37,11 +37,11 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes deliveries` and `replay`."""
     listing = add_verb(
-        verbs, "deliveries", "show a process's callbacks and their attempts", _list, teach=_TEACH
+        verbs, "deliveries", "show a process's callbacks and their attempts", _list, notes=_NOTES
     )
     listing.add_argument("process", metavar="PROCESS")
     add_json(listing)
-    replay = add_verb(verbs, "replay", "send callbacks of a process again", _replay, teach=_TEACH)
+    replay = add_verb(verbs, "replay", "send callbacks of a process again", _replay, notes=_NOTES)
     replay.add_argument("process", metavar="PROCESS")
     replay.add_argument(
         "--sequence",
@@ -53,23 +53,23 @@ def add(verbs: Subparsers) -> None:
     )
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = inspect_pb2.ListDeliveriesRequest(process_id=options.process)
     found = (await controller.call(controller.inspection.ListDeliveries, request)).deliveries
     if options.json:
-        show_json([plain(line) for line in found])
+        print_json([message_dict(line) for line in found])
         return
     for url in sorted({line.url for line in found}):
         tell(f"to {url}")
     empty = "none: nobody asked for callbacks, or none is due yet"
-    show_table(_COLUMNS, [_row(line) for line in found], empty=empty)
+    print_table(_COLUMNS, [_row(line) for line in found], empty=empty)
     log = [_log_row(line, attempt) for line in found for attempt in line.log]
     if log:
         tell("")
-        show_table(_LOG, log, empty="")
+        print_table(_LOG, log, empty="")
 
 
-async def _replay(options: argparse.Namespace, controller: Controller) -> None:
+async def _replay(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = inspect_pb2.ReplayDeliveriesRequest(
         process_id=options.process, sequences=options.sequence
     )
@@ -83,8 +83,8 @@ def _row(line: inspect_pb2.DeliveryLine) -> list[str]:
         line.milestone,
         line.status,
         str(line.attempts),
-        short(line.emitted_at),
-        short(line.settled_at) or short(line.due_at),
+        time_text(line.emitted_at),
+        time_text(line.settled_at) or time_text(line.due_at),
         line.last_error,
     ]
 
@@ -93,7 +93,7 @@ def _log_row(line: inspect_pb2.DeliveryLine, attempt: inspect_pb2.DeliveryAttemp
     return [
         str(line.sequence),
         str(attempt.attempt),
-        short(attempt.ended_at),
+        time_text(attempt.ended_at),
         attempt.outcome,
         str(attempt.http_status or "-"),
         attempt.gateway_id,

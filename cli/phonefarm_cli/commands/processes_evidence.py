@@ -9,17 +9,17 @@ from pathlib import Path
 
 from phonefarm.v1 import inspect_pb2
 
-from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import aside, tell
 
 COLUMNS = ("RUN", "ATTEMPT", "NAME", "KIND", "ACTION", "BYTES", "RECEIVED")
 
-_TEACH = """\
+_NOTES = """\
 --save writes DIR/RUN/NAME for each file, checks its sha256 first, and never replaces a file.
 
 examples:
@@ -31,7 +31,7 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes evidence`."""
     parser = add_verb(
-        verbs, "evidence", "list what a process's runs left, or save it", _evidence, teach=_TEACH
+        verbs, "evidence", "list what a process's runs left, or save it", _evidence, notes=_NOTES
     )
     parser.add_argument("process", metavar="PROCESS")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write every file below DIR")
@@ -47,7 +47,7 @@ def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
         line.kind,
         "-" if line.action_index < 0 else str(line.action_index),
         f"{line.bytes} (cut short)" if line.truncated else str(line.bytes),
-        f"removed {short(line.removed_at)}" if _is_gone(line) else short(line.received_at),
+        f"removed {time_text(line.removed_at)}" if _is_gone(line) else time_text(line.received_at),
     ]
 
 
@@ -55,7 +55,7 @@ def _is_gone(line: inspect_pb2.EvidenceLine) -> bool:
     return line.HasField("removed_at")
 
 
-async def _evidence(options: argparse.Namespace, controller: Controller) -> None:
+async def _evidence(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = inspect_pb2.ListEvidenceRequest(process_id=options.process)
     found = await controller.call(controller.inspection.ListEvidence, request)
     lines = list(found.evidence)
@@ -66,9 +66,9 @@ async def _evidence(options: argparse.Namespace, controller: Controller) -> None
         for line, place in zip(there, places, strict=True):
             await _save(controller, line, place)
     if options.json:
-        show_json([plain(line) for line in lines])
+        print_json([message_dict(line) for line in lines])
     elif options.save is None:
-        show_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
+        print_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
     for why, count in Counter(line.removed_why for line in lines if _is_gone(line)).items():
         aside(f"{count} files are removed by {why}")
     for run in found.runs:
@@ -97,7 +97,7 @@ def _refuse_existing(places: list[Path]) -> None:
         raise CommandError("nothing was saved: two files have the same name")
 
 
-async def _save(controller: Controller, line: inspect_pb2.EvidenceLine, place: Path) -> None:
+async def _save(controller: ControllerClient, line: inspect_pb2.EvidenceLine, place: Path) -> None:
     try:
         with _made(place) as partial:
             await _receive(controller, line, partial)
@@ -122,7 +122,9 @@ def _made(place: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-async def _receive(controller: Controller, line: inspect_pb2.EvidenceLine, path: Path) -> None:
+async def _receive(
+    controller: ControllerClient, line: inspect_pb2.EvidenceLine, path: Path
+) -> None:
     """Write the file's bytes; CommandError when they are not what the line says."""
     request = inspect_pb2.ReadEvidenceRequest(
         process_id=line.process_id, evidence_id=line.evidence_id

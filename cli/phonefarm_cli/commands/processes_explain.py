@@ -4,11 +4,11 @@ import argparse
 
 from phonefarm.v1 import inspect_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import short
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import aside, tell
 
 _REASONS = ("WHY NOT", "ITEMS", "WHAT HELPS")
@@ -26,11 +26,11 @@ def add(verbs: Subparsers) -> None:
     add_json(explain)
 
 
-async def _explain(options: argparse.Namespace, controller: Controller) -> None:
+async def _explain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = inspect_pb2.ExplainProcessRequest(process_id=options.process)
     told = await controller.call(controller.inspection.ExplainProcess, request)
     if options.json:
-        show_json(plain(told))
+        print_json(message_dict(told))
         return
     tell(f"{told.process_id}: {told.status}. {told.summary}")
     if not told.items:
@@ -38,9 +38,9 @@ async def _explain(options: argparse.Namespace, controller: Controller) -> None:
     if told.reasons:
         tell("")
         rows = [[reason.reason, str(reason.count), reason.remedy] for reason in told.reasons]
-        show_table(_REASONS, rows, empty="")
+        print_table(_REASONS, rows, empty="")
     tell("")
-    show_table(_ITEMS, [_item_row(item) for item in told.items], empty="")
+    print_table(_ITEMS, [_item_row(item) for item in told.items], empty="")
     phones = [
         [item.queue_item_id[:_SHOWN], one.phone_id, one.reason, one.detail]
         for item in told.items
@@ -48,7 +48,7 @@ async def _explain(options: argparse.Namespace, controller: Controller) -> None:
     ]
     if phones:
         tell("")
-        show_table(_PHONES, phones, empty="")
+        print_table(_PHONES, phones, empty="")
     waiting = max((reason.count for reason in told.reasons), default=0)
     if waiting > len(told.items):
         aside(f"the first {len(told.items)} of the items that wait")
@@ -59,8 +59,8 @@ def _item_row(item: inspect_pb2.ItemExplanation) -> list[str]:
     return [
         item.queue_item_id[:_SHOWN],
         item.status,
-        short(item.ready_at) or "now",
-        short(item.deadline_at) or "-",
+        time_text(item.ready_at) or "now",
+        time_text(item.deadline_at) or "-",
         str(item.items_ahead),
         why or "nothing: it is about to be claimed",
     ]

@@ -5,11 +5,11 @@ from typing import Final
 
 from phonefarm.v1 import hands_pb2
 
-from phonefarm_cli.client.client import LONG_CALL_SECONDS, Controller
+from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb
 from phonefarm_cli.terminal import tell
 
-_TEACH: Final = """\
+_NOTES: Final = """\
 The new process has the plan, target and callback of the old one, today's app profiles, no deadline,
 and a request id made from the old one (ID~2). A process is rerun once; asking again names the same.
 What was posted is not posted again. A post with outcome_unknown may be there: look at the account
@@ -25,7 +25,7 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes rerun`."""
     rerun = add_verb(
-        verbs, "rerun", "make a new process from one that has ended", _rerun, teach=_TEACH
+        verbs, "rerun", "make a new process from one that has ended", _rerun, notes=_NOTES
     )
     rerun.add_argument("process", metavar="PROCESS")
     rerun.add_argument(
@@ -40,7 +40,7 @@ def add(verbs: Subparsers) -> None:
     add_reason(rerun)
 
 
-async def _rerun(options: argparse.Namespace, controller: Controller) -> None:
+async def _rerun(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = hands_pb2.RerunProcessRequest(
         process_id=options.process,
         failed_only=options.failed_only,

@@ -5,12 +5,12 @@ from typing import Final
 
 from phonefarm.v1 import inspect_pb2, process_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.progress import lines_of
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import lasted, short
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.progress import process_lines
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import seconds_between, time_text
 from phonefarm_cli.terminal import aside, tell
 
 _ITEMS = ("ITEM", "PHONE", "ACCOUNT", "STATE", "ACTIONS")
@@ -30,7 +30,7 @@ _MOST_ITEMS: Final = 20
 
 _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
 
-_TEACH = """\
+_NOTES = """\
 --json prints the record as GET /processes/PROCESS has it, but for the names of linked ids.
 More of it: `timeline` every step, `explain` why it waits, `deliveries` its callbacks, `evidence`
 what its runs left, `watch` it live.
@@ -40,23 +40,23 @@ what its runs left, `watch` it live.
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes show`."""
     show = add_verb(
-        verbs, "show", "show one process: state, items, attempts, error", _show, teach=_TEACH
+        verbs, "show", "show one process: state, items, attempts, error", _show, notes=_NOTES
     )
     show.add_argument("process", metavar="PROCESS")
     add_json(show)
 
 
-async def _show(options: argparse.Namespace, controller: Controller) -> None:
+async def _show(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = process_pb2.GetProcessRequest(process_id=options.process)
     process = await controller.call(controller.processes.GetProcess, request)
     if options.json:
-        show_json(plain(process))
+        print_json(message_dict(process))
         return
-    for line in lines_of(process):
+    for line in process_lines(process):
         tell(line)
     items = sorted(process.partial_progress.items, key=lambda i: _WEIGHT.get(i.status, 5))
     tell("")
-    show_table(_ITEMS, [_item_row(item) for item in items], empty="no items yet")
+    print_table(_ITEMS, [_item_row(item) for item in items], empty="no items yet")
     looked = [
         await controller.call(
             controller.inspection.GetQueueItem,
@@ -67,7 +67,7 @@ async def _show(options: argparse.Namespace, controller: Controller) -> None:
     attempts = [_attempt_row(item, a) for item in looked for a in item.attempts]
     if attempts:
         tell("")
-        show_table(_ATTEMPTS, attempts, empty="")
+        print_table(_ATTEMPTS, attempts, empty="")
     if len(items) > _MOST_ITEMS:
         aside(f"attempts of {_MOST_ITEMS} items; those of the others are in the timeline")
 
@@ -91,6 +91,6 @@ def _attempt_row(item: inspect_pb2.QueueItem, attempt: inspect_pb2.Attempt) -> l
         attempt.agent_id,
         attempt.status,
         attempt.outcome,
-        short(attempt.claimed_at),
-        lasted(attempt.started_at, attempt.ended_at),
+        time_text(attempt.claimed_at),
+        seconds_between(attempt.started_at, attempt.ended_at),
     ]

@@ -4,11 +4,11 @@ import argparse
 
 from phonefarm.v1 import inspect_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import plain, show_json
-from phonefarm_cli.console.tables import show_table
-from phonefarm_cli.console.times import clock
+from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.times import clock_text
 from phonefarm_cli.terminal import aside
 
 _STEPS = ("TIME", "WHAT", "FROM", "TO", "ATTEMPT", "PHONE", "ACCOUNT", "BY", "WHY")
@@ -27,7 +27,7 @@ def add(verbs: Subparsers) -> None:
 def step_row(step: inspect_pb2.Transition) -> list[str]:
     """Return one transition for a table."""
     return [
-        clock(step.at),
+        clock_text(step.at),
         f"item {step.queue_item_id[:_SHOWN]}" if step.queue_item_id else "process",
         step.from_state or "-",
         step.to_state,
@@ -39,12 +39,12 @@ def step_row(step: inspect_pb2.Transition) -> list[str]:
     ]
 
 
-async def _timeline(options: argparse.Namespace, controller: Controller) -> None:
+async def _timeline(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = inspect_pb2.GetTimelineRequest(process_id=options.process)
     told = await controller.call(controller.inspection.GetTimeline, request)
     if options.json:
-        show_json(plain(told))
+        print_json(message_dict(told))
         return
     if told.truncated:
         aside("older transitions are left out")
-    show_table(_STEPS, [step_row(step) for step in told.transitions], empty="nothing happened")
+    print_table(_STEPS, [step_row(step) for step in told.transitions], empty="nothing happened")

@@ -4,10 +4,10 @@ import argparse
 import json
 from typing import Final
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb
-from phonefarm_cli.console.json_output import plain
-from phonefarm_cli.console.progress import error_text, events, followed
+from phonefarm_cli.console.json_output import message_dict
+from phonefarm_cli.console.progress import error_text, follow_process, process_events
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import complain, tell
 
@@ -17,7 +17,7 @@ CODES: Final = {
     "cancelled": ExitCode.CANCELLED,
 }
 
-_TEACH = """\
+_NOTES = """\
 It ends when the process has ended: exit code 0 completed, 1 failed, 3 cancelled. Ctrl-C ends the
 watching and nothing else. A controller that is restarted meanwhile is waited for.
 --json prints one event a line: number, emitted_at, process, transitions.
@@ -26,19 +26,19 @@ watching and nothing else. A controller that is restarted meanwhile is waited fo
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes watch`."""
-    watch = add_verb(verbs, "watch", "show a process live, and end with it", _watch, teach=_TEACH)
+    watch = add_verb(verbs, "watch", "show a process live, and end with it", _watch, notes=_NOTES)
     watch.add_argument("process", metavar="PROCESS")
     watch.add_argument("--json", action="store_true", help="one event a line, for scripts")
 
 
-async def _watch(options: argparse.Namespace, controller: Controller) -> ExitCode:
+async def _watch(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
     if options.json:
         status = ""
-        async for event in events(controller, options.process):
-            print(json.dumps(plain(event), ensure_ascii=False), flush=True)
+        async for event in process_events(controller, options.process):
+            print(json.dumps(message_dict(event), ensure_ascii=False), flush=True)
             status = event.process.status
         return CODES[status]
-    process = await followed(controller, options.process)
+    process = await follow_process(controller, options.process)
     if process.HasField("error"):
         complain(error_text(process.error))
     tell(f"{process.process_id}: {process.status}")

@@ -4,11 +4,11 @@ import argparse
 
 from phonefarm.v1 import inspect_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import profiles_check
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb, add_verbs
-from phonefarm_cli.console.json_output import show_json
-from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.json_output import print_json
+from phonefarm_cli.console.tables import print_table
 
 _COLUMNS = ("PROFILE", "VERSION", "LIVE VERIFIED FOR")
 
@@ -21,7 +21,7 @@ def add(commands: Subparsers) -> None:
     profiles_check.add(verbs)
 
 
-async def _list(options: argparse.Namespace, controller: Controller) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
     capabilities = await controller.capabilities()
     versions = {a.app: a.profile_version for c in capabilities for a in c.apps}
     verified = {app: [c.name for c in capabilities if _is_verified(c, app)] for app in versions}
@@ -30,10 +30,10 @@ async def _list(options: argparse.Namespace, controller: Controller) -> None:
             {"profile": app, "version": version, "live_verified": verified[app]}
             for app, version in versions.items()
         ]
-        show_json(listed)
+        print_json(listed)
         return
     rows = [[app, version, ", ".join(verified[app]) or "-"] for app, version in versions.items()]
-    show_table(_COLUMNS, rows, empty="no profile")
+    print_table(_COLUMNS, rows, empty="no profile")
 
 
 def _is_verified(capability: inspect_pb2.Capability, app: str) -> bool:

@@ -9,19 +9,19 @@ from typing import Any, Final
 
 from phonefarm.v1 import process_pb2, proving_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
-from phonefarm_cli.console.input_file import WrongFileError, content_of
-from phonefarm_cli.console.json_output import show_json
+from phonefarm_cli.console.input_file import InputFileError, read_input
+from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.profile_file import ProfileFile, read_profile_file
-from phonefarm_cli.console.progress import error_text, followed
-from phonefarm_cli.console.tables import show_table
+from phonefarm_cli.console.progress import error_text, follow_process
+from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import aside, complain, tell
 
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE")
-_TEACH: Final = """\
+_NOTES: Final = """\
 A real run on the phone: the app is opened, every screen that taps lead to is visited, and each of
 its selectors is looked for. Nothing is typed, saved or posted. Screens that only an action leads to
 (the results of a search, say) are not tried; they are named. What shows only at times (a first
@@ -34,24 +34,24 @@ examples:
   phonefarm profiles check ./newapp.toml --phone SIM0001 --json
 """
 
-Walk = list[dict[str, Any]]
+Screens = list[dict[str, Any]]
 """The screens as `check_profile` tells them; docs/seams.md has their shape."""
 
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm profiles check`."""
-    check = add_verb(verbs, "check", "try a profile on a phone", _check, teach=_TEACH)
+    check = add_verb(verbs, "check", "try a profile on a phone", _check, notes=_NOTES)
     check.add_argument("file", metavar="FILE", help="the profile, a .toml file")
     check.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
     check.add_argument("--account", default="", metavar="ACCOUNT", help="whose app it is")
     add_json(check)
 
 
-async def _check(options: argparse.Namespace, controller: Controller) -> ExitCode:
+async def _check(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
     try:
-        profile = read_profile_file(content_of(options.file))
-    except WrongFileError as error:
-        raise error.told(options.file, "no phone was touched") from error
+        profile = read_profile_file(read_input(options.file))
+    except InputFileError as error:
+        raise error.as_command_error(options.file, "no phone was touched") from error
     phone = await find_phone(controller, options.phone)
     request = proving_pb2.CheckProfileRequest(
         name=Path(options.file).stem,
@@ -62,16 +62,16 @@ async def _check(options: argparse.Namespace, controller: Controller) -> ExitCod
     )
     process_id = (await controller.call(controller.verification.CheckProfile, request)).process_id
     aside(f"process {process_id} tries {options.file} on {phone.phone_id}")
-    process = await followed(controller, process_id, say=aside)
+    process = await follow_process(controller, process_id, say=aside)
     if process.status != "completed":
         why = error_text(process.error) if process.HasField("error") else process.status
         raise CommandError(f"{options.file} could not be tried: {why}")
-    screens = walked(process)
-    gone = list(missing(screens, profile))
+    screens = screens_of(process)
+    gone = list(missing_lines(screens, profile))
     if options.json:
-        show_json({"process_id": process_id, "found": not gone, "screens": screens})
+        print_json({"process_id": process_id, "found": not gone, "screens": screens})
     else:
-        show_table(_FOUND, walk_rows(screens, profile), empty="the profile has no screens")
+        print_table(_FOUND, screen_rows(screens, profile), empty="the profile has no screens")
         tell("")
         tell("everything that was tried was found" if not gone else "not everything was found")
     if gone:
@@ -79,26 +79,26 @@ async def _check(options: argparse.Namespace, controller: Controller) -> ExitCod
     return ExitCode.FAILED if gone else ExitCode.OK
 
 
-def walked(process: process_pb2.Process) -> Walk:
+def screens_of(process: process_pb2.Process) -> Screens:
     """Return what the run's walk tells of each screen; CommandError when it tells nothing."""
-    found = list(_walks(json.loads(process.result_json or "{}")))
+    found = list(_screen_lists(json.loads(process.result_json or "{}")))
     if not found:
         raise CommandError("the run ended without saying what it found; see its timeline")
     return found[0]
 
 
-def _walks(value: Any) -> Iterator[Walk]:
+def _screen_lists(value: Any) -> Iterator[Screens]:
     if isinstance(value, dict):
         if isinstance(value.get("screens"), list):
             yield value["screens"]
         for inner in value.values():
-            yield from _walks(inner)
+            yield from _screen_lists(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _walks(inner)
+            yield from _screen_lists(inner)
 
 
-def missing(screens: Walk, profile: ProfileFile) -> Iterator[str]:
+def missing_lines(screens: Screens, profile: ProfileFile) -> Iterator[str]:
     """Yield a line for everything that was tried and not found."""
     for screen in screens:
         if _is_skipped(screen, profile):
@@ -116,7 +116,7 @@ def _is_skipped(screen: dict[str, Any], profile: ProfileFile) -> bool:
     return screen["screen"] in profile.screens and screen["screen"] not in profile.tapped
 
 
-def walk_rows(screens: Walk, profile: ProfileFile) -> Iterator[list[str]]:
+def screen_rows(screens: Screens, profile: ProfileFile) -> Iterator[list[str]]:
     """Yield the rows of a table: screen, selector, found, text, place."""
     for screen in screens:
         if _is_skipped(screen, profile):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from phonefarm_cli.client.simulator import Simulation
-from phonefarm_cli.console.connect import EPILOG, Subparsers, add_phone, add_reach
+from phonefarm_cli.console.connect import EPILOG, Subparsers, add_farm_options, add_phone
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import tell
 from phonefarm_cli.up_file import Report, read_report
@@ -53,7 +53,7 @@ def _verb(verbs: Subparsers, name: str, about: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_phone(parser)
-    add_reach(parser)
+    add_farm_options(parser)
     return parser
 
 
@@ -64,13 +64,13 @@ def _run(work: Any, options: argparse.Namespace) -> ExitCode:
 
     async def perform() -> None:
         async with Simulation.opened(report.simulator_control) as simulation:
-            await work(simulation, await _serialno(simulation, report, options.phone), options)
+            await work(simulation, await _find_serialno(simulation, report, options.phone), options)
 
     asyncio.run(perform())
     return ExitCode.OK
 
 
-async def _serialno(simulation: Simulation, report: Report, word: str) -> str:
+async def _find_serialno(simulation: Simulation, report: Report, word: str) -> str:
     listed = (await simulation.call("list"))["phones"]
     ids = {phone.serialno: phone.phone_id for phone in report.phones}
     for phone in listed:

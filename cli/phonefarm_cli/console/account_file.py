@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from phonefarm_common.ids import is_name
 
-from phonefarm_cli.console.input_file import Wrong, WrongFileError, decoded
+from phonefarm_cli.console.input_file import InputFileError, InputProblem, decode_text
 
 COLUMNS: Final = ("account_id", "phone", "app", "active", "condition", "condition_reason")
 _NEEDED: Final = ("account_id", "app")
@@ -34,24 +34,26 @@ class AccountLine:
     condition_reason: str
 
 
-def form_of(path: str, form: str | None) -> str:
-    """Return csv or json, as *form* or else the extension says; WrongFileError when neither."""
+def file_format(path: str, form: str | None) -> str:
+    """Return csv or json, as *form* or else the extension says; InputFileError when neither."""
     found = form or Path(path).suffix.removeprefix(".").lower()
     if found not in {"csv", "json"}:
-        raise WrongFileError(
-            Wrong(line=0, text=f"{path} ends in neither .csv nor .json: say --format csv or json")
+        raise InputFileError(
+            InputProblem(
+                line=0, text=f"{path} ends in neither .csv nor .json: say --format csv or json"
+            )
         )
     return found
 
 
 def read_accounts(content: bytes, form: str) -> list[AccountLine]:
-    """Return the file's accounts; WrongFileError names every line that is wrong."""
-    text = decoded(content)
+    """Return the file's accounts; InputFileError names every line that is wrong."""
+    text = decode_text(content)
     rows = list(_csv_rows(text) if form == "csv" else _json_rows(text))
-    wrong = [row for row in rows if isinstance(row, Wrong)]
+    wrong = [row for row in rows if isinstance(row, InputProblem)]
     found: list[AccountLine] = []
     for row in rows:
-        if isinstance(row, Wrong):
+        if isinstance(row, InputProblem):
             continue
         told = _account(*row)
         if isinstance(told, AccountLine):
@@ -60,16 +62,16 @@ def read_accounts(content: bytes, form: str) -> list[AccountLine]:
             wrong += told
     wrong += _twice(found)
     if not rows:
-        wrong.append(Wrong(line=0, text="the file has no accounts"))
+        wrong.append(InputProblem(line=0, text="the file has no accounts"))
     if wrong:
-        raise WrongFileError(*sorted(wrong, key=lambda one: one.line))
+        raise InputFileError(*sorted(wrong, key=lambda one: one.line))
     return found
 
 
 _Row = tuple[int, Mapping[str, Any]]
 
 
-def _csv_rows(text: str) -> Iterator[_Row | Wrong]:
+def _csv_rows(text: str) -> Iterator[_Row | InputProblem]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] = []
     line = 1
@@ -81,15 +83,15 @@ def _csv_rows(text: str) -> Iterator[_Row | Wrong]:
             if not names:
                 names = _header(cells, here)
             elif len(cells) != len(names):
-                yield Wrong(
+                yield InputProblem(
                     line=here, text=f"has {len(cells)} values, but the header {len(names)} columns"
                 )
             else:
                 yield here, dict(zip(names, (cell.strip() for cell in cells), strict=True))
     except csv.Error as error:
-        yield Wrong(line=line, text=f"is no CSV: {error}")
+        yield InputProblem(line=line, text=f"is no CSV: {error}")
     if not names:
-        raise WrongFileError(Wrong(line=0, text=_NO_HEADER))
+        raise InputFileError(InputProblem(line=0, text=_NO_HEADER))
 
 
 _NO_HEADER = f"the file is empty: its first line names the columns, {', '.join(COLUMNS[:4])}"
@@ -106,21 +108,23 @@ def _header(cells: list[str], line: int) -> list[str]:
     wrong += [f"the column {name} comes twice" for name in COLUMNS if names.count(name) > 1]
     if wrong:
         remedy = f"the header names columns of {', '.join(COLUMNS)}, divided by commas"
-        raise WrongFileError(Wrong(line=line, text=f"{'; '.join(wrong)}: {remedy}"))
+        raise InputFileError(InputProblem(line=line, text=f"{'; '.join(wrong)}: {remedy}"))
     return names
 
 
-def _json_rows(text: str) -> Iterator[_Row | Wrong]:
+def _json_rows(text: str) -> Iterator[_Row | InputProblem]:
     """Yield the objects of a JSON list with the line each begins on."""
     try:
         # Objects come as tuples of pairs: a name that comes twice is seen.
         values = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise WrongFileError(Wrong(line=error.lineno, text=f"is no JSON: {error.msg}")) from error
+        raise InputFileError(
+            InputProblem(line=error.lineno, text=f"is no JSON: {error.msg}")
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise WrongFileError(Wrong(line=0, text=f"the file is no JSON: {error}")) from error
+        raise InputFileError(InputProblem(line=0, text=f"the file is no JSON: {error}")) from error
     if not isinstance(values, list):
-        raise WrongFileError(Wrong(line=1, text="is no JSON list of accounts"))
+        raise InputFileError(InputProblem(line=1, text="is no JSON list of accounts"))
     decoder, at = json.JSONDecoder(), text.index("[") + 1
     line = 1 + text.count("\n", 0, at)
     for pairs in values:
@@ -128,11 +132,11 @@ def _json_rows(text: str) -> Iterator[_Row | Wrong]:
         begins = gap.end() if gap else at
         line += text.count("\n", at, begins)
         if not isinstance(pairs, tuple):
-            yield Wrong(line=line, text="is no object with account_id, phone, app, active")
+            yield InputProblem(line=line, text="is no object with account_id, phone, app, active")
         else:
             names = [_column(name) for name, _ in pairs]
             for name in sorted({name for name in names if names.count(name) > 1}):
-                yield Wrong(line=line, text=f"{name} comes twice")
+                yield InputProblem(line=line, text=f"{name} comes twice")
             yield line, dict(zip(names, (value for _, value in pairs), strict=True))
         _, at = decoder.raw_decode(text, begins)
         line += text.count("\n", begins, at)
@@ -150,7 +154,7 @@ def _column(name: str) -> str:
     return _ALIASES.get(word, word)
 
 
-def _account(line: int, row: Mapping[str, Any]) -> AccountLine | list[Wrong]:
+def _account(line: int, row: Mapping[str, Any]) -> AccountLine | list[InputProblem]:
     wrong = [f"{name!r:.100} is no field" for name in row if name not in COLUMNS]
     texts = {name: row.get(name, "") for name in COLUMNS if name != "active"}
     texts = {name: "" if value is None else value for name, value in texts.items()}
@@ -170,7 +174,7 @@ def _account(line: int, row: Mapping[str, Any]) -> AccountLine | list[Wrong]:
         if texts["condition"] not in _CONDITIONS:
             wrong.append(f"condition must be ok or needs_attention, not {texts['condition']!r}")
     if wrong or active is None:
-        return [Wrong(line=line, text=text) for text in wrong]
+        return [InputProblem(line=line, text=text) for text in wrong]
     return AccountLine(line=line, active=active, **texts)
 
 
@@ -183,12 +187,12 @@ def _active(value: Any) -> bool | None:
     return True if word in _YES else False if word in _NO else None
 
 
-def _twice(lines: list[AccountLine]) -> list[Wrong]:
+def _twice(lines: list[AccountLine]) -> list[InputProblem]:
     first: dict[str, int] = {}
     wrong = []
     for one in lines:
         if one.account_id in first:
             text = f"the account {one.account_id} is on line {first[one.account_id]} already"
-            wrong.append(Wrong(line=one.line, text=text))
+            wrong.append(InputProblem(line=one.line, text=text))
         first.setdefault(one.account_id, one.line)
     return wrong

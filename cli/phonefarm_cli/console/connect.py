@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.up_file import read_report
 
@@ -24,11 +24,13 @@ PHONE_NAMES: Final = "phone_id, adb serial or serial number"
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """Where commands, or the verbs of one, are added."""
 
-Act: TypeAlias = Callable[[argparse.Namespace, Controller], Awaitable[ExitCode | None]]
+VerbHandler: TypeAlias = Callable[
+    [argparse.Namespace, ControllerClient], Awaitable[ExitCode | None]
+]
 """What a verb does with a client of the farm's controller; None is OK."""
 
 
-def add_reach(parser: argparse.ArgumentParser) -> None:
+def add_farm_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a farm."""
     parser.add_argument(
         "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
@@ -52,20 +54,20 @@ def add_verb(
     verbs: Subparsers,
     name: str,
     about: str,
-    act: Act,
+    handler: VerbHandler,
     *,
-    teach: str = "",
+    notes: str = "",
 ) -> argparse.ArgumentParser:
-    """Add one verb that *act* carries out; *teach* is what --help says at its end."""
+    """Add one verb that *handler* carries out; *notes* is what --help says at its end."""
     parser = verbs.add_parser(
         name,
         help=about,
         description=f"{about[0].upper()}{about[1:]}.",
-        epilog=f"{teach}\n{EPILOG}" if teach else EPILOG,
+        epilog=f"{notes}\n{EPILOG}" if notes else EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_reach(parser)
-    parser.set_defaults(act=act, perform=lambda options: asyncio.run(carry_out(options)))
+    add_farm_options(parser)
+    parser.set_defaults(handler=handler, perform=lambda options: asyncio.run(perform_verb(options)))
     return parser
 
 
@@ -88,7 +90,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reach(options: argparse.Namespace) -> tuple[str, str]:
+def farm_address(options: argparse.Namespace) -> tuple[str, str]:
     """Return address and key; CommandError when they are neither given nor found."""
     grpc = options.grpc or os.environ.get("PHONEFARM_GRPC")
     key = options.key or os.environ.get("PHONEFARM_KEY")
@@ -98,11 +100,11 @@ def reach(options: argparse.Namespace) -> tuple[str, str]:
     return grpc or report.grpc, key or report.api_key
 
 
-async def carry_out(options: argparse.Namespace) -> ExitCode:
+async def perform_verb(options: argparse.Namespace) -> ExitCode:
     """Do what the verb says, with a client of the farm the options name."""
     ca = options.ca or (
         Path(os.environ["PHONEFARM_CA"]) if os.environ.get("PHONEFARM_CA") else None
     )
-    async with Controller.opened(*reach(options), ca) as controller:
-        code: ExitCode | None = await options.act(options, controller)
+    async with ControllerClient.opened(*farm_address(options), ca) as controller:
+        code: ExitCode | None = await options.handler(options, controller)
     return ExitCode.OK if code is None else code

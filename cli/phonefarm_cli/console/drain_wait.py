@@ -6,15 +6,15 @@ from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller, UnreachableError
+from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.terminal import note, warn
 
-LOOK_SECONDS: Final = 0.5
-AT_WORK: Final = frozenset({"leased", "releasing"})
+POLL_SECONDS: Final = 0.5
+_BUSY: Final = frozenset({"leased", "releasing"})
 
 
 async def wait_until_free(
-    controller: Controller, concerned: Callable[[fleet_pb2.Phone], bool]
+    controller: ControllerClient, concerned: Callable[[fleet_pb2.Phone], bool]
 ) -> None:
     """Return when no run is on any of these phones; say whenever something has changed.
 
@@ -25,7 +25,7 @@ async def wait_until_free(
         try:
             phones = [phone for phone in await controller.phones() if concerned(phone)]
         except UnreachableError:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             continue
         lines = list(_at_work(phones))
         if lines != said:
@@ -37,12 +37,12 @@ async def wait_until_free(
                 if phone.lease == "dirty":
                     warn(f"{phone.phone_id} is dirty: {phone.health_reason}")
             return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _at_work(phones: list[fleet_pb2.Phone]) -> Iterator[str]:
     for phone in phones:
         if phone.lease == "leased":
             yield f"{phone.phone_id}: process {phone.process_id} goes on"
-        elif phone.lease in AT_WORK:
+        elif phone.lease in _BUSY:
             yield f"{phone.phone_id}: is being cleaned"

@@ -12,7 +12,7 @@ _MOST_TOLD: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wrong:
+class InputProblem:
     """What is wrong on a line; line 0 is the file as a whole."""
 
     line: int
@@ -23,14 +23,14 @@ class Wrong:
         return f"line {self.line}: {self.text}" if self.line else self.text
 
 
-class WrongFileError(Exception):
+class InputFileError(Exception):
     """The file cannot be read, or lines of it are wrong; it names all of them."""
 
-    def __init__(self, *wrong: Wrong) -> None:
+    def __init__(self, *wrong: InputProblem) -> None:
         super().__init__("\n".join(map(str, wrong)))
         self.wrong = wrong
 
-    def told(self, file: str, outcome: str) -> CommandError:
+    def as_command_error(self, file: str, outcome: str) -> CommandError:
         """Return it as the end of a command, which did *outcome*."""
         lines = [f"  {one}" for one in self.wrong[:_MOST_TOLD]]
         if len(self.wrong) > _MOST_TOLD:
@@ -38,7 +38,7 @@ class WrongFileError(Exception):
         return CommandError("\n".join([f"{file} is not right, {outcome}:", *lines]))
 
 
-def content_of(file: str) -> bytes:
+def read_input(file: str) -> bytes:
     """Return what the file, or stdin for -, holds, cut behind the bound; CommandError."""
     try:
         if file == "-":
@@ -50,13 +50,13 @@ def content_of(file: str) -> bytes:
         raise CommandError(why, ExitCode.MISUSED) from error
 
 
-def decoded(content: bytes) -> str:
-    """Return the content as text, without a byte order mark; WrongFileError."""
+def decode_text(content: bytes) -> str:
+    """Return the content as text, without a byte order mark; InputFileError."""
     if len(content) > LARGEST_BYTES:
         told = f"the file is larger than {LARGEST_BYTES // 1024 // 1024} MiB"
-        raise WrongFileError(Wrong(line=0, text=told))
+        raise InputFileError(InputProblem(line=0, text=told))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise WrongFileError(Wrong(line=line, text="is not UTF-8 text")) from error
+        raise InputFileError(InputProblem(line=line, text="is not UTF-8 text")) from error

@@ -11,17 +11,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 _JSON = "_json"
 
 
-def plain(message: Message) -> dict[str, Any]:
-    """Return every field by its name; absent messages are None, `x_json` becomes `x`, unpacked."""
+def message_dict(message: Message) -> dict[str, Any]:
+    """Return every field by its name; absent messages are None, `x_json` becomes `x`, parsed."""
     return dict(_plain_field(message, field) for field in message.DESCRIPTOR.fields)
 
 
-def show_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print it for a script."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def unpacked(text: str) -> Any:
+def parse_json_field(text: str) -> Any:
     """Return what a JSON field of the wire holds; an empty one is None."""
     return json.loads(text) if text else None
 
@@ -42,7 +42,7 @@ def _plain_field(message: Message, field: Any) -> tuple[str, Any]:
     if field.has_presence and not message.HasField(field.name):
         return field.name, None
     if field.name.endswith(_JSON):
-        return field.name.removesuffix(_JSON), unpacked(value)
+        return field.name.removesuffix(_JSON), parse_json_field(value)
     return field.name, _plain_value(field, value)
 
 
@@ -50,7 +50,7 @@ def _plain_value(field: Any, value: Any) -> Any:
     if isinstance(value, Timestamp):
         return instant(value)
     if isinstance(value, Message):
-        return plain(value)
+        return message_dict(value)
     if field.enum_type is not None:
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field.enum_type.name).lower()
         name: str = field.enum_type.values_by_number[value].name.lower()

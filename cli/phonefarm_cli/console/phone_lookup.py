@@ -4,17 +4,17 @@ from collections.abc import Iterable
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError
 
 
-async def find_phone(controller: Controller, word: str) -> fleet_pb2.Phone:
+async def find_phone(controller: ControllerClient, word: str) -> fleet_pb2.Phone:
     """Return the one phone that *word* names; CommandError otherwise."""
     (found,) = await find_phones(controller, [word])
     return found
 
 
-async def find_phones(controller: Controller, words: Iterable[str]) -> list[fleet_pb2.Phone]:
+async def find_phones(controller: ControllerClient, words: Iterable[str]) -> list[fleet_pb2.Phone]:
     """Return the phone each word names, in their order; CommandError names all that are none."""
     phones = await controller.phones()
     named = {name: phone for phone in phones for name in names_of(phone)}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from phonefarm_cli.console.input_file import Wrong, WrongFileError, decoded
+from phonefarm_cli.console.input_file import InputFileError, InputProblem, decode_text
 
 FORMAT: Final = 1
 _SELECTOR: Final = (
@@ -48,18 +48,20 @@ class ProfileFile:
 
 
 def read_profile_file(content: bytes) -> ProfileFile:
-    """Return the profile; WrongFileError names every key that is wrong with its line."""
-    text = decoded(content)
+    """Return the profile; InputFileError names every key that is wrong with its line."""
+    text = decode_text(content)
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         at = _TOML_LINE.search(str(error))
         told = f"is no TOML: {_TOML_LINE.sub('', str(error))}"
-        raise WrongFileError(Wrong(line=int(at[1]) if at else 0, text=told)) from error
+        raise InputFileError(InputProblem(line=int(at[1]) if at else 0, text=told)) from error
     if problems := list(_problems(table)):
         lines = _lines(text)
-        wrong = [Wrong(line=_line(lines, key), text=f"{key} {told}") for key, told in problems]
-        raise WrongFileError(*sorted(wrong, key=lambda one: one.line))
+        wrong = [
+            InputProblem(line=_line(lines, key), text=f"{key} {told}") for key, told in problems
+        ]
+        raise InputFileError(*sorted(wrong, key=lambda one: one.line))
     screens: dict[str, Any] = table.get("screens", {})
     tapped = frozenset(name for name, screen in screens.items() if "tap" in screen)
     return ProfileFile(toml=text, screens=frozenset(screens), tapped=tapped)

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from phonefarm_cli.client.client import Controller, UnreachableError
-from phonefarm_cli.console.times import clock, short
+from phonefarm_cli.client.client import ControllerClient, UnreachableError
+from phonefarm_cli.console.times import clock_text, time_text
 from phonefarm_cli.terminal import OUT, aside, tell
 
 PATIENCE_SECONDS: Final = 120.0
@@ -24,7 +24,7 @@ _ENDED: Final = frozenset({"completed", "failed_terminal", "cancelled"})
 _SHOWN: Final = 8
 
 
-def lines_of(process: process_pb2.Process) -> list[str]:
+def process_lines(process: process_pb2.Process) -> list[str]:
     """Return what stands above the items: what it is, who asked, how it is, why it failed."""
     asked = process.requested_by
     who = f"{asked.system} ({asked.user})" if asked.user else asked.system
@@ -56,21 +56,25 @@ def error_text(error: process_pb2.ProcessError) -> str:
     return f"{error.code} ({error.failure_class}{place}): {error.message}"
 
 
-async def followed(
-    controller: Controller, process_id: str, *, say: Callable[[str], None] = tell
+async def follow_process(
+    controller: ControllerClient, process_id: str, *, say: Callable[[str], None] = tell
 ) -> process_pb2.Process:
     """Show the process until it has ended and return its record.
 
     Where nobody reads a terminal, *say* says a line per transition.
     """
     if not OUT.is_terminal:
-        return await _told(controller, process_id, lambda event: _tell_steps(event, say))
+        return await _show_events(
+            controller, process_id, lambda event: _print_transitions(event, say)
+        )
     with Live(console=OUT, refresh_per_second=10) as live:
-        return await _told(controller, process_id, lambda event: live.update(_view(event.process)))
+        return await _show_events(
+            controller, process_id, lambda event: live.update(_view(event.process))
+        )
 
 
-async def events(
-    controller: Controller, process_id: str, *, patience: float = PATIENCE_SECONDS
+async def process_events(
+    controller: ControllerClient, process_id: str, *, patience: float = PATIENCE_SECONDS
 ) -> AsyncIterator[inspect_pb2.ProcessEvent]:
     """Yield every event of the process until it has ended, through restarts of the controller.
 
@@ -96,17 +100,17 @@ async def events(
             await asyncio.sleep(backoff(failures, first=0.2, most=5))
 
 
-async def _told(
-    controller: Controller, process_id: str, show: Callable[[inspect_pb2.ProcessEvent], None]
+async def _show_events(
+    controller: ControllerClient, process_id: str, show: Callable[[inspect_pb2.ProcessEvent], None]
 ) -> process_pb2.Process:
     process = process_pb2.Process()
-    async for event in events(controller, process_id):
+    async for event in process_events(controller, process_id):
         show(event)
         process = event.process
     return process
 
 
-def _tell_steps(event: inspect_pb2.ProcessEvent, say: Callable[[str], None]) -> None:
+def _print_transitions(event: inspect_pb2.ProcessEvent, say: Callable[[str], None]) -> None:
     done = {item.queue_item_id: item for item in event.process.partial_progress.items}
     for step in event.transitions:
         what = f"item {step.queue_item_id[:_SHOWN]}" if step.queue_item_id else "process      "
@@ -116,7 +120,7 @@ def _tell_steps(event: inspect_pb2.ProcessEvent, say: Callable[[str], None]) -> 
         far = ""
         if item and item.status == step.to_state:
             far = f", {item.actions_done}/{item.actions_total} actions"
-        say(f"{clock(step.at)}  {what}  {step.to_state}{where}{why}{far}")
+        say(f"{clock_text(step.at)}  {what}  {step.to_state}{where}{why}{far}")
 
 
 def _view(process: process_pb2.Process) -> Group:
@@ -133,7 +137,7 @@ def _view(process: process_pb2.Process) -> Group:
             f"{item.actions_done}/{item.actions_total}",
         )
     more = [f"and {len(items) - _ROWS} more items"] if len(items) > _ROWS else []
-    return Group(*[escape(line) for line in lines_of(process)], "", table, *more)
+    return Group(*[escape(line) for line in process_lines(process)], "", table, *more)
 
 
 def _times(times: process_pb2.ProcessTimestamps) -> str:
@@ -144,4 +148,4 @@ def _times(times: process_pb2.ProcessTimestamps) -> str:
         "cancel asked": times.cancel_requested_at,
         "finished": times.finished_at,
     }
-    return ", ".join(f"{word} {short(when)}" for word, when in told.items() if short(when))
+    return ", ".join(f"{word} {time_text(when)}" for word, when in told.items() if time_text(when))

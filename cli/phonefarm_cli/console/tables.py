@@ -9,7 +9,7 @@ from rich.table import Table
 from phonefarm_cli.terminal import OUT
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """Show rows under columns; say *empty* when a person reads and there is none."""
     lines = [[str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():

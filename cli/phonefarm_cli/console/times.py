@@ -16,7 +16,7 @@ _LONGEST_DURATION: Final = timedelta(hours=24)
 _LONGEST_LIFETIME: Final = timedelta(days=3650)
 
 
-def moment(text: str, *, name: str, now: datetime) -> Timestamp:
+def parse_time(text: str, *, name: str, now: datetime) -> Timestamp:
     """Return when *text* means: ISO-8601 (UTC unless it says otherwise), or 30m, 2h, 7d before."""
     ago = _AGO.fullmatch(text)
     try:
@@ -59,19 +59,19 @@ def _duration(text: str, *, units: str) -> timedelta:
     return timedelta(seconds=int(found[1]) * _UNIT_SECONDS[found[2]])
 
 
-def short(when: Timestamp) -> str:
+def time_text(when: Timestamp) -> str:
     """Return the moment for a table, in UTC; nothing for one that is absent."""
     if not when.ByteSize():
         return ""
     return datetime.fromtimestamp(when.ToMilliseconds() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def minute(when: Timestamp) -> str:
+def minute_text(when: Timestamp) -> str:
     """Return the time to the minute, in UTC; nothing for one that is absent."""
-    return f"{short(when)[:-4]}Z" if when.ByteSize() else ""
+    return f"{time_text(when)[:-4]}Z" if when.ByteSize() else ""
 
 
-def clock(when: Timestamp) -> str:
+def clock_text(when: Timestamp) -> str:
     """Return the time of day with milliseconds, in UTC; nothing for a moment that is absent."""
     if not when.ByteSize():
         return ""
@@ -79,7 +79,7 @@ def clock(when: Timestamp) -> str:
     return f"{exact:%H:%M:%S}.{exact.microsecond // 1000:03}Z"
 
 
-def lasted(begin: Timestamp, end: Timestamp) -> str:
+def seconds_between(begin: Timestamp, end: Timestamp) -> str:
     """Return the seconds between two moments, `4.2 s`; nothing when one is absent."""
     if not begin.ByteSize() or not end.ByteSize():
         return ""

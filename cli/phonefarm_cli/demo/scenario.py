@@ -24,7 +24,7 @@ PHONES: Final = 3
 KEYWORDS: Final = ["tiny houses", "street food"]
 WORK_SECONDS: Final = 90.0
 CALLBACK_SECONDS: Final = 15.0
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 _TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})
 
 
@@ -128,7 +128,7 @@ async def _follow(caller: Caller, process_ids: list[str]) -> list[dict[str, Any]
                     progress.show(items_of(records))
                     if all(record["status"] in _TERMINAL for record in records):
                         return records
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
         raise NotProvedError(f"the work had not ended after {WORK_SECONDS:.0f} s") from error
 

@@ -20,7 +20,7 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
 NOTED_SECONDS = 3.0
 _LAST_LINES = 15
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 # Runs in the child before the program: it gets the signal when its parent dies, however it dies.
 _BOUND = (
@@ -151,7 +151,7 @@ class Children:
                     if end.done():
                         raise self._ended(name, end.result())
                     # A file gives no news; the end of the process does.
-                    await asyncio.wait({end}, timeout=_LOOK_SECONDS)
+                    await asyncio.wait({end}, timeout=_POLL_SECONDS)
         except TimeoutError as error:
             raise self._failed(name, f"was not ready after {READY_SECONDS:.0f} s") from error
         return facts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from phonefarm.v1 import fleet_pb2
 
-from phonefarm_cli.client.client import Controller, UnreachableError
+from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.terminal import note, tell, warn
 from phonefarm_cli.up_file import ReportedPhone
 
@@ -26,7 +26,7 @@ def account_name(serialno: str) -> str:
 class Steward:
     """Looks after the phones of one agent."""
 
-    controller: Controller
+    controller: ControllerClient
     agent_id: str
     simulated: Mapping[str, str]  # serial number -> HOST:PORT
     connected: Iterable[str]  # HOST:PORT of phones that are not simulated

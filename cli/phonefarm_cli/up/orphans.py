@@ -18,7 +18,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 # Places in what follows the command's name in /proc/PID/stat, proc(5): fields 3, 4 and 22.
 _STATE, _PARENT, _STARTED = 0, 1, 19
 _PATIENCE_SECONDS = 10.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ async def end_leftovers(data: Path) -> int:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             # They are no children of ours: nothing tells of their end.
             while any(mark.lives() for mark in marks):  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
     stayed = [mark for mark in marks if mark.lives()]
     for mark in stayed:
         with suppress(ProcessLookupError):

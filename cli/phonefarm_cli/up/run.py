@@ -11,7 +11,7 @@ from typing import Any
 
 from phonefarm_common.lifecycle import stop_signals
 
-from phonefarm_cli.client.client import Controller
+from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import note, tell, warn
 from phonefarm_cli.up import programs
@@ -108,7 +108,7 @@ class _Farm:
         """Start everything, say when it is ready, and admit phones until cancelled."""
         started = await self._start()
         key = self._secrets[API_KEY]
-        async with Controller.opened(started.grpc, key) as controller:
+        async with ControllerClient.opened(started.grpc, key) as controller:
             steward = Steward(
                 controller=controller,
                 agent_id=programs.AGENT_ID,
