@@ -14,7 +14,7 @@ NAME = "up.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportedPhone:
+class UpFilePhone:
     """One phone; `serial` is what adb calls it, `account_id` empty when it has none or several."""
 
     phone_id: str
@@ -24,7 +24,7 @@ class ReportedPhone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class UpFile:
     """A farm that is ready. Addresses are HOST:PORT, empty where there is no such thing."""
 
     rest: str
@@ -33,32 +33,32 @@ class Report:
     api_key: str
     webhook_secret: str
     runtime: str
-    phones: tuple[ReportedPhone, ...]
+    phones: tuple[UpFilePhone, ...]
     pids: Mapping[str, int]
     simulator_control: str
 
     def __repr__(self) -> str:
         """Tell no secret."""
-        return f"Report(rest={self.rest!r}, grpc={self.grpc!r})"
+        return f"UpFile(rest={self.rest!r}, grpc={self.grpc!r})"
 
 
-def write_report(directory: Path, report: Report) -> None:
+def write_up_file(directory: Path, report: UpFile) -> None:
     """Write it whole, for the owner only."""
     announce(directory / NAME, asdict(report))
 
 
-def remove_report(directory: Path) -> None:
+def remove_up_file(directory: Path) -> None:
     """Remove what an earlier farm left."""
     (directory / NAME).unlink(missing_ok=True)
 
 
-def read_report(directory: Path) -> Report:
+def read_up_file(directory: Path) -> UpFile:
     """Return the report of the farm that runs with *directory*; CommandError when none does."""
     path = directory / NAME
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
-        phones = tuple(ReportedPhone(**phone) for phone in facts.pop("phones"))
-        return Report(**facts, phones=phones)
+        phones = tuple(UpFilePhone(**phone) for phone in facts.pop("phones"))
+        return UpFile(**facts, phones=phones)
     except FileNotFoundError as error:
         raise CommandError(
             f"no farm runs with the data folder {directory} (there is no {path}): start one with "

@@ -13,8 +13,18 @@ from pathlib import Path
 import pytest
 from phonefarm_cli.up import child_processes as module
 from phonefarm_cli.up import orphans
-from phonefarm_cli.up.child_processes import Children, Program, ProgramEndedError, bound
-from phonefarm_cli.up.orphans import Mark, end_leftovers, keep_marks, lives
+from phonefarm_cli.up.child_processes import (
+    ChildProcesses,
+    Program,
+    ProgramEndedError,
+    bound_to_parent,
+)
+from phonefarm_cli.up.orphans import (
+    ProcessIdentity,
+    end_previous_programs,
+    is_alive,
+    save_identities,
+)
 
 READY = """
 import json, os, sys, time
@@ -28,9 +38,9 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
 @pytest.fixture
-async def children(tmp_path: Path) -> AsyncIterator[Children]:
+async def children(tmp_path: Path) -> AsyncIterator[ChildProcesses]:
     """Yield children whose programs are stopped afterwards."""
-    made = Children(tmp_path / "data")
+    made = ChildProcesses(tmp_path / "data")
     yield made
     hurry = asyncio.Event()
     hurry.set()
@@ -44,7 +54,7 @@ def _program(tmp_path: Path, text: str, name: str = "thing") -> Program:
     return Program(name=name, module=f"a_{name}", arguments=(), environment=environment)
 
 
-async def test_a_ready_program_tells_its_facts(children: Children, tmp_path: Path) -> None:
+async def test_a_ready_program_tells_its_facts(children: ChildProcesses, tmp_path: Path) -> None:
     """Start returns the ready-file's content, logs what is said, and keeps the process's mark."""
     facts = await children.start(_program(tmp_path, READY + SLEEP))
 
@@ -53,10 +63,12 @@ async def test_a_ready_program_tells_its_facts(children: Children, tmp_path: Pat
     told = json.loads((tmp_path / "data" / "programs.json").read_text())
     assert [mark["pid"] for mark in told["programs"]] == [facts["pid"]]
     assert await children.stop("thing", asyncio.Event())
-    assert not lives(facts["pid"])
+    assert not is_alive(facts["pid"])
 
 
-async def test_a_program_that_ends_at_once_is_quoted(children: Children, tmp_path: Path) -> None:
+async def test_a_program_that_ends_at_once_is_quoted(
+    children: ChildProcesses, tmp_path: Path
+) -> None:
     """The error has the exit code and the last lines, not all of them."""
     text = "import sys\nfor n in range(100): print('line', n)\nsys.exit(7)"
 
@@ -69,7 +81,7 @@ async def test_a_program_that_ends_at_once_is_quoted(children: Children, tmp_pat
 
 
 async def test_a_program_that_never_gets_ready_is_given_up(
-    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    children: ChildProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is named after the limit."""
     monkeypatch.setattr(module, "READY_SECONDS", 0.3)
@@ -78,7 +90,7 @@ async def test_a_program_that_never_gets_ready_is_given_up(
         await children.start(_program(tmp_path, "import time\n" + SLEEP))
 
 
-async def test_watch_tells_of_the_first_end(children: Children, tmp_path: Path) -> None:
+async def test_watch_tells_of_the_first_end(children: ChildProcesses, tmp_path: Path) -> None:
     """Also of a program that was started after the watch had begun."""
     watching = asyncio.create_task(children.watch())
     await children.start(_program(tmp_path, READY + SLEEP, "first"))
@@ -92,7 +104,7 @@ async def test_watch_tells_of_the_first_end(children: Children, tmp_path: Path) 
 
 
 async def test_a_deaf_program_is_killed_when_somebody_is_in_a_hurry(
-    children: Children, tmp_path: Path
+    children: ChildProcesses, tmp_path: Path
 ) -> None:
     """The second Ctrl-C ends the patience; stop says that it had to kill."""
     await children.start(_program(tmp_path, DEAF + READY + SLEEP))
@@ -102,10 +114,12 @@ async def test_a_deaf_program_is_killed_when_somebody_is_in_a_hurry(
     stopped = await asyncio.wait_for(children.stop("thing", hurry), 60)
 
     assert not stopped
-    assert not lives(children.pids["thing"])
+    assert not is_alive(children.pids["thing"])
 
 
-async def test_the_last_log_is_kept_beside_the_new(children: Children, tmp_path: Path) -> None:
+async def test_the_last_log_is_kept_beside_the_new(
+    children: ChildProcesses, tmp_path: Path
+) -> None:
     """A restart does not wipe what the start before it had said."""
     with contextlib.suppress(ProgramEndedError):
         await children.start(_program(tmp_path, "print('before')"))
@@ -120,9 +134,10 @@ async def test_a_bound_process_dies_with_its_parent(tmp_path: Path) -> None:
     """However the parent dies: here by SIGKILL."""
     parent = (
         "import subprocess, sys, time\n"
-        "from phonefarm_cli.up.child_processes import bound\n"
+        "from phonefarm_cli.up.child_processes import bound_to_parent\n"
         "import signal\n"
-        "command = bound([sys.executable, '-c', 'import time; time.sleep(60)'], signal.SIGKILL)\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        "command = bound_to_parent(sleep, signal.SIGKILL)\n"
         "print(subprocess.Popen(command).pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -131,19 +146,19 @@ async def test_a_bound_process_dies_with_its_parent(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     pid = int(await process.stdout.readline())
-    assert lives(pid)
+    assert is_alive(pid)
 
     process.kill()
     await process.communicate()
 
     async with asyncio.timeout(60):
-        while lives(pid):  # noqa: ASYNC110 - it is no child of ours
+        while is_alive(pid):  # noqa: ASYNC110 - it is no child of ours
             await asyncio.sleep(0.01)
 
 
 def test_a_process_whose_parent_is_gone_before_it_is_bound_does_not_begin() -> None:
     """The launcher sees that its parent is another than the one that asked for it."""
-    command = bound([sys.executable, "-c", "print('began')"], signal.SIGKILL)
+    command = bound_to_parent([sys.executable, "-c", "print('began')"], signal.SIGKILL)
     command[3] = "1"
 
     done = subprocess.run(command, check=True, capture_output=True, timeout=60)
@@ -158,19 +173,19 @@ async def test_leftovers_of_a_killed_up_are_ended(
     monkeypatch.setattr(orphans, "_PATIENCE_SECONDS", 0.2)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=-1)
     process.send_signal(signal.SIGSTOP)
-    keep_marks(tmp_path, [process.pid])
+    save_identities(tmp_path, [process.pid])
 
-    stayed = await end_leftovers(tmp_path)
+    stayed = await end_previous_programs(tmp_path)
     code = await asyncio.wait_for(process.wait(), 60)
 
     assert stayed == 1
     assert code == -signal.SIGKILL
-    assert await end_leftovers(tmp_path) == 0
+    assert await end_previous_programs(tmp_path) == 0
 
 
 async def test_another_process_of_the_same_number_is_left_alone(tmp_path: Path) -> None:
     """Numbers are given again: the start time tells whose it is now."""
-    mark = Mark.of(os.getpid())
+    mark = ProcessIdentity.of(os.getpid())
     assert mark is not None
     (tmp_path / "programs.json").write_text(
         json.dumps(
@@ -178,7 +193,7 @@ async def test_another_process_of_the_same_number_is_left_alone(tmp_path: Path) 
         )
     )
 
-    assert await end_leftovers(tmp_path) == 0
+    assert await end_previous_programs(tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -188,4 +203,4 @@ async def test_a_broken_list_of_leftovers_is_passed_over(tmp_path: Path, content
     """A file cut short by a crash keeps nobody from starting."""
     (tmp_path / "programs.json").write_text(content)
 
-    assert await end_leftovers(tmp_path) == 0
+    assert await end_previous_programs(tmp_path) == 0

@@ -10,21 +10,21 @@ from typing import Any
 
 import aiohttp
 import pytest
-from phonefarm_cli.client.simulator import Simulation
+from phonefarm_cli.client.simulator import SimulatorClient
 from phonefarm_cli.demo.checks import (
-    NotProvedError,
-    prove_callbacks,
-    prove_profile,
-    prove_searches,
+    CheckFailedError,
+    check_callbacks,
+    check_profile,
+    check_searches,
 )
-from phonefarm_cli.demo.receiver import Event, Receiver
+from phonefarm_cli.demo.receiver import CallbackEvent, Receiver
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.up_file import ReportedPhone
+from phonefarm_cli.up_file import UpFilePhone
 from phonefarm_simulator.control_server import control_served
 from phonefarm_simulator.farm import simulated_phones
 
 SECRET = "s3cret"
-PHONE = ReportedPhone(
+PHONE = UpFilePhone(
     phone_id="ph-sim0001", serialno="SIM0001", serial="127.0.0.1:1", account_id="sim-0001"
 )
 BODY = json.dumps(
@@ -80,8 +80,8 @@ async def test_what_is_no_event_is_refused(body: bytes) -> None:
         assert receiver.events == []
 
 
-def _event(milestone: str, sequence: int, *, signed: bool = True) -> Event:
-    return Event(
+def _event(milestone: str, sequence: int, *, signed: bool = True) -> CallbackEvent:
+    return CallbackEvent(
         process_id="p", milestone=milestone, sequence=sequence, status="x", signed=signed, at=0.0
     )
 
@@ -96,46 +96,46 @@ def _event(milestone: str, sequence: int, *, signed: bool = True) -> Event:
         ([_event("accepted", 1), _event("completed", 2, signed=False)], "without a valid"),
     ],
 )
-def test_callbacks_that_are_not_right_prove_nothing(events: list[Event], told: str) -> None:
+def test_callbacks_that_are_not_right_prove_nothing(events: list[CallbackEvent], told: str) -> None:
     """Missing, misordered or unsigned ones are named."""
-    with pytest.raises(NotProvedError, match=told):
-        prove_callbacks("it", events, last="completed")
+    with pytest.raises(CheckFailedError, match=told):
+        check_callbacks("it", events, last="completed")
 
 
 def test_callbacks_that_are_right_prove_it() -> None:
     """Signed, in order, from accepted to the end."""
-    prove_callbacks("it", [_event("accepted", 1), _event("completed", 2)], last="completed")
+    check_callbacks("it", [_event("accepted", 1), _event("completed", 2)], last="completed")
 
 
 @pytest.fixture
-async def simulation(tmp_path: Path) -> AsyncIterator[Simulation]:
+async def simulation(tmp_path: Path) -> AsyncIterator[SimulatorClient]:
     """Yield the command's client of a real simulator with one phone nobody has touched."""
     async with (
         simulated_phones(1, tmp_path) as farm,
         control_served(farm, host="127.0.0.1", port=0) as control,
-        Simulation.opened(control) as client,
+        SimulatorClient.opened(control) as client,
     ):
         yield client
 
 
-async def test_an_untouched_phone_proves_nothing(simulation: Simulation) -> None:
+async def test_an_untouched_phone_proves_nothing(simulation: SimulatorClient) -> None:
     """Neither searches nor a profile are believed without the phone's own word."""
-    with pytest.raises(NotProvedError, match="its ledger says"):
-        await prove_searches(simulation, [PHONE], ["tiny houses"])
-    with pytest.raises(NotProvedError, match="was to have the profile"):
-        await prove_profile(simulation, PHONE, {"display_name": "Somebody"})
+    with pytest.raises(CheckFailedError, match="its ledger says"):
+        await check_searches(simulation, [PHONE], ["tiny houses"])
+    with pytest.raises(CheckFailedError, match="was to have the profile"):
+        await check_profile(simulation, PHONE, {"display_name": "Somebody"})
 
 
-async def test_a_profile_that_no_run_saved_proves_nothing(simulation: Simulation) -> None:
+async def test_a_profile_that_no_run_saved_proves_nothing(simulation: SimulatorClient) -> None:
     """The right name is not enough: a run must have put it there."""
     name: dict[str, Any] = {"display_name": "Somebody"}
     await simulation.call("account", serial="SIM0001", **name)
 
-    with pytest.raises(NotProvedError, match="no run saved"):
-        await prove_profile(simulation, PHONE, name)
+    with pytest.raises(CheckFailedError, match="no run saved"):
+        await check_profile(simulation, PHONE, name)
 
 
-async def test_a_refusal_of_the_simulator_is_passed_on(simulation: Simulation) -> None:
+async def test_a_refusal_of_the_simulator_is_passed_on(simulation: SimulatorClient) -> None:
     """What it says is what the operator reads."""
     with pytest.raises(CommandError, match="the simulator refused: no phone"):
         await simulation.state("SIM9999")

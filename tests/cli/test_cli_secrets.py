@@ -11,7 +11,7 @@ from phonefarm_cli.up.secrets import (
     API_KEY,
     GATEWAY_TOKEN,
     WEBHOOK_SECRET,
-    keep_secrets,
+    load_secrets,
     without_secrets,
 )
 from phonefarm_common.ids import new_secret
@@ -21,8 +21,8 @@ NAMES = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
 
 def test_secrets_are_made_once_and_kept_for_the_owner(tmp_path: Path) -> None:
     """A second start has the first one's secrets and farm name; only the owner can read them."""
-    first = keep_secrets(tmp_path, {})
-    second = keep_secrets(tmp_path, {})
+    first = load_secrets(tmp_path, {})
+    second = load_secrets(tmp_path, {})
 
     assert second == first
     assert len({first[name] for name in NAMES}) == len(NAMES)
@@ -42,7 +42,7 @@ def test_no_secret_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None
 def test_two_folders_are_two_farms(tmp_path: Path) -> None:
     """The farm's name labels its containers, so it must differ."""
     names = {
-        keep_secrets(folder, {}).farm for folder in (_made(tmp_path, "a"), _made(tmp_path, "b"))
+        load_secrets(folder, {}).farm for folder in (_made(tmp_path, "a"), _made(tmp_path, "b"))
     }
 
     assert len(names) == 2
@@ -50,26 +50,26 @@ def test_two_folders_are_two_farms(tmp_path: Path) -> None:
 
 def test_what_is_given_wins_and_is_not_written_down(tmp_path: Path) -> None:
     """A secret of the environment, or of the file it names, is used and stays where it was."""
-    made = keep_secrets(tmp_path, {})
+    made = load_secrets(tmp_path, {})
     file = tmp_path / "hook"
     file.write_text("from a file\n")
     given = {API_KEY: "given-key", f"{WEBHOOK_SECRET}_FILE": str(file)}
 
-    secrets = keep_secrets(tmp_path, given)
+    secrets = load_secrets(tmp_path, given)
 
     assert secrets[API_KEY] == "given-key"
     assert secrets[WEBHOOK_SECRET] == "from a file"
     assert secrets[AGENT_TOKEN] == made[AGENT_TOKEN]
     assert secrets.given == {API_KEY, WEBHOOK_SECRET}
     assert json.loads((tmp_path / "secrets.json").read_text())[API_KEY] == made[API_KEY]
-    assert keep_secrets(tmp_path, {}) == made
+    assert load_secrets(tmp_path, {}) == made
 
 
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
 def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> None:
     """It would start a farm that lets nobody in."""
     with pytest.raises(CommandError, match=API_KEY) as caught:
-        keep_secrets(tmp_path, {API_KEY: key})
+        load_secrets(tmp_path, {API_KEY: key})
 
     assert caught.value.code is ExitCode.MISUSED
     assert key not in str(caught.value)
@@ -82,7 +82,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
     path.write_text(content)
 
     with pytest.raises(CommandError, match=r"secrets\.json"):
-        keep_secrets(tmp_path, {})
+        load_secrets(tmp_path, {})
 
     assert path.read_text() == content
 

@@ -12,7 +12,7 @@ LARGEST_LINE_BYTES = 64 * 1024 * 1024
 CALL_SECONDS = 30.0
 
 
-class Simulation:
+class SimulatorClient:
     """A connection to the simulator; one call at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -21,7 +21,7 @@ class Simulation:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, address: str) -> "AsyncIterator[Simulation]":
+    async def opened(cls, address: str) -> "AsyncIterator[SimulatorClient]":
         """Yield a client of the simulator at HOST:PORT; CommandError when it does not answer."""
         host, _, port = address.rpartition(":")
         try:

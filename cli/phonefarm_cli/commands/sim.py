@@ -5,11 +5,11 @@ import asyncio
 import json
 from typing import Any
 
-from phonefarm_cli.client.simulator import Simulation
+from phonefarm_cli.client.simulator import SimulatorClient
 from phonefarm_cli.console.connect import EPILOG, Subparsers, add_farm_options, add_phone
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import tell
-from phonefarm_cli.up_file import Report, read_report
+from phonefarm_cli.up_file import UpFile, read_up_file
 
 _FAULTS = """\
 faults (`phonefarm-simulator --help` explains them, and their settings):
@@ -58,19 +58,19 @@ def _verb(verbs: Subparsers, name: str, about: str) -> argparse.ArgumentParser:
 
 
 def _run(work: Any, options: argparse.Namespace) -> ExitCode:
-    report = read_report(options.data)
+    report = read_up_file(options.data)
     if not report.simulator_control:
         raise CommandError(f"the farm in {options.data} has no simulated phones")
 
     async def perform() -> None:
-        async with Simulation.opened(report.simulator_control) as simulation:
+        async with SimulatorClient.opened(report.simulator_control) as simulation:
             await work(simulation, await _find_serialno(simulation, report, options.phone), options)
 
     asyncio.run(perform())
     return ExitCode.OK
 
 
-async def _find_serialno(simulation: Simulation, report: Report, word: str) -> str:
+async def _find_serialno(simulation: SimulatorClient, report: UpFile, word: str) -> str:
     listed = (await simulation.call("list"))["phones"]
     ids = {phone.serialno: phone.phone_id for phone in report.phones}
     for phone in listed:
@@ -81,11 +81,11 @@ async def _find_serialno(simulation: Simulation, report: Report, word: str) -> s
     raise CommandError(f"there is no simulated phone {word}; known: {known}")
 
 
-async def _state(simulation: Simulation, serialno: str, options: argparse.Namespace) -> None:
+async def _state(simulation: SimulatorClient, serialno: str, options: argparse.Namespace) -> None:
     print(json.dumps(await simulation.state(serialno), indent=2, ensure_ascii=False))
 
 
-async def _fault(simulation: Simulation, serialno: str, options: argparse.Namespace) -> None:
+async def _fault(simulation: SimulatorClient, serialno: str, options: argparse.Namespace) -> None:
     if options.fault is None:
         if not options.clear:
             raise CommandError("name a FAULT, or --clear to end all of them", ExitCode.MISUSED)

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import ExitCode
-from phonefarm_cli.up_file import read_report
+from phonefarm_cli.up_file import read_up_file
 
 EPILOG = """\
 the farm is found by
@@ -96,7 +96,7 @@ def farm_address(options: argparse.Namespace) -> tuple[str, str]:
     key = options.key or os.environ.get("PHONEFARM_KEY")
     if grpc and key:
         return grpc, key
-    report = read_report(options.data)
+    report = read_up_file(options.data)
     return grpc or report.grpc, key or report.api_key
 
 

@@ -3,61 +3,63 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from phonefarm_cli.client.simulator import Simulation
-from phonefarm_cli.demo.receiver import Event
+from phonefarm_cli.client.simulator import SimulatorClient
+from phonefarm_cli.demo.receiver import CallbackEvent
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import tell
-from phonefarm_cli.up_file import ReportedPhone
+from phonefarm_cli.up_file import UpFilePhone
 
 
-class NotProvedError(CommandError):
+class CheckFailedError(CommandError):
     """Something that should have happened did not."""
 
 
-def prove_callbacks(name: str, events: list[Event], *, last: str) -> None:
+def check_callbacks(name: str, events: list[CallbackEvent], *, last: str) -> None:
     """Check that a process's events are signed, in order, and end with *last*."""
     forged = [event.milestone for event in events if not event.signed]
     if forged:
-        raise NotProvedError(f"{name}: callbacks without a valid signature: {', '.join(forged)}")
+        raise CheckFailedError(f"{name}: callbacks without a valid signature: {', '.join(forged)}")
     told = [event.sequence for event in events]
     if told != list(range(1, len(events) + 1)):
-        raise NotProvedError(f"{name}: callbacks out of order: {told}")
+        raise CheckFailedError(f"{name}: callbacks out of order: {told}")
     milestones = [event.milestone for event in events]
     if not milestones or milestones[0] != "accepted" or milestones[-1] != last:
-        raise NotProvedError(f"{name}: callbacks were {', '.join(milestones) or 'none'}")
+        raise CheckFailedError(f"{name}: callbacks were {', '.join(milestones) or 'none'}")
     tell(f"  ok  {name}: {len(events)} callbacks in order, each X-PhoneFarm-Signature verified")
 
 
-async def prove_searches(
-    simulation: Simulation, phones: Iterable[ReportedPhone], keywords: list[str]
+async def check_searches(
+    simulation: SimulatorClient, phones: Iterable[UpFilePhone], keywords: list[str]
 ) -> None:
     """Check in each phone's own ledger that a run searched every keyword and watched a video."""
     for phone in phones:
         ledger = [entry for entry in await simulation.ledger(phone.serialno) if entry["epoch"]]
         searched = [e["detail"]["query"] for e in ledger if e["kind"] == "searched"]
         if searched != keywords:
-            raise NotProvedError(
+            raise CheckFailedError(
                 f"{phone.phone_id} was to search {keywords}, its ledger says {searched}"
             )
         watched = sum(1 for entry in ledger if entry["kind"] == "video_shown")
         if watched < len(keywords):
-            raise NotProvedError(f"{phone.phone_id} showed {watched} videos, not {len(keywords)}")
+            raise CheckFailedError(f"{phone.phone_id} showed {watched} videos, not {len(keywords)}")
         words = ", ".join(f"'{keyword}'" for keyword in searched)
         tell(
             f"  ok  {phone.phone_id} itself: searched {words}, {watched} videos were on its screen"
         )
 
 
-async def prove_profile(
-    simulation: Simulation, phone: ReportedPhone, wanted: Mapping[str, str]
+async def check_profile(
+    simulation: SimulatorClient, phone: UpFilePhone, wanted: Mapping[str, str]
 ) -> None:
     """Check the account as the phone's app has it now, and that it was saved by a run."""
     account: dict[str, Any] = (await simulation.state(phone.serialno))["account"]
     has = {name: account.get(name) for name in wanted}
     if has != dict(wanted):
-        raise NotProvedError(f"{phone.phone_id} was to have the profile {dict(wanted)}, has {has}")
+        raise CheckFailedError(
+            f"{phone.phone_id} was to have the profile {dict(wanted)}, has {has}"
+        )
     saves = [e for e in await simulation.ledger(phone.serialno) if e["kind"] == "profile_saved"]
     if not any(entry["epoch"] for entry in saves):
-        raise NotProvedError(f"{phone.phone_id}: no run saved the profile")
+        raise CheckFailedError(f"{phone.phone_id}: no run saved the profile")
     words = ", ".join(f"{name} '{value}'" for name, value in has.items())
     tell(f"  ok  {phone.phone_id} itself: its profile has {words}")

@@ -10,7 +10,7 @@ from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.demo.scenario import perform_demo
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.up.command import add_runtime
-from phonefarm_cli.up.run import only_one
+from phonefarm_cli.up.run import exclusive_lock
 
 KEEP_MARK = "keep"
 
@@ -60,7 +60,7 @@ def _remove_old(folder: Path) -> None:
         if (old / KEEP_MARK).exists() or not (old / "up.lock").exists():
             continue
         try:
-            with only_one(old):
+            with exclusive_lock(old):
                 shutil.rmtree(old)
         except (CommandError, OSError):
             continue  # it runs, or it is another's: not worth failing for

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import note, tell
-from phonefarm_cli.up.child_processes import bound
-from phonefarm_cli.up_file import Report, read_report
+from phonefarm_cli.up.child_processes import bound_to_parent
+from phonefarm_cli.up_file import UpFile, read_up_file
 
 STOP_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterator[Report]:
+async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterator[UpFile]:
     """Yield the report of a ready farm on free ports; it is stopped, whatever happens.
 
     CommandError when it does not get ready, or does not stop clean.
@@ -25,7 +25,7 @@ async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterato
     command += ["--simulate", str(phones), "--runtime", runtime]
     command += ["--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     process = await asyncio.create_subprocess_exec(
-        *bound(command, signal.SIGTERM),
+        *bound_to_parent(command, signal.SIGTERM),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us: we stop it
@@ -36,7 +36,7 @@ async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterato
         await ready.wait()
         if process.returncode is not None:
             raise CommandError(f"the farm did not start (exit code {process.returncode})")
-        yield read_report(data)
+        yield read_up_file(data)
     finally:
         await _stop(process)
         await passing_on

@@ -16,7 +16,7 @@ _TOLERANCE_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class CallbackEvent:
     """One callback as it came; *at* is monotonic."""
 
     process_id: str
@@ -33,7 +33,7 @@ class Receiver:
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
         self._arrived = asyncio.Condition()
-        self.events: list[Event] = []
+        self.events: list[CallbackEvent] = []
         self.url = ""
 
     @classmethod
@@ -52,7 +52,7 @@ class Receiver:
         finally:
             await runner.cleanup()
 
-    def of(self, process_id: str) -> list[Event]:
+    def of(self, process_id: str) -> list[CallbackEvent]:
         """Return a process's events as they came."""
         return [event for event in self.events if event.process_id == process_id]
 
@@ -67,7 +67,7 @@ class Receiver:
         body = await request.read()
         try:
             told: dict[str, Any] = json.loads(body)
-            event = Event(
+            event = CallbackEvent(
                 process_id=str(told["process"]["process_id"]),
                 milestone=str(told["milestone"]),
                 sequence=int(told["sequence"]),

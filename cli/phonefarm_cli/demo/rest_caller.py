@@ -11,7 +11,7 @@ from phonefarm_cli.errors import CommandError
 CALL_SECONDS = 15.0
 
 
-class Caller:
+class RestCaller:
     """Speaks REST with one key."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -19,7 +19,7 @@ class Caller:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, rest: str, key: str) -> "AsyncIterator[Caller]":
+    async def opened(cls, rest: str, key: str) -> "AsyncIterator[RestCaller]":
         """Yield a caller of the gateway at HOST:PORT."""
         async with aiohttp.ClientSession(
             f"http://{rest}",

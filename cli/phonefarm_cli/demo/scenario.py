@@ -9,16 +9,21 @@ from typing import Any, Final
 
 from phonefarm_common.lifecycle import stop_signals
 
-from phonefarm_cli.client.simulator import Simulation
-from phonefarm_cli.demo.checks import NotProvedError, prove_callbacks, prove_profile, prove_searches
+from phonefarm_cli.client.simulator import SimulatorClient
+from phonefarm_cli.demo.checks import (
+    CheckFailedError,
+    check_callbacks,
+    check_profile,
+    check_searches,
+)
 from phonefarm_cli.demo.farm import running_farm
 from phonefarm_cli.demo.progress import Progress, items_of
 from phonefarm_cli.demo.receiver import Receiver
-from phonefarm_cli.demo.rest_caller import Caller
+from phonefarm_cli.demo.rest_caller import RestCaller
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import OUT, note, tell
-from phonefarm_cli.up.orphans import lives
-from phonefarm_cli.up_file import Report
+from phonefarm_cli.up.orphans import is_alive
+from phonefarm_cli.up_file import UpFile
 
 PHONES: Final = 3
 KEYWORDS: Final = ["tiny houses", "street food"]
@@ -32,7 +37,7 @@ async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
     """Return OK when everything was proved; CommandError with the reason otherwise."""
     began = time.monotonic()
     async with stop_signals() as stop:
-        acting = asyncio.create_task(_act(data, runtime))
+        acting = asyncio.create_task(_run_scenario(data, runtime))
         told = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({acting, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -43,23 +48,23 @@ async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
         if acting.cancelled():
             raise CommandError("interrupted; nothing was left running")
         pids = acting.result()
-    left = [name for name, pid in pids.items() if lives(pid)]
+    left = [name for name, pid in pids.items() if is_alive(pid)]
     if left:
-        raise NotProvedError(f"still running after the stop: {', '.join(left)}")
+        raise CheckFailedError(f"still running after the stop: {', '.join(left)}")
     _heading(f"all proved in {time.monotonic() - began:.1f} s, and nothing is left running")
     _tell_files(data)
     return ExitCode.OK
 
 
-async def _act(data: Path, runtime: str) -> dict[str, int]:
+async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
     """Return the process ids of the farm that was."""
     _heading("a farm of its own: simulator, controller, agent, gateway, one process each")
     async with running_farm(data, phones=PHONES, runtime=runtime) as farm:
         if len(farm.phones) != PHONES or not all(phone.account_id for phone in farm.phones):
-            raise NotProvedError(f"{PHONES} phones with an account each were to be ready")
+            raise CheckFailedError(f"{PHONES} phones with an account each were to be ready")
         async with (
             Receiver.serving(farm.webhook_secret) as receiver,
-            Caller.opened(farm.rest, farm.api_key) as caller,
+            RestCaller.opened(farm.rest, farm.api_key) as caller,
         ):
             profile = {
                 "display_name": f"Demo {secrets.token_hex(3)}",
@@ -69,21 +74,23 @@ async def _act(data: Path, runtime: str) -> dict[str, int]:
             named = await _send(caller, farm, receiver.url, profile)
             records = await _follow(caller, list(named))
             for process_id in named:
-                await _heard(receiver, process_id, named[process_id])
+                await _wait_for_callbacks(receiver, process_id, named[process_id])
             _tell_timeline(receiver, named, sent_at)
             _heading("proof")
             for record in records:
-                _prove_completed(record)
+                _check_completed(record)
                 name = named[record["process_id"]]
-                prove_callbacks(name, receiver.of(record["process_id"]), last="completed")
-        async with Simulation.opened(farm.simulator_control) as simulation:
-            await prove_searches(simulation, farm.phones, KEYWORDS)
-            await prove_profile(simulation, farm.phones[0], profile)
+                check_callbacks(name, receiver.of(record["process_id"]), last="completed")
+        async with SimulatorClient.opened(farm.simulator_control) as simulation:
+            await check_searches(simulation, farm.phones, KEYWORDS)
+            await check_profile(simulation, farm.phones[0], profile)
         _heading("stopping the farm")
         return dict(farm.pids)
 
 
-async def _send(caller: Caller, farm: Report, url: str, profile: dict[str, str]) -> dict[str, str]:
+async def _send(
+    caller: RestCaller, farm: UpFile, url: str, profile: dict[str, str]
+) -> dict[str, str]:
     """Send both requests by REST; return their process ids with a name each."""
     _heading("two requests by REST")
     tag = secrets.token_hex(4)
@@ -117,7 +124,7 @@ async def _send(caller: Caller, farm: Report, url: str, profile: dict[str, str])
     return {warmup["process_id"]: "keyword_warmup", edit["process_id"]: "maintenance"}
 
 
-async def _follow(caller: Caller, process_ids: list[str]) -> list[dict[str, Any]]:
+async def _follow(caller: RestCaller, process_ids: list[str]) -> list[dict[str, Any]]:
     """Show the progress until every process has ended; return their records."""
     _heading("the work")
     try:
@@ -130,10 +137,10 @@ async def _follow(caller: Caller, process_ids: list[str]) -> list[dict[str, Any]
                         return records
                     await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
-        raise NotProvedError(f"the work had not ended after {WORK_SECONDS:.0f} s") from error
+        raise CheckFailedError(f"the work had not ended after {WORK_SECONDS:.0f} s") from error
 
 
-async def _heard(receiver: Receiver, process_id: str, name: str) -> None:
+async def _wait_for_callbacks(receiver: Receiver, process_id: str, name: str) -> None:
     for milestone in ("accepted", "completed"):
         try:
             await receiver.until(process_id, milestone, within=CALLBACK_SECONDS)
@@ -143,10 +150,10 @@ async def _heard(receiver: Receiver, process_id: str, name: str) -> None:
             return
 
 
-def _prove_completed(record: dict[str, Any]) -> None:
+def _check_completed(record: dict[str, Any]) -> None:
     if record["status"] != "completed":
         error = record["error"] or {}
-        raise NotProvedError(
+        raise CheckFailedError(
             f"{record['process_type']} {record['process_id']} ended {record['status']}: "
             f"{error.get('code')}: {error.get('message')}"
         )

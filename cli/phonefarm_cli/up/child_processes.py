@@ -14,7 +14,7 @@ from typing import Any
 
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import note, warn
-from phonefarm_cli.up.orphans import keep_marks
+from phonefarm_cli.up.orphans import save_identities
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -30,9 +30,16 @@ _BOUND = (
 )
 
 
-def bound(command: list[str], on_our_death: signal.Signals) -> list[str]:
+def bound_to_parent(command: list[str], parent_death_signal: signal.Signals) -> list[str]:
     """Return the command whose process gets the signal when this one dies."""
-    return [sys.executable, "-ISc", _BOUND, str(os.getpid()), str(int(on_our_death)), *command]
+    return [
+        sys.executable,
+        "-ISc",
+        _BOUND,
+        str(os.getpid()),
+        str(int(parent_death_signal)),
+        *command,
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,7 @@ class Program:
     module: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
-    on_our_death: signal.Signals = signal.SIGKILL
+    parent_death_signal: signal.Signals = signal.SIGKILL
     group: str = ""
     """Programs that stand in for each other: while one of them runs, the others may end."""
 
@@ -52,7 +59,7 @@ class ProgramEndedError(CommandError):
     """A program ended by itself, or did not become ready; its last lines are in the text."""
 
 
-class Children:
+class ChildProcesses:
     """Starts programs with logs and ready-files under *data*; whoever makes it calls `stop`."""
 
     def __init__(self, data: Path) -> None:
@@ -79,9 +86,9 @@ class Children:
         ready_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", program.module, *program.arguments]
         command += ["--ready-file", str(ready_file)]
-        with _fresh(self.log(program.name)) as log:
+        with _open_log(self.log(program.name)) as log:
             process = await asyncio.create_subprocess_exec(
-                *bound(command, program.on_our_death),
+                *bound_to_parent(command, program.parent_death_signal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,7 +99,7 @@ class Children:
         self._groups[program.name] = program.group
         end = self._ends[program.name] = asyncio.create_task(process.wait())
         self._changed.set()
-        keep_marks(self._data, self.pids.values())
+        save_identities(self._data, self.pids.values())
         return await self._ready(program.name, ready_file, end)
 
     async def watch(self) -> None:
@@ -110,12 +117,12 @@ class Children:
             for name, end in self._ends.items():
                 if end.done() and name not in self._told:
                     ended = self._ended(name, end.result())
-                    if not self._stood_in_for(name):
+                    if not self._has_standby(name):
                         raise ended
                     self._told.add(name)
                     warn(f"{ended}\nthe farm goes on with the others")
 
-    def _stood_in_for(self, name: str) -> bool:
+    def _has_standby(self, name: str) -> bool:
         group = self._groups[name]
         others = [other for other, of in self._groups.items() if of == group and other != name]
         return bool(group) and any(not self._ends[other].done() for other in others)
@@ -176,7 +183,7 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
     return facts
 
 
-def _fresh(path: Path) -> Any:
+def _open_log(path: Path) -> Any:
     """Open an empty log; what the last start wrote is kept beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Mapping
 
 from phonefarm_cli.terminal import note
-from phonefarm_cli.up.child_processes import bound
+from phonefarm_cli.up.child_processes import bound_to_parent
 
 
 async def build_image(environment: Mapping[str, str]) -> str:
     """Build it unless it is up to date, and show the progress; return why not, or ''."""
     process = await asyncio.create_subprocess_exec(
-        *bound([sys.executable, "-m", "phonefarm_agent", "image", "build"], signal.SIGKILL),
+        *bound_to_parent(
+            [sys.executable, "-m", "phonefarm_agent", "image", "build"], signal.SIGKILL
+        ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

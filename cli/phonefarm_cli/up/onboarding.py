@@ -9,12 +9,12 @@ from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.terminal import note, tell, warn
-from phonefarm_cli.up_file import ReportedPhone
+from phonefarm_cli.up_file import UpFilePhone
 
 APP = "shortvideo"
 OFFER_SECONDS = 30.0
-_EAGER_SECONDS = 0.1
-_LAZY_SECONDS = 2.0
+_STARTING_POLL_SECONDS = 0.1
+_RUNNING_POLL_SECONDS = 2.0
 
 
 def account_name(serialno: str) -> str:
@@ -23,7 +23,7 @@ def account_name(serialno: str) -> str:
 
 
 @dataclass(kw_only=True)
-class Steward:
+class PhoneOnboarding:
     """Looks after the phones of one agent."""
 
     controller: ControllerClient
@@ -31,9 +31,9 @@ class Steward:
     simulated: Mapping[str, str]  # serial number -> HOST:PORT
     connected: Iterable[str]  # HOST:PORT of phones that are not simulated
     patience: float = OFFER_SECONDS
-    phones: tuple[ReportedPhone, ...] = field(default=(), init=False)
+    phones: tuple[UpFilePhone, ...] = field(default=(), init=False)
 
-    async def settle(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Admit, give accounts, and wait until every phone we know of is offered or at work.
 
         One that only an operator can bring back is not waited for. One that is still missing after
@@ -44,28 +44,28 @@ class Steward:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.patience):
                 while not all(a in known and _is_settled(known[a]) for a in addresses):
-                    await asyncio.sleep(_EAGER_SECONDS)
+                    await asyncio.sleep(_STARTING_POLL_SECONDS)
                     known = await self._known()
         for address in sorted(addresses):
             if address not in known:
                 warn(f"no phone answers at {address} yet; it is taken in when it does")
-            elif not _serves(known[address]):
+            elif not _is_usable(known[address]):
                 warn(_why_not(known[address]))
 
-    async def looks(self) -> AsyncGenerator[None, None]:
+    async def refreshes(self) -> AsyncGenerator[None, None]:
         """Yield after every look at the phones: those that come later are admitted too."""
         while True:
-            await asyncio.sleep(_LAZY_SECONDS)
+            await asyncio.sleep(_RUNNING_POLL_SECONDS)
             try:
-                await self.look()
+                await self.refresh()
             except UnreachableError:
                 continue  # the controller is watched elsewhere
             yield
 
     async def _known(self) -> dict[str, fleet_pb2.Phone]:
-        return {phone.adb_serial: phone for phone in await self.look()}
+        return {phone.adb_serial: phone for phone in await self.refresh()}
 
-    async def look(self) -> list[fleet_pb2.Phone]:
+    async def refresh(self) -> list[fleet_pb2.Phone]:
         """Admit what is new and return our agent's phones."""
         ours = [p for p in await self.controller.phones() if p.agent_id == self.agent_id]
         accounts = await self.controller.accounts()
@@ -88,20 +88,20 @@ class Steward:
                 put = fleet_pb2.PutAccountRequest(account=account)
                 accounts.append(await self.controller.call(self.controller.fleet.PutAccount, put))
                 note(f"  gave {phone.phone_id} the account {account.account_id} of {APP}")
-        self.phones = tuple(_reported(phone, accounts) for phone in ours)
-        return await self.look() if changed else ours
+        self.phones = tuple(_up_file_phone(phone, accounts) for phone in ours)
+        return await self.refresh() if changed else ours
 
 
-def tell_phones(phones: Iterable[ReportedPhone]) -> None:
+def tell_phones(phones: Iterable[UpFilePhone]) -> None:
     """Say which phones there are, a few by name."""
     listed = [f"{phone.phone_id} ({phone.account_id or 'no account'})" for phone in phones]
     more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
     tell(f"  phones       {', '.join(listed[:6]) or 'none yet'}{more}")
 
 
-def _reported(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> ReportedPhone:
+def _up_file_phone(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> UpFilePhone:
     own = [a.account_id for a in accounts if a.active and a.phone_id == phone.phone_id]
-    return ReportedPhone(
+    return UpFilePhone(
         phone_id=phone.phone_id,
         serialno=phone.serialno,
         serial=phone.adb_serial,
@@ -109,7 +109,7 @@ def _reported(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> Repo
     )
 
 
-def _serves(phone: fleet_pb2.Phone) -> bool:
+def _is_usable(phone: fleet_pb2.Phone) -> bool:
     """Tell whether it can be given work, or has some already."""
     return phone.offered or phone.lease in {"leased", "releasing"}
 
@@ -120,7 +120,7 @@ def _is_settled(phone: fleet_pb2.Phone) -> bool:
         "maintenance",
         "draining",
     }
-    return _serves(phone) or out_of_service
+    return _is_usable(phone) or out_of_service
 
 
 def _why_not(phone: fleet_pb2.Phone) -> str:

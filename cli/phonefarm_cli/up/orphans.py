@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class ProcessIdentity:
     """One process, told apart from another that later gets the same number."""
 
     pid: int
@@ -31,13 +31,13 @@ class Mark:
 
     @classmethod
     def of(cls, pid: int) -> "Self | None":
-        """Return the mark of a living process; None when there is none."""
+        """Return the identity of a living process; None when there is none."""
         fields = _stat(pid)
         if fields is None:
             return None
         return cls(pid=pid, started=int(fields[_STARTED]), boot=boot_id())
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Tell whether it still runs."""
         fields = _stat(self.pid)
         if fields is None or fields[_STATE] == "Z":
@@ -45,34 +45,35 @@ class Mark:
         return int(fields[_STARTED]) == self.started and boot_id() == self.boot
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Tell whether there is a process of this number that has not ended."""
     fields = _stat(pid)
     return fields is not None and fields[_STATE] != "Z"
 
 
-def keep_marks(data: Path, pids: Iterable[int]) -> None:
+def save_identities(data: Path, pids: Iterable[int]) -> None:
     """Write down which processes are ours, for the next `up` with this folder."""
-    marks = [asdict(mark) for pid in pids if (mark := Mark.of(pid)) is not None]
-    announce(data / "programs.json", {"programs": marks})
+    found = [ProcessIdentity.of(pid) for pid in pids]
+    programs = [asdict(identity) for identity in found if identity is not None]
+    announce(data / "programs.json", {"programs": programs})
 
 
-async def end_leftovers(data: Path) -> int:
+async def end_previous_programs(data: Path) -> int:
     """Wait for the programs of an `up` that was killed, kill what stays; return how many stayed."""
     try:
         told = json.loads((data / "programs.json").read_text())
-        marks = [Mark(**mark) for mark in told["programs"]]
+        identities = [ProcessIdentity(**identity) for identity in told["programs"]]
     except (OSError, ValueError, TypeError, KeyError):
         return 0  # none, or a file that was cut short: nothing to go by
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_SECONDS):
             # They are no children of ours: nothing tells of their end.
-            while any(mark.lives() for mark in marks):  # noqa: ASYNC110
+            while any(identity.is_alive() for identity in identities):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
-    stayed = [mark for mark in marks if mark.lives()]
-    for mark in stayed:
+    stayed = [identity for identity in identities if identity.is_alive()]
+    for identity in stayed:
         with suppress(ProcessLookupError):
-            os.kill(mark.pid, signal.SIGKILL)
+            os.kill(identity.pid, signal.SIGKILL)
     return len(stayed)
 
 
@@ -86,7 +87,7 @@ def kill_orphans() -> int:
     count = 0
     while children := _children():
         for pid in children:
-            count += lives(pid)
+            count += is_alive(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):

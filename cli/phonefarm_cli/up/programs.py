@@ -78,7 +78,7 @@ def agent(settings: Settings, secrets: Secrets, *, target: str, phones: Iterable
         ),
         environment=_with(settings, secrets.only(AGENT_TOKEN)) | quiet,
         # So that its runs end with it: they are no children of ours.
-        on_our_death=signal.SIGTERM,
+        parent_death_signal=signal.SIGTERM,
     )
 
 
@@ -94,7 +94,7 @@ def gateway(settings: Settings, secrets: Secrets, *, target: str) -> Program:
     )
 
 
-def data_folders(data: Path) -> None:
+def make_data_folder(data: Path) -> None:
     """Make the data folder for its owner only."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)

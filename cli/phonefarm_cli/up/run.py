@@ -15,19 +15,19 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import note, tell, warn
 from phonefarm_cli.up import programs
-from phonefarm_cli.up.child_processes import Children
+from phonefarm_cli.up.child_processes import ChildProcesses
 from phonefarm_cli.up.image import build_image
-from phonefarm_cli.up.onboarding import Steward, tell_phones
-from phonefarm_cli.up.orphans import adopt_orphans, end_leftovers, kill_orphans
+from phonefarm_cli.up.onboarding import PhoneOnboarding, tell_phones
+from phonefarm_cli.up.orphans import adopt_orphans, end_previous_programs, kill_orphans
 from phonefarm_cli.up.secrets import (
     API_KEY,
     WEBHOOK_SECRET,
     Secrets,
-    keep_secrets,
+    load_secrets,
     without_secrets,
 )
 from phonefarm_cli.up.settings import Settings
-from phonefarm_cli.up_file import Report, remove_report, write_report
+from phonefarm_cli.up_file import UpFile, remove_up_file, write_up_file
 
 _ECHO_SECONDS = 0.5
 
@@ -38,33 +38,36 @@ class _StoppedError(Exception):
 
 async def run_farm(settings: Settings) -> ExitCode:
     """Run a farm until SIGTERM or SIGINT; CommandError when it cannot start or a program ends."""
-    programs.data_folders(settings.data)
-    with only_one(settings.data):
+    programs.make_data_folder(settings.data)
+    with exclusive_lock(settings.data):
         settings.check()
-        remove_report(settings.data)
-        if await end_leftovers(settings.data):
+        remove_up_file(settings.data)
+        if await end_previous_programs(settings.data):
             warn("ended programs that an earlier `up` of this folder had left behind")
-        secrets = keep_secrets(settings.data, settings.environment)
+        secrets = load_secrets(settings.data, settings.environment)
         adopt_orphans()
         async with stop_signals() as stop:
-            children = Children(settings.data)
+            children = ChildProcesses(settings.data)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(_until(stop), name="stop")
+                    tasks.create_task(_raise_when_stopped(stop), name="stop")
                     tasks.create_task(children.watch(), name="watch")
-                    tasks.create_task(_Farm(settings, secrets, children).live(), name="farm")
+                    tasks.create_task(
+                        _FarmLauncher(settings, secrets, children).run_until_cancelled(),
+                        name="farm",
+                    )
             except* _StoppedError:
                 pass
             except* CommandError as group:
-                raise _first(group) from None
+                raise _first_error(group) from None
             finally:
-                remove_report(settings.data)
+                remove_up_file(settings.data)
                 await _stop(children, stop, _stop_order(settings))
     return ExitCode.OK
 
 
 @contextmanager
-def only_one(data: Path) -> Iterator[None]:
+def exclusive_lock(data: Path) -> Iterator[None]:
     """Hold the folder's lock; CommandError naming who has it."""
     descriptor = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -96,33 +99,33 @@ class _Started:
     simulated: dict[str, str]
 
 
-class _Farm:
+class _FarmLauncher:
     """What is started, in its order, and looked after."""
 
-    def __init__(self, settings: Settings, secrets: Secrets, children: Children) -> None:
+    def __init__(self, settings: Settings, secrets: Secrets, children: ChildProcesses) -> None:
         self._settings = settings
         self._secrets = secrets
         self._children = children
 
-    async def live(self) -> None:
+    async def run_until_cancelled(self) -> None:
         """Start everything, say when it is ready, and admit phones until cancelled."""
         started = await self._start()
         key = self._secrets[API_KEY]
         async with ControllerClient.opened(started.grpc, key) as controller:
-            steward = Steward(
+            onboarding = PhoneOnboarding(
                 controller=controller,
                 agent_id=programs.AGENT_ID,
                 simulated=started.simulated,
                 connected=self._settings.connect,
             )
-            await steward.settle()
-            self._report(started, steward)
-            self._tell_ready(started, steward)
-            known = steward.phones
-            async for _ in steward.looks():
-                if steward.phones != known:
-                    known = steward.phones
-                    self._report(started, steward)
+            await onboarding.wait_until_settled()
+            self._write_up_file(started, onboarding)
+            self._tell_ready(started, onboarding)
+            known = onboarding.phones
+            async for _ in onboarding.refreshes():
+                if onboarding.phones != known:
+                    known = onboarding.phones
+                    self._write_up_file(started, onboarding)
 
     async def _start(self) -> _Started:
         """Start the programs in two waves: whom nobody needs to know, and whom they need."""
@@ -151,7 +154,7 @@ class _Farm:
             )
         runtime = str(agent.result()["runtime"])
         tell(f"  agent        adb server {agent.result()['adb']}, runs in {runtime}")
-        _tell_lost(runtime, image.result())
+        _warn_of_runtime(runtime, image.result())
         tell(f"  gateway      REST http://{gateway.result()['rest']}")
         return _Started(
             rest=str(gateway.result()["rest"]),
@@ -178,24 +181,24 @@ class _Farm:
             raise CommandError(f"--runtime docker cannot be: {why}")
         return why
 
-    def _report(self, started: _Started, steward: Steward) -> None:
-        write_report(
+    def _write_up_file(self, started: _Started, onboarding: PhoneOnboarding) -> None:
+        write_up_file(
             self._settings.data,
-            Report(
+            UpFile(
                 rest=started.rest,
                 grpc=started.grpc,
                 adb=started.adb,
                 api_key=self._secrets[API_KEY],
                 webhook_secret=self._secrets[WEBHOOK_SECRET],
                 runtime=started.runtime,
-                phones=steward.phones,
+                phones=onboarding.phones,
                 pids={**self._children.pids, "up": os.getpid()},
                 simulator_control=started.control,
             ),
         )
 
-    def _tell_ready(self, started: _Started, steward: Steward) -> None:
-        tell_phones(steward.phones)
+    def _tell_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
+        tell_phones(onboarding.phones)
         note(f"  callbacks    to this machine ({', '.join(programs.LOOPBACK)}) are allowed")
         key = "given by INGEST_SECRET" if API_KEY in self._secrets.given else "made here"
         note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
@@ -203,7 +206,7 @@ class _Farm:
         tell(f"ready: http://{started.rest} - Ctrl-C stops everything")
 
 
-async def _until(stop: asyncio.Event) -> None:
+async def _raise_when_stopped(stop: asyncio.Event) -> None:
     await stop.wait()
     raise _StoppedError
 
@@ -213,10 +216,10 @@ def _stop_order(settings: Settings) -> list[str]:
     return ["agent", "gateway", *programs.controller_names(settings), "simulator"]
 
 
-async def _stop(children: Children, stop: asyncio.Event, order: Iterable[str]) -> None:
+async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[str]) -> None:
     """Stop every program in order; a second signal ends the patience."""
     hurry = asyncio.Event()
-    impatience = asyncio.create_task(_second(stop, hurry))
+    impatience = asyncio.create_task(_watch_second_signal(stop, hurry))
     if children.pids:
         tell("stopping")
     for name in order:
@@ -227,7 +230,7 @@ async def _stop(children: Children, stop: asyncio.Event, order: Iterable[str]) -
         warn(f"killed {left} processes that were left")
 
 
-async def _second(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+async def _watch_second_signal(stop: asyncio.Event, hurry: asyncio.Event) -> None:
     """Set *hurry* when a signal comes that is no echo of the first.
 
     When our parent is killed, the kernel may signal its death once for each of its threads.
@@ -238,7 +241,7 @@ async def _second(stop: asyncio.Event, hurry: asyncio.Event) -> None:
     hurry.set()
 
 
-def _tell_lost(runtime: str, why: str) -> None:
+def _warn_of_runtime(runtime: str, why: str) -> None:
     if runtime == "process":
         reason = f" ({why})" if why else ""
         warn(
@@ -249,12 +252,12 @@ def _tell_lost(runtime: str, why: str) -> None:
         warn("the dummy runtime touches no phone: every run is acted out")
 
 
-def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:
+def _first_error(group: BaseExceptionGroup[CommandError]) -> CommandError:
     """Return the first error in the group; the others are its echoes."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             with suppress(LookupError):
-                return _first(error)
+                return _first_error(error)
         else:
             return error
     raise LookupError

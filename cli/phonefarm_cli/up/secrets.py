@@ -35,7 +35,7 @@ class Secrets:
         return {name: self.values[name] for name in names}
 
 
-def keep_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
+def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
     """Return what is given or kept, and make and keep the rest; CommandError for a broken file."""
     path = data / "secrets.json"
     kept = _read(path)

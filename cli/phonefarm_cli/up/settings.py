@@ -48,11 +48,11 @@ class Settings:
                 ExitCode.MISUSED,
             )
         config.time_scale(self.environment)
-        check_free(self.rest, name="--rest")
-        check_free(self.grpc, name="--grpc")
+        check_port_free(self.rest, name="--rest")
+        check_port_free(self.grpc, name="--grpc")
 
 
-def check_free(text: str, *, name: str) -> None:
+def check_port_free(text: str, *, name: str) -> None:
     """Raise CommandError naming the option when nobody can listen at HOST:PORT now."""
     host, port = config.address(text, name=name)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
