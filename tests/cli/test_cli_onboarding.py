@@ -72,7 +72,7 @@ async def test_another_agents_phones_are_not_ours(farm: Farm, controller: Contro
 async def test_a_phone_that_comes_later_is_admitted(
     farm: Farm, controller: ControllerClient
 ) -> None:
-    """After the start the onboarding goes on looking."""
+    """`up` goes on looking for phones after its start."""
     onboarding = _onboarding(controller, "SIM0002")
     refreshes = onboarding.refreshes()
     async with played_agent(farm, "SIM0002", admit=False):
