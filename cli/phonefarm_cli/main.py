@@ -30,7 +30,7 @@ from phonefarm_cli.commands import (
 )
 from phonefarm_cli.demo import command as demo
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import complain
+from phonefarm_cli.terminal import print_error
 from phonefarm_cli.up import command as up
 
 COMMANDS: Final = (
@@ -90,10 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: ExitCode = options.perform(options)
     except CommandError as error:
-        complain(f"phonefarm {options.command}: {error}")
+        print_error(f"phonefarm {options.command}: {error}")
         return int(error.code)
     except ConfigError as error:
-        complain(f"phonefarm {options.command}: {error}")
+        print_error(f"phonefarm {options.command}: {error}")
         return int(ExitCode.MISUSED)
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads on, and nobody needs to be told

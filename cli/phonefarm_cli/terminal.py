@@ -1,4 +1,4 @@
-"""What the command says: short lines, with colour where it is read on a terminal."""
+"""Prints lines for people: on a terminal in colour, and without failing when the reader is gone."""
 
 import os
 from typing import Final
@@ -8,10 +8,10 @@ from rich.markup import escape
 
 
 class _Console(Console):
-    """A console that nobody need read: a farm is stopped in order also when its reader is gone."""
+    """A console whose reader may go away: `up` still stops its programs in order."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing from now on; rich would end the program here."""
+        """Print nothing from now on; rich would end the program here."""
         self.quiet = True
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, self.file.fileno())
@@ -22,26 +22,26 @@ OUT: Final = _Console(highlight=False, soft_wrap=True)
 ERR: Final = _Console(highlight=False, soft_wrap=True, stderr=True)
 
 
-def tell(line: str) -> None:
-    """Say that something is as it should be."""
+def echo(line: str) -> None:
+    """Print a line on stdout."""
     OUT.print(escape(line))
 
 
-def note(line: str, *, err: bool = False) -> None:
-    """Say something that may be passed over; on stderr when stdout is for another program."""
-    (ERR if err else OUT).print(escape(line), style="dim")
+def note(line: str) -> None:
+    """Print a line on stdout that the reader may skip."""
+    OUT.print(escape(line), style="dim")
+
+
+def note_stderr(line: str) -> None:
+    """Print a line on stderr that the reader may skip: stdout is left for a table or a file."""
+    ERR.print(escape(line), style="dim")
 
 
 def warn(line: str) -> None:
-    """Say something that must not be passed over."""
+    """Print a warning on stdout."""
     OUT.print(escape(f"! {line}"), style="bold yellow")
 
 
-def complain(line: str) -> None:
-    """Say on stderr why the command cannot go on."""
+def print_error(line: str) -> None:
+    """Print on stderr why the command failed."""
     ERR.print(escape(line), style="bold red")
-
-
-def aside(line: str) -> None:
-    """Say on stderr what may be passed over, so that what stdout has stays a table or a file."""
-    ERR.print(escape(line), style="dim")

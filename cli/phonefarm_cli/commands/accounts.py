@@ -11,7 +11,7 @@ from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_
 from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
 
@@ -51,7 +51,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
 async def _clear(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = fleet_pb2.ClearAccountRequest(account_id=options.account, reason=options.reason)
     account = await controller.call(controller.fleet.ClearAccount, request)
-    tell(f"{account.account_id}: {account.condition}")
+    echo(f"{account.account_id}: {account.condition}")
 
 
 async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -65,7 +65,7 @@ async def _put(options: argparse.Namespace, controller: ControllerClient) -> Non
     request = fleet_pb2.PutAccountRequest(account=wanted)
     account = await controller.call(controller.fleet.PutAccount, request)
     where = f"on {account.phone_id}" if account.phone_id else "on no phone"
-    tell(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
+    echo(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
 
 
 def _record(account: fleet_pb2.Account) -> dict[str, Any]:

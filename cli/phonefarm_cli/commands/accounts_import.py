@@ -13,7 +13,7 @@ from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.input_file import InputFileError, InputProblem, read_input
 from phonefarm_cli.console.phone_lookup import names_of
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.terminal import aside, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 AT_ONCE: Final = 1000
 """The controller takes so many in one transaction."""
@@ -68,10 +68,10 @@ async def _import(options: argparse.Namespace, controller: ControllerClient) -> 
     same = len(planned) - len(changed)
     sums = f"{fresh} new, {len(changed) - fresh} changed, {same} as they were"
     if options.dry_run:
-        tell(f"{options.file}: {len(planned)} accounts are right: {sums}; nothing was imported")
+        echo(f"{options.file}: {len(planned)} accounts are right: {sums}; nothing was imported")
         return
     await _send(controller, options.file, changed)
-    tell(f"{options.file}: {len(planned)} accounts: {sums}")
+    echo(f"{options.file}: {len(planned)} accounts: {sums}")
 
 
 async def _plan(
@@ -129,7 +129,7 @@ async def _send(controller: ControllerClient, file: str, planned: Sequence[_Plan
             )
             raise CommandError(f"{file}: {_refusal(error, chunk)}\n{far}") from error
         if len(planned) > AT_ONCE:
-            aside(f"  {first + len(chunk)} of {len(planned)}")
+            note_stderr(f"  {first + len(chunk)} of {len(planned)}")
 
 
 def _refusal(error: CommandError, chunk: Sequence[_Planned]) -> str:

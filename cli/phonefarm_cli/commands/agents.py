@@ -11,7 +11,7 @@ from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import duration, minute_text
-from phonefarm_cli.terminal import note, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 _COLUMNS = (
     "AGENT",
@@ -100,10 +100,9 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
     invited = await controller.call(controller.access.Invite, request)
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
-    note(
+    note_stderr(
         f"For one {who}, once, until {minute_text(invited.expires_at)}. On its host: "
         f"phonefarm-{role} join TOKEN",
-        err=True,
     )
     print(invited.token)
 
@@ -111,17 +110,17 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = hands_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     agent = await controller.call(controller.operator.DrainAgent, request)
-    tell(f"{agent.agent_id}: draining; what runs goes on")
+    echo(f"{agent.agent_id}: draining; what runs goes on")
     if options.wait:
         await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
-        tell(f"{agent.agent_id}: no run is on its phones")
+        echo(f"{agent.agent_id}: no run is on its phones")
 
 
 async def _undrain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = hands_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     answer = await controller.call(controller.operator.UndrainAgent, request)
     what = "is given work again" if answer.undrained else "was not draining"
-    tell(f"{options.agent_id}: {what}")
+    echo(f"{options.agent_id}: {what}")
 
 
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -130,7 +129,7 @@ async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> 
         role=role, member_id=options.agent_id, reason=options.reason
     )
     ended = (await controller.call(controller.access.RevokeMember, request)).certificates
-    tell(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
+    echo(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
 
 
 def _row(agent: fleet_pb2.Agent) -> list[str]:

@@ -14,7 +14,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
 The farm works on meanwhile. FILE is the SQLite database as of one moment; it appears whole or not
@@ -49,7 +49,7 @@ async def _backup(options: argparse.Namespace, controller: ControllerClient) -> 
     except OSError as error:
         why = f"{error.filename or place} cannot be written: {error.strerror}"
         raise CommandError(why, ExitCode.MISUSED) from error
-    tell(f"{place}: the database of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}")
+    echo(f"{place}: the database of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}")
 
 
 @contextmanager

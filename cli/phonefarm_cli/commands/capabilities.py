@@ -10,7 +10,7 @@ from phonefarm_cli.console.connect import Subparsers, add_json, add_verb, add_ve
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("CAPABILITY", "MODES", "ROUTINGS", "BY", "WHAT IT DOES")
 _APPS = ("CAPABILITY", "APP", "VERSION", "LIVE VERIFIED", "BY", "PROCESS")
@@ -45,7 +45,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         if capability.can_be_verified
         for each in capability.apps
     ]
-    tell("")
+    echo("")
     print_table(_APPS, rows, empty="no app profile")
 
 

@@ -17,7 +17,7 @@ from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.progress import error_text, follow_process
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import OUT, note, tell
+from phonefarm_cli.terminal import OUT, echo, note
 
 EVIDENCE_SECONDS: Final = 30.0
 """How long the evidence of a run that has ended may take to arrive."""
@@ -60,10 +60,10 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     capability = await _capability(controller, options.capability)
     phone = await find_phone(controller, options.phone)
     account = await _account(controller, phone, options.account)
-    tell(f"{capability.name} will really run on {phone.phone_id} ({phone.model or phone.serialno})")
-    tell(f"  for the account {account.account_id} of {account.app}")
-    tell(f"  it does: {capability.description}")
-    tell(f"  inputs: {inputs or 'those that do little'}")
+    echo(f"{capability.name} will really run on {phone.phone_id} ({phone.model or phone.serialno})")
+    echo(f"  for the account {account.account_id} of {account.app}")
+    echo(f"  it does: {capability.description}")
+    echo(f"  inputs: {inputs or 'those that do little'}")
     _agree(options)
     wanted = proving_pb2.VerifyCapabilityRequest(
         capability=capability.name,
@@ -86,8 +86,8 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     request = inspect_pb2.ListEvidenceRequest(process_id=process_id)
     lines = (await controller.call(controller.inspection.ListEvidence, request)).evidence
     print_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")
-    tell(f"{kept.capability} is live verified with {kept.app} {kept.profile_version[:12]}")
-    tell(f"  get the evidence: phonefarm processes evidence {process_id} --save DIR")
+    echo(f"{kept.capability} is live verified with {kept.app} {kept.profile_version[:12]}")
+    echo(f"  get the evidence: phonefarm processes evidence {process_id} --save DIR")
 
 
 def _inputs(file: str | None) -> str:

@@ -10,7 +10,7 @@ from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.errors import ExitCode
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _WORDS: Final = {
     doctor_pb2.VERDICT_OK: "ok",
@@ -65,9 +65,9 @@ def _show(found: Sequence[doctor_pb2.Finding], *, as_json: bool) -> None:
         return
     width = max((len(finding.check) for finding in found), default=0)
     for finding in found:
-        tell(f"{_word(finding):<5} {finding.check:<{width}}  {finding.text}")
+        echo(f"{_word(finding):<5} {finding.check:<{width}}  {finding.text}")
         if finding.remedy:
-            tell(f"{'':<5} {'':<{width}}  -> {finding.remedy}")
+            echo(f"{'':<5} {'':<{width}}  -> {finding.remedy}")
 
 
 def _word(finding: doctor_pb2.Finding) -> str:

@@ -16,7 +16,7 @@ from phonefarm_cli.console.connect import (
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phones
 from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("GROUP", "KIND", "MEMBERS", "CLEAN-UP", "")
 _STEPS = {
@@ -104,7 +104,7 @@ async def _put(options: argparse.Namespace, controller: ControllerClient) -> Non
     wanted = fleet_pb2.Group(kind=kind, name=options.group, member_ids=members)
     request = fleet_pb2.PutGroupRequest(group=wanted, reason=options.reason)
     group = await controller.call(controller.fleet.PutGroup, request)
-    tell(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
+    echo(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
 
 
 def _few(group: fleet_pb2.Group) -> str:
@@ -128,4 +128,4 @@ async def _set_clean_up(options: argparse.Namespace, controller: ControllerClien
     )
     group = await controller.call(controller.fleet.SetCleanUp, request)
     told = _clean_up(group) if group.HasField("clean_up") else "as its phones' other groups say"
-    tell(f"{group.name}: clean-up is {told}, from the next claim on")
+    echo(f"{group.name}: clean-up is {told}, from the next claim on")

@@ -10,7 +10,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import lifetime, minute_text
-from phonefarm_cli.terminal import note, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED")
 SCOPES: Final = {
@@ -69,9 +69,7 @@ async def _create(options: argparse.Namespace, controller: ControllerClient) -> 
     made = await controller.call(controller.access.CreateKey, request)
     end = f", until {minute_text(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
-    note(
-        f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Shown once, so keep it:", err=True
-    )
+    note_stderr(f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Shown once, so keep it:")
     print(made.secret)
 
 
@@ -95,4 +93,4 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = access_pb2.RevokeKeyRequest(name=options.name)
     key = await controller.call(controller.access.RevokeKey, request)
-    tell(f"{key.name}: revoked; whoever shows it is refused from now on")
+    echo(f"{key.name}: revoked; whoever shows it is refused from now on")

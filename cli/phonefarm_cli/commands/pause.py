@@ -11,7 +11,7 @@ from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("WHAT", "SINCE", "BY", "REASON")
 _SCOPES: Final = {
@@ -85,7 +85,7 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
     else:
         runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
         goes_on = f"{runs} told to end" if options.stop else "what runs goes on"
-        tell(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
+        echo(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -107,7 +107,7 @@ async def _resume(options: argparse.Namespace, controller: ControllerClient) -> 
     scope, name = chosen
     request = fleet_pb2.ResumeRequest(scope=scope, name=name, reason=options.reason)
     resumed = (await controller.call(controller.fleet.Resume, request)).resumed
-    tell(f"{_what(scope, name)}: {'goes on' if resumed else 'was not paused'}")
+    echo(f"{_what(scope, name)}: {'goes on' if resumed else 'was not paused'}")
 
 
 def _what(scope: fleet_pb2.PauseScope.ValueType, name: str) -> str:

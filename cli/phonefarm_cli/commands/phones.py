@@ -21,7 +21,7 @@ from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone, find_phones
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
-from phonefarm_cli.terminal import tell, warn
+from phonefarm_cli.terminal import echo, warn
 
 _RELEASE: Final = """\
 For a run that will not end; `phonefarm processes cancel` is the gentle way. The epoch says
@@ -96,14 +96,14 @@ async def _admit(options: argparse.Namespace, controller: ControllerClient) -> N
     for phone in await find_phones(controller, options.phones):
         request = fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
         await controller.call(controller.fleet.AdmitPhone, request)
-        tell(f"{phone.phone_id}: was {phone.intent}, is in service")
+        echo(f"{phone.phone_id}: was {phone.intent}, is in service")
 
 
 async def _maintain(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.MaintainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.MaintainPhone, request)
-    tell(f"{after.phone_id}: in {after.intent}{_goes_on(after)}")
+    echo(f"{after.phone_id}: in {after.intent}{_goes_on(after)}")
     _warn(after)
 
 
@@ -111,7 +111,7 @@ async def _retire(options: argparse.Namespace, controller: ControllerClient) -> 
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.RetirePhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.RetirePhone, request)
-    tell(f"{after.phone_id}: {after.health}{_goes_on(after)}")
+    echo(f"{after.phone_id}: {after.health}{_goes_on(after)}")
     _warn(after)
 
 
@@ -128,18 +128,18 @@ async def _back(options: argparse.Namespace, controller: ControllerClient) -> No
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.ReturnPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.ReturnPhone, request)
-    tell(f"{after.phone_id}: was {phone.health}, is {after.health}")
+    echo(f"{after.phone_id}: was {phone.health}, is {after.health}")
 
 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = hands_pb2.DrainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.operator.DrainPhone, request)
-    tell(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
+    echo(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
     _warn(after)
     if options.wait:
         await wait_until_free(controller, lambda each: each.phone_id == after.phone_id)
-        tell(f"{after.phone_id}: no run is on it")
+        echo(f"{after.phone_id}: no run is on it")
 
 
 async def _release(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -148,7 +148,7 @@ async def _release(options: argparse.Namespace, controller: ControllerClient) ->
         phone_id=phone.phone_id, epoch=options.epoch, reason=options.reason
     )
     after = await controller.call(controller.operator.ReleasePhone, request)
-    tell(
+    echo(
         f"{after.phone_id}: taken from the process {after.process_id}, whose run is told to stop; "
         "free once its agent says that it is clean"
     )

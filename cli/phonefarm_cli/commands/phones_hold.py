@@ -11,7 +11,7 @@ from phonefarm_cli.console.connect import Subparsers, add_phone, add_reason, add
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.times import duration, time_text
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.terminal import note, tell
+from phonefarm_cli.terminal import echo, note
 
 POLL_SECONDS: Final = 0.3
 _WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
@@ -77,16 +77,16 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
         explained = f"`phonefarm processes timeline {hold.process_id}` tells more"
         raise CommandError(f"{phone.phone_id} is not held: {hold.why or hold.state}; {explained}")
     port = hold.address.rpartition(":")[2]
-    tell(f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}")
-    tell(f"on the host of {hold.agent_id}:  adb -P {port} shell")
-    tell(f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell")
+    echo(f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}")
+    echo(f"on the host of {hold.agent_id}:  adb -P {port} shell")
+    echo(f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell")
     note(f"from elsewhere first:  ssh -L {port}:{hold.address} HOST")
 
 
 async def _unhold(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     hold = await _end_hold(controller, phone.phone_id, options.reason)
-    tell(f"{phone.phone_id}: the hold {hold.process_id} ends")
+    echo(f"{phone.phone_id}: the hold {hold.process_id} ends")
 
 
 async def _end_hold(controller: ControllerClient, phone_id: str, reason: str) -> hands_pb2.Hold:

@@ -11,7 +11,7 @@ from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
-from phonefarm_cli.terminal import tell, warn
+from phonefarm_cli.terminal import echo, warn
 
 _NOTES: Final = """\
 First why it is or is not offered, with what helps. Then its five axes (transport and readiness are
@@ -59,7 +59,7 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         print_json(message_dict(sheet))
         return
     for line in _head(sheet):
-        tell(line)
+        echo(line)
     for warning in sheet.phone.warnings:
         warn(warning)
     _part(_REASONS, [_reason(reason) for reason in sheet.phone.reasons])
@@ -92,7 +92,7 @@ async def _hands(options: argparse.Namespace, controller: ControllerClient) -> N
 
 def _part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     if rows:
-        tell("")
+        echo("")
         print_table(columns, rows, empty="")
 
 

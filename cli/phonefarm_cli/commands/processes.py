@@ -23,7 +23,7 @@ from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import parse_time, time_text
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import aside, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 _COLUMNS = ("PROCESS", "TYPE", "REQUEST", "STATUS", "ITEMS", "CREATED", "ERROR")
 _STATUSES = ("queued", "executing", "retrying", "completed", "failed_terminal", "cancelled")
@@ -123,7 +123,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         return
     print_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
     if request.cursor:
-        aside(f"there are more: --cursor {request.cursor}")
+        note_stderr(f"there are more: --cursor {request.cursor}")
 
 
 async def _end(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -136,7 +136,7 @@ async def _end(options: argparse.Namespace, controller: ControllerClient) -> Non
     )
     answer = await controller.call(controller.processes.CancelProcess, request)
     ended, active = len(answer.cancelled_queue_item_ids), len(answer.active_queue_item_ids)
-    tell(
+    echo(
         f"{answer.process_id}: {answer.status}, now {answer.process_status}; "
         f"{ended} waiting items cancelled, {active} active, termination {answer.termination_status}"
     )

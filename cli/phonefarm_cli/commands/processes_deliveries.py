@@ -9,7 +9,7 @@ from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _COLUMNS = (
     "SEQUENCE",
@@ -60,12 +60,12 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         print_json([message_dict(line) for line in found])
         return
     for url in sorted({line.url for line in found}):
-        tell(f"to {url}")
+        echo(f"to {url}")
     empty = "none: nobody asked for callbacks, or none is due yet"
     print_table(_COLUMNS, [_row(line) for line in found], empty=empty)
     log = [_log_row(line, attempt) for line in found for attempt in line.log]
     if log:
-        tell("")
+        echo("")
         print_table(_LOG, log, empty="")
 
 
@@ -74,7 +74,7 @@ async def _replay(options: argparse.Namespace, controller: ControllerClient) -> 
         process_id=options.process, sequences=options.sequence
     )
     again = (await controller.call(controller.inspection.ReplayDeliveries, request)).sequences
-    tell(f"{options.process}: due again: {', '.join(map(str, again)) or 'none'}")
+    echo(f"{options.process}: due again: {', '.join(map(str, again)) or 'none'}")
 
 
 def _row(line: inspect_pb2.DeliveryLine) -> list[str]:

@@ -15,7 +15,7 @@ from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import aside, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 COLUMNS = ("RUN", "ATTEMPT", "NAME", "KIND", "ACTION", "BYTES", "RECEIVED")
 
@@ -70,13 +70,15 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
     elif options.save is None:
         print_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
     for why, count in Counter(line.removed_why for line in lines if _is_gone(line)).items():
-        aside(f"{count} files are removed by {why}")
+        note_stderr(f"{count} files are removed by {why}")
     for run in found.runs:
         if not run.complete:
-            aside(f"run {run.run_id} (attempt {run.attempt}) is incomplete: no manifest (yet)")
+            note_stderr(
+                f"run {run.run_id} (attempt {run.attempt}) is incomplete: no manifest (yet)"
+            )
     if options.save is not None:
-        said = aside if options.json else tell
-        said(f"{len(there)} files saved in {options.save}, each as its sha256 says")
+        show = note_stderr if options.json else echo
+        show(f"{len(there)} files saved in {options.save}, each as its sha256 says")
 
 
 def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:

@@ -9,7 +9,7 @@ from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
-from phonefarm_cli.terminal import aside, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 _REASONS = ("WHY NOT", "ITEMS", "WHAT HELPS")
 _ITEMS = ("ITEM", "STATE", "FROM", "UNTIL", "AHEAD", "WHY NOT")
@@ -32,14 +32,14 @@ async def _explain(options: argparse.Namespace, controller: ControllerClient) ->
     if options.json:
         print_json(message_dict(told))
         return
-    tell(f"{told.process_id}: {told.status}. {told.summary}")
+    echo(f"{told.process_id}: {told.status}. {told.summary}")
     if not told.items:
         return
     if told.reasons:
-        tell("")
+        echo("")
         rows = [[reason.reason, str(reason.count), reason.remedy] for reason in told.reasons]
         print_table(_REASONS, rows, empty="")
-    tell("")
+    echo("")
     print_table(_ITEMS, [_item_row(item) for item in told.items], empty="")
     phones = [
         [item.queue_item_id[:_SHOWN], one.phone_id, one.reason, one.detail]
@@ -47,11 +47,11 @@ async def _explain(options: argparse.Namespace, controller: ControllerClient) ->
         for one in item.phones
     ]
     if phones:
-        tell("")
+        echo("")
         print_table(_PHONES, phones, empty="")
     waiting = max((reason.count for reason in told.reasons), default=0)
     if waiting > len(told.items):
-        aside(f"the first {len(told.items)} of the items that wait")
+        note_stderr(f"the first {len(told.items)} of the items that wait")
 
 
 def _item_row(item: inspect_pb2.ItemExplanation) -> list[str]:

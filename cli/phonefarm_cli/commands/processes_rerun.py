@@ -7,7 +7,7 @@ from phonefarm.v1 import hands_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
 The new process has the plan, target and callback of the old one, today's app profiles, no deadline,
@@ -53,4 +53,4 @@ async def _rerun(options: argparse.Namespace, controller: ControllerClient) -> N
     was = "was rerun already, as" if made.already else "is rerun as"
     as_request = f", request {made.request_id}" if made.request_id else ""
     items = "1 item" if made.items == 1 else f"{made.items} items"
-    tell(f"{options.process} {was} {made.process_id}{as_request}: {items}")
+    echo(f"{options.process} {was} {made.process_id}{as_request}: {items}")

@@ -11,7 +11,7 @@ from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.progress import process_lines
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import seconds_between, time_text
-from phonefarm_cli.terminal import aside, tell
+from phonefarm_cli.terminal import echo, note_stderr
 
 _ITEMS = ("ITEM", "PHONE", "ACCOUNT", "STATE", "ACTIONS")
 _ATTEMPTS = (
@@ -53,9 +53,9 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         print_json(message_dict(process))
         return
     for line in process_lines(process):
-        tell(line)
+        echo(line)
     items = sorted(process.partial_progress.items, key=lambda i: _WEIGHT.get(i.status, 5))
-    tell("")
+    echo("")
     print_table(_ITEMS, [_item_row(item) for item in items], empty="no items yet")
     looked = [
         await controller.call(
@@ -66,10 +66,10 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
     ]
     attempts = [_attempt_row(item, a) for item in looked for a in item.attempts]
     if attempts:
-        tell("")
+        echo("")
         print_table(_ATTEMPTS, attempts, empty="")
     if len(items) > _MOST_ITEMS:
-        aside(f"attempts of {_MOST_ITEMS} items; those of the others are in the timeline")
+        note_stderr(f"attempts of {_MOST_ITEMS} items; those of the others are in the timeline")
 
 
 def _item_row(item: process_pb2.ItemProgress) -> list[str]:

@@ -9,7 +9,7 @@ from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import clock_text
-from phonefarm_cli.terminal import aside
+from phonefarm_cli.terminal import note_stderr
 
 _STEPS = ("TIME", "WHAT", "FROM", "TO", "ATTEMPT", "PHONE", "ACCOUNT", "BY", "WHY")
 _SHOWN = 8
@@ -46,5 +46,5 @@ async def _timeline(options: argparse.Namespace, controller: ControllerClient) -
         print_json(message_dict(told))
         return
     if told.truncated:
-        aside("older transitions are left out")
+        note_stderr("older transitions are left out")
     print_table(_STEPS, [step_row(step) for step in told.transitions], empty="nothing happened")

@@ -9,7 +9,7 @@ from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.json_output import message_dict
 from phonefarm_cli.console.progress import error_text, follow_process, process_events
 from phonefarm_cli.errors import ExitCode
-from phonefarm_cli.terminal import complain, tell
+from phonefarm_cli.terminal import echo, print_error
 
 CODES: Final = {
     "completed": ExitCode.OK,
@@ -40,6 +40,6 @@ async def _watch(options: argparse.Namespace, controller: ControllerClient) -> E
         return CODES[status]
     process = await follow_process(controller, options.process)
     if process.HasField("error"):
-        complain(error_text(process.error))
-    tell(f"{process.process_id}: {process.status}")
+        print_error(error_text(process.error))
+    echo(f"{process.process_id}: {process.status}")
     return CODES[process.status]

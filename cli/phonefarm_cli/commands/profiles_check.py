@@ -18,7 +18,7 @@ from phonefarm_cli.console.profile_file import ProfileFile, read_profile_file
 from phonefarm_cli.console.progress import error_text, follow_process
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import aside, complain, tell
+from phonefarm_cli.terminal import echo, note_stderr, print_error
 
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE")
 _NOTES: Final = """\
@@ -61,8 +61,8 @@ async def _check(options: argparse.Namespace, controller: ControllerClient) -> E
         requested_by=f"phonefarm:{getpass.getuser()}",
     )
     process_id = (await controller.call(controller.verification.CheckProfile, request)).process_id
-    aside(f"process {process_id} tries {options.file} on {phone.phone_id}")
-    process = await follow_process(controller, process_id, say=aside)
+    note_stderr(f"process {process_id} tries {options.file} on {phone.phone_id}")
+    process = await follow_process(controller, process_id, say=note_stderr)
     if process.status != "completed":
         why = error_text(process.error) if process.HasField("error") else process.status
         raise CommandError(f"{options.file} could not be tried: {why}")
@@ -72,10 +72,10 @@ async def _check(options: argparse.Namespace, controller: ControllerClient) -> E
         print_json({"process_id": process_id, "found": not gone, "screens": screens})
     else:
         print_table(_FOUND, screen_rows(screens, profile), empty="the profile has no screens")
-        tell("")
-        tell("everything that was tried was found" if not gone else "not everything was found")
+        echo("")
+        echo("everything that was tried was found" if not gone else "not everything was found")
     if gone:
-        complain("\n".join([f"{options.file} on {phone.phone_id}:", *gone]))
+        print_error("\n".join([f"{options.file} on {phone.phone_id}:", *gone]))
     return ExitCode.FAILED if gone else ExitCode.OK
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from phonefarm_cli.client.simulator import SimulatorClient
 from phonefarm_cli.console.connect import EPILOG, Subparsers, add_farm_options, add_phone
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 from phonefarm_cli.up_file import UpFile, read_up_file
 
 _FAULTS = """\
@@ -90,13 +90,13 @@ async def _fault(simulation: SimulatorClient, serialno: str, options: argparse.N
         if not options.clear:
             raise CommandError("name a FAULT, or --clear to end all of them", ExitCode.MISUSED)
         await simulation.call("clear", serial=serialno)
-        tell(f"{serialno}: no faults")
+        echo(f"{serialno}: no faults")
         return
     settings = dict(_setting(word) for word in options.settings)
     answer = await simulation.call(
         "fault", serial=serialno, fault=options.fault, on=not options.clear, **settings
     )
-    tell(f"{serialno}: {', '.join(answer['faults']) or 'no faults'}")
+    echo(f"{serialno}: {', '.join(answer['faults']) or 'no faults'}")
 
 
 def _setting(word: str) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.console.times import clock_text, time_text
-from phonefarm_cli.terminal import OUT, aside, tell
+from phonefarm_cli.terminal import OUT, echo, note_stderr
 
 PATIENCE_SECONDS: Final = 120.0
 """How long a controller may be away while a process is watched."""
@@ -57,7 +57,7 @@ def error_text(error: process_pb2.ProcessError) -> str:
 
 
 async def follow_process(
-    controller: ControllerClient, process_id: str, *, say: Callable[[str], None] = tell
+    controller: ControllerClient, process_id: str, *, say: Callable[[str], None] = echo
 ) -> process_pb2.Process:
     """Show the process until it has ended and return its record.
 
@@ -96,7 +96,7 @@ async def process_events(
             failures += 1
             if loop.time() - away_since > patience:
                 raise
-            aside("the controller does not answer; still watching")
+            note_stderr("the controller does not answer; still watching")
             await asyncio.sleep(backoff(failures, first=0.2, most=5))
 
 

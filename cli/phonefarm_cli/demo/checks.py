@@ -6,7 +6,7 @@ from typing import Any
 from phonefarm_cli.client.simulator import SimulatorClient
 from phonefarm_cli.demo.receiver import CallbackEvent
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 from phonefarm_cli.up_file import UpFilePhone
 
 
@@ -25,7 +25,7 @@ def check_callbacks(name: str, events: list[CallbackEvent], *, last: str) -> Non
     milestones = [event.milestone for event in events]
     if not milestones or milestones[0] != "accepted" or milestones[-1] != last:
         raise CheckFailedError(f"{name}: callbacks were {', '.join(milestones) or 'none'}")
-    tell(f"  ok  {name}: {len(events)} callbacks in order, each X-PhoneFarm-Signature verified")
+    echo(f"  ok  {name}: {len(events)} callbacks in order, each X-PhoneFarm-Signature verified")
 
 
 async def check_searches(
@@ -43,7 +43,7 @@ async def check_searches(
         if watched < len(keywords):
             raise CheckFailedError(f"{phone.phone_id} showed {watched} videos, not {len(keywords)}")
         words = ", ".join(f"'{keyword}'" for keyword in searched)
-        tell(
+        echo(
             f"  ok  {phone.phone_id} itself: searched {words}, {watched} videos were on its screen"
         )
 
@@ -62,4 +62,4 @@ async def check_profile(
     if not any(entry["epoch"] for entry in saves):
         raise CheckFailedError(f"{phone.phone_id}: no run saved the profile")
     words = ", ".join(f"{name} '{value}'" for name, value in has.items())
-    tell(f"  ok  {phone.phone_id} itself: its profile has {words}")
+    echo(f"  ok  {phone.phone_id} itself: its profile has {words}")

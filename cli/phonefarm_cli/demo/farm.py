@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.terminal import note, tell
+from phonefarm_cli.terminal import echo, note
 from phonefarm_cli.up.child_processes import bound_to_parent
 from phonefarm_cli.up_file import UpFile, read_up_file
 
@@ -49,7 +49,7 @@ async def _pass_on(process: asyncio.subprocess.Process, ready: asyncio.Event) ->
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for raw in process.stdout:
         line = raw.decode(errors="replace").rstrip()
-        (tell if line.startswith("!") else note)(f"  | {line}")
+        (echo if line.startswith("!") else note)(f"  | {line}")
         if line.startswith("ready:"):
             ready.set()
     await process.wait()

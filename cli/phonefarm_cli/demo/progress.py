@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from phonefarm_cli.terminal import OUT, tell
+from phonefarm_cli.terminal import OUT, echo
 
 _STYLES = {"DONE": "green", "DEAD_LETTER": "red", "CANCELLED": "yellow", "EXECUTING": "cyan"}
 
@@ -68,7 +68,7 @@ class Progress:
             for place, item in enumerate(items):
                 before = self._before[place] if place < len(self._before) else None
                 if item != before:
-                    tell(
+                    echo(
                         f"  {item.phone}  {item.work:<15} {item.status:<10} "
                         f"{item.done}/{item.total} actions"
                     )

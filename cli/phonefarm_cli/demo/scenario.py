@@ -21,7 +21,7 @@ from phonefarm_cli.demo.progress import Progress, items_of
 from phonefarm_cli.demo.receiver import Receiver
 from phonefarm_cli.demo.rest_caller import RestCaller
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import OUT, note, tell
+from phonefarm_cli.terminal import OUT, echo, note
 from phonefarm_cli.up.orphans import is_alive
 from phonefarm_cli.up_file import UpFile
 
@@ -52,7 +52,7 @@ async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
     if left:
         raise CheckFailedError(f"still running after the stop: {', '.join(left)}")
     _heading(f"all proved in {time.monotonic() - began:.1f} s, and nothing is left running")
-    _tell_files(data)
+    _echo_files(data)
     return ExitCode.OK
 
 
@@ -75,7 +75,7 @@ async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
             records = await _follow(caller, list(named))
             for process_id in named:
                 await _wait_for_callbacks(receiver, process_id, named[process_id])
-            _tell_timeline(receiver, named, sent_at)
+            _echo_callbacks(receiver, named, sent_at)
             _heading("proof")
             for record in records:
                 _check_completed(record)
@@ -109,7 +109,7 @@ async def _send(
             "inputs": {"keywords": KEYWORDS, "videos_per_keyword": 1, "watch_seconds": 1},
         },
     )
-    tell(f"  keyword_warmup on {PHONES} phones     {warmup['status']}, {warmup['process_id']}")
+    echo(f"  keyword_warmup on {PHONES} phones     {warmup['status']}, {warmup['process_id']}")
     account = farm.phones[0].account_id
     edit = await caller.post(
         "/maintenance/requests",
@@ -120,7 +120,7 @@ async def _send(
             "inputs": {"steps": [{"action": "edit_profile", "params": profile}]},
         },
     )
-    tell(f"  edit_profile of {account:<12}  {edit['status']}, {edit['process_id']}")
+    echo(f"  edit_profile of {account:<12}  {edit['status']}, {edit['process_id']}")
     return {warmup["process_id"]: "keyword_warmup", edit["process_id"]: "maintenance"}
 
 
@@ -159,18 +159,18 @@ def _check_completed(record: dict[str, Any]) -> None:
         )
 
 
-def _tell_timeline(receiver: Receiver, named: dict[str, str], sent_at: float) -> None:
+def _echo_callbacks(receiver: Receiver, named: dict[str, str], sent_at: float) -> None:
     _heading("callbacks, as they came")
     for event in receiver.events:
         name = named.get(event.process_id, event.process_id)
         verdict = "signature ok" if event.signed else "SIGNATURE WRONG"
-        tell(f"  +{event.at - sent_at:5.2f} s  {name:<15} {event.milestone:<16} {verdict}")
+        echo(f"  +{event.at - sent_at:5.2f} s  {name:<15} {event.milestone:<16} {verdict}")
 
 
-def _tell_files(data: Path) -> None:
-    tell(f"  what every phone saw   {data / 'simulator'}/*.ledger.jsonl")
-    tell(f"  what every run kept    {data / 'controller' / 'evidence'}/<process>/<run>/ on failure")
-    tell(f"  what every program said  {data / 'logs'}")
+def _echo_files(data: Path) -> None:
+    echo(f"  what every phone saw   {data / 'simulator'}/*.ledger.jsonl")
+    echo(f"  what every run kept    {data / 'controller' / 'evidence'}/<process>/<run>/ on failure")
+    echo(f"  what every program said  {data / 'logs'}")
 
 
 def _heading(text: str) -> None:

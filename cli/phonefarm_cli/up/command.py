@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.errors import ExitCode
-from phonefarm_cli.terminal import tell
+from phonefarm_cli.terminal import echo
 from phonefarm_cli.up.run import run_farm
 from phonefarm_cli.up.settings import Settings
 
@@ -123,5 +123,5 @@ def _up(options: argparse.Namespace) -> ExitCode:
         connect=tuple(dict.fromkeys(options.connect)),
         environment=dict(os.environ),
     )
-    tell(f"starting a farm in {settings.data}")
+    echo(f"starting a farm in {settings.data}")
     return asyncio.run(run_farm(settings))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient, UnreachableError
-from phonefarm_cli.terminal import note, tell, warn
+from phonefarm_cli.terminal import echo, note, warn
 from phonefarm_cli.up_file import UpFilePhone
 
 APP = "shortvideo"
@@ -92,11 +92,11 @@ class PhoneOnboarding:
         return await self.refresh() if changed else ours
 
 
-def tell_phones(phones: Iterable[UpFilePhone]) -> None:
+def echo_phones(phones: Iterable[UpFilePhone]) -> None:
     """Say which phones there are, a few by name."""
     listed = [f"{phone.phone_id} ({phone.account_id or 'no account'})" for phone in phones]
     more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
-    tell(f"  phones       {', '.join(listed[:6]) or 'none yet'}{more}")
+    echo(f"  phones       {', '.join(listed[:6]) or 'none yet'}{more}")
 
 
 def _up_file_phone(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) -> UpFilePhone:

@@ -13,11 +13,11 @@ from phonefarm_common.lifecycle import stop_signals
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import note, tell, warn
+from phonefarm_cli.terminal import echo, note, warn
 from phonefarm_cli.up import programs
 from phonefarm_cli.up.child_processes import ChildProcesses
 from phonefarm_cli.up.image import build_image
-from phonefarm_cli.up.onboarding import PhoneOnboarding, tell_phones
+from phonefarm_cli.up.onboarding import PhoneOnboarding, echo_phones
 from phonefarm_cli.up.orphans import adopt_orphans, end_previous_programs, kill_orphans
 from phonefarm_cli.up.secrets import (
     API_KEY,
@@ -120,7 +120,7 @@ class _FarmLauncher:
             )
             await onboarding.wait_until_settled()
             self._write_up_file(started, onboarding)
-            self._tell_ready(started, onboarding)
+            self._echo_ready(started, onboarding)
             known = onboarding.phones
             async for _ in onboarding.refreshes():
                 if onboarding.phones != known:
@@ -140,7 +140,7 @@ class _FarmLauncher:
         simulated = simulator.result()
         target = ",".join(str(controller.result()["grpc"]) for controller in controllers)
         for each in target.split(","):
-            tell(f"  controller   gRPC {each}")
+            echo(f"  controller   gRPC {each}")
         phones: dict[str, str] = {p["serial"]: p["address"] for p in simulated.get("phones", ())}
         addresses = (*phones.values(), *settings.connect)
         async with asyncio.TaskGroup() as wave:
@@ -153,9 +153,9 @@ class _FarmLauncher:
                 self._children.start(programs.gateway(settings, secrets, target=target))
             )
         runtime = str(agent.result()["runtime"])
-        tell(f"  agent        adb server {agent.result()['adb']}, runs in {runtime}")
+        echo(f"  agent        adb server {agent.result()['adb']}, runs in {runtime}")
         _warn_of_runtime(runtime, image.result())
-        tell(f"  gateway      REST http://{gateway.result()['rest']}")
+        echo(f"  gateway      REST http://{gateway.result()['rest']}")
         return _Started(
             rest=str(gateway.result()["rest"]),
             grpc=target,
@@ -169,7 +169,7 @@ class _FarmLauncher:
         if not self._settings.simulate:
             return {}
         facts = await self._children.start(programs.simulator(self._settings))
-        tell(f"  simulator    {len(facts['phones'])} phones, control {facts['control']}")
+        echo(f"  simulator    {len(facts['phones'])} phones, control {facts['control']}")
         return facts
 
     async def _image(self) -> str:
@@ -197,13 +197,13 @@ class _FarmLauncher:
             ),
         )
 
-    def _tell_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
-        tell_phones(onboarding.phones)
+    def _echo_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
+        echo_phones(onboarding.phones)
         note(f"  callbacks    to this machine ({', '.join(programs.LOOPBACK)}) are allowed")
         key = "given by INGEST_SECRET" if API_KEY in self._secrets.given else "made here"
         note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
         note(f"  logs         {self._settings.data / 'logs'}")
-        tell(f"ready: http://{started.rest} - Ctrl-C stops everything")
+        echo(f"ready: http://{started.rest} - Ctrl-C stops everything")
 
 
 async def _raise_when_stopped(stop: asyncio.Event) -> None:
@@ -221,7 +221,7 @@ async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[s
     hurry = asyncio.Event()
     impatience = asyncio.create_task(_watch_second_signal(stop, hurry))
     if children.pids:
-        tell("stopping")
+        echo("stopping")
     for name in order:
         if not await children.stop(name, hurry=hurry):
             warn(f"the {name} had to be killed; the next start cleans up what it left")
