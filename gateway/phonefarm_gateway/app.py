@@ -1,4 +1,4 @@
-"""The gateway, opened and closed as a whole."""
+"""Opens every part of the gateway and closes them in reverse order."""
 
 import os
 from collections.abc import AsyncIterator
@@ -45,10 +45,10 @@ async def running(
 ) -> AsyncIterator[str]:
     """Yield HOST:PORT of a gateway that answers requests and sends callbacks.
 
-    On the way out it stops accepting, finishes what is under way within STOP_SECONDS, reports what
-    it had leased, and closes the channel. *idle* is how long a connection may be so, in seconds.
-    Raise ConfigError for a webhook secret that cannot be used, ValueError for a controller that is
-    not on loopback, OSError when the address is taken.
+    At the end it stops accepting, finishes requests and attempts within STOP_SECONDS, reports the
+    deliveries it has leased, and closes the channel. *idle* closes a connection after so many
+    seconds. Raises ConfigError for an unusable webhook secret, ValueError for a controller in
+    plaintext that is not on loopback, OSError when the address is taken.
     """
     limits = limits or CallbackLimits.of(settings.timers)
     # Half of the connections: those who watch must not keep out those who ask.
@@ -123,7 +123,7 @@ async def running(
 
 
 def _add_documentation(application: web.Application) -> None:
-    """Make the description of all endpoints, as JSON and as a page."""
+    """Add the OpenAPI document and its page."""
     document = openapi_document(ENDPOINTS)
     application[app_keys.OPENAPI] = dump(document).encode()
     application[app_keys.DOCS] = docs_page(document).encode()
@@ -132,7 +132,7 @@ def _add_documentation(application: web.Application) -> None:
 def _add_event_streams(
     application: web.Application, streams: EventStreams, metrics: Metrics
 ) -> None:
-    """Let event streams be opened, counted, and ended when the application stops."""
+    """Add the limit of event streams, their gauge, and their end at shutdown."""
     application[app_keys.STREAMS] = streams
     metrics.add_gauge("event_streams", "Event streams that are open", lambda: streams.open)
 

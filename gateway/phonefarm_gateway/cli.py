@@ -1,4 +1,4 @@
-"""`phonefarm-gateway`: run the gateway until it is told to stop."""
+"""`phonefarm-gateway`: runs the gateway until SIGTERM or SIGINT; `join` gets its certificate."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ FILES_BESIDE: Final = 1024
 
 
 def main() -> int:
-    """Return 0 after a clean stop, 1 for a join refused, 2 for settings that cannot work."""
+    """Return 0 after a clean stop, 1 for a refused join, 2 for unusable settings."""
     if sys.argv[1:2] == ["join"]:
         return _join(sys.argv[2:])
     try:
@@ -59,7 +59,7 @@ def _join(arguments: list[str]) -> int:
 
 
 def _allow_files(wanted: int) -> None:
-    """Raise the soft limit of open files (getrlimit(2)) as far as the hard one lets us."""
+    """Raise the soft limit of open files (getrlimit(2)) as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -1,4 +1,4 @@
-"""One callback to send, and how an attempt at it went."""
+"""A leased delivery, an attempt at it, and the attempt's report."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from phonefarm_gateway.schemas.process_record import ProcessRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A delivery this gateway holds a lease of."""
+    """A delivery that this gateway has leased."""
 
     delivery_id: str
     lease_token: str
@@ -32,7 +32,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptReport:
-    """An attempt, told under the lease it was made with."""
+    """The outcome of an attempt, with the lease under which it was made."""
 
     delivery_id: str
     lease_token: str
@@ -44,7 +44,7 @@ class AttemptReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What one attempt met; `http_status` 0 when no answer came, seconds for Retry-After."""
+    """The outcome of one attempt; `http_status` is 0 without an answer, seconds for Retry-After."""
 
     outcome: Outcome
     http_status: int = 0
@@ -52,7 +52,7 @@ class Attempt:
     retry_after_seconds: float = 0
 
     def report(self, delivery_id: str, lease_token: str) -> AttemptReport:
-        """Return this attempt as it is told under the lease it was made with."""
+        """Return the report of this attempt."""
         return AttemptReport(
             delivery_id=delivery_id,
             lease_token=lease_token,

@@ -1,4 +1,4 @@
-"""Counts for Prometheus, of this gateway only."""
+"""Prometheus metrics of this gateway."""
 
 from collections.abc import Callable
 from typing import Final
@@ -18,7 +18,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """A registry of its own: several gateways may run in one process."""
+    """Counts in a registry of its own: several gateways may run in one process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -42,7 +42,7 @@ class Metrics:
         )
 
     def count_request(self, *, method: str, path: str, status: int, seconds: float | None) -> None:
-        """Count a request; *path* is the endpoint's template, no seconds for an event stream."""
+        """Count a request by its endpoint's template; *seconds* is None for an event stream."""
         self._requests.labels(method, path, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(method, path).observe(seconds)
@@ -52,9 +52,9 @@ class Metrics:
         self._callbacks.labels(str(report.outcome)).inc()
 
     def add_gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
-        """Show what *read* returns whenever somebody looks."""
+        """Add a gauge that reads its value when it is scraped."""
         Gauge(f"phonefarm_gateway_{name}", about, registry=self._registry).set_function(read)
 
     def exposition(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

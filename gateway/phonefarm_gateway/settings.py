@@ -1,4 +1,4 @@
-"""Settings of the gateway: read once, from arguments and the environment."""
+"""The gateway's settings: read once, from arguments and the environment."""
 
 import argparse
 import math
@@ -26,7 +26,7 @@ several controllers of one farm:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a gateway needs to know; secrets are kept out of its repr."""
+    """The settings of one gateway; its repr shows no secret."""
 
     host: str
     port: int

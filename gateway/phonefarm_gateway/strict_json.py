@@ -1,4 +1,4 @@
-"""JSON as this farm takes it: what every later reader and store can hold, or a named refusal."""
+"""Parses JSON strictly: it refuses what a later reader or store could not hold."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,11 @@ _Trail: TypeAlias = tuple["_Trail", str | int] | None
 
 
 class NotJsonError(Exception):
-    """The text is not JSON at all; the message says where it stops being so."""
+    """The text is not JSON; the message names the place."""
 
 
 class NotAcceptableError(Exception):
-    """It is JSON, with values we refuse; `problems` names each."""
+    """The JSON has values that are refused; `problems` names each."""
 
     def __init__(self, problems: tuple[FieldProblem, ...]) -> None:
         super().__init__(problems[0].message)
@@ -32,14 +32,14 @@ class NotAcceptableError(Exception):
 
 
 class _Refused:
-    """Stands where a value could not be taken, so that the walk can name its path."""
+    """Stands for a refused value until the search for problems names its path."""
 
     def __init__(self, message: str) -> None:
         self.message = message
 
 
 class _Repeating(dict[str, Any]):
-    """An object in which a key stands twice."""
+    """An object that has a key twice."""
 
     repeated: str = ""
 
@@ -105,7 +105,7 @@ def parse(raw: bytes) -> Any:
 
 
 def dump(value: Any) -> str:
-    """Return *value* as compact JSON in ASCII, so that no string can break an encoder."""
+    """Return *value* as compact JSON in ASCII, which no encoder can break on."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
@@ -126,7 +126,7 @@ def path(location: Iterable[str | int]) -> str:
 
 
 def text_problem(text: str) -> str | None:
-    """Return why *text* can be stored nowhere, None when it can."""
+    """Return why no store can hold *text*; None when one can."""
     if "\0" in text:
         return "has a NUL character; remove it"
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
@@ -143,7 +143,7 @@ def _path(trail: _Trail) -> str:
 
 
 def _problems(root: Any) -> Iterator[FieldProblem]:
-    """Yield what is wrong below *root* in reading order, without recursion."""
+    """Yield the problems below *root* in reading order, without recursion."""
     # The depth is the number of containers around a value.
     waiting: list[tuple[_Trail, int, Any]] = [(None, 0, root)]
     while waiting:

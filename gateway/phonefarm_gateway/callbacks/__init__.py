@@ -1,1 +1,1 @@
-"""Callbacks: lease what is due, send it, say how it went."""
+"""Callbacks: lease due deliveries, send them, report the attempts."""

@@ -1,4 +1,4 @@
-"""The life of a delivery here: leased, sent when its receiver has a turn, reported."""
+"""Dispatches callbacks: leases deliveries, sends each once its receiver has a slot, reports."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,9 +22,10 @@ _log = structlog.get_logger()
 async def running_dispatcher(
     controller: ControllerClient, sender: Sender, *, limits: CallbackLimits, clock: Clock
 ) -> AsyncIterator[None]:
-    """Send what is due while the body runs; then finish what is on its way, within `limits.stop`.
+    """Send due deliveries while the block runs; then finish the attempts under way.
 
-    What that cuts short is reported as failed: no other gateway need wait for the lease to lapse.
+    Attempts that last longer than `limits.stop` are cancelled and reported as failed, so that no
+    other gateway has to wait for their leases to expire.
     """
     reports = Reporter(controller, held=limits.held, lease=limits.lease, clock=clock)
     failure: Exception | None = None
@@ -73,7 +74,7 @@ class _Dispatcher:
         self._held: set[asyncio.Task[None]] = set()
 
     async def lease_forever(self) -> None:
-        """Keep as many deliveries as may be held; wait out a controller that is away."""
+        """Lease due deliveries up to the limit; back off while the controller is away."""
         failures = 0
         batch = self._limits.batch
         while True:
@@ -103,7 +104,7 @@ class _Dispatcher:
                 task.add_done_callback(self._held.discard)
 
     async def finish(self) -> None:
-        """Wait for what is under way, then cut it short."""
+        """Wait at most `limits.stop` for the attempts under way, then cancel them."""
         if not self._held:
             return
         _, late = await asyncio.wait(self._held, timeout=self._limits.stop)

@@ -1,4 +1,4 @@
-"""How much the callbacks may hold at once, and how long anything there may take."""
+"""Limits of the callbacks: how many at once, how long each step may take."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -24,7 +24,7 @@ class CallbackLimits:
 
     @classmethod
     def of(cls, timers: Timers) -> Self:
-        """Return the limits that fit what the controller was told of times."""
+        """Return the limits that match the controller's timers."""
         attempt = timers.callback_attempt
         return cls(attempt=attempt, lease=timers.callback_lease, patience=attempt / 6)
 

@@ -1,4 +1,4 @@
-"""Receiver limits: few attempts at one host and port at a time: a slow one delays only its own."""
+"""The receiver limit: few attempts at one host and port at a time; a slow one delays no other."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Telling the controller how attempts went: in batches as they come, again until it has heard."""
+"""Reports attempts to the controller, in batches, again until it answers or the leases expired."""
 
 import asyncio
 from typing import Final
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 
 class Reporter:
-    """A bounded queue with one teller."""
+    """Queues reports, as many as deliveries may be leased, and sends them in order."""
 
     def __init__(
         self, controller: ControllerClient, *, held: int, lease: float, clock: Clock
@@ -35,11 +35,11 @@ class Reporter:
         self._queue: asyncio.Queue[AttemptReport] = asyncio.Queue(held)
 
     async def add(self, report: AttemptReport) -> None:
-        """Hand over *report*, waiting while too many wait already."""
+        """Queue *report*; wait while the queue is full."""
         await self._queue.put(report)
 
     def add_if_room(self, report: AttemptReport) -> bool:
-        """Hand over *report* without waiting; False when there was no room."""
+        """Queue *report* without waiting; return False when the queue is full."""
         try:
             self._queue.put_nowait(report)
         except asyncio.QueueFull:
@@ -47,7 +47,7 @@ class Reporter:
         return True
 
     async def report_forever(self) -> None:
-        """Tell what is handed over, until cancelled."""
+        """Send queued reports in batches until cancelled."""
         while True:
             batch = [await self._queue.get()]
             while len(batch) < MOST_REPORTS and not self._queue.empty():
@@ -57,11 +57,11 @@ class Reporter:
                 self._queue.task_done()
 
     async def flushed(self) -> None:
-        """Return when everything handed over has been told or given up."""
+        """Return when every queued report has been sent or dropped."""
         await self._queue.join()
 
     async def _report(self, batch: list[AttemptReport]) -> None:
-        """Repeat until the controller has heard, or has surely lent them to someone else."""
+        """Send the batch until the controller takes it or its leases have surely expired."""
         give_up_at = self._clock.monotonic() + self._lease
         failures = 0
         while True:

@@ -1,4 +1,4 @@
-"""One attempt at one delivery: dial a checked address, send the event, read the verdict."""
+"""Makes one attempt at one delivery: checks the address, sends the event, reads the answer."""
 
 import asyncio
 import io
@@ -45,9 +45,9 @@ def event_body(delivery: Delivery) -> bytes:
 
 
 def tls_context(authorities: Path | None) -> ssl.SSLContext:
-    """Return what receivers are checked with: the system's authorities, and those in the file.
+    """Return the TLS context for receivers: the system's authorities and those in the file.
 
-    ConfigError when it cannot be used. OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR.
+    ConfigError when the file is unusable. OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR.
     """
     context = ssl.create_default_context()
     if authorities is not None:
@@ -60,7 +60,7 @@ def tls_context(authorities: Path | None) -> ssl.SSLContext:
 
 
 class Sender:
-    """Sends to permitted addresses: no redirects, proxies, cookies; a new connection each time."""
+    """Sends to allowed addresses: no redirects, proxies or cookies, a new connection each time."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Sender:
             )
 
     async def send(self, delivery: Delivery) -> Attempt:
-        """Return how the attempt went; every failure is an answer, none is raised."""
+        """Make one attempt and return its outcome; raises nothing."""
         body = event_body(delivery)
         try:
             check_url(delivery.url, self._policy)
@@ -156,7 +156,7 @@ def _is_forbidden(error: BaseException | None) -> bool:
 
 
 async def _explanation(response: aiohttp.ClientResponse) -> str:
-    """Return the status and the beginning of the answer, reading at most MOST_ANSWER_BYTES."""
+    """Return the status and the first characters of the answer; read at most MOST_ANSWER_BYTES."""
     said = bytearray()
     # The status has been read; the rest is only for the log, so it may fail and must not take long.
     with suppress(aiohttp.ClientError, OSError):
@@ -173,7 +173,7 @@ async def _explanation(response: aiohttp.ClientResponse) -> str:
 
 
 def retry_after(value: str | None, *, now: datetime) -> float:
-    """Return the seconds a Retry-After header asks for, at most a day; 0 if it asks for nothing."""
+    """Return the seconds that a Retry-After header asks for: at most a day, 0 for none."""
     if value is None:
         return 0
     try:

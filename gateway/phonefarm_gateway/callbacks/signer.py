@@ -1,4 +1,4 @@
-"""The headers that tell a receiver who sent an event: ours, and those of Standard Webhooks 1.0."""
+"""Signs callbacks: our own two headers and those of Standard Webhooks 1.0."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ _PREFIX: Final = "whsec_"
 
 
 class Signer:
-    """Signs with one secret; raise ConfigError at once for a secret that no receiver could hold."""
+    """Signs with one secret; ConfigError at once for a secret that is empty or not base64."""
 
     def __init__(self, secret: str) -> None:
         self._own_key = secret.encode()

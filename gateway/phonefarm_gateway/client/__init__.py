@@ -1,4 +1,4 @@
-"""The controller as the gateway sees it: typed calls, and one exception for every way they fail."""
+"""The gateway's client of the controllers: typed calls, one exception for every refusal."""
 
 from phonefarm_gateway.client.calls import GATEWAY_TOKEN, RefusedError
 from phonefarm_gateway.client.client import ControllerClient

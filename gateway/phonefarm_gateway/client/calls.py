@@ -1,4 +1,4 @@
-"""Calls to the controllers: whose key they carry, how long they may take, why they were refused."""
+"""Calls one method of a stub: with the caller's key, a deadline, and refusals as one exception."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -33,10 +33,10 @@ _log = structlog.get_logger()
 
 
 class RefusedError(Exception):
-    """The controller refused a call, or could not be asked: then whether it was done is unknown.
+    """The controller refused a call, or did not answer: then it may or may not have done it.
 
-    `reason` is the kind, `text` the whole string for callers: a planner's own reasons are in no
-    vocabulary.
+    `reason` is the known reason, `text` the whole reason for callers: planners add reasons of their
+    own that are no `Reason`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RefusedError(Exception):
 
 
 class RpcCaller:
-    """Makes calls: for callers with their key, for the gateway itself with only its token."""
+    """Calls stubs for callers, with their key, and for the gateway itself, with its token alone."""
 
     def __init__(self, *, token: str) -> None:
         self._token = token
@@ -77,7 +77,7 @@ class RpcCaller:
         *,
         key: str | None,
     ) -> AsyncIterator[AsyncIterator[_Answer]]:
-        """Yield what one method of a stub sends; the call ends with the block."""
+        """Yield the messages of a streaming method; the call ends with the block."""
         sent: Any = method(request, metadata=self._metadata(key))
         async with aclosing(sent) as stream:
             yield _answers(stream)

@@ -1,4 +1,4 @@
-"""The gateway's channel to controllers elsewhere: others for each certificate it gets."""
+"""The channel of a gateway that joined: it renews its certificate and calls with the newest one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,12 +22,12 @@ LAST_CALLS_SECONDS: Final = 60.0
 
 
 class _MemberChannel:
-    """Keeps a certificate good; each call goes by the newest one."""
+    """Renews a certificate and makes each call over a channel with the newest one."""
 
     def __init__(
         self, state: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
     ) -> None:
-        """Take the certificate in *state*; MemberBrokenError when there is none."""
+        """Read the certificate in *state*; MemberBrokenError when there is none."""
         self._state = state
         self._given = given
         self._timers = timers
@@ -38,7 +38,7 @@ class _MemberChannel:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def keep_renewing(self) -> None:
-        """Renew the certificate at half life and open the next calls with it, for ever."""
+        """Renew the certificate at half its life and use it for the next calls, for ever."""
         while True:
             await replaced(
                 self._member,
@@ -67,7 +67,7 @@ class _MemberChannel:
         return member
 
     def _targets(self) -> tuple[str, ...]:
-        """Return the controllers that were given, else those that the farm told of."""
+        """Return the given controllers, or those that the farm named at the last renewal."""
         return self._given or controllers_of([self._member.controller], name="its controller")
 
     def _choice(self) -> Choice:
@@ -81,9 +81,9 @@ class _MemberChannel:
 async def member_channel(
     state: Path, given: tuple[str, ...], timers: Timers, *, clock: Clock, scale: float
 ) -> AsyncIterator[FailoverChannel]:
-    """Yield a channel whose certificate is kept good while the block runs.
+    """Yield a channel whose certificate is renewed while the block runs.
 
-    It leads to the *given* controllers; without any, to those the farm has told of.
+    It calls the *given* controllers, or, when there are none, those that the farm named.
     """
     member = _MemberChannel(state, given, timers, clock=clock, scale=scale)
     keeping = asyncio.create_task(member.keep_renewing(), name="certificate")

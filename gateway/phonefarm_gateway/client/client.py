@@ -1,4 +1,4 @@
-"""One client of the controllers, with a part for each of its services."""
+"""The gateway's client of the controllers: a part for each gRPC service."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,7 +25,7 @@ from phonefarm_gateway.delivery import AttemptReport
 
 
 class ControllerClient:
-    """A client for each service; every call takes the caller's key, `deliveries` needs none."""
+    """Has a part for each service; each call takes the caller's key, except in `deliveries`."""
 
     def __init__(
         self,
@@ -54,12 +54,11 @@ class ControllerClient:
         observe: Callable[[AttemptReport], None] | None = None,
         state: Path | None = None,
     ) -> AsyncIterator[Self]:
-        """Yield a client of the controllers at these HOST:PORT; it dials with the first call.
+        """Yield a client of the controllers at these HOST:PORT; it connects with the first call.
 
-        *observe* is told of every attempt at a callback once a controller has heard of it.
-        *state* holds the certificate to show instead of the token, and the controllers where
-        *targets* names none. ValueError for plaintext to a
-        host that is not loopback.
+        It calls *observe* for every attempt whose report a controller has taken. *state* holds the
+        certificate to use instead of the token, and the controllers when *targets* is empty.
+        ValueError for plaintext to a host that is not loopback.
         """
         clock = SystemClock()
         scale = timers.relist / Timers().relist

@@ -1,4 +1,4 @@
-"""ContentService: the legacy ingest, and the accounts' snapshots."""
+"""ContentService: the legacy ingest of videos, and the accounts' snapshots."""
 
 from dataclasses import dataclass
 
@@ -20,21 +20,21 @@ from phonefarm_gateway.strict_json import dump
 
 @dataclass(frozen=True, kw_only=True)
 class IngestResult:
-    """An ingest, and the process that it is in."""
+    """The answer to an ingest, and its process."""
 
     answer: Ingested
     process_id: str
 
 
 class ContentClient:
-    """Videos for accounts."""
+    """Ingests videos, cancels them, stores accounts' snapshots."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = content_pb2_grpc.ContentServiceStub(channel)
         self._rpc = rpc
 
     async def find(self, key: str | None, body: requests.Ingest) -> Ingested | None:
-        """Return the duplicate that *body* is, None when it is new; check its account."""
+        """Return the duplicate of *body*, None when it is new; RefusedError for its account."""
         request = pb.FindContentRequest(content_id=body.content_id, account_id=body.account_id)
         found = await self._rpc.call(self._stub.FindContent, request, key=key)
         if not found.queue_item_id:
@@ -48,7 +48,7 @@ class ContentClient:
         )
 
     async def ingest(self, key: str | None, body: requests.Ingest) -> IngestResult:
-        """Put one video into the queue; it is committed when this returns."""
+        """Queue one video; it is committed when this returns."""
         request = pb.IngestRequest(
             content_id=body.content_id,
             account_id=body.account_id,
@@ -72,7 +72,7 @@ class ContentClient:
         return IngestResult(answer=answer, process_id=taken.process_id)
 
     async def cancel(self, key: str | None, body: requests.CancelContent) -> ContentCancelled:
-        """Take back what does not run yet."""
+        """Cancel a video that no run has claimed."""
         request = pb.CancelContentRequest(
             content_id=body.content_id, account_id=body.account_id, reason=body.reason
         )
@@ -86,7 +86,7 @@ class ContentClient:
     async def upsert_snapshot(
         self, key: str | None, body: requests.Snapshot
     ) -> SnapshotUpserted | SnapshotIgnored:
-        """Keep the newer of what is stored and what comes."""
+        """Store the snapshot unless a newer one is stored."""
         request = pb.UpsertSnapshotRequest(
             account_id=body.account_id,
             ugc_account_id=body.ugc_account_id,

@@ -1,4 +1,4 @@
-"""Between the gateway's values and the messages of phonefarm.v1. Nothing here decides."""
+"""Converts between the gateway's models and the messages of phonefarm.v1; decides nothing."""
 
 import json
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ _OUTCOMES: Final = {
 
 
 def enqueue_request(body: requests.Enqueue) -> process_pb2.EnqueueRequest:
-    """Return the call that *body* asks for; objects travel as JSON text, verbatim."""
+    """Return the message of an enqueue; objects travel as JSON text, verbatim."""
     target, who = body.target, body.requested_by
     return process_pb2.EnqueueRequest(
         request_id=body.request_id,
@@ -65,7 +65,7 @@ def enqueue_request(body: requests.Enqueue) -> process_pb2.EnqueueRequest:
 def accepted(
     answer: process_pb2.EnqueueResponse,
 ) -> acknowledgements.Accepted | acknowledgements.Duplicate | acknowledgements.DryRun:
-    """Return what the controller said about an enqueue."""
+    """Return the controller's answer to an enqueue."""
     if not answer.process_id:
         return acknowledgements.DryRun(
             status="dry_run",
@@ -93,7 +93,7 @@ def accepted(
 
 
 def list_request(wanted: queries.ProcessFilter) -> process_pb2.ListProcessesRequest:
-    """Return the call for one page."""
+    """Return the message that asks for one page."""
     return process_pb2.ListProcessesRequest(
         limit=wanted.limit,
         statuses=wanted.statuses,
@@ -109,7 +109,7 @@ def list_request(wanted: queries.ProcessFilter) -> process_pb2.ListProcessesRequ
 
 
 def cancel_request(process_id: str, body: requests.Cancel) -> process_pb2.CancelProcessRequest:
-    """Return the call that *body* asks for; the wire has one name for who asks: `system/user`."""
+    """Return the message of a cancel; who asks becomes one text, `system/user`."""
     who = body.requested_by
     return process_pb2.CancelProcessRequest(
         process_id=process_id,
@@ -121,7 +121,7 @@ def cancel_request(process_id: str, body: requests.Cancel) -> process_pb2.Cancel
 
 
 def cancelled(answer: process_pb2.CancelProcessResponse) -> acknowledgements.Cancelled:
-    """Return what the controller said about a cancel."""
+    """Return the controller's answer to a cancel."""
     is_ignored = answer.status == "ignored_terminal"
     return acknowledgements.Cancelled(
         status="ignored_terminal" if is_ignored else "cancel_requested",
@@ -147,7 +147,7 @@ def cancelled(answer: process_pb2.CancelProcessResponse) -> acknowledgements.Can
 
 
 def record(process: process_pb2.Process) -> process_record.ProcessRecord:
-    """Return the record; ValueError when a JSON text in it is not an object."""
+    """Return the process record; ValueError when a JSON text in it is not an object."""
     who, times = process.requested_by, process.timestamps
     return process_record.ProcessRecord(
         process_id=process.process_id,
@@ -205,7 +205,7 @@ def delivery(leased: callback_pb2.Delivery) -> Delivery:
 
 
 def report(settled: AttemptReport) -> callback_pb2.DeliveryReport:
-    """Return how one attempt went, as the wire says it."""
+    """Return the message of one attempt's report."""
     return callback_pb2.DeliveryReport(
         delivery_id=settled.delivery_id,
         lease_token=settled.lease_token,
@@ -218,7 +218,7 @@ def report(settled: AttemptReport) -> callback_pb2.DeliveryReport:
 
 
 def process_error(error: process_pb2.ProcessError) -> process_record.ProcessError:
-    """Return why something did not end well."""
+    """Return the error of a process or an item."""
     return process_record.ProcessError(
         code=error.code,
         message=error.message,
@@ -250,7 +250,7 @@ def _progress(progress: process_pb2.PartialProgress) -> process_record.PartialPr
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Return the object that *text* is, {} for nothing; ValueError for anything else."""
+    """Return the object in *text*, {} when it is empty; ValueError when it is no object."""
     value = json.loads(text) if text else {}
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object: {text[:80]}")  # noqa: TRY004 - one error for all unreadable records
@@ -258,7 +258,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """Return *moment* for the wire; None stays absent."""
+    """Return *moment* as a message; None stays absent."""
     if moment is None:
         return None
     stamp = Timestamp()
@@ -267,6 +267,6 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def moment(stamp: Timestamp) -> datetime | None:
-    """Return the moment that came by the wire; None for an absent one."""
+    """Return the time in a message; None when it is absent."""
     # An absent message reads as 1970; no milestone of a process is that old.
     return stamp.ToDatetime(tzinfo=UTC) if stamp.ByteSize() else None

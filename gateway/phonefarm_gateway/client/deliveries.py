@@ -1,4 +1,4 @@
-"""CallbackService: the deliveries this gateway may send."""
+"""CallbackService: leases deliveries for this gateway and reports its attempts."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ _log = structlog.get_logger()
 
 
 class DeliveryClient:
-    """Lends deliveries and takes reports."""
+    """Leases deliveries and reports attempts."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class DeliveryClient:
     async def lease(
         self, *, limit: int, wait_seconds: float
     ) -> tuple[list[Delivery], list[AttemptReport]]:
-        """Return due deliveries, waiting for the first, and reports on any that cannot be read."""
+        """Return due deliveries, after waiting for the first, and reports on unreadable ones."""
         request = pb.LeaseDeliveriesRequest(
             gateway_id=self._gateway_id, limit=limit, wait_seconds=wait_seconds
         )
@@ -55,9 +55,9 @@ class DeliveryClient:
         return readable, unreadable
 
     async def report(self, reports: Sequence[AttemptReport]) -> int:
-        """Settle attempts; return how many were taken (a lost lease is not).
+        """Report attempts; return how many the controller took (it takes none whose lease is lost).
 
-        Without any it tells only, by its answer, that the controller knows this gateway.
+        Without reports, an answer shows that the controller knows this gateway.
         """
         request = pb.ReportDeliveriesRequest(
             gateway_id=self._gateway_id, reports=[convert.report(one) for one in reports]

@@ -10,7 +10,7 @@ from phonefarm_gateway.schemas import requests, responses
 
 
 class FleetClient:
-    """What the farm has."""
+    """Lists phones and accounts, puts accounts."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = fleet_pb2_grpc.FleetServiceStub(channel)
@@ -76,9 +76,9 @@ def _phone(phone: pb.Phone) -> responses.Phone:
 
 
 def _word(kind: "type[agent_pb2.Transport | agent_pb2.Readiness]", value: int) -> str:
-    """Return `online` for TRANSPORT_ONLINE; an unknown number of a newer controller is passed on.
+    """Return `online` for TRANSPORT_ONLINE; a number that a newer controller sends stays one.
 
-    Both enumerations prefix their words with their own name.
+    Both enumerations prefix their values with their own name.
     """
     for number, name in kind.DESCRIPTOR.values_by_number.items():
         if number == value:

@@ -1,4 +1,4 @@
-"""InspectService: looking into the work."""
+"""InspectService: timelines, explanations, events, deliveries, evidence, capabilities."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from phonefarm_gateway.schemas import responses
 
 @dataclass(frozen=True, kw_only=True)
 class NumberedEvent:
-    """What a watcher is sent."""
+    """A process event, and the number that `Last-Event-ID` repeats."""
 
     number: int
     event: responses.ProcessEvent
@@ -23,14 +23,14 @@ class NumberedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceFile:
-    """A file's description, and its bytes as they come."""
+    """A file's description, and its bytes as they arrive."""
 
     line: responses.Evidence
     parts: AsyncIterator[bytes]
 
 
 class InspectionClient:
-    """What happened, happens, and was told."""
+    """Reads everything that is known of processes; `replay` alone changes something."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = inspect_pb2_grpc.InspectServiceStub(channel)
@@ -40,7 +40,7 @@ class InspectionClient:
     async def watch_process(
         self, key: str | None, process_id: str, *, after: int
     ) -> AsyncIterator[AsyncIterator[NumberedEvent]]:
-        """Yield what happens after event *after*, 0 for all; it ends when the process has."""
+        """Yield the events after number *after*, 0 for all, until the process has ended."""
         request = pb.WatchProcessRequest(process_id=process_id, after=after)
         async with self._rpc.stream(self._stub.WatchProcess, request, key=key) as events:
             yield _numbered(events)
@@ -56,21 +56,21 @@ class InspectionClient:
         )
 
     async def explain(self, key: str | None, process_id: str) -> responses.Explanation:
-        """Return why it waits."""
+        """Return why a process waits."""
         request = pb.ExplainProcessRequest(process_id=process_id)
         return inspection_convert.explanation(
             await self._rpc.call(self._stub.ExplainProcess, request, key=key)
         )
 
     async def queue_item(self, key: str | None, queue_item_id: str) -> responses.QueueItem:
-        """Return one item whole."""
+        """Return one queue item with its attempts."""
         request = pb.GetQueueItemRequest(queue_item_id=queue_item_id)
         return inspection_convert.queue_item(
             await self._rpc.call(self._stub.GetQueueItem, request, key=key)
         )
 
     async def deliveries(self, key: str | None, process_id: str) -> responses.DeliveryList:
-        """Return the log of a process's callbacks."""
+        """Return the callbacks of a process, with their attempts."""
         request = pb.ListDeliveriesRequest(process_id=process_id)
         answer = await self._rpc.call(self._stub.ListDeliveries, request, key=key)
         return responses.DeliveryList(
@@ -81,13 +81,13 @@ class InspectionClient:
     async def replay(
         self, key: str | None, process_id: str, sequences: list[int]
     ) -> responses.Replayed:
-        """Make deliveries due again; none named takes all that were not delivered."""
+        """Make deliveries due again; without *sequences*, all that were not delivered."""
         request = pb.ReplayDeliveriesRequest(process_id=process_id, sequences=sequences)
         answer = await self._rpc.call(self._stub.ReplayDeliveries, request, key=key)
         return responses.Replayed(process_id=process_id, sequences=tuple(answer.sequences))
 
     async def evidence(self, key: str | None, process_id: str) -> responses.EvidenceList:
-        """Return what the runs of a process left behind."""
+        """Return the evidence of a process's runs."""
         request = pb.ListEvidenceRequest(process_id=process_id)
         answer = await self._rpc.call(self._stub.ListEvidence, request, key=key)
         return responses.EvidenceList(
@@ -102,7 +102,7 @@ class InspectionClient:
     async def evidence_file(
         self, key: str | None, process_id: str, evidence_id: str
     ) -> AsyncIterator[EvidenceFile]:
-        """Yield one file; ValueError when the controller sends no description first."""
+        """Yield one file; ValueError when the controller does not send its description first."""
         request = pb.ReadEvidenceRequest(process_id=process_id, evidence_id=evidence_id)
         async with self._rpc.stream(self._stub.ReadEvidence, request, key=key) as parts:
             first = await anext(parts, None)
@@ -112,7 +112,7 @@ class InspectionClient:
             yield EvidenceFile(line=line, parts=_data(parts))
 
     async def capabilities(self, key: str | None) -> responses.CapabilityList:
-        """Return the registry."""
+        """Return every capability."""
         answer = await self._rpc.call(
             self._stub.ListCapabilities,
             pb.ListCapabilitiesRequest(),

@@ -1,4 +1,4 @@
-"""From the messages of InspectService to what callers read. Nothing here decides."""
+"""Converts the messages of InspectService to response models; decides nothing."""
 
 from datetime import UTC
 
@@ -9,7 +9,7 @@ from phonefarm_gateway.schemas import responses
 
 
 def transition(message: pb.Transition) -> responses.Transition:
-    """Return one move."""
+    """Return one transition."""
     return responses.Transition(
         number=message.number,
         at=message.at.ToDatetime(tzinfo=UTC),
@@ -25,7 +25,7 @@ def transition(message: pb.Transition) -> responses.Transition:
 
 
 def event(message: pb.ProcessEvent) -> responses.ProcessEvent:
-    """Return what one server-sent event tells."""
+    """Return the data of one server-sent event."""
     return responses.ProcessEvent(
         emitted_at=message.emitted_at.ToDatetime(tzinfo=UTC),
         process=record(message.process),
@@ -65,7 +65,7 @@ def _reason(message: pb.ReasonCount) -> responses.ReasonCount:
 
 
 def queue_item(message: pb.QueueItem) -> responses.QueueItem:
-    """Return one item whole."""
+    """Return one queue item."""
     return responses.QueueItem(
         queue_item_id=message.queue_item_id,
         process_id=message.process_id,
@@ -143,7 +143,7 @@ def delivery(message: pb.DeliveryLine) -> responses.Delivery:
 
 
 def run_evidence(message: pb.EvidenceOfRun) -> responses.RunEvidence:
-    """Return whether all of a run is here."""
+    """Return whether all evidence of a run is here."""
     return responses.RunEvidence(
         run_id=message.run_id,
         queue_item_id=message.queue_item_id or None,
@@ -153,7 +153,7 @@ def run_evidence(message: pb.EvidenceOfRun) -> responses.RunEvidence:
 
 
 def evidence(process_id: str, message: pb.EvidenceLine) -> responses.Evidence:
-    """Return one file's description, with where it is read."""
+    """Return one file's description, with its URL."""
     return responses.Evidence(
         evidence_id=message.evidence_id,
         queue_item_id=message.queue_item_id or None,
@@ -173,7 +173,7 @@ def evidence(process_id: str, message: pb.EvidenceLine) -> responses.Evidence:
 
 
 def capability(message: pb.Capability) -> responses.Capability:
-    """Return one capability, with the schema of its inputs as JSON."""
+    """Return one capability, with the JSON Schema of its inputs."""
     return responses.Capability(
         name=message.name,
         description=message.description,

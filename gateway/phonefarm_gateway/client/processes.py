@@ -1,4 +1,4 @@
-"""ProcessService: submit, read, cancel."""
+"""ProcessService: enqueue, get, list, cancel; and the check of a key."""
 
 import grpc.aio
 from phonefarm.v1 import process_pb2 as pb
@@ -13,14 +13,14 @@ from phonefarm_gateway.schemas.responses import ProcessList
 
 
 class ProcessClient:
-    """The work as a whole."""
+    """Enqueues, reads and cancels processes."""
 
     def __init__(self, channel: grpc.aio.Channel, rpc: RpcCaller) -> None:
         self._stub = process_pb2_grpc.ProcessServiceStub(channel)
         self._rpc = rpc
 
     async def check_key(self, key: str | None, *, scope: str) -> str:
-        """Return the name of *key* when it may do what *scope* names; RefusedError otherwise."""
+        """Return the name of *key* when it has the *scope*; RefusedError otherwise."""
         request = pb.CheckKeyRequest(scope=scope)
         answer = await self._rpc.call(self._stub.CheckKey, request, key=key)
         return answer.name
@@ -33,12 +33,12 @@ class ProcessClient:
         return convert.accepted(await self._rpc.call(self._stub.Enqueue, request, key=key))
 
     async def get(self, key: str | None, process_id: str) -> ProcessRecord:
-        """Return the whole record; RefusedError with UNKNOWN_PROCESS when there is none."""
+        """Return the process record; RefusedError with UNKNOWN_PROCESS when there is none."""
         request = pb.GetProcessRequest(process_id=process_id)
         return convert.record(await self._rpc.call(self._stub.GetProcess, request, key=key))
 
     async def page(self, key: str | None, wanted: queries.ProcessFilter) -> ProcessList:
-        """Return the newest first, and where the next page begins."""
+        """Return one page, the newest first, with the cursor of the next."""
         request = convert.list_request(wanted)
         answer = await self._rpc.call(self._stub.ListProcesses, request, key=key)
         return ProcessList(
@@ -47,6 +47,6 @@ class ProcessClient:
         )
 
     async def cancel(self, key: str | None, process_id: str, body: requests.Cancel) -> Cancelled:
-        """Record the wish to cancel; no agent is waited for."""
+        """Record the cancel; it does not wait for an agent."""
         request = convert.cancel_request(process_id, body)
         return convert.cancelled(await self._rpc.call(self._stub.CancelProcess, request, key=key))

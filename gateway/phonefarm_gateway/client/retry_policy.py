@@ -1,4 +1,4 @@
-"""Which calls may be made again at another controller when nobody knows whether they were done."""
+"""Says which calls may be repeated at another controller after one that did not answer."""
 
 from typing import Final
 
@@ -17,5 +17,5 @@ gateway's own LeaseDeliveries and ReportDeliveries, which it repeats by itself."
 
 
 def repeatable(path: str) -> bool:
-    """Tell whether the call (/package.Service/Method) done twice is as good as once."""
+    """Tell whether repeating the call (/package.Service/Method) changes nothing more."""
     return path in _AS_GOOD_AS_ONCE or path.rpartition("/")[2].startswith(_READS)

@@ -1,1 +1,1 @@
-"""What every REST endpoint shares: the server, auth, limits, bodies, errors, OpenAPI."""
+"""What all REST endpoints share: server, keys, limits, bodies, errors, OpenAPI."""

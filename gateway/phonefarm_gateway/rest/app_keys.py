@@ -1,4 +1,4 @@
-"""What an application and a request carry for the endpoints."""
+"""Keys of what the application and each request carry for the endpoints."""
 
 from typing import Final
 

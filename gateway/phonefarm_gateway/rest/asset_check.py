@@ -1,4 +1,4 @@
-"""Looking whether a caller's assets are there, before work is made of them."""
+"""Checks that a caller's videos and covers can be fetched, before work is made of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +23,7 @@ _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class _AssetError(Exception):
-    """One asset will not do."""
+    """An asset cannot be used."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class _AssetError(Exception):
 
 
 class AssetChecker:
-    """Looks with HEAD, no redirects, permitted addresses only, CHECK_SECONDS for each asset."""
+    """Asks with HEAD, at allowed addresses only, without redirects, within a time per asset."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, policy: AddressPolicy, seconds: float
@@ -47,17 +47,17 @@ class AssetChecker:
     async def opened(
         cls, *, policy: AddressPolicy, lookup: Lookup, seconds: float = CHECK_SECONDS
     ) -> AsyncIterator[Self]:
-        """Yield a look that takes at most *seconds* for each asset."""
+        """Yield a checker that takes at most *seconds* for each asset."""
         async with outward_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
             yield cls(session, policy=policy, seconds=seconds)
 
     def check_addresses(self, assets: Mapping[str, str]) -> None:
-        """Raise FarmError for a URL, by its field, that is none or may not be dialled."""
+        """Raise FarmError for a URL, by its field, that is none or has no allowed address."""
         for field, url in assets.items():
             check_url(url, self._policy, field=field, refusal=Reason.ASSET_URL_NOT_ALLOWED)
 
     async def check(self, assets: Mapping[str, str]) -> None:
-        """Look at all at once; Problem 422 names every field whose asset is not there."""
+        """Check all assets at once; Problem 422 names every field whose asset is not there."""
         problems = await asyncio.gather(*(self._problem(url) for url in assets.values()))
         found = [
             (problem.reason, FieldProblem(field=field, message=problem.message))

@@ -1,4 +1,4 @@
-"""Who calls: the bearer key as the request brings it; whether it is good the controller says."""
+"""Reads the bearer key of a request; the controller says whether it is valid."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ MOST_KEY_CHARACTERS: Final = 1024
 
 
 def bearer_key(request: web.Request) -> str | None:
-    """Return the key of `Authorization: Bearer KEY` (RFC 6750), None when none could be good."""
+    """Return the key of `Authorization: Bearer KEY` (RFC 6750); None when it cannot be valid."""
     headers = request.headers.getall(hdrs.AUTHORIZATION, [])
     if len(headers) != 1:
         return None

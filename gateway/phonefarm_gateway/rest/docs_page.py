@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people: no script, nothing loaded from elsewhere."""
+"""Renders the OpenAPI document as one HTML page, without scripts or anything from elsewhere."""
 
 import json
 import re
@@ -31,7 +31,7 @@ _SOURCE: Final = (
 
 
 def docs_page(document: Mapping[str, Any]) -> str:
-    """Return the HTML."""
+    """Return the HTML page."""
     info = document["info"]
     return "".join(
         (
@@ -105,7 +105,7 @@ def _schemas(schemas: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
-    """Return what a value may be, in a few words, with links to other schemas."""
+    """Return a value's type in a few words, with links to other schemas."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return f"<a href='#schema-{escape(name)}'>{escape(name)}</a>"

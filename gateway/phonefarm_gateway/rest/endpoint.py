@@ -1,4 +1,4 @@
-"""An endpoint as data: what it takes, what it answers, who may call it."""
+"""An endpoint as data: its path, models, answers, scope and handler."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ _Body = TypeVar("_Body", bound=RequestModel)
 
 
 class NoBody(RequestModel):
-    """No body is read."""
+    """The endpoint reads no body."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[_Query, _Body]):
-    """A request that was let in and understood."""
+    """A request whose key, path, query and body have been checked."""
 
     request: web.Request
     key: str | None
@@ -36,18 +36,18 @@ class Call(Generic[_Query, _Body]):
 
     @property
     def controller(self) -> ControllerClient:
-        """Return where to ask."""
+        """Return the client of the controllers."""
         return self.request.app[CONTROLLER]
 
     @property
     def process_id(self) -> str:
-        """Return the process the path names."""
+        """Return the process in the path."""
         return self.path["process_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseSpec:
-    """One answer: models are JSON, several are told apart by their keys; none is other bytes."""
+    """One successful answer: JSON of one of its models (told apart by keys), or other bytes."""
 
     about: str
     models: tuple[type[ResponseModel], ...] = ()
@@ -60,7 +60,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """Another endpoint that takes something of an answer."""
+    """An OpenAPI link: another endpoint that takes values from this answer."""
 
     operation_id: str
     parameters: Mapping[str, str]
@@ -95,12 +95,12 @@ class Endpoint(Generic[_Query, _Body]):
 
     @property
     def takes_body(self) -> bool:
-        """Tell whether a body is read."""
+        """Tell whether the endpoint reads a body."""
         return self.body is not NoBody
 
     @property
     def takes_query(self) -> bool:
-        """Tell whether parameters are read."""
+        """Tell whether the endpoint reads parameters."""
         return self.query is not NoQuery
 
 

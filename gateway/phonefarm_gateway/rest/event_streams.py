@@ -1,4 +1,4 @@
-"""The event streams that are open: how many there may be, and when they must end."""
+"""Counts the open event streams and ends them when the gateway stops."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ class StreamLimits:
 
 
 class TooManyStreamsError(Exception):
-    """There are as many streams as there may be."""
+    """As many event streams are open as the limit allows."""
 
 
 class EventStreams:
-    """Counts streams, and tells them when the gateway stops."""
+    """Counts the open streams; `stopping` is set when they must end."""
 
     def __init__(self, limits: StreamLimits) -> None:
         self.limits = limits

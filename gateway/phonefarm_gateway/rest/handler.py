@@ -1,4 +1,4 @@
-"""From a request to an endpoint's act: rate, key, path, parameters, body, in this order."""
+"""Makes an aiohttp handler of an endpoint: rate, key, path, query, body, in this order."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -30,7 +30,7 @@ _UNKNOWN: Final = {
 def handler_for(
     endpoint: Endpoint[_Query, _Body],
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """Return what aiohttp calls for *endpoint*."""
+    """Return the aiohttp handler of *endpoint*."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         key = bearer_key(request)
@@ -75,7 +75,7 @@ async def _check_key(request: web.Request, key: str | None, scope: str) -> None:
 
 
 def _path(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the path's ids in canonical form; Problem for one that can name nothing."""
+    """Return the path's ids in canonical form; Problem for one that cannot exist."""
     path = {}
     for name, text in given.items():
         if name == "account_id":

@@ -1,4 +1,4 @@
-"""Around every handler: errors become problem documents, each request leaves one log line."""
+"""Turns errors into problem documents, counts each request and logs it in one line."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 @web.middleware
 async def problem_documents(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure with a problem document that tells nothing of the gateway's inside."""
+    """Answer every failure with a problem document that reveals nothing internal."""
     began = time.monotonic()
     problem = None
     try:

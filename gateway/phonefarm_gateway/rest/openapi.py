@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the table of endpoints and the models that check and render."""
+"""Makes the OpenAPI 3.1 document from the endpoints and their models."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ _UNKNOWN_ID: Final = {
 
 
 def openapi_document(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
-    """Return the document."""
+    """Return the OpenAPI document."""
     endpoints = tuple(endpoints)
     refs, components = _schemas(endpoints)
     paths: dict[str, dict[str, Any]] = {}
@@ -90,7 +90,7 @@ def openapi_document(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, Any]:
 def _schemas(
     endpoints: tuple[Endpoint[Any, Any], ...],
 ) -> tuple[dict[type[BaseModel], dict[str, Any]], dict[str, Any]]:
-    """Return how to refer to each model, and all their schemas by name."""
+    """Return a reference for each model, and the schemas of all by name."""
     bodies = {endpoint.body: None for endpoint in endpoints if endpoint.takes_body}
     answers: dict[type[ResponseModel], None] = {ProblemDocument: None}
     for endpoint in endpoints:
@@ -212,7 +212,7 @@ def _answer(
 
 
 def _problems(endpoint: Endpoint[Any, Any]) -> dict[HTTPStatus, str]:
-    """Return every failure that *endpoint* may answer, with the strings of `error`."""
+    """Return every failure of *endpoint*, with the values of `error`."""
     found: dict[HTTPStatus, str] = {}
     if endpoint.scope is not None:
         found |= _COMMON

@@ -1,4 +1,4 @@
-"""Errors as callers see them: RFC 9457 problem documents, made in this one place."""
+"""Makes every error that callers see: RFC 9457 problem documents."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -62,7 +62,7 @@ _FIELD: Final[Mapping[Reason, str]] = MappingProxyType(
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
-    """An answer that is not a success: what the caller reads, and the headers that go with it."""
+    """A failed request: the problem document and the headers that go with it."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ def invalid(
     *problems: FieldProblem,
     error: str = str(Reason.INVALID_REQUEST),
 ) -> Problem:
-    """Return the 422 that names every field in *problems*, of which there is at least one."""
+    """Return the 422 that names every field in *problems* (one or more)."""
     first = problems[0]
     detail = f"{first.field}: {first.message}"
     if len(problems) > 1:
@@ -116,13 +116,13 @@ def invalid(
 
 
 def from_farm_error(error: FarmError) -> Problem:
-    """Return what a caller reads about a refusal of our own."""
+    """Return the problem for a refusal by the gateway."""
     refused = RefusedError(error.reason, error.text, error.message, error.problems)
     return from_refused(refused)
 
 
 def from_refused(refused: RefusedError) -> Problem:
-    """Return what a caller reads about a refusal by the controller."""
+    """Return the problem for a refusal by the controller."""
     status = _STATUS.get(refused.reason, HTTPStatus.UNPROCESSABLE_ENTITY)
     problems = refused.problems
     headers: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""How often each key may ask: a bucket of tokens for each, filled at a steady rate."""
+"""Limits the requests of each key with a token bucket."""
 
 import hashlib
 from collections import OrderedDict
@@ -10,7 +10,7 @@ MOST_BUCKETS: Final = 10_000
 
 
 class RateLimiter:
-    """Buckets by key; a full one is forgotten, so memory is bounded by those who ask now."""
+    """Has a bucket for each of the keys seen last; the oldest are dropped above MOST_BUCKETS."""
 
     def __init__(self, *, per_second: float, burst: int, clock: Clock) -> None:
         self._per_second = per_second
@@ -20,7 +20,7 @@ class RateLimiter:
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     def seconds_until(self, key: str) -> float:
-        """Take a token and return 0, or return the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until the next token."""
         if self._per_second <= 0:
             return 0
         now = self._clock.monotonic()

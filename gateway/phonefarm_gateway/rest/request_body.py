@@ -1,4 +1,4 @@
-"""Request bodies: read within bounds, parsed strictly, checked against a shape."""
+"""Reads request bodies within bounds, parses them strictly, validates them."""
 
 import asyncio
 from http import HTTPStatus
@@ -50,7 +50,7 @@ async def read_json(request: web.Request) -> Any:
 
 
 def validated(shape: type[_Model], value: object) -> _Model:
-    """Return *value* as *shape*; Problem 422 naming each field that does not fit."""
+    """Return *value* as *shape*; Problem 422 names each field that does not fit."""
     if not isinstance(value, dict):
         raise invalid(FieldProblem(field=BODY, message="must be a JSON object"))
     try:

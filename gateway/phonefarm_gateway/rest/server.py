@@ -1,4 +1,4 @@
-"""Accepting connections: so many and no more, none idle for long."""
+"""Listens for connections: so many at once, and none idle for long."""
 
 import asyncio
 import logging
@@ -27,8 +27,8 @@ async def listening(
 ) -> AsyncIterator[str]:
     """Yield HOST:PORT where *application* answers, on at most *most* connections at once.
 
-    One more is answered 503 and closed. *idle* is in seconds. On the way out nothing is accepted
-    any more, and what is under way has STOP_SECONDS. OSError when the address is taken.
+    The next connection is answered 503 and closed. *idle* is in seconds. At the end it accepts
+    nothing more and gives requests under way STOP_SECONDS. OSError when the address is taken.
     """
     # It logs a stack for every connection that does not speak HTTP; our middleware logs the rest.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
@@ -65,7 +65,7 @@ class _Refusal(asyncio.Protocol):
     """Answers 503 and closes the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer before the caller has sent anything."""
+        """Answer at once: the request does not matter."""
         if not isinstance(transport, asyncio.Transport):
             return
         body = Problem(

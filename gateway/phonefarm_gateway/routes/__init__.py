@@ -1,1 +1,1 @@
-"""The REST surface: a table of endpoints; each reads a request, makes a call, writes the answer."""
+"""The REST endpoints: each reads a request, makes one call, writes the answer."""

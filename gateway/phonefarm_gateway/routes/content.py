@@ -1,4 +1,4 @@
-"""The legacy ingest of videos, and the accounts' snapshots."""
+"""Endpoints of the legacy ingest of videos and of the accounts' snapshots."""
 
 from http import HTTPStatus
 from typing import Final
@@ -36,7 +36,7 @@ _TO_ITEM: Final = (
 
 
 async def ingest(call: Call[NoQuery, requests.Ingest]) -> web.StreamResponse:
-    """Put one video into the queue; a repeat succeeds after its assets are gone."""
+    """Queue one video; a repeat succeeds even after its assets are gone."""
     body = call.body
     assets = {"video_path": body.video_path}
     if body.cover_image_path is not None:
@@ -54,12 +54,12 @@ async def ingest(call: Call[NoQuery, requests.Ingest]) -> web.StreamResponse:
 
 
 async def cancel_content(call: Call[NoQuery, requests.CancelContent]) -> web.StreamResponse:
-    """Take back a video that does not run yet."""
+    """Cancel a video that no run has claimed."""
     return reply(await call.controller.content.cancel(call.key, call.body))
 
 
 async def upsert_snapshot(call: Call[NoQuery, requests.Snapshot]) -> web.StreamResponse:
-    """Keep the newer of what is stored and what comes."""
+    """Store the snapshot unless a newer one is stored."""
     return reply(await call.controller.content.upsert_snapshot(call.key, call.body))
 
 

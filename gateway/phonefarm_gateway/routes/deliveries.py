@@ -1,4 +1,4 @@
-"""The log of callbacks, and sending them again."""
+"""Endpoints of callbacks: list the deliveries of a process, send them again."""
 
 from http import HTTPStatus
 from typing import Final
@@ -11,7 +11,7 @@ from phonefarm_gateway.schemas.queries import NoQuery
 
 
 async def list_deliveries(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return the log."""
+    """Return the deliveries of a process with their attempts."""
     return reply(await call.controller.inspection.deliveries(call.key, call.process_id))
 
 

@@ -1,4 +1,4 @@
-"""Server-sent events: a process as it moves."""
+"""The endpoint of server-sent events: a process record at every transition."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 
 
 async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Send the record now and at every move, until the process has ended."""
+    """Send the record now and at every transition, until the process has ended."""
     record = await call.controller.processes.get(call.key, call.process_id)
     after = _after(call.request.headers.get(LAST_EVENT_ID))
     if call.request.method == hdrs.METH_HEAD:
@@ -116,7 +116,7 @@ async def _send(response: web.StreamResponse, streams: EventStreams, chunk: byte
 async def _chunks(
     events: AsyncIterator[NumberedEvent], streams: EventStreams
 ) -> AsyncIterator[bytes]:
-    """Yield events, and comments while there are none, until the end or the gateway's."""
+    """Yield events, and comments in between, until the process ends or the gateway stops."""
     stopping = asyncio.ensure_future(streams.stopping.wait())
     reading = asyncio.ensure_future(anext(events, None))
     try:

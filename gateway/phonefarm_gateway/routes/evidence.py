@@ -1,4 +1,4 @@
-"""What runs leave behind for people: lists and files."""
+"""Endpoints of evidence: list a process's files, read one."""
 
 import re
 from http import HTTPStatus
@@ -22,12 +22,12 @@ _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 async def list_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return what there is."""
+    """Return the evidence of a process."""
     return reply(await call.controller.inspection.evidence(call.key, call.process_id))
 
 
 async def get_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Stream one file; a caller who reads slowly holds up the controller's stream, no memory."""
+    """Stream one file; a caller who reads slowly slows the controller's stream, not memory."""
     async with call.controller.inspection.evidence_file(
         call.key, call.process_id, call.path["evidence_id"]
     ) as file:

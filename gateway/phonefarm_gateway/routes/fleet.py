@@ -1,4 +1,4 @@
-"""What may be asked for, and what there is to do it."""
+"""Endpoints of capabilities, phones and accounts."""
 
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from phonefarm_gateway.schemas.queries import NoQuery
 
 
 async def list_capabilities(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return the registry."""
+    """Return every capability."""
     return reply(await call.controller.inspection.capabilities(call.key))
 
 
@@ -28,7 +28,7 @@ async def list_accounts(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 
 
 async def put_account(call: Call[NoQuery, requests.PutAccount]) -> web.StreamResponse:
-    """Create or replace an account; a refusal names the fields as they stand in the body."""
+    """Create or replace an account; a refusal names fields as the body has them."""
     try:
         account = await call.controller.fleet.put_account(
             call.key, call.path["account_id"], call.body

@@ -1,4 +1,4 @@
-"""Processes: enqueue, cancel, list, read, explain."""
+"""Endpoints of processes and queue items: enqueue, cancel, list, read, explain."""
 
 from dataclasses import replace
 from http import HTTPStatus
@@ -60,7 +60,7 @@ async def enqueue(call: Call[NoQuery, requests.Enqueue]) -> web.StreamResponse:
 
 
 async def request_maintenance(call: Call[NoQuery, requests.Maintenance]) -> web.StreamResponse:
-    """Submit maintenance: an enqueue of `maintenance` on one account's phone."""
+    """Submit maintenance: an enqueue of `maintenance` for one account's phone."""
     shape = call.body
     check_url(shape.callback.url, call.request.app[POLICY])
     body = requests.Enqueue(
@@ -85,7 +85,7 @@ async def request_maintenance(call: Call[NoQuery, requests.Maintenance]) -> web.
 
 
 async def cancel(call: Call[NoQuery, requests.Cancel]) -> web.StreamResponse:
-    """Record the wish to end a process."""
+    """Record that a process is to end."""
     return reply(await call.controller.processes.cancel(call.key, call.process_id, call.body))
 
 
@@ -95,7 +95,7 @@ async def list_processes(call: Call[ProcessFilter, NoBody]) -> web.StreamRespons
 
 
 async def get_process(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return the record."""
+    """Return the process record."""
     return reply(await call.controller.processes.get(call.key, call.process_id))
 
 
@@ -105,7 +105,7 @@ async def get_timeline(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 
 
 async def explain(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return why it waits."""
+    """Return why a process waits."""
     return reply(await call.controller.inspection.explain(call.key, call.process_id))
 
 

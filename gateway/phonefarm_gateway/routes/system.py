@@ -1,4 +1,4 @@
-"""The gateway about itself."""
+"""Endpoints of the gateway itself: health, metrics, OpenAPI."""
 
 from http import HTTPStatus
 from typing import Final
@@ -23,12 +23,12 @@ _PAGE_HEADERS: Final = {
 
 
 async def healthz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Tell that this process answers."""
+    """Answer: this process runs."""
     return reply(responses.Alive(status="ok"))
 
 
 async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Tell that the controller answers, and takes this gateway's token."""
+    """Answer 200 when the controller answers and knows this gateway."""
     try:
         await call.request.app[CONTROLLER].deliveries.report([])
     except RefusedError as refused:
@@ -45,7 +45,7 @@ async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 
 
 async def show_metrics(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return the counts."""
+    """Return the metrics."""
     app = call.request.app
     if not app[METRICS_OPEN]:
         await app[CONTROLLER].processes.check_key(bearer_key(call.request), scope="read")
@@ -54,12 +54,12 @@ async def show_metrics(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
 
 
 async def show_openapi(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return the description of all this."""
+    """Return the OpenAPI document."""
     return web.Response(body=call.request.app[OPENAPI], content_type="application/json")
 
 
 async def show_docs(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
-    """Return the description as a page."""
+    """Return the OpenAPI document as a page."""
     return web.Response(
         body=call.request.app[DOCS],
         headers=_PAGE_HEADERS,

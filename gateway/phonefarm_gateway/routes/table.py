@@ -1,4 +1,4 @@
-"""Every endpoint there is."""
+"""The table of all endpoints."""
 
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
 
 
 def add_routes(router: web.UrlDispatcher) -> None:
-    """Register all of them; GET takes HEAD too."""
+    """Register every endpoint; GET answers HEAD too."""
     for endpoint in ENDPOINTS:
         handler = handler_for(endpoint)
         if endpoint.method == "GET":
