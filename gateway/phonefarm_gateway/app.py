@@ -51,7 +51,7 @@ async def running(
     plaintext that is not on loopback, OSError when the address is taken.
     """
     limits = limits or CallbackLimits.of(settings.timers)
-    # Half of the connections: those who watch must not keep out those who ask.
+    # Half of the connections: event streams must not keep other requests out.
     streams = streams or StreamLimits(most=max(1, settings.connections // 2))
     clock = clock or SystemClock()
     policy = AddressPolicy(allowed=settings.allowed_networks)

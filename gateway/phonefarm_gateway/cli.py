@@ -20,7 +20,7 @@ from phonefarm_gateway.app import running
 from phonefarm_gateway.settings import Settings, parse
 
 FILES_BESIDE: Final = 1024
-"""Descriptors for callbacks, looks at assets, the controller and logs."""
+"""File descriptors for callbacks, asset checks, the controller and logs."""
 
 
 def main() -> int:
@@ -41,11 +41,15 @@ def main() -> int:
 def _join(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="phonefarm-gateway join",
-        description="Trade a token from `phonefarm agents invite --gateway` for a certificate.",
+        description="Exchange a token of `phonefarm agents invite --gateway` for a certificate.",
     )
-    parser.add_argument("token", nargs="?", help="or in PHONEFARM_JOIN_TOKEN(_FILE)")
-    parser.add_argument("--state", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--name", default="", help="where the invitation leaves it open")
+    parser.add_argument("token", nargs="?", help="the token; or in PHONEFARM_JOIN_TOKEN(_FILE)")
+    parser.add_argument(
+        "--state", type=Path, required=True, metavar="DIR", help="folder for the certificate"
+    )
+    parser.add_argument(
+        "--name", default="", help="the gateway's id, when the invitation names none"
+    )
     given = parser.parse_args(arguments)
     try:
         token = given.token or config.secret("PHONEFARM_JOIN_TOKEN") or ""

@@ -30,13 +30,13 @@ class Metrics:
         )
         self._seconds = Histogram(
             "phonefarm_gateway_request_seconds",
-            "From a request's head to its answer's end; event streams are left out",
+            "Seconds from a request's head to the end of its answer, without event streams",
             ["method", "path"],
             registry=self._registry,
         )
         self._callbacks = Counter(
             "phonefarm_gateway_callback_attempts",
-            "Attempts at callbacks that the controller was told of",
+            "Attempts at callbacks that were reported to the controller",
             ["outcome"],
             registry=self._registry,
         )

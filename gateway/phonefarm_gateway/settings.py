@@ -16,8 +16,8 @@ from phonefarm_common.timers import Timers
 
 _ENVIRONMENT = """\
 environment (each NAME may also be NAME_FILE, a file that holds the value):
-  PHONEFARM_GATEWAY_TOKEN     the token this gateway shows a controller on loopback
-  PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are sent unsigned
+  PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
+  PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are not signed
 
 several controllers of one farm:
   phonefarm-gateway --controller 10.0.0.1:7072,10.0.0.2:7072 --state DIR
@@ -31,14 +31,14 @@ class Settings:
     host: str
     port: int
     controllers: tuple[str, ...]
-    """HOST:PORT of each; empty for a gateway that joined and calls whom the farm tells it."""
+    """HOST:PORT of each; empty for a gateway that joined: the farm names them."""
     gateway_token: str = field(repr=False)
     webhook_secret: str | None = field(repr=False)
     ready_file: Path | None
     allowed_networks: tuple[Network, ...]
-    """Callbacks may go there, beside the public internet."""
+    """Networks that callbacks may go to, beside the public internet."""
     asset_networks: tuple[Network, ...]
-    """Assets may be there, beside the public internet."""
+    """Networks that assets may be fetched from, beside the public internet."""
     body_limit: int
     timers: Timers
     asset_seconds: float = 5.0
@@ -49,16 +49,16 @@ class Settings:
     open_metrics: bool = False
     state: Path | None = None
     joined: bool = False
-    """`state` holds the certificate to show instead of a token."""
+    """`state` holds a certificate to use instead of the token."""
     callback_ca: Path | None = None
-    """Authorities whose receivers are trusted too, as PEM."""
+    """PEM file of further authorities whose receivers are trusted."""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings; ConfigError names what is missing or wrong, and the remedy."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-gateway",
-        description="Translates REST to gRPC and sends the callbacks.",
+        description="Run a gateway: it translates REST to gRPC and sends the callbacks.",
         epilog=_ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,80 +66,80 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         "--listen",
         metavar="HOST:PORT",
         default="127.0.0.1:8080",
-        help="where callers connect; port 0 takes any (default: %(default)s)",
+        help="address for callers; port 0 takes any free port (default: %(default)s)",
     )
     parser.add_argument(
         "--controller",
         metavar="HOST:PORT",
         action="append",
         default=[],
-        help="where a controller listens; of a gateway that joined, instead of what it was told"
-        " then; several with commas, or given again (env PHONEFARM_GATEWAY_CONTROLLER)",
+        help="address of a controller; several with commas, or given again; a gateway that joined "
+        "needs none, the farm names them (env PHONEFARM_GATEWAY_CONTROLLER)",
     )
     parser.add_argument(
         "--state",
         metavar="DIR",
         type=Path,
-        help="where `phonefarm-gateway join TOKEN --state DIR` has put the certificate",
+        help="folder with the certificate of `phonefarm-gateway join TOKEN --state DIR`",
     )
     parser.add_argument(
         "--allow-callback-cidr",
         metavar="CIDR",
         action="append",
         default=[],
-        help="let callbacks go to this network too, e.g. 10.20.0.0/16; repeatable",
+        help="also send callbacks to this network, e.g. 10.20.0.0/16; repeatable",
     )
     parser.add_argument(
         "--callback-ca",
         metavar="FILE",
         type=Path,
-        help="trust receivers with certificates of these authorities (PEM) too",
+        help="also trust receivers with certificates of these authorities (PEM)",
     )
     parser.add_argument(
         "--allow-asset-cidr",
         metavar="CIDR",
         action="append",
         default=[],
-        help="let ingested videos and covers be in this network too; repeatable",
+        help="also fetch ingested videos and covers from this network; repeatable",
     )
     parser.add_argument(
         "--rate-limit",
         metavar="PER_SECOND",
         type=float,
         default=500.0,
-        help="requests a second that each key may make; 0 for no limit (default: %(default)g)",
+        help="requests per second for each key; 0 for no limit (default: %(default)g)",
     )
     parser.add_argument(
         "--rate-burst",
         metavar="N",
         type=int,
         default=1000,
-        help="requests that a key may make at once before that counts (default: %(default)s)",
+        help="requests a key may make at once before the rate limit applies (default: %(default)s)",
     )
     parser.add_argument(
         "--connections",
         metavar="N",
         type=int,
         default=1000,
-        help="connections at once; half of them may be event streams (default: %(default)s)",
+        help="open connections; at most half are event streams (default: %(default)s)",
     )
     parser.add_argument(
         "--open-metrics",
         action="store_true",
-        help="show /metrics to callers without a key; else it needs one with the scope read",
+        help="answer /metrics without a key; otherwise it needs one with the scope read",
     )
     parser.add_argument(
         "--body-limit",
         metavar="BYTES",
         type=int,
         default=1024 * 1024,
-        help="the largest request body (default: %(default)s)",
+        help="largest request body (default: %(default)s)",
     )
     parser.add_argument(
         "--ready-file",
         metavar="PATH",
         type=Path,
-        help='written once requests are answered: {"rest": "HOST:PORT", "pid": N}',
+        help='written once the gateway answers requests: {"rest": "HOST:PORT", "pid": N}',
     )
     given = parser.parse_args(arguments)
     host, port = config.address(given.listen, name="--listen")
@@ -147,8 +147,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     member = None if token or given.state is None else _member(given.state)
     if not token and member is None:
         raise ConfigError(
-            "PHONEFARM_GATEWAY_TOKEN is not set: give the token the controller was started with; "
-            "or, for a controller on another host, join and give --state"
+            "PHONEFARM_GATEWAY_TOKEN is not set: give the token that the controller was started "
+            "with; or, for a controller on another host, join and give --state"
         )
     named = given.controller or [environment.get("PHONEFARM_GATEWAY_CONTROLLER", "")]
     told = member is not None and not any(named)

@@ -12,11 +12,11 @@ MOST_DIGITS: Final = 100
 MOST_PROBLEMS: Final = 50
 _TOO_DEEP: Final = f"is nested more than {MOST_NESTING} levels deep; flatten it"
 BODY: Final = "body"
-"""The field a problem of the whole body names."""
+"""The field of a problem that concerns the whole body."""
 
 
 _Trail: TypeAlias = tuple["_Trail", str | int] | None
-"""Where a value stands: its container's trail and its key; cheaper to carry than a path."""
+"""Where a value is: the trail of its container, and its key; cheaper than a path."""
 
 
 class NotJsonError(Exception):
@@ -96,7 +96,7 @@ def parse(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise NotJsonError(f"{error.msg} at line {error.lineno} column {error.colno}") from error
     except RecursionError:
-        # The parser's own frames are of no use to a reader.
+        # The traceback through the parser would help nobody.
         raise NotAcceptableError((FieldProblem(field=BODY, message=_TOO_DEEP),)) from None
     problems = tuple(islice(_problems(value), MOST_PROBLEMS))
     if problems:
@@ -159,7 +159,7 @@ def _problems(root: Any) -> Iterator[FieldProblem]:
             case dict():
                 if isinstance(value, _Repeating):
                     again = _path((trail, value.repeated))
-                    yield FieldProblem(field=again, message="stands twice; send it once")
+                    yield FieldProblem(field=again, message="is given twice; send it once")
                 for key in value:
                     if message := text_problem(key):
                         yield FieldProblem(field=_path((trail, key)), message=f"its name {message}")

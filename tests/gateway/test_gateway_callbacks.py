@@ -498,7 +498,7 @@ async def test_an_unreadable_record_stops_no_other() -> None:
         await receiver.wait(1)
         await it.controller.until(lambda: owed.reports)
 
-        assert owed.reports[0].error == "the record is unreadable"
+        assert owed.reports[0].error == "the gateway cannot read the record"
         assert len(receiver.received) == 1
 
 

@@ -213,7 +213,7 @@ async def test_a_controller_that_goes_away_ends_the_stream() -> None:
             await it.controller.stop()
             rest = await events.rest()
 
-        assert [event.comment for event in rest] == ["the controller is away; come again"]
+        assert [event.comment for event in rest] == ["the controller does not answer; reconnect"]
 
 
 async def test_more_streams_than_there_may_be_are_503() -> None:

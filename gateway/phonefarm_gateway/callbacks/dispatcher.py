@@ -45,7 +45,7 @@ async def running_dispatcher(
                     await reports.flushed()
             reporting.cancel()
     if failure is not None:
-        # The body's own, as it was: within the group it would come out wrapped.
+        # Raised outside the group, which would wrap it.
         raise failure
 
 
@@ -88,7 +88,7 @@ class _Dispatcher:
                 )
             except RefusedError as refused:
                 failures += 1
-                # Perhaps the answer was too large for one message: then a small one goes through.
+                # The answer may have been too large for one message: a smaller one may pass.
                 batch = 1
                 _log.warning("deliveries.lease_failed", error=str(refused), failures=failures)
                 await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=5))
@@ -118,7 +118,7 @@ class _Dispatcher:
         attempt = None
         try:
             async with self._receivers.slot(delivery.url):
-                # A process frozen since the lease may no longer send what is now another's.
+                # After a freeze the lease may have expired, and another gateway may have it.
                 if self._clock.monotonic() - leased_at < self._limits.lease - self._limits.attempt:
                     attempt = await self._sender.send(delivery)
         except ReceiverBusyError:
@@ -128,7 +128,7 @@ class _Dispatcher:
             self._reports.add_if_room(attempt.report(delivery.delivery_id, delivery.lease_token))
             raise
         except Exception:  # noqa: BLE001 - logged and reported; the next line says why
-            # One delivery's trouble must not end the others.
+            # A failure in one delivery must not end the others.
             _log.exception("delivery.crashed", delivery_id=delivery.delivery_id)
             attempt = Attempt(outcome=Outcome.FAILED, error="the gateway failed; its log says why")
         if attempt is not None:

@@ -10,15 +10,15 @@ from phonefarm_common.timers import Timers
 class CallbackLimits:
     """Seconds and counts. `patience` + `attempt` stay below `lease`, or receivers see repeats."""
 
-    held: int = 256  # deliveries leased at once, waiting or on their way
-    batch: int = 25  # leased by one call; a record of a large group is some 200 KB
+    held: int = 256  # deliveries leased at once, waiting or being sent
+    batch: int = 25  # deliveries leased by one call; the record of a large group is about 200 KB
     per_receiver: int = 8  # attempts at one host and port at once
     patience: float = (
-        5  # how long a delivery waits for its receiver's turn before its lease is left to lapse
+        5  # how long a delivery waits for a slot at its receiver before its lease may expire
     )
     attempt: float = 30
-    lease: float = 60  # how long the controller lends a delivery
-    poll: float = 20  # how long one call waits for something due
+    lease: float = 60  # how long the controller leases a delivery
+    poll: float = 20  # how long one call waits for a due delivery
     stop: float = 10  # how long a stop waits for attempts under way
     lookups: int = 32  # threads that resolve names
 

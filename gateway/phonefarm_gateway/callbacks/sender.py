@@ -158,7 +158,7 @@ def _is_forbidden(error: BaseException | None) -> bool:
 async def _explanation(response: aiohttp.ClientResponse) -> str:
     """Return the status and the first characters of the answer; read at most MOST_ANSWER_BYTES."""
     said = bytearray()
-    # The status has been read; the rest is only for the log, so it may fail and must not take long.
+    # The status is known; the text is only for the log, so it may fail and must not take long.
     with suppress(aiohttp.ClientError, OSError):
         async with asyncio.timeout(_EXPLANATION_SECONDS):
             while len(said) < MOST_ANSWER_BYTES:

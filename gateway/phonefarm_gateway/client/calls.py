@@ -25,7 +25,7 @@ _REASONS: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_REQUEST,
     grpc.StatusCode.FAILED_PRECONDITION: Reason.INVALID_REQUEST,
 }
-"""What a code means when its reason is not of our vocabulary; everything else is INTERNAL."""
+"""The reason for a code that comes without a known one; INTERNAL for every other code."""
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -83,7 +83,7 @@ class RpcCaller:
             yield _answers(stream)
 
     def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:
-        # A gateway that joined has no token: its certificate stands for it.
+        # A gateway that joined has a certificate instead of a token.
         metadata = ((GATEWAY_TOKEN, self._token),) if self._token else ()
         return metadata if key is None else (*metadata, ("authorization", f"Bearer {key}"))
 
@@ -101,12 +101,12 @@ def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
     by_code = _REASONS.get(error.code(), Reason.INTERNAL)
     if told is None:
         if by_code is Reason.CONTROLLER_UNAVAILABLE:
-            return RefusedError(by_code, by_code, "the controller cannot be reached; try again")
+            return RefusedError(by_code, by_code, "the controller does not answer; try again")
         _log.warning(
             "controller.refused_without_reason", code=error.code().name, said=error.details()
         )
         if by_code is Reason.INTERNAL:
-            return RefusedError(by_code, by_code, "the controller failed; its log says why")
+            return RefusedError(by_code, by_code, "the controller failed; its log has the cause")
         return RefusedError(by_code, by_code, error.details() or "the controller gave no reason")
     try:
         reason = Reason(told.reason.partition(":")[0])

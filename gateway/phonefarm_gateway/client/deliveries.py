@@ -48,9 +48,11 @@ class DeliveryClient:
             try:
                 readable.append(convert.delivery(leased))
             except ValueError as error:
-                # One bad record must not stop the others, nor be tried by nobody in silence.
+                # One unreadable record must not stop the others, and must be reported as failed.
                 _log.error("delivery.read_failed", delivery_id=leased.delivery_id, exc_info=error)
-                attempt = Attempt(outcome=Outcome.FAILED, error="the record is unreadable")
+                attempt = Attempt(
+                    outcome=Outcome.FAILED, error="the gateway cannot read the record"
+                )
                 unreadable.append(attempt.report(leased.delivery_id, leased.lease_token))
         return readable, unreadable
 

@@ -3,19 +3,19 @@
 from typing import Final
 
 _READS: Final = ("Get", "List", "Check", "Find", "Explain", "Watch", "Read")
-_AS_GOOD_AS_ONCE: Final = frozenset(
+_IDEMPOTENT: Final = frozenset(
     {
         "/phonefarm.v1.ProcessService/Enqueue",  # one process for each request_id
-        "/phonefarm.v1.ProcessService/CancelProcess",  # the same wish again
+        "/phonefarm.v1.ProcessService/CancelProcess",  # the same cancel again
         "/phonefarm.v1.ContentService/Ingest",  # one item for each content and account
         "/phonefarm.v1.FleetService/PutAccount",  # the whole account
     }
 )
-"""Not among them: CancelContent and UpsertSnapshot, whose second answer would be a refusal of what
-was done; ReplayDeliveries, which would make due again what was sent between the two; and the
-gateway's own LeaseDeliveries and ReportDeliveries, which it repeats by itself."""
+"""Not among them: CancelContent and UpsertSnapshot, whose repeat is refused although the first
+succeeded; ReplayDeliveries, whose repeat would send again what was delivered in between; and
+LeaseDeliveries and ReportDeliveries, which the gateway itself repeats."""
 
 
 def repeatable(path: str) -> bool:
     """Tell whether repeating the call (/package.Service/Method) changes nothing more."""
-    return path in _AS_GOOD_AS_ONCE or path.rpartition("/")[2].startswith(_READS)
+    return path in _IDEMPOTENT or path.rpartition("/")[2].startswith(_READS)

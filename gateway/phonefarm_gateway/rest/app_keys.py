@@ -13,7 +13,7 @@ from phonefarm_gateway.rest.rate_limit import RateLimiter
 
 CONTROLLER: Final = web.AppKey("controller", ControllerClient)
 POLICY: Final = web.AppKey("policy", AddressPolicy)
-"""Of callbacks."""
+"""The addresses that callbacks may go to."""
 ASSETS: Final = web.AppKey("assets", AssetChecker)
 RATES: Final = web.AppKey("rates", RateLimiter)
 METRICS: Final = web.AppKey("metrics", Metrics)
@@ -23,4 +23,4 @@ DOCS: Final = web.AppKey("docs", bytes)
 METRICS_OPEN: Final = web.AppKey("metrics_open", bool)
 
 PROCESS_ID: Final = web.RequestKey("process_id", str)
-"""Set as soon as it is known, for the log."""
+"""Set as soon as it is known, for the log line."""

@@ -18,7 +18,7 @@ CHECK_SECONDS: Final = 5.0
 MOST_AT_ONCE: Final = 256
 _HEADERS: Final = {"User-Agent": "phonefarm-asset-check/1.0"}
 _NO_HEAD: Final = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.FORBIDDEN}
-"""Then GET is tried: addresses that are signed for GET answer HEAD with 403."""
+"""Answers to HEAD after which GET is tried: URLs signed for GET answer HEAD with 403."""
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -76,12 +76,12 @@ class AssetChecker:
             except _AssetError as problem:
                 return problem
             except TimeoutError:
-                return _unreachable(f"did not answer within {self._seconds:g} s")
+                return _unreachable(f"its server did not answer within {self._seconds:g} s")
             except aiohttp.ClientConnectorError as error:
                 if isinstance(error.os_error, AddressNotAllowedError):
                     return _AssetError(
                         Reason.ASSET_URL_NOT_ALLOWED,
-                        f"{error.os_error}; use a public address, or have the operator allow its "
+                        f"{error.os_error}; use a public address, or ask the operator to allow its "
                         "network",
                     )
                 return _unreachable(f"cannot be reached: {error.os_error}")
@@ -107,14 +107,18 @@ def _check_status(status: int) -> None:
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
-        raise _unreachable(f"answers {status}; redirects are not followed: give the last address")
+        raise _unreachable(
+            f"its server redirects ({status}), which is not followed: give the final address"
+        )
     if 400 <= status < 500 and status not in _PASSING:
-        message = f"is not there: its server answers {status}; upload it, then send this again"
+        message = (
+            f"is not there: its server answered {status}; upload it, then send the request again"
+        )
         raise _AssetError(Reason.ASSET_MISSING, message)
-    raise _unreachable(f"its server answers {status}")
+    raise _unreachable(f"its server answered {status}")
 
 
 def _unreachable(message: str) -> _AssetError:
     if "redirects" not in message:
-        message += "; see that it can be read from here, then send this again"
+        message += "; make it readable from the gateway, then send the request again"
     return _AssetError(Reason.ASSET_UNREACHABLE, message)

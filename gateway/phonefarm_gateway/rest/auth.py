@@ -14,6 +14,6 @@ def bearer_key(request: web.Request) -> str | None:
         return None
     scheme, _, key = headers[0].partition(" ")
     key = key.strip()
-    # Only visible ASCII may travel in gRPC metadata; no key we make has anything else.
+    # gRPC metadata carries visible ASCII only, and no key that we make has anything else.
     is_sound = 0 < len(key) <= MOST_KEY_CHARACTERS and all("!" <= char <= "~" for char in key)
     return key if scheme.lower() == "bearer" and is_sound else None

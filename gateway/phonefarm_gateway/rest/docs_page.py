@@ -24,8 +24,8 @@ _CODE: Final = re.compile(r"`([^`]*)`")
 
 
 _SOURCE: Final = (
-    "<p>This page is made from <a href='openapi.json'>openapi.json</a>. What a capability takes as "
-    "<code>inputs</code> stands in <code>inputs_schema</code> of <a href='capabilities'>GET "
+    "<p>This page is made from <a href='openapi.json'>openapi.json</a>. The <code>inputs</code> of "
+    "each capability are described in <code>inputs_schema</code> of <a href='capabilities'>GET "
     "/capabilities</a> (send your key).</p>"
 )
 

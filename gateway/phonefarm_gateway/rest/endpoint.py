@@ -53,7 +53,7 @@ class ResponseSpec:
     models: tuple[type[ResponseModel], ...] = ()
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What each header tells."""
+    """What each header says."""
     example: Mapping[str, Any] | None = None
     links: tuple["Link", ...] = ()
 
@@ -79,9 +79,9 @@ class Endpoint(Generic[_Query, _Body]):
     summary: str
     about: str = ""
     scope: Scope | None
-    """What a key must be allowed; None for an endpoint that asks for none."""
+    """The scope that the key needs; None when the endpoint needs no key."""
     checks_key: bool = False
-    """The key is checked before `handler`, which does not do it; always so when there is a body."""
+    """Check the key before the handler, which makes no call that checks it; a body implies this."""
     query: type[_Query]
     body: type[_Body]
     body_optional: bool = False
@@ -90,7 +90,7 @@ class Endpoint(Generic[_Query, _Body]):
     request_headers: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[HTTPStatus, ResponseSpec]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
-    """Beyond what every endpoint with a key, a path id or a body may answer."""
+    """In addition to those of every endpoint with a key, a path id or a body."""
     handler: Callable[[Call[_Query, _Body]], Awaitable[web.StreamResponse]]
 
     @property

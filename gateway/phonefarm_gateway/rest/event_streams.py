@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class StreamLimits:
-    """Seconds and counts."""
+    """Limits of event streams, in seconds and counts."""
 
     most: int = 1000
-    heartbeat: float = 15  # a comment at least this often: proxies close what is silent
-    patience: float = 30  # how long a client may not read before it is cut off
+    heartbeat: float = 15  # a comment at least this often: proxies close silent streams
+    patience: float = 30  # a client that does not read for so long is disconnected
 
 
 class TooManyStreamsError(Exception):

@@ -24,7 +24,7 @@ _UNKNOWN: Final = {
     "queue_item_id": Reason.UNKNOWN_QUEUE_ITEM,
     "evidence_id": Reason.UNKNOWN_EVIDENCE,
 }
-"""What a path's id that is no UUID is."""
+"""The reason when an id in the path is no UUID."""
 
 
 def handler_for(
@@ -42,7 +42,7 @@ def handler_for(
             path = _path(request.match_info)
             query = _query(request, endpoint.query)
         except Problem:
-            # Nobody without a key learns what is wrong with a request.
+            # Only a caller with a valid key is told what is wrong with a request.
             if endpoint.scope is not None:
                 await _check_key(request, key, endpoint.scope)
             raise
@@ -65,7 +65,7 @@ def _check_rate(request: web.Request, key: str | None) -> None:
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             Reason.RATE_LIMITED,
-            f"This key has made too many requests; wait {whole} s.",
+            f"This key has made too many requests. Wait {whole} s.",
             headers={"Retry-After": str(whole)},
         )
 
@@ -87,7 +87,7 @@ def _path(given: Mapping[str, str]) -> dict[str, str]:
             path[name] = text.lower()
         else:
             what = name.removesuffix("_id").replace("_", " ")
-            message = f"There is no such {what}: its id is a UUID."
+            message = f"There is no such {what}: ids are UUIDs."
             raise Problem(HTTPStatus.NOT_FOUND, _UNKNOWN[name], message)
     return path
 

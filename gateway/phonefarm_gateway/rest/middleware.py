@@ -32,7 +32,7 @@ async def problem_documents(request: web.Request, handler: Handler) -> web.Strea
     seconds = time.monotonic() - began
     path = _template(request)
     request.app[METRICS].count_request(
-        # Callers make up methods; there are only so many series to keep.
+        # Callers can invent methods; each would be a new series.
         method=request.method if request.method in hdrs.METH_ALL else "?",
         path=path,
         status=response.status,
@@ -62,12 +62,14 @@ def _problem(request: web.Request, error: Exception) -> Problem:
         case web.HTTPException():
             return _from_aiohttp(error)
         case ConnectionError():
-            # Nobody reads this answer; the line in the log is all that is left to write.
-            return Problem(HTTPStatus.REQUEST_TIMEOUT, "caller_gone", "The caller hung up.")
+            # Nobody reads this answer; it only gives the log line its status.
+            return Problem(
+                HTTPStatus.REQUEST_TIMEOUT, "caller_gone", "The caller closed the connection."
+            )
         case _:
             incident = new_id()
             _log.error("request.crashed", incident=incident, exc_info=error)
-            detail = f"Something went wrong here; the log knows it as {incident}."
+            detail = f"The gateway failed. Its log has the cause under the id {incident}."
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.INTERNAL, detail)
 
 
@@ -78,7 +80,7 @@ def _from_aiohttp(error: web.HTTPException) -> Problem:
             return Problem(status, "not_found", "There is no such endpoint.")
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = error.headers.get(hdrs.ALLOW, "")
-            detail = f"This endpoint takes {allowed}."
+            detail = f"This endpoint accepts {allowed}."
             return Problem(status, "method_not_allowed", detail, headers={hdrs.ALLOW: allowed})
         case _:
             return Problem(status, status.phrase.lower().replace(" ", "_"), status.phrase)

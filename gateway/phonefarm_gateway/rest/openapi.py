@@ -17,30 +17,30 @@ _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = "application/problem+json"
 _PATH_ID: Final = re.compile(r"\{(\w+)\}")
 _TAGS: Final = {
-    "Work": "Ask for work, and end it.",
-    "Content": "Videos and personas of accounts.",
-    "Processes": "What became of the work.",
-    "Callbacks": "What was told to whom.",
-    "Farm": "What may be asked for, and what there is to do it.",
-    "Service": "The gateway about itself.",
+    "Work": "Enqueue work, and cancel it.",
+    "Content": "Videos to post, and personas of accounts.",
+    "Processes": "The state and history of the work, and its evidence.",
+    "Callbacks": "The deliveries of events to callers.",
+    "Farm": "Capabilities, phones and accounts.",
+    "Service": "The gateway itself.",
 }
 _ABOUT: Final = """\
 The control plane for farms of Android phones.
 
 Send `Authorization: Bearer KEY`. JSON types are not coerced; unknown keys of a body are \
-ignored, unknown filters of a list are not. Text may hold neither NUL characters nor halves of \
-surrogate pairs, and an object may be nested 64 levels deep. Errors are problem documents \
+ignored, unknown filters of a list are refused. Text may contain neither NUL characters nor halves \
+of surrogate pairs; values may be nested 64 levels deep. Errors are problem documents \
 (RFC 9457): `error` is for programs, `errors` names each wrong field."""
 
 _COMMON: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is missing or wrong",
     HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key may not do this",
-    HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as long as Retry-After says",
+    HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as many seconds as Retry-After says",
     HTTPStatus.INTERNAL_SERVER_ERROR: "`no_secret_configured`, or `internal`: its `detail` has the "
-    "id under which the log tells more",
+    "id of the log line with the cause",
     HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, `storage_full`, `evidence_away`, "
-    "`gateway_token_refused`: try again; whether a request was done is not known, and repeating "
-    "it is safe",
+    "`gateway_token_refused`: try again; the request may or may not have been carried out, and "
+    "repeating it is safe",
 }
 _OF_BODIES: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "`body_too_slow`",

@@ -33,14 +33,14 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.STATE_CONFLICT: HTTPStatus.CONFLICT,
         Reason.NO_SECRET_CONFIGURED: HTTPStatus.INTERNAL_SERVER_ERROR,
         Reason.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
-        # Ours to repair: this gateway's own token is wrong, whatever the caller's key is worth.
+        # The operator's to repair: the gateway's own token is wrong, the caller's key may be right.
         Reason.GATEWAY_TOKEN_REFUSED: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.CONTROLLER_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.EVIDENCE_AWAY: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.STORAGE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )
-"""Every reason not listed is the caller's to repair: 422."""
+"""Every other reason is the caller's to repair: 422."""
 
 _FIELD: Final[Mapping[Reason, str]] = MappingProxyType(
     {
@@ -58,7 +58,7 @@ _FIELD: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.CALLBACK_URL_NOT_ALLOWED: "callback.url",
     }
 )
-"""The field a refusal is about when its sender named none: every 422 names one."""
+"""The field of a refusal that names none: every 422 names at least one."""
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457

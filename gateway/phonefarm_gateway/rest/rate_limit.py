@@ -16,7 +16,7 @@ class RateLimiter:
         self._per_second = per_second
         self._burst = float(burst)
         self._clock = clock
-        # By digest: keys stay out of whatever shows this process's memory.
+        # By digest, so that a memory dump does not list the keys.
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     def seconds_until(self, key: str) -> float:

@@ -23,7 +23,9 @@ async def read_json(request: web.Request) -> Any:
     _check_type(request)
     most = request.client_max_size
     too_large = Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"The body may have {most} bytes."
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body_too_large",
+        f"The body is larger than {most} bytes.",
     )
     if (request.content_length or 0) > most:
         raise too_large
@@ -36,12 +38,12 @@ async def read_json(request: web.Request) -> Any:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT,
             "body_too_slow",
-            f"The body did not arrive within {READ_SECONDS:g} s.",
+            f"The body was not received within {READ_SECONDS:g} s.",
         ) from error
     except web.RequestPayloadError as error:
-        raise _malformed("the body ended early or is framed wrongly") from error
+        raise _malformed("the body ended early or its framing is wrong") from error
     try:
-        # A large body of tiny values takes most of a second: others must not wait for it.
+        # Parsing a large body of tiny values takes most of a second: other requests must not wait.
         return await asyncio.to_thread(parse, raw) if len(raw) > LARGE_BYTES else parse(raw)
     except NotJsonError as error:
         raise _malformed(str(error)) from error
@@ -82,6 +84,6 @@ def _check_type(request: web.Request) -> None:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            "Send application/json in UTF-8, not compressed.",
+            "Send application/json in UTF-8, without compression.",
             headers={"Accept": "application/json"},
         )

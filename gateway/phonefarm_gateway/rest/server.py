@@ -13,9 +13,9 @@ from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
 
 STOP_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
-"""A connection is closed on which no whole request head came for so long: from its begin, too.
+"""A connection is closed when no whole request head arrives on it for so long, the first included.
 
-Above the 60 s that proxies keep theirs: who closes must not be who is being sent to.
+It is above the 60 s of common proxies: the proxy must close first, or it may send into a close.
 """
 LONGEST_LINE: Final = 8190
 BACKLOG: Final = 512
@@ -30,7 +30,7 @@ async def listening(
     The next connection is answered 503 and closed. *idle* is in seconds. At the end it accepts
     nothing more and gives requests under way STOP_SECONDS. OSError when the address is taken.
     """
-    # It logs a stack for every connection that does not speak HTTP; our middleware logs the rest.
+    # aiohttp logs a stack for each connection that speaks no HTTP; our middleware logs the rest.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application,
@@ -71,7 +71,7 @@ class _Refusal(asyncio.Protocol):
         body = Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "too_many_connections",
-            "As many connections are open as there may be.",
+            "The gateway has as many connections open as its limit allows.",
         ).document()
         head = (
             f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"

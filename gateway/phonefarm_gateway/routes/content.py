@@ -71,9 +71,9 @@ ENDPOINTS: Final = (
         tag="Content",
         summary="Post one video for one account",
         about=(
-            "The key `(account_id, content_id)` makes it safe to repeat. Order of checks: key, "
-            "shape, account, duplicate, then the assets, all at once, 5 s each, with HEAD (405, "
-            "501, 403: GET of the first byte); redirects are not followed."
+            "`(account_id, content_id)` makes it safe to repeat. The gateway checks the key, the "
+            "body, the account, whether it is a duplicate, and then all assets at once, 5 s each, "
+            "with HEAD (after 405, 501 or 403: GET of the first byte). It follows no redirects."
         ),
         scope="submit",
         query=NoQuery,
@@ -81,12 +81,13 @@ ENDPOINTS: Final = (
         example=examples.INGEST,
         answers={
             HTTPStatus.ACCEPTED: ResponseSpec(
-                about="It is in the queue; `queue_status` is QUEUED or SCHEDULED.",
+                about="The video is in the queue; `queue_status` is QUEUED or SCHEDULED.",
                 models=(Ingested,),
                 links=_TO_ITEM,
             ),
             HTTPStatus.OK: ResponseSpec(
-                about="It was ingested before; `queue_status` is that of now.", models=(Ingested,)
+                about="It was ingested before; `queue_status` is its present state.",
+                models=(Ingested,),
             ),
         },
         problems={
@@ -103,14 +104,16 @@ ENDPOINTS: Final = (
         path="/cancel",
         name="cancelContent",
         tag="Content",
-        summary="Take back a video that does not run yet",
+        summary="Cancel a video that no run has claimed",
         scope="cancel",
         query=NoQuery,
         body=requests.CancelContent,
-        answers={HTTPStatus.OK: ResponseSpec(about="It is cancelled.", models=(ContentCancelled,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The video is cancelled.", models=(ContentCancelled,))
+        },
         problems={
             HTTPStatus.NOT_FOUND: "`unknown_content`",
-            HTTPStatus.CONFLICT: "`state_conflict:<STATE>`: it is claimed, runs, or has ended",
+            HTTPStatus.CONFLICT: "`state_conflict:<STATE>`: a run has claimed it, or it has ended",
         },
         handler=cancel_content,
     ),
@@ -119,9 +122,9 @@ ENDPOINTS: Final = (
         path="/runtime-snapshots/upsert",
         name="upsertSnapshot",
         tag="Content",
-        summary="Keep what is known of an account's persona",
+        summary="Store what is known of an account's persona",
         about=(
-            "The snapshot that is current when a run is claimed goes with the run, as data. One is "
+            "A run gets, as data, the snapshot that is stored when it is claimed. A snapshot is "
             "stale when the stored `strategy_version` is greater, or equal with a newer "
             "`strategy_synced_at`."
         ),
@@ -131,7 +134,7 @@ ENDPOINTS: Final = (
         example=examples.SNAPSHOT,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="It is the account's latest, or a newer one was there.",
+                about="The snapshot is stored, or a newer one was.",
                 models=(SnapshotUpserted, SnapshotIgnored),
             )
         },

@@ -27,7 +27,7 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/deliveries",
         name="listDeliveries",
         tag="Callbacks",
-        summary="Read the log of a process's callbacks",
+        summary="List the callbacks of a process and their attempts",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -43,15 +43,17 @@ ENDPOINTS: Final = (
         tag="Callbacks",
         summary="Send callbacks again",
         about=(
-            "Under their old sequence and id, in their order, with a new day of attempts. Without "
-            "`sequences`, or without a body, all that were not delivered."
+            "They keep sequence, id and order, and are attempted for another 24 hours. Without "
+            "`sequences`, or without a body: all that were not delivered."
         ),
         scope="operate",
         query=NoQuery,
         body=requests.Replay,
         body_optional=True,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="These are due again.", models=(responses.Replayed,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The callbacks that are due again.", models=(responses.Replayed,)
+            )
         },
         problems={
             HTTPStatus.CONFLICT: "`state_conflict`: there is none to send again, or it is still "

@@ -52,7 +52,7 @@ async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "too_many_streams",
-            "As many event streams are open as there may be; read the process instead.",
+            "As many event streams are open as the limit allows. Read the process instead.",
             headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         ) from None
 
@@ -71,7 +71,7 @@ def _after(text: str | None) -> int:
         return 0
     if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_COUNT:
         return int(text)
-    message = "must be the id of the last event that was seen, a number"
+    message = "must be the id of the last event you received, a number"
     raise invalid(FieldProblem(field=LAST_EVENT_ID, message=message))
 
 
@@ -90,7 +90,7 @@ async def _stream(
         except TimeoutError:
             raise _away() from None
         if first is None:
-            # Tells an EventSource not to come again (HTML, "server-sent events").
+            # 204 tells an EventSource not to reconnect (HTML, "server-sent events").
             return web.Response(status=HTTPStatus.NO_CONTENT)
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(request)
@@ -101,7 +101,7 @@ async def _stream(
             await _send(response, streams, chunk)
         await response.write_eof()
     except (ConnectionError, TimeoutError):
-        # Gone, or it does not read: what it missed it may ask for again.
+        # The client is gone, or does not read. It can ask again for what it missed.
         request.protocol.force_close()
         if request.transport is not None:
             request.transport.abort()
@@ -138,7 +138,7 @@ async def _chunks(
             reading = asyncio.ensure_future(anext(events, None))
     except RefusedError as refused:
         _log.info("event_stream.interrupted", error=str(refused))
-        yield b": the controller is away; come again\n\n"
+        yield b": the controller does not answer; reconnect\n\n"
     finally:
         for task in (stopping, reading):
             task.cancel()
@@ -158,14 +158,14 @@ ENDPOINTS: Final = (
         tag="Processes",
         summary="Follow a process by server-sent events",
         about=(
-            "Sends the record now and at every move; ends after the process has. `id` is a number "
-            "that rises; give the last one back as `Last-Event-ID` to go on from there. The "
+            "Sends the record now and at every transition, and ends after the process has. `id` is "
+            "a rising number; send the last one as `Last-Event-ID` to continue from there. The "
             "`data` of `process.updated` is a ProcessEvent. A comment comes every 15 s."
         ),
         scope="read",
         query=NoQuery,
         body=NoBody,
-        request_headers={LAST_EVENT_ID: "The id of the last event that was seen"},
+        request_headers={LAST_EVENT_ID: "The id of the last event you received"},
         answers={
             HTTPStatus.OK: ResponseSpec(
                 about="`event: process.updated`, its data a ProcessEvent.",
@@ -173,7 +173,7 @@ ENDPOINTS: Final = (
                 media_types=("text/event-stream",),
             ),
             HTTPStatus.NO_CONTENT: ResponseSpec(
-                about="It has ended and there is nothing newer.", media_types=()
+                about="The process has ended and there is nothing newer.", media_types=()
             ),
         },
         problems={HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is no number"},

@@ -42,9 +42,9 @@ async def get_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
                     break
                 await response.write(part)
             if sent != file.line.bytes:
-                # Too late for a problem document: the caller must see that it is not whole.
+                # Too late for a problem document: a broken connection shows that bytes are missing.
                 call.request.protocol.force_close()
-                raise ConnectionError("the evidence is not as long as it was said to be")
+                raise ConnectionError("the evidence is not as long as its description says")
         await response.write_eof()
     return response
 
@@ -56,7 +56,7 @@ def _headers(line: responses.Evidence) -> dict[str, str]:
         hdrs.CONTENT_TYPE: _TYPES.get(line.kind, _OTHER),
         hdrs.CONTENT_DISPOSITION: f'{shown}; filename="{name}"',
         hdrs.ETAG: f'"{line.sha256}"',
-        # It is made of what an app shows: no browser may take it for a page of ours.
+        # The bytes come from what an app shows: no browser may take them for a page of ours.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
@@ -74,7 +74,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Each with the `url` it is read at.",
+                about="Each file with its `url`.",
                 models=(responses.EvidenceList,),
                 links=(
                     Link(
@@ -94,8 +94,8 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/evidence/{evidence_id}",
         name="getEvidence",
         tag="Processes",
-        summary="Read one file",
-        about="HEAD tells its length and type.",
+        summary="Read one file of evidence",
+        about="HEAD answers its length and type.",
         scope="read",
         query=NoQuery,
         body=NoBody,

@@ -48,12 +48,14 @@ ENDPOINTS: Final = (
         path="/capabilities",
         name="listCapabilities",
         tag="Farm",
-        summary="List what may be asked for, how, and what is live verified",
+        summary="List the capabilities, their inputs, and what is live verified",
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The registry.", models=(responses.CapabilityList,))
+            HTTPStatus.OK: ResponseSpec(
+                about="Every capability.", models=(responses.CapabilityList,)
+            )
         },
         handler=list_capabilities,
     ),
@@ -89,12 +91,16 @@ ENDPOINTS: Final = (
         name="putAccount",
         tag="Farm",
         summary="Create or replace an account",
-        about="Deactivating an account ends its waiting work.",
+        about="Making an account inactive ends its waiting work.",
         scope="operate",
         query=NoQuery,
         body=requests.PutAccount,
         example=examples.ACCOUNT,
-        answers={HTTPStatus.OK: ResponseSpec(about="As it is kept.", models=(responses.Account,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The account as it is stored.", models=(responses.Account,)
+            )
+        },
         problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
         handler=put_account,
     ),

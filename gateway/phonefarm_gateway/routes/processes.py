@@ -25,17 +25,17 @@ FOLLOWING: Final = (
     Link(operation_id="replayDeliveries", parameters=_OF_PROCESS),
     Link(operation_id="cancelProcess", parameters=_OF_PROCESS),
 )
-"""What may be asked about a process that an answer names."""
+"""What can be asked about the process in an answer."""
 
 _ACCEPTED: Final = {
     HTTPStatus.ACCEPTED: ResponseSpec(
-        about="The process was created; its work is committed.",
+        about="The process is created and committed.",
         models=(Accepted,),
         example=examples.ACCEPTED,
         links=FOLLOWING,
     ),
     HTTPStatus.OK: ResponseSpec(
-        about="A duplicate of a request accepted before, or a dry run.",
+        about="A duplicate of an accepted request, or a dry run.",
         models=(Duplicate, DryRun),
         example=examples.DUPLICATE,
     ),
@@ -68,7 +68,7 @@ async def request_maintenance(call: Call[NoQuery, requests.Maintenance]) -> web.
         capability="maintenance",
         mode="manual",
         target=requests.Target(routing="direct", account_id=shape.account_id),
-        # As it was sent: the shape holds only what was looked at.
+        # As it was sent: the model holds only the fields that it validates.
         inputs=call.raw["inputs"],
         callback=shape.callback,
         requested_by=shape.requested_by,
@@ -128,11 +128,11 @@ ENDPOINTS: Final = (
         path="/capability-requests/enqueue",
         name="enqueue",
         tag="Work",
-        summary="Ask for work by a capability",
+        summary="Enqueue work of a capability",
         about=(
-            "The key `(capability, requested_by.system, request_id)` makes it safe to repeat: a "
-            "repeat is 200 and names the first. GET /capabilities tells what there is and, in "
-            "`inputs_schema`, what each takes as `inputs`. Events go to `callback.url`."
+            "`(capability, requested_by.system, request_id)` makes it safe to repeat: a repeat "
+            "answers 200 with the first process. GET /capabilities lists the capabilities and, in "
+            "`inputs_schema`, the `inputs` of each. Events go to `callback.url`."
         ),
         scope="submit",
         query=NoQuery,
@@ -151,7 +151,7 @@ ENDPOINTS: Final = (
         name="requestMaintenance",
         tag="Work",
         summary="Edit an account's profile on its phone",
-        about="Steps run in order in one run. Answers are those of enqueue.",
+        about="One run takes the steps in order. The answers are those of enqueue.",
         scope="submit",
         query=NoQuery,
         body=requests.Maintenance,
@@ -168,10 +168,10 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/cancel",
         name="cancelProcess",
         tag="Work",
-        summary="End a process",
+        summary="Cancel a process",
         about=(
-            "Items that wait are cancelled at once; for those at work the wish is recorded and "
-            "carried out by `strategy`. It never waits for a phone. A stronger strategy may follow."
+            "Waiting items are cancelled at once; active ones end as `strategy` says. The answer "
+            "never waits for a phone. A stronger strategy may follow a weaker one."
         ),
         scope="cancel",
         query=NoQuery,
@@ -179,7 +179,7 @@ ENDPOINTS: Final = (
         example=examples.CANCEL,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="It is recorded, or the process had ended (`ignored_terminal`).",
+                about="The cancel is recorded, or the process had ended (`ignored_terminal`).",
                 models=(Cancelled,),
             )
         },
@@ -192,8 +192,8 @@ ENDPOINTS: Final = (
         tag="Processes",
         summary="List processes, the newest first",
         about=(
-            "Filters are joined by and. Give `next_cursor` back as `cursor`, with the same "
-            "filters, for the next page; a page may be shorter than `limit` and not the last."
+            "A process must match every filter. Send `next_cursor` as `cursor`, with the same "
+            "filters, for the next page. A page that is shorter than `limit` may not be the last."
         ),
         scope="read",
         query=ProcessFilter,
@@ -218,7 +218,7 @@ ENDPOINTS: Final = (
         name="getProcess",
         tag="Processes",
         summary="Read a process",
-        about="The authority on what became of a request.",
+        about="The record is the authority on the state of a request.",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -255,7 +255,7 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/explain",
         name="explainProcess",
         tag="Processes",
-        summary="Read why a process waits, and what would unblock it",
+        summary="Explain why a process waits, and what would unblock it",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -267,7 +267,7 @@ ENDPOINTS: Final = (
         path="/queue-items/{queue_item_id}",
         name="getQueueItem",
         tag="Processes",
-        summary="Read one queue item: its plan, its attempts, what came of it",
+        summary="Read one queue item: its plan, its attempts, its outputs",
         scope="read",
         query=NoQuery,
         body=NoBody,

@@ -36,8 +36,8 @@ async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
         if refused.reason not in {Reason.CONTROLLER_UNAVAILABLE, Reason.INTERNAL}:
             error = str(Reason.GATEWAY_TOKEN_REFUSED)
             detail = (
-                "The controller does not take this gateway's PHONEFARM_GATEWAY_TOKEN; give both "
-                "the same one."
+                "The controller refuses this gateway's PHONEFARM_GATEWAY_TOKEN. Start both with "
+                "the same token."
             )
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error, detail, headers=headers) from refused
@@ -74,11 +74,11 @@ ENDPOINTS: Final = (
         path="/healthz",
         name="healthz",
         tag="Service",
-        summary="Tell whether the gateway answers",
+        summary="Check that the gateway runs",
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="It does.", models=(responses.Alive,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="It runs.", models=(responses.Alive,))},
         handler=healthz,
     ),
     Endpoint(
@@ -86,14 +86,18 @@ ENDPOINTS: Final = (
         path="/readyz",
         name="readyz",
         tag="Service",
-        summary="Tell whether the gateway can work",
+        summary="Check that the gateway reaches the controller",
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="It can.", models=(responses.Ready,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The controller answers and knows this gateway.", models=(responses.Ready,)
+            )
+        },
         problems={
             HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, or "
-            "`gateway_token_refused`: the controller was given another PHONEFARM_GATEWAY_TOKEN"
+            "`gateway_token_refused`: the controller has another PHONEFARM_GATEWAY_TOKEN"
         },
         handler=readyz,
     ),
@@ -102,7 +106,7 @@ ENDPOINTS: Final = (
         path="/metrics",
         name="metrics",
         tag="Service",
-        summary="Read counts for Prometheus",
+        summary="Read the metrics, for Prometheus",
         about="Needs a key unless the gateway runs with --open-metrics.",
         scope="read",
         checks_key=False,

@@ -1,4 +1,4 @@
-"""What requests for work are answered."""
+"""Response models of requests that submit, cancel or store something."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from phonefarm_gateway.schemas.fields import Instant, ItemState, ResponseModel, 
 
 
 class Accepted(ResponseModel):
-    """It is committed."""
+    """The request was accepted; its process is committed."""
 
     status: Literal["accepted"]
     process_id: Uuid
@@ -17,7 +17,7 @@ class Accepted(ResponseModel):
 
 
 class Duplicate(ResponseModel):
-    """It had been accepted before; the first stands."""
+    """The request had been accepted before; the first process stands."""
 
     status: Literal["accepted"]
     process_id: Uuid
@@ -35,7 +35,7 @@ class Duplicate(ResponseModel):
 
 
 class DryRun(ResponseModel):
-    """It would have been accepted."""
+    """The request would have been accepted; nothing was created."""
 
     status: Literal["dry_run"]
     process_id: None
@@ -45,7 +45,7 @@ class DryRun(ResponseModel):
 
 
 class ActiveTarget(ResponseModel):
-    """The first item that is still at work; its ids are null when there is none."""
+    """The first item that is still active; its ids are null when there is none."""
 
     process_id: Uuid
     phone_id: str | None
@@ -55,7 +55,7 @@ class ActiveTarget(ResponseModel):
 
 
 class Termination(ResponseModel):
-    """What was done about the run."""
+    """How the run of that item is being ended."""
 
     process_id: Uuid
     status: Annotated[
@@ -71,7 +71,7 @@ class Termination(ResponseModel):
 
 
 class CancelledProcess(ResponseModel):
-    """The process after it."""
+    """The process after the cancel."""
 
     process_id: Uuid
     status: StatusWord
@@ -89,7 +89,7 @@ class Cancelled(ResponseModel):
 
 
 class Ingested(ResponseModel):
-    """The content is in the queue: now, or it was before."""
+    """The video is in the queue: since now, or since an earlier request."""
 
     status: Literal["accepted", "duplicate"]
     queue_item_id: Uuid
@@ -99,7 +99,7 @@ class Ingested(ResponseModel):
 
 
 class ContentCancelled(ResponseModel):
-    """The content will not be posted."""
+    """The video will not be posted."""
 
     status: Literal["cancelled"]
     queue_item_id: Uuid
@@ -107,7 +107,7 @@ class ContentCancelled(ResponseModel):
 
 
 class SnapshotUpserted(ResponseModel):
-    """The snapshot is the account's latest."""
+    """The snapshot is stored as the account's latest."""
 
     status: Literal["upserted"]
     account_id: str
@@ -117,7 +117,7 @@ class SnapshotUpserted(ResponseModel):
 
 
 class SnapshotIgnored(ResponseModel):
-    """A newer snapshot was there already."""
+    """A newer snapshot was already stored."""
 
     status: Literal["ignored_stale"]
     account_id: str

@@ -1,4 +1,4 @@
-"""Bodies that are accepted, as the documentation shows them; a test sends each to a real farm."""
+"""Example bodies of the documentation; a test sends each of them to a real farm."""
 
 from typing import Any, Final
 

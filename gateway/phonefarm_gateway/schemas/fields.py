@@ -1,4 +1,4 @@
-"""The kinds of values in requests and answers, and the two kinds of models they stand in."""
+"""Types of values in requests and answers, and the base classes of their models."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
@@ -36,7 +36,7 @@ PublicStatus: TypeAlias = Literal[
 StatusWord = Annotated[
     str, WithJsonSchema({"type": "string", "enum": list(get_args(PublicStatus))})
 ]
-"""A public status as it is told: an unknown one of a newer controller is passed on."""
+"""A public status in an answer; an unknown one of a newer controller is passed on."""
 
 ITEM_STATES: Final = (
     "QUEUED",
@@ -55,7 +55,7 @@ Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
 
 def _moment(value: object) -> object:
-    """Read ISO-8601 with a zone; pydantic's own reader also takes numbers and naive times."""
+    """Parse ISO-8601 with a zone; pydantic's own parser also takes numbers and naive times."""
     if value is None:
         return None
     try:
@@ -73,12 +73,12 @@ def _moment(value: object) -> object:
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-"""A time a caller sends."""
+"""A time in a request."""
 
 
 def instant(moment: datetime) -> str:
     """Return *moment* as ISO-8601 in UTC with milliseconds and `Z`."""
-    # isoformat cuts what is below a millisecond, and writes four digits of every year.
+    # isoformat cuts off what is below a millisecond, and writes every year with four digits.
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
@@ -95,7 +95,7 @@ Instant = Annotated[
         mode="serialization",
     ),
 ]
-"""A time we tell."""
+"""A time in an answer."""
 
 
 class RequestModel(BaseModel):
@@ -105,19 +105,19 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """An answer: exactly its fields, in their order."""
+    """An answer: exactly these fields, in this order."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, validate_by_name=True, serialize_by_alias=True
     )
 
     def rendered(self) -> dict[str, Any]:
-        """Return what is written as JSON; callers' objects are in it as they came."""
+        """Return what is written as JSON; callers' own objects are in it unchanged."""
         return self.model_dump()
 
 
 def problems_of(error: ValidationError) -> tuple[FieldProblem, ...]:
-    """Return each thing pydantic found, by dotted path, with a sentence a caller can act on."""
+    """Return each problem that pydantic found: a dotted path, and a sentence for the caller."""
     found: dict[str, FieldProblem] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         field = path(item["loc"])

@@ -1,4 +1,4 @@
-"""The record of a process, as GET answers it and as callbacks carry it: one shape, one renderer."""
+"""The process record: one model and one renderer for GET and for callbacks."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,14 +17,14 @@ from phonefarm_gateway.schemas.fields import (
 
 
 class RecordTarget(ResponseModel):
-    """Where it runs; both null for a group unless it has one item."""
+    """Where the process runs; both are null for a group, unless it has one item."""
 
     account_id: str | None
     phone_id: str | None
 
 
 class RecordRequestedBy(ResponseModel):
-    """Who asked."""
+    """Who requested the process."""
 
     system: str
     user: str | None
@@ -32,14 +32,14 @@ class RecordRequestedBy(ResponseModel):
 
 
 class RecordCallback(ResponseModel):
-    """Where the caller wants to be told."""
+    """Where the caller receives events."""
 
     url: str
     metadata: Object
 
 
 class ProcessError(ResponseModel):
-    """Why it did not end well."""
+    """Why the process or item failed."""
 
     code: str
     message: str
@@ -68,14 +68,14 @@ class Timestamps(ResponseModel):
 
 
 class LinkedIds(ResponseModel):
-    """The queue items it was split into."""
+    """The queue items of the process."""
 
     queue_item_ids: tuple[Uuid, ...]
     completed_queue_item_ids: tuple[Uuid, ...]
 
 
 class ItemProgress(ResponseModel):
-    """How far one queue item is."""
+    """The progress of one queue item."""
 
     queue_item_id: Uuid
     phone_id: str | None
@@ -86,7 +86,7 @@ class ItemProgress(ResponseModel):
 
 
 class PartialProgress(ResponseModel):
-    """How far all items are."""
+    """The progress of all items."""
 
     items_total: int
     items_completed: int
@@ -96,11 +96,11 @@ class PartialProgress(ResponseModel):
 
 
 class NoProgress(ResponseModel):
-    """Nothing is known of the items."""
+    """Nothing is known of the items yet."""
 
 
 class ProcessRecord(ResponseModel):
-    """Everything a caller may know about a process."""
+    """Everything that callers can know about a process."""
 
     process_id: Uuid
     process_type: str
@@ -122,5 +122,5 @@ def instant(moment: datetime | None) -> str | None:
 
 
 def render(record: ProcessRecord) -> dict[str, Any]:
-    """Return exactly the keys of the contract, in its order."""
+    """Return the keys of the contract, in its order."""
     return record.rendered()

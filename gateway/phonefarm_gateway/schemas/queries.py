@@ -1,4 +1,4 @@
-"""What may stand behind the `?`; every value comes as text."""
+"""Models of query parameters, which all arrive as text."""
 
 from typing import Annotated, Any, Final
 
@@ -22,13 +22,13 @@ def _digits(value: object) -> object:
 
 
 class Query(RequestModel):
-    """Parameters; an unknown one is refused, for a misspelt filter would keep everything."""
+    """Parameters. An unknown one is refused: a misspelt filter would match everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NoQuery(Query):
-    """Nothing is read: what stands there is ignored."""
+    """The endpoint ignores all parameters."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -61,7 +61,7 @@ class ProcessFilter(Query):
 
 
 def read(query: type[Query], given: Any) -> Query | tuple[FieldProblem, ...]:
-    """Return what a multidict of texts says as *query*, or what is wrong with it by parameter."""
+    """Return *given*, a multidict of texts, as *query*, or its problems by parameter."""
     lists = {
         field.alias or name
         for name, field in query.model_fields.items()
@@ -79,7 +79,9 @@ def read(query: type[Query], given: Any) -> Query | tuple[FieldProblem, ...]:
         elif name in lists:
             values[name] = found
         elif len(found) > 1:
-            problems.append(FieldProblem(field=_shown(name), message="stands twice; send it once"))
+            problems.append(
+                FieldProblem(field=_shown(name), message="is given twice; send it once")
+            )
         else:
             values[name] = found[0]
     if problems:
@@ -99,7 +101,7 @@ def _unknown(message: str, query: type[Query]) -> str:
     if message != "Extra inputs are not permitted":
         return message
     known = ", ".join(field.alias or name for name, field in query.model_fields.items())
-    return f"is not a parameter here; there are: {known}"
+    return f"is not a parameter of this endpoint; known: {known}"
 
 
 def _shown(name: str) -> str:

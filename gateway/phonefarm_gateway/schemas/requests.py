@@ -1,4 +1,4 @@
-"""What callers may send: shapes only. Meaning is the controller's, in one place for all edges."""
+"""Models of request bodies: shapes only. The controller judges their meaning, for every edge."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -41,7 +41,7 @@ class Callback(RequestModel):
 
 
 class RequestedBy(RequestModel):
-    """Who asks."""
+    """Who requests the work."""
 
     system: Name
     user: Annotated[str, Field(max_length=256)] | None = None
@@ -56,20 +56,23 @@ class Enqueue(RequestModel):
     mode: Literal["manual", "unattended"]
     target: Target
     inputs: Annotated[
-        Object, Field(description="What the capability takes: GET /capabilities, `inputs_schema`")
+        Object, Field(description="As `inputs_schema` of GET /capabilities describes")
     ]
     callback: Callback
     requested_by: RequestedBy
-    priority: Annotated[int, Field(ge=0, le=9, description="9 first; 5 when absent")] | None = None
+    priority: (
+        Annotated[int, Field(ge=0, le=9, description="9 runs first; 5 when absent")] | None
+    ) = None
     not_before: Moment | None = None
     deadline: (
-        Annotated[Moment, Field(description="The latest moment for the first action")] | None
+        Annotated[Moment, Field(description="The latest time at which a run may begin to act")]
+        | None
     ) = None
     dry_run: Annotated[bool, Field(description="Check everything, create nothing")] = False
 
 
 class Step(RequestModel):
-    """One maintenance step; which actions and params there are is the planner's to say."""
+    """One maintenance step; the planner knows the actions and their params."""
 
     action: Annotated[Name, Field(description="edit_profile")]
     params: (
@@ -97,12 +100,12 @@ class Maintenance(RequestModel):
 
 
 def _named(value: object) -> object:
-    """Read a bare name as the system that asks."""
+    """Read a bare name as the name of a system."""
     return {"system": value} if isinstance(value, str) else value
 
 
 class Cancel(RequestModel):
-    """The wish to end a process."""
+    """A request to cancel a process."""
 
     reason: Text
     requested_by: Annotated[
@@ -110,7 +113,7 @@ class Cancel(RequestModel):
         BeforeValidator(_named),
         WithJsonSchema(
             {
-                "description": "Who asks, or only the name of the system",
+                "description": "Who cancels, or just the name of the system",
                 "anyOf": [
                     {"type": "string", "minLength": 1, "maxLength": 128},
                     {"$ref": "#/components/schemas/RequestedBy"},
@@ -121,8 +124,8 @@ class Cancel(RequestModel):
     strategy: Annotated[
         Literal["soft", "hard", "soft_then_force"],
         Field(
-            description="soft: the run stops between actions; hard: its container is ended now; "
-            "soft_then_force: soft, then hard after the window"
+            description="soft: the run stops between actions; hard: its container ends now; "
+            "soft_then_force: soft, then hard after force_after_seconds"
         ),
     ] = "soft_then_force"
     force_after_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] = 10
@@ -144,12 +147,14 @@ class Ingest(RequestModel):
     sound_id: Annotated[str, Field(max_length=256)] | None = None
     cover_image_path: Url | None = None
     callback_url: Url | None = None
-    scheduling_hint: Annotated[Moment, Field(description="Not before this moment")] | None = None
+    scheduling_hint: (
+        Annotated[Moment, Field(description="Do not begin before this time")] | None
+    ) = None
     metadata: Object = Field(default_factory=dict)
 
 
 class CancelContent(RequestModel):
-    """The wish to take back what was ingested."""
+    """A request to cancel an ingested video."""
 
     content_id: RequestId
     account_id: Name
@@ -157,7 +162,7 @@ class CancelContent(RequestModel):
 
 
 class Snapshot(RequestModel):
-    """What is known of an account's persona, for the runs to come."""
+    """What is known of an account's persona, for later runs."""
 
     account_id: Name
     ugc_account_id: Name
@@ -188,13 +193,13 @@ class Replay(RequestModel):
 
 
 class PutAccount(RequestModel):
-    """What an account is: its phone, its app, whether it may be used."""
+    """The phone and app of an account, and whether it may be used."""
 
-    phone_id: Annotated[Name, Field(description="null for an account that is on no phone")] | None
+    phone_id: Annotated[Name, Field(description="null for an account on no phone")] | None
     app: Annotated[Name, Field(description="The app profile's name, e.g. shortvideo")]
     active: bool = True
     condition: Annotated[
         Literal["ok", "needs_attention"],
-        Field(description="needs_attention keeps work away from it"),
+        Field(description="An account that needs_attention gets no work"),
     ] = "ok"
     condition_reason: Annotated[str, Field(max_length=500)] = ""

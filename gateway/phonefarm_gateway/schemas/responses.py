@@ -1,4 +1,4 @@
-"""What is answered about the work: its history, its present, its future, its traces."""
+"""Response models of everything that callers read: processes, evidence, callbacks, phones."""
 
 from typing import Annotated, Literal
 
@@ -23,12 +23,12 @@ class ProcessList(ResponseModel):
 
 
 class Transition(ResponseModel):
-    """One move of the process, or of one of its items."""
+    """One transition of the process, or of one of its items."""
 
     number: Annotated[int, Field(description="Rises within a process")]
     at: Instant
-    queue_item_id: Annotated[Uuid | None, Field(description="null: the process itself moved")]
-    from_state: Annotated[str | None, Field(description="null: it was made")]
+    queue_item_id: Annotated[Uuid | None, Field(description="null for the process itself")]
+    from_state: Annotated[str | None, Field(description="null for its creation")]
     to_state: str
     actor: Annotated[str, Field(description="caller:, agent:, operator:<name> or controller")]
     reason: str
@@ -42,7 +42,7 @@ class Timeline(ResponseModel):
 
     process_id: Uuid
     transitions: tuple[Transition, ...]
-    truncated: Annotated[bool, Field(description="Older ones were left out")]
+    truncated: Annotated[bool, Field(description="Older ones are left out")]
 
 
 class ProcessEvent(ResponseModel):
@@ -54,7 +54,7 @@ class ProcessEvent(ResponseModel):
 
 
 class ReasonCount(ResponseModel):
-    """How many a reason holds back, and what would unblock them."""
+    """How many items or phones a reason blocks, and its remedy."""
 
     reason: str
     count: int
@@ -62,7 +62,7 @@ class ReasonCount(ResponseModel):
 
 
 class PhoneReason(ResponseModel):
-    """Why not on this phone."""
+    """Why the item cannot run on this phone."""
 
     phone_id: str
     reason: str
@@ -70,7 +70,7 @@ class PhoneReason(ResponseModel):
 
 
 class ItemExplanation(ResponseModel):
-    """Why one item waits; no reasons when it is about to be claimed."""
+    """Why one item waits; without reasons it is about to be claimed."""
 
     queue_item_id: Uuid
     status: ItemState
@@ -82,7 +82,7 @@ class ItemExplanation(ResponseModel):
 
 
 class Explanation(ResponseModel):
-    """Why a process waits, as of now."""
+    """Why a process waits now."""
 
     process_id: Uuid
     status: StatusWord
@@ -92,7 +92,7 @@ class Explanation(ResponseModel):
 
 
 class PlannedAction(ResponseModel):
-    """One action of an item's plan, in the attempt now or last."""
+    """One action of an item's plan, with its status in the latest attempt."""
 
     index: int
     kind: str
@@ -118,7 +118,7 @@ class Attempt(ResponseModel):
 
 
 class QueueItem(ResponseModel):
-    """One unit of work: a phone, an account, a plan."""
+    """One queue item: its plan, its attempts, its outputs."""
 
     queue_item_id: Uuid
     process_id: Uuid
@@ -148,13 +148,13 @@ class DeliveryAttempt(ResponseModel):
     attempt: int
     ended_at: Instant | None
     outcome: str
-    http_status: Annotated[int | None, Field(description="null when no answer came")]
+    http_status: Annotated[int | None, Field(description="null without an answer")]
     error: str | None
     gateway_id: str
 
 
 class Delivery(ResponseModel):
-    """One callback, and how it went."""
+    """One callback, and its attempts."""
 
     delivery_id: str
     sequence: int
@@ -164,7 +164,7 @@ class Delivery(ResponseModel):
         str,
         Field(
             json_schema_extra={"enum": ["pending", "leased", "delivered", "dead", "stopped"]},
-            description="dead: given up; stopped: its receiver answered 410",
+            description="dead: given up after 24 hours; stopped: its receiver answered 410",
         ),
     ]
     attempts: int
@@ -172,11 +172,13 @@ class Delivery(ResponseModel):
     due_at: Instant | None
     settled_at: Instant | None
     last_error: str | None
-    log: Annotated[tuple[DeliveryAttempt, ...], Field(description="The newest, oldest first")]
+    log: Annotated[
+        tuple[DeliveryAttempt, ...], Field(description="The latest attempts, the oldest first")
+    ]
 
 
 class DeliveryList(ResponseModel):
-    """The log of a process's callbacks, the oldest first."""
+    """The callbacks of a process, the oldest first."""
 
     process_id: Uuid
     deliveries: tuple[Delivery, ...]
@@ -190,7 +192,7 @@ class Replayed(ResponseModel):
 
 
 class Evidence(ResponseModel):
-    """One file a run left behind."""
+    """One file of a run's evidence."""
 
     evidence_id: str
     queue_item_id: Uuid | None
@@ -201,29 +203,31 @@ class Evidence(ResponseModel):
     bytes: int
     sha256: str
     truncated: bool
-    action_index: Annotated[int | None, Field(description="null for the run as a whole")]
+    action_index: Annotated[int | None, Field(description="null for the whole run")]
     received_at: Instant | None
     removed_at: Annotated[
-        Instant | None, Field(description="When retention removed the file; this line stays")
+        Instant | None, Field(description="When retention removed the file; this entry stays")
     ]
     removed_why: str | None
     url: Annotated[str, Field(description="Relative to this server")]
 
 
 class RunEvidence(ResponseModel):
-    """Whether all that an attempt left is here."""
+    """Whether all evidence of an attempt is here."""
 
     run_id: Uuid
     queue_item_id: Uuid | None
     attempt: int
     complete: Annotated[
         bool,
-        Field(description="its manifest is here: it comes last and names every file, missing too"),
+        Field(
+            description="Its manifest is here: it comes last and names each file, also missing ones"
+        ),
     ]
 
 
 class EvidenceList(ResponseModel):
-    """What the runs of a process left behind."""
+    """The evidence of a process's runs."""
 
     process_id: Uuid
     evidence: tuple[Evidence, ...]
@@ -231,7 +235,7 @@ class EvidenceList(ResponseModel):
 
 
 class AppVerification(ResponseModel):
-    """What is proven of a capability with the profile of an app that is in use."""
+    """Whether a capability is live verified with an app's present profile."""
 
     app: str
     profile_version: str
@@ -243,7 +247,7 @@ class AppVerification(ResponseModel):
 
 
 class Capability(ResponseModel):
-    """What may be asked for."""
+    """A kind of work that callers can enqueue."""
 
     name: str
     description: str
@@ -256,13 +260,13 @@ class Capability(ResponseModel):
 
 
 class CapabilityList(ResponseModel):
-    """Everything that may be asked for."""
+    """Every capability."""
 
     capabilities: tuple[Capability, ...]
 
 
 class PhoneHindrance(ResponseModel):
-    """One thing that keeps work from a phone; `until` is null when it does not end by itself."""
+    """One reason why a phone gets no work; `until` is null when it does not end by itself."""
 
     reason: str
     detail: str
@@ -271,7 +275,7 @@ class PhoneHindrance(ResponseModel):
 
 
 class Phone(ResponseModel):
-    """One phone on its axes."""
+    """One phone: transport, readiness, health, lease, intent, and what blocks it."""
 
     phone_id: str
     serialno: str
@@ -286,21 +290,24 @@ class Phone(ResponseModel):
     health_reason: str
     lease: str
     intent: str
-    offered: Annotated[bool, Field(description="Its agent offers it now")]
+    offered: Annotated[bool, Field(description="Whether its agent offers it now")]
     process_id: Uuid | None
     run_id: Uuid | None
     health_until: Annotated[
-        Instant | None, Field(description="When its health changes by itself, such as a quarantine")
+        Instant | None,
+        Field(
+            description="When its health changes by itself: the end of a quarantine, for example"
+        ),
     ]
     cooling_until: Annotated[
-        Instant | None, Field(description="No work before this, after a failure")
+        Instant | None, Field(description="The phone rests until then after a failure")
     ]
     needs_hands: Annotated[
-        str, Field(description="What a person must do at it; empty when nobody is needed")
+        str, Field(description="What a person must do at the phone; empty when nothing")
     ]
     reasons: Annotated[
         tuple[PhoneHindrance, ...],
-        Field(description="Everything that keeps work from it now; none when it is offered"),
+        Field(description="Everything that keeps work from it now; empty when it is offered"),
     ]
 
 
@@ -328,13 +335,13 @@ class AccountList(ResponseModel):
 
 
 class Alive(ResponseModel):
-    """This program answers."""
+    """The gateway runs."""
 
     status: Literal["ok"]
 
 
 class Ready(ResponseModel):
-    """The controller answers, and knows this gateway."""
+    """The controller answers and knows this gateway."""
 
     status: Literal["ready"]
 
@@ -347,7 +354,7 @@ class FieldError(ResponseModel):
 
 
 class ProblemDocument(ResponseModel):
-    """An error, as RFC 9457 writes them."""
+    """An error, as RFC 9457 defines it."""
 
     type: str
     title: str
