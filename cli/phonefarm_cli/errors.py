@@ -1,10 +1,10 @@
-"""How a command ends when it cannot do what it was asked."""
+"""The error of a command, and the exit codes."""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `phonefarm` tells the shell; main documents them."""
+    """The exit codes of `phonefarm`; main documents them."""
 
     OK = 0
     FAILED = 1
@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """The command cannot go on; the text says why and what to do, for people."""
+    """The command cannot go on; the text says why and what to do."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)

@@ -71,7 +71,7 @@ exit codes:
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what is to be done; SystemExit says what is wrong with the arguments, or helps."""
+    """Parse the command line; SystemExit after --help or for a wrong one."""
     parser = argparse.ArgumentParser(
         prog="phonefarm",
         description=_ABOUT,

@@ -1,4 +1,4 @@
-"""DIR/up.json: what a running farm tells other commands, and the owner, about itself."""
+"""DIR/up.json: how other commands find a running farm; for its owner only."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ NAME = "up.json"
 
 @dataclass(frozen=True, kw_only=True)
 class UpFilePhone:
-    """One phone; `serial` is what adb calls it, `account_id` empty when it has none or several."""
+    """One phone; `serial` is its adb serial, `account_id` is empty when it has none or several."""
 
     phone_id: str
     serialno: str
@@ -25,7 +25,7 @@ class UpFilePhone:
 
 @dataclass(frozen=True, kw_only=True)
 class UpFile:
-    """A farm that is ready. Addresses are HOST:PORT, empty where there is no such thing."""
+    """A ready farm. Addresses are HOST:PORT, empty for what it does not have."""
 
     rest: str
     grpc: str
@@ -38,22 +38,22 @@ class UpFile:
     simulator_control: str
 
     def __repr__(self) -> str:
-        """Tell no secret."""
+        """Show no secret."""
         return f"UpFile(rest={self.rest!r}, grpc={self.grpc!r})"
 
 
 def write_up_file(directory: Path, report: UpFile) -> None:
-    """Write it whole, for the owner only."""
+    """Write up.json whole, readable by its owner only."""
     announce(directory / NAME, asdict(report))
 
 
 def remove_up_file(directory: Path) -> None:
-    """Remove what an earlier farm left."""
+    """Remove the up.json of an earlier farm."""
     (directory / NAME).unlink(missing_ok=True)
 
 
 def read_up_file(directory: Path) -> UpFile:
-    """Return the report of the farm that runs with *directory*; CommandError when none does."""
+    """Return the up.json in *directory*; CommandError when no farm runs with it."""
     path = directory / NAME
     try:
         facts: dict[str, Any] = json.loads(path.read_text())

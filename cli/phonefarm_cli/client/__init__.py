@@ -1,1 +1,1 @@
-"""What the controller and the simulator can be asked: one client per service."""
+"""Clients of the farm's controllers and of its simulator."""

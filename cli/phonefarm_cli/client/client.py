@@ -1,4 +1,4 @@
-"""A client of the farm's controllers: a stub per service, one way to call them, errors in words."""
+"""The command's client of the controllers: a stub per service, one way to call them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -40,7 +40,7 @@ _Answer = TypeVar("_Answer")
 
 
 class UnreachableError(CommandError):
-    """The controller does not answer at all."""
+    """The controller does not answer."""
 
 
 class RefusedError(CommandError):
@@ -182,5 +182,5 @@ def _trusting(ca: Path) -> Secured:
 
 
 def _repeatable(path: str) -> bool:
-    """Tell whether a call that met silence may be made again at another controller."""
+    """Tell whether a call without an answer may be repeated at another controller."""
     return path.rpartition("/")[2].startswith(_READS)

@@ -1,4 +1,4 @@
-"""`phonefarm accounts`."""
+"""`phonefarm accounts`: list, put, clear."""
 
 import argparse
 from typing import Any
@@ -69,7 +69,7 @@ async def _put(options: argparse.Namespace, controller: ControllerClient) -> Non
 
 
 def _record(account: fleet_pb2.Account) -> dict[str, Any]:
-    """Return the account as a file for `accounts import` has it."""
+    """Return the account as `accounts import` reads it."""
     return {
         "account_id": account.account_id,
         "phone": account.phone_id,

@@ -1,4 +1,4 @@
-"""`phonefarm accounts import`: a file of accounts, checked whole before the first is changed."""
+"""`phonefarm accounts import`: checks a whole file of accounts, then creates or replaces them."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -133,7 +133,7 @@ async def _send(controller: ControllerClient, file: str, planned: Sequence[_Plan
 
 
 def _refusal(error: CommandError, chunk: Sequence[_Planned]) -> str:
-    """Return why the controller took none of the chunk, with the file's line numbers."""
+    """Return why the controller refused the chunk, with the file's line numbers."""
     if not isinstance(error, RefusedError) or not error.problems:
         return str(error)
     told = [error.summary]

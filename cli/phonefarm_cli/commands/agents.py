@@ -1,4 +1,4 @@
-"""`phonefarm agents`."""
+"""`phonefarm agents`: list, invite, drain, undrain, revoke."""
 
 import argparse
 from typing import Final

@@ -1,4 +1,4 @@
-"""`phonefarm audit`."""
+"""`phonefarm audit`: who did what to phones, accounts and hosts."""
 
 import argparse
 from datetime import UTC, datetime

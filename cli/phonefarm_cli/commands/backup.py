@@ -1,4 +1,4 @@
-"""`phonefarm backup`."""
+"""`phonefarm backup`: saves a copy of the controller's SQLite database."""
 
 import argparse
 import hashlib
@@ -54,7 +54,7 @@ async def _backup(options: argparse.Namespace, controller: ControllerClient) -> 
 
 @contextmanager
 def _made(place: Path) -> Iterator[int]:
-    """Yield a file to write, which gets the name *place* when the block ends well."""
+    """Yield a file to write; it gets the name *place* when the block succeeds."""
     if place.exists() or place.is_symlink():
         raise FileExistsError
     partial = place.with_name(f"{place.name}.part")
@@ -71,7 +71,7 @@ def _made(place: Path) -> Iterator[int]:
 async def _receive(
     controller: ControllerClient, reason: str, descriptor: int
 ) -> hands_pb2.BackupHead:
-    """Write what comes; CommandError when it is not what its head says."""
+    """Write the copy; CommandError when it does not match the size and SHA-256 of its head."""
     head, seen, size = hands_pb2.BackupHead(), hashlib.sha256(), 0
     request = hands_pb2.BackupRequest(reason=reason)
     async for part in controller.stream(controller.operator.Backup, request):

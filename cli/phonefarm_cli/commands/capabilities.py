@@ -1,4 +1,4 @@
-"""`phonefarm capabilities`: what may be asked for, and what is live verified."""
+"""`phonefarm capabilities`: lists the capabilities and their verifications."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`phonefarm capabilities verify`: a real run on a real phone, recorded once it is proved."""
+"""`phonefarm capabilities verify`: a real run on a real phone, recorded once it succeeded."""
 
 import argparse
 import asyncio
@@ -118,7 +118,7 @@ async def _capability(controller: ControllerClient, name: str) -> inspect_pb2.Ca
 async def _account(
     controller: ControllerClient, phone: fleet_pb2.Phone, wanted: str | None
 ) -> fleet_pb2.Account:
-    """Return for whom the run acts; CommandError names the choice when it is not clear."""
+    """Return the account for which the run acts; CommandError when there is not exactly one."""
     accounts = await controller.accounts()
     here = [a for a in accounts if a.phone_id == phone.phone_id and a.active]
     found = [a for a in here if wanted in {None, a.account_id}]
@@ -145,7 +145,7 @@ def _agree(options: argparse.Namespace) -> None:
 
 
 async def _recorded(controller: ControllerClient, process_id: str) -> proving_pb2.Verification:
-    """Record the verification once the evidence has come, which may be after the run's end."""
+    """Record the verification once the evidence has arrived, which may be after the run's end."""
     request = proving_pb2.RecordVerificationRequest(process_id=process_id)
     loop = asyncio.get_running_loop()
     patience = loop.time() + EVIDENCE_SECONDS

@@ -1,4 +1,4 @@
-"""`phonefarm doctor`: is the farm well, and if not, what helps."""
+"""`phonefarm doctor`: checks the farm and names a remedy for everything that is wrong."""
 
 import argparse
 from collections.abc import Sequence

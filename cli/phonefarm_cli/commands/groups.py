@@ -1,4 +1,4 @@
-"""`phonefarm groups`."""
+"""`phonefarm groups`: list, put, clean-up."""
 
 import argparse
 

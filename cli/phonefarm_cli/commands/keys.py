@@ -1,4 +1,4 @@
-"""`phonefarm keys`."""
+"""`phonefarm keys`: create, list, revoke."""
 
 import argparse
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`phonefarm phones`."""
+"""`phonefarm phones`: list, admit, maintain, retire, drain, release, return."""
 
 import argparse
 from typing import Final

@@ -1,4 +1,4 @@
-"""`phonefarm phones hold` and `unhold`."""
+"""`phonefarm phones hold` and `unhold`: a person takes a phone, with its adb."""
 
 import argparse
 import asyncio

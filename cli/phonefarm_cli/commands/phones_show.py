@@ -1,4 +1,4 @@
-"""`phonefarm phones show` and `phonefarm phones needs-hands`."""
+"""`phonefarm phones show` and `needs-hands`: all about a phone, and what people must do."""
 
 import argparse
 from typing import Final

@@ -1,4 +1,4 @@
-"""`phonefarm processes`: list, cancel; the other verbs have modules of their own."""
+"""`phonefarm processes`: list and cancel; the other verbs have modules of their own."""
 
 import argparse
 import getpass

@@ -1,4 +1,4 @@
-"""`phonefarm processes deliveries` and `replay`: what was told to whom, and telling it again."""
+"""`phonefarm processes deliveries` and `replay`: a process's callbacks, and sending them again."""
 
 import argparse
 

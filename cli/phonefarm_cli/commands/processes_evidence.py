@@ -1,4 +1,4 @@
-"""`phonefarm processes evidence`: what the runs of a process left, and saving it."""
+"""`phonefarm processes evidence`: lists the evidence of a process, or saves it."""
 
 import argparse
 import hashlib
@@ -39,7 +39,7 @@ def add(verbs: Subparsers) -> None:
 
 
 def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
-    """Return one file for a table."""
+    """Return the table row of one file."""
     return [
         line.run_id,
         str(line.attempt),
@@ -82,7 +82,7 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
 
 
 def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:
-    """Return where the file goes; CommandError for names that would lead elsewhere."""
+    """Return the path of the file; CommandError for a name that would leave the folder."""
     for part in (line.run_id, line.name):
         if not part or part.startswith(".") or "/" in part or not part.isprintable():
             raise CommandError(f"the controller names a file {part!r}, which is not saved")
@@ -110,7 +110,7 @@ async def _save(controller: ControllerClient, line: inspect_pb2.EvidenceLine, pl
 
 @contextmanager
 def _made(place: Path) -> Iterator[Path]:
-    """Yield a file to write, which gets the name *place* when the block ends well."""
+    """Yield a file to write; it gets the name *place* when the block succeeds."""
     partial = place.with_name(f".{place.name}.part")
     place.parent.mkdir(parents=True, exist_ok=True)
     place.touch(exist_ok=False)  # from now on the name is ours to replace
@@ -127,7 +127,7 @@ def _made(place: Path) -> Iterator[Path]:
 async def _receive(
     controller: ControllerClient, line: inspect_pb2.EvidenceLine, path: Path
 ) -> None:
-    """Write the file's bytes; CommandError when they are not what the line says."""
+    """Write the file's bytes; CommandError when their SHA-256 is not that of its description."""
     request = inspect_pb2.ReadEvidenceRequest(
         process_id=line.process_id, evidence_id=line.evidence_id
     )

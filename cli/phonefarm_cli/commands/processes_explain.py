@@ -1,4 +1,4 @@
-"""`phonefarm processes explain`: why nothing happens yet, and what would help."""
+"""`phonefarm processes explain`: why a process waits, and what would unblock it."""
 
 import argparse
 

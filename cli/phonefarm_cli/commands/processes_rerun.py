@@ -1,4 +1,4 @@
-"""`phonefarm processes rerun`."""
+"""`phonefarm processes rerun`: makes a new process from one that has ended."""
 
 import argparse
 from typing import Final

@@ -1,4 +1,4 @@
-"""`phonefarm processes show`: one process as people look at it, or its record."""
+"""`phonefarm processes show`: one process with its items and attempts, or its record."""
 
 import argparse
 from typing import Final

@@ -1,4 +1,4 @@
-"""`phonefarm processes timeline`: everything that happened."""
+"""`phonefarm processes timeline`: every transition of a process."""
 
 import argparse
 
@@ -25,7 +25,7 @@ def add(verbs: Subparsers) -> None:
 
 
 def step_row(step: inspect_pb2.Transition) -> list[str]:
-    """Return one transition for a table."""
+    """Return the table row of one transition."""
     return [
         clock_text(step.at),
         f"item {step.queue_item_id[:_SHOWN]}" if step.queue_item_id else "process",

@@ -1,4 +1,4 @@
-"""`phonefarm processes watch`."""
+"""`phonefarm processes watch`: shows a process live until it has ended."""
 
 import argparse
 import json

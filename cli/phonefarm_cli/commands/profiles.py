@@ -1,4 +1,4 @@
-"""`phonefarm profiles`: the app profiles of a farm."""
+"""`phonefarm profiles`: lists the app profiles of a farm."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`phonefarm profiles check`: a run that opens an app's screens and looks for every selector."""
+"""`phonefarm profiles check`: a run opens an app's screens and looks for every selector."""
 
 import argparse
 import getpass
@@ -80,7 +80,7 @@ async def _check(options: argparse.Namespace, controller: ControllerClient) -> E
 
 
 def screens_of(process: process_pb2.Process) -> Screens:
-    """Return what the run's walk tells of each screen; CommandError when it tells nothing."""
+    """Return what the run found on each screen; CommandError when it reported nothing."""
     found = list(_screen_lists(json.loads(process.result_json or "{}")))
     if not found:
         raise CommandError("the run ended without saying what it found; see its timeline")
@@ -99,7 +99,7 @@ def _screen_lists(value: Any) -> Iterator[Screens]:
 
 
 def missing_lines(screens: Screens, profile: ProfileFile) -> Iterator[str]:
-    """Yield a line for everything that was tried and not found."""
+    """Yield a line for every screen and selector that was tried and not found."""
     for screen in screens:
         if _is_skipped(screen, profile):
             continue
@@ -112,12 +112,12 @@ def missing_lines(screens: Screens, profile: ProfileFile) -> Iterator[str]:
 
 
 def _is_skipped(screen: dict[str, Any], profile: ProfileFile) -> bool:
-    """Tell whether only an action leads to the screen, which the walk does not take."""
+    """Tell whether only an action leads to the screen: such screens are not tried."""
     return screen["screen"] in profile.screens and screen["screen"] not in profile.tapped
 
 
 def screen_rows(screens: Screens, profile: ProfileFile) -> Iterator[list[str]]:
-    """Yield the rows of a table: screen, selector, found, text, place."""
+    """Yield the table rows: screen, selector, found, text, place."""
     for screen in screens:
         if _is_skipped(screen, profile):
             yield [screen["screen"], "", "not tried", screen["why"], ""]

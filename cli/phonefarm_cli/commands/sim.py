@@ -1,4 +1,4 @@
-"""`phonefarm sim`: look at a simulated phone, make something go wrong with it."""
+"""`phonefarm sim`: shows the state of a simulated phone, sets and clears its faults."""
 
 import argparse
 import asyncio

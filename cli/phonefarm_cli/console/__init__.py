@@ -1,1 +1,1 @@
-"""What the commands share: the connection, files they read, and how they show things."""
+"""What the commands share: how they connect, read files and print."""

@@ -1,4 +1,4 @@
-"""Files of accounts: CSV with a header, or a JSON list; wrong lines are named by number."""
+"""Reads files of accounts, CSV or JSON; errors name the line."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ _CONDITIONS: Final = ("", "ok", "needs_attention")
 
 @dataclass(frozen=True, kw_only=True)
 class AccountLine:
-    """One account as the file tells it; `phone` in any of a phone's names, empty for none."""
+    """One account of the file; `phone` is any of the phone's names, empty for none."""
 
     line: int
     account_id: str
@@ -35,7 +35,7 @@ class AccountLine:
 
 
 def file_format(path: str, form: str | None) -> str:
-    """Return csv or json, as *form* or else the extension says; InputFileError when neither."""
+    """Return csv or json: *form*, else the file's extension; InputFileError when it is neither."""
     found = form or Path(path).suffix.removeprefix(".").lower()
     if found not in {"csv", "json"}:
         raise InputFileError(
@@ -113,7 +113,7 @@ def _header(cells: list[str], line: int) -> list[str]:
 
 
 def _json_rows(text: str) -> Iterator[_Row | InputProblem]:
-    """Yield the objects of a JSON list with the line each begins on."""
+    """Yield the objects of a JSON list, each with the line on which it begins."""
     try:
         # Objects come as tuples of pairs: a name that comes twice is seen.
         values = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant)

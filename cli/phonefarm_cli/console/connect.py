@@ -1,4 +1,4 @@
-"""How operator commands find the farm: up.json of a data folder, or an address and a key."""
+"""Options of every operator command, and how it finds the farm: up.json, or address and key."""
 
 import argparse
 import asyncio
@@ -31,7 +31,7 @@ VerbHandler: TypeAlias = Callable[
 
 
 def add_farm_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a farm."""
+    """Add --data, --grpc, --ca and --key."""
     parser.add_argument(
         "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
     )
@@ -45,7 +45,7 @@ def add_farm_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_verbs(commands: Subparsers, noun: str, about: str) -> Subparsers:
-    """Add the command *noun* and return where its verbs go."""
+    """Add the command *noun*; return where its verbs are added."""
     parser = commands.add_parser(noun, help=about, description=f"{about[0].upper()}{about[1:]}.")
     return parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -58,7 +58,7 @@ def add_verb(
     *,
     notes: str = "",
 ) -> argparse.ArgumentParser:
-    """Add one verb that *handler* carries out; *notes* is what --help says at its end."""
+    """Add one verb and its *handler*; *notes* stand at the end of its --help."""
     parser = verbs.add_parser(
         name,
         help=about,
@@ -91,7 +91,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def farm_address(options: argparse.Namespace) -> tuple[str, str]:
-    """Return address and key; CommandError when they are neither given nor found."""
+    """Return address and key; CommandError when neither the options nor up.json have them."""
     grpc = options.grpc or os.environ.get("PHONEFARM_GRPC")
     key = options.key or os.environ.get("PHONEFARM_KEY")
     if grpc and key:
@@ -101,7 +101,7 @@ def farm_address(options: argparse.Namespace) -> tuple[str, str]:
 
 
 async def perform_verb(options: argparse.Namespace) -> ExitCode:
-    """Do what the verb says, with a client of the farm the options name."""
+    """Connect to the farm and call the verb's handler."""
     ca = options.ca or (
         Path(os.environ["PHONEFARM_CA"]) if os.environ.get("PHONEFARM_CA") else None
     )

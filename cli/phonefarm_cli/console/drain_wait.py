@@ -1,4 +1,4 @@
-"""Waiting until phones that get no more work are free."""
+"""Waits until drained phones have no run."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ _BUSY: Final = frozenset({"leased", "releasing"})
 async def wait_until_free(
     controller: ControllerClient, concerned: Callable[[fleet_pb2.Phone], bool]
 ) -> None:
-    """Return when no run is on any of these phones; say whenever something has changed.
+    """Return when none of these phones has a run; print what still runs when that changes.
 
-    A controller that is restarted meanwhile is waited for. A dirty phone has no run, and is named.
+    It waits through restarts of the controller. A dirty phone has no run; it is named in a warning.
     """
     said: list[str] = []
     while True:

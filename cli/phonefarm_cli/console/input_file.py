@@ -1,4 +1,4 @@
-"""Files that people hand in: read with a bound, and what is wrong in them told by line."""
+"""Reads files that operators hand in, up to a size, and lists what is wrong in them by line."""
 
 import sys
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ _MOST_TOLD: Final = 100
 
 @dataclass(frozen=True, kw_only=True)
 class InputProblem:
-    """What is wrong on a line; line 0 is the file as a whole."""
+    """What is wrong on a line; line 0 is the whole file."""
 
     line: int
     text: str
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return the problem as one line of text."""
         return f"line {self.line}: {self.text}" if self.line else self.text
 
 
 class InputFileError(Exception):
-    """The file cannot be read, or lines of it are wrong; it names all of them."""
+    """The file is unreadable or wrong; it has all problems."""
 
     def __init__(self, *wrong: InputProblem) -> None:
         super().__init__("\n".join(map(str, wrong)))
         self.wrong = wrong
 
     def as_command_error(self, file: str, outcome: str) -> CommandError:
-        """Return it as the end of a command, which did *outcome*."""
+        """Return the error of a command; *outcome* says what it did or left undone."""
         lines = [f"  {one}" for one in self.wrong[:_MOST_TOLD]]
         if len(self.wrong) > _MOST_TOLD:
             lines.append(f"  and {len(self.wrong) - _MOST_TOLD} more")
@@ -39,7 +39,7 @@ class InputFileError(Exception):
 
 
 def read_input(file: str) -> bytes:
-    """Return what the file, or stdin for -, holds, cut behind the bound; CommandError."""
+    """Return the bytes of the file, or of stdin for -, and at most one more than is allowed."""
     try:
         if file == "-":
             return sys.stdin.buffer.read(LARGEST_BYTES + 1)
@@ -51,7 +51,7 @@ def read_input(file: str) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    """Return the content as text, without a byte order mark; InputFileError."""
+    """Return the content as text without a byte order mark; InputFileError when it is not UTF-8."""
     if len(content) > LARGEST_BYTES:
         told = f"the file is larger than {LARGEST_BYTES // 1024 // 1024} MiB"
         raise InputFileError(InputProblem(line=0, text=told))

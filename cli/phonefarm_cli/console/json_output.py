@@ -1,4 +1,4 @@
-"""Messages of the wire as JSON for scripts: every field, numbers as numbers, moments as text."""
+"""Prints messages as JSON for scripts: every field, numbers as numbers, times as text."""
 
 import json
 import re
@@ -12,22 +12,22 @@ _JSON = "_json"
 
 
 def message_dict(message: Message) -> dict[str, Any]:
-    """Return every field by its name; absent messages are None, `x_json` becomes `x`, parsed."""
+    """Return every field by name; absent messages are None, `x_json` becomes `x`, parsed."""
     return dict(_plain_field(message, field) for field in message.DESCRIPTOR.fields)
 
 
 def print_json(value: Any) -> None:
-    """Print it for a script."""
+    """Print *value* as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def parse_json_field(text: str) -> Any:
-    """Return what a JSON field of the wire holds; an empty one is None."""
+    """Return the value of a JSON field; None when it is empty."""
     return json.loads(text) if text else None
 
 
 def instant(moment: Timestamp) -> str:
-    """Return the moment as ISO-8601 with milliseconds, in UTC."""
+    """Return the time as ISO-8601 with milliseconds, in UTC."""
     when = datetime.fromtimestamp(moment.ToMilliseconds() / 1000, UTC)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -1,4 +1,4 @@
-"""Which phone somebody means: its phone_id, what adb calls it, or its serial number."""
+"""Finds phones by any of their names: phone_id, adb serial or serial number."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from phonefarm_cli.errors import CommandError
 
 
 async def find_phone(controller: ControllerClient, word: str) -> fleet_pb2.Phone:
-    """Return the one phone that *word* names; CommandError otherwise."""
+    """Return the phone with this name; CommandError when there is none."""
     (found,) = await find_phones(controller, [word])
     return found
 
 
 async def find_phones(controller: ControllerClient, words: Iterable[str]) -> list[fleet_pb2.Phone]:
-    """Return the phone each word names, in their order; CommandError names all that are none."""
+    """Return the phone of each name, in order; CommandError lists all unknown names."""
     phones = await controller.phones()
     named = {name: phone for phone in phones for name in names_of(phone)}
     asked = list(words)
@@ -27,6 +27,6 @@ async def find_phones(controller: ControllerClient, words: Iterable[str]) -> lis
 
 
 def names_of(phone: fleet_pb2.Phone) -> set[str]:
-    """Return what a phone may be called, in lower case."""
+    """Return all names of a phone, in lower case."""
     names = {phone.phone_id, phone.adb_serial, phone.serialno}
     return {name.lower() for name in names if name}

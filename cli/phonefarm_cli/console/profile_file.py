@@ -1,7 +1,7 @@
-"""Files of app profiles: what is no profile is told by line and key before a phone is touched.
+"""Reads files of app profiles; errors name the line and key, before a phone is touched.
 
-docs/app-profiles.md describes the format. The executor reads a profile by the same rules; here they
-only spare a run that must fail.
+docs/app-profiles.md describes the format. The executor reads profiles by the same rules; this check
+saves a run that would fail.
 """
 
 import re
@@ -40,7 +40,7 @@ _Problem = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileFile:
-    """A profile that can be tried; `tapped` are those of its screens that taps lead to."""
+    """A profile that can be tried; `tapped` are the screens that a tap leads to."""
 
     toml: str
     screens: frozenset[str]
@@ -48,7 +48,7 @@ class ProfileFile:
 
 
 def read_profile_file(content: bytes) -> ProfileFile:
-    """Return the profile; InputFileError names every key that is wrong with its line."""
+    """Return the profile; InputFileError names every wrong key with its line."""
     text = decode_text(content)
     try:
         table = tomllib.loads(text)
@@ -176,7 +176,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _lines(text: str) -> dict[str, int]:
-    """Return the line of each key that begins one, by its dotted name."""
+    """Return the line on which each key begins, by its dotted name."""
     found: dict[str, int] = {}
     counts: dict[str, int] = {}
     table = ""
@@ -197,7 +197,7 @@ def _plain(name: str) -> str:
 
 
 def _line(lines: Mapping[str, int], key: str) -> int:
-    """Return the line of the key, or of the nearest table around it; 0 when there is none."""
+    """Return the line of the key, else of the nearest table around it, else 0."""
     while key:
         if key in lines:
             return lines[key]

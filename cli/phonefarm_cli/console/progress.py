@@ -1,4 +1,4 @@
-"""A process for people: as lines of text, and while it runs, live or a line per transition."""
+"""Shows a process: as lines of text, live on a terminal, or a line per transition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ _SHOWN: Final = 8
 
 
 def process_lines(process: process_pb2.Process) -> list[str]:
-    """Return what stands above the items: what it is, who asked, how it is, why it failed."""
+    """Return what a process is, who requested it, its status, times and error, a line each."""
     asked = process.requested_by
     who = f"{asked.system} ({asked.user})" if asked.user else asked.system
     as_request = f", request {process.request_id}" if process.request_id else ""
@@ -59,9 +59,9 @@ def error_text(error: process_pb2.ProcessError) -> str:
 async def follow_process(
     controller: ControllerClient, process_id: str, *, say: Callable[[str], None] = echo
 ) -> process_pb2.Process:
-    """Show the process until it has ended and return its record.
+    """Show the process until it has ended; return its record.
 
-    Where nobody reads a terminal, *say* says a line per transition.
+    Where stdout is no terminal, *say* prints a line per transition.
     """
     if not OUT.is_terminal:
         return await _show_events(
@@ -78,7 +78,7 @@ async def process_events(
 ) -> AsyncIterator[inspect_pb2.ProcessEvent]:
     """Yield every event of the process until it has ended, through restarts of the controller.
 
-    UnreachableError once the controller has been away for *patience* seconds.
+    UnreachableError when the controller has not answered for *patience* seconds.
     """
     loop = asyncio.get_running_loop()
     after, failures, away_since = 0, 0, loop.time()

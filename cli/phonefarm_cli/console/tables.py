@@ -1,4 +1,4 @@
-"""Tables on a terminal, tab-separated lines for other programs."""
+"""Prints tables on a terminal, and tab-separated lines for other programs."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from phonefarm_cli.terminal import OUT
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """Show rows under columns; say *empty* when a person reads and there is none."""
+    """Print rows under columns; on a terminal print *empty* when there are none."""
     lines = [[str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in [list(columns), *lines]:

@@ -1,4 +1,4 @@
-"""Times and durations: read from what people type, written for people to read."""
+"""Times and durations: reads what people type, writes what people read."""
 
 import argparse
 import re
@@ -17,7 +17,7 @@ _LONGEST_LIFETIME: Final = timedelta(days=3650)
 
 
 def parse_time(text: str, *, name: str, now: datetime) -> Timestamp:
-    """Return when *text* means: ISO-8601 (UTC unless it says otherwise), or 30m, 2h, 7d before."""
+    """Return the time in *text*: ISO-8601, UTC by default, or 30m, 2h, 7d before *now*."""
     ago = _AGO.fullmatch(text)
     try:
         if ago:
@@ -44,7 +44,7 @@ def duration(text: str) -> int:
 
 
 def lifetime(text: str) -> timedelta:
-    """Return what 12h, 90d or 8w mean, at most ten years; ArgumentTypeError for anything else."""
+    """Return the length of 12h, 90d or 8w, at most 3650d; ArgumentTypeError for anything else."""
     found = _duration(text, units="hdw")
     if not timedelta(0) < found <= _LONGEST_LIFETIME:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 12h, 90d or 8w")
@@ -52,7 +52,7 @@ def lifetime(text: str) -> timedelta:
 
 
 def _duration(text: str, *, units: str) -> timedelta:
-    """Return the duration in one of the units; zero when *text* is none."""
+    """Return the duration in one of these units; zero when *text* is not one."""
     found = _DURATION.fullmatch(text)
     if not found or found[2] not in units:
         return timedelta(0)
@@ -60,19 +60,19 @@ def _duration(text: str, *, units: str) -> timedelta:
 
 
 def time_text(when: Timestamp) -> str:
-    """Return the moment for a table, in UTC; nothing for one that is absent."""
+    """Return the time for a table, in UTC; an absent one is empty."""
     if not when.ByteSize():
         return ""
     return datetime.fromtimestamp(when.ToMilliseconds() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def minute_text(when: Timestamp) -> str:
-    """Return the time to the minute, in UTC; nothing for one that is absent."""
+    """Return the time to the minute, in UTC; an absent one is empty."""
     return f"{time_text(when)[:-4]}Z" if when.ByteSize() else ""
 
 
 def clock_text(when: Timestamp) -> str:
-    """Return the time of day with milliseconds, in UTC; nothing for a moment that is absent."""
+    """Return the time of day with milliseconds, in UTC; an absent one is empty."""
     if not when.ByteSize():
         return ""
     exact = datetime.fromtimestamp(when.ToMilliseconds() / 1000, UTC)
@@ -80,7 +80,7 @@ def clock_text(when: Timestamp) -> str:
 
 
 def seconds_between(begin: Timestamp, end: Timestamp) -> str:
-    """Return the seconds between two moments, `4.2 s`; nothing when one is absent."""
+    """Return the seconds between two times, `4.2 s`; empty when one is absent."""
     if not begin.ByteSize() or not end.ByteSize():
         return ""
     return f"{(end.ToMilliseconds() - begin.ToMilliseconds()) / 1000:.1f} s"

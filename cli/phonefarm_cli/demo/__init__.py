@@ -1,1 +1,1 @@
-"""`phonefarm demo`: a farm at work, shown and proved."""
+"""`phonefarm demo`: runs a farm, gives it work and checks the result."""

@@ -1,4 +1,4 @@
-"""What must be true afterwards, each looked at where it happened."""
+"""Checks the result of the demo: callbacks at the receiver, effects on the phones."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def check_callbacks(name: str, events: list[CallbackEvent], *, last: str) -> Non
 async def check_searches(
     simulation: SimulatorClient, phones: Iterable[UpFilePhone], keywords: list[str]
 ) -> None:
-    """Check in each phone's own ledger that a run searched every keyword and watched a video."""
+    """Check in each phone's ledger that a run searched every keyword and watched a video."""
     for phone in phones:
         ledger = [entry for entry in await simulation.ledger(phone.serialno) if entry["epoch"]]
         searched = [e["detail"]["query"] for e in ledger if e["kind"] == "searched"]
@@ -51,7 +51,7 @@ async def check_searches(
 async def check_profile(
     simulation: SimulatorClient, phone: UpFilePhone, wanted: Mapping[str, str]
 ) -> None:
-    """Check the account as the phone's app has it now, and that it was saved by a run."""
+    """Check the account in the phone's app, and that a run saved it."""
     account: dict[str, Any] = (await simulation.state(phone.serialno))["account"]
     has = {name: account.get(name) for name in wanted}
     if has != dict(wanted):

@@ -1,4 +1,4 @@
-"""`phonefarm demo`: its arguments."""
+"""`phonefarm demo`: its options."""
 
 import argparse
 import asyncio
@@ -55,7 +55,7 @@ def _demo(options: argparse.Namespace) -> ExitCode:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove what demos of before left, but for those to be kept and those that still run."""
+    """Remove the folders of earlier demos that neither run nor are to be kept."""
     for old in folder.glob("demo-*"):
         if (old / KEEP_MARK).exists() or not (old / "up.lock").exists():
             continue

@@ -1,4 +1,4 @@
-"""The demo's farm: `phonefarm up` as a process of its own."""
+"""The demo's farm: `phonefarm up` as a child process."""
 
 import asyncio
 import signal
@@ -17,9 +17,9 @@ STOP_SECONDS = 60.0
 
 @asynccontextmanager
 async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterator[UpFile]:
-    """Yield the report of a ready farm on free ports; it is stopped, whatever happens.
+    """Yield the up.json of a ready farm on free ports, and stop the farm in any case.
 
-    CommandError when it does not get ready, or does not stop clean.
+    CommandError when it does not become ready or does not end with 0.
     """
     command = [sys.executable, "-m", "phonefarm_cli", "up", "--data", str(data)]
     command += ["--simulate", str(phones), "--runtime", runtime]
@@ -45,7 +45,7 @@ async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterato
 
 
 async def _pass_on(process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
-    """Show what the farm says; tell when it is ready, or has ended."""
+    """Print the farm's output; set *ready* when it is ready or has ended."""
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for raw in process.stdout:
         line = raw.decode(errors="replace").rstrip()

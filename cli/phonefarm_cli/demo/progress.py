@@ -1,4 +1,4 @@
-"""How far the work is: a table that lives on a terminal, a line per change elsewhere."""
+"""Shows the progress of the demo's work: a live table on a terminal, else a line per change."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ class Item:
 
 
 def items_of(records: Iterable[dict[str, Any]]) -> list[Item]:
-    """Return the items of processes, in their order."""
+    """Return the queue items of process records, in their order."""
     return [
         Item(
             phone=item["phone_id"] or "any phone",
@@ -44,7 +44,7 @@ def items_of(records: Iterable[dict[str, Any]]) -> list[Item]:
 
 
 class Progress:
-    """Shows items; made by `shown`."""
+    """Shows items."""
 
     def __init__(self, live: Live | None) -> None:
         self._live = live
@@ -53,7 +53,7 @@ class Progress:
     @classmethod
     @contextmanager
     def shown(cls) -> "Iterator[Self]":
-        """Yield where to show; the last state stays on the terminal."""
+        """Yield a view of the items; its last state stays on the terminal."""
         if not OUT.is_terminal:
             yield cls(None)
             return

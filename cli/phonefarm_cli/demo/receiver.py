@@ -1,4 +1,4 @@
-"""A receiver of callbacks on this machine, which believes nothing that is not signed."""
+"""A receiver of callbacks on loopback that verifies their signatures."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ _TOLERANCE_SECONDS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class CallbackEvent:
-    """One callback as it came; *at* is monotonic."""
+    """One callback; *at* is monotonic."""
 
     process_id: str
     milestone: str
@@ -28,7 +28,7 @@ class CallbackEvent:
 
 
 class Receiver:
-    """Answers 204 to every callback and remembers it; 400 to what is none."""
+    """Answers 204 to every callback and keeps it; answers 400 to anything else."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -53,11 +53,11 @@ class Receiver:
             await runner.cleanup()
 
     def of(self, process_id: str) -> list[CallbackEvent]:
-        """Return a process's events as they came."""
+        """Return the events of a process in the order of their arrival."""
         return [event for event in self.events if event.process_id == process_id]
 
     async def until(self, process_id: str, milestone: str, *, within: float) -> None:
-        """Return once the event has come; TimeoutError."""
+        """Return once the event has arrived; TimeoutError after *within* seconds."""
         async with asyncio.timeout(within), self._arrived:
             await self._arrived.wait_for(
                 lambda: any(event.milestone == milestone for event in self.of(process_id))

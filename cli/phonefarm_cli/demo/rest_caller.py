@@ -1,4 +1,4 @@
-"""A caller of the REST contract, as any other program would be."""
+"""A caller of the REST API, like any other program."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ CALL_SECONDS = 15.0
 
 
 class RestCaller:
-    """Speaks REST with one key."""
+    """Calls the REST API with one key."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -29,11 +29,11 @@ class RestCaller:
             yield cls(session)
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send *body*; CommandError with the problem unless it was accepted."""
+        """Send *body*; CommandError with the problem when it is not accepted."""
         return await self._call("POST", path, json=body)
 
     async def process(self, process_id: str) -> dict[str, Any]:
-        """Return the process's record."""
+        """Return the process record."""
         return await self._call("GET", f"/processes/{process_id}")
 
     async def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:

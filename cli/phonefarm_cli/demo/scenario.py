@@ -1,4 +1,4 @@
-"""The demo from start to end."""
+"""The demo: starts a farm, sends two requests, follows them, checks what happened."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ _TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})
 
 
 async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
-    """Return OK when everything was proved; CommandError with the reason otherwise."""
+    """Return OK when all checks pass; CommandError with the reason otherwise."""
     began = time.monotonic()
     async with stop_signals() as stop:
         acting = asyncio.create_task(_run_scenario(data, runtime))
@@ -57,7 +57,7 @@ async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
 
 
 async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
-    """Return the process ids of the farm that was."""
+    """Run the demo; return the process ids of its farm."""
     _heading("a farm of its own: simulator, controller, agent, gateway, one process each")
     async with running_farm(data, phones=PHONES, runtime=runtime) as farm:
         if len(farm.phones) != PHONES or not all(phone.account_id for phone in farm.phones):
@@ -91,7 +91,7 @@ async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
 async def _send(
     caller: RestCaller, farm: UpFile, url: str, profile: dict[str, str]
 ) -> dict[str, str]:
-    """Send both requests by REST; return their process ids with a name each."""
+    """Send both requests by REST; return a name for each process id."""
     _heading("two requests by REST")
     tag = secrets.token_hex(4)
     common = {
@@ -125,7 +125,7 @@ async def _send(
 
 
 async def _follow(caller: RestCaller, process_ids: list[str]) -> list[dict[str, Any]]:
-    """Show the progress until every process has ended; return their records."""
+    """Show the progress until all processes have ended; return their records."""
     _heading("the work")
     try:
         with Progress.shown() as progress:

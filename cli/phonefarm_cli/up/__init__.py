@@ -1,1 +1,1 @@
-"""`phonefarm up`: every program of a farm, started, watched and stopped together."""
+"""`phonefarm up`: starts, watches and stops all programs of a farm."""

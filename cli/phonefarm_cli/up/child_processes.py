@@ -1,4 +1,4 @@
-"""The programs as children: bound to our life, waited for, watched, stopped."""
+"""The programs of a farm as child processes: starts, watches and stops them."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ _BOUND = (
 
 
 def bound_to_parent(command: list[str], parent_death_signal: signal.Signals) -> list[str]:
-    """Return the command whose process gets the signal when this one dies."""
+    """Return the command with a prefix that has it signalled when this process dies."""
     return [
         sys.executable,
         "-ISc",
@@ -44,7 +44,7 @@ def bound_to_parent(command: list[str], parent_death_signal: signal.Signals) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One program of the farm and how it is started."""
+    """One program of the farm, and how to start it."""
 
     name: str
     module: str
@@ -56,11 +56,11 @@ class Program:
 
 
 class ProgramEndedError(CommandError):
-    """A program ended by itself, or did not become ready; its last lines are in the text."""
+    """A program ended by itself or did not become ready; the text has its last log lines."""
 
 
 class ChildProcesses:
-    """Starts programs with logs and ready-files under *data*; whoever makes it calls `stop`."""
+    """Starts programs with logs and ready-files under *data*; its owner must `stop` each."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -76,11 +76,11 @@ class ChildProcesses:
         return {name: process.pid for name, process in self._running.items()}
 
     def log(self, name: str) -> Path:
-        """Return where a program's output goes."""
+        """Return the path of a program's log."""
         return self._data / "logs" / f"{name}.log"
 
     async def start(self, program: Program) -> dict[str, Any]:
-        """Start it; return its ready-file's content once it is there, or ProgramEndedError."""
+        """Start a program; return the content of its ready-file, or raise ProgramEndedError."""
         ready_file = self._data / "ready" / f"{program.name}.json"
         ready_file.parent.mkdir(parents=True, exist_ok=True)
         ready_file.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ class ChildProcesses:
         return await self._ready(program.name, ready_file, end)
 
     async def watch(self) -> None:
-        """Raise ProgramEndedError as soon as any program ends that no other stands in for."""
+        """Raise ProgramEndedError as soon as a program ends for which no other stands by."""
         while True:
             self._changed.clear()
             change = asyncio.create_task(self._changed.wait())
@@ -128,9 +128,9 @@ class ChildProcesses:
         return bool(group) and any(not self._ends[other].done() for other in others)
 
     async def stop(self, name: str, hurry: asyncio.Event) -> bool:
-        """End a program with SIGTERM; kill it, and return False, when it takes too long.
+        """Send SIGTERM; return False when the program had to be killed after STOP_SECONDS.
 
-        *hurry* cuts the waiting short.
+        *hurry* ends the waiting.
         """
         process, end = self._running.get(name), self._ends.get(name)
         if process is None or end is None:
@@ -175,7 +175,7 @@ class ChildProcesses:
 
 
 def _read_facts(path: Path) -> dict[str, Any] | None:
-    """Return what a ready-file tells, which is written whole; None while there is none."""
+    """Return the content of a ready-file, which is written whole; None when there is none."""
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -184,7 +184,7 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def _open_log(path: Path) -> Any:
-    """Open an empty log; what the last start wrote is kept beside it."""
+    """Open an empty log; the log of the last start is kept beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         path.replace(path.with_suffix(".log.1"))

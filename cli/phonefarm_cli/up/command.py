@@ -1,4 +1,4 @@
-"""`phonefarm up`: its arguments."""
+"""`phonefarm up`: its options."""
 
 import argparse
 import asyncio
@@ -101,7 +101,7 @@ def add(commands: Subparsers) -> None:
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add `--runtime`."""
+    """Add --runtime."""
     parser.add_argument(
         "--runtime",
         default="auto",

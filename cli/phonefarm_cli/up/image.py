@@ -1,4 +1,4 @@
-"""The run container's image, made before the agent starts, by the agent's own command."""
+"""Builds the container image of runs, with the agent's own command."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ from phonefarm_cli.up.child_processes import bound_to_parent
 
 
 async def build_image(environment: Mapping[str, str]) -> str:
-    """Build it unless it is up to date, and show the progress; return why not, or ''."""
+    """Build the image unless it is up to date; return why that failed, or ''."""
     process = await asyncio.create_subprocess_exec(
         *bound_to_parent(
             [sys.executable, "-m", "phonefarm_agent", "image", "build"], signal.SIGKILL

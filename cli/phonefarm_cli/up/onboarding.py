@@ -1,4 +1,4 @@
-"""Brings phones into service: admits those of this farm's own agent, gives simulated ones work."""
+"""Takes the phones of the farm's own agent into service; gives each simulated one an account."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -18,13 +18,13 @@ _RUNNING_POLL_SECONDS = 2.0
 
 
 def account_name(serialno: str) -> str:
-    """Return the account of a simulated phone: SIM0001 has sim-0001."""
+    """Return the account of a simulated phone: sim-0001 for SIM0001."""
     return f"sim-{serialno.removeprefix('SIM').lower()}"
 
 
 @dataclass(kw_only=True)
 class PhoneOnboarding:
-    """Looks after the phones of one agent."""
+    """Admits the phones of one agent and gives simulated ones an account."""
 
     controller: ControllerClient
     agent_id: str
@@ -34,10 +34,10 @@ class PhoneOnboarding:
     phones: tuple[UpFilePhone, ...] = field(default=(), init=False)
 
     async def wait_until_settled(self) -> None:
-        """Admit, give accounts, and wait until every phone we know of is offered or at work.
+        """Take phones into service until all that are known are offered or have work.
 
-        One that only an operator can bring back is not waited for. One that is still missing after
-        *patience* seconds keeps nobody from starting. Both are named with the reason.
+        It does not wait for a phone that only an operator can bring back, nor longer than
+        *patience* seconds for one that is missing. It warns of both, with the reason.
         """
         addresses = {*self.simulated.values(), *self.connected}
         known = await self._known()  # however long it takes: what is said below is then so
@@ -53,7 +53,7 @@ class PhoneOnboarding:
                 warn(_why_not(known[address]))
 
     async def refreshes(self) -> AsyncGenerator[None, None]:
-        """Yield after every look at the phones: those that come later are admitted too."""
+        """Refresh for ever, to admit phones that come later; yield after each time."""
         while True:
             await asyncio.sleep(_RUNNING_POLL_SECONDS)
             try:
@@ -66,7 +66,7 @@ class PhoneOnboarding:
         return {phone.adb_serial: phone for phone in await self.refresh()}
 
     async def refresh(self) -> list[fleet_pb2.Phone]:
-        """Admit what is new and return our agent's phones."""
+        """Admit new phones and return all phones of the agent."""
         ours = [p for p in await self.controller.phones() if p.agent_id == self.agent_id]
         accounts = await self.controller.accounts()
         bound = {account.phone_id for account in accounts}
@@ -93,7 +93,7 @@ class PhoneOnboarding:
 
 
 def echo_phones(phones: Iterable[UpFilePhone]) -> None:
-    """Say which phones there are, a few by name."""
+    """Print the phones, the first six by name."""
     listed = [f"{phone.phone_id} ({phone.account_id or 'no account'})" for phone in phones]
     more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
     echo(f"  phones       {', '.join(listed[:6]) or 'none yet'}{more}")
@@ -110,12 +110,12 @@ def _up_file_phone(phone: fleet_pb2.Phone, accounts: list[fleet_pb2.Account]) ->
 
 
 def _is_usable(phone: fleet_pb2.Phone) -> bool:
-    """Tell whether it can be given work, or has some already."""
+    """Tell whether the phone can get work or has some."""
     return phone.offered or phone.lease in {"leased", "releasing"}
 
 
 def _is_settled(phone: fleet_pb2.Phone) -> bool:
-    """Tell whether waiting will change nothing about it."""
+    """Tell whether waiting longer would change nothing."""
     out_of_service = phone.health in {"quarantined", "retired"} or phone.intent in {
         "maintenance",
         "draining",

@@ -1,4 +1,4 @@
-"""Processes that outlived who started them: those of an earlier `up`, and our own at the end."""
+"""Ends processes that outlived their parent: those of an earlier `up`, and our own at the end."""
 
 import asyncio
 import ctypes
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessIdentity:
-    """One process, told apart from another that later gets the same number."""
+    """Identifies a process, also after its pid has been given to another."""
 
     pid: int
     started: int  # clock ticks after boot
@@ -38,7 +38,7 @@ class ProcessIdentity:
         return cls(pid=pid, started=int(fields[_STARTED]), boot=boot_id())
 
     def is_alive(self) -> bool:
-        """Tell whether it still runs."""
+        """Tell whether this very process runs."""
         fields = _stat(self.pid)
         if fields is None or fields[_STATE] == "Z":
             return False
@@ -46,20 +46,20 @@ class ProcessIdentity:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether there is a process of this number that has not ended."""
+    """Tell whether a process with this pid runs."""
     fields = _stat(pid)
     return fields is not None and fields[_STATE] != "Z"
 
 
 def save_identities(data: Path, pids: Iterable[int]) -> None:
-    """Write down which processes are ours, for the next `up` with this folder."""
+    """Write down our programs, for the next `up` with this folder."""
     found = [ProcessIdentity.of(pid) for pid in pids]
     programs = [asdict(identity) for identity in found if identity is not None]
     announce(data / "programs.json", {"programs": programs})
 
 
 async def end_previous_programs(data: Path) -> int:
-    """Wait for the programs of an `up` that was killed, kill what stays; return how many stayed."""
+    """Wait for the programs of an earlier `up`, then kill them; return how many were killed."""
     try:
         told = json.loads((data / "programs.json").read_text())
         identities = [ProcessIdentity(**identity) for identity in told["programs"]]
@@ -78,12 +78,12 @@ async def end_previous_programs(data: Path) -> int:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every process below us whose own parent dies (subreaper, prctl(2))."""
+    """Become the parent of every descendant whose own parent dies (subreaper, prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_orphans() -> int:
-    """Kill every process that is left below us; return how many still ran."""
+    """Kill every process below us; return how many were alive."""
     count = 0
     while children := _children():
         for pid in children:
@@ -96,7 +96,7 @@ def kill_orphans() -> int:
 
 
 def _children() -> list[int]:
-    """Return our living and unreaped children."""
+    """Return the pids of our children, also of those not yet reaped."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""How each program of a farm is started; they find each other by ready-files."""
+"""How to start each program of a farm; they find each other through ready-files."""
 
 import signal
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 def simulator(settings: Settings) -> Program:
-    """Return the simulated phones."""
+    """Return the simulator."""
     return Program(
         name="simulator",
         module="phonefarm_simulator",
@@ -40,7 +40,7 @@ def controllers(settings: Settings, secrets: Secrets) -> list[Program]:
 
 
 def controller_names(settings: Settings) -> list[str]:
-    """Return what they are called: controller, controller-2 and on."""
+    """Return the names of the controllers: controller, controller-2 and so on."""
     more = [f"controller-{number}" for number in range(2, settings.controllers + 1)]
     return ["controller", *more]
 
@@ -58,7 +58,7 @@ def _controller(settings: Settings, secrets: Secrets, *, name: str, listen: str)
 
 
 def agent(settings: Settings, secrets: Secrets, *, target: str, phones: Iterable[str]) -> Program:
-    """Return the agent, told of *phones* (HOST:PORT); without real ones it scans nothing."""
+    """Return the agent of *phones* (HOST:PORT); with simulated phones it scans no USB."""
     # A farm of simulated phones alone has no use for USB, whose scan takes seconds.
     quiet = {"ADB_USB": "0", "ADB_EMU": "0", "ADB_MDNS": "0"} if settings.simulate else {}
     where = ("--controller", target, "--state", str(settings.data / "agent"), "--name", AGENT_ID)

@@ -1,4 +1,4 @@
-"""One farm from start to stop."""
+"""Runs one farm from start to stop."""
 
 import asyncio
 import fcntl
@@ -33,7 +33,7 @@ _ECHO_SECONDS = 0.5
 
 
 class _StoppedError(Exception):
-    """We were told to stop."""
+    """A signal asked the farm to stop."""
 
 
 async def run_farm(settings: Settings) -> ExitCode:
@@ -68,7 +68,7 @@ async def run_farm(settings: Settings) -> ExitCode:
 
 @contextmanager
 def exclusive_lock(data: Path) -> Iterator[None]:
-    """Hold the folder's lock; CommandError naming who has it."""
+    """Hold the folder's lock; CommandError names the process that has it."""
     descriptor = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -89,7 +89,7 @@ def exclusive_lock(data: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Started:
-    """Where everything listens."""
+    """Where each program listens."""
 
     rest: str
     grpc: str
@@ -100,7 +100,7 @@ class _Started:
 
 
 class _FarmLauncher:
-    """What is started, in its order, and looked after."""
+    """Starts the programs in order and takes the phones into service."""
 
     def __init__(self, settings: Settings, secrets: Secrets, children: ChildProcesses) -> None:
         self._settings = settings
@@ -108,7 +108,7 @@ class _FarmLauncher:
         self._children = children
 
     async def run_until_cancelled(self) -> None:
-        """Start everything, say when it is ready, and admit phones until cancelled."""
+        """Start all programs, report that they are ready, admit phones until cancelled."""
         started = await self._start()
         key = self._secrets[API_KEY]
         async with ControllerClient.opened(started.grpc, key) as controller:
@@ -128,7 +128,7 @@ class _FarmLauncher:
                     self._write_up_file(started, onboarding)
 
     async def _start(self) -> _Started:
-        """Start the programs in two waves: whom nobody needs to know, and whom they need."""
+        """Start the programs in two waves: those that need no other, then those that do."""
         settings, secrets = self._settings, self._secrets
         async with asyncio.TaskGroup() as wave:
             image = wave.create_task(self._image())
@@ -173,7 +173,7 @@ class _FarmLauncher:
         return facts
 
     async def _image(self) -> str:
-        """Return why there is no image, or ''."""
+        """Build the image; return why there is none, or ''."""
         if self._settings.runtime not in {"auto", "docker"}:
             return ""
         why = await build_image(without_secrets(self._settings.environment))
@@ -212,12 +212,12 @@ async def _raise_when_stopped(stop: asyncio.Event) -> None:
 
 
 def _stop_order(settings: Settings) -> list[str]:
-    """Return the programs so that runs end and are reported while somebody is there to hear it."""
+    """Return the programs in the order of their stop: runs end while a controller still hears."""
     return ["agent", "gateway", *programs.controller_names(settings), "simulator"]
 
 
 async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[str]) -> None:
-    """Stop every program in order; a second signal ends the patience."""
+    """Stop every program in order; a second signal kills them."""
     hurry = asyncio.Event()
     impatience = asyncio.create_task(_watch_second_signal(stop, hurry))
     if children.pids:
@@ -231,7 +231,7 @@ async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[s
 
 
 async def _watch_second_signal(stop: asyncio.Event, hurry: asyncio.Event) -> None:
-    """Set *hurry* when a signal comes that is no echo of the first.
+    """Set *hurry* at the second signal, unless it is an echo of the first.
 
     When our parent is killed, the kernel may signal its death once for each of its threads.
     """
@@ -253,7 +253,7 @@ def _warn_of_runtime(runtime: str, why: str) -> None:
 
 
 def _first_error(group: BaseExceptionGroup[CommandError]) -> CommandError:
-    """Return the first error in the group; the others are its echoes."""
+    """Return the first error in the group; the others follow from it."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             with suppress(LookupError):

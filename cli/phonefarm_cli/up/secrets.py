@@ -1,4 +1,4 @@
-"""The farm's name and secrets: given by the environment, or made once and kept in the folder."""
+"""The farm's name and secrets: from the environment, or made once and kept in the folder."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _NAMES: Final = (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN, WEBHOOK_SECRET)
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """What the programs of one farm know of each other."""
+    """The secrets that the programs of one farm share."""
 
     farm: str
     values: Mapping[str, str] = field(repr=False)
@@ -31,12 +31,12 @@ class Secrets:
         return self.values[name]
 
     def only(self, *names: str) -> dict[str, str]:
-        """Return what one program needs, for its environment."""
+        """Return the secrets of one program, as its environment."""
         return {name: self.values[name] for name in names}
 
 
 def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
-    """Return what is given or kept, and make and keep the rest; CommandError for a broken file."""
+    """Return the given or kept secrets; make and keep the rest. CommandError for a broken file."""
     path = data / "secrets.json"
     kept = _read(path)
     # The name is the label of the farm's containers: two farms on one engine must differ.

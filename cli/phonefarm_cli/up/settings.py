@@ -1,4 +1,4 @@
-"""What `phonefarm up` is started with, and the folders it works in."""
+"""The settings of `phonefarm up`."""
 
 import errno
 import socket
@@ -16,7 +16,7 @@ MOST_CONTROLLERS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Read once."""
+    """The settings of one farm, read once."""
 
     data: Path
     simulate: int
@@ -29,7 +29,7 @@ class Settings:
     environment: Mapping[str, str]
 
     def check(self) -> None:
-        """Raise CommandError or ConfigError naming what cannot work."""
+        """Raise CommandError or ConfigError that names a setting that cannot work."""
         for address in self.connect:
             config.address(address, name="--connect")
         if not 0 <= self.simulate <= MOST_SIMULATED:
@@ -53,7 +53,7 @@ class Settings:
 
 
 def check_port_free(text: str, *, name: str) -> None:
-    """Raise CommandError naming the option when nobody can listen at HOST:PORT now."""
+    """Raise CommandError that names the option when HOST:PORT cannot be listened at."""
     host, port = config.address(text, name=name)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
