@@ -54,18 +54,18 @@ COMMANDS: Final = (
 
 _ABOUT = """\
 Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, `demo` shows one at
-work; the other commands look after a farm that runs.
+work; the other commands operate a running farm.
 """
 
 _EPILOG = """\
-begin here:
-  phonefarm demo                    three simulated phones, a job each, callbacks, proof
-  phonefarm up --simulate 3         a farm to play with, until Ctrl-C
+start here:
+  phonefarm demo                    three simulated phones, two requests, callbacks, checks
+  phonefarm up --simulate 3         a farm with simulated phones, until Ctrl-C
   phonefarm phones list             in another terminal
 
 exit codes:
-  0  done   1  it failed; the reason is on stderr   2  a setting is wrong, or a port is in use
-  3  what was watched has been cancelled   4  another farm works with the data folder
+  0  done   1  failed, the reason is on stderr   2  a setting is wrong, or a port is in use
+  3  the watched process was cancelled   4  another farm uses the data folder
   130  interrupted by Ctrl-C
 """
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(f"phonefarm {options.command}: {error}")
         return int(ExitCode.MISUSED)
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads on, and nobody needs to be told
+        sys.stderr.close()  # nobody reads stdout any more
         return int(ExitCode.FAILED)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)

@@ -62,7 +62,7 @@ def read_up_file(directory: Path) -> UpFile:
     except FileNotFoundError as error:
         raise CommandError(
             f"no farm runs with the data folder {directory} (there is no {path}): start one with "
-            "`phonefarm up`, or name its folder with --data"
+            "`phonefarm up`, or give its folder with --data"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CommandError(f"{path} cannot be used: {error}", ExitCode.MISUSED) from error

@@ -64,7 +64,7 @@ async def test_a_file_is_imported_with_any_name_of_a_phone(
         "c": ("ph-sim0002", True),
         "d": ("", True),
     }
-    assert "4 accounts: 4 new, 0 changed, 0 as they were" in told.out
+    assert "4 accounts: 4 new, 0 changed, 0 unchanged" in told.out
 
 
 async def test_every_wrong_line_is_named_and_nothing_is_imported(
@@ -113,7 +113,7 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(
 
     told = await operator.command("accounts", "import", second, "--dry-run")
 
-    assert "1 new, 1 changed, 1 as they were; nothing was imported" in told.out
+    assert "1 new, 1 changed, 1 unchanged; nothing was imported" in told.out
     assert await accounts(farm) == before
 
 

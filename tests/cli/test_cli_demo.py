@@ -120,9 +120,9 @@ async def simulation(tmp_path: Path) -> AsyncIterator[SimulatorClient]:
 
 async def test_an_untouched_phone_proves_nothing(simulation: SimulatorClient) -> None:
     """Neither searches nor a profile are believed without the phone's own word."""
-    with pytest.raises(CheckFailedError, match="its ledger says"):
+    with pytest.raises(CheckFailedError, match="its ledger has"):
         await check_searches(simulation, [PHONE], ["tiny houses"])
-    with pytest.raises(CheckFailedError, match="was to have the profile"):
+    with pytest.raises(CheckFailedError, match="should have the profile"):
         await check_profile(simulation, PHONE, {"display_name": "Somebody"})
 
 

@@ -106,7 +106,7 @@ async def test_a_damaged_file_is_not_saved(
     played = Played()
     played.lines, played.sent = [line()], b"sEen"
 
-    with pytest.raises(CommandError, match=r"screen\.png of run run-1 came damaged"):
+    with pytest.raises(CommandError, match=r"screen\.png of run run-1 arrived damaged"):
         await saved(played, tmp_path, capsys)
 
     assert files_below(tmp_path) == []
@@ -132,7 +132,7 @@ async def test_no_name_leads_out_of_the_folder(
     played = Played()
     played.lines = [line(**changes)]
 
-    with pytest.raises(CommandError, match="which is not saved"):
+    with pytest.raises(CommandError, match="which cannot be saved"):
         await saved(played, tmp_path / "here", capsys)
 
     assert files_below(tmp_path) == []
@@ -147,7 +147,7 @@ async def test_a_link_that_lies_there_is_not_followed(
     (tmp_path / "run-1").mkdir()
     (tmp_path / "run-1" / "screen.png").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(CommandError, match="nothing was saved, because there is"):
+    with pytest.raises(CommandError, match="nothing was saved, because there is already"):
         await saved(played, tmp_path, capsys)
 
     assert not (tmp_path / "elsewhere").exists()

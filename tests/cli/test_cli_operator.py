@@ -43,7 +43,7 @@ async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
         stops = await agent.hear("stops")
 
     assert f"leased {accepted.process_id} epoch 1" in listed.rows[1]
-    assert "free once its agent says that it is clean" in told.out
+    assert "free when its agent reports it clean" in told.out
     assert [stop.run for stop in stops.stops] == [assignment.run]
 
 

@@ -306,7 +306,7 @@ async def test_evidence_is_listed_and_saved(
     saved = await operator.command("processes", "evidence", process_id, "--save", str(folder))
     (file,) = folder.glob("*/*")
     file.write_bytes(b"mine")
-    with pytest.raises(CommandError, match="nothing was saved, because there is"):
+    with pytest.raises(CommandError, match="nothing was saved, because there is already"):
         await operator.command("processes", "evidence", process_id, "--save", str(folder))
 
     (row,) = told.rows[1:]

@@ -63,5 +63,5 @@ def test_a_process_tells_its_walk_wherever_it_stands() -> None:
 @pytest.mark.parametrize("result", ["", "{}", '{"items": {"i": {"screens": 3}}}'])
 def test_a_process_without_a_walk_proves_nothing(result: str) -> None:
     """It is said, and is no success."""
-    with pytest.raises(CommandError, match="without saying what it found"):
+    with pytest.raises(CommandError, match="without a result"):
         screens_of(process_pb2.Process(result_json=result))

@@ -161,7 +161,7 @@ async def test_nobody_to_ask_is_no_yes(live: LiveFarm) -> None:
     ended = await command(live, "capabilities", "verify", "keyword_warmup", "--phone", "SIM0001")
 
     assert ended.code == 2
-    assert "say --yes" in ended.err
+    assert "give --yes" in ended.err
 
 
 async def test_a_profile_is_tried_selector_by_selector(live: LiveFarm, tmp_path: Path) -> None:

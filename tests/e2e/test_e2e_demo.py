@@ -34,8 +34,8 @@ def test_the_demo_proves_itself(tmp_path: Path, runtime: str) -> None:
 
     assert demo.returncode == 0, said
     assert said.count("signature ok") == 6
-    assert said.count("itself: searched 'tiny houses', 'street food'") == 3
-    assert said.count("itself: its profile has") == 1
+    assert said.count("its ledger has searches of 'tiny houses', 'street food'") == 3
+    assert said.count("the profile in its app has") == 1
     assert "nothing is left running" in said
     (folder,) = (tmp_path / ".farm").glob("demo-*")
     assert len(list((folder / "simulator").glob("*.ledger.jsonl"))) == 3

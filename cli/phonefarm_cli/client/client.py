@@ -152,17 +152,17 @@ class ControllerClient:
         match error.code():
             case code if code in _SILENT and not reason:
                 return UnreachableError(
-                    f"the controller at {self._target} does not answer; does the farm run?"
+                    f"the controller at {self._target} does not answer: is the farm running?"
                 )
             case grpc.StatusCode.UNAUTHENTICATED:
                 return CommandError(
-                    f"the controller at {self._target} does not know this key: give the one from "
+                    f"the controller at {self._target} does not know this key: give the one of "
                     "up.json (--data), or --key, or PHONEFARM_KEY"
                 )
             case grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(
-                    f"{reason}: this key may not do that; `phonefarm keys create` makes one with "
-                    "the scope it needs",
+                    f"{reason}: this key lacks the scope; `phonefarm keys create` creates one "
+                    "with it",
                     reason,
                 )
             case grpc.StatusCode.UNIMPLEMENTED:

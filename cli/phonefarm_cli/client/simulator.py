@@ -42,7 +42,7 @@ class SimulatorClient:
         return dict(answer["state"])
 
     async def ledger(self, serialno: str) -> list[dict[str, Any]]:
-        """Return every effect on the phone, with the run that caused it, oldest first."""
+        """Return every effect on the phone and every connection that drove it, oldest first."""
         answer = await self.call("ledger", serial=serialno, since=0)
         return list(answer["entries"])
 

@@ -1,7 +1,7 @@
 """`phonefarm accounts`: list, put, clear."""
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from phonefarm.v1 import fleet_pb2
 
@@ -15,8 +15,8 @@ from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
 
-_LIST_NOTES = """\
---json prints what `accounts import` takes: save it, change it, import it again.
+_LIST_NOTES: Final = """\
+--json prints a file for `accounts import`: save it, change it, import it again.
 """
 
 
@@ -26,14 +26,16 @@ def add(commands: Subparsers) -> None:
     listing = add_verb(verbs, "list", "list every account", _list, notes=_LIST_NOTES)
     add_json(listing)
     accounts_import.add(verbs)
-    clear = add_verb(verbs, "clear", "say that an account is well again", _clear)
+    clear = add_verb(verbs, "clear", "end an account's needs_attention: it gets work again", _clear)
     clear.add_argument("account", metavar="ACCOUNT")
-    add_reason(clear, about="what was seen; it is kept")
-    put = add_verb(verbs, "put", "create an account or replace it", _put)
+    add_reason(clear, about="what you found; it is recorded")
+    put = add_verb(verbs, "put", "create or replace an account", _put)
     put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
     put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
-    put.add_argument("--phone", metavar="PHONE", help="where it is logged in")
-    put.add_argument("--inactive", action="store_true", help="no work for it; what waits ends")
+    put.add_argument("--phone", metavar="PHONE", help="the phone on which it is logged in")
+    put.add_argument(
+        "--inactive", action="store_true", help="give it no work; its waiting work ends"
+    )
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:

@@ -16,17 +16,17 @@ from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import echo, note_stderr
 
 AT_ONCE: Final = 1000
-"""The controller takes so many in one transaction."""
+"""The controller accepts at most so many accounts in one transaction."""
 
-_NOTES = """\
+_NOTES: Final = """\
 the file
   CSV with a header line, or a JSON list of objects, with the columns
-    account_id   1-128 of A-Z a-z 0-9 . _ : -                                    (needed)
-    app          the app profile's name, `phonefarm profiles list` shows them    (needed)
-    phone        phone_id, serial number or what adb calls it; empty: on no phone
-    active       yes or no; yes when empty; what waits for an account made inactive ends
-    condition, condition_reason   as `accounts list --json` tells them; when empty they stay
-  A wrong line is named with its number, and nothing is imported then.
+    account_id   1-128 of A-Z a-z 0-9 . _ : -                                    (required)
+    app          the app profile's name, see `phonefarm profiles list`           (required)
+    phone        phone_id, adb serial or serial number; empty: on no phone
+    active       yes or no; yes when empty; no ends the waiting work of the account
+    condition, condition_reason   as `accounts list --json` prints them; empty: unchanged
+  The command names every wrong line by its number and then imports nothing.
 
 examples:
   phonefarm accounts import accounts.csv --dry-run
@@ -48,10 +48,14 @@ def add(verbs: Subparsers) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a .csv or .json file; - reads stdin")
     parser.add_argument(
-        "--format", choices=["csv", "json"], help="what it is, when its name does not tell"
+        "--format",
+        choices=["csv", "json"],
+        help="its format, when the file's name does not end in it",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything and say what would change"
+        "--dry-run",
+        action="store_true",
+        help="check the file, print what would change, and import nothing",
     )
 
 
@@ -66,9 +70,9 @@ async def _import(options: argparse.Namespace, controller: ControllerClient) -> 
     fresh = sum(one.line.account_id not in known for one in planned)
     changed = [one for one in planned if one.account != known.get(one.line.account_id)]
     same = len(planned) - len(changed)
-    sums = f"{fresh} new, {len(changed) - fresh} changed, {same} as they were"
+    sums = f"{fresh} new, {len(changed) - fresh} changed, {same} unchanged"
     if options.dry_run:
-        echo(f"{options.file}: {len(planned)} accounts are right: {sums}; nothing was imported")
+        echo(f"{options.file}: {len(planned)} accounts are valid: {sums}; nothing was imported")
         return
     await _send(controller, options.file, changed)
     echo(f"{options.file}: {len(planned)} accounts: {sums}")
@@ -123,7 +127,7 @@ async def _send(controller: ControllerClient, file: str, planned: Sequence[_Plan
         except CommandError as error:
             far = (
                 f"{first} of {len(planned)} accounts that change were imported, up to line "
-                f"{planned[first - 1].line.line}; run it again once it is mended"
+                f"{planned[first - 1].line.line}; correct the file and import it again"
                 if first
                 else "nothing was imported"
             )

@@ -24,35 +24,34 @@ _COLUMNS = (
     "DRAINING",
 )
 _DRAIN: Final = """\
-Nothing begins on its phones, on whichever controller, until `phonefarm agents undrain`; restarts
-of agent and controllers change nothing of that. A run that is prepared and has not acted is taken
-back, uncharged. --wait says what is still on its phones and ends when nothing is; Ctrl-C ends the
-waiting.
+No controller starts a run on its phones until `phonefarm agents undrain`, also after restarts of
+the agent or of controllers. A prepared run that has not acted yet is taken back, and the attempt
+does not count. --wait lists the runs still in progress and exits when none is left; Ctrl-C ends
+only the waiting.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait
 """
-_LEARN: Final = """\
+_INVITE: Final = """\
 The token is for one host and works once. On that host:
   phonefarm-agent join TOKEN          or, with --gateway, phonefarm-gateway join TOKEN
 
 examples:
   phonefarm agents invite
   phonefarm agents invite --agent-id host-1 --for 1h
-
 """
 
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm agents` and its verbs."""
     verbs = add_verbs(commands, "agents", "the agents: list them, invite a host, revoke one")
-    listing = add_verb(verbs, "list", "list every agent and its certificate's end", _list)
+    listing = add_verb(verbs, "list", "list every agent and when its certificate expires", _list)
     add_json(listing)
     invite = add_verb(
-        verbs, "invite", "print a token with which one host joins", _invite, notes=_LEARN
+        verbs, "invite", "print a token with which one host joins", _invite, notes=_INVITE
     )
     invite.add_argument(
-        "--agent-id", default="", metavar="ID", help="who it will be; needed for a known one"
+        "--agent-id", default="", metavar="ID", help="its id; required for one that joined before"
     )
     invite.add_argument("--gateway", action="store_true", help="for a gateway, not for an agent")
     invite.add_argument(
@@ -61,15 +60,15 @@ def add(commands: Subparsers) -> None:
         type=duration,
         default=900,
         metavar="DURATION",
-        help="how long it may be used: 15m (the default), up to 24h",
+        help="how long the token is valid: up to 24h (15m)",
     )
     add_reason(invite, required=False)
     drain = add_verb(
-        verbs, "drain", "let nothing begin on a host; what runs goes on", _drain, notes=_DRAIN
+        verbs, "drain", "start no more runs on a host; runs in progress go on", _drain, notes=_DRAIN
     )
     drain.add_argument("agent_id", metavar="ID")
-    add_reason(drain, about="why; it is shown and kept")
-    drain.add_argument("--wait", action="store_true", help="end once no run is on its phones")
+    add_reason(drain, about="why; it is shown and recorded")
+    drain.add_argument("--wait", action="store_true", help="exit when no run is left on its phones")
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
     undrain.add_argument("agent_id", metavar="ID")
     add_reason(undrain)
@@ -110,7 +109,7 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = hands_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     agent = await controller.call(controller.operator.DrainAgent, request)
-    echo(f"{agent.agent_id}: draining; what runs goes on")
+    echo(f"{agent.agent_id}: draining; runs in progress go on")
     if options.wait:
         await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
         echo(f"{agent.agent_id}: no run is on its phones")

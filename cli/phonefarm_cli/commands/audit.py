@@ -15,8 +15,8 @@ from phonefarm_cli.console.times import parse_time, time_text
 
 _COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
 _NOTES: Final = """\
-Newest first: what operators did, what the controller did with phones that fail, and each step an
-agent took to get a phone back. What happened to a process is in `phonefarm processes timeline`.
+Newest first: what operators did, what controllers did with phones that fail, and the recovery steps
+of agents. The history of a process is in `phonefarm processes timeline`.
 
 examples:
   phonefarm audit --since 24h
@@ -28,13 +28,17 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm audit`."""
     audit = add_verb(
-        commands, "audit", "tell who did what to phones, accounts and hosts", _audit, notes=_NOTES
+        commands, "audit", "list who did what to phones, accounts and hosts", _audit, notes=_NOTES
     )
     about = audit.add_mutually_exclusive_group()
     about.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
-    about.add_argument("--about", metavar="ID", help="of an account, an agent, a group, a key")
-    audit.add_argument("--since", metavar="MOMENT", help="then or later: 2026-01-31T08:00Z, or 2h")
-    audit.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
+    about.add_argument("--about", metavar="ID", help="id of an account, an agent, a group or a key")
+    audit.add_argument(
+        "--since", metavar="TIME", help="at this time or later: 2026-01-31T08:00Z, or 2h ago: 2h"
+    )
+    audit.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="at most N entries (100)"
+    )
     add_json(audit)
 
 

@@ -17,10 +17,10 @@ from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
-The farm works on meanwhile. FILE is the SQLite database as of one moment; it appears whole or not
-at all. In it all work is paused, because what is done after that moment is not in it. The folders
-ca, evidence and profiles of the controller's --data belong to a backup too: docs/operating.md
-says how to restore. A database on PostgreSQL is backed up by pg_dump.
+The farm keeps working meanwhile. FILE is a consistent copy of the SQLite database; it appears whole
+or not at all. All work is paused in the copy, because it does not know what happens after it was
+taken. A backup also needs the folders ca, evidence and profiles of the controller's --data:
+docs/operating.md says how to restore. Back up a PostgreSQL database with pg_dump.
 
 example:
   phonefarm backup farm-monday.db --reason "before the upgrade"
@@ -32,9 +32,11 @@ def add(commands: Subparsers) -> None:
     backup = add_verb(
         commands, "backup", "save a copy of the controller's database", _backup, notes=_NOTES
     )
-    backup.add_argument("file", type=Path, metavar="FILE", help="where; a new file")
     backup.add_argument(
-        "--reason", default="a backup", metavar="TEXT", help="why; it is kept (%(default)s)"
+        "file", type=Path, metavar="FILE", help="path of the copy; it must not exist"
+    )
+    backup.add_argument(
+        "--reason", default="a backup", metavar="TEXT", help="why; it is recorded (%(default)s)"
     )
 
 
@@ -44,7 +46,7 @@ async def _backup(options: argparse.Namespace, controller: ControllerClient) -> 
         with _made(place) as descriptor:
             head = await _receive(controller, options.reason, descriptor)
     except FileExistsError as error:
-        message = f"there is a {place}, which is not replaced: give another name"
+        message = f"{place} exists and is not replaced: give another name"
         raise CommandError(message, ExitCode.MISUSED) from error
     except OSError as error:
         why = f"{error.filename or place} cannot be written: {error.strerror}"
@@ -58,7 +60,7 @@ def _made(place: Path) -> Iterator[int]:
     if place.exists() or place.is_symlink():
         raise FileExistsError
     partial = place.with_name(f"{place.name}.part")
-    # Of keys it holds only digests, but callers' data all the same.
+    # It holds only digests of keys, but callers' data.
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         yield descriptor
@@ -84,6 +86,6 @@ async def _receive(
         seen.update(part.data)
         size += len(part.data)
     if (size, seen.hexdigest()) != (head.bytes, head.sha256) or not size:
-        raise CommandError("what came is not what was sent: nothing was saved, try again")
+        raise CommandError("the copy arrived damaged: nothing was saved, try again")
     os.fsync(descriptor)
     return head

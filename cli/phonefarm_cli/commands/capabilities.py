@@ -1,6 +1,7 @@
 """`phonefarm capabilities`: lists the capabilities and their verifications."""
 
 import argparse
+from typing import Final
 
 from phonefarm.v1 import inspect_pb2
 
@@ -16,18 +17,20 @@ _COLUMNS = ("CAPABILITY", "MODES", "ROUTINGS", "BY", "WHAT IT DOES")
 _APPS = ("CAPABILITY", "APP", "VERSION", "LIVE VERIFIED", "BY", "PROCESS")
 _SHOWN = 12
 
-_NOTES = """\
-Unattended requests need a capability that was live verified with the version of the app profile in
-use now: `phonefarm capabilities verify` does that. It lapses when the profile changes.
---json tells the inputs of each as a JSON Schema too.
+_NOTES: Final = """\
+Requests in mode unattended need a capability that is live verified with the app profile in use:
+`phonefarm capabilities verify` does that. A change of the profile ends the verification.
+--json also prints the JSON Schema of each capability's inputs.
 """
 
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm capabilities` and its verbs."""
-    verbs = add_verbs(commands, "capabilities", "what may be asked for, and proving that it works")
+    verbs = add_verbs(
+        commands, "capabilities", "the capabilities: list them, verify them on a phone"
+    )
     listing = add_verb(
-        verbs, "list", "list capabilities and what is live verified", _list, notes=_NOTES
+        verbs, "list", "list every capability, and whether it is live verified", _list, notes=_NOTES
     )
     add_json(listing)
     capabilities_verify.add(verbs)

@@ -20,17 +20,17 @@ from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import OUT, echo, note
 
 EVIDENCE_SECONDS: Final = 30.0
-"""How long the evidence of a run that has ended may take to arrive."""
+"""How long the evidence may take to arrive after the end of the run."""
 
 _POLL_SECONDS: Final = 0.25
 
-_NOTES = """\
-It gives the capability real work on the phone, manually, with inputs that do little unless --inputs
-gives others. When the run is completed and its last screen has arrived as evidence, the capability
-counts as live verified with the app profile's version of now, and unattended requests for it are
-taken. A run on the dummy runtime proves nothing.
+_NOTES: Final = """\
+The command really runs the capability on the phone, in mode manual, with inputs that change little
+unless --inputs gives others. When the run has completed and its last screen has arrived as
+evidence, the capability is live verified with the present version of the app profile, and the farm
+accepts unattended requests for it. A run on the dummy runtime verifies nothing.
 
-exit code: 0 when it counts, else 1 with the reason
+exit code: 0 when it is verified, else 1 with the reason
 
 examples:
   phonefarm capabilities verify keyword_warmup --phone SIM0001
@@ -42,17 +42,21 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm capabilities verify`."""
     parser = add_verb(
-        verbs, "verify", "prove on a phone that a capability works", _verify, notes=_NOTES
+        verbs, "verify", "verify a capability by a real run on a phone", _verify, notes=_NOTES
     )
-    parser.add_argument("capability", metavar="NAME", help="`capabilities list` shows them")
+    parser.add_argument("capability", metavar="NAME", help="a capability, see `capabilities list`")
     parser.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
     parser.add_argument(
-        "--account", metavar="ACCOUNT", help="for whom; else the one active account on the phone"
+        "--account",
+        metavar="ACCOUNT",
+        help="for this account; default: the only active one on the phone",
     )
     parser.add_argument(
-        "--inputs", metavar="FILE", help="a JSON object with the capability's inputs; - is stdin"
+        "--inputs",
+        metavar="FILE",
+        help="a file with a JSON object, the capability's inputs; - is stdin",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask before it begins")
+    parser.add_argument("--yes", action="store_true", help="begin without asking")
 
 
 async def _verify(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -63,7 +67,7 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     echo(f"{capability.name} will really run on {phone.phone_id} ({phone.model or phone.serialno})")
     echo(f"  for the account {account.account_id} of {account.app}")
     echo(f"  it does: {capability.description}")
-    echo(f"  inputs: {inputs or 'those that do little'}")
+    echo(f"  inputs: {inputs or 'the default ones, which change little'}")
     _agree(options)
     wanted = proving_pb2.VerifyCapabilityRequest(
         capability=capability.name,
@@ -80,14 +84,14 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
         why = error_text(process.error) if process.HasField("error") else process.status
         raise CommandError(
             f"{capability.name} is not verified: {why}\n"
-            f"  `phonefarm processes evidence {process_id} --save DIR` gets what the run left"
+            f"  `phonefarm processes evidence {process_id} --save DIR` saves its evidence"
         )
     kept = await _recorded(controller, process_id)
     request = inspect_pb2.ListEvidenceRequest(process_id=process_id)
     lines = (await controller.call(controller.inspection.ListEvidence, request)).evidence
     print_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")
     echo(f"{kept.capability} is live verified with {kept.app} {kept.profile_version[:12]}")
-    echo(f"  get the evidence: phonefarm processes evidence {process_id} --save DIR")
+    echo(f"  save the evidence: phonefarm processes evidence {process_id} --save DIR")
 
 
 def _inputs(file: str | None) -> str:
@@ -111,7 +115,7 @@ async def _capability(controller: ControllerClient, name: str) -> inspect_pb2.Ca
     if name not in known:
         raise CommandError(f"there is no capability {name}; known: {', '.join(known)}")
     if not known[name].can_be_verified:
-        raise CommandError(f"{name} never runs unattended, so there is nothing to verify")
+        raise CommandError(f"{name} never runs unattended, so it needs no verification")
     return known[name]
 
 
@@ -135,7 +139,9 @@ def _agree(options: argparse.Namespace) -> None:
     if options.yes:
         return
     if options.inputs == "-" or not sys.stdin.isatty():
-        raise CommandError("nobody can be asked here: say --yes", ExitCode.MISUSED)
+        raise CommandError(
+            "stdin is no terminal, so the command cannot ask: give --yes", ExitCode.MISUSED
+        )
     try:
         answer = OUT.input("begin? (y/N) ")
     except EOFError:

@@ -18,9 +18,9 @@ _WORDS: Final = {
     doctor_pb2.VERDICT_FAIL: "fail",
 }
 _NOTES: Final = """\
-A line for each part: ok, warn (work goes on) or fail (work stands still), with what helps below it.
-It ends with 1 when something fails. With several controllers ask each: --grpc names one.
-`phonefarm-agent doctor` does the same for one phone host, on that host.
+One line per check: ok, warn (work goes on) or fail (work stands still), with its remedy below. The
+exit code is 1 when a check fails. With several controllers run it for each: --grpc names one.
+Run `phonefarm-agent doctor` on a phone host to check that host.
 
 examples:
   phonefarm doctor
@@ -31,7 +31,11 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm doctor`."""
     parser = add_verb(
-        commands, "doctor", "tell whether the farm is well, and what helps", _doctor, notes=_NOTES
+        commands,
+        "doctor",
+        "check the farm, and name a remedy for what is wrong",
+        _doctor,
+        notes=_NOTES,
     )
     add_json(parser)
 
@@ -41,7 +45,9 @@ async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> 
         answer = await controller.call(controller.doctor.Examine, doctor_pb2.ExamineRequest())
         found = list(answer.findings)
     except UnreachableError as error:
-        remedy = "start it; when it runs: is its event loop stuck? see its log for watchdog.raised"
+        remedy = (
+            "start it; if it runs, look for watchdog.raised in its log: its event loop may be stuck"
+        )
         away = {"check": "controller", "text": str(error), "remedy": remedy}
         found = [doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)]
     _show(found, as_json=options.json)

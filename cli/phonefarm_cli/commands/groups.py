@@ -1,6 +1,7 @@
 """`phonefarm groups`: list, put, clean-up."""
 
 import argparse
+from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
@@ -27,27 +28,27 @@ _STEPS = {
 _KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "account"}
 _SHOWN = 6
 
-_NOTES = """\
-A request's target names groups: {"routing": "group", "phone_group": "shelf-1"} takes every phone of
-it as of that moment, {"routing": "queue", "phone_group": "shelf-1"} any one of them.
+_NOTES: Final = """\
+A request's target names groups: {"routing": "group", "phone_group": "shelf-1"} takes every phone
+that is in it at that time, {"routing": "queue", "phone_group": "shelf-1"} any one of them.
 
 examples:
   phonefarm groups put shelf-1 --phones SIM0001 SIM0002
   phonefarm groups put launch --accounts acc-1 acc-2 acc-3
-  phonefarm groups put shelf-1 --phones            it has no members, and is no group any more
+  phonefarm groups put shelf-1 --phones            without members it is no group any more
 """
 
 
-_CLEAN_UP_NOTES = """\
-Behind each run its agent cleans the phone and looks whether it is clean; one that is not is dirty,
-and kept back. Without a policy every step is done:
+_CLEAN_UP_NOTES: Final = """\
+After each run the agent cleans the phone and checks that it is clean; a phone that is not becomes
+dirty and gets no work. By default the agent takes every step:
 
-  stop_apps     stop the app that the run drove, and see that it is gone
-  remove_added  remove what the run added where apps can see it, and see that it is gone
-  home          press home, and see that the home screen is in front
+  stop_apps     stop the app that the run drove, and check that it has stopped
+  remove_added  remove what the run added where apps can see it, and check that it is gone
+  home          press home, and check that the home screen is in front
 
-What the run put into its own folder is removed always. A phone in several groups gets every step
-that one of them names. It counts from the next claim on.
+It always removes the run's own folder. A phone in several groups gets every step that one of them
+names. A change applies from the next claim on.
 
 examples:
   phonefarm groups clean-up shelf-1 --steps remove_added home --reason "the app is slow to start"
@@ -57,10 +58,10 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm groups` and its verbs."""
-    verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests may name")
+    verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests can name")
     listing = add_verb(verbs, "list", "list every group and its members", _list)
     add_json(listing)
-    put = add_verb(verbs, "put", "make a group, or replace its members", _put, notes=_NOTES)
+    put = add_verb(verbs, "put", "create a group or replace its members", _put, notes=_NOTES)
     put.add_argument("group", metavar="NAME", help="its name, 1-128 of A-Z a-z 0-9 . _ : -")
     members = put.add_mutually_exclusive_group(required=True)
     members.add_argument("--phones", nargs="*", metavar="PHONE", help=PHONE_NAMES)
@@ -70,16 +71,20 @@ def add(commands: Subparsers) -> None:
     cleaning = add_verb(
         verbs,
         "clean-up",
-        "what is done about a group's phones behind each run",
+        "set how the phones of a group are cleaned after each run",
         _set_clean_up,
         notes=_CLEAN_UP_NOTES,
     )
     cleaning.add_argument("group", metavar="NAME", help="a group of phones")
     wanted = cleaning.add_mutually_exclusive_group(required=True)
     wanted.add_argument(
-        "--steps", nargs="*", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}"
+        "--steps",
+        nargs="*",
+        choices=_STEPS,
+        metavar="STEP",
+        help=f"some of {', '.join(_STEPS)}, or none",
     )
-    wanted.add_argument("--default", action="store_true", help="the group says nothing any more")
+    wanted.add_argument("--default", action="store_true", help="the group names no steps any more")
     add_reason(cleaning)
 
 
@@ -127,5 +132,9 @@ async def _set_clean_up(options: argparse.Namespace, controller: ControllerClien
         name=options.group, clean_up=clean_up, reason=options.reason
     )
     group = await controller.call(controller.fleet.SetCleanUp, request)
-    told = _clean_up(group) if group.HasField("clean_up") else "as its phones' other groups say"
+    told = (
+        _clean_up(group)
+        if group.HasField("clean_up")
+        else "what the other groups of its phones name"
+    )
     echo(f"{group.name}: clean-up is {told}, from the next claim on")

@@ -14,20 +14,20 @@ from phonefarm_cli.terminal import echo, note_stderr
 
 _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED")
 SCOPES: Final = {
-    "submit": "enqueue work, ingest content, hand over snapshots",
-    "read": "see processes, phones, accounts and what they left behind",
+    "submit": "enqueue work, ingest content, store snapshots",
+    "read": "read processes, phones, accounts and evidence",
     "cancel": "cancel work",
-    "operate": "change phones and accounts, prove capabilities, replay callbacks; includes read",
-    "admin": "make and revoke keys; includes everything",
+    "operate": "change phones and accounts, verify capabilities, replay callbacks; includes read",
+    "admin": "create and revoke keys; includes every other scope",
 }
 _ABOUT: Final = """\
-the keys callers show: make one for each caller, with the scopes it needs and no more"""
-_LEARN: Final = """\
+the API keys: create one for each caller, with only the scopes it needs"""
+_CREATE_NOTES: Final = """\
 scopes:
 {scopes}
 
-A key is shown once, when it is made; the farm keeps only its SHA-256. Who loses one gets another.
-The farm's own secret (INGEST_SECRET, up.json's api_key) may do everything; give it to nobody.
+A key is shown once, when it is created; the farm stores only its SHA-256. Replace a lost key.
+The farm's own secret (INGEST_SECRET, up.json's api_key) has every scope; give it to nobody.
 
 examples:
   phonefarm keys create crm --scope submit --scope read --scope cancel
@@ -40,10 +40,10 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm keys` and its verbs."""
     verbs = add_verbs(commands, "keys", _ABOUT)
-    create = add_verb(verbs, "create", "make a key and print it, this once", _create)
+    create = add_verb(verbs, "create", "create a key and print it, once", _create)
     shown = "\n".join(f"  {scope:<8} {about}" for scope, about in SCOPES.items())
-    create.epilog = _LEARN.format(scopes=shown) + (create.epilog or "")
-    create.add_argument("name", metavar="NAME", help="who will show it, 1-64 of A-Z a-z 0-9 . _ -")
+    create.epilog = _CREATE_NOTES.format(scopes=shown) + (create.epilog or "")
+    create.add_argument("name", metavar="NAME", help="its caller, 1-64 of A-Z a-z 0-9 . _ -")
     create.add_argument(
         "--scope",
         action="append",
@@ -55,10 +55,12 @@ def add(commands: Subparsers) -> None:
         "--expires",
         type=lifetime,
         metavar="DURATION",
-        help="how long it is good: 12h, 90d, 8w (for good, or until it is revoked)",
+        help="how long it is valid: 12h, 90d, 8w (until it is revoked)",
     )
-    add_verb(verbs, "list", "list every key, never its text", _list)
-    revoke = add_verb(verbs, "revoke", "end a key for good, at once, on every controller", _revoke)
+    add_verb(verbs, "list", "list every key, without its secret", _list)
+    revoke = add_verb(
+        verbs, "revoke", "revoke a key for good, at once, on every controller", _revoke
+    )
     revoke.add_argument("name", metavar="NAME")
 
 
@@ -69,7 +71,9 @@ async def _create(options: argparse.Namespace, controller: ControllerClient) -> 
     made = await controller.call(controller.access.CreateKey, request)
     end = f", until {minute_text(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
-    note_stderr(f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Shown once, so keep it:")
+    note_stderr(
+        f"{made.key.name} may {', '.join(made.key.scopes)}{end}. It is shown once, so save it:"
+    )
     print(made.secret)
 
 
@@ -87,10 +91,10 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         ]
         for key in keys
     ]
-    print_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` makes one")
+    print_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` creates one")
 
 
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = access_pb2.RevokeKeyRequest(name=options.name)
     key = await controller.call(controller.access.RevokeKey, request)
-    echo(f"{key.name}: revoked; whoever shows it is refused from now on")
+    echo(f"{key.name}: revoked; calls with it are refused from now on")

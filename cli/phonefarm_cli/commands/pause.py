@@ -21,11 +21,11 @@ _SCOPES: Final = {
 }
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _NOTES: Final = """\
-Work goes on being accepted; nothing in the scope begins until it is resumed. What runs goes on to
-its end. With --stop it ends between two actions, after 30 s by force, and goes back to the queue,
-uncharged; a post that had begun and is not known to be made ends with outcome_unknown. Deadlines go
-on: what passes its own while it is paused ends with deadline_passed. Without a scope it lists what
-is paused.
+The farm accepts work as before, but starts no run in the scope until `phonefarm resume`. Runs in
+progress go on to their end. With --stop they end between two actions, or by force after 30 s, and
+their items go back to the queue without counting the attempt; a post that was begun and may have
+been made ends with outcome_unknown. Deadlines keep running: an item that passes its deadline ends
+with deadline_passed. Without a scope the command lists the pauses.
 
 examples:
   phonefarm pause --all --reason "the network is being moved"
@@ -39,25 +39,29 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm pause` and `phonefarm resume`."""
     pause = add_verb(
-        commands, "pause", "let no work begin: all, or some of it", _pause, notes=_NOTES
+        commands, "pause", "start no more runs: of all work, or of some", _pause, notes=_NOTES
     )
     _add_scope(pause, required=False)
-    pause.add_argument("--reason", metavar="TEXT", help="shown to who asks why work waits; kept")
     pause.add_argument(
-        "--stop", action="store_true", help="end what runs too; it goes back to the queue"
+        "--reason", metavar="TEXT", help="why; it is shown where work waits, and recorded"
+    )
+    pause.add_argument(
+        "--stop",
+        action="store_true",
+        help="also stop runs in progress; their items go back to the queue",
     )
     add_json(pause)
-    resume = add_verb(commands, "resume", "end a pause; others stay", _resume)
+    resume = add_verb(commands, "resume", "end one pause; others stay", _resume)
     _add_scope(resume, required=True)
     add_reason(resume, required=False)
 
 
 def _add_scope(parser: argparse.ArgumentParser, *, required: bool) -> None:
     scopes = parser.add_mutually_exclusive_group(required=required)
-    scopes.add_argument("--all", action="store_true", help="everything")
-    scopes.add_argument("--app", metavar="APP", help="what drives this app, e.g. shortvideo")
-    scopes.add_argument("--account", metavar="ACCOUNT", help="what acts for this account")
-    scopes.add_argument("--capability", metavar="NAME", help="this kind of work")
+    scopes.add_argument("--all", action="store_true", help="all work")
+    scopes.add_argument("--app", metavar="APP", help="work that uses this app, e.g. shortvideo")
+    scopes.add_argument("--account", metavar="ACCOUNT", help="work for this account")
+    scopes.add_argument("--capability", metavar="NAME", help="work of this capability")
 
 
 def _scope(options: argparse.Namespace) -> tuple[fleet_pb2.PauseScope.ValueType, str] | None:
@@ -71,7 +75,7 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
     chosen = _scope(options)
     if chosen is None:
         if options.stop:
-            message = "--stop ends what runs: say of what, --all, --app, --account or --capability"
+            message = "--stop needs a scope: --all, --app, --account or --capability"
             raise CommandError(message, ExitCode.MISUSED)
         await _list(options, controller)
         return
@@ -84,7 +88,7 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
         print_json(message_dict(pause))
     else:
         runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
-        goes_on = f"{runs} told to end" if options.stop else "what runs goes on"
+        goes_on = f"{runs} being stopped" if options.stop else "runs in progress go on"
         echo(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
 
 

@@ -24,19 +24,19 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _RELEASE: Final = """\
-For a run that will not end; `phonefarm processes cancel` is the gentle way. The epoch says
-which run is meant: when another has the phone by now, nothing is done. The run is told to stop.
-Its process goes on by the rules for a fault of the host. The phone is free once its agent says
-that it is clean. An agent that stays silent is given the time to fence itself (90 s); then the
-phone is dirty and waits for `phonefarm phones return`.
+Use it for a run that does not end; `phonefarm processes cancel` is the gentle way. --epoch names
+the run: if a different run holds the phone by then, the command changes nothing. The agent stops
+the run, and its item goes on as after a failure of the host. The phone is free when its agent
+reports it clean. If the agent stays silent for 90 s, in which it fences itself, the phone becomes
+dirty and waits for `phonefarm phones return`.
 
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
 """
 _DRAIN: Final = """\
-`phonefarm phones admit` gives it work again. A run that is prepared and has not acted is taken
-back, uncharged. --wait says what is still on the phone and ends when nothing is; Ctrl-C ends the
-waiting.
+`phonefarm phones admit` gives it work again. A prepared run that has not acted yet is taken back,
+and the attempt does not count. --wait prints the run still in progress and exits when there is
+none; Ctrl-C ends only the waiting.
 
 example:
   phonefarm phones drain SIM0001 --reason "it gets a new cable" --wait
@@ -47,9 +47,9 @@ _COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY
 def add(commands: Subparsers) -> None:
     """Add `phonefarm phones` and its verbs."""
     verbs = add_verbs(
-        commands, "phones", "the phones: list them, take new ones in, return one to service"
+        commands, "phones", "the phones: list them, admit new ones, drain, hold or return one"
     )
-    listing = add_verb(verbs, "list", "list every phone and whether work can be given to it", _list)
+    listing = add_verb(verbs, "list", "list every phone, and why it gets no work", _list)
     add_json(listing)
     phones_show.add(verbs)
     admit = add_verb(
@@ -59,29 +59,39 @@ def add(commands: Subparsers) -> None:
     add_reason(admit, required=False)
     for verb, about, act in (
         ("maintain", "give a phone no more work until it is admitted again", _maintain),
-        ("retire", "take a phone out of the farm; what waits for it alone ends", _retire),
+        ("retire", "take a phone out of the farm; work that waits for it alone ends", _retire),
     ):
         parser = add_verb(verbs, verb, about, act)
         add_phone(parser)
         add_reason(parser)
     drain = add_verb(
-        verbs, "drain", "let nothing begin on a phone; what runs goes on", _drain, notes=_DRAIN
+        verbs,
+        "drain",
+        "start no more runs on a phone; a run in progress goes on",
+        _drain,
+        notes=_DRAIN,
     )
     add_phone(drain)
     add_reason(drain)
-    drain.add_argument("--wait", action="store_true", help="end once no run is on it")
+    drain.add_argument("--wait", action="store_true", help="exit when no run is left on it")
     free = add_verb(
         verbs, "release", "take a phone from the run that drives it", _release, notes=_RELEASE
     )
     add_phone(free)
     free.add_argument(
-        "--epoch", required=True, type=int, metavar="N", help="of its lease, as `list` shows it"
+        "--epoch",
+        required=True,
+        type=int,
+        metavar="N",
+        help="epoch of its lease, see `phones list`",
     )
     add_reason(free)
     phones_hold.add(verbs)
-    back = add_verb(verbs, "return", "end a phone's quarantine, once somebody looked at it", _back)
+    back = add_verb(
+        verbs, "return", "end a phone's quarantine after somebody has checked it", _back
+    )
     add_phone(back)
-    add_reason(back, about="what was seen and done; it is kept")
+    add_reason(back, about="what you found and did; it is recorded")
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -149,8 +159,8 @@ async def _release(options: argparse.Namespace, controller: ControllerClient) ->
     )
     after = await controller.call(controller.operator.ReleasePhone, request)
     echo(
-        f"{after.phone_id}: taken from the process {after.process_id}, whose run is told to stop; "
-        "free once its agent says that it is clean"
+        f"{after.phone_id}: taken from the process {after.process_id}, whose run is being stopped; "
+        "free when its agent reports it clean"
     )
 
 

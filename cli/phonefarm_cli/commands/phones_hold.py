@@ -16,12 +16,12 @@ from phonefarm_cli.terminal import echo, note
 POLL_SECONDS: Final = 0.3
 _WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
 _NOTES: Final = """\
-For its time you drive the phone, and nothing else does. The hold waits for the run on the phone
-and goes before all work, also while work is paused; a phone in quarantine or maintenance can be
-held too, if its agent finds it fit. When it is held the command says where its adb is: on the
-loopback of the phone's host, for this one phone. Shell, install, push and pull work; reboot,
-root, tcpip, forward and other phones do not. At its end connections are cut and the phone is
-cleaned like after a run.
+While the hold lasts, only you drive the phone. The hold waits for the run on the phone to end and
+goes before all other work, even while work is paused. A phone in quarantine or maintenance can be
+held if its agent finds it fit. The command prints the address of an adb server for this phone
+alone, on the loopback of the phone's host. Shell, install, push and pull work; reboot, root, tcpip
+and forward do not. At the end of the hold the agent cuts its connections and cleans the phone as
+after a run.
 
 examples:
   phonefarm phones hold SIM0001 --for 30m --reason "the app looks odd"
@@ -31,7 +31,9 @@ examples:
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm phones hold` and `unhold`."""
-    hold = add_verb(verbs, "hold", "take a phone for a person, with an adb", _hold, notes=_NOTES)
+    hold = add_verb(
+        verbs, "hold", "reserve a phone for yourself, with its adb", _hold, notes=_NOTES
+    )
     add_phone(hold)
     hold.add_argument(
         "--for",
@@ -64,14 +66,14 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
     )
     hold = await controller.call(controller.operator.HoldPhone, request)
     if phone.process_id:
-        note(f"{phone.phone_id}: waits for the process {phone.process_id}")
+        note(f"{phone.phone_id}: waiting for the process {phone.process_id} on it")
     try:
         while hold.state in _WAITING:
             await asyncio.sleep(POLL_SECONDS)
             again = hands_pb2.GetHoldRequest(process_id=hold.process_id)
             hold = await controller.call(controller.operator.GetHold, again)
-    except asyncio.CancelledError:  # Ctrl-C: nobody is there any more who would use it
-        await _end_hold(controller, phone.phone_id, "whoever asked for it left")
+    except asyncio.CancelledError:  # Ctrl-C: nobody will use the hold
+        await _end_hold(controller, phone.phone_id, "the command that asked for it was interrupted")
         raise
     if hold.state != "EXECUTING":
         explained = f"`phonefarm processes timeline {hold.process_id}` tells more"

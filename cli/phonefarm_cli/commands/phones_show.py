@@ -14,15 +14,15 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _NOTES: Final = """\
-First why it is or is not offered, with what helps. Then its five axes (transport and readiness are
-its agent's, health and lease the controller's, intent the operator's), the stages of readiness,
-its failures, its host, what its agent did to get it back, and the audit.
+It prints why the phone is or is not offered, with remedies; its transport and readiness (from its
+agent), health and lease (from the controller) and intent (from operators); the stages of readiness;
+its failures; the incidents of its host; its recovery steps; and the audit.
 docs/operating.md, "Phones", says what the controller does with a phone that fails.
 """
 _HANDS: Final = """\
-What no program can do: allow debugging on a screen, mend a cable, charge a battery, look at a phone
-that was not given back clean or that failed too often. A phone that nobody could identify is named
-by what adb calls it on its host.
+Only a person can do these: allow debugging on a screen, mend a cable, charge a battery, check a
+phone that is dirty or that failed too often. A phone that cannot be identified is listed by its adb
+serial.
 """
 _AXES: Final = ("AXIS", "IS", "SINCE", "BY", "WHY")
 _STAGES: Final = ("STAGE", "STATE", "SECONDS", "LIMIT", "LAST ERROR")
@@ -39,7 +39,7 @@ def add(verbs: Subparsers) -> None:
     show = add_verb(
         verbs,
         "show",
-        "show one phone: its axes, and why it is or is not offered",
+        "show one phone: its state, and why it is or is not offered",
         _show,
         notes=_NOTES,
     )
@@ -87,7 +87,7 @@ async def _hands(options: argparse.Namespace, controller: ControllerClient) -> N
         [each.agent_id, each.adb_serial, each.phone_id or "-", time_text(each.since), each.reason]
         for each in needed
     ]
-    print_table(_NEEDED, rows, empty="nothing: nobody is needed")
+    print_table(_NEEDED, rows, empty="nothing: no phone needs a person")
 
 
 def _part(columns: tuple[str, ...], rows: list[list[str]]) -> None:

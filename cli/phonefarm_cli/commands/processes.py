@@ -34,9 +34,8 @@ _STRATEGIES = {
 }
 _LARGEST_PAGE: Final = 500
 
-_LIST_NOTES = """\
-Filters add up: what is listed passes all of them. MOMENT is 2026-01-31T08:00Z, or 30m, 2h, 7d for
-so long ago.
+_LIST_NOTES: Final = """\
+A process must match every filter. TIME is 2026-01-31T08:00Z, or 30m, 2h, 7d for so long ago.
 
 examples:
   phonefarm processes list --status failed_terminal --since 24h
@@ -47,7 +46,7 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm processes` and its verbs."""
-    verbs = add_verbs(commands, "processes", "the work: list it, look into it, cancel it")
+    verbs = add_verbs(commands, "processes", "the processes: list, inspect, cancel or rerun them")
     _add_list(verbs)
     processes_show.add(verbs)
     processes_watch.add(verbs)
@@ -56,26 +55,32 @@ def add(commands: Subparsers) -> None:
     processes_deliveries.add(verbs)
     processes_evidence.add(verbs)
     processes_rerun.add(verbs)
-    cancel = add_verb(verbs, "cancel", "ask for a process to end; the answer comes at once", _end)
+    cancel = add_verb(verbs, "cancel", "cancel a process, without waiting for its end", _end)
     cancel.add_argument("process", metavar="PROCESS")
     add_reason(cancel)
     cancel.add_argument(
         "--strategy",
         choices=list(_STRATEGIES),
         default="soft_then_force",
-        help="soft: the run stops between actions; hard: its container is ended now; "
-        "soft_then_force: soft, then hard after the window (%(default)s)",
+        help="soft: the run stops between actions; hard: its container ends now; "
+        "soft_then_force: soft, then hard after --force-after (%(default)s)",
     )
     cancel.add_argument(
-        "--force-after", type=int, default=10, metavar="SECONDS", help="the window (10)"
+        "--force-after",
+        type=int,
+        default=10,
+        metavar="SECONDS",
+        help="time between soft and hard (10)",
     )
 
 
 def _add_list(verbs: Subparsers) -> None:
     listing = add_verb(verbs, "list", "list processes, the newest first", _list, notes=_LIST_NOTES)
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most N (20)")
     listing.add_argument(
-        "--cursor", default="", metavar="TEXT", help="go on where an earlier list said so"
+        "--limit", type=int, default=20, metavar="N", help="at most N processes (20)"
+    )
+    listing.add_argument(
+        "--cursor", default="", metavar="TEXT", help="continue an earlier list, which printed this"
     )
     listing.add_argument(
         "--status", action="append", default=[], choices=_STATUSES, help="only these; repeatable"
@@ -83,12 +88,12 @@ def _add_list(verbs: Subparsers) -> None:
     listing.add_argument(
         "--type", action="append", default=[], metavar="TYPE", help="only these; repeatable"
     )
-    listing.add_argument("--system", default="", metavar="NAME", help="asked for by this system")
+    listing.add_argument("--system", default="", metavar="NAME", help="requested by this system")
     listing.add_argument("--request", default="", metavar="ID", help="with this request id")
-    listing.add_argument("--account", default="", metavar="ACCOUNT", help="acting for this account")
+    listing.add_argument("--account", default="", metavar="ACCOUNT", help="for this account")
     listing.add_argument("--phone", default="", metavar="PHONE", help="on this phone")
-    listing.add_argument("--since", metavar="MOMENT", help="created then or later")
-    listing.add_argument("--until", metavar="MOMENT", help="created before")
+    listing.add_argument("--since", metavar="TIME", help="created at this time or later")
+    listing.add_argument("--until", metavar="TIME", help="created before this time")
     add_json(listing)
 
 

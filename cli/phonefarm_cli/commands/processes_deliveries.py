@@ -1,6 +1,7 @@
 """`phonefarm processes deliveries` and `replay`: a process's callbacks, and sending them again."""
 
 import argparse
+from typing import Final
 
 from phonefarm.v1 import inspect_pb2
 
@@ -22,10 +23,10 @@ _COLUMNS = (
 )
 _LOG = ("SEQUENCE", "ATTEMPT", "ENDED", "OUTCOME", "HTTP", "GATEWAY", "ERROR")
 
-_NOTES = """\
-dead: given up after a day of attempts; stopped: the receiver answered 410 and is told nothing more.
-A replay makes settled callbacks due again, in order, under their old sequence and id, with a new
-day of attempts; a receiver may so see one twice and knows it by its webhook-id.
+_NOTES: Final = """\
+dead: given up after 24 hours of attempts. stopped: the receiver answered 410 and gets no more.
+A replay makes settled callbacks due again, in order, with their sequence and id, for another 24
+hours. A receiver may get one twice and knows it by its webhook-id.
 
 examples:
   phonefarm processes deliveries PROCESS
@@ -37,7 +38,11 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes deliveries` and `replay`."""
     listing = add_verb(
-        verbs, "deliveries", "show a process's callbacks and their attempts", _list, notes=_NOTES
+        verbs,
+        "deliveries",
+        "list the callbacks of a process and their attempts",
+        _list,
+        notes=_NOTES,
     )
     listing.add_argument("process", metavar="PROCESS")
     add_json(listing)
@@ -49,7 +54,7 @@ def add(verbs: Subparsers) -> None:
         action="append",
         default=[],
         metavar="N",
-        help="this one; repeatable; without it all that were not delivered",
+        help="this one; repeatable (all that were not delivered)",
     )
 
 
@@ -61,7 +66,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         return
     for url in sorted({line.url for line in found}):
         echo(f"to {url}")
-    empty = "none: nobody asked for callbacks, or none is due yet"
+    empty = "none: the request names no callback, or none is due yet"
     print_table(_COLUMNS, [_row(line) for line in found], empty=empty)
     log = [_log_row(line, attempt) for line in found for attempt in line.log]
     if log:

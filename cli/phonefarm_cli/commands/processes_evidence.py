@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from phonefarm.v1 import inspect_pb2
 
@@ -19,8 +20,8 @@ from phonefarm_cli.terminal import echo, note_stderr
 
 COLUMNS = ("RUN", "ATTEMPT", "NAME", "KIND", "ACTION", "BYTES", "RECEIVED")
 
-_NOTES = """\
---save writes DIR/RUN/NAME for each file, checks its sha256 first, and never replaces a file.
+_NOTES: Final = """\
+--save writes DIR/RUN/NAME for each file, checks its SHA-256 first, and never replaces a file.
 
 examples:
   phonefarm processes evidence PROCESS
@@ -31,10 +32,10 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes evidence`."""
     parser = add_verb(
-        verbs, "evidence", "list what a process's runs left, or save it", _evidence, notes=_NOTES
+        verbs, "evidence", "list the evidence of a process, or save it", _evidence, notes=_NOTES
     )
     parser.add_argument("process", metavar="PROCESS")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write every file below DIR")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="save every file below DIR")
     add_json(parser)
 
 
@@ -68,9 +69,9 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
     if options.json:
         print_json([message_dict(line) for line in lines])
     elif options.save is None:
-        print_table(COLUMNS, [evidence_row(line) for line in lines], empty="nothing was kept (yet)")
+        print_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence (yet)")
     for why, count in Counter(line.removed_why for line in lines if _is_gone(line)).items():
-        note_stderr(f"{count} files are removed by {why}")
+        note_stderr(f"{count} files were removed by {why}")
     for run in found.runs:
         if not run.complete:
             note_stderr(
@@ -78,14 +79,14 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
             )
     if options.save is not None:
         show = note_stderr if options.json else echo
-        show(f"{len(there)} files saved in {options.save}, each as its sha256 says")
+        show(f"{len(there)} files saved in {options.save}, each with the right SHA-256")
 
 
 def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:
     """Return the path of the file; CommandError for a name that would leave the folder."""
     for part in (line.run_id, line.name):
         if not part or part.startswith(".") or "/" in part or not part.isprintable():
-            raise CommandError(f"the controller names a file {part!r}, which is not saved")
+            raise CommandError(f"the controller names a file {part!r}, which cannot be saved")
     return folder / line.run_id / line.name
 
 
@@ -94,7 +95,9 @@ def _refuse_existing(places: list[Path]) -> None:
     if there:
         more = f" and {len(there) - 5} more" if len(there) > 5 else ""
         told = f"{', '.join(there[:5])}{more}"
-        raise CommandError(f"nothing was saved, because there is {told}: choose another folder")
+        raise CommandError(
+            f"nothing was saved, because there is already {told}: choose another folder"
+        )
     if len(set(places)) != len(places):
         raise CommandError("nothing was saved: two files have the same name")
 
@@ -113,7 +116,7 @@ def _made(place: Path) -> Iterator[Path]:
     """Yield a file to write; it gets the name *place* when the block succeeds."""
     partial = place.with_name(f".{place.name}.part")
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.touch(exist_ok=False)  # from now on the name is ours to replace
+    place.touch(exist_ok=False)  # from now on only we replace this name
     try:
         yield partial
         partial.replace(place)
@@ -140,6 +143,6 @@ async def _receive(
             seen.update(part.data)
     if seen.hexdigest() != line.sha256:
         raise CommandError(
-            f"{line.name} of run {line.run_id} came damaged: {size} bytes with the sha256 "
+            f"{line.name} of run {line.run_id} arrived damaged: {size} bytes with the SHA-256 "
             f"{seen.hexdigest()}, not {line.bytes} with {line.sha256}; it was not saved"
         )

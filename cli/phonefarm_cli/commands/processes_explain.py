@@ -20,7 +20,7 @@ _SHOWN = 8
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes explain`."""
     explain = add_verb(
-        verbs, "explain", "tell why a process waits, and what would unblock it", _explain
+        verbs, "explain", "explain why a process waits, and what would unblock it", _explain
     )
     explain.add_argument("process", metavar="PROCESS")
     add_json(explain)
@@ -51,7 +51,7 @@ async def _explain(options: argparse.Namespace, controller: ControllerClient) ->
         print_table(_PHONES, phones, empty="")
     waiting = max((reason.count for reason in told.reasons), default=0)
     if waiting > len(told.items):
-        note_stderr(f"the first {len(told.items)} of the items that wait")
+        note_stderr(f"only the first {len(told.items)} waiting items are listed")
 
 
 def _item_row(item: inspect_pb2.ItemExplanation) -> list[str]:

@@ -10,10 +10,10 @@ from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb
 from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
-The new process has the plan, target and callback of the old one, today's app profiles, no deadline,
-and a request id made from the old one (ID~2). A process is rerun once; asking again names the same.
-What was posted is not posted again. A post with outcome_unknown may be there: look at the account
-first, and only when it is not there say so.
+The new process has the plan, target and callback of the old one, the present app profiles, no
+deadline, and a request id made from the old one (ID~2). A process is rerun once; a repeat names the
+same new process. A post that was made is not made again. A post with outcome_unknown may have been
+made: check the account, and give --yes-it-was-not-posted only when it is not there.
 
 examples:
   phonefarm processes rerun $PROCESS --reason "the app is mended"
@@ -25,17 +25,17 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes rerun`."""
     rerun = add_verb(
-        verbs, "rerun", "make a new process from one that has ended", _rerun, notes=_NOTES
+        verbs, "rerun", "repeat a process that has ended, as a new process", _rerun, notes=_NOTES
     )
     rerun.add_argument("process", metavar="PROCESS")
     rerun.add_argument(
-        "--failed-only", action="store_true", help="only the items that are not completed"
+        "--failed-only", action="store_true", help="only the items that did not complete"
     )
     rerun.add_argument(
         "--yes-it-was-not-posted",
         dest="not_posted",
         action="store_true",
-        help="somebody looked: the posts with outcome_unknown are not there",
+        help="you checked: the posts with outcome_unknown were not made",
     )
     add_reason(rerun)
 

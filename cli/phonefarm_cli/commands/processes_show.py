@@ -26,14 +26,14 @@ _ATTEMPTS = (
     "LASTED",
 )
 _MOST_ITEMS: Final = 20
-"""Whose attempts are asked for: those that failed or run come first."""
+"""Items whose attempts are listed: those that failed or run come first."""
 
 _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
 
-_NOTES = """\
---json prints the record as GET /processes/PROCESS has it, but for the names of linked ids.
-More of it: `timeline` every step, `explain` why it waits, `deliveries` its callbacks, `evidence`
-what its runs left, `watch` it live.
+_NOTES: Final = """\
+--json prints the record as GET /processes/PROCESS does, except for the names of linked ids.
+Other verbs show more: `timeline` every transition, `explain` why it waits, `deliveries` its
+callbacks, `evidence` the files of its runs; `watch` shows it live.
 """
 
 
@@ -69,7 +69,7 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         echo("")
         print_table(_ATTEMPTS, attempts, empty="")
     if len(items) > _MOST_ITEMS:
-        note_stderr(f"attempts of {_MOST_ITEMS} items; those of the others are in the timeline")
+        note_stderr(f"attempts of {_MOST_ITEMS} items only; the timeline has the others")
 
 
 def _item_row(item: process_pb2.ItemProgress) -> list[str]:

@@ -17,18 +17,18 @@ CODES: Final = {
     "cancelled": ExitCode.CANCELLED,
 }
 
-_NOTES = """\
-It ends when the process has ended: exit code 0 completed, 1 failed, 3 cancelled. Ctrl-C ends the
-watching and nothing else. A controller that is restarted meanwhile is waited for.
---json prints one event a line: number, emitted_at, process, transitions.
+_NOTES: Final = """\
+It exits when the process has ended, with code 0 completed, 1 failed, 3 cancelled. Ctrl-C ends only
+the watching. It waits through restarts of the controller.
+--json prints one event per line: number, emitted_at, process, transitions.
 """
 
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes watch`."""
-    watch = add_verb(verbs, "watch", "show a process live, and end with it", _watch, notes=_NOTES)
+    watch = add_verb(verbs, "watch", "show a process live until it has ended", _watch, notes=_NOTES)
     watch.add_argument("process", metavar="PROCESS")
-    watch.add_argument("--json", action="store_true", help="one event a line, for scripts")
+    watch.add_argument("--json", action="store_true", help="print one event per line, for scripts")
 
 
 async def _watch(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:

@@ -22,10 +22,10 @@ from phonefarm_cli.terminal import echo, note_stderr, print_error
 
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE")
 _NOTES: Final = """\
-A real run on the phone: the app is opened, every screen that taps lead to is visited, and each of
-its selectors is looked for. Nothing is typed, saved or posted. Screens that only an action leads to
-(the results of a search, say) are not tried; they are named. What shows only at times (a first
-post, say) must be there to be found.
+A real run opens the app on the phone, visits every screen that taps lead to, and looks for each of
+its selectors. It types, saves and posts nothing. Screens that only an action leads to, such as the
+results of a search, are listed but not tried. What shows only at times, such as a first post, must
+be there to be found.
 
 exit code: 0 when everything that was tried was found, else 1
 
@@ -40,10 +40,12 @@ Screens = list[dict[str, Any]]
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm profiles check`."""
-    check = add_verb(verbs, "check", "try a profile on a phone", _check, notes=_NOTES)
+    check = add_verb(verbs, "check", "check a profile on a phone", _check, notes=_NOTES)
     check.add_argument("file", metavar="FILE", help="the profile, a .toml file")
     check.add_argument("--phone", required=True, metavar="PHONE", help=PHONE_NAMES)
-    check.add_argument("--account", default="", metavar="ACCOUNT", help="whose app it is")
+    check.add_argument(
+        "--account", default="", metavar="ACCOUNT", help="the account that is logged in"
+    )
     add_json(check)
 
 
@@ -61,11 +63,11 @@ async def _check(options: argparse.Namespace, controller: ControllerClient) -> E
         requested_by=f"phonefarm:{getpass.getuser()}",
     )
     process_id = (await controller.call(controller.verification.CheckProfile, request)).process_id
-    note_stderr(f"process {process_id} tries {options.file} on {phone.phone_id}")
+    note_stderr(f"process {process_id} checks {options.file} on {phone.phone_id}")
     process = await follow_process(controller, process_id, say=note_stderr)
     if process.status != "completed":
         why = error_text(process.error) if process.HasField("error") else process.status
-        raise CommandError(f"{options.file} could not be tried: {why}")
+        raise CommandError(f"{options.file} could not be checked: {why}")
     screens = screens_of(process)
     gone = list(missing_lines(screens, profile))
     if options.json:
@@ -83,7 +85,7 @@ def screens_of(process: process_pb2.Process) -> Screens:
     """Return what the run found on each screen; CommandError when it reported nothing."""
     found = list(_screen_lists(json.loads(process.result_json or "{}")))
     if not found:
-        raise CommandError("the run ended without saying what it found; see its timeline")
+        raise CommandError("the run ended without a result; see its timeline")
     return found[0]
 
 

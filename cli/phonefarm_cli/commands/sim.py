@@ -30,17 +30,20 @@ def add(commands: Subparsers) -> None:
     sim = commands.add_parser(
         "sim",
         help="simulated phones: their state, their faults",
-        description="Look at a simulated phone of a farm that runs here, or make it fail.",
+        description="Show the state of a simulated phone of a farm on this host, or make it fail.",
     )
     verbs = sim.add_subparsers(dest="verb", required=True, metavar="VERB")
-    state = _verb(verbs, "state", "show everything about a phone as JSON")
+    state = _verb(verbs, "state", "print everything about a phone as JSON")
     state.set_defaults(perform=lambda options: _run(_state, options))
-    fault = _verb(verbs, "fault", "let something go wrong, or end it")
-    fault.add_argument("fault", nargs="?", metavar="FAULT", help="which")
+    fault = _verb(verbs, "fault", "set a fault of a phone, or clear it")
+    fault.add_argument("fault", nargs="?", metavar="FAULT", help="the fault; they are listed below")
     fault.add_argument(
-        "settings", nargs="*", metavar="key=value", help="how, e.g. milliseconds=500"
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="settings of the fault, e.g. milliseconds=500",
     )
-    fault.add_argument("--clear", action="store_true", help="end it; without FAULT end all")
+    fault.add_argument("--clear", action="store_true", help="clear it; without FAULT clear all")
     fault.set_defaults(perform=lambda options: _run(_fault, options))
 
 
@@ -88,7 +91,9 @@ async def _state(simulation: SimulatorClient, serialno: str, options: argparse.N
 async def _fault(simulation: SimulatorClient, serialno: str, options: argparse.Namespace) -> None:
     if options.fault is None:
         if not options.clear:
-            raise CommandError("name a FAULT, or --clear to end all of them", ExitCode.MISUSED)
+            raise CommandError(
+                "name a FAULT, or give --clear to clear all of them", ExitCode.MISUSED
+            )
         await simulation.call("clear", serial=serialno)
         echo(f"{serialno}: no faults")
         return

@@ -40,7 +40,7 @@ def file_format(path: str, form: str | None) -> str:
     if found not in {"csv", "json"}:
         raise InputFileError(
             InputProblem(
-                line=0, text=f"{path} ends in neither .csv nor .json: say --format csv or json"
+                line=0, text=f"{path} ends in neither .csv nor .json: give --format csv or json"
             )
         )
     return found

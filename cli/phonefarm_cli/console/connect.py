@@ -12,22 +12,22 @@ from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.up_file import read_up_file
 
 EPILOG = """\
-the farm is found by
-  --data DIR                     the folder of a farm that runs here (.farm): its up.json
-  --grpc HOST:PORT, --key KEY    or an address and a key; several controllers with commas
-  --ca FILE                      of a controller on another host: its --tls-listen and its ca.pem
+which farm
+  --data DIR                     the folder of a farm that runs here (.farm), with its up.json
+  --grpc HOST:PORT, --key KEY    or address and key; several controllers with commas
+  --ca FILE                      for a --tls-listen address on another host: the farm's ca.pem
   PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA  the same from the environment
 """
 
 PHONE_NAMES: Final = "phone_id, adb serial or serial number"
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""Where commands, or the verbs of one, are added."""
+"""argparse's object to which commands, or the verbs of one, are added."""
 
 VerbHandler: TypeAlias = Callable[
     [argparse.Namespace, ControllerClient], Awaitable[ExitCode | None]
 ]
-"""What a verb does with a client of the farm's controller; None is OK."""
+"""Performs a verb with a client of the farm's controllers; None is OK."""
 
 
 def add_farm_options(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +38,12 @@ def add_farm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grpc",
         metavar="HOST:PORT",
-        help="a controller, or several with commas, instead of up.json's",
+        help="a controller, or several with commas, instead of those in up.json",
     )
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="the farm's ca.pem: call with TLS")
-    parser.add_argument("--key", metavar="KEY", help="the API key, instead of up.json's")
+    parser.add_argument(
+        "--ca", type=Path, metavar="FILE", help="the farm's ca.pem; calls then use TLS"
+    )
+    parser.add_argument("--key", metavar="KEY", help="the API key, instead of the one in up.json")
 
 
 def add_verbs(commands: Subparsers, noun: str, about: str) -> Subparsers:
@@ -86,7 +88,7 @@ def add_reason(
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument(
-        "--json", action="store_true", help="say it as JSON, for scripts, instead of a table"
+        "--json", action="store_true", help="print JSON, for scripts, instead of a table"
     )
 
 

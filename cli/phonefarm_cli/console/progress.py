@@ -16,7 +16,7 @@ from phonefarm_cli.console.times import clock_text, time_text
 from phonefarm_cli.terminal import OUT, echo, note_stderr
 
 PATIENCE_SECONDS: Final = 120.0
-"""How long a controller may be away while a process is watched."""
+"""How long a process is watched while no controller answers."""
 
 _ROWS: Final = 30
 _STYLES: Final = {"DONE": "green", "DEAD_LETTER": "red", "CANCELLED": "yellow", "EXECUTING": "cyan"}

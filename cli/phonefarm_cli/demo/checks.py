@@ -24,8 +24,8 @@ def check_callbacks(name: str, events: list[CallbackEvent], *, last: str) -> Non
         raise CheckFailedError(f"{name}: callbacks out of order: {told}")
     milestones = [event.milestone for event in events]
     if not milestones or milestones[0] != "accepted" or milestones[-1] != last:
-        raise CheckFailedError(f"{name}: callbacks were {', '.join(milestones) or 'none'}")
-    echo(f"  ok  {name}: {len(events)} callbacks in order, each X-PhoneFarm-Signature verified")
+        raise CheckFailedError(f"{name}: the callbacks were {', '.join(milestones) or 'none'}")
+    echo(f"  ok  {name}: {len(events)} callbacks in order, every X-PhoneFarm-Signature verified")
 
 
 async def check_searches(
@@ -37,14 +37,14 @@ async def check_searches(
         searched = [e["detail"]["query"] for e in ledger if e["kind"] == "searched"]
         if searched != keywords:
             raise CheckFailedError(
-                f"{phone.phone_id} was to search {keywords}, its ledger says {searched}"
+                f"{phone.phone_id} should have searched {keywords}, its ledger has {searched}"
             )
         watched = sum(1 for entry in ledger if entry["kind"] == "video_shown")
         if watched < len(keywords):
             raise CheckFailedError(f"{phone.phone_id} showed {watched} videos, not {len(keywords)}")
         words = ", ".join(f"'{keyword}'" for keyword in searched)
         echo(
-            f"  ok  {phone.phone_id} itself: searched {words}, {watched} videos were on its screen"
+            f"  ok  {phone.phone_id}: its ledger has searches of {words} and {watched} videos shown"
         )
 
 
@@ -56,10 +56,10 @@ async def check_profile(
     has = {name: account.get(name) for name in wanted}
     if has != dict(wanted):
         raise CheckFailedError(
-            f"{phone.phone_id} was to have the profile {dict(wanted)}, has {has}"
+            f"{phone.phone_id} should have the profile {dict(wanted)}, it has {has}"
         )
     saves = [e for e in await simulation.ledger(phone.serialno) if e["kind"] == "profile_saved"]
     if not any(entry["epoch"] for entry in saves):
         raise CheckFailedError(f"{phone.phone_id}: no run saved the profile")
     words = ", ".join(f"{name} '{value}'" for name, value in has.items())
-    echo(f"  ok  {phone.phone_id} itself: its profile has {words}")
+    echo(f"  ok  {phone.phone_id}: the profile in its app has {words}")

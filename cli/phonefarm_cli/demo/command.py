@@ -15,14 +15,15 @@ from phonefarm_cli.up.run import exclusive_lock
 KEEP_MARK = "keep"
 
 _ABOUT = """\
-Show a farm at work: start one with three simulated phones, send a keyword warm-up to all three and
-an edit of one account's profile over REST, follow them, verify each callback's signature, and check
-on the phones themselves that it happened. Leaves nothing running. Exit code 0 means all was proved.
+Show a farm at work: start one with three simulated phones, send a keyword warm-up for all three and
+an edit of one account's profile over REST, follow both, verify the signature of each callback, and
+check on the phones what happened. It leaves nothing running. Exit code 0 means that all checks
+passed.
 """
 
 _EPILOG = """\
-The demo's files (logs, the phones' ledgers, evidence) stay until the next demo removes them;
-with --keep, or in a folder named by --data, for good.
+The next demo removes this one's files (logs, the phones' ledgers, evidence), unless --keep or
+--data is given.
 """
 
 
@@ -30,7 +31,7 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm demo`."""
     demo = commands.add_parser(
         "demo",
-        help="three simulated phones, a job each, callbacks, proof",
+        help="three simulated phones, two requests, callbacks, checks",
         description=_ABOUT,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,7 +40,7 @@ def add(commands: Subparsers) -> None:
         "--data", type=Path, metavar="DIR", help="the demo's folder (.farm/demo-<process id>)"
     )
     add_runtime(demo)
-    demo.add_argument("--keep", action="store_true", help="keep the demo's files for good")
+    demo.add_argument("--keep", action="store_true", help="have no later demo remove the files")
     demo.set_defaults(perform=_demo)
 
 
@@ -63,4 +64,4 @@ def _remove_old(folder: Path) -> None:
             with exclusive_lock(old):
                 shutil.rmtree(old)
         except (CommandError, OSError):
-            continue  # it runs, or it is another's: not worth failing for
+            continue  # it runs, or another user's: no reason to fail

@@ -51,17 +51,17 @@ async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
     left = [name for name, pid in pids.items() if is_alive(pid)]
     if left:
         raise CheckFailedError(f"still running after the stop: {', '.join(left)}")
-    _heading(f"all proved in {time.monotonic() - began:.1f} s, and nothing is left running")
+    _heading(f"all checks passed in {time.monotonic() - began:.1f} s, and nothing is left running")
     _echo_files(data)
     return ExitCode.OK
 
 
 async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
     """Run the demo; return the process ids of its farm."""
-    _heading("a farm of its own: simulator, controller, agent, gateway, one process each")
+    _heading("a farm of its own: simulator, controller, agent and gateway, one process each")
     async with running_farm(data, phones=PHONES, runtime=runtime) as farm:
         if len(farm.phones) != PHONES or not all(phone.account_id for phone in farm.phones):
-            raise CheckFailedError(f"{PHONES} phones with an account each were to be ready")
+            raise CheckFailedError(f"the farm does not have {PHONES} phones with an account each")
         async with (
             Receiver.serving(farm.webhook_secret) as receiver,
             RestCaller.opened(farm.rest, farm.api_key) as caller,
@@ -76,7 +76,7 @@ async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
             for process_id in named:
                 await _wait_for_callbacks(receiver, process_id, named[process_id])
             _echo_callbacks(receiver, named, sent_at)
-            _heading("proof")
+            _heading("checks")
             for record in records:
                 _check_completed(record)
                 name = named[record["process_id"]]
@@ -92,7 +92,7 @@ async def _send(
     caller: RestCaller, farm: UpFile, url: str, profile: dict[str, str]
 ) -> dict[str, str]:
     """Send both requests by REST; return a name for each process id."""
-    _heading("two requests by REST")
+    _heading("two requests over REST")
     tag = secrets.token_hex(4)
     common = {
         "callback": {"url": url, "metadata": {"demo": tag}},
@@ -137,7 +137,7 @@ async def _follow(caller: RestCaller, process_ids: list[str]) -> list[dict[str, 
                         return records
                     await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
-        raise CheckFailedError(f"the work had not ended after {WORK_SECONDS:.0f} s") from error
+        raise CheckFailedError(f"the work did not end within {WORK_SECONDS:.0f} s") from error
 
 
 async def _wait_for_callbacks(receiver: Receiver, process_id: str, name: str) -> None:
@@ -145,7 +145,7 @@ async def _wait_for_callbacks(receiver: Receiver, process_id: str, name: str) ->
         try:
             await receiver.until(process_id, milestone, within=CALLBACK_SECONDS)
         except TimeoutError:
-            # What did come, and what the record says, is told by the proof.
+            # The checks print which callbacks arrived, and the record.
             note(f"  no callback '{milestone}' of {name} within {CALLBACK_SECONDS:.0f} s")
             return
 
@@ -160,7 +160,7 @@ def _check_completed(record: dict[str, Any]) -> None:
 
 
 def _echo_callbacks(receiver: Receiver, named: dict[str, str], sent_at: float) -> None:
-    _heading("callbacks, as they came")
+    _heading("callbacks, in the order of their arrival")
     for event in receiver.events:
         name = named.get(event.process_id, event.process_id)
         verdict = "signature ok" if event.signed else "SIGNATURE WRONG"
@@ -168,9 +168,9 @@ def _echo_callbacks(receiver: Receiver, named: dict[str, str], sent_at: float) -
 
 
 def _echo_files(data: Path) -> None:
-    echo(f"  what every phone saw   {data / 'simulator'}/*.ledger.jsonl")
-    echo(f"  what every run kept    {data / 'controller' / 'evidence'}/<process>/<run>/ on failure")
-    echo(f"  what every program said  {data / 'logs'}")
+    echo(f"  ledgers of the phones    {data / 'simulator'}/*.ledger.jsonl")
+    echo(f"  evidence of failed runs  {data / 'controller' / 'evidence'}/<process>/<run>/")
+    echo(f"  logs of the programs     {data / 'logs'}")
 
 
 def _heading(text: str) -> None:

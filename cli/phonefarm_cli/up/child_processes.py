@@ -22,7 +22,7 @@ NOTED_SECONDS = 3.0
 _LAST_LINES = 15
 _POLL_SECONDS = 0.02
 
-# Runs in the child before the program: it gets the signal when its parent dies, however it dies.
+# Runs in the child before the program: has it signalled when its parent dies, even by SIGKILL.
 _BOUND = (
     "import ctypes,os,sys\n"
     "ctypes.CDLL(None).prctl(1, int(sys.argv[2]))\n"  # PR_SET_PDEATHSIG, prctl(2)
@@ -52,7 +52,7 @@ class Program:
     environment: Mapping[str, str]
     parent_death_signal: signal.Signals = signal.SIGKILL
     group: str = ""
-    """Programs that stand in for each other: while one of them runs, the others may end."""
+    """Programs that stand by for each other: while one of them runs, the others may end."""
 
 
 class ProgramEndedError(CommandError):
@@ -67,7 +67,7 @@ class ChildProcesses:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._ends: dict[str, asyncio.Task[int]] = {}
         self._groups: dict[str, str] = {}
-        self._told: set[str] = set()  # of those that ended and are stood in for
+        self._told: set[str] = set()  # names of those that ended while another stood by
         self._changed = asyncio.Event()
 
     @property
@@ -93,7 +93,7 @@ class ChildProcesses:
                 stdout=log,
                 stderr=log,
                 env=dict(program.environment),
-                start_new_session=True,  # Ctrl-C is for us: we stop them in order
+                start_new_session=True,  # Ctrl-C reaches only us; we stop them in order
             )
         self._running[program.name] = process
         self._groups[program.name] = program.group
@@ -142,7 +142,7 @@ class ChildProcesses:
             waiting = {end, hurried}
             await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if not end.done() and not hurried.done() and patience == NOTED_SECONDS:
-                note(f"  waiting for the {name} to end its work; Ctrl-C again kills it")
+                note(f"  waiting for the {name} to finish; Ctrl-C again kills it")
         hurried.cancel()
         if end.done():
             return True
@@ -157,7 +157,7 @@ class ChildProcesses:
                 while (facts := _read_facts(path)) is None:
                     if end.done():
                         raise self._ended(name, end.result())
-                    # A file gives no news; the end of the process does.
+                    # Only the end of the process can be waited for; the file has to be polled.
                     await asyncio.wait({end}, timeout=_POLL_SECONDS)
         except TimeoutError as error:
             raise self._failed(name, f"was not ready after {READY_SECONDS:.0f} s") from error

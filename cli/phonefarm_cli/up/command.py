@@ -12,26 +12,26 @@ from phonefarm_cli.up.run import run_farm
 from phonefarm_cli.up.settings import Settings
 
 _ABOUT = """\
-Run a whole farm in this terminal until Ctrl-C or SIGTERM: simulated phones if asked for, the
-controller, one agent for the phones of this machine, and the gateway. Each is a process of its
-own and logs to DIR/logs; all of them end with this one, and when one ends by itself so do the
-others, unless it was one of several controllers. Phones of the farm's own agent are taken
-into service, and each simulated one gets an account, so work can be sent at once.
+Run a whole farm in this terminal until Ctrl-C or SIGTERM: the controller, one agent for the phones
+of this machine, the gateway and, with --simulate, simulated phones. Each program is a process of
+its own that logs to DIR/logs. All end with this command; when one ends by itself, all others end
+too, unless it was one of several controllers. The command takes the phones of its agent into
+service and gives each simulated one an account, so that you can send work at once.
 """
 
 _EPILOG = """\
-DIR/up.json (for you only) appears when everything is ready: addresses, API key, webhook secret,
-phones, process ids. Other phonefarm commands read it.
+DIR/up.json, readable by you only, appears when everything is ready. It has the addresses, API key,
+webhook secret, phones and process ids; the other phonefarm commands read it.
 
-environment (each secret may also be NAME_FILE, a file that holds it):
-  INGEST_SECRET              the API key callers show; made and kept in DIR when absent
-  PHONE_FARM_WEBHOOK_SECRET  signs callbacks; made and kept in DIR when absent
+environment (each secret may also be given as NAME_FILE, a file that holds it):
+  INGEST_SECRET              the API key of callers; created and kept in DIR when absent
+  PHONE_FARM_WEBHOOK_SECRET  signs callbacks; created and kept in DIR when absent
   PHONEFARM_AGENT_TOKEN, PHONEFARM_GATEWAY_TOKEN   likewise, between the programs
-  PHONEFARM_TIME_SCALE       for tests: every timer times this, above 0 and at most 1
-  PHONEFARM_PRODUCTION       1: no runtime without isolation, no scaled timers
+  PHONEFARM_TIME_SCALE       for tests: multiplies every timer; above 0, at most 1
+  PHONEFARM_PRODUCTION       1: refuses runtimes without isolation and scaled timers
 
 examples:
-  phonefarm up --simulate 3                        three phones that are not there
+  phonefarm up --simulate 3                        three simulated phones
   phonefarm up                                     every phone on USB that allows debugging
   phonefarm up --connect 10.0.0.21:5555            a phone on the network
   phonefarm up --database postgresql://farm:...@db/farm --runtime docker
@@ -62,27 +62,27 @@ def add(commands: Subparsers) -> None:
         "--rest",
         default="127.0.0.1:8080",
         metavar="HOST:PORT",
-        help="where callers connect; port 0 for any (%(default)s)",
+        help="address for callers; port 0 takes any free port (%(default)s)",
     )
     up.add_argument(
         "--grpc",
         default="127.0.0.1:7070",
         metavar="HOST:PORT",
-        help="where the controller listens, loopback only; port 0 for any (%(default)s)",
+        help="address of the controller, loopback only; port 0 takes any free port (%(default)s)",
     )
     up.add_argument(
         "--controllers",
         type=int,
         default=1,
         metavar="N",
-        help="run N controllers on one PostgreSQL, the others on ports of their own (1)",
+        help="run N controllers on one PostgreSQL database, each on its own port (1)",
     )
     up.add_argument(
         "--data",
         type=Path,
         default=Path(".farm"),
         metavar="DIR",
-        help="everything the farm keeps; one farm per folder (%(default)s)",
+        help="folder of all the farm's data; one farm per folder (%(default)s)",
     )
     up.add_argument(
         "--database",
@@ -95,7 +95,7 @@ def add(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="a phone that speaks adb over the network; may be given again",
+        help="a phone with adb over the network; repeatable",
     )
     up.set_defaults(perform=_up)
 
@@ -106,8 +106,8 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
-        help="where runs live; auto: docker when an engine answers (the image is built first), "
-        "otherwise process, which isolates nothing (%(default)s)",
+        help="where runs are executed; auto: docker when its engine answers (the image is built "
+        "first), else process, which isolates nothing (%(default)s)",
     )
 
 

@@ -40,7 +40,9 @@ class PhoneOnboarding:
         *patience* seconds for one that is missing. It warns of both, with the reason.
         """
         addresses = {*self.simulated.values(), *self.connected}
-        known = await self._known()  # however long it takes: what is said below is then so
+        known = (
+            await self._known()
+        )  # without a time limit: the warnings below need the first answer
         with suppress(TimeoutError):
             async with asyncio.timeout(self.patience):
                 while not all(a in known and _is_settled(known[a]) for a in addresses):
@@ -48,7 +50,7 @@ class PhoneOnboarding:
                     known = await self._known()
         for address in sorted(addresses):
             if address not in known:
-                warn(f"no phone answers at {address} yet; it is taken in when it does")
+                warn(f"no phone answers at {address} yet; it is admitted when it does")
             elif not _is_usable(known[address]):
                 warn(_why_not(known[address]))
 
@@ -59,7 +61,7 @@ class PhoneOnboarding:
             try:
                 await self.refresh()
             except UnreachableError:
-                continue  # the controller is watched elsewhere
+                continue  # ChildProcesses watches the controller
             yield
 
     async def _known(self) -> dict[str, fleet_pb2.Phone]:

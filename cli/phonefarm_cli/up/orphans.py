@@ -64,10 +64,10 @@ async def end_previous_programs(data: Path) -> int:
         told = json.loads((data / "programs.json").read_text())
         identities = [ProcessIdentity(**identity) for identity in told["programs"]]
     except (OSError, ValueError, TypeError, KeyError):
-        return 0  # none, or a file that was cut short: nothing to go by
+        return 0  # no file, or one that was cut short
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            # They are no children of ours: nothing tells of their end.
+            # They are not our children: their end has to be polled.
             while any(identity.is_alive() for identity in identities):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
     stayed = [identity for identity in identities if identity.is_alive()]

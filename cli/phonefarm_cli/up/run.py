@@ -43,7 +43,7 @@ async def run_farm(settings: Settings) -> ExitCode:
         settings.check()
         remove_up_file(settings.data)
         if await end_previous_programs(settings.data):
-            warn("ended programs that an earlier `up` of this folder had left behind")
+            warn("killed programs that an earlier `up` of this folder had left running")
         secrets = load_secrets(settings.data, settings.environment)
         adopt_orphans()
         async with stop_signals() as stop:
@@ -76,7 +76,7 @@ def exclusive_lock(data: Path) -> Iterator[None]:
         except BlockingIOError as error:
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             raise CommandError(
-                f"a farm runs already with the data folder {data} (process {owner or '?'}): stop "
+                f"a farm already runs with the data folder {data} (process {owner or '?'}): stop "
                 "it, or give another folder with --data",
                 ExitCode.BUSY,
             ) from error
@@ -178,7 +178,7 @@ class _FarmLauncher:
             return ""
         why = await build_image(without_secrets(self._settings.environment))
         if why and self._settings.runtime == "docker":
-            raise CommandError(f"--runtime docker cannot be: {why}")
+            raise CommandError(f"--runtime docker does not work: {why}")
         return why
 
     def _write_up_file(self, started: _Started, onboarding: PhoneOnboarding) -> None:
@@ -199,8 +199,8 @@ class _FarmLauncher:
 
     def _echo_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
         echo_phones(onboarding.phones)
-        note(f"  callbacks    to this machine ({', '.join(programs.LOOPBACK)}) are allowed")
-        key = "given by INGEST_SECRET" if API_KEY in self._secrets.given else "made here"
+        note(f"  callbacks    may also go to this machine ({', '.join(programs.LOOPBACK)})")
+        key = "from INGEST_SECRET" if API_KEY in self._secrets.given else "created here"
         note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
         note(f"  logs         {self._settings.data / 'logs'}")
         echo(f"ready: http://{started.rest} - Ctrl-C stops everything")
@@ -224,10 +224,10 @@ async def _stop(children: ChildProcesses, stop: asyncio.Event, order: Iterable[s
         echo("stopping")
     for name in order:
         if not await children.stop(name, hurry=hurry):
-            warn(f"the {name} had to be killed; the next start cleans up what it left")
+            warn(f"the {name} had to be killed; the next start cleans up after it")
     impatience.cancel()
     if left := kill_orphans():
-        warn(f"killed {left} processes that were left")
+        warn(f"killed {left} processes that were left running")
 
 
 async def _watch_second_signal(stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -246,10 +246,10 @@ def _warn_of_runtime(runtime: str, why: str) -> None:
         reason = f" ({why})" if why else ""
         warn(
             f"runs are NOT isolated{reason}: in the process runtime a run has your rights, "
-            "your files and your network; only its way to the phone is guarded"
+            "your files and your network; only its access to the phone is checked"
         )
     elif runtime == "dummy":
-        warn("the dummy runtime touches no phone: every run is acted out")
+        warn("the dummy runtime touches no phone: every run is simulated")
 
 
 def _first_error(group: BaseExceptionGroup[CommandError]) -> CommandError:

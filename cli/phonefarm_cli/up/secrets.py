@@ -39,7 +39,7 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
     """Return the given or kept secrets; make and keep the rest. CommandError for a broken file."""
     path = data / "secrets.json"
     kept = _read(path)
-    # The name is the label of the farm's containers: two farms on one engine must differ.
+    # The name labels the farm's containers: two farms on one Docker engine must differ.
     complete = {"farm": f"farm-{new_id()[:8]}"} | {name: new_secret() for name in _NAMES} | kept
     if complete != kept:
         announce(path, complete)
@@ -49,14 +49,14 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
         if not all("!" <= char <= "~" for char in set_now.get(name, "")):
             raise CommandError(
                 f"{name} has a space or a character beyond ASCII, which no header can carry: give "
-                "another, or none to have one made",
+                "another, or none to have one created",
                 ExitCode.MISUSED,
             )
     return Secrets(farm=complete.pop("farm"), values=complete | set_now, given=frozenset(set_now))
 
 
 def _read(path: Path) -> dict[str, str]:
-    remedy = "remove it to have new secrets made"
+    remedy = "remove it to have new secrets created"
     try:
         kept = json.loads(path.read_text())
     except FileNotFoundError:

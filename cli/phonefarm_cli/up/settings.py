@@ -44,7 +44,7 @@ class Settings:
         if self.controllers > 1 and not (self.database or "").startswith("postgresql"):
             raise CommandError(
                 f"--controllers {self.controllers} needs --database postgresql://...: an SQLite "
-                "file belongs to one controller",
+                "file works with one controller only",
                 ExitCode.MISUSED,
             )
         config.time_scale(self.environment)
@@ -63,7 +63,11 @@ def check_port_free(text: str, *, name: str) -> None:
             probe.bind((host, port))
             probe.listen()
         except OSError as error:
-            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be: {error.strerror}"
+            why = (
+                "is in use"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}"
+            )
             raise CommandError(
                 f"{name} {text} {why}: give another {name} HOST:PORT (port 0 takes any free one)",
                 ExitCode.MISUSED,
