@@ -23,7 +23,7 @@ _COLUMNS = (
     "CERTIFICATE UNTIL",
     "DRAINING",
 )
-_DRAIN: Final = """\
+_DRAIN_NOTES: Final = """\
 No controller starts a run on its phones until `phonefarm agents undrain`, also after restarts of
 the agent or of controllers. A prepared run that has not acted yet is taken back, and the attempt
 does not count. --wait lists the runs still in progress and exits when none is left; Ctrl-C ends
@@ -32,7 +32,7 @@ only the waiting.
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait
 """
-_INVITE: Final = """\
+_INVITE_NOTES: Final = """\
 The token is for one host and works once. On that host:
   phonefarm-agent join TOKEN          or, with --gateway, phonefarm-gateway join TOKEN
 
@@ -48,7 +48,7 @@ def add(commands: Subparsers) -> None:
     listing = add_verb(verbs, "list", "list every agent and when its certificate expires", _list)
     add_json(listing)
     invite = add_verb(
-        verbs, "invite", "print a token with which one host joins", _invite, notes=_INVITE
+        verbs, "invite", "print a token with which one host joins", _invite, notes=_INVITE_NOTES
     )
     invite.add_argument(
         "--agent-id", default="", metavar="ID", help="its id; required for one that joined before"
@@ -64,7 +64,11 @@ def add(commands: Subparsers) -> None:
     )
     add_reason(invite, required=False)
     drain = add_verb(
-        verbs, "drain", "start no more runs on a host; runs in progress go on", _drain, notes=_DRAIN
+        verbs,
+        "drain",
+        "start no more runs on a host; runs in progress go on",
+        _drain,
+        notes=_DRAIN_NOTES,
     )
     drain.add_argument("agent_id", metavar="ID")
     add_reason(drain, about="why; it is shown and recorded")

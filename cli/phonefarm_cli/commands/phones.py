@@ -23,7 +23,7 @@ from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
-_RELEASE: Final = """\
+_RELEASE_NOTES: Final = """\
 Use it for a run that does not end; `phonefarm processes cancel` is the gentle way. --epoch names
 the run: if a different run holds the phone by then, the command changes nothing. The agent stops
 the run, and its item goes on as after a failure of the host. The phone is free when its agent
@@ -33,7 +33,7 @@ dirty and waits for `phonefarm phones return`.
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
 """
-_DRAIN: Final = """\
+_DRAIN_NOTES: Final = """\
 `phonefarm phones admit` gives it work again. A prepared run that has not acted yet is taken back,
 and the attempt does not count. --wait prints the run still in progress and exits when there is
 none; Ctrl-C ends only the waiting.
@@ -57,11 +57,11 @@ def add(commands: Subparsers) -> None:
     )
     admit.add_argument("phones", nargs="+", metavar="PHONE", help=PHONE_NAMES)
     add_reason(admit, required=False)
-    for verb, about, act in (
+    for verb, about, handler in (
         ("maintain", "give a phone no more work until it is admitted again", _maintain),
         ("retire", "take a phone out of the farm; work that waits for it alone ends", _retire),
     ):
-        parser = add_verb(verbs, verb, about, act)
+        parser = add_verb(verbs, verb, about, handler)
         add_phone(parser)
         add_reason(parser)
     drain = add_verb(
@@ -69,29 +69,29 @@ def add(commands: Subparsers) -> None:
         "drain",
         "start no more runs on a phone; a run in progress goes on",
         _drain,
-        notes=_DRAIN,
+        notes=_DRAIN_NOTES,
     )
     add_phone(drain)
     add_reason(drain)
     drain.add_argument("--wait", action="store_true", help="exit when no run is left on it")
-    free = add_verb(
-        verbs, "release", "take a phone from the run that drives it", _release, notes=_RELEASE
+    release = add_verb(
+        verbs, "release", "take a phone from the run that drives it", _release, notes=_RELEASE_NOTES
     )
-    add_phone(free)
-    free.add_argument(
+    add_phone(release)
+    release.add_argument(
         "--epoch",
         required=True,
         type=int,
         metavar="N",
         help="epoch of its lease, see `phones list`",
     )
-    add_reason(free)
+    add_reason(release)
     phones_hold.add(verbs)
-    back = add_verb(
-        verbs, "return", "end a phone's quarantine after somebody has checked it", _back
+    give_back = add_verb(
+        verbs, "return", "end a phone's quarantine after somebody has checked it", _return
     )
-    add_phone(back)
-    add_reason(back, about="what you found and did; it is recorded")
+    add_phone(give_back)
+    add_reason(give_back, about="what you found and did; it is recorded")
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -134,7 +134,7 @@ def _goes_on(phone: fleet_pb2.Phone) -> str:
     return f"; the process {phone.process_id} on it goes on" if phone.process_id else ""
 
 
-async def _back(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _return(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.ReturnPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.fleet.ReturnPhone, request)

@@ -19,7 +19,7 @@ agent), health and lease (from the controller) and intent (from operators); the 
 its failures; the incidents of its host; its recovery steps; and the audit.
 docs/operating.md, "Phones", says what the controller does with a phone that fails.
 """
-_HANDS: Final = """\
+_NEEDS_HANDS_NOTES: Final = """\
 Only a person can do these: allow debugging on a screen, mend a cable, charge a battery, check a
 phone that is dirty or that failed too often. A phone that cannot be identified is listed by its adb
 serial.
@@ -45,39 +45,43 @@ def add(verbs: Subparsers) -> None:
     )
     add_phone(show)
     add_json(show)
-    hands = add_verb(
-        verbs, "needs-hands", "list what a person must do, and where", _hands, notes=_HANDS
+    needs_hands = add_verb(
+        verbs,
+        "needs-hands",
+        "list what a person must do, and where",
+        _list_needs_hands,
+        notes=_NEEDS_HANDS_NOTES,
     )
-    add_json(hands)
+    add_json(needs_hands)
 
 
 async def _show(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     request = fleet_pb2.ShowPhoneRequest(phone_id=phone.phone_id)
-    sheet = await controller.call(controller.fleet.ShowPhone, request)
+    details = await controller.call(controller.fleet.ShowPhone, request)
     if options.json:
-        print_json(message_dict(sheet))
+        print_json(message_dict(details))
         return
-    for line in _head(sheet):
+    for line in _head(details):
         echo(line)
-    for warning in sheet.phone.warnings:
+    for warning in details.phone.warnings:
         warn(warning)
-    _part(_REASONS, [_reason(reason) for reason in sheet.phone.reasons])
-    _part(
+    _print_part(_REASONS, [_reason(reason) for reason in details.phone.reasons])
+    _print_part(
         _AXES,
         [
             [axis.axis, axis.value, time_text(axis.since), axis.by, axis.reason]
-            for axis in sheet.axes
+            for axis in details.axes
         ],
     )
-    _part(_STAGES, [_stage(stage) for stage in sheet.stages])
-    _part(_FAILURES, [_failure(failure) for failure in sheet.failures])
-    _part(_INCIDENTS, [_incident(incident) for incident in sheet.host.incidents])
-    _part(_AUDIT, [_entry(entry) for entry in sheet.recovery])
-    _part(_AUDIT, [_entry(entry) for entry in sheet.audit])
+    _print_part(_STAGES, [_stage(stage) for stage in details.stages])
+    _print_part(_FAILURES, [_failure(failure) for failure in details.failures])
+    _print_part(_INCIDENTS, [_incident(incident) for incident in details.host.incidents])
+    _print_part(_AUDIT, [_entry(entry) for entry in details.recovery])
+    _print_part(_AUDIT, [_entry(entry) for entry in details.audit])
 
 
-async def _hands(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list_needs_hands(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = fleet_pb2.ListNeedsHandsRequest()
     needed = (await controller.call(controller.fleet.ListNeedsHands, request)).needed
     if options.json:
@@ -90,14 +94,14 @@ async def _hands(options: argparse.Namespace, controller: ControllerClient) -> N
     print_table(_NEEDED, rows, empty="nothing: no phone needs a person")
 
 
-def _part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
+def _print_part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     if rows:
         echo("")
         print_table(columns, rows, empty="")
 
 
-def _head(sheet: fleet_pb2.PhoneSheet) -> list[str]:
-    phone, host = sheet.phone, sheet.host
+def _head(details: fleet_pb2.PhoneSheet) -> list[str]:
+    phone, host = details.phone, details.host
     made = f"{phone.model} Android {phone.android_release}".strip()
     withheld = f"; all of its phones are withheld: {host.withheld}" if host.withheld else ""
     heard = (
@@ -108,10 +112,10 @@ def _head(sheet: fleet_pb2.PhoneSheet) -> list[str]:
         f"host      {phone.agent_id}, {heard}{withheld}; adb calls it {phone.adb_serial}",
         f"offered   {'yes' if phone.offered else 'no'}",
     ]
-    if sheet.looked_at.ByteSize():
-        lines.append(f"facts     {_facts(sheet)}")
-    if sheet.rounds:
-        lines.append(f"rounds    {sheet.rounds} quarantines by failures")
+    if details.looked_at.ByteSize():
+        lines.append(f"facts     {_facts(details)}")
+    if details.rounds:
+        lines.append(f"rounds    {details.rounds} quarantines by failures")
     if phone.run_id:
         lines.append(
             f"run       {phone.run_id} of process {phone.process_id}, epoch {phone.lease_epoch}"
@@ -119,15 +123,15 @@ def _head(sheet: fleet_pb2.PhoneSheet) -> list[str]:
     return lines
 
 
-def _facts(sheet: fleet_pb2.PhoneSheet) -> str:
+def _facts(details: fleet_pb2.PhoneSheet) -> str:
     told = []
-    if sheet.HasField("battery_percent"):
-        told.append(f"battery {sheet.battery_percent} %")
-    if sheet.HasField("battery_celsius"):
-        told.append(f"{sheet.battery_celsius:.1f} C")
-    if sheet.HasField("storage_free_bytes"):
-        told.append(f"{sheet.storage_free_bytes // _MIB} MiB free")
-    return f"{', '.join(told) or 'never read'}, as of {time_text(sheet.looked_at)}"
+    if details.HasField("battery_percent"):
+        told.append(f"battery {details.battery_percent} %")
+    if details.HasField("battery_celsius"):
+        told.append(f"{details.battery_celsius:.1f} C")
+    if details.HasField("storage_free_bytes"):
+        told.append(f"{details.storage_free_bytes // _MIB} MiB free")
+    return f"{', '.join(told) or 'never read'}, as of {time_text(details.looked_at)}"
 
 
 def _reason(reason: fleet_pb2.PhoneHindrance) -> list[str]:

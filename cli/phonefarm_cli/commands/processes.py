@@ -55,7 +55,7 @@ def add(commands: Subparsers) -> None:
     processes_deliveries.add(verbs)
     processes_evidence.add(verbs)
     processes_rerun.add(verbs)
-    cancel = add_verb(verbs, "cancel", "cancel a process, without waiting for its end", _end)
+    cancel = add_verb(verbs, "cancel", "cancel a process, without waiting for its end", _cancel)
     cancel.add_argument("process", metavar="PROCESS")
     add_reason(cancel)
     cancel.add_argument(
@@ -131,7 +131,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         note_stderr(f"there are more: --cursor {request.cursor}")
 
 
-async def _end(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _cancel(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = process_pb2.CancelProcessRequest(
         process_id=options.process,
         reason=options.reason,
