@@ -220,38 +220,38 @@ async def test_groups_are_made_listed_and_replaced(farm: Farm, operator: Operato
     """Phones by any of their names, accounts by id; --json has every member."""
     await farm.admit(["SIM0001", "SIM0002"])
 
-    made = await operator.command("groups", "put", "shelf", "--phones", "sim0002", "ph-sim0001")
+    made = await operator.command("groups", "put", "rack", "--phones", "sim0002", "ph-sim0001")
     await operator.command("groups", "put", "launch", "--accounts", "acc-SIM0001")
     listed = json.loads((await operator.command("groups", "list", "--json")).out)
-    await operator.command("groups", "put", "shelf", "--phones", "SIM0001")
+    await operator.command("groups", "put", "rack", "--phones", "SIM0001")
     rows = (await operator.command("groups", "list")).rows
 
-    assert "shelf: 2 phones: ph-sim0002, ph-sim0001" in made.out
+    assert "rack: 2 phones: ph-sim0002, ph-sim0001" in made.out
     found = {one["name"]: (one["kind"], sorted(one["member_ids"])) for one in listed}
     assert found == {
-        "shelf": ("phone", ["ph-sim0001", "ph-sim0002"]),
+        "rack": ("phone", ["ph-sim0001", "ph-sim0002"]),
         "launch": ("account", ["acc-SIM0001"]),
     }
-    assert ["shelf", "phone", "1", "-", "ph-sim0001"] in rows
+    assert ["rack", "phone", "1", "-", "ph-sim0001"] in rows
 
 
 async def test_a_group_says_what_is_cleaned_behind_a_run(farm: Farm, operator: Operator) -> None:
     """Set, listed, taken back, each with its reason in the audit; unknown groups are refused."""
     await farm.admit(["SIM0001"])
-    await operator.command("groups", "put", "shelf", "--phones", "SIM0001")
-    words = ["groups", "clean-up", "shelf", "--reason", "slow to start"]
+    await operator.command("groups", "put", "rack", "--phones", "SIM0001")
+    words = ["groups", "clean-up", "rack", "--reason", "slow to start"]
 
     told = await operator.command(*words, "--steps", "home", "remove_added")
     rows = (await operator.command("groups", "list")).rows
     await operator.command(*words, "--default")
     after = (await operator.command("groups", "list")).rows
     audit = (await operator.command("audit", "--json")).out
-    with pytest.raises(RefusedError, match="unknown_group:shelf-9"):
-        await operator.command("groups", "clean-up", "shelf-9", "--default", "--reason", "x")
+    with pytest.raises(RefusedError, match="unknown_group:rack-9"):
+        await operator.command("groups", "clean-up", "rack-9", "--default", "--reason", "x")
 
-    assert "shelf: clean-up is home remove_added" in told.out
-    assert ["shelf", "phone", "1", "home remove_added", "ph-sim0001"] in rows
-    assert ["shelf", "phone", "1", "-", "ph-sim0001"] in after
+    assert "rack: clean-up is home remove_added" in told.out
+    assert ["rack", "phone", "1", "home remove_added", "ph-sim0001"] in rows
+    assert ["rack", "phone", "1", "-", "ph-sim0001"] in after
     assert "set clean-up to home remove_added" in audit
     assert "slow to start" in audit
 
@@ -259,7 +259,7 @@ async def test_a_group_says_what_is_cleaned_behind_a_run(farm: Farm, operator: O
 async def test_a_group_of_strangers_is_refused(operator: Operator) -> None:
     """All that are unknown are named, and what is known."""
     with pytest.raises(CommandError, match="no phone SIM8, SIM9; known: ph-sim0001, ph-sim0002"):
-        await operator.command("groups", "put", "shelf", "--phones", "SIM8", "SIM0001", "SIM9")
+        await operator.command("groups", "put", "rack", "--phones", "SIM8", "SIM0001", "SIM9")
     with pytest.raises(RefusedError, match="unknown_account:nobody"):
         await operator.command("groups", "put", "launch", "--accounts", "nobody")
     with pytest.raises(CommandError, match=r"group\.name"):

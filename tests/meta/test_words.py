@@ -60,7 +60,6 @@ GESTURES = ("agent/phonefarm_executor", "simulator", "tests/executor", "tests/si
 
 FILES_LEFT = (
     "tests/agent/test_agent_courier.py",
-    "tests/cli/test_cli_steward.py",
     "tests/controller/test_delivery_lending.py",
     "tests/controller/test_herald.py",
 )
@@ -73,9 +72,6 @@ FOLDERS_LEFT = (
     "agent/phonefarm_agent/rpc/",
     "agent/phonefarm_agent/runs/",
     "agent/phonefarm_agent/runtimes/",
-    "cli/phonefarm_cli/client/",
-    "cli/phonefarm_cli/commands/",
-    "cli/phonefarm_cli/up/",
     "controller/phonefarm_controller/alarms/",
     "controller/phonefarm_controller/cluster/",
     "controller/phonefarm_controller/concurrency/",
@@ -88,9 +84,7 @@ FOLDERS_LEFT = (
     "controller/phonefarm_controller/rpc/",
     "controller/phonefarm_controller/scheduler/",
     "controller/phonefarm_controller/store/",
-    "gateway/phonefarm_gateway/schemas/",
     "tests/agent/",
-    "tests/cli/",
     "tests/controller/",
     "tests/host/",
     "tests/support/",

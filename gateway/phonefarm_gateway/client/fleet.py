@@ -64,7 +64,7 @@ def _phone(phone: pb.Phone) -> responses.Phone:
         cooling_until=moment(phone.cooling_until),
         needs_hands=phone.needs_hands,
         reasons=tuple(
-            responses.PhoneHindrance(
+            responses.PhoneBlocker(
                 reason=one.reason,
                 detail=one.detail,
                 remedy=one.remedy,

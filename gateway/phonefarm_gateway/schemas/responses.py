@@ -265,7 +265,7 @@ class CapabilityList(ResponseModel):
     capabilities: tuple[Capability, ...]
 
 
-class PhoneHindrance(ResponseModel):
+class PhoneBlocker(ResponseModel):
     """One reason why a phone gets no work; `until` is null when it does not end by itself."""
 
     reason: str
@@ -306,7 +306,7 @@ class Phone(ResponseModel):
         str, Field(description="What a person must do at the phone; empty when nothing")
     ]
     reasons: Annotated[
-        tuple[PhoneHindrance, ...],
+        tuple[PhoneBlocker, ...],
         Field(description="Everything that keeps work from it now; empty when it is offered"),
     ]
 
