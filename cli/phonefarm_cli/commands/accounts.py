@@ -27,7 +27,7 @@ def add(commands: Subparsers) -> None:
     add_json(listing)
     accounts_import.add(verbs)
     clear = add_verb(verbs, "clear", "end an account's needs_attention: it gets work again", _clear)
-    clear.add_argument("account", metavar="ACCOUNT")
+    clear.add_argument("account", metavar="ACCOUNT", help="its id, see `phonefarm accounts list`")
     add_reason(clear, about="what you found; it is recorded")
     put = add_verb(verbs, "put", "create or replace an account", _put)
     put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")

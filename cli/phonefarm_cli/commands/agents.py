@@ -70,16 +70,16 @@ def add(commands: Subparsers) -> None:
         _drain,
         notes=_DRAIN_NOTES,
     )
-    drain.add_argument("agent_id", metavar="ID")
+    drain.add_argument("agent_id", metavar="ID", help="its id, see `phonefarm agents list`")
     add_reason(drain, about="why; it is shown and recorded")
     drain.add_argument("--wait", action="store_true", help="exit when no run is left on its phones")
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
-    undrain.add_argument("agent_id", metavar="ID")
+    undrain.add_argument("agent_id", metavar="ID", help="its id, see `phonefarm agents list`")
     add_reason(undrain)
     revoke = add_verb(
         verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
     )
-    revoke.add_argument("agent_id", metavar="ID")
+    revoke.add_argument("agent_id", metavar="ID", help="its id, see `phonefarm agents list`")
     revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
     add_reason(revoke, required=False)
 

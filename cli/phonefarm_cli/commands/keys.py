@@ -43,7 +43,9 @@ def add(commands: Subparsers) -> None:
     create = add_verb(verbs, "create", "create a key and print it, once", _create)
     shown = "\n".join(f"  {scope:<8} {about}" for scope, about in SCOPES.items())
     create.epilog = _CREATE_NOTES.format(scopes=shown) + (create.epilog or "")
-    create.add_argument("name", metavar="NAME", help="its caller, 1-64 of A-Z a-z 0-9 . _ -")
+    create.add_argument(
+        "name", metavar="NAME", help="the name of its caller, 1-64 of A-Z a-z 0-9 . _ -"
+    )
     create.add_argument(
         "--scope",
         action="append",
@@ -61,7 +63,7 @@ def add(commands: Subparsers) -> None:
     revoke = add_verb(
         verbs, "revoke", "revoke a key for good, at once, on every controller", _revoke
     )
-    revoke.add_argument("name", metavar="NAME")
+    revoke.add_argument("name", metavar="NAME", help="its name, see `phonefarm keys list`")
 
 
 async def _create(options: argparse.Namespace, controller: ControllerClient) -> None:

@@ -17,7 +17,14 @@ from phonefarm_cli.commands import (
     processes_timeline,
     processes_watch,
 )
-from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
+from phonefarm_cli.console.connect import (
+    Subparsers,
+    add_json,
+    add_process,
+    add_reason,
+    add_verb,
+    add_verbs,
+)
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.tables import print_table
@@ -56,7 +63,7 @@ def add(commands: Subparsers) -> None:
     processes_evidence.add(verbs)
     processes_rerun.add(verbs)
     cancel = add_verb(verbs, "cancel", "cancel a process, without waiting for its end", _cancel)
-    cancel.add_argument("process", metavar="PROCESS")
+    add_process(cancel)
     add_reason(cancel)
     cancel.add_argument(
         "--strategy",

@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
@@ -44,10 +44,10 @@ def add(verbs: Subparsers) -> None:
         _list,
         notes=_NOTES,
     )
-    listing.add_argument("process", metavar="PROCESS")
+    add_process(listing)
     add_json(listing)
     replay = add_verb(verbs, "replay", "send callbacks of a process again", _replay, notes=_NOTES)
-    replay.add_argument("process", metavar="PROCESS")
+    add_process(replay)
     replay.add_argument(
         "--sequence",
         type=int,

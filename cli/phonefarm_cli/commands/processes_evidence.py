@@ -11,7 +11,7 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
@@ -34,7 +34,7 @@ def add(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs, "evidence", "list the evidence of a process, or save it", _evidence, notes=_NOTES
     )
-    parser.add_argument("process", metavar="PROCESS")
+    add_process(parser)
     parser.add_argument("--save", type=Path, metavar="DIR", help="save every file below DIR")
     add_json(parser)
 

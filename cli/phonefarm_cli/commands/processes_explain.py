@@ -5,7 +5,7 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import time_text
@@ -22,7 +22,7 @@ def add(verbs: Subparsers) -> None:
     explain = add_verb(
         verbs, "explain", "explain why a process waits, and what would unblock it", _explain
     )
-    explain.add_argument("process", metavar="PROCESS")
+    add_process(explain)
     add_json(explain)
 
 

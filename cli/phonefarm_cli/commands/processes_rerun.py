@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import hands_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_process, add_reason, add_verb
 from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
@@ -27,7 +27,7 @@ def add(verbs: Subparsers) -> None:
     rerun = add_verb(
         verbs, "rerun", "repeat a process that has ended, as a new process", _rerun, notes=_NOTES
     )
-    rerun.add_argument("process", metavar="PROCESS")
+    add_process(rerun)
     rerun.add_argument(
         "--failed-only", action="store_true", help="only the items that did not complete"
     )

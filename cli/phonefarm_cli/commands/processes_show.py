@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2, process_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.progress import process_lines
 from phonefarm_cli.console.tables import print_table
@@ -42,7 +42,7 @@ def add(verbs: Subparsers) -> None:
     show = add_verb(
         verbs, "show", "show one process: state, items, attempts, error", _show, notes=_NOTES
     )
-    show.add_argument("process", metavar="PROCESS")
+    add_process(show)
     add_json(show)
 
 

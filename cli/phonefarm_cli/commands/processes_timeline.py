@@ -5,7 +5,7 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import clock_text
@@ -20,7 +20,7 @@ def add(verbs: Subparsers) -> None:
     timeline = add_verb(
         verbs, "timeline", "show every transition of a process: when, who, why", _timeline
     )
-    timeline.add_argument("process", metavar="PROCESS")
+    add_process(timeline)
     add_json(timeline)
 
 

@@ -5,7 +5,7 @@ import json
 from typing import Final
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict
 from phonefarm_cli.console.progress import error_text, follow_process, process_events
 from phonefarm_cli.errors import ExitCode
@@ -27,7 +27,7 @@ the watching. It waits through restarts of the controller.
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes watch`."""
     watch = add_verb(verbs, "watch", "show a process live until it has ended", _watch, notes=_NOTES)
-    watch.add_argument("process", metavar="PROCESS")
+    add_process(watch)
     watch.add_argument("--json", action="store_true", help="print one event per line, for scripts")
 
 

@@ -12,7 +12,7 @@ from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.up_file import read_up_file
 
 EPILOG = """\
-which farm
+which farm:
   --data DIR                     the folder of a farm that runs here (.farm), with its up.json
   --grpc HOST:PORT, --key KEY    or address and key; several controllers with commas
   --ca FILE                      for a --tls-listen address on another host: the farm's ca.pem
@@ -76,6 +76,11 @@ def add_verb(
 def add_phone(parser: argparse.ArgumentParser) -> None:
     """Add the argument PHONE, for `find_phone`."""
     parser.add_argument("phone", metavar="PHONE", help=PHONE_NAMES)
+
+
+def add_process(parser: argparse.ArgumentParser) -> None:
+    """Add the argument PROCESS."""
+    parser.add_argument("process", metavar="PROCESS", help="its id, see `phonefarm processes list`")
 
 
 def add_reason(
