@@ -1,6 +1,5 @@
 """One simulated phone: its properties, files, battery, app and faults; nothing of any network."""
 
-import contextlib
 import errno
 import os
 import uuid
@@ -11,25 +10,21 @@ from typing import Any
 
 from phonefarm_common.clock import Clock, SystemClock
 
+from phonefarm_simulator.app_account import Account, PostFailure
 from phonefarm_simulator.factory import build_properties, first_packages, first_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
-from phonefarm_simulator.keys import Key
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
 from phonefarm_simulator.logbuffer import LogBuffer
 from phonefarm_simulator.media_store import MediaStore, Row
 from phonefarm_simulator.screens import app_screen, keyguard_screen, launcher_screen
-from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, Account, ShortVideoApp, Trouble
+from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, ShortVideoApp
 from phonefarm_simulator.views import (
     APP_PACKAGE,
     KEYGUARD_PACKAGE,
     LAUNCHER_PACKAGE,
-    Press,
     View,
-    view_at,
 )
-
-SWIPE_PIXELS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +83,7 @@ class Phone:
             monotonic=monotonic,
             wall=self.wall,
             read=self.files.read,
-            trouble=self._post_trouble,
+            next_post_failure=self._next_post_failure,
         )
         self._boot()
 
@@ -176,87 +171,8 @@ class Phone:
             else launcher_screen(with_app=APP_PACKAGE in self.packages)
         )
 
-    def tap(self, x: float, y: float) -> None:
-        """Touch the display for a moment."""
-        if not self.awake:
-            return
-        view = view_at(self.screen(), x, y)
-        self.record(Kind.TAPPED, x=x, y=y, target=view.name if view else "")
-        if view is None or view.tap is None:
-            return
-        if view.tap is Press.OPEN_APP:
-            self.open_app()
-        else:
-            self.app.tap(view.tap, view.bounds, x)
-
-    def swipe(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Draw a finger over the display; a short way is a tap."""
-        if not self.awake:
-            return
-        across, down = end[0] - start[0], end[1] - start[1]
-        if abs(across) < SWIPE_PIXELS and abs(down) < SWIPE_PIXELS:
-            self.tap(*start)
-            return
-        self.record(Kind.SWIPED, start=list(start), end=list(end))
-        if self.app.in_front and not self.locked and abs(down) > abs(across):
-            self.app.scroll(1 if down < 0 else -1)
-
-    def type_text(self, text: str) -> None:
-        """Type where the cursor is; without a cursor the text goes nowhere, as on a real phone."""
-        usable = self.awake and self.app.in_front and not self.locked
-        box = self.app.box_in_focus() if usable else None
-        self.record(Kind.TYPED, text=text, field=self.app.focused if box is not None else None)
-        if box is not None:
-            box.insert(text)
-
-    def press_keys(self, codes: list[int]) -> None:
-        """Press keys one after the other."""
-        self.record(Kind.KEYS_PRESSED, codes=codes)
-        for code in codes:
-            with contextlib.suppress(ValueError):
-                self._press(Key(code))
-
-    def _press(self, key: Key) -> None:
-        match key:
-            case Key.POWER:
-                self._set_awake(not self.awake)
-                return
-            case Key.SLEEP | Key.WAKEUP:
-                self._set_awake(key is Key.WAKEUP)
-                return
-            case Key.HOME | Key.APP_SWITCH:
-                if Fault.IGNORES_HOME not in self.faults:
-                    self.go_home()
-                return
-            case _ if self.locked or not (self.awake and self.app.in_front):
-                return
-            case Key.BACK:
-                if not self.app.back():
-                    self.app.hide()
-                return
-            case Key.ENTER:
-                self.app.enter()
-                return
-            case _:
-                pass
-        box = self.app.box_in_focus()
-        if box is None:
-            return
-        match key:
-            case Key.DEL:
-                box.delete_before()
-            case Key.FORWARD_DEL:
-                box.delete_after()
-            case Key.MOVE_HOME:
-                box.move(-len(box.text))
-            case Key.MOVE_END:
-                box.move(len(box.text))
-            case Key.DPAD_LEFT:
-                box.move(-1)
-            case Key.DPAD_RIGHT:
-                box.move(1)
-
-    def _set_awake(self, awake: bool) -> None:
+    def set_awake(self, awake: bool) -> None:
+        """Switch the display on or off; the app in front is hidden when it goes off."""
         self.awake = awake
         if not awake and self.app.in_front:
             self.app.hide()
@@ -364,16 +280,16 @@ class Phone:
             return False
         return True
 
-    def _post_trouble(self) -> Trouble | None:
-        """Return what goes wrong with the post that is about to be made; that is spent."""
+    def _next_post_failure(self) -> PostFailure | None:
+        """Return how the next post fails, if it does; the fault ends with it."""
         if Fault.POST_FAILS in self.faults:
             self.drop_fault(Fault.POST_FAILS)
-            return Trouble.FAILS
+            return PostFailure.REFUSED
         crash = self.faults.get(Fault.POST_CRASHES)
         if crash is None:
             return None
         self.drop_fault(Fault.POST_CRASHES)
-        return Trouble.CRASHES if crash.posted else Trouble.CRASHES_UNPOSTED
+        return PostFailure.CRASH_AFTER_POST if crash.posted else PostFailure.CRASH_BEFORE_POST
 
     def _apply_faults(self) -> None:
         slow = self.faults.get(Fault.POST_SLOW)

@@ -4,12 +4,11 @@ Nothing here draws (see screens) and nothing here knows of adb.
 """
 
 import enum
-import hashlib
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
+from phonefarm_simulator.app_account import Account, Post, PostFailure, profile_error
 from phonefarm_simulator.ledger import Entry, Kind
 from phonefarm_simulator.text_field import TextBox
 from phonefarm_simulator.video_catalogue import Video, feed_video, search_videos
@@ -17,7 +16,6 @@ from phonefarm_simulator.views import Bounds, Field, Focus, OpenResult, Press, T
 
 RESULTS_ON_SCREEN = 5
 UPLOAD_SECONDS = 0.3
-USERNAME = re.compile(r"[a-z0-9._]{2,24}", re.IGNORECASE)
 
 
 class Screen(enum.StrEnum):
@@ -30,36 +28,6 @@ class Screen(enum.StrEnum):
     PROFILE = "profile"
     EDIT_PROFILE = "edit_profile"
     COMPOSER = "composer"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Post:
-    """A video posted from this phone; others see it once `since` (monotonic) has passed."""
-
-    caption: str
-    stream: str
-    sha256: str
-    size: int
-    wall: float
-    since: float
-
-
-class Trouble(enum.Enum):
-    """What goes wrong with one tap on Post."""
-
-    FAILS = enum.auto()
-    CRASHES = enum.auto()
-    CRASHES_UNPOSTED = enum.auto()
-
-
-@dataclass(kw_only=True)
-class Account:
-    """Who is logged in; it outlives the app and the boot, not `pm clear`."""
-
-    display_name: str
-    username: str
-    bio: str = ""
-    posts: list[Post] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -83,12 +51,12 @@ class ShortVideoApp:
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         read: Callable[[str], bytes],
-        trouble: Callable[[], Trouble | None],
+        next_post_failure: Callable[[], PostFailure | None],
     ) -> None:
-        """Take how to *read* a file of the phone and what goes wrong with the next post."""
+        """Use *read* for the phone's files; *next_post_failure* says how the next post fails."""
         self._record = record
         self._read = read
-        self._trouble = trouble
+        self._next_post_failure = next_post_failure
         self.upload_seconds = UPLOAD_SECONDS
         self._monotonic = monotonic
         self._wall = wall
@@ -158,7 +126,7 @@ class ShortVideoApp:
         return cold
 
     def posts(self) -> list[Post]:
-        """Return the posts that are to be seen, the newest first."""
+        """Return the posts that others can see, the newest first."""
         now = self._monotonic()
         return [post for post in reversed(self.account.posts) if post.since <= now]
 
@@ -364,16 +332,10 @@ class ShortVideoApp:
             "username": self.boxes[Field.USERNAME].text.strip(),
             "bio": self.boxes[Field.BIO].text,
         }
-        if not wanted["display_name"]:
-            self.edit_error = "Display name cannot be empty"
+        self.edit_error = profile_error(wanted["display_name"], wanted["username"])
+        if self.edit_error:
             return
-        if USERNAME.fullmatch(wanted["username"]) is None:
-            self.edit_error = "Username: 2 to 24 letters, digits, . or _"
-            return
-        changed = [name for name, value in wanted.items() if getattr(self.account, name) != value]
-        self.account.display_name = wanted["display_name"]
-        self.account.username = wanted["username"]
-        self.account.bio = wanted["bio"]
+        changed = self.account.update(**wanted)
         self._record(Kind.PROFILE_SAVED, **wanted, changed=changed)
         self._show(Screen.PROFILE)
 
@@ -383,23 +345,17 @@ class ShortVideoApp:
         except OSError as error:
             self.post_error = f"The video cannot be read: {error.strerror}"
             return
-        trouble = self._trouble()
+        failure = self._next_post_failure()
         caption = self.boxes[Field.CAPTION].text
-        if trouble is Trouble.FAILS:
+        if failure is PostFailure.REFUSED:
             self.post_error = "Could not post. Try again."
             self._record(Kind.POST_REFUSED, caption=caption, stream=self.stream)
             return
         since = self._monotonic() + self.upload_seconds
-        if trouble is not Trouble.CRASHES_UNPOSTED:
-            post = Post(
-                caption=caption,
-                stream=self.stream,
-                sha256=hashlib.sha256(data).hexdigest(),
-                size=len(data),
-                wall=self._wall(),
-                since=since,
+        if failure is not PostFailure.CRASH_BEFORE_POST:
+            post = self.account.post(
+                data, caption=caption, stream=self.stream, wall=self._wall(), since=since
             )
-            self.account.posts.append(post)
             self._record(
                 Kind.POSTED,
                 caption=caption,
@@ -407,7 +363,7 @@ class ShortVideoApp:
                 sha256=post.sha256,
                 size=post.size,
             )
-        if trouble is None:
+        if failure is None:
             self.focused = None
             self.post_error = ""
             self.uploaded_at = since

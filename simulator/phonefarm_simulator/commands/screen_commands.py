@@ -4,6 +4,7 @@ import asyncio
 import math
 
 from phonefarm_simulator.commands.call import Call, Table
+from phonefarm_simulator.input_events import press_keys, swipe, tap, type_text
 from phonefarm_simulator.keys import key_code
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.screenshot import black_png, png_of
@@ -42,7 +43,7 @@ async def _tap(call: Call, x: str, y: str) -> int:
         return await _java_error(call, "tap", f"java.lang.NumberFormatException: {error}")
     if not all(map(math.isfinite, point)):
         return await call.complain("Error: no such point", status=255)
-    call.phone.tap(*point)
+    tap(call.phone, *point)
     return 0
 
 
@@ -57,7 +58,7 @@ async def _swipe(call: Call, words: list[str]) -> int:
     if not 0 <= milliseconds <= LONGEST_SWIPE_MILLISECONDS:
         return await call.complain("Error: duration out of range", status=255)
     await asyncio.sleep(milliseconds / 1000)
-    call.phone.swipe((x1, y1), (x2, y2))
+    swipe(call.phone, (x1, y1), (x2, y2))
     return 0
 
 
@@ -70,7 +71,7 @@ async def _text(call: Call, text: str) -> int:
             "text",
             "java.lang.NullPointerException: Attempt to get length of null array",
         )
-    call.phone.type_text(text.replace("%s", " "))
+    type_text(call.phone, text.replace("%s", " "))
     return 0
 
 
@@ -82,7 +83,7 @@ async def _keys(call: Call, words: list[str]) -> int:
             return await _java_error(
                 call, "keyevent", f"java.lang.IllegalArgumentException: Unknown keycode: {name}"
             )
-    call.phone.press_keys([code for code in codes if code is not None])
+    press_keys(call.phone, [code for code in codes if code is not None])
     return 0
 
 
