@@ -15,7 +15,7 @@ from phonefarm_agent.model.phone import (
     PhoneReport,
     Readiness,
 )
-from phonefarm_agent.phones import cleanup
+from phonefarm_agent.phones import cleanup, lease_file
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer, adb_server
 from phonefarm_agent.phones.device import Device
@@ -118,7 +118,7 @@ class AdbPhones:
     async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
         """Leave the lease on the phone."""
         device = self._roll.one(serialno)
-        command = cleanup.write_lease(epoch=epoch, run_id=run_id, agent_id=self._agent_id)
+        command = lease_file.write_lease(epoch=epoch, run_id=run_id, agent_id=self._agent_id)
         answer = await self._roll.ask(device, command)
         if answer.code:
             raise PhoneFailedError(f"the lease file: {answer.error.strip()[:200]}")
@@ -185,13 +185,13 @@ class AdbPhones:
 
     async def _located(self, device: Device) -> Claimed:
         try:
-            answer = await self._roll.ask(device, cleanup.READ_LEASE)
+            answer = await self._roll.ask(device, lease_file.READ_LEASE)
         except PhoneFailedError as error:
             # Not on offer again before it has answered.
             device.answered_at = -float("inf")
             self._roll.tell()
             raise PhoneNotFitError("phone_silent") from error
-        left = cleanup.read_lease(answer)
+        left = lease_file.read_lease(answer)
         if left.serialno != device.serialno:
             device.unname(self._clock.monotonic())
             self._roll.wake[device.adb_serial].set()

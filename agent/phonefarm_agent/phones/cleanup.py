@@ -1,14 +1,11 @@
-"""What the agent leaves on a phone and takes away again: the lease file, a run's traces."""
+"""The shell commands that clean a phone after a run, and what their answers say is left."""
 
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from phonefarm_agent.phones.adb.client import Answer
 from phonefarm_agent.phones.interface import Step, Trace
 
-LEASE_FILE = "/data/local/tmp/phonefarm-lease"
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 _FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
 _MEDIA_FOLDER = re.compile(r"/sdcard/Movies/phonefarm-[A-Za-z0-9-]+")
@@ -24,36 +21,6 @@ _COMPONENT = re.compile(r"([\w.]+)/[\w.$]+")
 _FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([\w.]+)/")
 # Its keyguard and its shade lie over whatever is in front; a locked screen has a stage of its own.
 _SYSTEM_UI = "com.android.systemui"
-
-READ_LEASE = f"getprop ro.serialno; cat {LEASE_FILE}"
-"""Who are you, and which epoch did you see last? The answer is read by `read_lease`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Left:
-    """Who answered, and what its lease file says: epoch 0 and no agent when there is none."""
-
-    serialno: str
-    epoch: int = 0
-    agent: str = ""
-
-
-def read_lease(answer: Answer) -> Left:
-    """Return what the answer to `READ_LEASE` says."""
-    serialno, _, rest = answer.out.partition("\n")
-    left = Left(serialno=serialno.strip())
-    for line in rest.splitlines():
-        try:
-            document = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(document, dict):
-            found = document.get("epoch")
-            if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**63:
-                agent = document.get("agent")
-                left = replace(left, epoch=found, agent=agent if isinstance(agent, str) else "")
-    return left
-
 
 LIST_LEFTOVERS = "ls -d /data/local/tmp/phonefarm/* /sdcard/Movies/phonefarm-*"
 """Every folder that a run of this farm made; each line that `is_leftover` is one."""
@@ -72,12 +39,6 @@ def remove_leftovers(folders: Iterable[str]) -> str:
             words.append(f"content delete {_rows(folder)}")
         words.append(f"rm -rf {folder}")
     return "; ".join(words)
-
-
-def write_lease(*, epoch: int, run_id: str, agent_id: str) -> str:
-    """Return the command that leaves a lease; names hold no quote (identity.is_name)."""
-    text = json.dumps({"epoch": epoch, "run": run_id, "agent": agent_id})
-    return f"echo '{text}' > {LEASE_FILE}"
 
 
 def clean_up(trace: Trace) -> str:

@@ -10,7 +10,7 @@ from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.model.phone import PhoneFailedError, Readiness, Transport
-from phonefarm_agent.phones import cleanup, probe
+from phonefarm_agent.phones import lease_file, probe
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer
 from phonefarm_agent.phones.device import Device, transport_of
@@ -237,7 +237,7 @@ class Watching:
             if gone and other.serialno == lines[0]:
                 self._roll.drop(other)
                 self._recovery.forget(other.adb_serial)
-        left = cleanup.read_lease(await self._roll.ask(device, cleanup.READ_LEASE))
+        left = lease_file.read_lease(await self._roll.ask(device, lease_file.READ_LEASE))
         device.epoch = left.epoch
         news = not device.identified or device.serialno != lines[0]
         device.name(

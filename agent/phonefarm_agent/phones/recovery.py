@@ -11,7 +11,7 @@ from phonefarm_common.clock import Clock
 
 from phonefarm_agent.model.host import STEPS_KEPT, RecoveryStep
 from phonefarm_agent.model.phone import Readiness, Transport
-from phonefarm_agent.phones import cleanup
+from phonefarm_agent.phones import cleanup, lease_file
 from phonefarm_agent.phones.adb.client import Adb, AdbError, Answer
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
@@ -180,7 +180,7 @@ class Recovery:
 
     async def _held_elsewhere(self, device: Device) -> str:
         """Return whose lease a network phone bears when that is another agent's; it may live."""
-        left = cleanup.read_lease(await self._shell(device, cleanup.READ_LEASE))
+        left = lease_file.read_lease(await self._shell(device, lease_file.READ_LEASE))
         if left.serialno != device.serialno:
             return "another phone answers here"
         if device.adb_serial in self._addresses and left.agent not in {"", self._agent_id}:
