@@ -26,7 +26,8 @@ from phonefarm_common.join_tokens import InvitationError, invitation_of
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 
-from phonefarm_agent.app.agent import ExitCode, run_agent
+from phonefarm_agent.app.agent import run_agent
+from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state_dir import StateBrokenError, StateBusyError
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits

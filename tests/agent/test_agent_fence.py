@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm_agent.app.agent import ExitCode, run_agent
+from phonefarm_agent.app.agent import run_agent
+from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state_dir import StateBusyError, raise_incarnation
 from phonefarm_common.clock import SystemClock

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.app.agent import ExitCode, run_agent
+from phonefarm_agent.app.agent import run_agent
+from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.sd_notify import Notifier, take_notifier, watchdog_seconds
 from phonefarm_agent.host.systemd import under_systemd

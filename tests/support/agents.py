@@ -12,7 +12,8 @@ from typing import Any
 
 import phonefarm_controller
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm_agent.app.agent import ExitCode, run_agent
+from phonefarm_agent.app.agent import run_agent
+from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.settings import Settings
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm as Phones
