@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
-from phonefarm_agent import cli
 from phonefarm_agent.app.agent import run_agent
+from phonefarm_agent.app.run_options import parse_settings
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.status import Vitals, unsupervised
 from phonefarm_agent.host.metrics import measured, serving_metrics
@@ -81,7 +81,7 @@ def test_an_address_for_all_must_be_asked_for(monkeypatch: pytest.MonkeyPatch, h
     """Anything but loopback is refused with the way out, and taken when that is said."""
     monkeypatch.setenv("PHONEFARM_AGENT_TOKEN", TOKEN)
     words = ["--controller", "127.0.0.1:1", "--state", "/nowhere", "--name", "a"]
-    read = cli._settings_of
+    read = parse_settings
 
     with pytest.raises(ConfigError, match="--metrics-for-all"):
         read([*words, "--metrics", f"{host}:9100"])

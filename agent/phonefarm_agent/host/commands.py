@@ -5,7 +5,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from phonefarm_common.config import ConfigError
@@ -13,14 +13,11 @@ from phonefarm_common.ids import is_name
 from phonefarm_common.join_tokens import InvitationError, invitation_of
 from phonefarm_common.logs import configure_logs
 
-from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.app.run_options import parse_settings
 from phonefarm_agent.host import doctor, install, paths, steps, uninstall
 from phonefarm_agent.host.checks.finding import Finding, Verdict
 from phonefarm_agent.host.install import CannotInstallError, Wishes
 from phonefarm_agent.host.steps import StepFailedError
-
-ReadSettings = Callable[[Sequence[str]], Settings]
-"""Reads the options of `run` and the environment, as `run` does; ConfigError."""
 
 _INSTALL = """\
 Make this host's systemd keep the agent: a system user, the state directory, the udev rule for
@@ -37,9 +34,7 @@ looks with the rights of the service's user. Exit code 0: nothing fails, 1: some
 """
 
 
-def add_host_commands(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", read_settings: ReadSettings
-) -> None:
+def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs; the chosen one is `arguments.perform(arguments)`, an exit code."""
     _add_install(commands)
     _add_uninstall(commands)
@@ -57,7 +52,7 @@ def add_host_commands(
     look.add_argument(
         "options", nargs="*", metavar="-- OPTION", help="options of `run`, after `--`"
     )
-    look.set_defaults(perform=lambda parsed: _doctor(parsed, read_settings))
+    look.set_defaults(perform=_doctor)
 
 
 def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -187,7 +182,7 @@ def _uninstall(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(parsed: argparse.Namespace, read_settings: ReadSettings) -> int:
+def _doctor(parsed: argparse.Namespace) -> int:
     configure_logs(program="agent", level="critical")
     told = _environment(parsed.environment)
     os.environ.update({name: value for name, value in told.items() if name not in os.environ})
@@ -197,7 +192,7 @@ def _doctor(parsed: argparse.Namespace, read_settings: ReadSettings) -> int:
     who = doctor.become_service_user()
     found: list[Finding] = []
     try:
-        settings = read_settings(parsed.options)
+        settings = parse_settings(parsed.options)
         wanted = doctor.checks(settings, ready=settings.ready_file or paths.READY)
     except ConfigError as error:
         found.append(doctor.without_settings(error))

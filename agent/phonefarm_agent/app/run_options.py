@@ -1,0 +1,242 @@
+"""The options of `phonefarm-agent run`, and the settings that they and the environment give."""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from phonefarm_common import config
+from phonefarm_common.address_policy import Network, network
+from phonefarm_common.certificates import Member, MemberBrokenError, read_member
+from phonefarm_common.channel import is_loopback
+from phonefarm_common.config import ConfigError
+from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.ids import is_name
+
+from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
+from phonefarm_agent.phones.limits import PhoneLimits
+from phonefarm_agent.runtimes import image
+
+MIB = 1024 * 1024
+WARM = 2
+MOST_WARM = 64
+RESERVE_BYTES = 32 * MIB
+"""Kept on the disk for journal and evidence of what runs when it fills up."""
+
+
+def add_run_options(run: argparse.ArgumentParser) -> None:
+    """Add the options of `run` to the parser *run*."""
+    run.add_argument(
+        "--controller",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a controller's gRPC; of a host that joined, instead of what it was told then;"
+        " several with commas, or given again",
+    )
+    run.add_argument(
+        "--state",
+        **_from_environment("PHONEFARM_AGENT_STATE"),
+        type=Path,
+        metavar="DIR",
+        help="journal, adb key, evidence: what must survive a restart; for one agent alone",
+    )
+    run.add_argument(
+        "--name",
+        default=os.environ.get("PHONEFARM_AGENT_NAME", ""),
+        metavar="AGENT_ID",
+        help="this agent's name; of a host that joined, the certificate's",
+    )
+    run.add_argument(
+        "--runtime",
+        default="auto",
+        choices=["auto", "docker", "process", "dummy"],
+        help="where runs live; auto: docker where an engine answers and the image is there,"
+        " otherwise process, which isolates nothing, with a warning",
+    )
+    run.add_argument(
+        "--image",
+        default=image.default_name(),
+        metavar="NAME",
+        help="the run container's image (default %(default)s), made by `image build`",
+    )
+    run.add_argument(
+        "--warm",
+        type=int,
+        default=WARM,
+        metavar="N",
+        help="have at most N run containers ready before their runs come, never more than phones"
+        " that can work; each takes about 30 MiB; 0: none (default %(default)s)",
+    )
+    run.add_argument(
+        "--connect",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a phone that speaks adb over the network; may be given again",
+    )
+    run.add_argument(
+        "--adb-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="where the agent's own adb server listens on localhost (0: any; never 5037)",
+    )
+    run.add_argument(
+        "--dummy-phones",
+        type=int,
+        default=0,
+        metavar="N",
+        help="no adb: N phones that are not there, DUMMY0001 and on, for the dummy runtime",
+    )
+    run.add_argument(
+        "--allow-asset-cidr",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="let videos and pictures be fetched from this network too, e.g. 10.20.0.0/16;"
+        " may be given again",
+    )
+    run.add_argument(
+        "--asset-limit",
+        type=int,
+        default=ASSET_BYTES // MIB,
+        metavar="MIB",
+        help="the largest file fetched for a run (default %(default)s)",
+    )
+    run.add_argument(
+        "--asset-cache",
+        type=int,
+        default=CACHE_BYTES // MIB,
+        metavar="MIB",
+        help="how much of the disk fetched files may take together (default %(default)s)",
+    )
+    run.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve /metrics for Prometheus there, on loopback; port 0 for any (default: nowhere)",
+    )
+    run.add_argument(
+        "--metrics-for-all",
+        action="store_true",
+        help="let --metrics name an address that is not loopback: who reaches it reads it",
+    )
+    run.add_argument(
+        "--stop-runs-on-exit",
+        action="store_true",
+        default=os.environ.get("PHONEFARM_STOP_RUNS_ON_EXIT", "") not in {"", "0"},
+        help="end containers too when the agent stops (env PHONEFARM_STOP_RUNS_ON_EXIT=1)",
+    )
+    run.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help='written once ready: {"adb": "HOST:PORT", "pid": N, "runtime": .., "agent_id": ..}',
+    )
+
+
+def _from_environment(name: str) -> dict[str, Any]:
+    """Return how an option takes its value from the environment, where it is set there."""
+    value = os.environ.get(name)
+    return {"default": value} if value else {"required": True}
+
+
+class _RaisingParser(argparse.ArgumentParser):
+    """A parser that raises ConfigError for a wrong option instead of ending the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError instead of leaving the program."""
+        raise ConfigError(message)
+
+
+def parse_settings(words: Sequence[str]) -> Settings:
+    """Return the settings that `run WORDS` would have in this environment; ConfigError."""
+    parser = _RaisingParser(prog="run", add_help=False)
+    add_run_options(parser)
+    given = shlex.split(os.environ.get("PHONEFARM_AGENT_OPTIONS", ""))
+    return settings_from(parser.parse_args([*given, *words]))
+
+
+def settings_from(parsed: argparse.Namespace) -> Settings:
+    """Return the settings that the options of `run` and the environment give; ConfigError."""
+    token = config.secret("PHONEFARM_AGENT_TOKEN") or ""
+    member = None if token else read_membership(parsed.state)
+    if not token and member is None:
+        raise ConfigError(
+            "this host has not joined: `phonefarm-agent join TOKEN` (see `phonefarm agents "
+            "invite`); or, on loopback, set PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE"
+        )
+    named = parsed.controller or [os.environ.get("PHONEFARM_AGENT_CONTROLLER", "")]
+    told = member is not None and not any(named)
+    name = parsed.name or (member.member_id if member else "")
+    if member is not None and name != member.member_id:
+        raise ConfigError(
+            f"--name is {name!r}, the certificate {member.member_id!r}'s: leave the name out"
+        )
+    if not is_name(name):
+        raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}")
+    if parsed.adb_port == 5037 or not 0 <= parsed.adb_port < 65536:
+        raise ConfigError("--adb-port must be a port, and not 5037: that one is other tools'")
+    if parsed.dummy_phones < 0:
+        raise ConfigError("--dummy-phones must be 0 or more")
+    if not 0 <= parsed.warm <= MOST_WARM:
+        raise ConfigError(f"--warm must be 0 to {MOST_WARM} containers, not {parsed.warm}")
+    if not 0 < parsed.asset_limit <= parsed.asset_cache:
+        raise ConfigError("--asset-limit must be above 0 and at most --asset-cache")
+    for phone in parsed.connect:
+        config.address(phone, name="--connect")
+    return Settings(
+        controllers=() if told else controllers_of(named, name="--controller"),
+        token=token,
+        joined=member is not None,
+        agent_id=name,
+        state=parsed.state.absolute(),
+        runtime=parsed.runtime,
+        image=parsed.image,
+        connect=tuple(dict.fromkeys(parsed.connect)),
+        adb_port=parsed.adb_port,
+        dummy_phones=parsed.dummy_phones,
+        warm=parsed.warm,
+        ready_file=parsed.ready_file,
+        stop_runs_on_exit=parsed.stop_runs_on_exit,
+        production=config.production(),
+        time_scale=config.time_scale(),
+        timers=config.timers(),
+        metrics=_metrics(parsed),
+        phone_limits=PhoneLimits().scaled(config.time_scale()),
+        reserve=RESERVE_BYTES,
+        asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
+        asset_limits=Limits(
+            asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
+        ),
+    )
+
+
+def read_membership(state: Path) -> Member | None:
+    """Return the membership kept in *state*, None when there is none; ConfigError."""
+    try:
+        return read_member(state.absolute())
+    except (MemberBrokenError, OSError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _metrics(parsed: argparse.Namespace) -> tuple[str, int] | None:
+    if parsed.metrics is None:
+        return None
+    host, port = config.address(parsed.metrics, name="--metrics")
+    if not is_loopback(host) and not parsed.metrics_for_all:
+        raise ConfigError(
+            f"--metrics: {host} is not loopback, and whoever reaches it could read the numbers: use"
+            " 127.0.0.1, or say --metrics-for-all"
+        )
+    return host, port
+
+
+def _network(text: str) -> Network:
+    try:
+        return network(text)
+    except ValueError as error:
+        raise ConfigError(f"--allow-asset-cidr: {error}") from error
