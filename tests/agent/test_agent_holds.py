@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import fleet_pb2
-from phonefarm_agent.phones.adb.binary import adb_binary
+from phonefarm_agent.phones.adb.server import adb_binary
 from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
 from phonefarm_simulator.farm import Farm as Phones

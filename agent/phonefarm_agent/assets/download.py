@@ -14,8 +14,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.outbound_http import AddressNotAllowedError
 from phonefarm_common.reasons import FailureCode, FarmError, Reason
 
-from phonefarm_agent.assets.disk_threads import on_disk
-from phonefarm_agent.assets.partial_file import Part, Validators
+from phonefarm_agent.assets.partial_file import Part, Validators, on_disk
 from phonefarm_agent.assets.types import (
     SNIFFED_BYTES,
     AssetFailedError,

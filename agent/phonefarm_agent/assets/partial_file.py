@@ -1,11 +1,26 @@
-"""A file on its way: what is there of it, and how it can be gone on with."""
+"""A file that is being downloaded: what is on the disk of it, and how to resume it."""
 
+import asyncio
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def on_disk(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Return what *work* returns in a thread; cancelled, wait for it: a file has one writer."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,8 @@ from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_common.outbound_http import SystemLookup, outward_session
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_agent.assets.disk_threads import on_disk
 from phonefarm_agent.assets.download import Download, Fetched
-from phonefarm_agent.assets.partial_file import Part, Validators
+from phonefarm_agent.assets.partial_file import Part, Validators, on_disk
 from phonefarm_agent.assets.types import (
     CONTENT_TYPES,
     SNIFFED_BYTES,

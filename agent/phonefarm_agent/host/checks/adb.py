@@ -11,11 +11,9 @@ from pathlib import Path
 from phonefarm_common.clock import SystemClock
 
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
-from phonefarm_agent.host.checks.program_output import ask
-from phonefarm_agent.phones.adb.binary import adb_binary
+from phonefarm_agent.host.checks.finding import Finding, fail, ok, run_program, warn
 from phonefarm_agent.phones.adb.client import Adb, AdbError
-from phonefarm_agent.phones.adb.server import AdbStartError, adb_server
+from phonefarm_agent.phones.adb.server import AdbStartError, adb_binary, adb_server
 
 CONNECT_SECONDS = 5.0
 USB_SECONDS = 2.0
@@ -40,7 +38,7 @@ async def check_program() -> list[Finding]:
     """Ask the adb binary for its version."""
     try:
         binary = await asyncio.to_thread(adb_binary)
-        said = await ask(binary, "version")
+        said = await run_program(binary, "version")
     except (OSError, RuntimeError) as error:
         return [fail("adb", f"does not run: {error}", "pip install --force-reinstall adbutils")]
     lines = said.text.splitlines()

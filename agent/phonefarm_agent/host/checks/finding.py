@@ -1,5 +1,6 @@
-"""What a check found."""
+"""What a check of the host found, and the output of a program that it ran."""
 
+import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,3 +36,28 @@ def warn(check: str, text: str, remedy: str) -> Finding:
 def fail(check: str, text: str, remedy: str) -> Finding:
     """Return that no work can be done before this is mended."""
     return Finding(check=check, verdict=Verdict.FAIL, text=text, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramOutput:
+    """What a program printed, stderr too, and its exit code."""
+
+    code: int
+    text: str
+
+
+async def run_program(*words: str) -> ProgramOutput:
+    """Run a program to its end; OSError when it cannot be run. Killed when the caller gives up."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return ProgramOutput(code=process.returncode or 0, text=out.decode(errors="replace"))

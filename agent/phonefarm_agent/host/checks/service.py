@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
-from phonefarm_agent.host.checks.program_output import ask
+from phonefarm_agent.host.checks.finding import Finding, fail, ok, run_program, warn
 from phonefarm_agent.host.paths import SERVICE, UNIT
 
 _ASKED = ("ActiveState", "SubState", "StatusText", "NRestarts", "ExecMainStatus")
@@ -15,7 +14,7 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
         return [warn("service", "not installed on this host", "phonefarm-agent install, as root")]
     words = ["systemctl", "show", SERVICE, f"--property={','.join(_ASKED)}"]
     try:
-        said = await ask(*words)
+        said = await run_program(*words)
     except OSError as error:
         return [warn("service", f"systemctl does not run: {error}", "is systemd the init here?")]
     if said.code != 0:

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import adbutils
 import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
 
-from phonefarm_agent.phones.adb.binary import adb_binary
 from phonefarm_agent.phones.adb.client import Adb, AdbError
 
 log = structlog.get_logger()
@@ -33,6 +33,12 @@ _BOUND = (
     "parent=int(sys.argv[1])\n"
     "os.getppid()==parent and os.execv(sys.argv[2], sys.argv[2:])\n"
 )
+
+
+def adb_binary() -> str:
+    """Return the path of the adb that the agent starts: the one in the adbutils wheel."""
+    path: str = adbutils.adb_path()
+    return path
 
 
 class AdbStartError(Exception):
