@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from phonefarm_agent.assets.store import Asset, AssetStore, Limits, asset_store
 from phonefarm_agent.assets.types import AssetFailedError, AssetKind, Wanted
-from phonefarm_agent.runs.asset_requests import Supply
+from phonefarm_agent.runs.asset_requests import AssetRequests
 from phonefarm_agent.runs.run_directory import RunDirectory
 from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_common.ids import new_id
@@ -383,7 +383,7 @@ async def test_a_runs_answer_stands_over_lives_of_the_agent(
     answers = []
     for _ in range(2):
         async with opened() as store:
-            supply = Supply(
+            supply = AssetRequests(
                 run_id="run-1", directory=directory, wanted={"video": video(web)}, store=store
             )
             answers += [await supply.fetch("video"), await supply.fetch("cover")]

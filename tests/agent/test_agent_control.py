@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.runs.control_socket import Control, Frame
+from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
 from phonefarm_executor.control_client import Control as ExecutorControl
 from phonefarm_executor.signals import Signals
 from support.asset_server import no_supply
@@ -30,18 +30,18 @@ async def test_evidence_of_an_executor_that_has_ended_is_taken_in(tmp_path: Path
     taken: list[str] = []
     disk = asyncio.Event()
 
-    async def slow(frame: Frame) -> None:
+    async def slow(frame: EvidenceFrame) -> None:
         await disk.wait()
         taken.append(frame.name)
 
     path = tmp_path / "control.sock"
-    control = Control(
+    control = ControlSocket(
         path=path,
         run_id="run",
-        ready=lambda: None,
-        heard=lambda: None,
-        evidence=slow,
-        supply=no_supply,
+        on_ready=lambda: None,
+        on_line=lambda: None,
+        on_evidence=slow,
+        fetch_asset=no_supply,
     )
     await control.open()
     _, writer = await asyncio.open_unix_connection(path)
@@ -52,7 +52,7 @@ async def test_evidence_of_an_executor_that_has_ended_is_taken_in(tmp_path: Path
     writer.close()
     asyncio.get_running_loop().call_later(0.1, disk.set)
 
-    await control.hear_out(within=60)
+    await control.drain(within=60)
     await control.close()
 
     assert taken == ["a.png", "b.png", "c.png"]
@@ -63,19 +63,19 @@ async def test_evidence_before_a_reset_is_taken_in(tmp_path: Path) -> None:
     taken: list[str] = []
     first, disk = asyncio.Event(), asyncio.Event()
 
-    async def slow(frame: Frame) -> None:
+    async def slow(frame: EvidenceFrame) -> None:
         first.set()
         await disk.wait()
         taken.append(frame.name)
 
     path = tmp_path / "control.sock"
-    control = Control(
+    control = ControlSocket(
         path=path,
         run_id="run",
-        ready=lambda: None,
-        heard=lambda: None,
-        evidence=slow,
-        supply=no_supply,
+        on_ready=lambda: None,
+        on_line=lambda: None,
+        on_evidence=slow,
+        fetch_asset=no_supply,
     )
     await control.open()
     control.acknowledge(7)
@@ -88,7 +88,7 @@ async def test_evidence_before_a_reset_is_taken_in(tmp_path: Path) -> None:
         assert peer.recv(1, socket.MSG_PEEK)
     asyncio.get_running_loop().call_later(0.1, disk.set)
 
-    await control.hear_out(within=60)
+    await control.drain(within=60)
     await control.close()
 
     assert taken == ["a.png", "b.png"]
@@ -100,17 +100,17 @@ async def test_evidence_of_an_executor_that_ended_while_it_was_spoken_to_is_take
     """An acknowledgement that comes too late for it throws away nothing of what it sent."""
     taken: list[str] = []
 
-    async def take(frame: Frame) -> None:
+    async def take(frame: EvidenceFrame) -> None:
         taken.append(frame.name)
 
     path = tmp_path / "control.sock"
-    control = Control(
+    control = ControlSocket(
         path=path,
         run_id="run",
-        ready=lambda: None,
-        heard=lambda: None,
-        evidence=take,
-        supply=no_supply,
+        on_ready=lambda: None,
+        on_line=lambda: None,
+        on_evidence=take,
+        fetch_asset=no_supply,
     )
     await control.open()
     control.acknowledge(1)
@@ -123,7 +123,7 @@ async def test_evidence_of_an_executor_that_ended_while_it_was_spoken_to_is_take
         peer.sendall(_evidence("a.png"))
     control.acknowledge(2)
 
-    await control.hear_out(within=60)
+    await control.drain(within=60)
     await control.close()
 
     assert taken == ["a.png"]
@@ -136,22 +136,22 @@ async def test_evidence_that_an_agent_did_not_take_before_it_died_is_sent_again(
     reached, over, taken = asyncio.Event(), asyncio.Event(), []
     path = tmp_path / "control.sock"
 
-    async def never(frame: Frame) -> None:
+    async def never(frame: EvidenceFrame) -> None:
         reached.set()
         await over.wait()
         raise OSError("killed")
 
-    async def take(frame: Frame) -> None:
+    async def take(frame: EvidenceFrame) -> None:
         taken.append(frame.name)
 
-    def agent(evidence: Callable[[Frame], Awaitable[None]]) -> Control:
-        return Control(
+    def agent(evidence: Callable[[EvidenceFrame], Awaitable[None]]) -> ControlSocket:
+        return ControlSocket(
             path=path,
             run_id="run",
-            ready=lambda: None,
-            heard=lambda: None,
-            evidence=evidence,
-            supply=no_supply,
+            on_ready=lambda: None,
+            on_line=lambda: None,
+            on_evidence=evidence,
+            fetch_asset=no_supply,
         )
 
     first, second = agent(never), agent(take)
@@ -175,18 +175,18 @@ async def test_evidence_that_an_agent_did_not_take_before_it_died_is_sent_again(
 async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Path) -> None:
     """Something that still holds the socket does not keep the run from its end."""
 
-    async def never(frame: Frame) -> None:
+    async def never(frame: EvidenceFrame) -> None:
         raise AssertionError(frame)
 
     heard = asyncio.Event()
     path = tmp_path / "control.sock"
-    control = Control(
+    control = ControlSocket(
         path=path,
         run_id="run",
-        ready=lambda: None,
-        heard=heard.set,
-        evidence=never,
-        supply=no_supply,
+        on_ready=lambda: None,
+        on_line=heard.set,
+        on_evidence=never,
+        fetch_asset=no_supply,
     )
     await control.open()
     reader, writer = await asyncio.open_unix_connection(path)
@@ -194,7 +194,7 @@ async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Pat
 
     async with asyncio.timeout(60):
         await heard.wait()
-        await control.hear_out(within=0.1)
+        await control.drain(within=0.1)
         await control.close()
         with suppress(ConnectionResetError):
             assert _said(await reader.read()) == ["hello"]
@@ -267,17 +267,17 @@ async def test_closing_ends_what_is_being_fetched(tmp_path: Path) -> None:
     assert ended.is_set()
 
 
-def _plain(path: Path, supply: Callable[[str], Awaitable[dict[str, object]]]) -> Control:
-    async def never(frame: Frame) -> None:
+def _plain(path: Path, supply: Callable[[str], Awaitable[dict[str, object]]]) -> ControlSocket:
+    async def never(frame: EvidenceFrame) -> None:
         raise AssertionError(frame)
 
-    return Control(
+    return ControlSocket(
         path=path,
         run_id="run",
-        ready=lambda: None,
-        heard=lambda: None,
-        evidence=never,
-        supply=supply,
+        on_ready=lambda: None,
+        on_line=lambda: None,
+        on_evidence=never,
+        fetch_asset=supply,
     )
 
 

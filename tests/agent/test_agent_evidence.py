@@ -13,9 +13,9 @@ import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.runs.bounded_log import Scroll
-from phonefarm_agent.runs.control_socket import Frame
-from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.bounded_log import BoundedLog
+from phonefarm_agent.runs.control_socket import EvidenceFrame
+from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import open_journal
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
@@ -131,12 +131,12 @@ def timers() -> Timers:
     return Timers().scaled(PHONE_SCALE)
 
 
-def _frame(name: str, data: bytes = b"12345678") -> Frame:
-    return Frame(name=name, kind="screenshot", action=1, data=data)
+def _frame(name: str, data: bytes = b"12345678") -> EvidenceFrame:
+    return EvidenceFrame(name=name, kind="screenshot", action=1, data=data)
 
 
-def _names(shelf: Shelf) -> list[str]:
-    return [file.name for file in shelf.waiting()]
+def _names(spool: EvidenceSpool) -> list[str]:
+    return [file.name for file in spool.waiting()]
 
 
 def _told(file: EvidenceFile) -> dict[str, dict[str, Any]]:
@@ -148,19 +148,19 @@ async def test_the_manifest_waits_for_the_last_file_and_tells_what_was_lost(
 ) -> None:
     """Refused files, given up ones and those that never came stand in it with the reason."""
     async with open_journal(tmp_path / "journal.sqlite") as (journal, _):
-        shelf = Shelf(
+        spool = EvidenceSpool(
             place=tmp_path / "evidence", journal=journal, changed=asyncio.Event(), most=20
         )
         for name in ("old.png", "taken.png", "refused.png"):
-            await shelf.put(REF, _frame(name))
-        shelf.expect(REF, ("taken.png", "never.xml"), 1)
-        await shelf.close(REF, {})
+            await spool.put(REF, _frame(name))
+        spool.expect(REF, ("taken.png", "never.xml"), 1)
+        await spool.close(REF, {})
 
-        before = _names(shelf)
-        taken, refused = shelf.waiting()
-        shelf.remove(taken)
-        shelf.remove(refused, missing="refused by the controller: no")
-        (manifest,) = shelf.waiting()
+        before = _names(spool)
+        taken, refused = spool.waiting()
+        spool.remove(taken)
+        spool.remove(refused, missing="refused by the controller: no")
+        (manifest,) = spool.waiting()
 
         assert before == ["taken.png", "refused.png"]
         assert manifest.name == "manifest.json"
@@ -178,55 +178,55 @@ async def test_a_manifest_outlives_the_agent(tmp_path: Path, killed: str) -> Non
     """Another life issues it with the same bytes, however often the run is closed, and once."""
     place, path = tmp_path / "evidence", tmp_path / "journal.sqlite"
     async with open_journal(path) as (journal, _):
-        shelf = Shelf(place=place, journal=journal, changed=asyncio.Event())
-        await shelf.put(REF, _frame("a.png"))
+        spool = EvidenceSpool(place=place, journal=journal, changed=asyncio.Event())
+        await spool.put(REF, _frame("a.png"))
         if killed != "before its ending":
-            await shelf.close(REF, {"cause": "first"})
+            await spool.close(REF, {"cause": "first"})
         if killed == "before it is taken":
-            shelf.remove(shelf.waiting()[0])
+            spool.remove(spool.waiting()[0])
 
     async with open_journal(path) as (journal, kept):
-        shelf = Shelf(
+        spool = EvidenceSpool(
             place=place,
             journal=journal,
             changed=asyncio.Event(),
             kept=kept.evidence,
             manifests=kept.manifests,
         )
-        shelf.sweep()
-        await shelf.close(REF, {"cause": "first" if killed == "before its ending" else "second"})
-        while (file := shelf.waiting()[0]).name != "manifest.json":
-            shelf.remove(file)
+        spool.sweep()
+        await spool.close(REF, {"cause": "first" if killed == "before its ending" else "second"})
+        while (file := spool.waiting()[0]).name != "manifest.json":
+            spool.remove(file)
         document = json.loads(file.path.read_bytes())
-        shelf.remove(file)
+        spool.remove(file)
 
         assert document["cause"] == "first"
         assert [entry["name"] for entry in document["files"]] == ["a.png"]
     async with open_journal(path) as (journal, kept):
-        shelf = Shelf(
+        spool = EvidenceSpool(
             place=place, journal=journal, changed=asyncio.Event(), manifests=kept.manifests
         )
-        await shelf.close(REF, {"cause": "third"})
+        await spool.close(REF, {"cause": "third"})
         assert not kept.evidence
-        assert not shelf.waiting()
+        assert not spool.waiting()
 
 
 def test_a_scroll_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     """Within its bounds, with a line where something is gone, also when it is opened anew."""
-    scroll = Scroll(tmp_path, "log", head=100, part=200)
+    bounded_log = BoundedLog(tmp_path, "log", head=100, part=200)
     for number in range(1000):
-        scroll = Scroll(tmp_path, "log", head=100, part=200)
-        scroll.write(b"line %04d\n" % number)
+        bounded_log = BoundedLog(tmp_path, "log", head=100, part=200)
+        bounded_log.write(b"line %04d\n" % number)
 
-    gathered = scroll.gather()
+    content = bounded_log.read()
 
-    lines = gathered.data.splitlines()
+    lines = content.data.splitlines()
     assert lines[0] == b"line 0000"
     assert lines[-1] == b"line 0999"
-    assert gathered.left_out > 0
-    assert len(gathered.data) < 100 + 2 * 200 + 100
+    assert content.left_out > 0
+    assert len(content.data) < 100 + 2 * 200 + 100
     assert any(b"bytes left out" in line for line in lines)
-    short = Scroll(tmp_path, "short", head=100, part=200)
+    short = BoundedLog(tmp_path, "short", head=100, part=200)
     short.write(b"all of it\n")
-    assert short.gather().data == b"all of it\n"
-    assert short.gather().left_out == 0
+    assert short.read().data == b"all of it\n"
+    assert short.read().left_out == 0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.run import Assignment, RunRef, RunState
-from phonefarm_agent.runs.control_socket import Control, Frame
-from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
+from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import JournalFailedError, open_journal
 from phonefarm_agent.runs.journal_schema import Statement, add_run, put_fact
 from phonefarm_agent.runs.run_directory import SOCKET_PATH_BYTES, RunDirectory, place_for_runs
@@ -121,12 +121,12 @@ def test_evidence_nobody_knows_is_swept(tmp_path: Path) -> None:
         action_index=0,
     )
     journal: Any = None  # nothing is written by a sweep
-    shelf = Shelf(place=place, journal=journal, changed=asyncio.Event(), kept=(file,))
+    spool = EvidenceSpool(place=place, journal=journal, changed=asyncio.Event(), kept=(file,))
 
-    shelf.sweep()
+    spool.sweep()
 
     assert [str(path.relative_to(place)) for path in sorted(place.rglob("*"))] == ["r1", "r1/a.png"]
-    assert shelf.waiting() == (file,)
+    assert spool.waiting() == (file,)
 
 
 def test_run_directories_have_short_paths(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ class Talk:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ready = asyncio.Event()
-        self.frames: asyncio.Queue[Frame] = asyncio.Queue()
-        self.control = Control(
+        self.frames: asyncio.Queue[EvidenceFrame] = asyncio.Queue()
+        self.control = ControlSocket(
             path=path,
             run_id="r",
-            ready=self.ready.set,
-            heard=lambda: None,
-            evidence=self.frames.put,
-            supply=no_supply,
+            on_ready=self.ready.set,
+            on_line=lambda: None,
+            on_evidence=self.frames.put,
+            fetch_asset=no_supply,
         )
 
 
@@ -240,5 +240,5 @@ async def test_bad_evidence_is_dropped_and_the_talk_goes_on(
         frame = await talk.frames.get()
     writer.close()
 
-    assert frame == Frame(name="a.png", kind="screenshot", action=1, data=b"hello")
+    assert frame == EvidenceFrame(name="a.png", kind="screenshot", action=1, data=b"hello")
     assert talk.frames.empty()

@@ -38,10 +38,10 @@ from phonefarm_agent.phones.probe import GATES, Told, Untold
 from phonefarm_agent.phones.probe import judge as judge_fitness
 from phonefarm_agent.phones.probe import read as read_fitness
 from phonefarm_agent.phones.readiness import Stages
-from phonefarm_agent.runs.event_parser import BadLineError, Finished, StoryLine, read_line
+from phonefarm_agent.runs.event_parser import BadEventError, ExecutorEvent, RunFinished, parse_event
 from phonefarm_agent.runs.journal_schema import decode_state, encode_state
 from phonefarm_agent.runs.outcome import Cause, Stopped, broken, judge
-from phonefarm_agent.runs.record_queue import Outbox
+from phonefarm_agent.runs.record_queue import RecordQueue
 from phonefarm_common.reasons import FailureClass, FailureCode
 from support.examples import given
 
@@ -147,8 +147,8 @@ def test_records_come_back_from_the_journal_as_they_went(body: Body) -> None:
 def test_hostile_lines_are_logs_or_named_faults(line: bytes) -> None:
     """No bytes make the parser fail in any other way."""
     try:
-        told = read_line(line)
-    except BadLineError:
+        told = parse_event(line)
+    except BadEventError:
         return
     assert told is None or told.sequence >= 1
 
@@ -179,15 +179,15 @@ json_values = st.recursive(
 def test_hostile_story_lines_are_named_faults(document: dict[str, Any]) -> None:
     """Whatever a line holds where something else belongs, it is a BadLineError or a value."""
     try:
-        told = read_line(json.dumps(document).encode())
-    except BadLineError:
+        told = parse_event(json.dumps(document).encode())
+    except BadEventError:
         return
-    assert isinstance(told, StoryLine)
+    assert isinstance(told, ExecutorEvent)
 
 
-DONE = Finished(outcome="done", failure=None)
-FAILED = Finished(outcome="failed", failure=FAILURE)
-HALTED = Finished(outcome="stopped", failure=None)
+DONE = RunFinished(outcome="done", failure=None)
+FAILED = RunFinished(outcome="failed", failure=FAILURE)
+HALTED = RunFinished(outcome="stopped", failure=None)
 FENCED = broken(FailureCode.AGENT_FENCED, "x")
 CANCELLED = Stopped(reason="cancelled")
 
@@ -206,7 +206,7 @@ CANCELLED = Stopped(reason="cancelled")
         (HALTED, 3, None, True, Outcome.STOPPED, None),
         (HALTED, 3, None, False, Outcome.FAILED, "run_crashed"),
         (
-            Finished(outcome="abandoned", failure=None),
+            RunFinished(outcome="abandoned", failure=None),
             75,
             None,
             False,
@@ -220,7 +220,7 @@ CANCELLED = Stopped(reason="cancelled")
     ],
 )
 def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
-    finished: Finished | None,
+    finished: RunFinished | None,
     code: int | None,
     cause: Cause | None,
     told_to_stop: bool,
@@ -447,10 +447,10 @@ def test_the_outbox_loses_nothing_that_is_not_acknowledged(
     taken: list[int], acknowledged: list[tuple[int, int]]
 ) -> None:
     """After any takes, acknowledgements and a rewind, the rest comes in order, each once."""
-    outbox = Outbox()
+    record_queue = RecordQueue()
     for epoch in (1, 2, 3):
         ref = RunRef(run_id=f"r{epoch}", item_id="i", attempt=1, lease_id="l", epoch=epoch)
-        outbox.put(
+        record_queue.put(
             Record(
                 ref=ref,
                 sequence=number,
@@ -460,15 +460,15 @@ def test_the_outbox_loses_nothing_that_is_not_acknowledged(
             for number in range(1, 11)
         )
     for limit in taken:
-        outbox.take(limit)
+        record_queue.take(limit)
     upto = {1: 0, 2: 0, 3: 0}
     for epoch, sequence in acknowledged:
-        outbox.acknowledge(f"r{epoch}", epoch, sequence)
-        outbox.acknowledge(f"r{epoch}", epoch + 1, 12)
+        record_queue.acknowledge(f"r{epoch}", epoch, sequence)
+        record_queue.acknowledge(f"r{epoch}", epoch + 1, 12)
         upto[epoch] = max(upto[epoch], sequence)
 
-    outbox.rewind()
-    rest = [(record.ref.epoch, record.sequence) for record in outbox.take(1000)]
+    record_queue.rewind()
+    rest = [(record.ref.epoch, record.sequence) for record in record_queue.take(1000)]
 
     assert rest == [(e, n) for e in (1, 2, 3) for n in range(upto[e] + 1, 11)]
-    assert len(outbox) == len(rest)
+    assert len(record_queue) == len(rest)

@@ -25,11 +25,11 @@ from phonefarm_agent.phones.adb_phones import AdbPhones, adb_phones
 from phonefarm_agent.phones.dummy import DummyPhones
 from phonefarm_agent.rpc.connection import Address, Line
 from phonefarm_agent.rpc.session import Identity
-from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import Journal, open_journal
-from phonefarm_agent.runs.journal_schema import Kept, put_fact
-from phonefarm_agent.runs.record_queue import Outbox
-from phonefarm_agent.runs.run import Tools
+from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
+from phonefarm_agent.runs.record_queue import RecordQueue
+from phonefarm_agent.runs.run import RunContext
 from phonefarm_agent.runs.run_directory import leave_place, place_for_runs
 from phonefarm_agent.runtimes.dummy import DummyRuntime
 
@@ -66,14 +66,14 @@ async def run_agent(
             _assets(settings, identity) as assets,
         ):
             evidence_changed = asyncio.Event()
-            shelf = Shelf(
+            spool = EvidenceSpool(
                 place=settings.state / "evidence",
                 journal=journal,
                 changed=evidence_changed,
                 kept=kept.evidence,
                 manifests=kept.manifests,
             )
-            await asyncio.to_thread(shelf.sweep)
+            await asyncio.to_thread(spool.sweep)
             hosting = Hosting(
                 kind,
                 settings=settings,
@@ -92,16 +92,16 @@ async def run_agent(
             await disk.look()
             by_hand = DummyRuntime()
             await by_hand.check()
-            tools = Tools(
+            context = RunContext(
                 journal=journal,
-                outbox=Outbox(),
-                shelf=shelf,
+                record_queue=RecordQueue(),
+                spool=spool,
                 assets=assets,
                 phones=phones,
                 runtime=hosting.runtime,
                 by_hand=by_hand,
                 place=place,
-                diaries=settings.state / "diaries",
+                run_logs=settings.state / "diaries",
                 timers=settings.timers,
                 scale=settings.time_scale,
                 clock=SystemClock(),
@@ -112,7 +112,7 @@ async def run_agent(
                 hosting=hosting,
                 disk=disk,
                 incidents=incidents,
-                tools=tools,
+                context=context,
                 kept=kept,
             )
             log.info(
@@ -124,9 +124,9 @@ async def run_agent(
             code = ExitCode.FAILED
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    roster = work.begin(tasks)
+                    supervisor = work.begin(tasks)
                     if isinstance(phones, AdbPhones):
-                        tasks.create_task(phones.keep(roster.is_free), name="phones")
+                        tasks.create_task(phones.keep(supervisor.is_free), name="phones")
                     line = Line(
                         address=Address(
                             targets=settings.controllers,
@@ -134,24 +134,24 @@ async def run_agent(
                             place=settings.state if settings.joined else None,
                         ),
                         identity=identity,
-                        host=roster,
+                        host=supervisor,
                         timers=settings.timers,
-                        clock=tools.clock,
+                        clock=context.clock,
                         changed=changed,
                         evidence_changed=evidence_changed,
                     )
                     vitals = Vitals(
                         line=line,
-                        roster=roster,
+                        supervisor=supervisor,
                         phones=phones,
-                        journal=tools.journal,
-                        clock=tools.clock,
+                        journal=context.journal,
+                        clock=context.clock,
                         withheld=work.withheld,
                         incidents=incidents,
                     )
                     announce(settings.ready_file, _facts(settings, kind, phones))
                     async with supervise(vitals):
-                        code = await work.until_stopped(line, roster, stop)
+                        code = await work.until_stopped(line, supervisor, stop)
                     raise _StoppedError  # noqa: TRY301 - how a TaskGroup is told to cancel its tasks
             except* _StoppedError:
                 log.info("agent.stopped", exit_code=int(code))
@@ -179,7 +179,7 @@ def _assets(settings: Settings, identity: Identity) -> AbstractAsyncContextManag
 
 @asynccontextmanager
 async def _phones(
-    settings: Settings, changed: asyncio.Event, journal: Journal, kept: Kept
+    settings: Settings, changed: asyncio.Event, journal: Journal, kept: JournalContents
 ) -> AsyncIterator[tuple[AdbPhones | DummyPhones, Incidents]]:
     """Yield the phones of the host, and what hits the host as a whole."""
     clock = SystemClock()

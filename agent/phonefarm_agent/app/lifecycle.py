@@ -14,12 +14,12 @@ from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.status import STOPPING
 from phonefarm_agent.model.host import HostReport, Incidents
 from phonefarm_agent.rpc.connection import Line, LineClosedError
-from phonefarm_agent.runs.journal_schema import Kept, put_fact
-from phonefarm_agent.runs.lifecycle import lose
+from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
+from phonefarm_agent.runs.lifecycle import record_loss
 from phonefarm_agent.runs.outcome import broken
-from phonefarm_agent.runs.run import Run, Tools
+from phonefarm_agent.runs.run import Run, RunContext
 from phonefarm_agent.runs.run_directory import RunDirectory, kept_in
-from phonefarm_agent.runs.supervisor import Roster
+from phonefarm_agent.runs.supervisor import Supervisor
 from phonefarm_agent.runtimes.interface import Handle, RuntimeFailedError
 
 log = structlog.get_logger()
@@ -48,39 +48,41 @@ class AgentLifecycle:
         hosting: Hosting,
         disk: Disk,
         incidents: Incidents,
-        tools: Tools,
-        kept: Kept,
+        context: RunContext,
+        kept: JournalContents,
     ) -> None:
         self._settings = settings
         self._hosting = hosting
         self._disk = disk
         self._incidents = incidents
-        self._tools = tools
+        self._context = context
         self._kept = kept
         self._stopping = ""
         self._moved = ""  # the farm is another one than the journal's
 
-    def begin(self, tasks: asyncio.TaskGroup) -> Roster:
+    def begin(self, tasks: asyncio.TaskGroup) -> Supervisor:
         """Take back the runs of an earlier life and begin to look after the host."""
-        roster = Roster(
-            tools=self._tools,
+        supervisor = Supervisor(
+            context=self._context,
             tasks=tasks,
             withheld=self.withheld,
             condition=self.condition,
             farm=self._farm_known,
         )
         for records in self._kept.records.values():
-            self._tools.outbox.put(records)
-        kept_runs = roster.remember(self._kept.runs)
+            self._context.record_queue.put(records)
+        kept_runs = supervisor.restore(self._kept.runs)
         if farm := self._kept.facts.get("farm_id"):
             self._hosting.set_farm(farm)
         tasks.create_task(self._hosting.look_after(), name="hosting")
         tasks.create_task(self._hosting.keep_warm(self._workers), name="pool")
         tasks.create_task(self._disk.look_after(), name="disk")
-        tasks.create_task(self._settle(roster, kept_runs), name="settle")
-        return roster
+        tasks.create_task(self._settle(supervisor, kept_runs), name="settle")
+        return supervisor
 
-    async def until_stopped(self, line: Line, roster: Roster, stop: asyncio.Event) -> ExitCode:
+    async def until_stopped(
+        self, line: Line, supervisor: Supervisor, stop: asyncio.Event
+    ) -> ExitCode:
         """Hold the line until *stop*, or until it is closed for good, and end in good order."""
         goodbye = asyncio.Event()
         holding = asyncio.create_task(line.hold(goodbye=goodbye), name="line")
@@ -91,16 +93,16 @@ class AgentLifecycle:
             if holding.done():
                 code = _closed(holding)
             self._stopping = STOPPING
-            self._tools.changed.set()
+            self._context.changed.set()
             # Runs of an agent the controller will not hear again must not go on unseen.
             if (
                 holding.done()
                 or self._settings.stop_runs_on_exit
                 or self._hosting.kind not in OUTLIVES_AGENT
             ):
-                await self._end_runs(roster, heard=not holding.done())
+                await self._end_runs(supervisor, heard=not holding.done())
             goodbye.set()
-            self._tools.changed.set()
+            self._context.changed.set()
             await self._hosting.empty_pool()
             await asyncio.wait({holding}, timeout=FAREWELL_SECONDS * self._settings.time_scale)
         finally:
@@ -109,21 +111,21 @@ class AgentLifecycle:
             await asyncio.gather(holding, told, return_exceptions=True)
         return code
 
-    async def _end_runs(self, roster: Roster, *, heard: bool) -> None:
+    async def _end_runs(self, supervisor: Supervisor, *, heard: bool) -> None:
         """End every run, clean up, and have the controller acknowledge it if it can."""
         timers = self._settings.timers
-        roster.end_all(
+        supervisor.end_all(
             broken(
                 FailureCode.AGENT_FENCED, f"the agent was stopped ({self._hosting.kind} runtime)"
             )
         )
-        waits = [asyncio.create_task(run.released.wait()) for run in roster.runs()]
+        waits = [asyncio.create_task(run.released.wait()) for run in supervisor.runs()]
         if waits:
             await asyncio.wait(waits, timeout=timers.kill + timers.clean_up)
         for wait in waits:
             wait.cancel()
         if heard:
-            await roster.acknowledged(FAREWELL_SECONDS * self._settings.time_scale)
+            await supervisor.acknowledged(FAREWELL_SECONDS * self._settings.time_scale)
 
     def withheld(self) -> str:
         """Return why nothing new may begin on this host; empty: it may."""
@@ -131,22 +133,22 @@ class AgentLifecycle:
             self._stopping
             or self._moved
             or self._disk.trouble
-            or self._tools.phones.trouble
+            or self._context.phones.trouble
             or self._hosting.trouble
         )
 
     def condition(self) -> HostReport:
         """Return what is known of the host as a whole."""
-        failing = "journal_failing" if self._tools.journal.failing else ""
+        failing = "journal_failing" if self._context.journal.failing else ""
         return HostReport(
             withheld=self.withheld() or failing,
             incidents=self._incidents.all(),
-            recovery=self._tools.phones.recovery(),
+            recovery=self._context.phones.recovery(),
         )
 
     def _workers(self) -> int:
         """Return how many phones work or could; none where nothing may begin."""
-        return 0 if self.withheld() else len(self._tools.phones.fit())
+        return 0 if self.withheld() else len(self._context.phones.fit())
 
     def _farm_known(self, farm: str) -> None:
         known = self._kept.facts.get("farm_id")
@@ -154,30 +156,32 @@ class AgentLifecycle:
             # Its runs, containers and records are the other farm's: nothing is mixed with them.
             log.error("farm.changed", was=known, now=farm, remedy="give it a state directory anew")
             self._moved = f"farm_changed:{known}"
-            self._tools.changed.set()
+            self._context.changed.set()
             return
         self._moved = ""
         self._hosting.set_farm(farm)
-        self._tools.journal.note(put_fact("farm_id", farm))
+        self._context.journal.note(put_fact("farm_id", farm))
 
-    async def _settle(self, roster: Roster, kept_runs: list[Run]) -> None:
+    async def _settle(self, supervisor: Supervisor, kept_runs: list[Run]) -> None:
         """Match what the journal holds with what the runtime holds."""
         await self._hosting.known.wait()
         handles = {handle.run_id: handle for handle in await self._held()}
         for run in kept_runs:
             handle = handles.get(run.ref.run_id)
             await self._take_back(run, handle)
-            roster.resume(run)
-        unknown = roster.sweep(handles)
+            supervisor.resume(run)
+        unknown = supervisor.unknown_among(handles)
         for run_id in unknown:
             await self._remove(handles[run_id])
             log.warning("container.unknown_removed", run_id=run_id)
         # A lost journal leaves directories behind as well.
-        for run_id in roster.sweep(kept_in(self._tools.place)):
-            RunDirectory(self._tools.place, run_id).remove()
-        for run_id in roster.sweep(await asyncio.to_thread(_names_in, self._tools.diaries)):
-            shutil.rmtree(self._tools.diaries / run_id, ignore_errors=True)
-        roster.swept(unknown)
+        for run_id in supervisor.unknown_among(kept_in(self._context.place)):
+            RunDirectory(self._context.place, run_id).remove()
+        for run_id in supervisor.unknown_among(
+            await asyncio.to_thread(_names_in, self._context.run_logs)
+        ):
+            shutil.rmtree(self._context.run_logs / run_id, ignore_errors=True)
+        supervisor.reconciled(unknown)
 
     async def _take_back(self, run: Run, handle: Handle | None) -> None:
         if handle is not None:
@@ -185,7 +189,7 @@ class AgentLifecycle:
             log.info("run.adopted", run_id=run.ref.run_id, phase=run.state.phase.value)
             return
         run.adopt(None)
-        await lose(run)
+        await record_loss(run)
 
     async def _held(self) -> list[Handle]:
         while True:

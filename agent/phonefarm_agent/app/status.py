@@ -15,7 +15,7 @@ from phonefarm_agent.phones.interface import Phones
 from phonefarm_agent.rpc.connection import Line
 from phonefarm_agent.runs.journal import Journal, JournalFailedError
 from phonefarm_agent.runs.journal_schema import Statement
-from phonefarm_agent.runs.supervisor import Roster
+from phonefarm_agent.runs.supervisor import Supervisor
 
 _NOTHING = Statement(sql="SELECT 1", values=())
 
@@ -48,7 +48,7 @@ class Vitals:
         self,
         *,
         line: Line,
-        roster: Roster,
+        supervisor: Supervisor,
         phones: Phones,
         journal: Journal,
         clock: Clock,
@@ -56,7 +56,7 @@ class Vitals:
         incidents: Incidents,
     ) -> None:
         self._line = line
-        self._roster = roster
+        self._supervisor = supervisor
         self._phones = phones
         self._journal = journal
         self._clock = clock
@@ -82,7 +82,7 @@ class Vitals:
     def line(self) -> str:
         """Return one line for people: phones, runs, controller, what is wrong."""
         seen, fit = self._phones.reports(), len(self._phones.fit())
-        runs = len(self._roster.live())
+        runs = len(self._supervisor.live())
         told = [
             f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit{_waiting(seen)})",
             f"{runs} run{'s' * (runs != 1)}",
@@ -93,23 +93,23 @@ class Vitals:
 
     def numbers(self) -> Numbers:
         """Return the agent in numbers."""
-        runs = Counter(run.state.phase for run in self._roster.runs())
+        runs = Counter(run.state.phase for run in self._supervisor.runs())
         seen = self._phones.reports()
         phones = Counter(report.readiness for report in seen)
-        evidence = self._roster.evidence()
+        evidence = self._supervisor.evidence()
         return Numbers(
             runs={phase: runs[phase] for phase in Phase if phase is not Phase.FORGOTTEN},
             phones={readiness: phones[readiness] for readiness in Readiness},
-            offered=len(self._roster.offered()),
+            offered=len(self._supervisor.offered()),
             connected=not self._line.trouble,
             withheld=bool(self._withheld()),
             needing_hands=_needing_hands(seen),
             incidents={kind: self._incidents.lasting(kind) is not None for kind in IncidentKind},
             recovery=self._phones.recovery_counts,
-            heartbeat_age=self._clock.monotonic() - self._roster.renewed_at(),
+            heartbeat_age=self._clock.monotonic() - self._supervisor.renewed_at(),
             journal_writes=self._journal.depth,
             journal_failing=bool(self._journal.failing),
-            records=self._roster.unacknowledged(),
+            records=self._supervisor.unacknowledged(),
             evidence_files=len(evidence),
             evidence_bytes=sum(file.size for file in evidence),
             adb_restarts=self._phones.adb_restarts,

@@ -17,7 +17,7 @@ from phonefarm_agent.runs.run_directory import RunDirectory
 log = structlog.get_logger()
 
 
-class Supply:
+class AssetRequests:
     """Answers what a run asks for; the same answer for the whole of the run."""
 
     def __init__(
@@ -41,11 +41,11 @@ class Supply:
             return _failure(AssetFailedError(FailureCode.PLAN_INVALID, message))
         try:
             # An earlier life of the agent may have answered already.
-            standing = await asyncio.to_thread(self._standing, name)
+            standing = await asyncio.to_thread(self._earlier_answer, name)
             if standing is not None:
                 return standing
             asset = await self._store.fetch(self._run_id, wanted)
-            return await asyncio.to_thread(self._place, name, asset)
+            return await asyncio.to_thread(self._provide, name, asset)
         except AssetFailedError as error:
             return _failure(error)
         except OSError as error:
@@ -56,15 +56,15 @@ class Supply:
             message = f"a fault in the agent: {error!r}"
             return _failure(AssetFailedError(FailureCode.ASSET_UNREACHABLE, message))
 
-    def _standing(self, name: str) -> dict[str, object] | None:
+    def _earlier_answer(self, name: str) -> dict[str, object] | None:
         try:
-            answer = json.loads(self._note(name).read_text())
+            answer = json.loads(self._answer_path(name).read_text())
             there = (self._directory.path / str(answer["path"])).stat().st_size == answer["bytes"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return answer if there else None
 
-    def _place(self, name: str, asset: Asset) -> dict[str, object]:
+    def _provide(self, name: str, asset: Asset) -> dict[str, object]:
         """Link the file (copy it where it cannot be linked) and note the answer."""
         folder = self._directory.assets
         folder.mkdir(mode=0o755, exist_ok=True)
@@ -85,12 +85,12 @@ class Supply:
             "sha256": asset.sha256,
             "content_type": asset.content_type,
         }
-        note = self._note(name)
+        note = self._answer_path(name)
         note.with_suffix(".new").write_text(json.dumps(answer))
         note.with_suffix(".new").replace(note)
         return answer
 
-    def _note(self, name: str) -> Path:
+    def _answer_path(self, name: str) -> Path:
         return self._directory.assets / f".{name}.json"
 
 

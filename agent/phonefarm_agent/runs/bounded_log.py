@@ -7,14 +7,14 @@ _HEAD = "head"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
+class LogContent:
     """All that is left of a scroll: `left_out` bytes between beginning and end are gone."""
 
     data: bytes
     left_out: int
 
 
-class Scroll:
+class BoundedLog:
     """Parts beside each other: the head, then numbered ones of *part* bytes, the last two kept.
 
     Everything is read back from the names and sizes of the parts, so another life of the agent goes
@@ -42,11 +42,11 @@ class Scroll:
                 self._at(number).unlink()
         _append(self._at(newest), data[-self._part :])
 
-    def end(self, size: int) -> bytes:
+    def tail(self, size: int) -> bytes:
         """Return at most the last *size* bytes."""
-        return self.gather().data[-size:]
+        return self.read().data[-size:]
 
-    def gather(self) -> Gathered:
+    def read(self) -> LogContent:
         """Return what is left, with a line where something was left out."""
         numbers = self._numbers()
         head = _read(self._folder / f"{self._name}.{_HEAD}")
@@ -54,7 +54,7 @@ class Scroll:
         left_out = (numbers[0] - 1) * self._part if numbers else 0
         if left_out:
             head += f"\n--------- phonefarm: about {left_out} bytes left out\n".encode()
-        return Gathered(data=head + tail, left_out=left_out)
+        return LogContent(data=head + tail, left_out=left_out)
 
     def remove(self) -> None:
         """Forget it all."""
@@ -66,7 +66,7 @@ class Scroll:
 
     def _numbers(self) -> list[int]:
         ends = (path.suffix[1:] for path in self._folder.glob(f"{self._name}.*"))
-        return sorted(int(end) for end in ends if end.isdecimal())
+        return sorted(int(tail) for tail in ends if tail.isdecimal())
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ import structlog
 from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.records import PhoneReleased
 from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Trace
-from phonefarm_agent.runs.control_socket import Frame
+from phonefarm_agent.runs.control_socket import EvidenceFrame
 from phonefarm_agent.runs.plan import BadPlanError, complete
 from phonefarm_agent.runs.run import Run
 from phonefarm_agent.runtimes.interface import RuntimeFailedError
@@ -19,29 +19,29 @@ REASON_CHARACTERS = 200
 """So much of what is left stands in the reason, which people read; all of it is in the report."""
 
 
-async def release(run: Run) -> PhoneReleased:
+async def clean_up_run(run: Run) -> PhoneReleased:
     """Clean up after *run* within the timer's limit and return what became of the phone."""
     await remove_container(run)
-    run.tools.assets.let_go(run.ref.run_id)
+    run.context.assets.let_go(run.ref.run_id)
     released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
-    await _close_books(run, released)
+    await _store_logs(run, released)
     await asyncio.to_thread(run.directory.remove)
     return released
 
 
-async def _close_books(run: Run, released: PhoneReleased) -> None:
+async def _store_logs(run: Run, released: PhoneReleased) -> None:
     """Put the run's logs on the shelf and have its manifest made."""
     clean = "clean" if released.clean else f"not clean: {released.reason}"
-    await run.diary.tell(f"the phone is released, {clean}")
-    shelf = run.tools.shelf
-    for page in await run.diary.finish():
-        if page.missing:
-            await shelf.miss(run.ref, name=page.name, kind=page.kind, why=page.missing)
+    await run.run_log.tell(f"the phone is released, {clean}")
+    spool = run.context.spool
+    for file in await run.run_log.finish():
+        if file.missing:
+            await spool.miss(run.ref, name=file.name, kind=file.kind, why=file.missing)
             continue
-        frame = Frame(name=page.name, kind=page.kind, action=-1, data=page.data)
-        await shelf.put(run.ref, frame, truncated=page.truncated)
-    await shelf.close(run.ref, {"phone_clean": released.clean, "cause": str(run.cause or "")})
-    await run.diary.discard()
+        frame = EvidenceFrame(name=file.name, kind=file.kind, action=-1, data=file.data)
+        await spool.put(run.ref, frame, truncated=file.truncated)
+    await spool.close(run.ref, {"phone_clean": released.clean, "cause": str(run.cause or "")})
+    await run.run_log.discard()
 
 
 async def remove_container(run: Run) -> None:
@@ -52,7 +52,7 @@ async def remove_container(run: Run) -> None:
             await run.runtime().remove(handle)
         except RuntimeFailedError as error:
             log.warning("runtime.away", error=str(error))
-            await asyncio.sleep(RETRY_SECONDS * run.tools.scale)
+            await asyncio.sleep(RETRY_SECONDS * run.context.scale)
         else:
             return
 
@@ -62,16 +62,16 @@ async def _clean_phone(run: Run) -> PhoneReleased:
     last = "nothing was tried"
     residue: tuple[str, ...] = ()
     try:
-        async with asyncio.timeout(run.tools.timers.clean_up):
+        async with asyncio.timeout(run.context.timers.clean_up):
             while True:
                 try:
-                    residue = await run.tools.phones.clean_up(trace)
+                    residue = await run.context.phones.clean_up(trace)
                     if not residue:
                         return PhoneReleased(clean=True)
                     last = f"left: {'; '.join(residue)}"[:REASON_CHARACTERS]
                 except PhoneFailedError as error:
                     last = str(error)
-                await asyncio.sleep(RETRY_SECONDS * run.tools.scale)
+                await asyncio.sleep(RETRY_SECONDS * run.context.scale)
     except TimeoutError:
         log.warning("phone.not_cleaned", reason=last, residue=residue)
         return PhoneReleased(clean=False, reason=f"clean_up_failed: {last}", residue=residue)

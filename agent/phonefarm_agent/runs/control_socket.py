@@ -25,7 +25,7 @@ _ASSETS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class EvidenceFrame:
     """A piece of evidence the executor handed over."""
 
     name: str
@@ -34,7 +34,7 @@ class Frame:
     data: bytes
 
 
-class _Heard(asyncio.StreamReader):
+class _LenientReader(asyncio.StreamReader):
     """What a peer said before its end counts, however it ended.
 
     An executor that ends with an acknowledgement unread resets the connection (unix_release_sock
@@ -49,7 +49,7 @@ class _Heard(asyncio.StreamReader):
             super().set_exception(exc)
 
 
-class _Voice:
+class _PeerWriter:
     """What is said to one peer: never by the transport, which takes a failed write for the end.
 
     It would throw away what the peer had sent before it closed and nobody had read yet.
@@ -75,7 +75,7 @@ class _Voice:
         self._socket.close()
 
 
-class Control:
+class ControlSocket:
     """Listens at one path; the latest connection that said a proper hello is the executor."""
 
     def __init__(
@@ -83,21 +83,21 @@ class Control:
         *,
         path: Path,
         run_id: str,
-        ready: Callable[[], None],
-        heard: Callable[[], None],
-        evidence: Callable[[Frame], Awaitable[None]],
-        supply: Callable[[str], Awaitable[dict[str, object]]],
+        on_ready: Callable[[], None],
+        on_line: Callable[[], None],
+        on_evidence: Callable[[EvidenceFrame], Awaitable[None]],
+        fetch_asset: Callable[[str], Awaitable[dict[str, object]]],
     ) -> None:
         """Take *supply*: it returns what docs/seams.md says of an asset, and does not raise."""
         self._path = path
         self._run_id = run_id
-        self._ready = ready
-        self._heard = heard
-        self._evidence = evidence
-        self._supply = supply
+        self._on_ready = on_ready
+        self._on_line = on_line
+        self._on_evidence = on_evidence
+        self._fetch_asset = fetch_asset
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
-        self._executor: _Voice | None = None
+        self._executor: _PeerWriter | None = None
         self._lines = 0
         self._connections: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -108,13 +108,13 @@ class Control:
         self._path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: asyncio.StreamReaderProtocol(_Heard(limit=LINE_BYTES), self._serve),
+            lambda: asyncio.StreamReaderProtocol(_LenientReader(limit=LINE_BYTES), self._serve),
             path=self._path,
         )
         # The executor is another user in its container; the directory above is closed to others.
         self._path.chmod(0o666)
 
-    async def hear_out(self, *, within: float) -> None:
+    async def drain(self, *, within: float) -> None:
         """Take in what an executor that has ended had still sent.
 
         Nothing new for *within* seconds ends it: something else may hold the socket.
@@ -165,9 +165,9 @@ class Control:
         if task is not None:
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
-        voice = _Voice(writer)
+        peer = _PeerWriter(writer)
         try:
-            await self._listen(reader, voice)
+            await self._listen(reader, peer)
         except (ValueError, OSError, asyncio.IncompleteReadError) as error:
             log.warning("control.broken", run_id=self._run_id, error=str(error))
         except asyncio.CancelledError:
@@ -175,14 +175,14 @@ class Control:
             return
         finally:
             self._connections.discard(writer)
-            if self._executor is voice:
+            if self._executor is peer:
                 self._executor = None
-            voice.close()
+            peer.close()
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _listen(self, reader: asyncio.StreamReader, voice: _Voice) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, peer: _PeerWriter) -> None:
         while line := await reader.readline():
             self._lines += 1
             document = _parse(line)
@@ -190,17 +190,17 @@ class Control:
             if kind == "hello":
                 if document.get("run_id") != self._run_id:
                     raise ValueError("hello names another run")
-                self._executor = voice
+                self._executor = peer
                 for data in self._standing.values():
-                    voice.say(data)
-            elif self._executor is not voice:
+                    peer.say(data)
+            elif self._executor is not peer:
                 raise ValueError("no hello")
-            self._heard()
+            self._on_line()
             if kind == "ready":
-                self._ready()
+                self._on_ready()
             elif kind == "evidence":
                 await self._take_evidence(document)
-                voice.say(_line({"type": "taken", "name": document.get("name")}))
+                peer.say(_line({"type": "taken", "name": document.get("name")}))
             elif kind == "fetch":
                 self._begin_fetch(document)
 
@@ -216,7 +216,7 @@ class Control:
         self._fetching[name] = asyncio.create_task(self._fetch(name), name=f"fetch-{name}")
 
     async def _fetch(self, name: str) -> None:
-        answer = await self._supply(name)
+        answer = await self._fetch_asset(name)
         self._say(f"asset {name}", {"type": "asset", "asset": name, **answer})
 
     async def _take_evidence(self, document: dict[str, object]) -> None:
@@ -226,7 +226,7 @@ class Control:
         except ValueError as error:
             log.warning("evidence.refused", run_id=self._run_id, error=str(error))
             return
-        await self._evidence(frame)
+        await self._on_evidence(frame)
 
 
 def _line(document: dict[str, object]) -> bytes:
@@ -243,7 +243,7 @@ def _parse(line: bytes) -> dict[str, object]:
     return document
 
 
-def _frame(document: dict[str, object]) -> Frame:
+def _frame(document: dict[str, object]) -> EvidenceFrame:
     name, kind, action = document.get("name"), document.get("kind"), document.get("action", -1)
     data = document.get("data")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -260,4 +260,4 @@ def _frame(document: dict[str, object]) -> Frame:
         raise ValueError(f"evidence that is not base64: {error}") from error
     if len(content) > EVIDENCE_BYTES:
         raise ValueError("evidence above its size limit")
-    return Frame(name=name, kind=kind, action=action, data=content)
+    return EvidenceFrame(name=name, kind=kind, action=action, data=content)

@@ -7,7 +7,7 @@ from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
 from phonefarm_agent.model.run import Phase, Strategy
-from phonefarm_agent.runs.control_socket import Control
+from phonefarm_agent.runs.control_socket import ControlSocket
 from phonefarm_agent.runs.outcome import Broken, Stopped, broken
 from phonefarm_agent.runs.run import Run
 from phonefarm_agent.runtimes.interface import Handle, RuntimeFailedError
@@ -19,15 +19,17 @@ HARD_GRACE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
 
 
-class Watch:
+class Enforcement:
     """One round for every piece of news and every deadline; all rules in one place."""
 
-    def __init__(self, *, run: Run, handle: Handle, control: Control, longest_limit: float) -> None:
+    def __init__(
+        self, *, run: Run, handle: Handle, control: ControlSocket, longest_limit: float
+    ) -> None:
         self._run = run
         self._handle = handle
         self._control = control
-        self._clock = run.tools.clock
-        self._scale = run.tools.scale
+        self._clock = run.context.clock
+        self._scale = run.context.scale
         self._began_at = self._clock.monotonic()
         self._went_at: float | None = None
         self._stop_at: float | None = None
@@ -35,7 +37,7 @@ class Watch:
         self._told_acknowledged = 0
         self._silence = longest_limit + SILENCE_SECONDS * self._scale
 
-    async def keep_rules(self) -> None:
+    async def enforce(self) -> None:
         """Act on what happens until cancelled."""
         run = self._run
         if run.state.phase is Phase.GOING:
@@ -108,7 +110,7 @@ class Watch:
                 return
             await run.move(Phase.GOING)
             self._went_at = self._clock.monotonic()
-            run.hear_life()
+            run.on_output()
             run.lease.going = True
             self._control.go()
             log.info("run.went")
@@ -143,7 +145,7 @@ class Watch:
         await run.renewed.wait()
         while True:
             try:
-                claimed = await run.tools.phones.locate(run.state.assignment.serialno)
+                claimed = await run.context.phones.locate(run.state.assignment.serialno)
             except (PhoneNotFitError, PhoneFailedError) as error:
                 log.info("run.waits_for_phone", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS * self._scale)
@@ -165,7 +167,7 @@ class Watch:
             return self._run.heard_at + self._silence
         if self._run.ready:
             return float("inf")  # It waits for the controller; the fence is its limit.
-        return self._began_at + 2 * self._run.tools.timers.start
+        return self._began_at + 2 * self._run.context.timers.start
 
     async def _pause(self) -> None:
         """Wait for news or the next deadline."""

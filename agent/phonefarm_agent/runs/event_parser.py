@@ -15,12 +15,12 @@ _OUTPUTS_LIMIT = 256 * 1024
 _CLASSES = {"work": FailureClass.WORK, "infra": FailureClass.INFRA, "account": FailureClass.ACCOUNT}
 
 
-class BadLineError(Exception):
+class BadEventError(Exception):
     """A line claims to be part of the story and is not; the text says what is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class RunFinished:
     """The last line: `outcome` is done, failed, stopped or abandoned."""
 
     outcome: str
@@ -28,15 +28,15 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoryLine:
+class ExecutorEvent:
     """One numbered line."""
 
     sequence: int
-    told: ActionStarted | ActionDone | ActionFailed | Finished
+    body: ActionStarted | ActionDone | ActionFailed | RunFinished
     evidence: tuple[str, ...] = ()  # the files an action that failed says it sent
 
 
-def read_line(line: bytes) -> StoryLine | None:
+def parse_event(line: bytes) -> ExecutorEvent | None:
     """Return the story line in *line*, None for a log line; BadLineError for a broken one."""
     try:
         document = json.loads(line)
@@ -46,13 +46,13 @@ def read_line(line: bytes) -> StoryLine | None:
         return None
     sequence = document["sequence"]
     if not _is_count(sequence) or sequence < 1:
-        raise BadLineError("sequence is not a number above 0")
+        raise BadEventError("sequence is not a number above 0")
     try:
-        return StoryLine(
-            sequence=sequence, told=_told(document), evidence=_names(document.get("evidence"))
+        return ExecutorEvent(
+            sequence=sequence, body=_body(document), evidence=_names(document.get("evidence"))
         )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise BadLineError(f"line {sequence}: {type(error).__name__}: {error}") from error
+        raise BadEventError(f"line {sequence}: {type(error).__name__}: {error}") from error
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(n for n in names if isinstance(n, str) and _NAME.fullmatch(n))
 
 
-def _told(document: dict[str, Any]) -> ActionStarted | ActionDone | ActionFailed | Finished:
+def _body(document: dict[str, Any]) -> ActionStarted | ActionDone | ActionFailed | RunFinished:
     match document["type"]:
         case "action_started":
             return ActionStarted(index=_index(document), kind=_text(document["kind"]))
@@ -84,7 +84,7 @@ def _told(document: dict[str, Any]) -> ActionStarted | ActionDone | ActionFailed
             if outcome not in {"done", "failed", "stopped", "abandoned"}:
                 raise ValueError(f"outcome {outcome!r}")
             failure = document.get("failure")
-            return Finished(outcome=outcome, failure=_failure(failure) if failure else None)
+            return RunFinished(outcome=outcome, failure=_failure(failure) if failure else None)
         case other:
             raise ValueError(f"type {other!r}")
 

@@ -6,7 +6,7 @@ import structlog
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.model.records import ActionDone, ActionFailed, ActionStarted
-from phonefarm_agent.runs.event_parser import BadLineError, Finished, StoryLine, read_line
+from phonefarm_agent.runs.event_parser import BadEventError, ExecutorEvent, RunFinished, parse_event
 from phonefarm_agent.runs.outcome import broken
 from phonefarm_agent.runs.run import Run
 
@@ -16,11 +16,11 @@ _LOGGED_LINES = 200
 _LOGGED_CHARACTERS = 500
 
 
-class Relay:
+class EventRelay:
     """Reads one run's story; `finished` is its last line, once it was read."""
 
     def __init__(self, *, run: Run, actions: int) -> None:
-        self.finished: Finished | None = None
+        self.finished: RunFinished | None = None
         self._run = run
         # Each action begins once and ends once; more than that is an executor gone wild.
         self._most_records = 2 * actions
@@ -29,48 +29,48 @@ class Relay:
     async def follow(self, lines: AsyncIterator[bytes]) -> None:
         """Read to the end. Lines known from an earlier life of the agent are passed over."""
         async for line in lines:
-            self._run.hear_life()
+            self._run.on_output()
             if self.finished is not None:
                 continue
             try:
-                story = read_line(line)
-                if story is None:
+                event = parse_event(line)
+                if event is None:
                     await self._log(line)
                 else:
-                    await self._take(story)
-            except BadLineError as error:
+                    await self._take(event)
+            except BadEventError as error:
                 self._run.end(broken(FailureCode.RUN_CRASHED, f"the executor's story: {error}"))
 
-    async def _take(self, line: StoryLine) -> None:
+    async def _take(self, line: ExecutorEvent) -> None:
         last = self._run.state.last_sequence
-        told = line.told
-        if isinstance(told, Finished):
+        body = line.body
+        if isinstance(body, RunFinished):
             if line.sequence > last + 1:
-                raise BadLineError(f"line {last + 1} is missing before {line.sequence}")
-            self.finished = told
+                raise BadEventError(f"line {last + 1} is missing before {line.sequence}")
+            self.finished = body
             return
-        if line.evidence and isinstance(told, ActionFailed):
-            self._run.tools.shelf.expect(self._run.ref, line.evidence, told.index)
+        if line.evidence and isinstance(body, ActionFailed):
+            self._run.context.spool.expect(self._run.ref, line.evidence, body.index)
         if line.sequence <= last:
             return
         if line.sequence != last + 1:
-            raise BadLineError(f"line {last + 1} is missing before {line.sequence}")
+            raise BadEventError(f"line {last + 1} is missing before {line.sequence}")
         if line.sequence > self._most_records:
-            raise BadLineError(f"line {line.sequence} of at most {self._most_records}")
+            raise BadEventError(f"line {line.sequence} of at most {self._most_records}")
         # First: a kill in between marks it twice, not never.
-        await self._run.diary.mark(_words(told))
-        await self._run.record(told)
+        await self._run.run_log.mark(_describe(body))
+        await self._run.record(body)
 
     async def _log(self, line: bytes) -> None:
         self._logged += 1
         if self._logged <= _LOGGED_LINES:
             said = line[:_LOGGED_CHARACTERS].decode("utf-8", "replace")
             log.debug("run.said", line=said)
-            await self._run.diary.tell(f"executor: {said}")
+            await self._run.run_log.tell(f"executor: {said}")
 
 
-def _words(told: ActionStarted | ActionDone | ActionFailed) -> str:
-    match told:
+def _describe(body: ActionStarted | ActionDone | ActionFailed) -> str:
+    match body:
         case ActionStarted(index=index, kind=kind):
             return f"action {index} {kind} started"
         case ActionDone(index=index, kind=kind, seconds=seconds):

@@ -11,7 +11,7 @@ import structlog
 
 from phonefarm_agent.model.evidence import Entry, EvidenceFile, Manifest
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.runs.control_socket import Frame
+from phonefarm_agent.runs.control_socket import EvidenceFrame
 from phonefarm_agent.runs.journal import Journal
 from phonefarm_agent.runs.journal_schema import (
     Statement,
@@ -29,7 +29,7 @@ ALL_BYTES = 1024 * 1024 * 1024
 MANIFEST = "manifest.json"
 
 
-class Shelf:
+class EvidenceSpool:
     """Files below one directory, a folder a run; the journal knows each that waits for upload.
 
     The manifest of a run is made when the run is over and nothing else of it waits, so whoever has
@@ -84,7 +84,7 @@ class Shelf:
         """Learn that the executor says it has sent these files."""
         self._sent.setdefault(ref.run_id, {}).update(dict.fromkeys(names[:RUN_FILES], action))
 
-    async def put(self, ref: RunRef, frame: Frame, *, truncated: bool = False) -> None:
+    async def put(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> None:
         """Store a file of a run; above a limit only the manifest names it."""
         entry = Entry(name=frame.name, kind=frame.kind, action=frame.action)
         refusal = self._refusal(ref, frame)
@@ -185,7 +185,7 @@ class Shelf:
             "files": [entry.as_json() for entry in manifest.entries.values()],
         }
         text = json.dumps(document, indent=1).encode()
-        frame = Frame(name=MANIFEST, kind="manifest", action=-1, data=text)
+        frame = EvidenceFrame(name=MANIFEST, kind="manifest", action=-1, data=text)
         try:
             file = self._store(manifest.ref, frame)
         except OSError as error:
@@ -196,7 +196,7 @@ class Shelf:
         self._journal.note(put_evidence(file))
         self._changed.set()
 
-    def _refusal(self, ref: RunRef, frame: Frame) -> str:
+    def _refusal(self, ref: RunRef, frame: EvidenceFrame) -> str:
         entries = self._manifest(ref).entries
         others = [entry for entry in entries.values() if entry.name != frame.name]
         if frame.name == MANIFEST:
@@ -216,7 +216,7 @@ class Shelf:
                 log.warning("evidence.given_up", run_id=file.ref.run_id, name=file.name)
                 self.remove(file, missing="the host's room for evidence was needed for newer files")
 
-    def _store(self, ref: RunRef, frame: Frame, *, truncated: bool = False) -> EvidenceFile:
+    def _store(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> EvidenceFile:
         folder = self._place / ref.run_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / frame.name

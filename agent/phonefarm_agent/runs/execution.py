@@ -10,10 +10,10 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
 from phonefarm_agent.model.records import Failure, RunEnded, RunRefused
 from phonefarm_agent.model.run import Phase
-from phonefarm_agent.runs.asset_requests import Supply
-from phonefarm_agent.runs.control_socket import Control, Frame
-from phonefarm_agent.runs.enforcement import Watch
-from phonefarm_agent.runs.event_relay import Relay
+from phonefarm_agent.runs.asset_requests import AssetRequests
+from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
+from phonefarm_agent.runs.enforcement import Enforcement
+from phonefarm_agent.runs.event_relay import EventRelay
 from phonefarm_agent.runs.outcome import Broken, Stopped, broken, judge
 from phonefarm_agent.runs.plan import BadPlanError, Plan, complete
 from phonefarm_agent.runs.run import Run
@@ -21,13 +21,13 @@ from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFai
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 20.0
+LOG_DRAIN_SECONDS = 20.0
 """How long the rest of a log may take to arrive after its run has ended."""
-HEAR_OUT_SECONDS = 5.0
+CONTROL_DRAIN_SECONDS = 5.0
 """The same for evidence that was sent and not yet stored."""
 
 
-class RefusedError(Exception):
+class RunRefusedError(Exception):
     """The run is not started; the text is the reason."""
 
 
@@ -35,7 +35,7 @@ class EndedEarlyError(Exception):
     """The run ends before anything ran; its cause is on the run."""
 
 
-async def attempt(run: Run) -> RunEnded | RunRefused:
+async def execute(run: Run) -> RunEnded | RunRefused:
     """Drive *run* until its container is gone, and return how it ended.
 
     Works also for a run that an earlier life of the agent has started. Cancelled, it leaves the
@@ -53,8 +53,8 @@ async def attempt(run: Run) -> RunEnded | RunRefused:
                 await asyncio.to_thread(run.directory.make)
                 control = await _open(run, plan, stack)
             await _begin(run, handle)
-            return await _watch(run, handle, plan, control)
-    except RefusedError as error:
+            return await _follow_run(run, handle, plan, control)
+    except RunRefusedError as error:
         log.warning("run.refused", reason=str(error))
         return RunRefused(reason=str(error))
     except EndedEarlyError:
@@ -71,25 +71,25 @@ async def attempt(run: Run) -> RunEnded | RunRefused:
 async def _prepare(run: Run) -> Plan:
     """Probe the phone, leave the lease on it, make the run directory."""
     assignment = run.state.assignment
-    phones = run.tools.phones
+    phones = run.context.phones
     run.change(run.state.move(Phase.PREPARING))
     _stop_here(run)
     try:
         claimed = await phones.claim(assignment.serialno)
         if claimed.epoch > run.ref.epoch:
-            raise RefusedError(f"{FailureCode.EPOCH_TOO_OLD}:{claimed.epoch}")
+            raise RunRefusedError(f"{FailureCode.EPOCH_TOO_OLD}:{claimed.epoch}")
         # A container that is found again must find a journal that knows how to lead it.
         await run.keep(replace(run.state, adb_serial=claimed.adb_serial))
         plan = _plan(run, claimed.adb_serial)
         await phones.write_lease(assignment.serialno, epoch=run.ref.epoch, run_id=run.ref.run_id)
     except PhoneNotFitError as error:
-        raise RefusedError(str(error)) from error
+        raise RunRefusedError(str(error)) from error
     except PhoneFailedError as error:
-        raise RefusedError(f"phone_failed:{error}") from error
+        raise RunRefusedError(f"phone_failed:{error}") from error
     try:
         await asyncio.to_thread(run.directory.make, plan.document)
     except OSError as error:
-        raise RefusedError(f"host_storage:{error.strerror}") from error
+        raise RunRefusedError(f"host_storage:{error.strerror}") from error
     _stop_here(run)
     return plan
 
@@ -108,33 +108,33 @@ def _plan(run: Run, adb_serial: str) -> Plan:
         raise EndedEarlyError from error
 
 
-async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> Control:
+async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
     """Open the two sockets of the run directory."""
 
-    async def evidence(frame: Frame) -> None:
-        await run.tools.shelf.put(run.ref, frame)
+    async def store_evidence(frame: EvidenceFrame) -> None:
+        await run.context.spool.put(run.ref, frame)
 
-    supply = Supply(
-        run_id=run.ref.run_id, directory=run.directory, wanted=plan.assets, store=run.tools.assets
+    requests = AssetRequests(
+        run_id=run.ref.run_id, directory=run.directory, wanted=plan.assets, store=run.context.assets
     )
-    control = Control(
+    control = ControlSocket(
         path=run.directory.control_socket,
         run_id=run.ref.run_id,
-        ready=run.hear_ready,
-        heard=run.hear_life,
-        evidence=evidence,
-        supply=supply.fetch,
+        on_ready=run.on_ready,
+        on_line=run.on_output,
+        on_evidence=store_evidence,
+        fetch_asset=requests.fetch,
     )
     try:
         await control.open()
         stack.push_async_callback(control.close)
         if run.by_hand:
-            hand = run.tools.phones.hand(
-                adb_serial=run.state.adb_serial, lease=run.lease, told=run.diary.tell
+            hand = run.context.phones.hand(
+                adb_serial=run.state.adb_serial, lease=run.lease, told=run.run_log.tell
             )
             run.address = await stack.enter_async_context(hand)
             return control
-        gate = run.tools.phones.gate(
+        gate = run.context.phones.gate(
             path=run.directory.adb_socket,
             adb_serial=run.state.adb_serial,
             ground=plan.ground,
@@ -167,14 +167,14 @@ async def _start(run: Run, plan: Plan) -> Handle:
     name = run.address or handle.name
     await run.keep(replace(run.state, handle_name=name, handle_token=handle.token))
     log.info("run.started", container=name)
-    await run.diary.tell(f"container {name} started, epoch {run.ref.epoch}")
+    await run.run_log.tell(f"container {name} started, epoch {run.ref.epoch}")
     return handle
 
 
 async def _begin(run: Run, handle: Handle) -> None:
     """Let the executor read its plan, unless an earlier life did; the journal knows it by now."""
     try:
-        await run.tools.runtime().begin(handle, run.directory.path)
+        await run.context.runtime().begin(handle, run.directory.path)
     except RuntimeFailedError as error:
         run.end(broken(FailureCode.RUNTIME_FAILED, str(error)))
 
@@ -187,28 +187,30 @@ def _stop_here(run: Run) -> None:
         raise EndedEarlyError
 
 
-async def _watch(run: Run, handle: Handle, plan: Plan, control: Control) -> RunEnded:
+async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSocket) -> RunEnded:
     """Relay the run's story and keep its rules until it is gone."""
-    run.hear_life()
-    relay = Relay(run=run, actions=plan.actions)
-    watch = Watch(run=run, handle=handle, control=control, longest_limit=plan.longest_limit)
-    telling = asyncio.create_task(relay.follow(run.runtime().lines(handle)), name="relay")
-    watching = asyncio.create_task(watch.keep_rules(), name="watch")
+    run.on_output()
+    relay = EventRelay(run=run, actions=plan.actions)
+    enforcement = Enforcement(
+        run=run, handle=handle, control=control, longest_limit=plan.longest_limit
+    )
+    relaying = asyncio.create_task(relay.follow(run.runtime().lines(handle)), name="relay")
+    enforcing = asyncio.create_task(enforcement.enforce(), name="watch")
     ending = asyncio.create_task(_wait(run, handle), name="wait")
     try:
-        await asyncio.wait({ending, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if watching.done():
-            watching.result()  # It ends only by a fault in the agent.
+        await asyncio.wait({ending, enforcing}, return_when=asyncio.FIRST_COMPLETED)
+        if enforcing.done():
+            enforcing.result()  # It ends only by a fault in the agent.
         exit_ = await ending
         run.lease.cut("the run is over")
-        await asyncio.wait({telling}, timeout=DRAIN_SECONDS)
-        if not telling.done():
-            log.warning("run.log_cut", waited=DRAIN_SECONDS)
-        await control.hear_out(within=HEAR_OUT_SECONDS)
+        await asyncio.wait({relaying}, timeout=LOG_DRAIN_SECONDS)
+        if not relaying.done():
+            log.warning("run.log_cut", waited=LOG_DRAIN_SECONDS)
+        await control.drain(within=CONTROL_DRAIN_SECONDS)
     finally:
-        for task in (telling, watching, ending):
+        for task in (relaying, enforcing, ending):
             task.cancel()
-        results = await asyncio.gather(telling, watching, ending, return_exceptions=True)
+        results = await asyncio.gather(relaying, enforcing, ending, return_exceptions=True)
     if isinstance(results[0], Exception):
         log.warning("run.log_failed", error=str(results[0]))
     return judge(

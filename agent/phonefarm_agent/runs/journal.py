@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from phonefarm_agent.runs.journal_schema import Kept, Statement, open_database, read_all
+from phonefarm_agent.runs.journal_schema import JournalContents, Statement, open_database, read_all
 
 log = structlog.get_logger()
 
@@ -171,7 +171,7 @@ class Journal:
 
 
 @asynccontextmanager
-async def open_journal(path: Path) -> AsyncIterator[tuple[Journal, Kept]]:
+async def open_journal(path: Path) -> AsyncIterator[tuple[Journal, JournalContents]]:
     """Yield the journal at *path* and what an earlier life left in it; sqlite3.Error if it cannot.
 
     All that was noted is written before the block is left.

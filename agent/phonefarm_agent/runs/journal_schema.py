@@ -58,7 +58,7 @@ class Statement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class JournalContents:
     """What an earlier life of the agent left."""
 
     facts: Mapping[str, str]
@@ -77,7 +77,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def read_all(connection: sqlite3.Connection) -> Kept:
+def read_all(connection: sqlite3.Connection) -> JournalContents:
     """Return everything the journal holds."""
     facts = dict(connection.execute("SELECT name, value FROM facts"))
     runs = tuple(
@@ -107,7 +107,7 @@ def read_all(connection: sqlite3.Connection) -> Kept:
         _decode_manifest(text)
         for (text,) in connection.execute("SELECT document FROM manifests ORDER BY number")
     )
-    return Kept(
+    return JournalContents(
         facts=facts,
         runs=runs,
         records={run_id: tuple(of_run) for run_id, of_run in records.items()},

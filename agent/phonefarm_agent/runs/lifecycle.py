@@ -8,8 +8,8 @@ from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.model.records import Outcome, PhoneReleased, RunEnded, RunRefused
 from phonefarm_agent.model.run import LIVE, Phase
-from phonefarm_agent.runs.cleanup import release, remove_container
-from phonefarm_agent.runs.execution import attempt
+from phonefarm_agent.runs.cleanup import clean_up_run, remove_container
+from phonefarm_agent.runs.execution import execute
 from phonefarm_agent.runs.journal_schema import trim_forgotten
 from phonefarm_agent.runs.outcome import broken
 from phonefarm_agent.runs.run import Run
@@ -29,16 +29,16 @@ async def live(run: Run) -> None:
     serialno = assignment.serialno
     following = None
     try:
-        run.tools.phones.busy(serialno, on=run.state.phase in LIVE)
+        run.context.phones.busy(serialno, on=run.state.phase in LIVE)
         if run.state.phase in LIVE:
-            source = partial(run.tools.phones.logcat, serialno)
-            following = asyncio.create_task(run.diary.follow(source), name="logcat")
+            source = partial(run.context.phones.logcat, serialno)
+            following = asyncio.create_task(run.run_log.follow(source), name="logcat")
         if run.state.phase in LIVE - {Phase.ENDED}:
-            await _settle(run, await _attempt(run))
+            await _settle(run, await _execute(run))
         if run.state.phase is Phase.ENDED:
-            await _release(run)
+            await _clean_up(run)
     finally:
-        run.tools.phones.busy(serialno, on=False)
+        run.context.phones.busy(serialno, on=False)
         if following is not None:
             following.cancel()
             await asyncio.wait({following})
@@ -47,7 +47,7 @@ async def live(run: Run) -> None:
     await _acknowledged(run)
 
 
-async def lose(run: Run) -> None:
+async def record_loss(run: Run) -> None:
     """Write down that *run*, begun by an earlier life, is gone, unless it had ended."""
     if run.state.phase not in LIVE - {Phase.ENDED}:
         return
@@ -67,9 +67,9 @@ async def lose(run: Run) -> None:
     )
 
 
-async def _attempt(run: Run) -> RunEnded | RunRefused:
+async def _execute(run: Run) -> RunEnded | RunRefused:
     try:
-        return await attempt(run)
+        return await execute(run)
     except Exception as error:
         log.exception("run.failed_by_agent")
         # The container must be gone before anybody hears that the run has ended.
@@ -85,12 +85,12 @@ async def _settle(run: Run, ending: RunEnded | RunRefused) -> None:
     match ending:
         case RunRefused():
             await asyncio.to_thread(run.directory.remove)
-            await run.diary.discard()
+            await run.run_log.discard()
             await run.move(Phase.RELEASED, ending, PhoneReleased(clean=True))
         case RunEnded():
             await run.move(Phase.ENDED, ending)
             failure = f": {ending.failure.code}: {ending.failure.message}" if ending.failure else ""
-            await run.diary.mark(f"run ended, {ending.outcome.value}{failure}")
+            await run.run_log.mark(f"run ended, {ending.outcome.value}{failure}")
             log.info(
                 "run.ended",
                 outcome=ending.outcome.value,
@@ -101,9 +101,9 @@ async def _settle(run: Run, ending: RunEnded | RunRefused) -> None:
             )
 
 
-async def _release(run: Run) -> None:
+async def _clean_up(run: Run) -> None:
     try:
-        released = await release(run)
+        released = await clean_up_run(run)
     except Exception as error:
         log.exception("release.failed_by_agent")
         released = PhoneReleased(clean=False, reason=f"a fault in the agent: {error!r}")
@@ -113,9 +113,9 @@ async def _release(run: Run) -> None:
 
 async def _acknowledged(run: Run) -> None:
     """Wait until the controller has every record, then forget the run."""
-    while run.tools.outbox.waiting(run.ref.run_id):
+    while run.context.record_queue.waiting(run.ref.run_id):
         run.news.clear()
-        if run.tools.outbox.waiting(run.ref.run_id):
+        if run.context.record_queue.waiting(run.ref.run_id):
             await run.news.wait()
     run.change(run.state.move(Phase.FORGOTTEN))
-    run.tools.journal.note(trim_forgotten())
+    run.context.journal.note(trim_forgotten())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from phonefarm_common.reasons import FailureClass, FailureCode
 
 from phonefarm_agent.model.records import Failure, Outcome, RunEnded
-from phonefarm_agent.runs.event_parser import Finished
+from phonefarm_agent.runs.event_parser import RunFinished
 
 _CODES = {"done": 0, "failed": 1, "stopped": 3, "abandoned": 75}
 
@@ -42,7 +42,7 @@ def broken(code: FailureCode, message: str) -> Broken:
 
 def judge(
     *,
-    finished: Finished | None,
+    finished: RunFinished | None,
     exit_code: int | None,
     exit_detail: str,
     cause: Cause | None,
@@ -97,7 +97,7 @@ def judge(
     )
 
 
-def _crash(finished: Finished | None, exit_code: int | None, detail: str) -> str:
+def _crash(finished: RunFinished | None, exit_code: int | None, detail: str) -> str:
     code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
     said = f"said {finished.outcome!r} and ended with {code}" if finished else f"ended with {code}"
     return (

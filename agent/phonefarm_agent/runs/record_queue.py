@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from phonefarm_agent.model.records import Record
 
 
-class Outbox:
+class RecordQueue:
     """Unacknowledged records of all runs; within a run always in the order of their numbers."""
 
     def __init__(self) -> None:

@@ -21,31 +21,31 @@ from phonefarm_agent.model.records import (
 from phonefarm_agent.model.run import HOLD, Phase, RunRef, RunState, StopOrder
 from phonefarm_agent.phones.interface import Phones
 from phonefarm_agent.phones.proxy.gate import Lease
-from phonefarm_agent.runs.evidence_spool import Shelf
+from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import Journal
 from phonefarm_agent.runs.journal_schema import Statement, put_record, put_state
 from phonefarm_agent.runs.outcome import Cause
-from phonefarm_agent.runs.record_queue import Outbox
+from phonefarm_agent.runs.record_queue import RecordQueue
 from phonefarm_agent.runs.run_directory import RunDirectory
-from phonefarm_agent.runs.run_log import Diary
+from phonefarm_agent.runs.run_log import RunLog
 from phonefarm_agent.runtimes.interface import Handle, Runtime
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tools:
+class RunContext:
     """What every run of this agent works with."""
 
     journal: Journal
-    outbox: Outbox
-    shelf: Shelf
+    record_queue: RecordQueue
+    spool: EvidenceSpool
     assets: AssetStore
     phones: Phones
     runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
     by_hand: Runtime  # of holds: somebody waits for their time, nothing runs
     place: Path
-    diaries: Path
+    run_logs: Path
     timers: Timers
     scale: float
     clock: Clock
@@ -56,7 +56,7 @@ class Run:
     """State and signals; the verbs that drive it are in `attempt` and `release`."""
 
     def __init__(
-        self, *, state: RunState, tools: Tools, basis: float, adopted: bool = False
+        self, *, state: RunState, context: RunContext, renewed_at: float, adopted: bool = False
     ) -> None:
         """Take the *basis* of the lease: when the last message known to renew it was sent.
 
@@ -64,12 +64,14 @@ class Run:
         the controller says `continue`.
         """
         self.state = state
-        self.tools = tools
-        self.basis = basis
+        self.context = context
+        self.renewed_at = renewed_at
         self.adopted = adopted
-        self.diary = Diary(tools.diaries / state.ref.run_id, clock=tools.clock, scale=tools.scale)
-        self.directory = RunDirectory(tools.place, state.ref.run_id)
-        self.lease = Lease(deadline=-float("inf"), clock=tools.clock)
+        self.run_log = RunLog(
+            context.run_logs / state.ref.run_id, clock=context.clock, scale=context.scale
+        )
+        self.directory = RunDirectory(context.place, state.ref.run_id)
+        self.lease = Lease(deadline=-float("inf"), clock=context.clock)
         self.news = asyncio.Event()
         self.ready = False
         self.verdict_go = False
@@ -79,7 +81,7 @@ class Run:
         self.released = asyncio.Event()
         self.cause: Cause | None = None
         self.address = ""  # of a hold's adb
-        self.heard_at = tools.clock.monotonic()
+        self.heard_at = context.clock.monotonic()
         self.acknowledged = 0
         self._admitted = False
 
@@ -95,7 +97,7 @@ class Run:
 
     def runtime(self) -> Runtime:
         """Return where the run lives."""
-        return self.tools.by_hand if self.by_hand else self.tools.runtime()
+        return self.context.by_hand if self.by_hand else self.context.runtime()
 
     @property
     def handle(self) -> Handle | None:
@@ -109,17 +111,17 @@ class Run:
     @property
     def fence_at(self) -> float:
         """The moment from which this agent must assume that the lease is somebody else's."""
-        return self.basis + self.tools.timers.self_fence
+        return self.renewed_at + self.context.timers.self_fence
 
     # What the controller says.
 
-    def hear_go(self, until: float) -> None:
+    def on_go(self, until: float) -> None:
         """Take in `go`; it counts once the run has said that it is ready, if before *until*."""
         self.verdict_go = True
         self.go_until = until
         self.news.set()
 
-    def hear_stop(self, order: StopOrder) -> None:
+    def on_stop(self, order: StopOrder) -> None:
         """Take in a stop order; a repeated one changes nothing."""
         state = self.state.order_stop(order)
         if state != self.state:
@@ -127,33 +129,33 @@ class Run:
             self.change(state)
         self.news.set()
 
-    def hear_renewal(self, sent_at: float) -> None:
+    def on_renewal(self, sent_at: float) -> None:
         """Take in that a message sent at *sent_at* renewed the lease."""
-        self.basis = max(self.basis, sent_at)
+        self.renewed_at = max(self.renewed_at, sent_at)
         self.renewed.set()
         if self._admitted:
             self.lease.renew(self.fence_at)
         self.news.set()
 
-    def hear_continue(self) -> None:
+    def on_continue(self) -> None:
         """Take in that the controller still counts on this run; that renews nothing by itself."""
         self.confirmed.set()
 
-    def hear_acknowledged(self, sequence: int) -> None:
+    def on_acknowledged(self, sequence: int) -> None:
         """Take in that the controller has every record up to *sequence*."""
         self.acknowledged = max(self.acknowledged, sequence)
         self.news.set()
 
     # What the executor says.
 
-    def hear_ready(self) -> None:
+    def on_ready(self) -> None:
         """Take in that the executor waits at the start gate."""
         self.ready = True
         self.news.set()
 
-    def hear_life(self) -> None:
+    def on_output(self) -> None:
         """Take in that the executor said something."""
-        self.heard_at = self.tools.clock.monotonic()
+        self.heard_at = self.context.clock.monotonic()
 
     # What the agent decides.
 
@@ -177,8 +179,8 @@ class Run:
     def change(self, state: RunState) -> None:
         """Take *state* and journal it soon."""
         self.state = state
-        self.tools.journal.note(put_state(state))
-        self.tools.changed.set()
+        self.context.journal.note(put_state(state))
+        self.context.changed.set()
 
     async def keep(self, state: RunState) -> None:
         """Take *state*; it is on the disk when this returns."""
@@ -200,16 +202,16 @@ class Run:
                 Record(
                     ref=state.ref,
                     sequence=state.last_sequence,
-                    at=self.tools.clock.now(),
+                    at=self.context.clock.now(),
                     body=body,
                 )
             )
         # The numbers are taken before the wait: nobody else can take them.
         self.state = state
         statements: list[Statement] = [put_record(record) for record in records]
-        await self.tools.journal.keep(*statements, put_state(state))
-        self.tools.outbox.put(records)
-        self.tools.changed.set()
+        await self.context.journal.keep(*statements, put_state(state))
+        self.context.record_queue.put(records)
+        self.context.changed.set()
 
 
 def _advanced(state: RunState, body: Body) -> RunState:

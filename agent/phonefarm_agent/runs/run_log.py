@@ -12,7 +12,7 @@ import structlog
 from phonefarm_common.clock import Clock
 
 from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
-from phonefarm_agent.runs.bounded_log import Scroll
+from phonefarm_agent.runs.bounded_log import BoundedLog
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ Source = Callable[[str], AsyncGenerator[bytes, None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class LogFile:
     """One file of a diary; without data, `missing` says why there is none."""
 
     name: str
@@ -41,19 +41,19 @@ class Page:
     missing: str
 
 
-class Diary:
+class RunLog:
     """One run's; written at once, so that another life of the agent goes on with it."""
 
     def __init__(self, folder: Path, *, clock: Clock, scale: float) -> None:
         self._folder = folder
         self._clock = clock
         self._scale = scale
-        self._logcat = Scroll(folder, LOGCAT, head=256 * KIB, part=384 * KIB)
-        self._run_log = Scroll(folder, RUN_LOG, head=128 * KIB, part=192 * KIB)
+        self._logcat = BoundedLog(folder, LOGCAT, head=256 * KIB, part=384 * KIB)
+        self._run_log = BoundedLog(folder, RUN_LOG, head=128 * KIB, part=192 * KIB)
         self._writing = asyncio.Lock()
-        self._over = False
+        self._finished = False
         self._has_logcat = False
-        self._trouble = "the phone gave none"
+        self._logcat_error = "the phone gave none"
         self._unwritten = ""
 
     async def tell(self, text: str) -> None:
@@ -67,9 +67,9 @@ class Diary:
 
     async def follow(self, source: Source) -> None:
         """Write down the phone's log until cancelled, with a line at each gap."""
-        stamp, seen = await self._last()
+        stamp, seen = await self._last_lines()
         cut = False
-        while not self._over:
+        while not self._finished:
             try:
                 async with aclosing(_lines(source(stamp))) as lines:
                     async for line in lines:
@@ -80,70 +80,72 @@ class Diary:
                             stamp, seen = found[1].decode(), set()
                         seen.add(line)
                         if cut:
-                            await self._gap("the phone's log goes on")
+                            await self._mark_gap("the phone's log goes on")
                             cut = False
                         self._has_logcat = True
                         await self._write((self._logcat, line))
-                self._trouble = "the phone's log ended"
+                self._logcat_error = "the phone's log ended"
             except (PhoneFailedError, PhoneNotFitError) as error:
-                self._trouble = str(error)
+                self._logcat_error = str(error)
             if not cut and self._has_logcat:
-                await self._gap(f"the phone's log was cut: {self._trouble}")
+                await self._mark_gap(f"the phone's log was cut: {self._logcat_error}")
             cut = True
             await asyncio.sleep(RETRY_SECONDS * self._scale)
 
-    async def finish(self) -> list[Page]:
+    async def finish(self) -> list[LogFile]:
         """Return what was written; nothing more is taken in."""
         async with self._writing:
-            self._over = True
-            return await asyncio.to_thread(self._pages)
+            self._finished = True
+            return await asyncio.to_thread(self._files)
 
     async def discard(self) -> None:
         """Remove it from the disk."""
         async with self._writing:
-            self._over = True
+            self._finished = True
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    def _pages(self) -> list[Page]:
-        pages = []
-        for name, kind, scroll in (
+    def _files(self) -> list[LogFile]:
+        files = []
+        for name, kind, bounded_log in (
             (RUN_LOG, "log", self._run_log),
             (LOGCAT, "logcat", self._logcat),
         ):
             try:
-                gathered = scroll.gather()
+                content = bounded_log.read()
             except OSError as error:
                 self._unwritten = f"not readable: {error.strerror}"
-                pages.append(_page(name, kind, missing=self._unwritten))
+                files.append(_missing_file(name, kind, missing=self._unwritten))
                 continue
             # Markers alone are no log of a phone.
-            if gathered.data and (kind == "log" or _STAMP.search(gathered.data)):
-                cut = bool(gathered.left_out or self._unwritten)
-                page = Page(name=name, kind=kind, data=gathered.data, truncated=cut, missing="")
-                pages.append(page)
+            if content.data and (kind == "log" or _STAMP.search(content.data)):
+                cut = bool(content.left_out or self._unwritten)
+                file = LogFile(name=name, kind=kind, data=content.data, truncated=cut, missing="")
+                files.append(file)
             else:
-                pages.append(_page(name, kind, missing=self._unwritten or self._trouble))
-        return pages
+                files.append(
+                    _missing_file(name, kind, missing=self._unwritten or self._logcat_error)
+                )
+        return files
 
-    async def _last(self) -> tuple[str, set[bytes]]:
+    async def _last_lines(self) -> tuple[str, set[bytes]]:
         """Return the stamp an earlier life ended with, and the lines it has of that moment."""
         try:
-            end = await asyncio.to_thread(self._logcat.end, 64 * KIB)
+            tail = await asyncio.to_thread(self._logcat.tail, 64 * KIB)
         except OSError:
             return "", set()
-        lines = [line for line in end.splitlines(keepends=True) if _STAMP.match(line)]
+        lines = [line for line in tail.splitlines(keepends=True) if _STAMP.match(line)]
         if not lines:
             return "", set()
         self._has_logcat = True
         last = lines[-1][:18]
         return last.decode(), {line for line in lines if line.startswith(last)}
 
-    async def _gap(self, text: str) -> None:
+    async def _mark_gap(self, text: str) -> None:
         await self._write((self._logcat, b"--------- phonefarm " + self._line(text)))
 
-    async def _write(self, *writes: tuple[Scroll, bytes]) -> None:
+    async def _write(self, *writes: tuple[BoundedLog, bytes]) -> None:
         async with self._writing:
-            if self._over:
+            if self._finished:
                 return
             try:
                 await asyncio.to_thread(_write_each, writes)
@@ -158,13 +160,13 @@ class Diary:
         )
 
 
-def _page(name: str, kind: str, *, missing: str) -> Page:
-    return Page(name=name, kind=kind, data=b"", truncated=False, missing=missing)
+def _missing_file(name: str, kind: str, *, missing: str) -> LogFile:
+    return LogFile(name=name, kind=kind, data=b"", truncated=False, missing=missing)
 
 
-def _write_each(writes: tuple[tuple[Scroll, bytes], ...]) -> None:
-    for scroll, data in writes:
-        scroll.write(data)
+def _write_each(writes: tuple[tuple[BoundedLog, bytes], ...]) -> None:
+    for bounded_log, data in writes:
+        bounded_log.write(data)
 
 
 async def _lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -34,18 +34,18 @@ from phonefarm_agent.runs.journal import JournalFailedError
 from phonefarm_agent.runs.journal_schema import FORGOTTEN_KEPT, add_run, drop_records, put_record
 from phonefarm_agent.runs.lifecycle import live
 from phonefarm_agent.runs.outcome import Cause, broken
-from phonefarm_agent.runs.run import Run, Tools
+from phonefarm_agent.runs.run import Run, RunContext
 
 log = structlog.get_logger()
 
 
-class Roster:
+class Supervisor:
     """Implements what the link needs of this host (`model.talk.Host`)."""
 
     def __init__(
         self,
         *,
-        tools: Tools,
+        context: RunContext,
         tasks: asyncio.TaskGroup,
         withheld: Callable[[], str],
         condition: Callable[[], HostReport],
@@ -56,22 +56,22 @@ class Roster:
         *farm* is told the farm's id at every Welcome.
         """
         self._farm = farm
-        self._tools = tools
+        self._context = context
         self._tasks = tasks
         self._withheld = withheld
         self._condition = condition
         self._runs: dict[str, Run] = {}
         self._owners: dict[asyncio.Task[None], Run] = {}
         self._forgotten: dict[str, RunState] = {}
-        self._basis = -float("inf")
-        self._swept = asyncio.Event()
+        self._renewed_at = -float("inf")
+        self._reconciled = asyncio.Event()
         self._removed: frozenset[str] = frozenset()
 
     # What is read.
 
     def phones(self) -> tuple[PhoneReport, ...]:
         """Return every phone as seen now."""
-        return self._tools.phones.reports()
+        return self._context.phones.reports()
 
     def condition(self) -> HostReport:
         """Return what is known of the host as a whole."""
@@ -83,14 +83,16 @@ class Roster:
         A phone that has not said yet who it is goes by its *adb_serial* alone.
         """
         places = {run.state.adb_serial for run in self._runs.values() if run.state.phase in LIVE}
-        return self._swept.is_set() and serialno not in self._busy() and adb_serial not in places
+        return (
+            self._reconciled.is_set() and serialno not in self._busy() and adb_serial not in places
+        )
 
     def offered(self) -> tuple[str, ...]:
         """Return the phones that are fit and free, once nothing of an earlier life is unknown."""
-        if self._withheld() or self._tools.journal.failing or not self._swept.is_set():
+        if self._withheld() or self._context.journal.failing or not self._reconciled.is_set():
             return ()
         busy = self._busy()
-        return tuple(s for s in self._tools.phones.fit() if s not in busy)
+        return tuple(s for s in self._context.phones.fit() if s not in busy)
 
     def held(self) -> tuple[HeldRun, ...]:
         """Return every run not yet forgotten."""
@@ -109,7 +111,7 @@ class Roster:
 
     def started(self) -> tuple[RunStarted, ...]:
         """Return the runs that wait at the start gate."""
-        now = self._tools.clock.monotonic()
+        now = self._context.clock.monotonic()
         return tuple(
             RunStarted(ref=run.ref, container=run.state.handle_name, asked_at=now)
             for run in self._runs.values()
@@ -121,27 +123,27 @@ class Roster:
 
     def take_records(self, limit: int) -> list[Record]:
         """Return at most *limit* records that were not sent since the last `rewind`."""
-        return self._tools.outbox.take(limit)
+        return self._context.record_queue.take(limit)
 
     def rewind(self) -> None:
         """Make every unacknowledged record unsent again."""
-        self._tools.outbox.rewind()
+        self._context.record_queue.rewind()
 
     def unacknowledged(self) -> int:
         """Return how many records wait for acknowledgement."""
-        return len(self._tools.outbox)
+        return len(self._context.record_queue)
 
     def renewed_at(self) -> float:
         """Return when the last message that the controller answered was sent; -inf for none."""
-        return self._basis
+        return self._renewed_at
 
     def evidence(self) -> tuple[EvidenceFile, ...]:
         """Return the stored files that wait for upload."""
-        return self._tools.shelf.waiting()
+        return self._context.spool.waiting()
 
     def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
         """Forget *file*; *missing* is why the controller will never have it."""
-        self._tools.shelf.remove(file, missing=missing)
+        self._context.spool.remove(file, missing=missing)
 
     def runs(self) -> tuple[Run, ...]:
         """Return every run not yet forgotten."""
@@ -152,19 +154,19 @@ class Roster:
     def connected(self, sent_at: float, welcome: messages.Welcome) -> None:
         """Take in the verdicts on what was held, and that leases were known at *sent_at*."""
         self._farm(welcome.farm_id)
-        self._basis = max(self._basis, sent_at)
+        self._renewed_at = max(self._renewed_at, sent_at)
         for ref in welcome.going_on:
             if run := self._find(ref):
-                run.hear_continue()
+                run.on_continue()
         self._stop_each(welcome.stops)
         self.hear(messages.PhoneNames(phones=welcome.phones))
 
     def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
         """Renew the leases that the heartbeat of *sent_at* named, end those that are lost."""
-        self._basis = max(self._basis, sent_at)
+        self._renewed_at = max(self._renewed_at, sent_at)
         for ref in set(runs) - set(lost):
             if run := self._find(ref):
-                run.hear_renewal(sent_at)
+                run.on_renewal(sent_at)
         for ref in lost:
             if run := self._find(ref):
                 run.end(broken(FailureCode.AGENT_FENCED, "the controller ended the lease"))
@@ -177,7 +179,7 @@ class Roster:
             case messages.StartVerdicts(go=go, stops=stops):
                 for each in go:
                     if run := self._find(each.ref):
-                        run.hear_go(each.until)
+                        run.on_go(each.until)
                 self._stop_each(order for order in stops if not self._is_outrun(order))
             case messages.RecordAcks(acks=acks):
                 self._acknowledge_each(acks)
@@ -200,37 +202,37 @@ class Roster:
 
     # What an earlier life left.
 
-    def remember(self, states: Iterable[RunState]) -> list[Run]:
+    def restore(self, states: Iterable[RunState]) -> list[Run]:
         """Take back the runs of an earlier life; their tasks begin with `resume`."""
         runs: list[Run] = []
         for state in states:
             if state.phase is Phase.FORGOTTEN:
                 self._forget(state)
                 continue
-            now = self._tools.clock.monotonic()
-            run = Run(state=state, tools=self._tools, basis=now, adopted=True)
+            now = self._context.clock.monotonic()
+            run = Run(state=state, context=self._context, renewed_at=now, adopted=True)
             # The executor may not have been told by the life that heard it.
-            known = self._tools.outbox.acknowledged(state.ref.run_id, state.last_sequence)
-            run.hear_acknowledged(known)
+            known = self._context.record_queue.acknowledged(state.ref.run_id, state.last_sequence)
+            run.on_acknowledged(known)
             self._runs[state.ref.run_id] = run
             runs.append(run)
         return runs
 
     def resume(self, run: Run) -> None:
         """Begin to lead a run that was taken back."""
-        self._lead(run, self._life(run))
+        self._start(run, self._drive(run))
 
-    def sweep(self, run_ids: Iterable[str]) -> frozenset[str]:
+    def unknown_among(self, run_ids: Iterable[str]) -> frozenset[str]:
         """Return which of the *run_ids* the runtime holds nobody here answers for."""
         return frozenset(run_ids) - {
             run.ref.run_id for run in self._runs.values() if run.adopted or run.state.phase in LIVE
         }
 
-    def swept(self, removed: frozenset[str]) -> None:
+    def reconciled(self, removed: frozenset[str]) -> None:
         """Learn that the runtime holds no run but those led here, since *removed* are gone."""
         self._removed = removed
-        self._swept.set()
-        self._tools.changed.set()
+        self._reconciled.set()
+        self._context.changed.set()
 
     def end_all(self, cause: Cause) -> None:
         """End every run that still has a container."""
@@ -267,7 +269,7 @@ class Roster:
         run_id = assignment.ref.run_id
         if run_id in self._runs or run_id in self._forgotten:
             return  # A repetition.
-        if not self._swept.is_set():
+        if not self._reconciled.is_set():
             return  # It comes again: what an earlier life left may still be at work on the phone.
         refusal = self._withheld()
         if assignment.serialno in self._busy():
@@ -275,12 +277,12 @@ class Roster:
         state = RunState(assignment=assignment)
         if refusal:
             log.warning("run.refused", run_id=run_id, reason=refusal)
-            self._enter(state, (RunRefused(reason=refusal), PhoneReleased(clean=True)))
+            self._add(state, (RunRefused(reason=refusal), PhoneReleased(clean=True)))
             return
-        self._enter(state, ())
+        self._add(state, ())
 
-    def _enter(
-        self, state: RunState, bodies: tuple[Body, ...], *, after_sweep: bool = False
+    def _add(
+        self, state: RunState, bodies: tuple[Body, ...], *, after_reconciliation: bool = False
     ) -> None:
         """Add a run whose journal entry is still to be written.
 
@@ -293,45 +295,47 @@ class Roster:
                 last_sequence=state.last_sequence + len(bodies),
                 unclean=state.unclean,
             )
-        run = Run(state=state, tools=self._tools, basis=self._basis)
+        run = Run(state=state, context=self._context, renewed_at=self._renewed_at)
         self._runs[state.ref.run_id] = run
-        self._tools.changed.set()
-        self._lead(run, self._life_of_new(run, bodies, after_sweep=after_sweep))
+        self._context.changed.set()
+        self._start(run, self._drive_new(run, bodies, after_reconciliation=after_reconciliation))
 
-    def _lead(self, run: Run, life: Coroutine[None, None, None]) -> None:
+    def _start(self, run: Run, life: Coroutine[None, None, None]) -> None:
         task = self._tasks.create_task(life, name=f"run-{run.ref.run_id}")
         self._owners[task] = run
         task.add_done_callback(self._owners.pop)
 
-    async def _life_of_new(self, run: Run, bodies: tuple[Body, ...], *, after_sweep: bool) -> None:
-        if after_sweep:
+    async def _drive_new(
+        self, run: Run, bodies: tuple[Body, ...], *, after_reconciliation: bool
+    ) -> None:
+        if after_reconciliation:
             # Nobody may hear that it has ended while a container of it may be alive.
-            await self._swept.wait()
+            await self._reconciled.wait()
             if run.ref.run_id in self._removed:
                 run.state = replace(run.state, unclean="journal_lost")
             if run.state.unclean:
                 bodies = (bodies[0], PhoneReleased(clean=False, reason=run.state.unclean))
         first = run.state.last_sequence - len(bodies) + 1
-        at = self._tools.clock.now()
+        at = self._context.clock.now()
         records = [
             Record(ref=run.ref, sequence=first + number, at=at, body=body)
             for number, body in enumerate(bodies)
         ]
         try:
-            await self._tools.journal.try_keep(
+            await self._context.journal.try_keep(
                 add_run(run.state), *(put_record(record) for record in records)
             )
         except JournalFailedError as error:
             # Nothing was promised: the controller sends it again, or takes it back.
             log.warning("run.not_taken", run_id=run.ref.run_id, error=str(error))
             del self._runs[run.ref.run_id]
-            self._tools.changed.set()
+            self._context.changed.set()
             return
-        self._tools.outbox.put(records)
-        self._tools.changed.set()
-        await self._life(run)
+        self._context.record_queue.put(records)
+        self._context.changed.set()
+        await self._drive(run)
 
-    async def _life(self, run: Run) -> None:
+    async def _drive(self, run: Run) -> None:
         await live(run)
         del self._runs[run.ref.run_id]
         self._forget(run.state)
@@ -343,11 +347,11 @@ class Roster:
 
     def _acknowledge_each(self, acks: Iterable[messages.RecordAck]) -> None:
         for ack in acks:
-            self._tools.outbox.acknowledge(ack.run_id, ack.epoch, ack.sequence)
-            self._tools.journal.note(drop_records(ack.run_id, ack.epoch, ack.sequence))
+            self._context.record_queue.acknowledge(ack.run_id, ack.epoch, ack.sequence)
+            self._context.journal.note(drop_records(ack.run_id, ack.epoch, ack.sequence))
             run = self._runs.get(ack.run_id)
             if run is not None and run.ref.epoch == ack.epoch:
-                run.hear_acknowledged(ack.sequence)
+                run.on_acknowledged(ack.sequence)
 
     def _stop_each(self, orders: Iterable[StopOrder]) -> None:
         for order in orders:
@@ -355,7 +359,7 @@ class Roster:
             if run is None:
                 self._answer_unknown(order)
             elif run.ref == order.ref:
-                run.hear_stop(order)
+                run.on_stop(order)
             else:
                 log.warning("stop.not_understood", run_id=order.ref.run_id, ref=str(order.ref))
 
@@ -384,4 +388,4 @@ class Roster:
                     cap_seconds=0.0,
                 )
             )
-        self._enter(known, bodies, after_sweep=True)
+        self._add(known, bodies, after_reconciliation=True)
