@@ -34,10 +34,10 @@ from phonefarm_agent.model.run import (
 )
 from phonefarm_agent.phones.identity import duplicates, serialno_problem
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.probe import GATES, Told, Untold
+from phonefarm_agent.phones.probe import CONDITIONS, Answered, Unanswered
 from phonefarm_agent.phones.probe import judge as judge_fitness
-from phonefarm_agent.phones.probe import read as read_fitness
-from phonefarm_agent.phones.readiness import Stages
+from phonefarm_agent.phones.probe import parse as read_fitness
+from phonefarm_agent.phones.readiness import ReadinessStages
 from phonefarm_agent.runs.event_parser import BadEventError, ExecutorEvent, RunFinished, parse_event
 from phonefarm_agent.runs.journal_schema import decode_state, encode_state
 from phonefarm_agent.runs.outcome import Cause, Stopped, broken, judge
@@ -259,12 +259,12 @@ Trust manager state:
 
 def fitness_of(answer: str, before: str = "") -> dict[str, str]:
     """Return the reason of each gate that does not pass; `?` and why where it cannot be told."""
-    failed = Told(readiness=Readiness.UNFIT, reason=before)
+    failed = Answered(readiness=Readiness.UNFIT, reason=before)
     was = {before: failed} if before else {}
     return {
-        stage: f"?{told.error}" if isinstance(told, Untold) else told.reason
+        stage: f"?{told.error}" if isinstance(told, Unanswered) else told.reason
         for stage, told in judge_fitness(read_fitness(answer), was)
-        if isinstance(told, Untold) or told.readiness is not Readiness.READY
+        if isinstance(told, Unanswered) or told.readiness is not Readiness.READY
     }
 
 
@@ -329,27 +329,27 @@ def test_no_answer_breaks_the_fitness_gates(answer: str) -> None:
     """Whatever a phone says, nothing is raised, and nothing but an answer makes it ready."""
     told = dict(judge_fitness(read_fitness(answer), {})).values()
 
-    assert any(isinstance(one, Untold) or one.readiness is not Readiness.READY for one in told)
+    assert any(isinstance(one, Unanswered) or one.readiness is not Readiness.READY for one in told)
 
 
-def stages_at(*heard: tuple[float, str, Told | Untold]) -> Stages:
+def stages_at(*heard: tuple[float, str, Answered | Unanswered]) -> ReadinessStages:
     """Return the stages of a phone that is online since 0 and of which that was heard."""
-    stages = Stages(PhoneLimits())
+    stages = ReadinessStages(PhoneLimits())
     stages.begin(0.0)
     for at, name, told in heard:
-        stages.hear(name, told, at)
+        stages.take_answer(name, told, at)
     return stages
 
 
-WELL = tuple((1.0, name, Told()) for name in ("identify", "boot", *GATES))
-NO_BATTERY = Untold(error="dumpsys battery: no answer")
+WELL = tuple((1.0, name, Answered()) for name in ("identify", "boot", *CONDITIONS))
+NO_BATTERY = Unanswered(error="dumpsys battery: no answer")
 
 
 def test_what_cannot_be_told_changes_nothing_until_it_is_too_old() -> None:
     """A phone whose battery does not answer stays ready for five minutes, then it is not."""
     stages = stages_at(*WELL, *((float(at), "battery", NO_BATTERY) for at in range(2, 400, 30)))
     for name in ("boot", "temperature", "storage", "unlock"):
-        stages.hear(name, Told(), 390.0)
+        stages.take_answer(name, Answered(), 390.0)
 
     assert stages.verdict(301.0) == (Readiness.READY, "")
     assert stages.verdict(301.5) == (
@@ -372,7 +372,7 @@ def test_what_was_never_told_is_not_ready() -> None:
 
     assert stages.verdict(60.0) == (Readiness.PREPARING, "battery")
     assert stages.verdict(62.0)[1] == "battery_untold:dumpsys battery: no answer"
-    stages.hear("battery", Told(), 70.0)
+    stages.take_answer("battery", Answered(), 70.0)
     assert stages.verdict(70.0) == (Readiness.READY, "")
 
 
@@ -380,11 +380,11 @@ def test_what_was_never_told_is_not_ready() -> None:
     ("heard", "limit", "reason"),
     [
         ((), 30.0, "identify_over_limit:"),
-        (((1.0, "identify", Untold(error="closed")),), 30.0, "identify_over_limit:closed"),
+        (((1.0, "identify", Unanswered(error="closed")),), 30.0, "identify_over_limit:closed"),
         (
             (
-                (1.0, "identify", Told()),
-                (2.0, "boot", Told(readiness=Readiness.PREPARING, reason="not yet")),
+                (1.0, "identify", Answered()),
+                (2.0, "boot", Answered(readiness=Readiness.PREPARING, reason="not yet")),
             ),
             181.0,
             "boot_over_limit:not yet",
@@ -392,7 +392,7 @@ def test_what_was_never_told_is_not_ready() -> None:
     ],
 )
 def test_no_phone_prepares_for_ever(
-    heard: tuple[tuple[float, str, Told | Untold], ...], limit: float, reason: str
+    heard: tuple[tuple[float, str, Answered | Unanswered], ...], limit: float, reason: str
 ) -> None:
     """A stage over its limit is unfit under its own name, with the last error."""
     stages = stages_at(*heard)
@@ -404,16 +404,16 @@ def test_no_phone_prepares_for_ever(
 def test_a_phone_that_comes_back_keeps_its_hysteresis_but_not_its_answers() -> None:
     """Plugged in again it is asked anew; a gate it had failed is still the stricter one."""
     stages = stages_at(*WELL)
-    stages.hear("battery", Told(readiness=Readiness.UNFIT, reason="battery_low:9"), 2.0)
+    stages.take_answer("battery", Answered(readiness=Readiness.UNFIT, reason="battery_low:9"), 2.0)
 
     stages.end()
     stages.begin(3.0)
 
     assert stages.verdict(3.0) == (Readiness.PREPARING, "identify")
-    assert stages.told()["battery"].reason == "battery_low:9"
+    assert stages.answers()["battery"].reason == "battery_low:9"
     assert {stage.state.value for stage in stages.report(3.0)} == {"running", "waiting"}
-    stages.another()
-    assert "battery" not in stages.told()
+    stages.forget_previous_phone()
+    assert "battery" not in stages.answers()
 
 
 @pytest.mark.parametrize(

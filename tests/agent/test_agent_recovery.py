@@ -15,15 +15,15 @@ from phonefarm_agent.model.phone import Transport
 from phonefarm_agent.phones.adb.client import Adb
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.mass_disconnect import Losses
+from phonefarm_agent.phones.mass_disconnect import MassDisconnect
 from phonefarm_agent.phones.recovery import Recovery
 from phonefarm_agent.phones.recovery_policy import (
-    LADDERS,
-    Patient,
-    Step,
-    Trouble,
+    RECOVERY_PLANS,
+    PhoneProblem,
+    RecoveryState,
+    StepKind,
     budgets,
-    trouble_of,
+    problem_of,
 )
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm, simulated_phones
@@ -52,49 +52,51 @@ class Moments:
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.at + self.off)
 
 
-def days_of(trouble: Trouble, *, seconds: int) -> tuple[list[tuple[int, Step]], int | None]:
+def days_of(
+    problem: PhoneProblem, *, seconds: int
+) -> tuple[list[tuple[int, StepKind]], int | None]:
     """Return the steps that are taken for a trouble that lasts, and when hands are needed."""
-    patient, history = Patient(), {step: list[float]() for step in Step}
-    taken: list[tuple[int, Step]] = []
-    hands = None
+    state, history = RecoveryState(), {step: list[float]() for step in StepKind}
+    taken: list[tuple[int, StepKind]] = []
+    needs_hands = None
     for now in range(seconds):
-        patient.see(trouble, now, over=False)
-        step = patient.next_step(now, history, budgets(LIMITS))
+        state.update(problem, now, over=False)
+        step = state.next_step(now, history, budgets(LIMITS))
         if step is not None:
             history[step].append(now)
             taken.append((now, step))
-        if hands is None and patient.hands:
-            hands = now
-    return taken, hands
+        if needs_hands is None and state.needs_hands:
+            needs_hands = now
+    return taken, needs_hands
 
 
 @pytest.mark.parametrize(
-    ("trouble", "steps", "hands"),
+    ("problem", "steps", "needs_hands"),
     [
-        (Trouble.OFFLINE, [(n * 30, Step.RECONNECT) for n in range(6)], 180),
-        (Trouble.UNAUTHORIZED, [], 0),
-        (Trouble.NO_PERMISSION, [], 0),
-        (Trouble.RECOVERY, [(0, Step.REBOOT)], 300),
-        (Trouble.BOOTLOADER, [(0, Step.REBOOT)], 300),
-        (Trouble.SHELL_SILENT, [(0, Step.RECONNECT), (30, Step.RECONNECT)], 60),
-        (Trouble.SERIAL, [], 0),
-        (Trouble.STUCK, [(0, Step.REBOOT), (300, Step.REBOOT)], 600),
-        (Trouble.STORAGE_LOW, [(0, Step.JANITOR)], 10),
-        (Trouble.SCREEN_LOCKED, [], 0),
+        (PhoneProblem.OFFLINE, [(n * 30, StepKind.RECONNECT) for n in range(6)], 180),
+        (PhoneProblem.UNAUTHORIZED, [], 0),
+        (PhoneProblem.NO_PERMISSION, [], 0),
+        (PhoneProblem.RECOVERY, [(0, StepKind.REBOOT)], 300),
+        (PhoneProblem.BOOTLOADER, [(0, StepKind.REBOOT)], 300),
+        (PhoneProblem.SHELL_SILENT, [(0, StepKind.RECONNECT), (30, StepKind.RECONNECT)], 60),
+        (PhoneProblem.SERIAL, [], 0),
+        (PhoneProblem.STUCK, [(0, StepKind.REBOOT), (300, StepKind.REBOOT)], 600),
+        (PhoneProblem.STORAGE_LOW, [(0, StepKind.CLEAR_STORAGE)], 10),
+        (PhoneProblem.SCREEN_LOCKED, [], 0),
     ],
 )
 def test_each_trouble_has_its_steps_and_then_needs_hands(
-    trouble: Trouble, steps: list[tuple[int, Step]], hands: int
+    problem: PhoneProblem, steps: list[tuple[int, StepKind]], needs_hands: int
 ) -> None:
     """Within the first hour: no step more often than its budget allows, then a person."""
-    assert days_of(trouble, seconds=3600) == (steps, hands)
-    assert LADDERS[trouble].hands
+    assert days_of(problem, seconds=3600) == (steps, needs_hands)
+    assert RECOVERY_PLANS[problem].needs_hands
 
 
 def test_budgets_are_filled_again_with_time() -> None:
     """A day of a stuck phone has two reboots, an hour of an offline one six reconnects."""
-    stuck, _ = days_of(Trouble.STUCK, seconds=24 * 3600 + 400)
-    offline, _ = days_of(Trouble.OFFLINE, seconds=2 * 3600)
+    stuck, _ = days_of(PhoneProblem.STUCK, seconds=24 * 3600 + 400)
+    offline, _ = days_of(PhoneProblem.OFFLINE, seconds=2 * 3600)
 
     assert len(stuck) == 4
     assert len([at for at, _ in stuck if at < 24 * 3600]) == 2
@@ -114,12 +116,12 @@ async def test_a_budget_is_counted_whatever_the_wall_clock_does(hours: int, *, a
     kept = [""]
     clock = Moments()
     device = Device(adb_serial="usb1", limits=LIMITS)
-    device.see(Transport.OFFLINE, clock.at)
+    device.set_transport(Transport.OFFLINE, clock.at)
     recovery = _recovery(clock, kept)
     clock.at += LIMITS.recover_after
-    recovery.see(device, clock.at, twice=False)
+    recovery.update(device, clock.at, duplicate=False)
     clock.off = hours * 3600
-    await recovery.perform(device, Step.RECONNECT)
+    await recovery.perform(device, StepKind.RECONNECT)
     clock.off = 0
     if again:
         recovery = _recovery(clock, kept)
@@ -127,10 +129,10 @@ async def test_a_budget_is_counted_whatever_the_wall_clock_does(hours: int, *, a
     due = []
     for _ in range(2):
         clock.at += LIMITS.reconnect_every / 2
-        recovery.see(device, clock.at, twice=False)
+        recovery.update(device, clock.at, duplicate=False)
         due.append(recovery.due(device, clock.at))
 
-    assert due == [None, Step.RECONNECT]
+    assert due == [None, StepKind.RECONNECT]
 
 
 def _recovery(clock: Moments, kept: list[str]) -> Recovery:
@@ -152,26 +154,26 @@ def _recovery(clock: Moments, kept: list[str]) -> Recovery:
 
 def test_a_trouble_goes_on_over_a_blink_and_ends_when_the_phone_is_well() -> None:
     """A phone that restarts shows no trouble for a while; hands stay needed until it is well."""
-    patient = Patient()
-    patient.see(Trouble.UNAUTHORIZED, 0.0, over=False)
-    patient.next_step(0.0, {}, budgets(LIMITS))
+    state = RecoveryState()
+    state.update(PhoneProblem.UNAUTHORIZED, 0.0, over=False)
+    state.next_step(0.0, {}, budgets(LIMITS))
 
-    patient.see(None, 1.0, over=False)
-    between = patient.hands
-    patient.see(None, 2.0, over=True)
+    state.update(None, 1.0, over=False)
+    between = state.needs_hands
+    state.update(None, 2.0, over=True)
 
-    assert between == LADDERS[Trouble.UNAUTHORIZED].hands
-    assert patient.hands == ""
+    assert between == RECOVERY_PLANS[PhoneProblem.UNAUTHORIZED].needs_hands
+    assert state.needs_hands == ""
 
 
 @pytest.mark.parametrize("transport", list(Transport))
 def test_every_transport_is_a_trouble_or_none_for_good_reason(transport: Transport) -> None:
     """Absent phones are nobody's matter, online ones are judged by their stages."""
     device = Device(adb_serial="usb", limits=LIMITS)
-    device.see(transport, 0.0)
+    device.set_transport(transport, 0.0)
 
-    early = trouble_of(device, LIMITS.recover_after - 0.1, twice=False)
-    late = trouble_of(device, LIMITS.recover_after, twice=False)
+    early = problem_of(device, LIMITS.recover_after - 0.1, duplicate=False)
+    late = problem_of(device, LIMITS.recover_after, duplicate=False)
 
     assert early is None
     assert (late is None) is (transport in {Transport.ABSENT, Transport.ONLINE})
@@ -182,7 +184,7 @@ def lost_phones(count: int) -> list[Device]:
     devices = []
     for number in range(count):
         device = Device(adb_serial=f"usb{number}", limits=LIMITS)
-        device.see(Transport.ONLINE, 0.0)
+        device.set_transport(Transport.ONLINE, 0.0)
         device.name(serialno=f"P{number}", model="", release="", problem="", now=0.0)
         device.settle(0.0)
         devices.append(device)
@@ -198,75 +200,75 @@ def test_phones_that_drop_together_are_one_incident(
 ) -> None:
     """Three, or half of them and at least two; it ends when they are back."""
     incidents = Incidents(clock=Moments(), kept="", keep=lambda _: None, changed=lambda: None)
-    losses = Losses(limits=LIMITS, incidents=incidents)
+    mass_disconnect = MassDisconnect(limits=LIMITS, incidents=incidents)
     devices = lost_phones(phones)
     for device in devices[:lost]:
-        device.see(Transport.ABSENT, 100.0)
+        device.set_transport(Transport.ABSENT, 100.0)
         device.settle(103.0)
-        losses.drop(device, 103.0)
+        mass_disconnect.drop(device, 103.0)
 
-    losses.look(devices, 104.0)
+    mass_disconnect.update(devices, 104.0)
     lasting = incidents.lasting(IncidentKind.PHONES_LOST)
 
     assert (lasting is not None) is together
-    assert losses.lasts is together
+    assert mass_disconnect.lasts is together
     if lasting is not None:
         assert lasting.serialnos == tuple(sorted(f"P{n}" for n in range(lost)))
         for device in devices[: lost - 1]:
-            device.see(Transport.ONLINE, 110.0)
+            device.set_transport(Transport.ONLINE, 110.0)
             device.settle(110.0)
-        losses.look(devices, 111.0)
-        assert not losses.lasts
+        mass_disconnect.update(devices, 111.0)
+        assert not mass_disconnect.lasts
         assert incidents.lasting(IncidentKind.PHONES_LOST) is None
 
 
 def test_phones_that_drop_one_by_one_are_no_incident() -> None:
     """Within the window they count together, beyond it each is a matter of its own."""
     incidents = Incidents(clock=Moments(), kept="", keep=lambda _: None, changed=lambda: None)
-    losses = Losses(limits=LIMITS, incidents=incidents)
+    mass_disconnect = MassDisconnect(limits=LIMITS, incidents=incidents)
     devices = lost_phones(50)
     for number, device in enumerate(devices[:5]):
         at = 100.0 + number * 20
-        device.see(Transport.OFFLINE, at)
+        device.set_transport(Transport.OFFLINE, at)
         device.settle(at + 3)
-        losses.drop(device, at + 3)
-        losses.look(devices, at + 4)
+        mass_disconnect.drop(device, at + 3)
+        mass_disconnect.update(devices, at + 4)
 
-    assert not losses.lasts
+    assert not mass_disconnect.lasts
 
 
 def test_phones_that_drop_with_the_adb_server_are_its_incident_alone() -> None:
     """Every phone falls when the server does, and for a while after it is back."""
     incidents = Incidents(clock=Moments(), kept="", keep=lambda _: None, changed=lambda: None)
-    losses = Losses(limits=LIMITS, incidents=incidents)
+    mass_disconnect = MassDisconnect(limits=LIMITS, incidents=incidents)
     devices = lost_phones(50)
-    losses.excuse(99.0)
+    mass_disconnect.ignore_drops(99.0)
 
     for device in devices:
-        device.see(Transport.ABSENT, 100.0)
+        device.set_transport(Transport.ABSENT, 100.0)
         device.settle(103.0)
-        losses.drop(device, 103.0)
-    losses.look(devices, 104.0)
+        mass_disconnect.drop(device, 103.0)
+    mass_disconnect.update(devices, 104.0)
 
-    assert not losses.lasts
+    assert not mass_disconnect.lasts
 
 
 def test_phones_that_stay_lost_become_matters_of_their_own() -> None:
     """After five minutes the incident is over, and each is helped alone."""
     incidents = Incidents(clock=Moments(), kept="", keep=lambda _: None, changed=lambda: None)
-    losses = Losses(limits=LIMITS, incidents=incidents)
+    mass_disconnect = MassDisconnect(limits=LIMITS, incidents=incidents)
     devices = lost_phones(3)
     for device in devices:
-        device.see(Transport.OFFLINE, 100.0)
+        device.set_transport(Transport.OFFLINE, 100.0)
         device.settle(103.0)
-        losses.drop(device, 103.0)
-    losses.look(devices, 104.0)
-    began = losses.lasts
+        mass_disconnect.drop(device, 103.0)
+    mass_disconnect.update(devices, 104.0)
+    began = mass_disconnect.lasts
 
-    losses.look(devices, 104.0 + LIMITS.lost_lasts + 1)
+    mass_disconnect.update(devices, 104.0 + LIMITS.lost_lasts + 1)
 
     assert began
-    assert not losses.lasts
+    assert not mass_disconnect.lasts
 
 
 def test_incidents_outlive_the_agent_and_are_few() -> None:
@@ -281,14 +283,14 @@ def test_incidents_outlive_the_agent_and_are_few() -> None:
         return Incidents(clock=clock, kept=kept[0], keep=keep, changed=lambda: None)
 
     first = anew()
-    first.tell(IncidentKind.RUNTIME_DOWN, "docker: no answer")
-    first.tell(IncidentKind.RUNTIME_DOWN, "docker: no answer, again")
+    first.update(IncidentKind.RUNTIME_DOWN, "docker: no answer")
+    first.update(IncidentKind.RUNTIME_DOWN, "docker: no answer, again")
     for _ in range(INCIDENTS_KEPT + 5):
         clock.at += 1
-        first.tell(IncidentKind.ADB_DOWN, "ended with code -9", ["P1"])
-        first.tell(IncidentKind.ADB_DOWN, "")
+        first.update(IncidentKind.ADB_DOWN, "ended with code -9", ["P1"])
+        first.update(IncidentKind.ADB_DOWN, "")
     second = anew()
-    second.tell(IncidentKind.RUNTIME_DOWN, "")
+    second.update(IncidentKind.RUNTIME_DOWN, "")
 
     assert len(first.all()) == INCIDENTS_KEPT
     assert len(second.all()) == INCIDENTS_KEPT
@@ -356,7 +358,7 @@ async def test_a_phone_that_a_run_holds_is_never_helped(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:
     """Stuck while a run holds it, a phone is left alone until the run is over; then it restarts."""
-    stuck = replace(QUICK, told_lasts=2.0)
+    stuck = replace(QUICK, answer_lasts=2.0)
     async with running_agent(helping(settings, farm), phone_limits=stuck):
         heard = controller.heard
         await heard.until(lambda: len(heard.offered()) == 4)

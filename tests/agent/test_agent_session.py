@@ -6,7 +6,7 @@ import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.phones.dummy import DummyPhones
-from phonefarm_agent.phones.interface import Trace
+from phonefarm_agent.phones.interface import CleanupRequest
 from support.agents import AgentMaker, assignment
 from support.controller_script import TOKEN, ScriptedController
 
@@ -252,7 +252,7 @@ async def test_an_unclean_phone_is_not_called_clean_by_a_later_stop(
 ) -> None:
     """The desired list goes on to stop a run that left its phone unclean: the answer stays."""
 
-    async def fail(self: DummyPhones, trace: Trace) -> tuple[str, ...]:
+    async def fail(self: DummyPhones, request: CleanupRequest) -> tuple[str, ...]:
         raise PhoneFailedError("no answer in time")
 
     monkeypatch.setattr(DummyPhones, "clean_up", fail)

@@ -3,9 +3,14 @@
 import pytest
 from phonefarm_agent.phones import cleanup
 from phonefarm_agent.phones.adb.client import Answer
-from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Step, Trace
+from phonefarm_agent.phones.interface import (
+    ALL_CLEANUP_STEPS,
+    CleanupRequest,
+    CleanupStep,
+    RunResources,
+)
 
-GROUND = Ground(
+GROUND = RunResources(
     phone_folder="/data/local/tmp/phonefarm/r1",
     media_folder="/sdcard/Movies/phonefarm-r1",
     package="com.example.app",
@@ -13,24 +18,27 @@ GROUND = Ground(
 HOME = "priority=0 preferredOrder=0 match=0x108000 isDefault=true\ncom.android.launcher3/.Launcher"
 
 
-def trace(steps: frozenset[Step] = EVERY_STEP) -> Trace:
+def request(steps: frozenset[CleanupStep] = ALL_CLEANUP_STEPS) -> CleanupRequest:
     """Return what a run left."""
-    return Trace(run_id="r1", epoch=1, serialno="S", ground=GROUND, steps=steps)
+    return CleanupRequest(run_id="r1", epoch=1, serialno="S", resources=GROUND, steps=steps)
 
 
 @pytest.mark.parametrize(
     ("without", "gone"),
     [
-        (Step.STOP_APPS, ["am force-stop", "pidof"]),
-        (Step.REMOVE_ADDED, ["/sdcard/Movies", "content"]),
-        (Step.HOME, ["keyevent 3", "--home"]),
+        (CleanupStep.STOP_APPS, ["am force-stop", "pidof"]),
+        (CleanupStep.REMOVE_ADDED, ["/sdcard/Movies", "content"]),
+        (CleanupStep.HOME, ["keyevent 3", "--home"]),
     ],
 )
 def test_a_step_that_is_not_wanted_is_neither_done_nor_looked_at(
-    without: Step, gone: list[str]
+    without: CleanupStep, gone: list[str]
 ) -> None:
     """The others are; the run's own folder is always removed."""
-    whole, less = cleanup.clean_up(trace()), cleanup.clean_up(trace(EVERY_STEP - {without}))
+    whole, less = (
+        cleanup.clean_up(request()),
+        cleanup.clean_up(request(ALL_CLEANUP_STEPS - {without})),
+    )
 
     assert all(word in whole for word in gone)
     assert not any(word in less for word in gone)
@@ -54,11 +62,11 @@ def test_what_is_in_front_instead_of_the_home_screen_is_left(
     """What a phone does not tell is not held against it."""
     out = f"--left\n  1 /sbin/init\n--home\n{HOME}\n  {focus}\n"
 
-    assert cleanup.left_behind(trace(), Answer(out=out, error="", code=0)) == left
+    assert cleanup.residue(request(), Answer(out=out, error="", code=0)) == left
 
 
 def test_a_phone_that_does_not_know_its_home_screen_is_not_called_dirty() -> None:
     """Before Android 7 nothing answers that question."""
     out = "--left\n--home\nError: unknown command\n mCurrentFocus=Window{1a u0 com.other/.Main}\n"
 
-    assert cleanup.left_behind(trace(), Answer(out=out, error="", code=0)) == ()
+    assert cleanup.residue(request(), Answer(out=out, error="", code=0)) == ()

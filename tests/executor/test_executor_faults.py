@@ -233,7 +233,7 @@ async def test_a_cut_lease_ends_a_run_that_goes_on(tmp_path: Path) -> None:
         ) as story,
     ):
         await story.until("action_started", index=1)
-        bench.lease.cut("fenced")
+        bench.gate.close("fenced")
         mark = bench.phone.ledger()[-1].sequence
         code, last = await story.ending()
 

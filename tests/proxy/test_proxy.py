@@ -189,7 +189,7 @@ async def test_only_reads_pass_before_go(tmp_path: Path) -> None:
         read = await bench.shell("getprop ro.serialno")
         act = await bench.shell("input tap 1 2")
         push = await bench.ask(TRANSPORT, "sync:")
-        bench.lease.going = True
+        bench.gate.going = True
         later = await bench.shell("input tap 1 2")
 
         assert read.endswith(b"done")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
+from phonefarm_agent.phones.proxy.proxy import Gate, run_proxy
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.interface import RunSpec
 from phonefarm_common.clock import SystemClock
@@ -72,7 +72,7 @@ async def test_a_container_reaches_its_own_phone_and_nothing_else(
             command=["python3", "-c", ASK, json.dumps(asked)],
         )
         spec = RunSpec(run_id=run_id, epoch=1, directory=directory, cap_seconds=60)
-        lease = Lease(deadline=clock.monotonic() + 60, clock=clock, going=True)
+        gate = Gate(deadline=clock.monotonic() + 60, clock=clock, going=True)
         found: dict[str, str] = {}
         async with run_proxy(
             path=directory / "adb.sock",
@@ -80,7 +80,7 @@ async def test_a_container_reaches_its_own_phone_and_nothing_else(
             serial=mine,
             phone_folder=f"/data/local/tmp/phonefarm/{run_id}",
             package="com.example.shortvideo",
-            lease=lease,
+            gate=gate,
         ):
             handle = await runtime.start(spec)
             try:

@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from phonefarm_agent.phones.proxy.gate import Lease
-from phonefarm_agent.phones.proxy.hold_proxy import hand_proxy
+from phonefarm_agent.phones.proxy.gate import Gate
+from phonefarm_agent.phones.proxy.hold_proxy import hold_proxy
 from phonefarm_common.clock import SystemClock
 from support.proxy_bench import SERIAL, Server, ended_at_once, recording_server
 
 
 @asynccontextmanager
-async def held(*, going: bool = True) -> AsyncIterator[tuple[int, Lease, list[str], Server]]:
-    """Yield the port, the lease, what was told of it, and the server behind it."""
+async def held(*, going: bool = True) -> AsyncIterator[tuple[int, Gate, list[str], Server]]:
+    """Yield the port, the gate, what was logged of it, and the server behind it."""
     clock = SystemClock()
-    lease = Lease(deadline=clock.monotonic() + 60, clock=clock, going=going)
+    gate = Gate(deadline=clock.monotonic() + 60, clock=clock, going=going)
     said: list[str] = []
 
     async def told(text: str) -> None:
@@ -23,9 +23,9 @@ async def held(*, going: bool = True) -> AsyncIterator[tuple[int, Lease, list[st
 
     async with recording_server() as server:
         upstream = ("localhost", server.port)
-        proxy = hand_proxy(upstream=upstream, serial=SERIAL, lease=lease, told=told)
+        proxy = hold_proxy(upstream=upstream, serial=SERIAL, gate=gate, log_line=told)
         async with proxy as address:
-            yield int(address.rpartition(":")[2]), lease, said, server
+            yield int(address.rpartition(":")[2]), gate, said, server
 
 
 async def ask(
@@ -136,14 +136,14 @@ async def test_before_its_begin_nothing_passes() -> None:
 
 async def test_an_open_shell_is_cut_at_once() -> None:
     """By a reset, so that nothing that waits is delivered."""
-    async with held() as (port, lease, _, server):
+    async with held() as (port, gate, _, server):
         server.hold = True
         _, reader, writer = await ask(port, "host:tport:any", "shell:")
         assert await reader.readexactly(len(server.answer)) == server.answer
         writer.write(b"typed\n")
         await server.until(6)
 
-        lease.cut("the hold is over")
+        gate.close("the hold is over")
         at_once = await ended_at_once(reader)
         with pytest.raises(ConnectionResetError):
             await reader.read()

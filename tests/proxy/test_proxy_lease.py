@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.phones.proxy.gate import Lease, LeaseEndedError
+from phonefarm_agent.phones.proxy.gate import Gate, GateClosedError
 from structlog.testing import capture_logs
 from support.proxy_bench import FOLDER, SERIAL, ended_at_once, proxy_bench, recording_server
 
@@ -40,21 +40,21 @@ class HandClock:
 def test_a_lease_says_why_it_ended() -> None:
     """Past the deadline renewal opens it again; a cut is for ever and keeps its first reason."""
     clock = HandClock()
-    lease = Lease(deadline=1010, clock=clock)
+    gate = Gate(deadline=1010, clock=clock)
 
-    lease.check()
+    gate.check()
     clock.seconds = 1010
-    with pytest.raises(LeaseEndedError, match="past its deadline"):
-        lease.check()
-    lease.renew(1020)
-    lease.check()
-    lease.renew(1005)
-    assert lease.deadline == 1020
-    lease.cut("fenced")
-    lease.cut("again")
-    lease.renew(2000)
-    with pytest.raises(LeaseEndedError, match="fenced"):
-        lease.check()
+    with pytest.raises(GateClosedError, match="past its deadline"):
+        gate.check()
+    gate.renew(1020)
+    gate.check()
+    gate.renew(1005)
+    assert gate.deadline == 1020
+    gate.close("fenced")
+    gate.close("again")
+    gate.renew(2000)
+    with pytest.raises(GateClosedError, match="fenced"):
+        gate.check()
 
 
 async def test_a_cut_closes_open_connections_at_once(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_a_cut_closes_open_connections_at_once(tmp_path: Path) -> None:
         reader, writer = await bench.open("shell:getprop")
         await reader.readexactly(4)
 
-        bench.lease.cut("fenced")  # every connection is closed before it returns
+        bench.gate.close("fenced")  # every connection is closed before it returns
         at_once = await ended_at_once(reader)
         rest = await reader.read(-1)
         writer.close()
@@ -88,7 +88,7 @@ async def test_an_idle_connection_ends_with_the_deadline(tmp_path: Path) -> None
                 await reader.readexactly(4)
 
                 assert await asyncio.wait_for(reader.read(-1), 10) == b""
-                assert bench.lease.remaining <= 0
+                assert bench.gate.remaining <= 0
                 writer.close()
 
     cuts = [line for line in logged if line["event"] == "proxy.connections_cut"]
@@ -102,7 +102,7 @@ async def test_a_renewed_lease_takes_new_connections(tmp_path: Path) -> None:
     async with proxy_bench(tmp_path, seconds=10, clock=clock) as bench:
         clock.seconds += 10
         closed = await bench.shell("input tap 1 2")
-        bench.lease.renew(clock.seconds + 10)
+        bench.gate.renew(clock.seconds + 10)
         served = await bench.shell("input tap 1 2")
 
         assert closed == b""
@@ -159,7 +159,7 @@ FROZEN_PROXY = """
 import asyncio, sys
 from pathlib import Path
 from phonefarm_agent.phones.proxy import proxy
-from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
+from phonefarm_agent.phones.proxy.proxy import Gate, run_proxy
 from phonefarm_common.clock import SystemClock
 
 async def unwatched(_proxy):
@@ -170,9 +170,9 @@ proxy.Proxy._watch = unwatched
 
 async def main(path, port, serial, folder, seconds):
     clock = SystemClock()
-    lease = Lease(deadline=clock.monotonic() + float(seconds), clock=clock, going=True)
+    gate = Gate(deadline=clock.monotonic() + float(seconds), clock=clock, going=True)
     async with run_proxy(path=Path(path), upstream=("localhost", int(port)), serial=serial,
-                         phone_folder=folder, package="com.example.shortvideo", lease=lease):
+                         phone_folder=folder, package="com.example.shortvideo", gate=gate):
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

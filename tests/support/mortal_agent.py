@@ -130,7 +130,7 @@ def count(fate: Fate) -> None:
         _count_calls(fate, runtime, "remove", "container gone", lambda _, handle: handle.run_id)
     for phones in (DummyPhones, AdbPhones):
         _count_calls(fate, phones, "write_lease", "lease left", lambda *_, run_id, **__: run_id)
-        _count_calls(fate, phones, "clean_up", "phone cleaned", lambda _, trace: trace.run_id)
+        _count_calls(fate, phones, "clean_up", "phone cleaned", lambda _, request: request.run_id)
     _count_calls(fate, RunDirectory, "make", "directory made", lambda it, *_: str(it.path.name))
     _count_calls(fate, RunDirectory, "remove", "directory gone", lambda it: str(it.path.name))
 

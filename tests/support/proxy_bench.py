@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.gate import Gate
 from phonefarm_agent.phones.proxy.proxy import run_proxy
 from phonefarm_common.clock import Clock, SystemClock
 
@@ -110,7 +110,7 @@ class Bench:
 
     path: Path
     server: Server
-    lease: Lease
+    gate: Gate
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a new connection to the proxy."""
@@ -161,7 +161,7 @@ async def proxy_bench(
 ) -> AsyncIterator[Bench]:
     """Yield a proxy whose lease lives for *seconds*; *port* stands in for the server's own."""
     clock = clock or SystemClock()
-    lease = Lease(deadline=clock.monotonic() + seconds, clock=clock, going=going)
+    gate = Gate(deadline=clock.monotonic() + seconds, clock=clock, going=going)
     async with (
         recording_server() as server,
         run_proxy(
@@ -170,7 +170,7 @@ async def proxy_bench(
             serial=SERIAL,
             phone_folder=FOLDER,
             package=PACKAGE,
-            lease=lease,
+            gate=gate,
         ),
     ):
-        yield Bench(path=folder / "adb.sock", server=server, lease=lease)
+        yield Bench(path=folder / "adb.sock", server=server, gate=gate)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import phonefarm_controller
-from phonefarm_agent.phones.proxy.proxy import Lease, run_proxy
+from phonefarm_agent.phones.proxy.proxy import Gate, run_proxy
 from phonefarm_common.clock import SystemClock
 from phonefarm_simulator.farm import SimulatedPhone, simulated_phones
 from support.adb import AdbServer, adb_server
@@ -207,7 +207,7 @@ class RunBench:
     phone: SimulatedPhone
     adb: AdbServer
     directory: Path
-    lease: Lease
+    gate: Gate
     control: Control
     _proxies: contextlib.AsyncExitStack
 
@@ -221,7 +221,7 @@ class RunBench:
                 phone_folder=FOLDER,
                 media_folder=MEDIA_FOLDER,
                 package="com.example.shortvideo",
-                lease=self.lease,
+                gate=self.gate,
             )
         )
 
@@ -256,7 +256,7 @@ class RunBench:
     async def open_gate(self) -> None:
         """Wait for `ready` and answer `go`, as the agent does."""
         await self.control.until("ready")
-        self.lease.going = True
+        self.gate.going = True
         self.control.say(type="go")
 
     def effects(self, kind: str) -> list[dict[str, Any]]:
@@ -283,7 +283,7 @@ async def run_bench(tmp_path: Path) -> AsyncIterator[RunBench]:
             phone=phone,
             adb=adb,
             directory=directory,
-            lease=Lease(deadline=clock.monotonic() + 600, clock=clock),
+            gate=Gate(deadline=clock.monotonic() + 600, clock=clock),
             control=control,
             _proxies=proxies,
         )

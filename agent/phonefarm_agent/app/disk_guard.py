@@ -63,5 +63,5 @@ class Disk:
         if bool(shortage) == bool(self.trouble):
             return
         self.trouble = f"{FULL}:{shortage}" if shortage else ""
-        self._incidents.tell(IncidentKind.STORAGE_FULL, shortage)
+        self._incidents.update(IncidentKind.STORAGE_FULL, shortage)
         self._changed()

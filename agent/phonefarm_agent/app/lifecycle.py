@@ -133,7 +133,7 @@ class AgentLifecycle:
             self._stopping
             or self._moved
             or self._disk.trouble
-            or self._context.phones.trouble
+            or self._context.phones.problem
             or self._hosting.trouble
         )
 

@@ -148,6 +148,6 @@ class Hosting:
                 elif self.trouble != "runtime_unchecked":
                     log.info("host.runtime_recovered")
                 self.trouble = trouble
-                self._incidents.tell(IncidentKind.RUNTIME_DOWN, trouble)
+                self._incidents.update(IncidentKind.RUNTIME_DOWN, trouble)
                 self._changed()
             await asyncio.sleep(10 * self._settings.time_scale)

@@ -79,7 +79,7 @@ class Incidents:
         self._changed = changed
         self._all = list(_decode(kept)) if kept else []
 
-    def tell(self, kind: IncidentKind, error: str, serialnos: Iterable[str] = ()) -> None:
+    def update(self, kind: IncidentKind, error: str, serialnos: Iterable[str] = ()) -> None:
         """Take in that *kind* lasts, or with an empty *error* that it does not; may be repeated."""
         lasting = self.lasting(kind)
         named = tuple(sorted(serialnos))

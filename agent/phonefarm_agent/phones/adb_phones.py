@@ -19,12 +19,12 @@ from phonefarm_agent.phones import cleanup, lease_file
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer, adb_server
 from phonefarm_agent.phones.device import Device
-from phonefarm_agent.phones.device_table import Roll
-from phonefarm_agent.phones.interface import Claimed, Ground, Trace
+from phonefarm_agent.phones.device_table import DeviceTable
+from phonefarm_agent.phones.interface import CleanupRequest, LocatedPhone, RunResources
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.monitor import Watching
-from phonefarm_agent.phones.proxy.gate import Lease
-from phonefarm_agent.phones.proxy.hold_proxy import hand_proxy
+from phonefarm_agent.phones.monitor import PhoneMonitor
+from phonefarm_agent.phones.proxy.gate import Gate
+from phonefarm_agent.phones.proxy.hold_proxy import hold_proxy
 from phonefarm_agent.phones.proxy.proxy import run_proxy
 from phonefarm_agent.phones.recovery import Recovery
 
@@ -40,16 +40,16 @@ class AdbPhones:
         self,
         *,
         server: AdbServer,
-        roll: Roll,
-        watching: Watching,
+        table: DeviceTable,
+        monitor: PhoneMonitor,
         recovery: Recovery,
         agent_id: str,
         timers: Timers,
         clock: Clock,
     ) -> None:
         self._server = server
-        self._roll = roll
-        self._watching = watching
+        self._table = table
+        self._monitor = monitor
         self._recovery = recovery
         self._agent_id = agent_id
         self._timers = timers
@@ -69,11 +69,11 @@ class AdbPhones:
 
     def reports(self) -> tuple[PhoneReport, ...]:
         """Return every phone as it was last seen."""
-        return self._roll.reports()
+        return self._table.reports()
 
     def fit(self) -> tuple[str, ...]:
         """Return the phones that could begin work at this moment."""
-        return self._roll.fit()
+        return self._table.fit()
 
     def recovery(self) -> tuple[RecoveryStep, ...]:
         """Return the latest steps that were taken for phones that could not work."""
@@ -85,68 +85,68 @@ class AdbPhones:
         return self._recovery.counts
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Return why no phone of the host can be reached; empty while they can."""
         return self._server.down
 
     def busy(self, serialno: str, *, on: bool) -> None:
         """Ask a busy phone less often, and a freed one at once."""
         if on:
-            self._roll.held.add(serialno)
+            self._table.held.add(serialno)
             return
-        self._roll.held.discard(serialno)
-        for device in self._roll.devices.values():
+        self._table.held.discard(serialno)
+        for device in self._table.devices.values():
             if device.serialno == serialno:
-                self._roll.wake[device.adb_serial].set()
+                self._table.wake[device.adb_serial].set()
 
     # What is done.
 
-    async def claim(self, serialno: str) -> Claimed:
+    async def check_fit(self, serialno: str) -> LocatedPhone:
         """Ask the phone once more; PhoneNotFitError when it cannot begin work."""
-        device = self._roll.one(serialno)
-        if device.helped:
+        device = self._table.device_of(serialno)
+        if device.recovering:
             raise PhoneNotFitError("phone_not_fit:recovering")
         readiness, reason = device.verdict(self._clock.monotonic())
         if readiness is not Readiness.READY:
             raise PhoneNotFitError(f"phone_not_fit:{reason}")
         return await self._located(device)
 
-    async def locate(self, serialno: str) -> Claimed:
+    async def locate(self, serialno: str) -> LocatedPhone:
         """Ask the phone who and where it is, fit or not."""
-        return await self._located(self._roll.one(serialno))
+        return await self._located(self._table.device_of(serialno))
 
     async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
         """Leave the lease on the phone."""
-        device = self._roll.one(serialno)
+        device = self._table.device_of(serialno)
         command = lease_file.write_lease(epoch=epoch, run_id=run_id, agent_id=self._agent_id)
-        answer = await self._roll.ask(device, command)
+        answer = await self._table.ask(device, command)
         if answer.code:
             raise PhoneFailedError(f"the lease file: {answer.error.strip()[:200]}")
         device.epoch = epoch
 
-    def gate(
-        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
+    def serve_run(
+        self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
     ) -> AbstractAsyncContextManager[None]:
         """Serve the run's adb socket."""
         return run_proxy(
             path=path,
             upstream=self.upstream,
             serial=adb_serial,
-            phone_folder=ground.phone_folder,
-            media_folder=ground.media_folder,
-            package=ground.package,
-            lease=lease,
+            phone_folder=resources.phone_folder,
+            media_folder=resources.media_folder,
+            package=resources.package,
+            gate=gate,
         )
 
-    def hand(
-        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    def serve_hold(
+        self, *, adb_serial: str, gate: Gate, log_line: Callable[[str], Awaitable[None]]
     ) -> AbstractAsyncContextManager[str]:
         """Serve a person's adb on loopback."""
-        return hand_proxy(upstream=self.upstream, serial=adb_serial, lease=lease, told=told)
+        return hold_proxy(upstream=self.upstream, serial=adb_serial, gate=gate, log_line=log_line)
 
     async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
         """Yield the phone's log; only reading, on a connection of its own."""
-        device = self._roll.one(serialno)
+        device = self._table.device_of(serialno)
         begin = f"'{since}'" if since else "1"
         command = f"logcat -b main -b system -b crash -v threadtime -T {begin}"
         try:
@@ -156,20 +156,20 @@ class AdbPhones:
         except AdbError as error:
             raise PhoneFailedError(str(error)) from error
 
-    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+    async def clean_up(self, request: CleanupRequest) -> tuple[str, ...]:
         """Remove what the run left; return what is still there."""
         try:
-            device = self._roll.one(trace.serialno)
+            device = self._table.device_of(request.serialno)
             seen = await self._located(device)
         except PhoneNotFitError as error:
             raise PhoneFailedError(str(error)) from error
-        if seen.epoch > trace.epoch:
-            log.warning("phone.left_alone", serialno=trace.serialno, epoch=seen.epoch)
+        if seen.epoch > request.epoch:
+            log.warning("phone.left_alone", serialno=request.serialno, epoch=seen.epoch)
             return ()
-        answer = await self._roll.ask(
-            device, cleanup.clean_up(trace), limit=CLEAN_UP_LIMITS * self._timers.probe_limit
+        answer = await self._table.ask(
+            device, cleanup.clean_up(request), limit=CLEAN_UP_LIMITS * self._timers.probe_limit
         )
-        left = cleanup.left_behind(trace, answer)
+        left = cleanup.residue(request, answer)
         if left is None:
             raise PhoneFailedError(f"the clean-up answered {answer.error.strip()[:200]!r}")
         return left
@@ -181,23 +181,23 @@ class AdbPhones:
 
         Only a phone of which *may_touch* says that no run here holds it is ever helped.
         """
-        await self._watching.keep(may_touch)
+        await self._monitor.keep(may_touch)
 
-    async def _located(self, device: Device) -> Claimed:
+    async def _located(self, device: Device) -> LocatedPhone:
         try:
-            answer = await self._roll.ask(device, lease_file.READ_LEASE)
+            answer = await self._table.ask(device, lease_file.READ_LEASE)
         except PhoneFailedError as error:
             # Not on offer again before it has answered.
             device.answered_at = -float("inf")
-            self._roll.tell()
+            self._table.notify()
             raise PhoneNotFitError("phone_silent") from error
         left = lease_file.read_lease(answer)
         if left.serialno != device.serialno:
             device.unname(self._clock.monotonic())
-            self._roll.wake[device.adb_serial].set()
+            self._table.wake[device.adb_serial].set()
             raise PhoneNotFitError("phone_changed")
         device.epoch = left.epoch
-        return Claimed(adb_serial=device.adb_serial, epoch=left.epoch)
+        return LocatedPhone(adb_serial=device.adb_serial, epoch=left.epoch)
 
 
 @asynccontextmanager
@@ -231,18 +231,18 @@ async def adb_phones(
             kept=kept,
             keep=keep,
         )
-        roll = Roll(
+        table = DeviceTable(
             server=server,
             timers=timers,
             limits=limits,
             clock=clock,
             incidents=incidents,
-            hands=recovery.hands,
+            needs_hands=recovery.needs_hands,
             changed=changed,
         )
-        watching = Watching(
+        monitor = PhoneMonitor(
             server=server,
-            roll=roll,
+            table=table,
             recovery=recovery,
             addresses=addresses,
             timers=timers,
@@ -252,8 +252,8 @@ async def adb_phones(
         )
         yield AdbPhones(
             server=server,
-            roll=roll,
-            watching=watching,
+            table=table,
+            monitor=monitor,
             recovery=recovery,
             agent_id=agent_id,
             timers=timers,

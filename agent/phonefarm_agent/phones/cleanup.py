@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from phonefarm_agent.phones.adb.client import Answer
-from phonefarm_agent.phones.interface import Step, Trace
+from phonefarm_agent.phones.interface import CleanupRequest, CleanupStep
 
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 _FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
@@ -41,15 +41,15 @@ def remove_leftovers(folders: Iterable[str]) -> str:
     return "; ".join(words)
 
 
-def clean_up(trace: Trace) -> str:
+def clean_up(request: CleanupRequest) -> str:
     """Return the command that ends a run's traces and then shows what is left of them."""
-    ground = trace.ground
-    package = ground.package if _PACKAGE.fullmatch(ground.package) else ""
-    folder = ground.phone_folder if _FOLDER.fullmatch(ground.phone_folder) else ""
-    media = ground.media_folder if _MEDIA_FOLDER.fullmatch(ground.media_folder) else ""
-    if Step.STOP_APPS not in trace.steps:
+    resources = request.resources
+    package = resources.package if _PACKAGE.fullmatch(resources.package) else ""
+    folder = resources.phone_folder if _FOLDER.fullmatch(resources.phone_folder) else ""
+    media = resources.media_folder if _MEDIA_FOLDER.fullmatch(resources.media_folder) else ""
+    if CleanupStep.STOP_APPS not in request.steps:
         package = ""
-    if Step.REMOVE_ADDED not in trace.steps:
+    if CleanupStep.REMOVE_ADDED not in request.steps:
         media = ""
     rows = _rows(media)
     words = []
@@ -59,7 +59,7 @@ def clean_up(trace: Trace) -> str:
         words.append(f"rm -rf {folder}")
     if media:
         words += [f"content delete {rows}", f"rm -rf {media}"]
-    if Step.HOME in trace.steps:
+    if CleanupStep.HOME in request.steps:
         words.append("input keyevent 3")
     words.append("echo --left")
     if folder:
@@ -69,12 +69,12 @@ def clean_up(trace: Trace) -> str:
     if package:
         words.append(f"pidof {package}")
     words.append("ps -A -o PID,ARGS")
-    if Step.HOME in trace.steps:
+    if CleanupStep.HOME in request.steps:
         words += ["echo --home", _WHERE_HOME, _WHO_IS_IN_FRONT]
     return "; ".join(words)
 
 
-def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
+def residue(request: CleanupRequest, answer: Answer) -> tuple[str, ...] | None:
     """Return what the answer to `clean_up` says is left; None when it says nothing of that."""
     _, mark, left = answer.out.partition("--left\n")
     if not mark:
@@ -84,13 +84,13 @@ def left_behind(trace: Trace, answer: Answer) -> tuple[str, ...] | None:
     home = lines.index("--home") if "--home" in lines else len(lines)
     found: list[str] = []
     for text in lines[:home]:
-        if text and text in {trace.ground.phone_folder, trace.ground.media_folder}:
+        if text and text in {request.resources.phone_folder, request.resources.media_folder}:
             found.append(f"folder {text}")
         elif text.startswith("Row: "):
             found.append(f"media {text[:100]}")
         elif text.replace(" ", "").isdigit():
-            found.append(f"process {trace.ground.package}")
-        elif (trace.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
+            found.append(f"process {request.resources.package}")
+        elif (request.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
             found.append(f"process {text[:200]}")
     return (*found, *_in_front(lines[home:]))
 

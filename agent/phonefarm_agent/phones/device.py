@@ -12,8 +12,8 @@ from phonefarm_agent.model.phone import (
     Transport,
 )
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.probe import Reading, Told, Untold, judge
-from phonefarm_agent.phones.readiness import IDENTIFY, TRANSPORT, Stages
+from phonefarm_agent.phones.probe import Answered, ProbeResult, Unanswered, judge
+from phonefarm_agent.phones.readiness import IDENTIFY, TRANSPORT, ReadinessStages
 
 MISSES = 3
 """So many probes in a row without an answer, and the phone is no longer called ready."""
@@ -56,17 +56,17 @@ class Device:
     epoch: int = 0
     facts: Facts = field(default_factory=Facts)
     answered_at: float = _NEVER
-    looked_at: float = _NEVER  # when fitness was last asked for, over the present connection
+    probed_at: float = _NEVER  # when fitness was last asked for, over the present connection
     misses: int = 0
     silent_why: str = ""
-    helped: bool = False  # a step of recovery is under way
-    helped_at: float = _NEVER  # when the last one was begun
-    stages: Stages = field(init=False)
+    recovering: bool = False  # a step of recovery is under way
+    recovery_began_at: float = _NEVER  # when the last one was begun
+    stages: ReadinessStages = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stages = Stages(self.limits)
+        self.stages = ReadinessStages(self.limits)
 
-    def see(self, transport: Transport, now: float) -> bool:
+    def set_transport(self, transport: Transport, now: float) -> bool:
         """Take in a transport; true when it is news."""
         if transport is self.transport:
             return False
@@ -75,7 +75,7 @@ class Device:
         self.misses = 0
         # Another phone may answer at this place next time.
         self.identified = False
-        self.answered_at = self.looked_at = _NEVER
+        self.answered_at = self.probed_at = _NEVER
         if transport is Transport.ONLINE:
             self.stages.begin(now)
         else:
@@ -104,31 +104,31 @@ class Device:
         self.misses += 1
         self.silent_why = why
         if not self.identified:
-            self.stages.hear(IDENTIFY, Untold(error=why), now)
+            self.stages.take_answer(IDENTIFY, Unanswered(error=why), now)
 
     def name(self, *, serialno: str, model: str, release: str, problem: str, now: float) -> None:
         """Take in who the phone is."""
         if serialno != self.serialno:
-            self.stages.another()
+            self.stages.forget_previous_phone()
             self.facts = Facts()
         self.serialno, self.model, self.release = serialno, model, release
         self.problem = problem
         self.identified = True
-        told = Told(readiness=Readiness.UNFIT, reason=problem) if problem else Told()
-        self.stages.hear(IDENTIFY, told, now)
+        answer = Answered(readiness=Readiness.UNFIT, reason=problem) if problem else Answered()
+        self.stages.take_answer(IDENTIFY, answer, now)
 
     def unname(self, now: float) -> None:
         """Learn that another phone answers here than the one that was identified."""
         self.identified = False
-        self.looked_at = _NEVER
+        self.probed_at = _NEVER
         self.stages.begin(now)
 
-    def look(self, reading: Reading, now: float) -> None:
+    def take_probe(self, result: ProbeResult, now: float) -> None:
         """Take in an answer to the question of fitness; what it does not tell stays as it was."""
-        self.looked_at = now
-        for stage, told in judge(reading, self.stages.told()):
-            self.stages.hear(stage, told, now)
-        seen, known = reading.facts, self.facts
+        self.probed_at = now
+        for stage, answer in judge(result, self.stages.answers()):
+            self.stages.take_answer(stage, answer, now)
+        seen, known = result.facts, self.facts
         self.facts = Facts(
             battery_percent=_newer(seen.battery_percent, known.battery_percent),
             battery_celsius=_newer(seen.battery_celsius, known.battery_celsius),
@@ -145,7 +145,7 @@ class Device:
         return (
             self.transport is Transport.ONLINE
             and self.identified
-            and not self.helped
+            and not self.recovering
             and now - self.answered_at <= fresh
             and self.stages.verdict(now)[0] is Readiness.READY
         )

@@ -19,12 +19,12 @@ from phonefarm_agent.phones.adb.server import AdbServer
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.identity import duplicates
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.mass_disconnect import Losses
+from phonefarm_agent.phones.mass_disconnect import MassDisconnect
 from phonefarm_agent.phones.readiness import IDENTIFY
 
 
-class Roll:
-    """The phones of one adb server. `hands` says what a person must do at one of them."""
+class DeviceTable:
+    """The phones of one adb server. `needs_hands` says what a person must do at one of them."""
 
     def __init__(
         self,
@@ -34,25 +34,25 @@ class Roll:
         limits: PhoneLimits,
         clock: Clock,
         incidents: Incidents,
-        hands: Callable[[Device], str],
+        needs_hands: Callable[[Device], str],
         changed: Callable[[], None],
     ) -> None:
         self.devices: dict[str, Device] = {}
         self.wake: dict[str, asyncio.Event] = {}  # a phone's watcher waits for it
         self.held: set[str] = set()
-        self.losses = Losses(limits=limits, incidents=incidents)
+        self.mass_disconnect = MassDisconnect(limits=limits, incidents=incidents)
         self._server = server
         self._timers = timers
         self._limits = limits
         self._clock = clock
         self._incidents = incidents
-        self._hands = hands
+        self._needs_hands = needs_hands
         self._changed = changed
         self._reports: dict[str, PhoneReport] = {}
-        self._told: tuple[PhoneReport, ...] = ()
+        self._all_reports: tuple[PhoneReport, ...] = ()
         self._fit: tuple[str, ...] = ()
         server.changed = self._server_changed
-        incidents.tell(IncidentKind.ADB_DOWN, server.why)
+        incidents.update(IncidentKind.ADB_DOWN, server.why)
 
     def add(self, adb_serial: str) -> Device:
         """Take in a device that adb has not listed before."""
@@ -67,21 +67,22 @@ class Roll:
 
     def reports(self) -> tuple[PhoneReport, ...]:
         """Return every phone as it was last seen; the same tuple while nothing is new."""
-        return self._told
+        return self._all_reports
 
     def fit(self) -> tuple[str, ...]:
         """Return the phones that could begin work at this moment."""
         if self._server.down:
             return ()
         now = self._clock.monotonic()
-        twice = self.twice()
+        duplicates = self.duplicate_serials()
         return tuple(
             device.serialno
             for device in self.devices.values()
-            if device.could_work(now, self._timers.offer_fresh) and device.serialno not in twice
+            if device.could_work(now, self._timers.offer_fresh)
+            and device.serialno not in duplicates
         )
 
-    def twice(self) -> frozenset[str]:
+    def duplicate_serials(self) -> frozenset[str]:
         """Return each serial that more than one phone here claims."""
         return duplicates(
             {
@@ -91,7 +92,7 @@ class Roll:
             }
         )
 
-    def one(self, serialno: str) -> Device:
+    def device_of(self, serialno: str) -> Device:
         """Return the one device that is this phone; PhoneNotFitError."""
         if self._server.down:
             raise PhoneNotFitError(self._server.down)
@@ -123,24 +124,24 @@ class Roll:
 
     def _server_changed(self) -> None:
         """Take in that the server went away or came back."""
-        self.losses.excuse(self._clock.monotonic())
+        self.mass_disconnect.ignore_drops(self._clock.monotonic())
         phones = [device.serialno for device in self.devices.values() if device.serialno]
-        self._incidents.tell(IncidentKind.ADB_DOWN, self._server.why, phones)
-        self.tell()
+        self._incidents.update(IncidentKind.ADB_DOWN, self._server.why, phones)
+        self.notify()
 
-    def tell(self, *devices: Device) -> None:
+    def notify(self, *devices: Device) -> None:
         """Wake whoever reports phones, if there is something to report of *devices* (none: all)."""
         now = self._clock.monotonic()
-        twice = self.twice()
+        duplicates = self.duplicate_serials()
         news = False
         for device in devices or self.devices.values():
             if device.settle(now) and device.shown is not Transport.ONLINE:
-                self.losses.drop(device, now)
-            withheld = "duplicate_serial" if is_twice(device, twice) else ""
+                self.mass_disconnect.drop(device, now)
+            withheld = "duplicate_serial" if is_duplicate(device, duplicates) else ""
             report = device.report(
                 now,
                 withheld=self._server.down or withheld,
-                needs_hands=self._hands(device),
+                needs_hands=self._needs_hands(device),
             )
             before = self._reports.get(device.adb_serial)
             if before is None or before.essence() != report.essence():
@@ -148,15 +149,15 @@ class Roll:
             elif (before.facts, before.epoch) == (report.facts, report.epoch):
                 continue  # only time has passed
             self._reports[device.adb_serial] = report
-        told = tuple(self._reports[serial] for serial in self.devices)
-        if any(one is not other for one, other in zip_longest(told, self._told)):
-            self._told = told
+        reports = tuple(self._reports[serial] for serial in self.devices)
+        if any(report is not other for report, other in zip_longest(reports, self._all_reports)):
+            self._all_reports = reports
         fit = self.fit()
         if news or fit != self._fit:
             self._fit = fit
             self._changed()
 
 
-def is_twice(device: Device, twice: frozenset[str]) -> bool:
+def is_duplicate(device: Device, duplicates: frozenset[str]) -> bool:
     """Tell whether a device is one of those that share a serial."""
-    return device.identified and device.serialno in twice
+    return device.identified and device.serialno in duplicates

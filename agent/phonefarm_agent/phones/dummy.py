@@ -6,15 +6,15 @@ from pathlib import Path
 
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
-from phonefarm_agent.phones.interface import Claimed, Ground, Trace
-from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.interface import CleanupRequest, LocatedPhone, RunResources
+from phonefarm_agent.phones.proxy.gate import Gate
 
 
 class DummyPhones:
     """DUMMY0001 and on, for the dummy runtime."""
 
     adb_restarts = 0
-    trouble = ""
+    problem = ""
     recovery_counts: Mapping[str, int] = {}
 
     def __init__(self, count: int) -> None:
@@ -47,30 +47,30 @@ class DummyPhones:
     def busy(self, serialno: str, *, on: bool) -> None:
         """Do nothing: nobody asks a dummy."""
 
-    async def claim(self, serialno: str) -> Claimed:
+    async def check_fit(self, serialno: str) -> LocatedPhone:
         """Return the epoch last written."""
         if serialno not in self._epochs:
             raise PhoneNotFitError("phone_unknown")
-        return Claimed(adb_serial=serialno, epoch=self._epochs[serialno])
+        return LocatedPhone(adb_serial=serialno, epoch=self._epochs[serialno])
 
-    async def locate(self, serialno: str) -> Claimed:
-        """Return the same as `claim`."""
-        return await self.claim(serialno)
+    async def locate(self, serialno: str) -> LocatedPhone:
+        """Return the same as `check_fit`."""
+        return await self.check_fit(serialno)
 
     async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
         """Remember the epoch."""
         self._epochs[serialno] = epoch
 
     @asynccontextmanager
-    async def gate(
-        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
+    async def serve_run(
+        self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
     ) -> AsyncIterator[None]:
         """Serve nothing."""
         yield
 
     @asynccontextmanager
-    async def hand(
-        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    async def serve_hold(
+        self, *, adb_serial: str, gate: Gate, log_line: Callable[[str], Awaitable[None]]
     ) -> AsyncIterator[str]:
         """Serve nothing: there is no phone."""
         yield "no phone"
@@ -81,6 +81,6 @@ class DummyPhones:
             raise PhoneNotFitError("a dummy phone has no log")
         yield b""
 
-    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+    async def clean_up(self, request: CleanupRequest) -> tuple[str, ...]:
         """Return nothing: nothing was left."""
         return ()

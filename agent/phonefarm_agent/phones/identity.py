@@ -38,7 +38,7 @@ def serialno_problem(serialno: str) -> str:
 def duplicates(named: Mapping[str, str]) -> frozenset[str]:
     """Return each ro.serialno that more than one of the adb serials in *named* claims."""
     seen: set[str] = set()
-    twice: set[str] = set()
+    duplicate: set[str] = set()
     for serialno in named.values():
-        (twice if serialno in seen else seen).add(serialno)
-    return frozenset(twice)
+        (duplicate if serialno in seen else seen).add(serialno)
+    return frozenset(duplicate)

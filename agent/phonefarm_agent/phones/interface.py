@@ -9,11 +9,11 @@ from typing import Final, Protocol
 
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneReport
-from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.gate import Gate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimed:
+class LocatedPhone:
     """A phone that has just answered: what adb calls it, and the epoch left on it (0: none)."""
 
     adb_serial: str
@@ -21,7 +21,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class RunResources:
     """What of a phone is a run's own: its folders there, and the one app it drives."""
 
     phone_folder: str
@@ -29,7 +29,7 @@ class Ground:
     package: str
 
 
-class Step(StrEnum):
+class CleanupStep(StrEnum):
     """What a clean-up does, and then looks at."""
 
     STOP_APPS = "stop_apps"
@@ -37,18 +37,18 @@ class Step(StrEnum):
     HOME = "home"
 
 
-EVERY_STEP: Final = frozenset(Step)
+ALL_CLEANUP_STEPS: Final = frozenset(CleanupStep)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace:
+class CleanupRequest:
     """What a run may have left on a phone, and which steps its pool wants done about it."""
 
     run_id: str
     epoch: int
     serialno: str
-    ground: Ground
-    steps: frozenset[Step] = EVERY_STEP
+    resources: RunResources
+    steps: frozenset[CleanupStep] = ALL_CLEANUP_STEPS
 
 
 class Phones(Protocol):
@@ -60,7 +60,7 @@ class Phones(Protocol):
         ...
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Return why no phone of the host can be reached; empty while they can."""
         ...
 
@@ -85,11 +85,11 @@ class Phones(Protocol):
         """Learn whether a run holds the phone: a busy one is asked less often."""
         ...
 
-    async def claim(self, serialno: str) -> Claimed:
+    async def check_fit(self, serialno: str) -> LocatedPhone:
         """Ask the phone once more; PhoneNotFitError with the reason when it cannot begin work."""
         ...
 
-    async def locate(self, serialno: str) -> Claimed:
+    async def locate(self, serialno: str) -> LocatedPhone:
         """Ask the phone who and where it is, fit or not; PhoneNotFitError or PhoneFailedError."""
         ...
 
@@ -97,14 +97,14 @@ class Phones(Protocol):
         """Leave the lease on the phone; PhoneFailedError when it is not known to be there."""
         ...
 
-    def gate(
-        self, *, path: Path, adb_serial: str, ground: Ground, lease: Lease
+    def serve_run(
+        self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
     ) -> AbstractAsyncContextManager[None]:
         """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
         ...
 
-    def hand(
-        self, *, adb_serial: str, lease: Lease, told: Callable[[str], Awaitable[None]]
+    def serve_hold(
+        self, *, adb_serial: str, gate: Gate, log_line: Callable[[str], Awaitable[None]]
     ) -> AbstractAsyncContextManager[str]:
         """Serve a person's adb and yield where, HOST:PORT, until the block ends; OSError."""
         ...
@@ -116,7 +116,7 @@ class Phones(Protocol):
         """
         ...
 
-    async def clean_up(self, trace: Trace) -> tuple[str, ...]:
+    async def clean_up(self, request: CleanupRequest) -> tuple[str, ...]:
         """Remove what the run left and return what is still there.
 
         Raises PhoneFailedError when that could not be told. A phone that a newer lease took over is

@@ -10,8 +10,8 @@ class PhoneLimits:
 
     identify: float = 30  # until a shell has said who the phone is
     boot: float = 180  # until Android says that it has booted
-    look: float = 60  # until battery, storage and lock have answered for the first time
-    told_lasts: float = 300  # an answer older than this counts no longer
+    conditions: float = 60  # until battery, storage and lock have answered for the first time
+    answer_lasts: float = 300  # an answer older than this counts no longer
 
     hold: float = 2  # a transport is shown once it has held for so long
     recover_after: float = 10  # and helped once it has held for so long
@@ -22,7 +22,7 @@ class PhoneLimits:
     reboot_every: float = 300
     reboots: int = 2
     reboots_within: float = 24 * 3600
-    janitor_every: float = 3600
+    clear_storage_every: float = 3600
 
     lost_within: float = 30  # phones that drop within this are lost together
     lost_lasts: float = 300  # after which each that is still away is a matter of its own

@@ -11,7 +11,7 @@ MANY = 3
 LEAST = 2
 
 
-class Losses:
+class MassDisconnect:
     """Which phones dropped lately, and whether so many did that a hub or a cable must be to blame.
 
     The incident lasts until all but a few are back, or for `lost_lasts`.
@@ -23,26 +23,26 @@ class Losses:
         self._dropped: dict[str, float] = {}  # when, by what adb calls the phone
         self._began_at: float | None = None
         self._excused_until = -float("inf")
-        incidents.tell(IncidentKind.PHONES_LOST, "")
+        incidents.update(IncidentKind.PHONES_LOST, "")
 
     @property
     def lasts(self) -> bool:
         """Tell whether so many phones are lost that none is helped alone."""
         return self._began_at is not None
 
-    def excuse(self, now: float) -> None:
+    def ignore_drops(self, now: float) -> None:
         """Learn that every phone drops for another reason: the adb server is away."""
         self._dropped.clear()
         self._excused_until = now + self._limits.lost_within
 
     def drop(self, device: Device, now: float) -> None:
         """Take in that a phone that was online has not been for a while."""
-        if now - device.helped_at < self._limits.reboot_every or now < self._excused_until:
+        if now - device.recovery_began_at < self._limits.reboot_every or now < self._excused_until:
             return  # it was told to restart, or could not be seen
         if device.serialno:
             self._dropped[device.adb_serial] = device.since
 
-    def look(self, devices: Iterable[Device], now: float) -> None:
+    def update(self, devices: Iterable[Device], now: float) -> None:
         """Begin, extend or end the incident as it is now."""
         by_serial = {device.adb_serial: device for device in devices if device.serialno}
         for serial, at in list(self._dropped.items()):
@@ -57,11 +57,11 @@ class Losses:
         elif len(self._dropped) < many or now - self._began_at > self._limits.lost_lasts:
             self._began_at = None
             self._dropped.clear()
-            self._incidents.tell(IncidentKind.PHONES_LOST, "")
+            self._incidents.update(IncidentKind.PHONES_LOST, "")
             return
         lost = [by_serial[serial] for serial in self._dropped]
         states = sorted({device.transport.value for device in lost})
-        self._incidents.tell(
+        self._incidents.update(
             IncidentKind.PHONES_LOST,
             f"{len(lost)} of {len(by_serial)} phones dropped together: {', '.join(states)}",
             [device.serialno for device in lost],

@@ -14,11 +14,11 @@ from phonefarm_agent.phones import lease_file, probe
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer
 from phonefarm_agent.phones.device import Device, transport_of
-from phonefarm_agent.phones.device_table import Roll, is_twice
+from phonefarm_agent.phones.device_table import DeviceTable, is_duplicate
 from phonefarm_agent.phones.identity import serialno_problem
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.recovery import Recovery
-from phonefarm_agent.phones.recovery_policy import Step
+from phonefarm_agent.phones.recovery_policy import StepKind
 
 log = structlog.get_logger()
 
@@ -26,14 +26,14 @@ CONNECT_SECONDS = 15.0
 _IDENTITY = "getprop ro.serialno; getprop ro.product.model; getprop ro.build.version.release"
 
 
-class Watching:
+class PhoneMonitor:
     """Keeps the roll as it is; `keep` must run for anything to be seen."""
 
     def __init__(
         self,
         *,
         server: AdbServer,
-        roll: Roll,
+        table: DeviceTable,
         recovery: Recovery,
         addresses: tuple[str, ...],
         timers: Timers,
@@ -42,7 +42,7 @@ class Watching:
         clock: Clock,
     ) -> None:
         self._server = server
-        self._roll = roll
+        self._table = table
         self._recovery = recovery
         self._addresses = addresses
         self._timers = timers
@@ -70,7 +70,7 @@ class Watching:
             try:
                 async for listing in self._server.adb.track():
                     failures = 0
-                    self._see(listing, tasks)
+                    self._take_listing(listing, tasks)
             except AdbError as error:
                 log.debug("adb.track_ended", error=str(error))
             failures += 1
@@ -83,42 +83,42 @@ class Watching:
             await asyncio.sleep(self._timers.relist)
             try:
                 async with asyncio.timeout(self._timers.probe_limit):
-                    self._see(await self._server.adb.devices(), tasks)
+                    self._take_listing(await self._server.adb.devices(), tasks)
             except (AdbError, TimeoutError) as error:
                 log.debug("adb.list_failed", error=str(error))
-            self._tend(tasks)
+            self._check_all(tasks)
 
-    def _tend(self, tasks: asyncio.TaskGroup) -> None:
+    def _check_all(self, tasks: asyncio.TaskGroup) -> None:
         """Look at every phone with the eyes of time: what has held, is over its limit, is lost."""
         now = self._clock.monotonic()
         if self._server.down:
-            self._roll.losses.excuse(now)
+            self._table.mass_disconnect.ignore_drops(now)
         else:
-            self._roll.losses.look(self._roll.devices.values(), now)
-            self._help(now, tasks)
-        self._roll.tell()
+            self._table.mass_disconnect.update(self._table.devices.values(), now)
+            self._start_due_steps(now, tasks)
+        self._table.notify()
 
-    def _help(self, now: float, tasks: asyncio.TaskGroup) -> None:
+    def _start_due_steps(self, now: float, tasks: asyncio.TaskGroup) -> None:
         """Begin the steps of recovery that are due for phones that nobody holds.
 
         Nothing is done while a host incident of adb lasts: no phone is to blame then.
         """
-        twice = self._roll.twice()
-        for device in self._roll.devices.values():
+        duplicates = self._table.duplicate_serials()
+        for device in self._table.devices.values():
             free = self._may_touch(device.serialno, device.adb_serial)
-            if not free or self._roll.losses.lasts:
+            if not free or self._table.mass_disconnect.lasts:
                 continue
-            self._recovery.see(device, now, twice=is_twice(device, twice))
+            self._recovery.update(device, now, duplicate=is_duplicate(device, duplicates))
             step = self._recovery.due(device, now)
             if step is not None:
-                device.helped, device.helped_at = True, now
-                tasks.create_task(self._helped(device, step), name=f"{step}-{device.adb_serial}")
+                device.recovering, device.recovery_began_at = True, now
+                tasks.create_task(self._take_step(device, step), name=f"{step}-{device.adb_serial}")
 
-    async def _helped(self, device: Device, step: Step) -> None:
+    async def _take_step(self, device: Device, step: StepKind) -> None:
         await self._recovery.perform(device, step)
-        device.looked_at = -float("inf")
-        self._roll.wake[device.adb_serial].set()
-        self._roll.tell()
+        device.probed_at = -float("inf")
+        self._table.wake[device.adb_serial].set()
+        self._table.notify()
 
     async def _stay_connected(self, address: str) -> None:
         """Connect a network phone, and again whenever it vanished.
@@ -128,10 +128,10 @@ class Watching:
         """
         failures = 0
         while True:
-            device = self._roll.devices.get(address)
+            device = self._table.devices.get(address)
             if not self._is_lost(device) or self._server.down:
                 failures = 0
-                await self._some_news(self._timers.relist)
+                await self._wait_for_listing(self._timers.relist)
                 continue
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -143,21 +143,21 @@ class Watching:
             failures = 0 if said.startswith(("connected", "already")) else failures + 1
             if failures == 1:
                 log.warning("phone.not_connected", address=address, error=said)
-            await self._some_news(
+            await self._wait_for_listing(
                 backoff(max(1, failures), first=self._scale, factor=2, most=30 * self._scale)
             )
 
     def _is_lost(self, device: Device | None) -> bool:
         if device is None:
             return True
-        if device.helped or self._clock.monotonic() - device.since < self._limits.hold:
+        if device.recovering or self._clock.monotonic() - device.since < self._limits.hold:
             return False
-        held = device.serialno in self._roll.held
+        held = device.serialno in self._table.held
         return device.transport is Transport.ABSENT or (
             device.transport is Transport.OFFLINE and held
         )
 
-    async def _some_news(self, seconds: float) -> None:
+    async def _wait_for_listing(self, seconds: float) -> None:
         """Wait for a changed listing, at most *seconds*."""
         try:
             async with asyncio.timeout(seconds):
@@ -167,57 +167,57 @@ class Watching:
 
     async def _watch(self, device: Device) -> None:
         """Identify a phone that is online, then probe it; ends when it is no longer online."""
-        wake = self._roll.wake[device.adb_serial]
+        wake = self._table.wake[device.adb_serial]
         while device.transport is Transport.ONLINE:
             wake.clear()
             try:
-                await self._look(device)
+                await self._ask_next(device)
             except PhoneFailedError as error:
                 log.debug("phone.silent", adb_serial=device.adb_serial, error=str(error))
-            self._roll.tell(device)
+            self._table.notify(device)
             try:
                 async with asyncio.timeout(self._probe_pause(device)):
                     await wake.wait()
             except TimeoutError:
                 continue
 
-    async def _look(self, device: Device) -> None:
+    async def _ask_next(self, device: Device) -> None:
         """Ask a phone what is next to be known of it; PhoneFailedError."""
         now = self._clock.monotonic()
         # Who cannot be named is asked again now and then: it may have been read too early.
-        nameless = bool(device.problem) and now - device.looked_at >= self._timers.probe
+        nameless = bool(device.problem) and now - device.probed_at >= self._timers.probe
         if not device.identified or nameless:
             await self._identify(device)
         if device.problem:
             if nameless:
-                device.looked_at = now
-            await self._roll.ask(device, "echo phonefarm")
+                device.probed_at = now
+            await self._table.ask(device, "echo phonefarm")
             return
         readiness = device.verdict(now)[0]
         pause = self._timers.probe if readiness is Readiness.READY else self._timers.offer_fresh
-        if readiness is Readiness.PREPARING or now - device.looked_at >= pause:
-            answer = await self._roll.ask(device, probe.QUESTION)
-            device.look(probe.read(answer.out), self._clock.monotonic())
+        if readiness is Readiness.PREPARING or now - device.probed_at >= pause:
+            answer = await self._table.ask(device, probe.COMMAND)
+            device.take_probe(probe.parse(answer.out), self._clock.monotonic())
         else:
-            await self._roll.ask(device, "echo phonefarm")
+            await self._table.ask(device, "echo phonefarm")
 
-    def _see(self, listing: dict[str, str], tasks: asyncio.TaskGroup) -> None:
+    def _take_listing(self, listing: dict[str, str], tasks: asyncio.TaskGroup) -> None:
         """Take in a whole listing."""
         now = self._clock.monotonic()
         for serial, state in listing.items():
-            device = self._roll.devices.get(serial)
+            device = self._table.devices.get(serial)
             if device is None:
-                device = self._roll.add(serial)
-            if device.see(transport_of(state), now):
+                device = self._table.add(serial)
+            if device.set_transport(transport_of(state), now):
                 log.info("phone.seen", adb_serial=serial, state=state)
-                self._news(device, tasks)
-        for serial, device in self._roll.devices.items():
-            if serial not in listing and device.see(Transport.ABSENT, now):
+                self._restart_watcher(device, tasks)
+        for serial, device in self._table.devices.items():
+            if serial not in listing and device.set_transport(Transport.ABSENT, now):
                 log.info("phone.vanished", adb_serial=serial)
-                self._news(device, tasks)
-        self._roll.tell()
+                self._restart_watcher(device, tasks)
+        self._table.notify()
 
-    def _news(self, device: Device, tasks: asyncio.TaskGroup) -> None:
+    def _restart_watcher(self, device: Device, tasks: asyncio.TaskGroup) -> None:
         self._listed.set()
         self._listed = asyncio.Event()
         watcher = self._watchers.pop(device.adb_serial, None)
@@ -229,15 +229,15 @@ class Watching:
             )
 
     async def _identify(self, device: Device) -> None:
-        answer = await self._roll.ask(device, _IDENTITY)
+        answer = await self._table.ask(device, _IDENTITY)
         lines = [line.strip() for line in answer.out.split("\n")] + ["", "", ""]
         # A phone that came back under another name leaves its old entry behind.
-        for other in list(self._roll.devices.values()):
+        for other in list(self._table.devices.values()):
             gone = other.transport is Transport.ABSENT and other.adb_serial not in self._addresses
             if gone and other.serialno == lines[0]:
-                self._roll.drop(other)
+                self._table.drop(other)
                 self._recovery.forget(other.adb_serial)
-        left = lease_file.read_lease(await self._roll.ask(device, lease_file.READ_LEASE))
+        left = lease_file.read_lease(await self._table.ask(device, lease_file.READ_LEASE))
         device.epoch = left.epoch
         news = not device.identified or device.serialno != lines[0]
         device.name(
@@ -261,6 +261,6 @@ class Watching:
         Chance spreads the questions over time: phones that came together are not asked together.
         """
         longest = self._timers.offer_fresh / 2
-        if device.serialno in self._roll.held and device.identified:
+        if device.serialno in self._table.held and device.identified:
             longest = self._timers.probe
         return longest * (0.8 + 0.2 * random.random())

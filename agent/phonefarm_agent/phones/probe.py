@@ -15,21 +15,21 @@ TEMPERATURE: Final = "temperature"
 BATTERY: Final = "battery"
 STORAGE: Final = "storage"
 UNLOCK: Final = "unlock"
-GATES: Final = (TEMPERATURE, BATTERY, STORAGE, UNLOCK)
+CONDITIONS: Final = (TEMPERATURE, BATTERY, STORAGE, UNLOCK)
 """What is looked at once a phone has booted, in this order."""
 
-QUESTION: Final = (
+COMMAND: Final = (
     "getprop sys.boot_completed; echo =battery; dumpsys battery; echo =storage; df /data;"
     " echo =trust; dumpsys trust"
 )
-"""One shell command whose answer `read` takes apart."""
+"""One shell command whose answer `parse` takes apart."""
 
-LEVEL_LEAST = 15
-LEVEL_AGAIN = 20
-CELSIUS_MOST = 45.0
-CELSIUS_AGAIN = 42.0
-FREE_KIB_LEAST = 200 * 1024
-FREE_KIB_AGAIN = 300 * 1024
+MIN_LEVEL = 15
+RECOVERED_LEVEL = 20
+MAX_CELSIUS = 45.0
+RECOVERED_CELSIUS = 42.0
+MIN_FREE_KIB = 200 * 1024
+RECOVERED_FREE_KIB = 300 * 1024
 
 _LEVEL = re.compile(r"^\s*level:\s*(\d{1,3})\s*$", re.MULTILINE)
 _TEMPERATURE = re.compile(r"^\s*temperature:\s*(-?\d{1,4})\s*$", re.MULTILINE)
@@ -38,7 +38,7 @@ _LOCKED = re.compile(r"^ *User .*\(current\).*\bdeviceLocked=([01])", re.MULTILI
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Answered:
     """An answer: READY is yes; anything else is no, with its reason."""
 
     readiness: Readiness = Readiness.READY
@@ -46,27 +46,27 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Untold:
+class Unanswered:
     """It could not be told, for this reason."""
 
     error: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """A whole answer, taken apart; `untold` says of each stage without one what was said instead.
+class ProbeResult:
+    """What a phone answered to the probe; None is a value it did not give.
 
-    Without an answer there is None.
+    `unanswered` has, for each stage without an answer, what the phone said instead.
     """
 
     booted: bool | None
     facts: Facts
     locked: bool | None
-    untold: Mapping[str, str]
+    unanswered: Mapping[str, str]
 
 
-def read(answer: str) -> Reading:
-    """Return what an answer to `QUESTION` says; nothing a phone may write makes this raise."""
+def parse(answer: str) -> ProbeResult:
+    """Return what an answer to `COMMAND` says; nothing a phone may write makes this raise."""
     first, battery, storage, trust = _parts(answer)
     booted = {"1": True, "0": False, "": False}.get(first.strip()) if "=battery" in answer else None
     level, celsius, locked = (
@@ -76,14 +76,14 @@ def read(answer: str) -> Reading:
     )
     free = _free_kib(storage)
     percent = int(level[1]) if level and int(level[1]) <= 100 else None
-    untold = {
+    unanswered = {
         BOOT: _instead("getprop", first) if booted is None else "",
         TEMPERATURE: _instead("dumpsys battery", battery) if celsius is None else "",
         BATTERY: _instead("dumpsys battery", battery) if percent is None else "",
         STORAGE: _instead("df /data", storage) if free is None else "",
         UNLOCK: _instead("dumpsys trust", trust) if locked is None else "",
     }
-    return Reading(
+    return ProbeResult(
         booted=booted,
         facts=Facts(
             battery_percent=percent,
@@ -92,48 +92,52 @@ def read(answer: str) -> Reading:
             storage_free_bytes=None if free is None else free * 1024,
         ),
         locked=None if locked is None else locked[1] == "1",
-        untold={stage: error for stage, error in untold.items() if error},
+        unanswered={stage: error for stage, error in unanswered.items() if error},
     )
 
 
-def judge(reading: Reading, before: Mapping[str, Told]) -> Iterator[tuple[str, Told | Untold]]:
+def judge(
+    result: ProbeResult, before: Mapping[str, Answered]
+) -> Iterator[tuple[str, Answered | Unanswered]]:
     """Yield what *reading* says of each stage, `boot` first; before a boot nothing else counts.
 
     A phone that failed a gate *before* must be a little better than the limit to pass it again.
     """
-    if reading.booted is not True:
-        if reading.booted is None:
-            yield BOOT, Untold(error=reading.untold[BOOT])
+    if result.booted is not True:
+        if result.booted is None:
+            yield BOOT, Unanswered(error=result.unanswered[BOOT])
         else:
             not_yet = "sys.boot_completed is not set"
-            yield BOOT, Told(readiness=Readiness.PREPARING, reason=not_yet)
+            yield BOOT, Answered(readiness=Readiness.PREPARING, reason=not_yet)
         return
-    yield BOOT, Told()
-    for stage in GATES:
-        if error := reading.untold.get(stage):
-            yield stage, Untold(error=error)
+    yield BOOT, Answered()
+    for stage in CONDITIONS:
+        if error := result.unanswered.get(stage):
+            yield stage, Unanswered(error=error)
         else:
             failed = stage in before and before[stage].readiness is not Readiness.READY
-            yield stage, _gate(stage, reading, failed=failed)
+            yield stage, _condition(stage, result, failed=failed)
 
 
-def _gate(stage: str, reading: Reading, *, failed: bool) -> Told:
-    facts = reading.facts
+def _condition(stage: str, result: ProbeResult, *, failed: bool) -> Answered:
+    facts = result.facts
     if stage == TEMPERATURE and facts.battery_celsius is not None:
-        if facts.battery_celsius >= (CELSIUS_AGAIN if failed else CELSIUS_MOST):
-            return Told(
+        if facts.battery_celsius >= (RECOVERED_CELSIUS if failed else MAX_CELSIUS):
+            return Answered(
                 readiness=Readiness.COOLING, reason=f"battery_hot:{facts.battery_celsius:g}"
             )
     elif stage == BATTERY and facts.battery_percent is not None:
-        if facts.battery_percent < (LEVEL_AGAIN if failed else LEVEL_LEAST):
-            return Told(readiness=Readiness.UNFIT, reason=f"battery_low:{facts.battery_percent}")
+        if facts.battery_percent < (RECOVERED_LEVEL if failed else MIN_LEVEL):
+            return Answered(
+                readiness=Readiness.UNFIT, reason=f"battery_low:{facts.battery_percent}"
+            )
     elif stage == STORAGE and facts.storage_free_bytes is not None:
         free = facts.storage_free_bytes // 1024
-        if free < (FREE_KIB_AGAIN if failed else FREE_KIB_LEAST):
-            return Told(readiness=Readiness.UNFIT, reason=f"storage_low:{free}KiB")
-    elif stage == UNLOCK and reading.locked:
-        return Told(readiness=Readiness.UNFIT, reason="screen_locked")
-    return Told()
+        if free < (RECOVERED_FREE_KIB if failed else MIN_FREE_KIB):
+            return Answered(readiness=Readiness.UNFIT, reason=f"storage_low:{free}KiB")
+    elif stage == UNLOCK and result.locked:
+        return Answered(readiness=Readiness.UNFIT, reason="screen_locked")
+    return Answered()
 
 
 def _parts(answer: str) -> tuple[str, str, str, str]:

@@ -10,38 +10,38 @@ from typing import Final
 
 from phonefarm_agent.model.phone import Readiness, Stage, StageState
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.probe import BOOT, GATES, Told, Untold
+from phonefarm_agent.phones.probe import BOOT, CONDITIONS, Answered, Unanswered
 
 IDENTIFY: Final = "identify"
 TRANSPORT: Final = "transport"
-ORDER: Final = (IDENTIFY, BOOT, *GATES)
+ORDER: Final = (IDENTIFY, BOOT, *CONDITIONS)
 """All but the transport, which adb tells and no shell."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
+class _StageState:
     """What is known of one stage; times are of the monotonic clock."""
 
     entered_at: float | None = None
     passed_at: float | None = None  # for the first time since it was entered
-    told: Told | None = None
+    answer: Answered | None = None
     told_at: float = 0.0
-    untold: bool = False  # the last look could not tell
+    unanswered: bool = False  # the last look could not tell
     error: str = ""
 
 
-class Stages:
+class ReadinessStages:
     """Of one phone, from when adb lists it as online."""
 
     def __init__(self, limits: PhoneLimits) -> None:
         self._limit_of: Mapping[str, float] = {
             IDENTIFY: limits.identify,
             BOOT: limits.boot,
-            **dict.fromkeys(GATES, limits.look),
+            **dict.fromkeys(CONDITIONS, limits.conditions),
         }
-        self._lasts = limits.told_lasts
-        self._known: dict[str, _Known] = {name: _Known() for name in ORDER}
-        self._before: dict[str, Told] = {}
+        self._lasts = limits.answer_lasts
+        self._known: dict[str, _StageState] = {name: _StageState() for name in ORDER}
+        self._before: dict[str, Answered] = {}
 
     def begin(self, now: float) -> None:
         """Start over: the phone is online, and may be another one."""
@@ -50,27 +50,29 @@ class Stages:
 
     def end(self) -> None:
         """Forget every answer, but not the errors, nor which gates were failed."""
-        self._before |= self.told()
-        self._known = {name: _Known(error=known.error) for name, known in self._known.items()}
+        self._before |= self.answers()
+        self._known = {name: _StageState(error=known.error) for name, known in self._known.items()}
 
-    def another(self) -> None:
+    def forget_previous_phone(self) -> None:
         """Forget all that belongs to the phone that was here before."""
         self._before = {}
 
-    def told(self) -> Mapping[str, Told]:
+    def answers(self) -> Mapping[str, Answered]:
         """Return the last answer of each stage that has one, if need be from before `begin`."""
-        now = {name: known.told for name, known in self._known.items() if known.told is not None}
+        now = {
+            name: known.answer for name, known in self._known.items() if known.answer is not None
+        }
         return self._before | now
 
-    def hear(self, name: str, answer: Told | Untold, now: float) -> None:
+    def take_answer(self, name: str, answer: Answered | Unanswered, now: float) -> None:
         """Take in what the last look said of a stage."""
         known = self._known[name]
         match answer:
-            case Untold(error=error):
-                known = replace(known, untold=True, error=error)
-            case Told():
+            case Unanswered(error=error):
+                known = replace(known, unanswered=True, error=error)
+            case Answered():
                 passed = answer.readiness is Readiness.READY
-                known = replace(known, told=answer, told_at=now, untold=False)
+                known = replace(known, answer=answer, told_at=now, unanswered=False)
                 if passed and known.passed_at is None:
                     known = replace(known, passed_at=now)
                 elif not passed:
@@ -85,7 +87,7 @@ class Stages:
         if self._passed(IDENTIFY):
             self._clock(BOOT, now)
         if self._passed(BOOT):
-            for name in GATES:
+            for name in CONDITIONS:
                 self._clock(name, now)
 
     def _clock(self, name: str, now: float) -> None:
@@ -93,8 +95,8 @@ class Stages:
             self._known[name] = replace(self._known[name], entered_at=now)
 
     def _passed(self, name: str) -> bool:
-        told = self._known[name].told
-        return told is not None and told.readiness is Readiness.READY
+        answer = self._known[name].answer
+        return answer is not None and answer.readiness is Readiness.READY
 
     def verdict(self, now: float) -> tuple[Readiness, str]:
         """Return what the first stage that has not passed says; READY when all have."""
@@ -106,25 +108,27 @@ class Stages:
 
     def _verdict(self, name: str, now: float) -> tuple[Readiness, str] | None:
         known = self._known[name]
-        told = known.told
-        if told is not None and told.readiness is not Readiness.PREPARING:
+        answer = known.answer
+        if answer is not None and answer.readiness is not Readiness.PREPARING:
             if name != IDENTIFY and now - known.told_at > self._lasts:
                 return Readiness.UNFIT, f"{name}_untold:{known.error}"
-            return None if told.readiness is Readiness.READY else (told.readiness, told.reason)
+            return (
+                None if answer.readiness is Readiness.READY else (answer.readiness, answer.reason)
+            )
         if not self.over_limit(name, now):
             return Readiness.PREPARING, name
-        word = "untold" if told is None and name in GATES else "over_limit"
+        word = "untold" if answer is None and name in CONDITIONS else "over_limit"
         return Readiness.UNFIT, f"{name}_{word}:{known.error}"
 
     def failed(self, name: str) -> bool:
         """Tell whether the last answer of a gate, over the present connection, is no."""
-        told = self._known[name].told
-        return told is not None and told.readiness is not Readiness.READY
+        answer = self._known[name].answer
+        return answer is not None and answer.readiness is not Readiness.READY
 
     def over_limit(self, name: str, now: float) -> bool:
         """Tell whether a stage has run for longer than it may without a yes or a final no."""
         known = self._known[name]
-        if known.told is not None and known.told.readiness is not Readiness.PREPARING:
+        if known.answer is not None and known.answer.readiness is not Readiness.PREPARING:
             return False
         return known.entered_at is not None and now - known.entered_at > self._limit_of[name]
 
@@ -149,10 +153,10 @@ class Stages:
         known = self._known[name]
         if known.entered_at is None:
             return StageState.WAITING
-        if known.told is None or known.told.readiness is Readiness.PREPARING:
+        if known.answer is None or known.answer.readiness is Readiness.PREPARING:
             if not self.over_limit(name, now):
                 return StageState.RUNNING
-            return StageState.UNTOLD if known.told is None else StageState.FAILED
-        if known.untold:
+            return StageState.UNTOLD if known.answer is None else StageState.FAILED
+        if known.unanswered:
             return StageState.UNTOLD
         return StageState.PASSED if self._passed(name) else StageState.FAILED

@@ -15,7 +15,13 @@ from phonefarm_agent.phones import cleanup, lease_file
 from phonefarm_agent.phones.adb.client import Adb, AdbError, Answer
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.recovery_policy import Patient, Step, Trouble, budgets, trouble_of
+from phonefarm_agent.phones.recovery_policy import (
+    PhoneProblem,
+    RecoveryState,
+    StepKind,
+    budgets,
+    problem_of,
+)
 
 log = structlog.get_logger()
 
@@ -45,8 +51,8 @@ class Recovery:
         self._clock = clock
         self._keep = keep
         self._budgets = budgets(limits)
-        self._patients: dict[str, Patient] = {}
-        self._taken: deque[tuple[str, Step, float]] = deque(
+        self._states: dict[str, RecoveryState] = {}
+        self._taken: deque[tuple[str, StepKind, float]] = deque(
             _decode(kept, clock) if kept else (), maxlen=_HISTORY_KEPT
         )
         self._steps: deque[RecoveryStep] = deque(maxlen=STEPS_KEPT)
@@ -57,37 +63,39 @@ class Recovery:
         """Return the latest steps of this life, by number."""
         return tuple(self._steps)
 
-    def hands(self, device: Device) -> str:
+    def needs_hands(self, device: Device) -> str:
         """Return what a person must do at the phone, empty while nobody is needed."""
-        patient = self._patients.get(device.adb_serial)
-        return patient.hands if patient else ""
+        state = self._states.get(device.adb_serial)
+        return state.needs_hands if state else ""
 
-    def see(self, device: Device, now: float, *, twice: bool) -> None:
+    def update(self, device: Device, now: float, *, duplicate: bool) -> None:
         """Take in how a phone is now."""
-        patient = self._patients.setdefault(device.adb_serial, Patient())
-        before = patient.hands
-        patient.see(trouble_of(device, now, twice=twice), now, over=self._is_over(device, now))
-        if patient.trouble is not None:
-            patient.next_step(now, self._history(device), self._budgets)
-        if patient.hands and patient.hands != before:
+        state = self._states.setdefault(device.adb_serial, RecoveryState())
+        before = state.needs_hands
+        state.update(
+            problem_of(device, now, duplicate=duplicate), now, over=self._is_over(device, now)
+        )
+        if state.problem is not None:
+            state.next_step(now, self._history(device), self._budgets)
+        if state.needs_hands and state.needs_hands != before:
             log.warning(
                 "phone.needs_hands",
                 adb_serial=device.adb_serial,
                 serialno=device.serialno,
-                trouble=patient.trouble,
-                hands=patient.hands,
+                problem=state.problem,
+                needs_hands=state.needs_hands,
             )
 
-    def due(self, device: Device, now: float) -> Step | None:
-        """Return the step to be taken for a phone that `see` has just seen."""
-        patient = self._patients[device.adb_serial]
-        if device.helped or patient.trouble is None:
+    def due(self, device: Device, now: float) -> StepKind | None:
+        """Return the step to be taken for a phone that `update` has just seen."""
+        state = self._states[device.adb_serial]
+        if device.recovering or state.problem is None:
             return None
-        return patient.next_step(now, self._history(device), self._budgets)
+        return state.next_step(now, self._history(device), self._budgets)
 
     def forget(self, adb_serial: str) -> None:
         """Forget a phone that is now known by another name."""
-        self._patients.pop(adb_serial, None)
+        self._states.pop(adb_serial, None)
 
     def _is_over(self, device: Device, now: float) -> bool:
         """Tell whether the phone's last trouble is over if it shows none."""
@@ -96,34 +104,34 @@ class Recovery:
         readiness = device.verdict(now)[0]
         return readiness in {Readiness.READY, Readiness.COOLING, Readiness.UNFIT}
 
-    def _history(self, device: Device) -> Mapping[Step, list[float]]:
+    def _history(self, device: Device) -> Mapping[StepKind, list[float]]:
         """Return when each step was taken for the phone, on the monotonic clock."""
-        found: dict[Step, list[float]] = {}
+        found: dict[StepKind, list[float]] = {}
         for name, step, at in self._taken:
             if name in {device.serialno or device.adb_serial, device.adb_serial}:
                 found.setdefault(step, []).append(at)
         return found
 
-    async def perform(self, device: Device, step: Step) -> None:
-        """Take *step*, which is counted before it is begun; `device.helped` is set meanwhile.
+    async def perform(self, device: Device, step: StepKind) -> None:
+        """Take *step*, which is counted before it is begun; `device.recovering` is set meanwhile.
 
         Whoever decided on the step has set it, so that no work begins meanwhile.
         """
-        patient = self._patients[device.adb_serial]
-        reason = str(patient.trouble)
+        state = self._states[device.adb_serial]
+        reason = str(state.problem)
         self._count(device, step)
         try:
             async with asyncio.timeout(STEP_SECONDS):
-                outcome = await self._take(device, step, patient.trouble)
+                outcome = await self._take(device, step, state.problem)
         except AdbError as error:
             outcome = f"failed: {error}"
         except TimeoutError:
             outcome = "failed: no answer in time"
         finally:
-            device.helped = False
+            device.recovering = False
         self._note(device, step, reason, outcome)
 
-    def _count(self, device: Device, step: Step) -> None:
+    def _count(self, device: Device, step: StepKind) -> None:
         now, wall = self._clock.monotonic(), self._clock.now()
         longest = max(budget.within for budget in self._budgets.values())
         while self._taken and now - self._taken[0][2] > longest:
@@ -132,7 +140,7 @@ class Recovery:
         dated = [(n, one, wall - timedelta(seconds=now - at)) for n, one, at in self._taken]
         self._keep(json.dumps([(name, one, at.isoformat()) for name, one, at in dated]))
 
-    def _note(self, device: Device, step: Step, reason: str, outcome: str) -> None:
+    def _note(self, device: Device, step: StepKind, reason: str, outcome: str) -> None:
         self._number += 1
         self.counts[step] += 1
         taken = RecoveryStep(
@@ -155,21 +163,21 @@ class Recovery:
             outcome=taken.outcome,
         )
 
-    async def _take(self, device: Device, step: Step, trouble: Trouble | None) -> str:
+    async def _take(self, device: Device, step: StepKind, problem: PhoneProblem | None) -> str:
         match step:
-            case Step.RECONNECT:
+            case StepKind.RECONNECT:
                 return await self._reconnect(device)
-            case Step.REBOOT:
+            case StepKind.REBOOT:
                 # Where no Android runs, no run does, and there is nobody to ask.
-                running = trouble is Trouble.STUCK
-                if running and (whose := await self._held_elsewhere(device)):
-                    return f"left alone: {whose}"
+                running = problem is PhoneProblem.STUCK
+                if running and (owner := await self._foreign_lease(device)):
+                    return f"left alone: {owner}"
                 await self._adb.reboot(device.adb_serial)
                 return "asked to restart"
-            case Step.JANITOR:
-                if whose := await self._held_elsewhere(device):
-                    return f"left alone: {whose}"
-                return await self._sweep(device)
+            case StepKind.CLEAR_STORAGE:
+                if owner := await self._foreign_lease(device):
+                    return f"left alone: {owner}"
+                return await self._clear_storage(device)
 
     async def _reconnect(self, device: Device) -> str:
         """Begin the host's connection to the phone anew; nothing on the phone is touched."""
@@ -178,7 +186,7 @@ class Recovery:
         await self._adb.disconnect(device.adb_serial)
         return await self._adb.connect(device.adb_serial)
 
-    async def _held_elsewhere(self, device: Device) -> str:
+    async def _foreign_lease(self, device: Device) -> str:
         """Return whose lease a network phone bears when that is another agent's; it may live."""
         left = lease_file.read_lease(await self._shell(device, lease_file.READ_LEASE))
         if left.serialno != device.serialno:
@@ -187,7 +195,7 @@ class Recovery:
             return f"its last lease is agent {left.agent}'s"
         return ""
 
-    async def _sweep(self, device: Device) -> str:
+    async def _clear_storage(self, device: Device) -> str:
         """Remove what runs of this farm left; nobody holds the phone, so all of them are over."""
         answer = await self._shell(device, cleanup.LIST_LEFTOVERS)
         found = [line for line in answer.out.splitlines() if cleanup.is_leftover(line)]
@@ -202,9 +210,9 @@ class Recovery:
         return await self._adb.shell(device.adb_serial, command)
 
 
-def _decode(text: str, clock: Clock) -> Iterable[tuple[str, Step, float]]:
+def _decode(text: str, clock: Clock) -> Iterable[tuple[str, StepKind, float]]:
     """Return the steps with their moments on the monotonic clock, none of them still to come."""
     now, wall = clock.monotonic(), clock.now()
     for name, step, at in json.loads(text):
         ago = (wall - datetime.fromisoformat(at)).total_seconds()
-        yield name, Step(step), now - max(ago, 0.0)
+        yield name, StepKind(step), now - max(ago, 0.0)

@@ -11,19 +11,19 @@ from typing import Final
 from phonefarm_agent.model.phone import Transport
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.probe import BOOT, GATES, STORAGE, UNLOCK
+from phonefarm_agent.phones.probe import BOOT, CONDITIONS, STORAGE, UNLOCK
 from phonefarm_agent.phones.readiness import IDENTIFY
 
 
-class Step(StrEnum):
+class StepKind(StrEnum):
     """What the agent can do by itself."""
 
     RECONNECT = "reconnect"
     REBOOT = "reboot"
-    JANITOR = "janitor"
+    CLEAR_STORAGE = "janitor"
 
 
-class Trouble(StrEnum):
+class PhoneProblem(StrEnum):
     """What is wrong with a phone, as far as it decides what is done."""
 
     OFFLINE = "offline"
@@ -39,73 +39,75 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class PlannedStep:
     """A step, and how often it is tried for one trouble; None: as often as its budget allows."""
 
-    step: Step
+    step: StepKind
     tries: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ladder:
+class RecoveryPlan:
     """The rungs in order, and what a person must do when they have not helped."""
 
-    rungs: Sequence[Rung]
-    hands: str
+    steps: Sequence[PlannedStep]
+    needs_hands: str
 
 
-LADDERS: Final[Mapping[Trouble, Ladder]] = {
-    Trouble.OFFLINE: Ladder(
-        rungs=[Rung(step=Step.RECONNECT)],
-        hands="unplug the phone and plug it in again; if it stays offline, restart it",
+RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
+    PhoneProblem.OFFLINE: RecoveryPlan(
+        steps=[PlannedStep(step=StepKind.RECONNECT)],
+        needs_hands="unplug the phone and plug it in again; if it stays offline, restart it",
     ),
-    Trouble.UNAUTHORIZED: Ladder(
-        rungs=[],
-        hands="unlock the phone and accept this host's key, with `always allow`",
+    PhoneProblem.UNAUTHORIZED: RecoveryPlan(
+        steps=[],
+        needs_hands="unlock the phone and accept this host's key, with `always allow`",
     ),
-    Trouble.NO_PERMISSION: Ladder(
-        rungs=[],
-        hands="on the host: `phonefarm-agent install` writes the udev rule; then plug the phone in"
-        " again",
+    PhoneProblem.NO_PERMISSION: RecoveryPlan(
+        steps=[],
+        needs_hands="on the host: `phonefarm-agent install` writes the udev rule; then plug the"
+        " phone in again",
     ),
-    Trouble.RECOVERY: Ladder(
-        rungs=[Rung(step=Step.REBOOT, tries=1)],
-        hands="restart the phone into Android (recovery menu: reboot system now)",
+    PhoneProblem.RECOVERY: RecoveryPlan(
+        steps=[PlannedStep(step=StepKind.REBOOT, tries=1)],
+        needs_hands="restart the phone into Android (recovery menu: reboot system now)",
     ),
-    Trouble.BOOTLOADER: Ladder(
-        rungs=[Rung(step=Step.REBOOT, tries=1)],
-        hands="restart the phone into Android (`fastboot reboot`)",
+    PhoneProblem.BOOTLOADER: RecoveryPlan(
+        steps=[PlannedStep(step=StepKind.REBOOT, tries=1)],
+        needs_hands="restart the phone into Android (`fastboot reboot`)",
     ),
-    Trouble.SHELL_SILENT: Ladder(
-        rungs=[Rung(step=Step.RECONNECT, tries=2)],
-        hands="restart the phone: adb lists it, but its shell does not answer",
+    PhoneProblem.SHELL_SILENT: RecoveryPlan(
+        steps=[PlannedStep(step=StepKind.RECONNECT, tries=2)],
+        needs_hands="restart the phone: adb lists it, but its shell does not answer",
     ),
-    Trouble.SERIAL: Ladder(
-        rungs=[],
-        hands="take the phone out of the farm: its ro.serialno cannot name it",
+    PhoneProblem.SERIAL: RecoveryPlan(
+        steps=[],
+        needs_hands="take the phone out of the farm: its ro.serialno cannot name it",
     ),
-    Trouble.STUCK: Ladder(
-        rungs=[Rung(step=Step.REBOOT)],
-        hands="look at the phone: a shell answers, but Android does not come up",
+    PhoneProblem.STUCK: RecoveryPlan(
+        steps=[PlannedStep(step=StepKind.REBOOT)],
+        needs_hands="look at the phone: a shell answers, but Android does not come up",
     ),
-    Trouble.STORAGE_LOW: Ladder(
-        rungs=[Rung(step=Step.JANITOR, tries=1)],
-        hands="make room on the phone: what fills it is not this farm's",
+    PhoneProblem.STORAGE_LOW: RecoveryPlan(
+        steps=[PlannedStep(step=StepKind.CLEAR_STORAGE, tries=1)],
+        needs_hands="make room on the phone: what fills it is not this farm's",
     ),
-    Trouble.SCREEN_LOCKED: Ladder(
-        rungs=[],
-        hands="unlock the phone, and take its screen lock away for good",
+    PhoneProblem.SCREEN_LOCKED: RecoveryPlan(
+        steps=[],
+        needs_hands="unlock the phone, and take its screen lock away for good",
     ),
 }
 
-_STUCK: Final = frozenset({f"{BOOT}_over_limit", *(f"{name}_untold" for name in (BOOT, *GATES))})
+_STUCK: Final = frozenset(
+    {f"{BOOT}_over_limit", *(f"{name}_untold" for name in (BOOT, *CONDITIONS))}
+)
 
-_TRANSPORTS: Final[Mapping[Transport, Trouble]] = {
-    Transport.OFFLINE: Trouble.OFFLINE,
-    Transport.UNAUTHORIZED: Trouble.UNAUTHORIZED,
-    Transport.NO_PERMISSION: Trouble.NO_PERMISSION,
-    Transport.RECOVERY: Trouble.RECOVERY,
-    Transport.BOOTLOADER: Trouble.BOOTLOADER,
+_TRANSPORTS: Final[Mapping[Transport, PhoneProblem]] = {
+    Transport.OFFLINE: PhoneProblem.OFFLINE,
+    Transport.UNAUTHORIZED: PhoneProblem.UNAUTHORIZED,
+    Transport.NO_PERMISSION: PhoneProblem.NO_PERMISSION,
+    Transport.RECOVERY: PhoneProblem.RECOVERY,
+    Transport.BOOTLOADER: PhoneProblem.BOOTLOADER,
 }
 
 
@@ -118,20 +120,22 @@ class Budget:
     within: float
 
 
-def budgets(limits: PhoneLimits) -> Mapping[Step, Budget]:
+def budgets(limits: PhoneLimits) -> Mapping[StepKind, Budget]:
     """Return how often each step may be taken."""
     return {
-        Step.RECONNECT: Budget(
+        StepKind.RECONNECT: Budget(
             every=limits.reconnect_every, times=limits.reconnects, within=limits.reconnects_within
         ),
-        Step.REBOOT: Budget(
+        StepKind.REBOOT: Budget(
             every=limits.reboot_every, times=limits.reboots, within=limits.reboots_within
         ),
-        Step.JANITOR: Budget(every=limits.recover_after, times=1, within=limits.janitor_every),
+        StepKind.CLEAR_STORAGE: Budget(
+            every=limits.recover_after, times=1, within=limits.clear_storage_every
+        ),
     }
 
 
-def trouble_of(device: Device, now: float, *, twice: bool) -> Trouble | None:
+def problem_of(device: Device, now: float, *, duplicate: bool) -> PhoneProblem | None:
     """Return what is wrong with a phone; None for nothing, or nothing that anybody can mend.
 
     *twice*: another phone here claims the same serial.
@@ -142,72 +146,72 @@ def trouble_of(device: Device, now: float, *, twice: bool) -> Trouble | None:
             return None
         return _TRANSPORTS.get(device.transport)
     if device.silent:
-        return Trouble.SHELL_SILENT
+        return PhoneProblem.SHELL_SILENT
     if not device.identified:
-        return Trouble.SHELL_SILENT if device.stages.over_limit(IDENTIFY, now) else None
-    if device.problem or twice:
-        return Trouble.SERIAL
+        return PhoneProblem.SHELL_SILENT if device.stages.over_limit(IDENTIFY, now) else None
+    if device.problem or duplicate:
+        return PhoneProblem.SERIAL
     word = device.verdict(now)[1].partition(":")[0]
     if word in _STUCK and device.misses == 0:
-        return Trouble.STUCK
+        return PhoneProblem.STUCK
     if device.stages.failed(STORAGE):
-        return Trouble.STORAGE_LOW
-    return Trouble.SCREEN_LOCKED if device.stages.failed(UNLOCK) else None
+        return PhoneProblem.STORAGE_LOW
+    return PhoneProblem.SCREEN_LOCKED if device.stages.failed(UNLOCK) else None
 
 
-class Patient:
+class RecoveryState:
     """One phone's trouble, and what has been done for it. It holds until the phone is well."""
 
     def __init__(self) -> None:
-        self.trouble: Trouble | None = None
-        self.needs_hands = False
+        self.problem: PhoneProblem | None = None
+        self.exhausted = False
         self._began_at = 0.0
         self._shows = False  # the trouble is to be seen just now
 
     @property
-    def hands(self) -> str:
+    def needs_hands(self) -> str:
         """Return what a person must do, empty while nobody is needed."""
-        if self.trouble is None or not self.needs_hands:
+        if self.problem is None or not self.exhausted:
             return ""
-        return LADDERS[self.trouble].hands
+        return RECOVERY_PLANS[self.problem].needs_hands
 
-    def see(self, trouble: Trouble | None, now: float, *, over: bool) -> None:
+    def update(self, problem: PhoneProblem | None, now: float, *, over: bool) -> None:
         """Take in what is wrong now; with None the last trouble goes on unless it is *over*.
 
         A phone that is connected anew or restarts shows no trouble for a while.
         """
-        self._shows = trouble is not None
-        if trouble is not None and trouble is not self.trouble:
-            self.trouble, self.needs_hands, self._began_at = trouble, False, now
-        elif trouble is None and over:
-            self.trouble, self.needs_hands = None, False
+        self._shows = problem is not None
+        if problem is not None and problem is not self.problem:
+            self.problem, self.exhausted, self._began_at = problem, False, now
+        elif problem is None and over:
+            self.problem, self.exhausted = None, False
 
     def next_step(
         self,
         now: float,
-        history: Mapping[Step, Sequence[float]],
-        budget_of: Mapping[Step, Budget],
-    ) -> Step | None:
+        history: Mapping[StepKind, Sequence[float]],
+        budget_of: Mapping[StepKind, Budget],
+    ) -> StepKind | None:
         """Return what is to be done now; *history* has when each step was taken.
 
         When all was tried and had its time to help, hands are needed. A phone that was told to
         restart is left to it.
         """
-        if self.trouble is None or not self._shows:
+        if self.problem is None or not self._shows:
             return None
-        restarted = history.get(Step.REBOOT)
-        if restarted and now - restarted[-1] < budget_of[Step.REBOOT].every:
+        restarted = history.get(StepKind.REBOOT)
+        if restarted and now - restarted[-1] < budget_of[StepKind.REBOOT].every:
             return None
-        for rung in LADDERS[self.trouble].rungs:
-            budget, taken = budget_of[rung.step], history.get(rung.step, ())
+        for planned in RECOVERY_PLANS[self.problem].steps:
+            budget, taken = budget_of[planned.step], history.get(planned.step, ())
             if taken and now - taken[-1] < budget.every:
                 return None  # it may still help
-            if rung.tries is not None and _since(taken, self._began_at) >= rung.tries:
+            if planned.tries is not None and _since(taken, self._began_at) >= planned.tries:
                 continue
             if _since(taken, now - budget.within) >= budget.times:
                 continue
-            return rung.step
-        self.needs_hands = True
+            return planned.step
+        self.exhausted = True
         return None
 
 

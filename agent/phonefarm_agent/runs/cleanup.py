@@ -6,7 +6,7 @@ import structlog
 
 from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.records import PhoneReleased
-from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Trace
+from phonefarm_agent.phones.interface import ALL_CLEANUP_STEPS, CleanupRequest, RunResources
 from phonefarm_agent.runs.control_socket import EvidenceFrame
 from phonefarm_agent.runs.plan import BadPlanError, complete
 from phonefarm_agent.runs.run import Run
@@ -32,7 +32,7 @@ async def clean_up_run(run: Run) -> PhoneReleased:
 async def _store_logs(run: Run, released: PhoneReleased) -> None:
     """Put the run's logs on the shelf and have its manifest made."""
     clean = "clean" if released.clean else f"not clean: {released.reason}"
-    await run.run_log.tell(f"the phone is released, {clean}")
+    await run.run_log.write(f"the phone is released, {clean}")
     spool = run.context.spool
     for file in await run.run_log.finish():
         if file.missing:
@@ -58,14 +58,14 @@ async def remove_container(run: Run) -> None:
 
 
 async def _clean_phone(run: Run) -> PhoneReleased:
-    trace = _trace(run)
+    request = _cleanup_request(run)
     last = "nothing was tried"
     residue: tuple[str, ...] = ()
     try:
         async with asyncio.timeout(run.context.timers.clean_up):
             while True:
                 try:
-                    residue = await run.context.phones.clean_up(trace)
+                    residue = await run.context.phones.clean_up(request)
                     if not residue:
                         return PhoneReleased(clean=True)
                     last = f"left: {'; '.join(residue)}"[:REASON_CHARACTERS]
@@ -77,16 +77,19 @@ async def _clean_phone(run: Run) -> PhoneReleased:
         return PhoneReleased(clean=False, reason=f"clean_up_failed: {last}", residue=residue)
 
 
-def _trace(run: Run) -> Trace:
+def _cleanup_request(run: Run) -> CleanupRequest:
     try:
         plan = complete(run.state.assignment, adb_serial=run.state.adb_serial)
-        ground, steps = plan.ground, plan.clean_up
+        resources, steps = plan.resources, plan.clean_up
     except BadPlanError:  # A run that went had a plan; a journal from another version may not.
-        ground, steps = Ground(phone_folder="", media_folder="", package=""), EVERY_STEP
-    return Trace(
+        resources, steps = (
+            RunResources(phone_folder="", media_folder="", package=""),
+            ALL_CLEANUP_STEPS,
+        )
+    return CleanupRequest(
         run_id=run.ref.run_id,
         epoch=run.ref.epoch,
         serialno=run.state.assignment.serialno,
-        ground=ground,
+        resources=resources,
         steps=steps,
     )

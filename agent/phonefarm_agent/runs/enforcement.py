@@ -56,7 +56,7 @@ class Enforcement:
         run = self._run
         now = self._clock.monotonic()
         if now >= run.fence_at:
-            run.lease.cut("fenced")
+            run.gate.close("fenced")
             run.end(
                 broken(FailureCode.AGENT_FENCED, "the controller has not renewed the lease in time")
             )
@@ -68,10 +68,10 @@ class Enforcement:
             await self._follow_stop(now)
         match run.cause:
             case Broken():
-                run.lease.cut("the run is ended by the agent")
+                run.gate.close("the run is ended by the agent")
                 await self._kill(0.0)
             case Stopped():
-                run.lease.cut("the run is stopped")
+                run.gate.close("the run is stopped")
                 await self._kill(HARD_GRACE_SECONDS * self._scale)
             case None:
                 await self._pass_gate()
@@ -111,13 +111,13 @@ class Enforcement:
             await run.move(Phase.GOING)
             self._went_at = self._clock.monotonic()
             run.on_output()
-            run.lease.going = True
+            run.gate.going = True
             self._control.go()
             log.info("run.went")
 
     def _acknowledge(self) -> None:
         # A `once` action begins with this word, and must not find its phone out of reach.
-        if self._run.lease.ended is not None:
+        if self._run.gate.closed_reason is not None:
             return
         if self._run.acknowledged > self._told_acknowledged:
             self._told_acknowledged = self._run.acknowledged
@@ -145,18 +145,18 @@ class Enforcement:
         await run.renewed.wait()
         while True:
             try:
-                claimed = await run.context.phones.locate(run.state.assignment.serialno)
+                located = await run.context.phones.locate(run.state.assignment.serialno)
             except (PhoneNotFitError, PhoneFailedError) as error:
                 log.info("run.waits_for_phone", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS * self._scale)
                 continue
-            if claimed.epoch > run.ref.epoch:
-                message = f"the phone has seen epoch {claimed.epoch}"
+            if located.epoch > run.ref.epoch:
+                message = f"the phone has seen epoch {located.epoch}"
                 run.end(broken(FailureCode.EPOCH_TOO_OLD, message))
-            elif claimed.adb_serial != run.state.adb_serial:
+            elif located.adb_serial != run.state.adb_serial:
                 run.end(broken(FailureCode.PHONE_LOST, "adb calls the phone by another name now"))
             else:
-                run.lease.going = self._went_at is not None
+                run.gate.going = self._went_at is not None
                 run.admit()
                 run.news.set()
                 log.info("run.reopened")

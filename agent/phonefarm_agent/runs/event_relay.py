@@ -66,7 +66,7 @@ class EventRelay:
         if self._logged <= _LOGGED_LINES:
             said = line[:_LOGGED_CHARACTERS].decode("utf-8", "replace")
             log.debug("run.said", line=said)
-            await self._run.run_log.tell(f"executor: {said}")
+            await self._run.run_log.write(f"executor: {said}")
 
 
 def _describe(body: ActionStarted | ActionDone | ActionFailed) -> str:

@@ -43,7 +43,7 @@ async def execute(run: Run) -> RunEnded | RunRefused:
     """
     try:
         async with AsyncExitStack() as stack:
-            stack.callback(run.lease.cut, "the run is over")
+            stack.callback(run.gate.close, "the run is over")
             if run.handle is None:
                 plan = await _prepare(run)
                 control = await _open(run, plan, stack)
@@ -75,12 +75,12 @@ async def _prepare(run: Run) -> Plan:
     run.change(run.state.move(Phase.PREPARING))
     _stop_here(run)
     try:
-        claimed = await phones.claim(assignment.serialno)
-        if claimed.epoch > run.ref.epoch:
-            raise RunRefusedError(f"{FailureCode.EPOCH_TOO_OLD}:{claimed.epoch}")
+        located = await phones.check_fit(assignment.serialno)
+        if located.epoch > run.ref.epoch:
+            raise RunRefusedError(f"{FailureCode.EPOCH_TOO_OLD}:{located.epoch}")
         # A container that is found again must find a journal that knows how to lead it.
-        await run.keep(replace(run.state, adb_serial=claimed.adb_serial))
-        plan = _plan(run, claimed.adb_serial)
+        await run.keep(replace(run.state, adb_serial=located.adb_serial))
+        plan = _plan(run, located.adb_serial)
         await phones.write_lease(assignment.serialno, epoch=run.ref.epoch, run_id=run.ref.run_id)
     except PhoneNotFitError as error:
         raise RunRefusedError(str(error)) from error
@@ -129,18 +129,18 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
         await control.open()
         stack.push_async_callback(control.close)
         if run.by_hand:
-            hand = run.context.phones.hand(
-                adb_serial=run.state.adb_serial, lease=run.lease, told=run.run_log.tell
+            hold_proxy = run.context.phones.serve_hold(
+                adb_serial=run.state.adb_serial, gate=run.gate, log_line=run.run_log.write
             )
-            run.address = await stack.enter_async_context(hand)
+            run.address = await stack.enter_async_context(hold_proxy)
             return control
-        gate = run.context.phones.gate(
+        run_proxy = run.context.phones.serve_run(
             path=run.directory.adb_socket,
             adb_serial=run.state.adb_serial,
-            ground=plan.ground,
-            lease=run.lease,
+            resources=plan.resources,
+            gate=run.gate,
         )
-        await stack.enter_async_context(gate)
+        await stack.enter_async_context(run_proxy)
     except OSError as error:
         run.end(broken(FailureCode.RUNTIME_FAILED, f"the run's sockets: {error}"))
         raise EndedEarlyError from error
@@ -167,7 +167,7 @@ async def _start(run: Run, plan: Plan) -> Handle:
     name = run.address or handle.name
     await run.keep(replace(run.state, handle_name=name, handle_token=handle.token))
     log.info("run.started", container=name)
-    await run.run_log.tell(f"container {name} started, epoch {run.ref.epoch}")
+    await run.run_log.write(f"container {name} started, epoch {run.ref.epoch}")
     return handle
 
 
@@ -202,7 +202,7 @@ async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSock
         if enforcing.done():
             enforcing.result()  # It ends only by a fault in the agent.
         exit_ = await ending
-        run.lease.cut("the run is over")
+        run.gate.close("the run is over")
         await asyncio.wait({relaying}, timeout=LOG_DRAIN_SECONDS)
         if not relaying.done():
             log.warning("run.log_cut", waited=LOG_DRAIN_SECONDS)

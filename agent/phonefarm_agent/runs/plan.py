@@ -8,7 +8,7 @@ from typing import Any
 
 from phonefarm_agent.assets.types import AssetKind, Wanted
 from phonefarm_agent.model.run import Assignment
-from phonefarm_agent.phones.interface import EVERY_STEP, Ground, Step
+from phonefarm_agent.phones.interface import ALL_CLEANUP_STEPS, CleanupStep, RunResources
 
 DEFAULT_LIMIT_SECONDS = 60.0
 PHONE_FOLDER = "/data/local/tmp/phonefarm"
@@ -25,11 +25,11 @@ class Plan:
     """A plan the agent can work with; `document` is the whole of plan.json."""
 
     document: Mapping[str, object]
-    ground: Ground
+    resources: RunResources
     longest_limit: float
     actions: int
     assets: Mapping[str, Wanted]  # what the run may ask for, by its name in the run
-    clean_up: frozenset[Step] = EVERY_STEP
+    clean_up: frozenset[CleanupStep] = ALL_CLEANUP_STEPS
 
 
 def phone_folder(run_id: str) -> str:
@@ -69,7 +69,7 @@ def complete(assignment: Assignment, *, adb_serial: str) -> Plan:
     limits = [_number(action.get("limit_seconds")) for action in actions]
     return Plan(
         document=document,
-        ground=Ground(
+        resources=RunResources(
             phone_folder=phone_folder(ref.run_id),
             media_folder=media_folder,
             package=package if isinstance(package, str) else "",
@@ -81,11 +81,11 @@ def complete(assignment: Assignment, *, adb_serial: str) -> Plan:
     )
 
 
-def _steps(wanted: Any) -> frozenset[Step]:
+def _steps(wanted: Any) -> frozenset[CleanupStep]:
     """Return the steps that this version knows; without any told, each: too clean does no harm."""
     if not isinstance(wanted, list):
-        return EVERY_STEP
-    return frozenset(step for step in Step if step in wanted)
+        return ALL_CLEANUP_STEPS
+    return frozenset(step for step in CleanupStep if step in wanted)
 
 
 def _assets(actions: list[dict[str, Any]]) -> dict[str, Wanted]:

@@ -20,7 +20,7 @@ from phonefarm_agent.model.records import (
 )
 from phonefarm_agent.model.run import HOLD, Phase, RunRef, RunState, StopOrder
 from phonefarm_agent.phones.interface import Phones
-from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.gate import Gate
 from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import Journal
 from phonefarm_agent.runs.journal_schema import Statement, put_record, put_state
@@ -71,7 +71,7 @@ class Run:
             context.run_logs / state.ref.run_id, clock=context.clock, scale=context.scale
         )
         self.directory = RunDirectory(context.place, state.ref.run_id)
-        self.lease = Lease(deadline=-float("inf"), clock=context.clock)
+        self.gate = Gate(deadline=-float("inf"), clock=context.clock)
         self.news = asyncio.Event()
         self.ready = False
         self.verdict_go = False
@@ -134,7 +134,7 @@ class Run:
         self.renewed_at = max(self.renewed_at, sent_at)
         self.renewed.set()
         if self._admitted:
-            self.lease.renew(self.fence_at)
+            self.gate.renew(self.fence_at)
         self.news.set()
 
     def on_continue(self) -> None:
@@ -167,7 +167,7 @@ class Run:
     def admit(self) -> None:
         """Let the proxy pass bytes as long as the lease lives."""
         self._admitted = True
-        self.lease.renew(self.fence_at)
+        self.gate.renew(self.fence_at)
 
     def end(self, cause: Cause) -> None:
         """Decide that the run is to end at once; the first cause stays."""

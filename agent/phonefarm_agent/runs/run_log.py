@@ -56,7 +56,7 @@ class RunLog:
         self._logcat_error = "the phone gave none"
         self._unwritten = ""
 
-    async def tell(self, text: str) -> None:
+    async def write(self, text: str) -> None:
         """Add a line to the run's log."""
         await self._write((self._run_log, self._line(text)))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from phonefarm_agent.phones.proxy.allowlist import RefusedError, Scope
-from phonefarm_agent.phones.proxy.gate import Lease
+from phonefarm_agent.phones.proxy.gate import Gate
 from phonefarm_agent.phones.proxy.proxy import (
     CONNECTIONS,
     SERVER_VERSION,
@@ -21,7 +21,7 @@ from phonefarm_agent.phones.proxy.proxy import (
     first_to_end,
     relay,
 )
-from phonefarm_agent.phones.proxy.stream import Wire, WireError, framed, okay
+from phonefarm_agent.phones.proxy.stream import AdbProtocolError, GatedSocket, framed, okay
 
 DIAL_SECONDS: Final = 5.0
 FEATURES: Final = frozenset({"shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir"})
@@ -31,19 +31,21 @@ _NO_WORDS: Final = Scope(phone_folder="/data/local", package="", words=frozenset
 
 
 @asynccontextmanager
-async def hand_proxy(
+async def hold_proxy(
     *,
     upstream: tuple[str, int],
     serial: str,
-    lease: Lease,
-    told: Callable[[str], Awaitable[None]],
+    gate: Gate,
+    log_line: Callable[[str], Awaitable[None]],
 ) -> AsyncIterator[str]:
     """Serve a person until the block ends; yield the address, 127.0.0.1:PORT.
 
-    *told* hears of every service that was opened. Connections are closed the moment *lease* is cut
-    or past its deadline; before the start gate none is served. Raises OSError.
+    *log_line* gets a line for every service that is opened. Connections are closed the moment
+    *gate* is closed or past its deadline; before the start gate none is served. Raises OSError.
     """
-    proxy = HandProxy(upstream=upstream, serial=serial, scope=_NO_WORDS, lease=lease, told=told)
+    proxy = HoldProxy(
+        upstream=upstream, serial=serial, scope=_NO_WORDS, gate=gate, log_line=log_line
+    )
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
@@ -62,16 +64,16 @@ async def hand_proxy(
 
 
 @dataclass(kw_only=True)
-class HandProxy(Proxy):
+class HoldProxy(Proxy):
     """What the connections of one hold share."""
 
-    told: Callable[[str], Awaitable[None]]
+    log_line: Callable[[str], Awaitable[None]]
     ids: set[str] = field(default_factory=set)
     """What the adb server calls the connection to our phone; adb names it instead of the serial."""
 
-    async def serve_requests(self, client: Wire) -> None:
+    async def serve_requests(self, client: GatedSocket) -> None:
         """Serve one connection: what is asked of *the* phone is asked of ours."""
-        if not self.lease.going:
+        if not self.gate.going:
             raise RefusedError("the hold has not begun")
         request = await self.handshake(client)
         only = f"host-serial:{self.serial}:"
@@ -122,7 +124,7 @@ class HandProxy(Proxy):
             return "transport"
         return "" if which else word
 
-    async def _serve_phone(self, client: Wire, *, tells_id: bool) -> None:
+    async def _serve_phone(self, client: GatedSocket, *, tells_id: bool) -> None:
         """Connect the client to the phone, then pass on the one service it asks for."""
         async with self.dial() as upstream:
             try:
@@ -131,12 +133,14 @@ class HandProxy(Proxy):
                     await expect_okay(upstream)
                     number = await upstream.receive_exactly(8)
             except TimeoutError as error:
-                raise WireError("the adb server did not open the transport in time") from error
+                raise AdbProtocolError(
+                    "the adb server did not open the transport in time"
+                ) from error
             self.ids.add(str(int.from_bytes(number, "little")))
             await client.send(b"OKAY" + (number if tells_id else b""))
             service = await self.handshake(client)
             _check(service)
-            await self.told(f"by hand: {service[:300]}")
+            await self.log_line(f"by hand: {service[:300]}")
             await upstream.send(framed(service))
             await first_to_end(relay(client, upstream), relay(upstream, client))
 

@@ -1,7 +1,7 @@
-"""The per-run adb proxy: the adb *server* protocol for one serial, one lease, one run's words.
+"""The per-run adb proxy: the adb *server* protocol for one phone and one run's allow-list.
 
-Everything that is not listed here is refused with a reason. The lease is asked again before every
-chunk, in both directions (proxy_wire).
+Everything that is not listed here is refused with a reason. The gate is asked again before every
+chunk, in both directions (`stream`).
 """
 
 import asyncio
@@ -16,11 +16,18 @@ from typing import Any
 import structlog
 
 from phonefarm_agent.phones.proxy.allowlist import DEFAULT_WORDS, Effect, RefusedError, Scope, judge
-from phonefarm_agent.phones.proxy.gate import Lease, LeaseEndedError
-from phonefarm_agent.phones.proxy.stream import Wire, WireError, fail, framed, okay, read_request
+from phonefarm_agent.phones.proxy.gate import Gate, GateClosedError
+from phonefarm_agent.phones.proxy.stream import (
+    AdbProtocolError,
+    GatedSocket,
+    fail,
+    framed,
+    okay,
+    read_request,
+)
 from phonefarm_agent.phones.proxy.sync import relay_sync, sync_fail
 
-__all__ = ["DEFAULT_WORDS", "Lease", "run_proxy"]
+__all__ = ["DEFAULT_WORDS", "Gate", "run_proxy"]
 
 CONNECTIONS = 16
 HANDSHAKE_SECONDS = 30.0
@@ -46,21 +53,21 @@ async def run_proxy(
     serial: str,
     phone_folder: str,
     package: str,
-    lease: Lease,
+    gate: Gate,
     media_folder: str = "",
     words: frozenset[str] = DEFAULT_WORDS,
 ) -> AsyncIterator[None]:
     """Serve the run's adb.sock at *path* until the block ends; the socket file is gone afterwards.
 
     *upstream* is the real adb server, *package* the one app `am` may start and stop, *media_folder*
-    a second folder, where apps can read (empty: none). Connections are closed the moment *lease* is
-    cut or past its deadline; a renewed one takes new connections.
+    a second folder, where apps can read (empty: none). Connections are closed the moment *gate* is
+    closed or past its deadline; a renewed one takes new connections.
     Raises OSError when the socket cannot be made (a path over 107 bytes is one reason).
     """
     scope = Scope(
         phone_folder=phone_folder, media_folder=media_folder, package=package, words=words
     )
-    proxy = Proxy(upstream=upstream, serial=serial, scope=scope, lease=lease)
+    proxy = Proxy(upstream=upstream, serial=serial, scope=scope, gate=gate)
     listener = _listen(path)
     serving = asyncio.create_task(proxy.serve(listener))
     try:
@@ -78,7 +85,7 @@ class Proxy:
     upstream: tuple[str, int]
     serial: str
     scope: Scope
-    lease: Lease
+    gate: Gate
     connections: int = 0
     refusals: int = 0
 
@@ -108,7 +115,7 @@ class Proxy:
         if self.connections >= CONNECTIONS:
             self._turn_away(peer)
             return
-        client = Wire(peer, self.lease)
+        client = GatedSocket(peer, self.gate)
         self.connections += 1
         serving = tasks.create_task(self._serve_client(client))
         serving.add_done_callback(lambda _: self._end(client))
@@ -123,36 +130,36 @@ class Proxy:
             peer.setblocking(False)
             peer.send(fail(f"more than {CONNECTIONS} connections"))
 
-    def _end(self, client: Wire) -> None:
+    def _end(self, client: GatedSocket) -> None:
         client.close()
         self.connections -= 1
 
     async def _watch(self) -> None:
         """Close the connections of a lease that ran out, also those on which nothing moves."""
         while True:
-            reason = self.lease.ended
+            reason = self.gate.closed_reason
             if reason is not None:
-                late = max(0.0, -self.lease.remaining)
-                if closed := self.lease.tell(reason):
+                late = max(0.0, -self.gate.remaining)
+                if closed := self.gate.notify(reason):
                     log.info(
                         "proxy.connections_cut",
                         serial=self.serial,
                         connections=closed,
                         late_seconds=round(late, 4),
                     )
-            await asyncio.sleep(min(max(self.lease.remaining, 0.02), 0.25))
+            await asyncio.sleep(min(max(self.gate.remaining, 0.02), 0.25))
 
-    async def _serve_client(self, client: Wire) -> None:
+    async def _serve_client(self, client: GatedSocket) -> None:
         """Serve one connection to its end; whatever the peer sends, this returns."""
         try:
             await self.serve_requests(client)
-        except (RefusedError, ServerFailedError, WireError) as error:
+        except (RefusedError, ServerFailedError, AdbProtocolError) as error:
             if not isinstance(error, ServerFailedError):
                 self._note_refusal(str(error))
-            with contextlib.suppress(LeaseEndedError, OSError):
+            with contextlib.suppress(GateClosedError, OSError):
                 await client.send(fail(str(error)))
             await client.finish()
-        except (LeaseEndedError, EOFError, OSError):
+        except (GateClosedError, EOFError, OSError):
             return  # the peer, the adb server or the lease is gone: there is nobody to tell
         except Exception:  # a fault in one connection must not end the run's others
             log.exception("proxy.connection_crashed", serial=self.serial)
@@ -162,7 +169,7 @@ class Proxy:
         if self.refusals <= REFUSALS_LOGGED:
             log.warning("proxy.request_refused", serial=self.serial, reason=reason)
 
-    async def serve_requests(self, client: Wire) -> None:
+    async def serve_requests(self, client: GatedSocket) -> None:
         """Serve the request of one connection; whatever is not listed here is refused."""
         request = await self.handshake(client)
         only = f"host-serial:{self.serial}:"
@@ -184,16 +191,16 @@ class Proxy:
             case _:
                 raise RefusedError(f"request not allowed: {request[:200]}")
 
-    async def handshake(self, client: Wire) -> str:
-        """Return what the client asks for; WireError when it does not in time."""
+    async def handshake(self, client: GatedSocket) -> str:
+        """Return what the client asks for; AdbProtocolError when it does not in time."""
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await read_request(client)
         except TimeoutError as error:
-            raise WireError(f"no request within {HANDSHAKE_SECONDS:g} s") from error
+            raise AdbProtocolError(f"no request within {HANDSHAKE_SECONDS:g} s") from error
 
     @asynccontextmanager
-    async def dial(self) -> AsyncIterator[Wire]:
+    async def dial(self) -> AsyncIterator[GatedSocket]:
         """Yield a connection to the adb server."""
         loop = asyncio.get_running_loop()
         try:
@@ -209,10 +216,10 @@ class Proxy:
                     sock.close()
                     raise
         except (OSError, TimeoutError) as error:
-            raise WireError(f"the adb server does not answer: {error}") from error
+            raise AdbProtocolError(f"the adb server does not answer: {error}") from error
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.closing(Wire(sock, self.lease)) as wire:
-            yield wire
+        with contextlib.closing(GatedSocket(sock, self.gate)) as connection:
+            yield connection
 
     async def ask(self, request: str) -> str:
         """Return the adb server's answer to *request*; raise ServerFailedError with its FAIL."""
@@ -224,14 +231,16 @@ class Proxy:
                     length = int(await upstream.receive_exactly(4), 16)
                     return (await upstream.receive_exactly(length)).decode(errors="replace")
             except (EOFError, ValueError, TimeoutError) as error:
-                raise WireError(f"the adb server gave no answer: {error}") from error
+                raise AdbProtocolError(f"the adb server gave no answer: {error}") from error
 
     def own_line(self, listing: str) -> str:
         """Return the line of our phone from the adb server's list of all."""
         own = [line for line in listing[:LISTING_LIMIT].splitlines() if line.split()]
         return "".join(f"{line}\n" for line in own if line.split()[0] == self.serial)
 
-    async def _serve_transport(self, client: Wire, request: str, *, answer_bytes: int) -> None:
+    async def _serve_transport(
+        self, client: GatedSocket, request: str, *, answer_bytes: int
+    ) -> None:
         """Connect the client to the phone, then serve the one service it asks for."""
         async with self.dial() as upstream:
             try:
@@ -240,7 +249,9 @@ class Proxy:
                     await expect_okay(upstream)
                     answer = await upstream.receive_exactly(answer_bytes)
             except TimeoutError as error:
-                raise WireError("the adb server did not open the transport in time") from error
+                raise AdbProtocolError(
+                    "the adb server did not open the transport in time"
+                ) from error
             await client.send(b"OKAY" + answer)
             service = await self.handshake(client)
             if service == "sync:":
@@ -274,7 +285,7 @@ class Proxy:
         return f"{prefix}:{command.text}"
 
     def _check_gate(self, what: str) -> None:
-        if not self.lease.going:
+        if not self.gate.going:
             raise RefusedError(f"only reads before the start gate opens: {what[:200]}")
 
 
@@ -292,26 +303,26 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-async def expect_okay(upstream: Wire) -> None:
+async def expect_okay(upstream: GatedSocket) -> None:
     """Return on OKAY; raise ServerFailedError with the adb server's own words on FAIL."""
     status = await upstream.receive_exactly(4)
     if status == b"FAIL":
         try:
             length = int(await upstream.receive_exactly(4), 16)
         except ValueError as error:
-            raise WireError("the adb server's FAIL cannot be read") from error
+            raise AdbProtocolError("the adb server's FAIL cannot be read") from error
         raise ServerFailedError((await upstream.receive_exactly(length)).decode(errors="replace"))
     if status != b"OKAY":
-        raise WireError(f"the adb server said {status!r}")
+        raise AdbProtocolError(f"the adb server said {status!r}")
 
 
-async def relay(source: Wire, target: Wire) -> None:
+async def relay(source: GatedSocket, target: GatedSocket) -> None:
     """Pass bytes on until the source ends."""
     while chunk := await source.receive():
         await target.send(chunk)
 
 
-async def _discard(client: Wire) -> None:
+async def _discard(client: GatedSocket) -> None:
     """Read on until the client leaves; nothing is passed on, as no word in the list reads stdin."""
     while await client.receive():
         pass

@@ -1,4 +1,4 @@
-"""One socket of the proxy: the lease is asked in the very moment a byte is written.
+"""One socket of the proxy: it asks the gate at the very moment a byte is written.
 
 asyncio's own streams keep bytes in a buffer and write them when they find the time, so a process
 that was frozen past the deadline and thawed would still write them. Here the clock is read, then
@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from phonefarm_agent.phones.proxy.gate import Lease, LeaseEndedError
+from phonefarm_agent.phones.proxy.gate import Gate, GateClosedError
 
 CHUNK = 64 * 1024
 FINISH_SECONDS = 0.5
@@ -19,20 +19,20 @@ REQUEST_LIMIT = 16 * 1024
 """The longest request taken; the protocol could say 65535 (four hex digits)."""
 
 
-class WireError(Exception):
+class AdbProtocolError(Exception):
     """The peer does not speak the adb server protocol; the text says what was wrong."""
 
 
-class Wire:
-    """A non-blocking stream socket whose writes the lease allows one by one."""
+class GatedSocket:
+    """A non-blocking stream socket that asks the gate before each write."""
 
-    def __init__(self, sock: socket.socket, lease: Lease) -> None:
+    def __init__(self, sock: socket.socket, gate: Gate) -> None:
         sock.setblocking(False)
         self._socket = sock
-        self._lease = lease
+        self._gate = gate
         self._waiters: set[asyncio.Future[None]] = set()
         self._ended: str | None = None
-        lease.listen(self, self.abort)
+        gate.listen(self, self.abort)
 
     def abort(self, reason: str) -> None:
         """Close at once, dropping what the kernel still holds for the peer; who waits is woken."""
@@ -45,7 +45,7 @@ class Wire:
 
     def close(self) -> None:
         """Close; what was written still reaches the peer. Closing twice is harmless."""
-        self._lease.forget(self)
+        self._gate.forget(self)
         if self._ended is None:
             self._end("closed")
 
@@ -57,12 +57,12 @@ class Wire:
         self._socket.close()
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_exception(LeaseEndedError(reason))
+                waiter.set_exception(GateClosedError(reason))
 
     async def receive(self, most: int = CHUNK) -> bytes:
         """Return 1 to *most* bytes, b"" at the end of the stream.
 
-        Raises LeaseEndedError when the wire was closed meanwhile and ConnectionError as sockets do.
+        Raises GateClosedError when the gate closed meanwhile, ConnectionError as sockets do.
         """
         await asyncio.sleep(0)  # a peer that always has bytes must not starve the others
         while True:
@@ -84,12 +84,12 @@ class Wire:
         return bytes(parts)
 
     async def send(self, data: bytes) -> None:
-        """Write *data*; raise LeaseEndedError as soon as the lease refuses the next write."""
+        """Write *data*; raise GateClosedError as soon as the gate refuses the next write."""
         rest = memoryview(data)
         while rest:
             self._check_open()
             try:
-                self._lease.check()
+                self._gate.check()
                 rest = rest[self._socket.send(rest) :]
             except BlockingIOError:
                 loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class Wire:
 
         Closing a socket with unread bytes resets the connection, and the last words may be lost.
         """
-        with contextlib.suppress(LeaseEndedError, OSError, TimeoutError):
+        with contextlib.suppress(GateClosedError, OSError, TimeoutError):
             self._socket.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(FINISH_SECONDS):
                 while await self.receive():
@@ -108,7 +108,7 @@ class Wire:
 
     def _check_open(self) -> None:
         if self._ended is not None:
-            raise LeaseEndedError(self._ended)
+            raise GateClosedError(self._ended)
 
     async def _until(
         self,
@@ -131,26 +131,26 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-async def read_request(wire: Wire) -> str:
+async def read_request(connection: GatedSocket) -> str:
     """Return the next request: four hex digits of length, then that many bytes of UTF-8.
 
-    Source: AOSP packages/modules/adb, OVERVIEW.TXT. Raises WireError for anything else and EOFError
-    when the peer left.
+    Source: AOSP packages/modules/adb, OVERVIEW.TXT. Raises AdbProtocolError for anything
+    else and EOFError when the peer left.
     """
-    length = await _read_length(wire)
+    length = await _read_length(connection)
     try:
-        return (await wire.receive_exactly(length)).decode()
+        return (await connection.receive_exactly(length)).decode()
     except UnicodeDecodeError as error:
-        raise WireError("the request is not UTF-8") from error
+        raise AdbProtocolError("the request is not UTF-8") from error
 
 
-async def _read_length(wire: Wire) -> int:
-    digits = await wire.receive_exactly(4)
+async def _read_length(connection: GatedSocket) -> int:
+    digits = await connection.receive_exactly(4)
     if any(digit not in b"0123456789abcdefABCDEF" for digit in digits):
-        raise WireError("the request does not begin with four hex digits")
+        raise AdbProtocolError("the request does not begin with four hex digits")
     length = int(digits, 16)
     if length > REQUEST_LIMIT:
-        raise WireError(f"the request is longer than {REQUEST_LIMIT} bytes")
+        raise AdbProtocolError(f"the request is longer than {REQUEST_LIMIT} bytes")
     return length
 
 

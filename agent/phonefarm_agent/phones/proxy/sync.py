@@ -8,7 +8,7 @@ import stat
 import struct
 
 from phonefarm_agent.phones.proxy.allowlist import RefusedError, Scope
-from phonefarm_agent.phones.proxy.stream import CHUNK, Wire
+from phonefarm_agent.phones.proxy.stream import CHUNK, GatedSocket
 
 PATH_LIMIT = 1024
 DATA_LIMIT = 64 * 1024
@@ -18,7 +18,7 @@ _RECV_SETUP = struct.Struct("<4sI")
 _READS = frozenset({b"STAT", b"LST2", b"STA2", b"LIST", b"LIS2", b"RECV"})
 
 
-async def relay_sync(client: Wire, upstream: Wire, scope: Scope) -> None:
+async def relay_sync(client: GatedSocket, upstream: GatedSocket, scope: Scope) -> None:
     """Pass the client's sync requests on until it leaves or quits.
 
     Raises RefusedError for a request this run may not make; nothing of it has passed then.
@@ -63,7 +63,7 @@ def sync_fail(reason: str) -> bytes:
     return _HEADER.pack(b"FAIL", len(text)) + text
 
 
-async def _relay_data(client: Wire, upstream: Wire) -> None:
+async def _relay_data(client: GatedSocket, upstream: GatedSocket) -> None:
     while True:
         header = await client.receive_exactly(_HEADER.size)
         name, length = _HEADER.unpack(header)
@@ -81,7 +81,7 @@ async def _relay_data(client: Wire, upstream: Wire) -> None:
             length -= len(chunk)
 
 
-async def _read_path(client: Wire, length: int) -> bytes:
+async def _read_path(client: GatedSocket, length: int) -> bytes:
     _expect(length <= PATH_LIMIT, f"a path is at most {PATH_LIMIT} bytes")
     return await client.receive_exactly(length)
 
