@@ -26,9 +26,9 @@ from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state_dir import StateBrokenError, StateBusyError
 from phonefarm_agent.host import paths
 from phonefarm_agent.host.commands import add_host_commands
-from phonefarm_agent.host.metrics import measured
-from phonefarm_agent.host.sd_notify import take_notifier
-from phonefarm_agent.host.systemd import supervision
+from phonefarm_agent.host.metrics import with_metrics
+from phonefarm_agent.host.sd_notify import systemd_notifier
+from phonefarm_agent.host.systemd import systemd_reporter
 from phonefarm_agent.phones.adb.server import AdbStartError
 from phonefarm_agent.runs.run_directory import NoRoomError
 from phonefarm_agent.runtimes import image
@@ -179,13 +179,13 @@ def _join_first(parsed: argparse.Namespace) -> None:
 
 async def _work(settings: Settings) -> int:
     async with stop_signals() as stop:
-        supervise = measured(supervision(), settings.metrics)
-        return await run_agent(settings, stop, supervise)
+        report_status = with_metrics(systemd_reporter(), settings.metrics)
+        return await run_agent(settings, stop, report_status)
 
 
 def _complain(error: Exception, code: ExitCode) -> int:
     print(f"phonefarm-agent: {error}", file=sys.stderr)
-    if (supervisor := take_notifier()) is not None:
-        supervisor.status(str(error))
-        supervisor.close()
+    if (notifier := systemd_notifier()) is not None:
+        notifier.status(str(error))
+        notifier.close()
     return int(code)

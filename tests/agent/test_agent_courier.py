@@ -10,7 +10,7 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.rpc.evidence_uploader import Courier
+from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
 
 AGES = 1_000_000.0
 
@@ -55,14 +55,14 @@ async def test_a_file_that_is_not_taken_holds_up_no_other(tmp_path: Path) -> Non
     """While one waits for its next try, an age away, what comes after it is carried at once."""
     farm, changed = Picky(), asyncio.Event()
     farm.waiting.append(_file(tmp_path, "bad"))
-    courier = Courier(
+    uploader = EvidenceUploader(
         stub=cast("Any", farm),
         metadata=(),
         host=cast("Host", farm),
         changed=changed,
         scale=AGES,
     )
-    carrying = asyncio.create_task(courier.carry())
+    carrying = asyncio.create_task(uploader.run())
 
     async with asyncio.timeout(60):
         await farm.refused.wait()

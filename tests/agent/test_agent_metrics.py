@@ -8,15 +8,15 @@ import pytest
 from phonefarm_agent.app.agent import run_agent
 from phonefarm_agent.app.run_options import parse_settings
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.app.status import Vitals, unsupervised
-from phonefarm_agent.host.metrics import measured, serving_metrics
+from phonefarm_agent.app.status import AgentStatus, no_reporter
+from phonefarm_agent.host.metrics import serving_metrics, with_metrics
 from phonefarm_common.config import ConfigError
 from prometheus_client.parser import text_string_to_metric_families
 from support.agents import assignment
 from support.controller_script import TOKEN, ScriptedController
 
 
-def numbers(page: str) -> dict[str, float]:
+def metrics(page: str) -> dict[str, float]:
     """Return every sample of a page; a label's value stands behind the name."""
     return {
         ".".join([sample.name.removeprefix("phonefarm_agent_"), *sample.labels.values()]): (
@@ -31,14 +31,14 @@ async def test_a_page_tells_of_runs_phones_and_backlogs(
     settings: Settings, controller: ScriptedController
 ) -> None:
     """A run under way whose records nobody acknowledges shows in phase and backlog."""
-    serving: asyncio.Future[Vitals] = asyncio.get_running_loop().create_future()
+    serving: asyncio.Future[AgentStatus] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
 
-    def supervise(vitals: Vitals) -> AbstractAsyncContextManager[None]:
-        serving.set_result(vitals)
-        return unsupervised(vitals)
+    def report_status(status: AgentStatus) -> AbstractAsyncContextManager[None]:
+        serving.set_result(status)
+        return no_reporter(status)
 
-    agent = asyncio.create_task(run_agent(settings, stop, supervise))
+    agent = asyncio.create_task(run_agent(settings, stop, report_status))
     heard = controller.heard
     await heard.until(heard.offered)
     controller.manners.acknowledge_records = False
@@ -51,7 +51,7 @@ async def test_a_page_tells_of_runs_phones_and_backlogs(
         aiohttp.ClientSession() as http,
         http.get(f"http://127.0.0.1:{port}/metrics") as answer,
     ):
-        told = numbers(await answer.text())
+        told = metrics(await answer.text())
     stop.set()
     await agent
 
@@ -73,7 +73,7 @@ async def test_a_page_tells_of_runs_phones_and_backlogs(
 
 def test_without_an_address_nothing_is_served() -> None:
     """The supervision stays what it was."""
-    assert measured(unsupervised, None) is unsupervised
+    assert with_metrics(no_reporter, None) is no_reporter
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "farm.example"])  # noqa: S104 - refused

@@ -130,9 +130,9 @@ async def test_a_check_that_hangs_or_breaks_hides_no_other() -> None:
 
     found = await examine(
         [
-            Check(name="hangs", look=hang, seconds=0.05),
-            Check(name="broken", look=broken, seconds=5),
-            Check(name="fine", look=fine, seconds=5),
+            Check(name="hangs", run=hang, seconds=0.05),
+            Check(name="broken", run=broken, seconds=5),
+            Check(name="fine", run=fine, seconds=5),
         ]
     )
 

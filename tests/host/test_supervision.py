@@ -11,8 +11,8 @@ import pytest
 from phonefarm_agent.app.agent import run_agent
 from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.host.sd_notify import Notifier, take_notifier, watchdog_seconds
-from phonefarm_agent.host.systemd import under_systemd
+from phonefarm_agent.host.sd_notify import SystemdNotifier, systemd_notifier, watchdog_seconds
+from phonefarm_agent.host.systemd import reporting_to_systemd
 from phonefarm_agent.host.watchdog import watchdog
 from phonefarm_common.timers import Timers
 from support.agents import SCALE
@@ -74,9 +74,9 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 
 @pytest.fixture
-def notifier(systemd: Systemd) -> Iterator[Notifier]:
+def notifier(systemd: Systemd) -> Iterator[SystemdNotifier]:
     """Return the service's end."""
-    it = take_notifier({"NOTIFY_SOCKET": str(systemd.path)})
+    it = systemd_notifier({"NOTIFY_SOCKET": str(systemd.path)})
     assert it is not None
     yield it
     it.close()
@@ -110,14 +110,14 @@ def settings(state: Path, controller: str) -> Settings:
 
 
 async def test_ready_comes_with_the_session_and_the_line_says_how_it_is(
-    systemd: Systemd, notifier: Notifier, controller: ScriptedController, tmp_path: Path
+    systemd: Systemd, notifier: SystemdNotifier, controller: ScriptedController, tmp_path: Path
 ) -> None:
     """READY follows a status that has the controller connected; the stop is told."""
     stop = asyncio.Event()
-    supervise = partial(under_systemd, notifier=notifier, period=30.0)
+    report_status = partial(reporting_to_systemd, notifier=notifier, period=30.0)
 
     running = asyncio.create_task(
-        run_agent(settings(tmp_path / "s", controller.address), stop, supervise)
+        run_agent(settings(tmp_path / "s", controller.address), stop, report_status)
     )
     await systemd.until("READY=1")
     ready = systemd.said.index("READY=1")
@@ -134,16 +134,18 @@ async def test_ready_comes_with_the_session_and_the_line_says_how_it_is(
 
 
 async def test_an_agent_without_controller_is_ready_once_that_is_known(
-    systemd: Systemd, notifier: Notifier, tmp_path: Path
+    systemd: Systemd, notifier: SystemdNotifier, tmp_path: Path
 ) -> None:
     """The unit must come up without a controller: it keeps the runs of the host."""
     stop = asyncio.Event()
-    supervise = partial(under_systemd, notifier=notifier, period=None)
+    report_status = partial(reporting_to_systemd, notifier=notifier, period=None)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
 
-        running = asyncio.create_task(run_agent(settings(tmp_path / "s", address), stop, supervise))
+        running = asyncio.create_task(
+            run_agent(settings(tmp_path / "s", address), stop, report_status)
+        )
         await systemd.until("READY=1")
         said = systemd.said[systemd.said.index("READY=1") - 1]
         stop.set()
@@ -154,13 +156,15 @@ async def test_an_agent_without_controller_is_ready_once_that_is_known(
     assert "WATCHDOG=1" not in systemd.hear()
 
 
-async def test_a_blocked_loop_feeds_no_watchdog(systemd: Systemd, notifier: Notifier) -> None:
+async def test_a_blocked_loop_feeds_no_watchdog(
+    systemd: Systemd, notifier: SystemdNotifier
+) -> None:
     """While the loop does not go round there is no food, however long; afterwards there is."""
 
     async def alive() -> None:
         return
 
-    with watchdog(proof=alive, feed=notifier.feed, period=0.4):
+    with watchdog(proof=alive, keep_alive=notifier.keep_alive, period=0.4):
         await systemd.fed(beyond=2)
 
         time.sleep(0.2)  # noqa: ASYNC251 - this is the fault; a proof under way may end it late
@@ -174,7 +178,7 @@ async def test_a_blocked_loop_feeds_no_watchdog(systemd: Systemd, notifier: Noti
 
 
 async def test_a_journal_that_never_answers_feeds_no_watchdog(
-    systemd: Systemd, notifier: Notifier
+    systemd: Systemd, notifier: SystemdNotifier
 ) -> None:
     """A loop that goes round is not enough."""
     asked = asyncio.Event()
@@ -184,7 +188,7 @@ async def test_a_journal_that_never_answers_feeds_no_watchdog(
         asked.set()
         await answers.wait()
 
-    with watchdog(proof=journal, feed=notifier.feed, period=0.4):
+    with watchdog(proof=journal, keep_alive=notifier.keep_alive, period=0.4):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asked.wait()
             first = systemd.meals()
@@ -203,13 +207,13 @@ def test_the_watchdog_of_another_process_is_not_ours() -> None:
     assert watchdog_seconds({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}) is None
     assert watchdog_seconds({"WATCHDOG_USEC": "30000000"}) == 30.0
     assert watchdog_seconds({"WATCHDOG_USEC": "soon"}) is None
-    assert take_notifier({}) is None
-    assert take_notifier({"NOTIFY_SOCKET": "vsock:2:1"}) is None
+    assert systemd_notifier({}) is None
+    assert systemd_notifier({"NOTIFY_SOCKET": "vsock:2:1"}) is None
 
 
 def test_a_supervisor_that_is_gone_disturbs_nobody(tmp_path: Path) -> None:
     """What cannot be sent is dropped."""
-    notifier = Notifier(str(tmp_path / "none"))
+    notifier = SystemdNotifier(str(tmp_path / "none"))
 
     notifier.ready()
     notifier.status("a\nb")

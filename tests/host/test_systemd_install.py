@@ -214,7 +214,7 @@ async def test_a_loop_that_is_held_up_is_ended_with_its_stack_told(host: Systemd
 
 _STUCK = """
 import asyncio, faulthandler, time
-from phonefarm_agent.host.sd_notify import take_notifier, watchdog_seconds
+from phonefarm_agent.host.sd_notify import systemd_notifier, watchdog_seconds
 from phonefarm_agent.host.watchdog import watchdog
 
 def held_up():
@@ -224,8 +224,8 @@ async def alive():
     pass
 
 async def main():
-    notifier = take_notifier()
-    with watchdog(proof=alive, feed=notifier.feed, period=watchdog_seconds()):
+    notifier = systemd_notifier()
+    with watchdog(proof=alive, keep_alive=notifier.keep_alive, period=watchdog_seconds()):
         notifier.ready()
         await asyncio.sleep(1)
         held_up()

@@ -12,7 +12,7 @@ from phonefarm.v1 import agent_pb2, agent_pb2_grpc
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.run import RunRef
-from phonefarm_agent.rpc.evidence_uploader import Courier
+from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.timers import Timers
 from support.controller import AGENT_TOKEN, Farm
@@ -60,14 +60,14 @@ async def carried(file: EvidenceFile, address: str, *, scale: float = 0.05) -> A
     """Carry the file to the controller at *address* while the block runs."""
     desk = Desk(file)
     channel = open_channel(address, Timers().scaled(scale))
-    courier = Courier(
+    uploader = EvidenceUploader(
         stub=agent_pb2_grpc.AgentServiceStub(channel),
         metadata=bearer(AGENT_TOKEN),
         host=cast("Host", desk),
         changed=asyncio.Event(),
         scale=scale,
     )
-    carrying = asyncio.create_task(courier.carry())
+    carrying = asyncio.create_task(uploader.run())
     try:
         yield desk
     finally:

@@ -13,17 +13,17 @@ from phonefarm_common.clock import SystemClock
 from phonefarm_common.ids import boot_id
 from phonefarm_common.lifecycle import announce
 
-from phonefarm_agent.app.disk_guard import PERIOD_SECONDS, Disk
+from phonefarm_agent.app.disk_guard import PERIOD_SECONDS, DiskGuard
 from phonefarm_agent.app.lifecycle import AgentLifecycle, ExitCode
-from phonefarm_agent.app.runtime_choice import Hosting, choose_runtime
+from phonefarm_agent.app.runtime_choice import RuntimeManager, choose_runtime
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state_dir import only_agent, raise_incarnation
-from phonefarm_agent.app.status import Supervise, Vitals, unsupervised
+from phonefarm_agent.app.status import AgentStatus, StatusReporter, no_reporter
 from phonefarm_agent.assets.store import AssetStore, asset_store
 from phonefarm_agent.model.host import Incidents
 from phonefarm_agent.phones.adb_phones import AdbPhones, adb_phones
 from phonefarm_agent.phones.dummy import DummyPhones
-from phonefarm_agent.rpc.connection import Address, Line
+from phonefarm_agent.rpc.connection import ControllerAddress, ControllerConnection
 from phonefarm_agent.rpc.session import Identity
 from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import Journal, open_journal
@@ -41,11 +41,11 @@ class _StoppedError(Exception):
 
 
 async def run_agent(
-    settings: Settings, stop: asyncio.Event, supervise: Supervise = unsupervised
+    settings: Settings, stop: asyncio.Event, report_status: StatusReporter = no_reporter
 ) -> ExitCode:
     """Work until *stop* is set, or until the controller will not have this agent again.
 
-    *supervise* looks after the agent from when it is put together until it has ended. Raises
+    *report_status* looks after the agent from when it is put together until it has ended. Raises
     ConfigError, StateBusyError, NoRoomError or sqlite3.Error when it cannot begin.
     """
     with only_agent(settings.state):
@@ -74,14 +74,14 @@ async def run_agent(
                 manifests=kept.manifests,
             )
             await asyncio.to_thread(spool.sweep)
-            hosting = Hosting(
+            runtime_manager = RuntimeManager(
                 kind,
                 settings=settings,
                 place=place,
                 incidents=incidents,
                 changed=changed.set,
             )
-            disk = Disk(
+            disk_guard = DiskGuard(
                 settings.state,
                 least=settings.least_free,
                 reserve=settings.reserve,
@@ -89,7 +89,7 @@ async def run_agent(
                 incidents=incidents,
                 changed=changed.set,
             )
-            await disk.look()
+            await disk_guard.check()
             by_hand = DummyRuntime()
             await by_hand.check()
             context = RunContext(
@@ -98,7 +98,7 @@ async def run_agent(
                 spool=spool,
                 assets=assets,
                 phones=phones,
-                runtime=hosting.runtime,
+                runtime=runtime_manager.runtime,
                 by_hand=by_hand,
                 place=place,
                 run_logs=settings.state / "diaries",
@@ -107,10 +107,10 @@ async def run_agent(
                 clock=SystemClock(),
                 changed=changed,
             )
-            work = AgentLifecycle(
+            lifecycle = AgentLifecycle(
                 settings=settings,
-                hosting=hosting,
-                disk=disk,
+                runtime_manager=runtime_manager,
+                disk_guard=disk_guard,
                 incidents=incidents,
                 context=context,
                 kept=kept,
@@ -124,11 +124,11 @@ async def run_agent(
             code = ExitCode.FAILED
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    supervisor = work.begin(tasks)
+                    supervisor = lifecycle.begin(tasks)
                     if isinstance(phones, AdbPhones):
                         tasks.create_task(phones.keep(supervisor.is_free), name="phones")
-                    line = Line(
-                        address=Address(
+                    connection = ControllerConnection(
+                        address=ControllerAddress(
                             targets=settings.controllers,
                             token=settings.token,
                             place=settings.state if settings.joined else None,
@@ -140,18 +140,18 @@ async def run_agent(
                         changed=changed,
                         evidence_changed=evidence_changed,
                     )
-                    vitals = Vitals(
-                        line=line,
+                    status = AgentStatus(
+                        connection=connection,
                         supervisor=supervisor,
                         phones=phones,
                         journal=context.journal,
                         clock=context.clock,
-                        withheld=work.withheld,
+                        withheld=lifecycle.withheld,
                         incidents=incidents,
                     )
                     announce(settings.ready_file, _facts(settings, kind, phones))
-                    async with supervise(vitals):
-                        code = await work.until_stopped(line, supervisor, stop)
+                    async with report_status(status):
+                        code = await lifecycle.until_stopped(connection, supervisor, stop)
                     raise _StoppedError  # noqa: TRY301 - how a TaskGroup is told to cancel its tasks
             except* _StoppedError:
                 log.info("agent.stopped", exit_code=int(code))

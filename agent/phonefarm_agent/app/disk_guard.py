@@ -19,8 +19,8 @@ PERIOD_SECONDS = 5.0
 FULL = "host_storage_full"
 
 
-class Disk:
-    """`trouble` is why nothing new may begin; empty while there is room."""
+class DiskGuard:
+    """`problem` is why nothing new may begin; empty while there is room."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Disk:
         incidents: Incidents,
         changed: Callable[[], None],
     ) -> None:
-        self.trouble = ""
+        self.problem = ""
         self._place = place
         self._least = least
         # A disk at its limit must not be now full, now not.
@@ -42,26 +42,26 @@ class Disk:
         self._incidents = incidents
         self._changed = changed
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Look once; what could not be looked at stays as it was."""
-        least = self._again if self.trouble else self._least
+        least = self._again if self.problem else self._least
         try:
             shortage = await asyncio.to_thread(keep_room, self._place, least, self._reserve)
         except OSError as error:
             log.warning("storage.not_read", place=str(self._place), error=str(error))
         else:
-            self._take_in(shortage)
+            self._set_shortage(shortage)
 
-    async def look_after(self) -> None:
+    async def run(self) -> None:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(self._period)
-            await self.look()
+            await self.check()
 
-    def _take_in(self, shortage: str) -> None:
+    def _set_shortage(self, shortage: str) -> None:
         # How much is short changes all the time; that it is does not.
-        if bool(shortage) == bool(self.trouble):
+        if bool(shortage) == bool(self.problem):
             return
-        self.trouble = f"{FULL}:{shortage}" if shortage else ""
+        self.problem = f"{FULL}:{shortage}" if shortage else ""
         self._incidents.update(IncidentKind.STORAGE_FULL, shortage)
         self._changed()

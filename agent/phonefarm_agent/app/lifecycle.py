@@ -8,12 +8,12 @@ from pathlib import Path
 import structlog
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_agent.app.disk_guard import Disk
-from phonefarm_agent.app.runtime_choice import OUTLIVES_AGENT, Hosting
+from phonefarm_agent.app.disk_guard import DiskGuard
+from phonefarm_agent.app.runtime_choice import OUTLIVES_AGENT, RuntimeManager
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.status import STOPPING
 from phonefarm_agent.model.host import HostReport, Incidents
-from phonefarm_agent.rpc.connection import Line, LineClosedError
+from phonefarm_agent.rpc.connection import ConnectionClosedError, ControllerConnection
 from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
 from phonefarm_agent.runs.lifecycle import record_loss
 from phonefarm_agent.runs.outcome import broken
@@ -24,7 +24,7 @@ from phonefarm_agent.runtimes.interface import Handle, RuntimeFailedError
 
 log = structlog.get_logger()
 
-FAREWELL_SECONDS = 5.0
+GOODBYE_SECONDS = 5.0
 
 
 class ExitCode(IntEnum):
@@ -45,20 +45,20 @@ class AgentLifecycle:
         self,
         *,
         settings: Settings,
-        hosting: Hosting,
-        disk: Disk,
+        runtime_manager: RuntimeManager,
+        disk_guard: DiskGuard,
         incidents: Incidents,
         context: RunContext,
         kept: JournalContents,
     ) -> None:
         self._settings = settings
-        self._hosting = hosting
-        self._disk = disk
+        self._runtime_manager = runtime_manager
+        self._disk_guard = disk_guard
         self._incidents = incidents
         self._context = context
         self._kept = kept
         self._stopping = ""
-        self._moved = ""  # the farm is another one than the journal's
+        self._farm_changed = ""  # the farm is another one than the journal's
 
     def begin(self, tasks: asyncio.TaskGroup) -> Supervisor:
         """Take back the runs of an earlier life and begin to look after the host."""
@@ -67,48 +67,48 @@ class AgentLifecycle:
             tasks=tasks,
             withheld=self.withheld,
             condition=self.condition,
-            farm=self._farm_known,
+            farm=self._on_farm,
         )
         for records in self._kept.records.values():
             self._context.record_queue.put(records)
         kept_runs = supervisor.restore(self._kept.runs)
         if farm := self._kept.facts.get("farm_id"):
-            self._hosting.set_farm(farm)
-        tasks.create_task(self._hosting.look_after(), name="hosting")
-        tasks.create_task(self._hosting.keep_warm(self._workers), name="pool")
-        tasks.create_task(self._disk.look_after(), name="disk")
-        tasks.create_task(self._settle(supervisor, kept_runs), name="settle")
+            self._runtime_manager.use_farm(farm)
+        tasks.create_task(self._runtime_manager.run(), name="runtime")
+        tasks.create_task(self._runtime_manager.keep_warm(self._workers), name="pool")
+        tasks.create_task(self._disk_guard.run(), name="disk")
+        tasks.create_task(self._reconcile(supervisor, kept_runs), name="reconcile")
         return supervisor
 
     async def until_stopped(
-        self, line: Line, supervisor: Supervisor, stop: asyncio.Event
+        self, connection: ControllerConnection, supervisor: Supervisor, stop: asyncio.Event
     ) -> ExitCode:
         """Hold the line until *stop*, or until it is closed for good, and end in good order."""
         goodbye = asyncio.Event()
-        holding = asyncio.create_task(line.hold(goodbye=goodbye), name="line")
-        told = asyncio.create_task(stop.wait(), name="stop")
+        running = asyncio.create_task(connection.run(goodbye=goodbye), name="controller")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await asyncio.wait({holding, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             code = ExitCode.STOPPED
-            if holding.done():
-                code = _closed(holding)
+            if running.done():
+                code = _closed(running)
             self._stopping = STOPPING
             self._context.changed.set()
             # Runs of an agent the controller will not hear again must not go on unseen.
             if (
-                holding.done()
+                running.done()
                 or self._settings.stop_runs_on_exit
-                or self._hosting.kind not in OUTLIVES_AGENT
+                or self._runtime_manager.kind not in OUTLIVES_AGENT
             ):
-                await self._end_runs(supervisor, heard=not holding.done())
+                await self._end_runs(supervisor, heard=not running.done())
             goodbye.set()
             self._context.changed.set()
-            await self._hosting.empty_pool()
-            await asyncio.wait({holding}, timeout=FAREWELL_SECONDS * self._settings.time_scale)
+            await self._runtime_manager.empty_pool()
+            await asyncio.wait({running}, timeout=GOODBYE_SECONDS * self._settings.time_scale)
         finally:
-            for task in (holding, told):
+            for task in (running, stopped):
                 task.cancel()
-            await asyncio.gather(holding, told, return_exceptions=True)
+            await asyncio.gather(running, stopped, return_exceptions=True)
         return code
 
     async def _end_runs(self, supervisor: Supervisor, *, heard: bool) -> None:
@@ -116,7 +116,8 @@ class AgentLifecycle:
         timers = self._settings.timers
         supervisor.end_all(
             broken(
-                FailureCode.AGENT_FENCED, f"the agent was stopped ({self._hosting.kind} runtime)"
+                FailureCode.AGENT_FENCED,
+                f"the agent was stopped ({self._runtime_manager.kind} runtime)",
             )
         )
         waits = [asyncio.create_task(run.released.wait()) for run in supervisor.runs()]
@@ -125,16 +126,16 @@ class AgentLifecycle:
         for wait in waits:
             wait.cancel()
         if heard:
-            await supervisor.acknowledged(FAREWELL_SECONDS * self._settings.time_scale)
+            await supervisor.acknowledged(GOODBYE_SECONDS * self._settings.time_scale)
 
     def withheld(self) -> str:
         """Return why nothing new may begin on this host; empty: it may."""
         return (
             self._stopping
-            or self._moved
-            or self._disk.trouble
+            or self._farm_changed
+            or self._disk_guard.problem
             or self._context.phones.problem
-            or self._hosting.trouble
+            or self._runtime_manager.problem
         )
 
     def condition(self) -> HostReport:
@@ -150,21 +151,21 @@ class AgentLifecycle:
         """Return how many phones work or could; none where nothing may begin."""
         return 0 if self.withheld() else len(self._context.phones.fit())
 
-    def _farm_known(self, farm: str) -> None:
+    def _on_farm(self, farm: str) -> None:
         known = self._kept.facts.get("farm_id")
         if known and known != farm:
             # Its runs, containers and records are the other farm's: nothing is mixed with them.
             log.error("farm.changed", was=known, now=farm, remedy="give it a state directory anew")
-            self._moved = f"farm_changed:{known}"
+            self._farm_changed = f"farm_changed:{known}"
             self._context.changed.set()
             return
-        self._moved = ""
-        self._hosting.set_farm(farm)
+        self._farm_changed = ""
+        self._runtime_manager.use_farm(farm)
         self._context.journal.note(put_fact("farm_id", farm))
 
-    async def _settle(self, supervisor: Supervisor, kept_runs: list[Run]) -> None:
+    async def _reconcile(self, supervisor: Supervisor, kept_runs: list[Run]) -> None:
         """Match what the journal holds with what the runtime holds."""
-        await self._hosting.known.wait()
+        await self._runtime_manager.farm_known.wait()
         handles = {handle.run_id: handle for handle in await self._held()}
         for run in kept_runs:
             handle = handles.get(run.ref.run_id)
@@ -194,7 +195,7 @@ class AgentLifecycle:
     async def _held(self) -> list[Handle]:
         while True:
             try:
-                return await self._hosting.runtime().held()
+                return await self._runtime_manager.runtime().held()
             except RuntimeFailedError as error:
                 log.warning("runtime.away", error=str(error))
                 await asyncio.sleep(self._settings.time_scale)
@@ -202,7 +203,7 @@ class AgentLifecycle:
     async def _remove(self, handle: Handle) -> None:
         while True:
             try:
-                await self._hosting.runtime().remove(handle)
+                await self._runtime_manager.runtime().remove(handle)
             except RuntimeFailedError as error:
                 log.warning("container.not_removed", container=handle.name, error=str(error))
                 await asyncio.sleep(self._settings.time_scale)
@@ -214,11 +215,11 @@ def _names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
-def _closed(holding: asyncio.Task[None]) -> ExitCode:
+def _closed(running: asyncio.Task[None]) -> ExitCode:
     """Return the exit code of a line that is closed for good; a fault of its own is raised."""
     try:
-        holding.result()
-    except LineClosedError as error:
+        running.result()
+    except ConnectionClosedError as error:
         log.warning("line.closed", reason=error.reason, error=str(error))
         return ExitCode.SUPERSEDED if error.reason == "superseded" else ExitCode.REFUSED
     return ExitCode.STOPPED

@@ -87,7 +87,7 @@ def _python_path() -> dict[str, str]:
     return {"PYTHONPATH": path} if path else {}
 
 
-class Hosting:
+class RuntimeManager:
     """The runtime in use; it exists once the farm is known, and is looked after from then on."""
 
     def __init__(
@@ -100,8 +100,8 @@ class Hosting:
         changed: Callable[[], None],
     ) -> None:
         self.kind = kind
-        self.trouble = "runtime_unchecked"
-        self.known = asyncio.Event()
+        self.problem = "runtime_unchecked"
+        self.farm_known = asyncio.Event()
         self._settings = settings
         self._place = place
         self._incidents = incidents
@@ -114,17 +114,17 @@ class Hosting:
             raise RuntimeFailedError("the farm is not known yet")
         return self._runtime
 
-    def set_farm(self, farm: str) -> None:
+    def use_farm(self, farm: str) -> None:
         """Make the runtime of that *farm*, at the first time."""
         if self._runtime is None:
             self._runtime = make_runtime(
                 self.kind, farm=farm, settings=self._settings, place=self._place
             )
-            self.known.set()
+            self.farm_known.set()
 
     async def keep_warm(self, phones: Callable[[], int]) -> None:
         """Have containers ready for as many *phones* as can work, at most as many as were asked."""
-        await self.known.wait()
+        await self.farm_known.wait()
         if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
             await self._runtime.pool.keep(lambda: min(self._settings.warm, phones()))
 
@@ -133,21 +133,21 @@ class Hosting:
         if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
             await self._runtime.pool.close(within=EMPTY_SECONDS)
 
-    async def look_after(self) -> None:
-        """Ask again and again whether runs can be started; `trouble` says why not."""
-        await self.known.wait()
+    async def run(self) -> None:
+        """Ask again and again whether runs can be started; `problem` says why not."""
+        await self.farm_known.wait()
         while True:
             try:
                 await self.runtime().check()
-                trouble = ""
+                problem = ""
             except RuntimeFailedError as error:
-                trouble = f"runtime_failed:{error}"
-            if trouble != self.trouble:
-                if trouble:
-                    log.error("host.runtime_lost", error=trouble)
-                elif self.trouble != "runtime_unchecked":
+                problem = f"runtime_failed:{error}"
+            if problem != self.problem:
+                if problem:
+                    log.error("host.runtime_lost", error=problem)
+                elif self.problem != "runtime_unchecked":
                     log.info("host.runtime_recovered")
-                self.trouble = trouble
-                self._incidents.update(IncidentKind.RUNTIME_DOWN, trouble)
+                self.problem = problem
+                self._incidents.update(IncidentKind.RUNTIME_DOWN, problem)
                 self._changed()
             await asyncio.sleep(10 * self._settings.time_scale)

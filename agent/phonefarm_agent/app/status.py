@@ -12,16 +12,16 @@ from phonefarm_agent.model.host import IncidentKind, Incidents
 from phonefarm_agent.model.phone import PhoneReport, Readiness
 from phonefarm_agent.model.run import Phase
 from phonefarm_agent.phones.interface import Phones
-from phonefarm_agent.rpc.connection import Line
+from phonefarm_agent.rpc.connection import ControllerConnection
 from phonefarm_agent.runs.journal import Journal, JournalFailedError
 from phonefarm_agent.runs.journal_schema import Statement
 from phonefarm_agent.runs.supervisor import Supervisor
 
-_NOTHING = Statement(sql="SELECT 1", values=())
+_NO_CHANGE = Statement(sql="SELECT 1", values=())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class AgentMetrics:
     """The agent at one moment, for whoever draws curves."""
 
     runs: Mapping[Phase, int]
@@ -41,13 +41,13 @@ class Numbers:
     adb_restarts: int
 
 
-class Vitals:
+class AgentStatus:
     """Asked only in the agent's own loop."""
 
     def __init__(
         self,
         *,
-        line: Line,
+        connection: ControllerConnection,
         supervisor: Supervisor,
         phones: Phones,
         journal: Journal,
@@ -55,7 +55,7 @@ class Vitals:
         withheld: Callable[[], str],
         incidents: Incidents,
     ) -> None:
-        self._line = line
+        self._connection = connection
         self._supervisor = supervisor
         self._phones = phones
         self._journal = journal
@@ -64,44 +64,44 @@ class Vitals:
         self._incidents = incidents
 
     @property
-    def settled(self) -> asyncio.Event:
+    def controller_tried(self) -> asyncio.Event:
         """Set once the first try to reach the controller is over, well or badly."""
-        return self._line.tried
+        return self._connection.controller_tried
 
-    async def prove(self) -> None:
+    async def check_liveness(self) -> None:
         """Return once the loop has gone round and the journal has taken a transaction's turn.
 
         A journal whose disk refuses has taken its turn: the agent knows and says so, and a new
         start would mend nothing.
         """
         try:
-            await self._journal.try_keep(_NOTHING)
+            await self._journal.try_keep(_NO_CHANGE)
         except JournalFailedError:
             return
 
-    def line(self) -> str:
+    def summary(self) -> str:
         """Return one line for people: phones, runs, controller, what is wrong."""
         seen, fit = self._phones.reports(), len(self._phones.fit())
         runs = len(self._supervisor.live())
-        told = [
+        parts = [
             f"{len(seen)} phone{'s' * (len(seen) != 1)} ({fit} fit{_waiting(seen)})",
             f"{runs} run{'s' * (runs != 1)}",
-            f"controller {self._line.target} {self._line.trouble or 'connected'}",
+            f"controller {self._connection.target} {self._connection.problem or 'connected'}",
         ]
-        told += [trouble for trouble in (self._withheld(), self._journal.failing) if trouble]
-        return "; ".join(told)
+        parts += [problem for problem in (self._withheld(), self._journal.failing) if problem]
+        return "; ".join(parts)
 
-    def numbers(self) -> Numbers:
+    def metrics(self) -> AgentMetrics:
         """Return the agent in numbers."""
         runs = Counter(run.state.phase for run in self._supervisor.runs())
         seen = self._phones.reports()
         phones = Counter(report.readiness for report in seen)
         evidence = self._supervisor.evidence()
-        return Numbers(
+        return AgentMetrics(
             runs={phase: runs[phase] for phase in Phase if phase is not Phase.FORGOTTEN},
             phones={readiness: phones[readiness] for readiness in Readiness},
             offered=len(self._supervisor.offered()),
-            connected=not self._line.trouble,
+            connected=not self._connection.problem,
             withheld=bool(self._withheld()),
             needing_hands=_needing_hands(seen),
             incidents={kind: self._incidents.lasting(kind) is not None for kind in IncidentKind},
@@ -133,10 +133,10 @@ def _waiting(seen: Sequence[PhoneReport]) -> str:
 STOPPING = "agent_stopping"
 """Why an agent that ends offers no phone."""
 
-Supervise = Callable[[Vitals], AbstractAsyncContextManager[None]]
+StatusReporter = Callable[[AgentStatus], AbstractAsyncContextManager[None]]
 """Looks after the agent while the block lasts."""
 
 
-def unsupervised(vitals: Vitals) -> AbstractAsyncContextManager[None]:
+def no_reporter(status: AgentStatus) -> AbstractAsyncContextManager[None]:
     """Return what does nothing: nobody asked to be told."""
     return nullcontext()

@@ -16,7 +16,7 @@ from phonefarm_common.logs import configure_logs
 from phonefarm_agent.app.run_options import parse_settings
 from phonefarm_agent.host import doctor, install, paths, steps, uninstall
 from phonefarm_agent.host.checks.finding import Finding, Verdict
-from phonefarm_agent.host.install import CannotInstallError, Wishes
+from phonefarm_agent.host.install import CannotInstallError, InstallOptions
 from phonefarm_agent.host.steps import StepFailedError
 
 _INSTALL = """\
@@ -122,7 +122,7 @@ def _install(parsed: argparse.Namespace) -> int:
         return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}", 2)
     if invited not in {"", name}:
         return _complain(f"--name is {name!r}, the invitation's {invited!r}: leave --name out", 2)
-    wishes = Wishes(
+    wanted = InstallOptions(
         state=parsed.state,
         docker_group=parsed.docker_group,
         controller=parsed.controller,
@@ -134,7 +134,7 @@ def _install(parsed: argparse.Namespace) -> int:
     )
     try:
         done = steps.perform(
-            install.plan(wishes, paths.this_program()), dry_run=parsed.dry_run, tell=print
+            install.plan(wanted, paths.this_program()), dry_run=parsed.dry_run, tell=print
         )
     except CannotInstallError as error:
         return _complain(str(error), 2)

@@ -21,7 +21,7 @@ from phonefarm_agent.host.checks.finding import Finding, Verdict, fail
 from phonefarm_agent.host.checks.machine import check_clock, check_disk
 from phonefarm_agent.host.checks.service import check_service
 
-Look = Callable[[], Coroutine[None, None, list[Finding]]]
+CheckFunction = Callable[[], Coroutine[None, None, list[Finding]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Check:
     """One look at the host, and how long it may take; its name stands for what did not answer."""
 
     name: str
-    look: Look
+    run: CheckFunction
     seconds: float
 
 
@@ -37,20 +37,20 @@ def checks(settings: Settings, *, ready: Path) -> list[Check]:
     """Return what is looked at with *settings*; *ready*: where a running agent says what it is."""
     return [
         *checks_without_settings(),
-        Check(name="phones", look=lambda: check_phones(settings, ready), seconds=30),
-        Check(name="docker", look=lambda: check_containers(settings), seconds=10),
-        Check(name="disk", look=lambda: check_disk(settings), seconds=5),
-        Check(name="certificate", look=lambda: check_certificate(settings), seconds=5),
-        Check(name="controller", look=lambda: check_controller(settings), seconds=10),
+        Check(name="phones", run=lambda: check_phones(settings, ready), seconds=30),
+        Check(name="docker", run=lambda: check_containers(settings), seconds=10),
+        Check(name="disk", run=lambda: check_disk(settings), seconds=5),
+        Check(name="certificate", run=lambda: check_certificate(settings), seconds=5),
+        Check(name="controller", run=lambda: check_controller(settings), seconds=10),
     ]
 
 
 def checks_without_settings() -> list[Check]:
     """Return what can be looked at on any host."""
     return [
-        Check(name="service", look=check_service, seconds=10),
-        Check(name="adb", look=check_program, seconds=10),
-        Check(name="clock", look=check_clock, seconds=5),
+        Check(name="service", run=check_service, seconds=10),
+        Check(name="adb", run=check_program, seconds=10),
+        Check(name="clock", run=check_clock, seconds=5),
     ]
 
 
@@ -63,7 +63,7 @@ async def examine(wanted: Sequence[Check]) -> list[Finding]:
 async def _in_time(check: Check) -> list[Finding]:
     try:
         async with asyncio.timeout(check.seconds):
-            return await check.look()
+            return await check.run()
     except TimeoutError:
         told = f"no answer within {check.seconds:.0f} s"
     except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others

@@ -13,7 +13,7 @@ from phonefarm_common.enrollment import NotJoinedError, join
 
 from phonefarm_agent.host import paths, steps, unit
 from phonefarm_agent.host.paths import ENVIRONMENT, RULES, SERVICE, UNIT, USER, Program
-from phonefarm_agent.host.steps import Step, StepFailedError
+from phonefarm_agent.host.steps import InstallStep, StepFailedError
 
 
 class CannotInstallError(Exception):
@@ -21,7 +21,7 @@ class CannotInstallError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class InstallOptions:
     """What an operator says once."""
 
     state: Path
@@ -34,49 +34,49 @@ class Wishes:
     invitation: str = ""  # joins the farm with it; the name is the invitation's then
 
 
-def plan(wishes: Wishes, program: Program) -> list[Step]:
+def plan(wanted: InstallOptions, program: Program) -> list[InstallStep]:
     """Return the steps in order; CannotInstallError."""
-    wishes = replace(wishes, state=Path(os.path.normpath(wishes.state)))
-    _refuse(wishes, program)
+    wanted = replace(wanted, state=Path(os.path.normpath(wanted.state)))
+    _refuse(wanted, program)
     texts = {
         UNIT: unit.unit(
             command=program.command,
-            state=wishes.state,
-            docker_group=wishes.docker_group,
+            state=wanted.state,
+            docker_group=wanted.docker_group,
             systemd=_systemd_version(),
         ),
         RULES: unit.rules(),
     }
     return [
-        Step(
+        InstallStep(
             text=f"make the system user and group {USER}",
             needed=lambda: not steps.user_exists(USER),
-            do=lambda: _make_user(wishes.state),
+            do=lambda: _make_user(wanted.state),
         ),
-        Step(
-            text=f"make the state directory {wishes.state}, for {USER} only",
-            needed=lambda: not _is_ours(wishes.state),
-            do=lambda: _make_ours(wishes.state),
+        InstallStep(
+            text=f"make the state directory {wanted.state}, for {USER} only",
+            needed=lambda: not _is_ours(wanted.state),
+            do=lambda: _make_ours(wanted.state),
         ),
-        Step(
+        InstallStep(
             text=f"write {ENVIRONMENT} (0600, for root only)",
             needed=lambda: not ENVIRONMENT.exists(),  # an operator's own words are never replaced
-            do=lambda: steps.write(ENVIRONMENT, _environment(wishes), 0o600),
+            do=lambda: steps.write(ENVIRONMENT, _environment(wanted), 0o600),
         ),
-        Step(
+        InstallStep(
             text=f"close {ENVIRONMENT} to everybody but root",
             needed=lambda: ENVIRONMENT.exists() and _is_open(ENVIRONMENT),
             do=lambda: ENVIRONMENT.chmod(0o600),
         ),
         _written(RULES, texts[RULES], then=reload_udev),
         _written(UNIT, texts[UNIT], then=lambda: _systemctl("daemon-reload")),
-        Step(
+        InstallStep(
             text=f"start {SERVICE} whenever this host starts",
             needed=lambda: not steps.answers_yes("systemctl", "is-enabled", "--quiet", SERVICE),
             do=lambda: _systemctl("enable", SERVICE),
         ),
-        *([_joined(wishes)] if wishes.invitation else []),
-        *([_started()] if wishes.start else []),
+        *([_joined(wanted)] if wanted.invitation else []),
+        *([_started()] if wanted.start else []),
     ]
 
 
@@ -96,7 +96,7 @@ def ready_to_start(environment: Path = ENVIRONMENT) -> str:
     return ", ".join(missing)
 
 
-def _refuse(wishes: Wishes, program: Program) -> None:
+def _refuse(wanted: InstallOptions, program: Program) -> None:
     if not Path("/run/systemd/system").is_dir():
         raise CannotInstallError("systemd is not this host's init: there is nothing to install to")
     for path in program.paths:
@@ -106,63 +106,63 @@ def _refuse(wishes: Wishes, program: Program) -> None:
                 f"{', '.join(paths.HIDDEN)}; install phonefarm elsewhere, for example with "
                 "`python3 -m venv /opt/phonefarm`"
             )
-    if not wishes.state.is_absolute() or paths.hidden(wishes.state):
+    if not wanted.state.is_absolute() or paths.hidden(wanted.state):
         raise CannotInstallError(
-            f"--state {wishes.state}: must be an absolute path outside {', '.join(paths.HIDDEN)}"
+            f"--state {wanted.state}: must be an absolute path outside {', '.join(paths.HIDDEN)}"
         )
-    if len(os.fsencode(wishes.state)) > paths.LONGEST_STATE:
+    if len(os.fsencode(wanted.state)) > paths.LONGEST_STATE:
         raise CannotInstallError(
-            f"--state {wishes.state}: longer than {paths.LONGEST_STATE} bytes, so that the "
+            f"--state {wanted.state}: longer than {paths.LONGEST_STATE} bytes, so that the "
             "sockets below it would have no room for their names"
         )
-    if any(character.isspace() or character in "%$\"'\\" for character in str(wishes.state)):
-        raise CannotInstallError(f"--state {wishes.state}: must be without blanks, quotes, % and $")
+    if any(character.isspace() or character in "%$\"'\\" for character in str(wanted.state)):
+        raise CannotInstallError(f"--state {wanted.state}: must be without blanks, quotes, % and $")
     kept = paths.installed_state()
-    if kept not in {None, wishes.state}:
+    if kept not in {None, wanted.state}:
         raise CannotInstallError(
             f"the service is installed with the state {kept}: uninstall it first (--keep-state), "
             "move the directory, and install again"
         )
-    if not steps.group_exists(wishes.docker_group):
+    if not steps.group_exists(wanted.docker_group):
         raise CannotInstallError(
-            f"there is no group {wishes.docker_group}: install Docker Engine first "
+            f"there is no group {wanted.docker_group}: install Docker Engine first "
             "(`apt-get install docker.io`), or name the group of its socket with --docker-group"
         )
 
 
-def _environment(wishes: Wishes) -> str:
+def _environment(wanted: InstallOptions) -> str:
     return unit.environment(
-        controller=wishes.controller,
-        name=wishes.name,
-        token_file=wishes.token_file,
-        options=wishes.options,
+        controller=wanted.controller,
+        name=wanted.name,
+        token_file=wanted.token_file,
+        options=wanted.options,
     )
 
 
-def _written(path: Path, text: str, *, then: Callable[[], None]) -> Step:
+def _written(path: Path, text: str, *, then: Callable[[], None]) -> InstallStep:
     def do() -> None:
         steps.write(path, text, 0o644)
         then()
 
-    return Step(text=f"write {path}", needed=lambda: steps.differs(path, text, 0o644), do=do)
+    return InstallStep(text=f"write {path}", needed=lambda: steps.differs(path, text, 0o644), do=do)
 
 
-def _joined(wishes: Wishes) -> Step:
+def _joined(wanted: InstallOptions) -> InstallStep:
     def do() -> None:
         try:
-            asyncio.run(join(wishes.invitation, wishes.state, role="agent", wanted=wishes.name))
+            asyncio.run(join(wanted.invitation, wanted.state, role="agent", wanted=wanted.name))
         except NotJoinedError as error:
             raise StepFailedError(str(error)) from error
 
-    return Step(
-        text=f"join the farm as {wishes.name}",
-        needed=lambda: not (wishes.state / MEMBER).exists(),  # an invitation is good once
+    return InstallStep(
+        text=f"join the farm as {wanted.name}",
+        needed=lambda: not (wanted.state / MEMBER).exists(),  # an invitation is good once
         do=do,
     )
 
 
-def _started() -> Step:
-    return Step(
+def _started() -> InstallStep:
+    return InstallStep(
         text=f"start {SERVICE}",
         needed=lambda: not steps.answers_yes("systemctl", "is-active", "--quiet", SERVICE),
         do=lambda: _systemctl("start", SERVICE),

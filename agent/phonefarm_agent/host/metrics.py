@@ -8,31 +8,31 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from phonefarm_agent.app.status import Numbers, Supervise, Vitals
+from phonefarm_agent.app.status import AgentMetrics, AgentStatus, StatusReporter
 
 log = structlog.get_logger()
 
 
-def measured(supervise: Supervise, address: tuple[str, int] | None) -> Supervise:
-    """Return *supervise*, with the agent's numbers served at *address* if there is one."""
+def with_metrics(report_status: StatusReporter, address: tuple[str, int] | None) -> StatusReporter:
+    """Return *report_status*, with the agent's numbers served at *address* if there is one."""
     if address is None:
-        return supervise
-    return lambda vitals: _both(supervise, vitals, address)
+        return report_status
+    return lambda status: _with_metrics(report_status, status, address)
 
 
 @asynccontextmanager
-async def _both(
-    supervise: Supervise, vitals: Vitals, address: tuple[str, int]
+async def _with_metrics(
+    report_status: StatusReporter, status: AgentStatus, address: tuple[str, int]
 ) -> AsyncIterator[None]:
-    async with serving_metrics(vitals, address), supervise(vitals):
+    async with serving_metrics(status, address), report_status(status):
         yield
 
 
 @asynccontextmanager
-async def serving_metrics(vitals: Vitals, address: tuple[str, int]) -> AsyncIterator[int]:
+async def serving_metrics(status: AgentStatus, address: tuple[str, int]) -> AsyncIterator[int]:
     """Serve GET /metrics at *address* until the block ends; yield the port. OSError if taken."""
     registry = CollectorRegistry()
-    registry.register(_Reading(vitals))
+    registry.register(_Collector(status))
 
     async def page(_request: web.Request) -> web.Response:
         # In the agent's own loop: nothing changes while it is read.
@@ -54,15 +54,15 @@ async def serving_metrics(vitals: Vitals, address: tuple[str, int]) -> AsyncIter
         await runner.cleanup()
 
 
-class _Reading:
+class _Collector:
     """A collector of prometheus_client: asked for all numbers at once."""
 
-    def __init__(self, vitals: Vitals) -> None:
-        self._vitals = vitals
+    def __init__(self, status: AgentStatus) -> None:
+        self._status = status
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
-        now = self._vitals.numbers()
+        now = self._status.metrics()
         runs = GaugeMetricFamily("phonefarm_agent_runs", "Runs not forgotten", labels=["phase"])
         for phase, count in now.runs.items():
             runs.add_metric([phase.value], count)
@@ -96,7 +96,7 @@ class _Reading:
             yield GaugeMetricFamily(f"phonefarm_agent_{name}", about, value=value)
 
 
-def _gauges(now: Numbers) -> Iterator[tuple[str, str, float]]:
+def _gauges(now: AgentMetrics) -> Iterator[tuple[str, str, float]]:
     yield "phones_offered", "Phones on offer to the controller", now.offered
     yield "connected", "1 while a session with the controller is open", now.connected
     yield "phones_needing_hands", "Phones that wait for a person", now.needing_hands

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 
-class Notifier:
+class SystemdNotifier:
     """Sends to one socket; from any thread. What cannot be sent is dropped: nobody waits here."""
 
     def __init__(self, address: str) -> None:
@@ -27,7 +27,7 @@ class Notifier:
         """Set the line that `systemctl status` shows."""
         self._send("STATUS=" + " ".join(line.split())[:400])
 
-    def feed(self) -> None:
+    def keep_alive(self) -> None:
         """Put off the watchdog by its whole time."""
         self._send("WATCHDOG=1")
 
@@ -40,10 +40,10 @@ class Notifier:
             self._socket.sendto(text.encode(), self._address)
 
 
-def take_notifier(environment: Mapping[str, str] = os.environ) -> Notifier | None:
+def systemd_notifier(environment: Mapping[str, str] = os.environ) -> SystemdNotifier | None:
     """Return the way to the supervisor that started this process; None when there is none."""
     address = environment.get("NOTIFY_SOCKET", "")
-    return Notifier(address) if address.startswith(("/", "@")) else None
+    return SystemdNotifier(address) if address.startswith(("/", "@")) else None
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:

@@ -19,7 +19,7 @@ class StepFailedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class InstallStep:
     """`needed` is asked when its turn comes; a step that is not needed is passed over."""
 
     text: str
@@ -27,7 +27,7 @@ class Step:
     do: Callable[[], None]
 
 
-def perform(steps: Sequence[Step], *, dry_run: bool, tell: Callable[[str], None]) -> int:
+def perform(steps: Sequence[InstallStep], *, dry_run: bool, tell: Callable[[str], None]) -> int:
     """Do what is needed, in order; return how many steps that were. StepFailedError."""
     done = 0
     for step in steps:

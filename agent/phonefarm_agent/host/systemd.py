@@ -4,33 +4,33 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 
-from phonefarm_agent.app.status import Supervise, Vitals, unsupervised
-from phonefarm_agent.host.sd_notify import Notifier, take_notifier, watchdog_seconds
+from phonefarm_agent.app.status import AgentStatus, StatusReporter, no_reporter
+from phonefarm_agent.host.sd_notify import SystemdNotifier, systemd_notifier, watchdog_seconds
 from phonefarm_agent.host.watchdog import watchdog
 
 READY_WITHIN_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 
 
-def supervision() -> Supervise:
+def systemd_reporter() -> StatusReporter:
     """Return how this process is looked after: by systemd if it was started so, else by nobody."""
-    notifier = take_notifier()
+    notifier = systemd_notifier()
     if notifier is None:
-        return unsupervised
-    return lambda vitals: under_systemd(vitals, notifier, period=watchdog_seconds())
+        return no_reporter
+    return lambda status: reporting_to_systemd(status, notifier, period=watchdog_seconds())
 
 
 @asynccontextmanager
-async def under_systemd(
-    vitals: Vitals, notifier: Notifier, *, period: float | None
+async def reporting_to_systemd(
+    status: AgentStatus, notifier: SystemdNotifier, *, period: float | None
 ) -> AsyncIterator[None]:
     """Tell *notifier* how the agent is until the block ends; *period* is the watchdog's time."""
     feeding = (
         nullcontext()
         if period is None
-        else watchdog(proof=vitals.prove, feed=notifier.feed, period=period)
+        else watchdog(proof=status.check_liveness, keep_alive=notifier.keep_alive, period=period)
     )
-    telling = asyncio.create_task(_tell(vitals, notifier), name="supervision")
+    telling = asyncio.create_task(_tell(status, notifier), name="systemd")
     try:
         with feeding:
             yield
@@ -40,25 +40,25 @@ async def under_systemd(
         notifier.stopping()
 
 
-async def _tell(vitals: Vitals, notifier: Notifier) -> None:
+async def _tell(status: AgentStatus, notifier: SystemdNotifier) -> None:
     """Say how it is, then that the start is over, then how it is whenever that changes.
 
     The start is over once the controller was reached or is known not to be: `systemctl start` comes
     back with the answer, and an agent without a controller is up, because it keeps its runs.
     """
-    notifier.status(told := vitals.line())
+    notifier.status(told := status.summary())
     try:
         async with asyncio.timeout(READY_WITHIN_SECONDS):
-            await vitals.settled.wait()
+            await status.controller_tried.wait()
     except TimeoutError:
         pass
-    notifier.status(told := vitals.line())
+    notifier.status(told := status.summary())
     notifier.ready()
     stopping = False
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        if vitals.stopping and not stopping:
+        if status.stopping and not stopping:
             stopping = True
             notifier.stopping()
-        if told != (now := vitals.line()):
+        if told != (now := status.summary()):
             notifier.status(told := now)

@@ -6,33 +6,35 @@ from pathlib import Path
 from phonefarm_agent.host import paths, steps
 from phonefarm_agent.host.install import reload_udev
 from phonefarm_agent.host.paths import CHANGES, ENVIRONMENT, RULES, SERVICE, UNIT, USER
-from phonefarm_agent.host.steps import Step, StepFailedError
+from phonefarm_agent.host.steps import InstallStep, StepFailedError
 from phonefarm_agent.runtimes.docker_engine import Engine, FoundContainer
 from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
 
-def plan(*, state: Path, name: str, keep_state: bool, tell: Callable[[str], None]) -> list[Step]:
+def plan(
+    *, state: Path, name: str, keep_state: bool, tell: Callable[[str], None]
+) -> list[InstallStep]:
     """Return the steps; *name* is the agent whose run containers are ended (empty: none)."""
     runs = _Runs(name, tell)
     return [
-        Step(
+        InstallStep(
             text=f"stop {SERVICE} and start it no more",
             needed=UNIT.exists,
             do=lambda: _systemctl("disable", "--now", SERVICE),
         ),
-        Step(
+        InstallStep(
             text="have systemd forget how the service ended",
             needed=lambda: steps.answers_yes("systemctl", "is-failed", "--quiet", SERVICE),
             do=lambda: _systemctl("reset-failed", SERVICE),
         ),
-        Step(text=f"end the run containers of {name}", needed=runs.found, do=runs.remove),
+        InstallStep(text=f"end the run containers of {name}", needed=runs.found, do=runs.remove),
         *[_removed(path) for path in _links()],
         _removed(CHANGES),
-        Step(text=f"remove {UNIT}", needed=UNIT.exists, do=_remove_unit),
+        InstallStep(text=f"remove {UNIT}", needed=UNIT.exists, do=_remove_unit),
         _removed(ENVIRONMENT.parent),
-        Step(text=f"remove {RULES}", needed=RULES.exists, do=_remove_rules),
+        InstallStep(text=f"remove {RULES}", needed=RULES.exists, do=_remove_rules),
         *([] if keep_state else [_removed(state)]),
-        Step(
+        InstallStep(
             text=f"remove the user and group {USER}",
             needed=lambda: steps.user_exists(USER),
             do=_remove_user,
@@ -81,8 +83,8 @@ def _links() -> list[Path]:
     return list(UNIT.parent.glob(f"*.wants/{UNIT.name}"))
 
 
-def _removed(path: Path) -> Step:
-    return Step(
+def _removed(path: Path) -> InstallStep:
+    return InstallStep(
         text=f"remove {path}",
         needed=lambda: path.exists() or path.is_symlink(),
         do=lambda: steps.remove(path),

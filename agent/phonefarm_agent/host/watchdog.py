@@ -28,12 +28,12 @@ class Watchdog:
         *,
         loop: asyncio.AbstractEventLoop,
         proof: Callable[[], Coroutine[None, None, None]],
-        feed: Callable[[], None],
+        keep_alive: Callable[[], None],
         period: float,
     ) -> None:
         self._loop = loop
         self._proof = proof
-        self._feed = feed
+        self._keep_alive = keep_alive
         self._every = period / FED_PER_PERIOD
         self._limit = period * LIMIT_OF_PERIOD
         self._over = threading.Event()
@@ -41,7 +41,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin to feed."""
-        self._feed()
+        self._keep_alive()
         self._thread.start()
 
     def stop(self) -> None:
@@ -51,7 +51,7 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(self._every):
             if self._proven():
-                self._feed()
+                self._keep_alive()
             elif not self._over.is_set():
                 log.error("watchdog.not_fed", limit_seconds=self._limit)
 
@@ -76,14 +76,16 @@ class Watchdog:
 def watchdog(
     *,
     proof: Callable[[], Coroutine[None, None, None]],
-    feed: Callable[[], None],
+    keep_alive: Callable[[], None],
     period: float,
 ) -> Iterator[None]:
-    """Call *feed* several times in *period* seconds while the running loop completes *proof*.
+    """Call *keep_alive* several times in *period* seconds while the running loop completes *proof*.
 
     Must be entered in the loop. An error that *proof* raises ends the feeding for good.
     """
-    thread = Watchdog(loop=asyncio.get_running_loop(), proof=proof, feed=feed, period=period)
+    thread = Watchdog(
+        loop=asyncio.get_running_loop(), proof=proof, keep_alive=keep_alive, period=period
+    )
     thread.start()
     try:
         yield

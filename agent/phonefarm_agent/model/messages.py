@@ -100,7 +100,7 @@ class Superseded:
     by_incarnation: int
 
 
-Said = (
+ControllerMessage = (
     Welcome
     | PhoneNames
     | Assignments
@@ -161,7 +161,7 @@ class Host(Protocol):
         """Learn that the heartbeat sent at *sent_at* naming *runs* was acknowledged."""
         ...
 
-    def hear(self, said: Said) -> None:
+    def receive(self, message: ControllerMessage) -> None:
         """Take in what the controller said."""
         ...
 

@@ -17,7 +17,7 @@ from phonefarm_common.enrollment import remedy, replaced
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.model.messages import Host
-from phonefarm_agent.rpc.evidence_uploader import Courier
+from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
 from phonefarm_agent.rpc.session import (
     Identity,
     Session,
@@ -33,7 +33,7 @@ MOVE_SECONDS: Final = 1.0
 FATAL_REASONS = frozenset({"identity_cloned", "agent_too_old", "time_scale_differs"})
 
 
-def _pause(failures: int, controllers: int, scale: float) -> float:
+def _retry_pause(failures: int, controllers: int, scale: float) -> float:
     """Return seconds until the next try: short for a controller not tried yet, then longer.
 
     A thousand agents that lose one controller come to the next spread over a second.
@@ -44,7 +44,7 @@ def _pause(failures: int, controllers: int, scale: float) -> float:
     return backoff(round_of_all, first=0.2 * scale, factor=2, most=5 * scale, jitter=0.5)
 
 
-class LineClosedError(Exception):
+class ConnectionClosedError(Exception):
     """The controller will not have this agent again; `reason` says why."""
 
     def __init__(self, reason: str, text: str) -> None:
@@ -53,7 +53,7 @@ class LineClosedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Address:
+class ControllerAddress:
     """Where the controllers are, and what proves who calls."""
 
     targets: tuple[str, ...]
@@ -63,18 +63,18 @@ class Address:
     """Where our certificate is; None where the token proves it, without TLS."""
 
 
-class Line:
+class ControllerConnection:
     """Keeps one session open at a time.
 
     With another certificate it may be with another controller: so agents spread anew. `target` is
-    whom it is with, or tries; `trouble` says why there is no session (empty while one is open);
-    `tried` is set once the first try is over, well or badly.
+    whom it is with, or tries; `problem` says why there is no session (empty while one is open);
+    `controller_tried` is set once the first try is over, well or badly.
     """
 
     def __init__(
         self,
         *,
-        address: Address,
+        address: ControllerAddress,
         identity: Identity,
         host: Host,
         timers: Timers,
@@ -90,8 +90,8 @@ class Line:
         self._changed = changed
         self._evidence_changed = evidence_changed
         self._superseded_at: float | None = None
-        self.tried = asyncio.Event()
-        self.trouble = "not reached yet"
+        self.controller_tried = asyncio.Event()
+        self.problem = "not reached yet"
         self.target = ""
         self._member: Member | None = None
 
@@ -99,11 +99,12 @@ class Line:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return bearer(self._address.token) if self._address.place is None else ()
 
-    async def hold(self, *, goodbye: asyncio.Event) -> None:
-        """Keep a session until *goodbye* is set and said; LineClosedError when it is hopeless.
+    async def run(self, *, goodbye: asyncio.Event) -> None:
+        """Keep a session open until *goodbye* is set and sent.
 
-        With another certificate the session begins anew; runs go on over that as over any cut.
-        Raises MemberBrokenError for a certificate that cannot be read.
+        A renewed certificate begins a new session; runs go on over that as over any cut. Raises
+        ConnectionClosedError when no controller will ever take this agent, MemberBrokenError for a
+        certificate that cannot be read.
         """
         while not goodbye.is_set():
             place = self._address.place
@@ -113,8 +114,8 @@ class Line:
             self._member = member
             told = [] if member is None else [member.controller]
             targets = self._address.targets or controllers_of(told, name="the controller")
-            holding = asyncio.create_task(self._hold(targets, goodbye), name="holding")
-            ends = {holding}
+            running = asyncio.create_task(self._keep_session(targets, goodbye), name="session")
+            ends = {running}
             if member is not None and place is not None:
                 keeping = replaced(
                     member,
@@ -129,14 +130,14 @@ class Line:
                 for task in ends:
                     if task.done():
                         task.result()
-                if holding.done():
+                if running.done():
                     return
             finally:
                 for task in ends:
                     task.cancel()
                 await asyncio.gather(*ends, return_exceptions=True)
 
-    async def _hold(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
+    async def _keep_session(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
         """Keep a session with one of the controllers; whichever fails is left for the next."""
         scale = self._identity.time_scale
         choice = Choice(targets, monotonic=self._clock.monotonic, scale=scale)
@@ -145,10 +146,10 @@ class Line:
             opened_at = self._clock.monotonic()
             self.target = choice.now
             try:
-                await self._one_session(self.target, goodbye)
+                await self._run_session(self.target, goodbye)
             except SessionLostError as error:
                 ended = "" if self._member is None else remedy(self._member, self._clock)
-                self._broke(ended or str(error))
+                self._set_problem(ended or str(error))
                 log.warning(
                     "session.lost", controller=self.target, error=str(error), failures=failures
                 )
@@ -156,8 +157,10 @@ class Line:
                 self._count_supersession(error)
             except SessionRefusedError as error:
                 if error.reason.partition(":")[0] in FATAL_REASONS:
-                    raise LineClosedError(error.reason.partition(":")[0], str(error)) from error
-                self._broke(f"refused: {error.reason}: {error}")
+                    raise ConnectionClosedError(
+                        error.reason.partition(":")[0], str(error)
+                    ) from error
+                self._set_problem(f"refused: {error.reason}: {error}")
                 log.warning(
                     "session.refused",
                     controller=self.target,
@@ -174,12 +177,12 @@ class Line:
             choice.failed(self.target)
             failures += 1
             try:
-                async with asyncio.timeout(_pause(failures, len(targets), scale)):
+                async with asyncio.timeout(_retry_pause(failures, len(targets), scale)):
                     await goodbye.wait()
             except TimeoutError:
                 continue
 
-    async def _one_session(self, target: str, goodbye: asyncio.Event) -> None:
+    async def _run_session(self, target: str, goodbye: asyncio.Event) -> None:
         """Hold one session, and carry evidence beside it to the same controller."""
         member = self._member
         secured = None if member is None else member.secured
@@ -194,36 +197,36 @@ class Line:
                 changed=self._changed,
                 opened=self._opened,
             )
-            courier = Courier(
+            uploader = EvidenceUploader(
                 stub=stub,
                 metadata=self._metadata,
                 host=self._host,
                 changed=self._evidence_changed,
                 scale=self._identity.time_scale,
             )
-            carrying = asyncio.create_task(courier.carry(), name="courier")
+            uploading = asyncio.create_task(uploader.run(), name="evidence-uploader")
             try:
-                await session.hold(goodbye=goodbye)
+                await session.run(goodbye=goodbye)
             finally:
-                carrying.cancel()
-                await asyncio.gather(carrying, return_exceptions=True)
+                uploading.cancel()
+                await asyncio.gather(uploading, return_exceptions=True)
                 log.info("session.closed", controller=target)
 
     def _opened(self) -> None:
         log.info("session.held", controller=self.target)
-        self.trouble = ""
-        self.tried.set()
+        self.problem = ""
+        self.controller_tried.set()
 
-    def _broke(self, why: str) -> None:
-        self.trouble = f"not connected: {why}"
-        self.tried.set()
+    def _set_problem(self, why: str) -> None:
+        self.problem = f"not connected: {why}"
+        self.controller_tried.set()
 
     def _count_supersession(self, error: SupersededError) -> None:
         """Allow one new registration per episode; two agents must not evict each other for ever."""
         now = self._clock.monotonic()
         episode = self._timers.lease_ttl
         if self._superseded_at is not None and now - self._superseded_at < episode:
-            raise LineClosedError("superseded", str(error)) from error
+            raise ConnectionClosedError("superseded", str(error)) from error
         self._superseded_at = now
-        self._broke(str(error))
+        self._set_problem(str(error))
         log.warning("session.superseded", by_incarnation=error.by_incarnation)

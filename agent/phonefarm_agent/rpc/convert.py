@@ -207,7 +207,7 @@ def evidence_to_wire(file: EvidenceFile, *, offset: int = 0) -> pb.EvidenceHead:
     )
 
 
-def said_from_wire(message: pb.ControllerMessage) -> messages.Said | None:
+def message_from_wire(message: pb.ControllerMessage) -> messages.ControllerMessage | None:
     """Return what the controller said; None for what this version does not know."""
     match message.WhichOneof("body"):
         case "welcome":

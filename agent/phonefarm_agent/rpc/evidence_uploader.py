@@ -36,7 +36,7 @@ class _Failure:
     again_at: float
 
 
-class Courier:
+class EvidenceUploader:
     """Uploads what waits, oldest first; a file that fails waits alone for its next try."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Courier:
         self._scale = scale
         self._failures: dict[EvidenceFile, _Failure] = {}
 
-    async def carry(self) -> None:
+    async def run(self) -> None:
         """Upload for ever."""
         loop = asyncio.get_running_loop()
         while True:
@@ -72,22 +72,22 @@ class Courier:
                         await self._changed.wait()
                 continue
             try:
-                carried = await self._carried(file)
+                uploaded = await self._try_upload(file)
             except _HopelessError as error:
                 log.warning("evidence.lost", name=file.name, error=str(error))
                 self._host.evidence_received(file, missing=str(error))
                 continue
-            if carried:
+            if uploaded:
                 self._host.evidence_received(file)
                 continue
             times = failures[file].times + 1 if file in failures else 1
             pause = backoff(times, first=0.5 * self._scale, most=60 * self._scale)
             failures[file] = _Failure(times=times, again_at=loop.time() + pause)
 
-    async def _carried(self, file: EvidenceFile) -> bool:
+    async def _try_upload(self, file: EvidenceFile) -> bool:
         """Upload *file*; true once the controller has it, _HopelessError when it never will."""
         try:
-            offset = await self._brought(file)
+            offset = await self._uploaded_size(file)
             if offset is not None:
                 await self._upload(file, offset)
         except grpc.aio.AioRpcError as error:
@@ -99,7 +99,7 @@ class Courier:
             raise _HopelessError(f"not readable on the host: {error.strerror}") from error
         return True
 
-    async def _brought(self, file: EvidenceFile) -> int | None:
+    async def _uploaded_size(self, file: EvidenceFile) -> int | None:
         """Return how much of the file the controller has by an earlier upload, None when all."""
         if file.size <= CHUNK_BYTES:
             return 0
@@ -117,18 +117,18 @@ class Courier:
     async def _upload(self, file: EvidenceFile, offset: int) -> None:
         with file.path.open("rb") as source:
             try:
-                receipt = await self._sent(file, source, offset)
+                receipt = await self._send(file, source, offset)
             except grpc.aio.AioRpcError as error:
                 if not offset or error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                     raise
                 # What was there is not the file's beginning, or another controller took the call.
                 log.warning("evidence.sent_anew", name=file.name, error=error.details())
-                receipt = await self._sent(file, source, 0)
+                receipt = await self._send(file, source, 0)
         log.info(
             "evidence.uploaded", name=file.name, evidence_id=receipt.evidence_id, resumed_at=offset
         )
 
-    async def _sent(self, file: EvidenceFile, source: IO[bytes], offset: int) -> pb.EvidenceReceipt:
+    async def _send(self, file: EvidenceFile, source: IO[bytes], offset: int) -> pb.EvidenceReceipt:
         return await self._stub.UploadEvidence(
             _chunks(file, source, offset), metadata=self._metadata, timeout=UPLOAD_SECONDS
         )

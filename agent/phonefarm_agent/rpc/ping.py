@@ -12,7 +12,7 @@ _UNKNOWN_TO_IT = frozenset(
 )
 
 
-class KnockFailedError(Exception):
+class PingFailedError(Exception):
     """The controller is away or does not know us; `refused` tells which."""
 
     def __init__(self, text: str, *, refused: bool) -> None:
@@ -20,8 +20,8 @@ class KnockFailedError(Exception):
         self.refused = refused
 
 
-async def knock(target: str, token: str, timers: Timers, secured: Secured | None = None) -> None:
-    """Return when the controller at HOST:PORT answers and takes who we are; KnockFailedError.
+async def ping(target: str, token: str, timers: Timers, secured: Secured | None = None) -> None:
+    """Return when the controller at HOST:PORT answers and takes who we are; PingFailedError.
 
     The certificate in *secured* is shown, or *token* without it.
 
@@ -31,7 +31,7 @@ async def knock(target: str, token: str, timers: Timers, secured: Secured | None
     try:
         channel = open_channel(target, timers, secured)
     except ValueError as error:
-        raise KnockFailedError(str(error), refused=True) from error
+        raise PingFailedError(str(error), refused=True) from error
     # One message and no more, which to grpc is a call with a unary request: as a stream of requests
     # it would fail in many ways of its own when the controller ends it first.
     call = channel.unary_stream(
@@ -47,6 +47,6 @@ async def knock(target: str, token: str, timers: Timers, secured: Secured | None
         if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
             return
         told = f"{error.code().name}: {error.details()}"
-        raise KnockFailedError(told, refused=error.code() in _UNKNOWN_TO_IT) from error
+        raise PingFailedError(told, refused=error.code() in _UNKNOWN_TO_IT) from error
     finally:
         await channel.close(None)

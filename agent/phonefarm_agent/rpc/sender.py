@@ -21,14 +21,14 @@ RECORDS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beat:
+class SentHeartbeat:
     """A heartbeat on its way: when it was sent (before the write) and what it names."""
 
     sent_at: float
     runs: tuple[RunRef, ...]
 
 
-class Voice:
+class Sender:
     """The agent's side of one session."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Voice:
         timers: Timers,
         clock: Clock,
         scale: float,
-        told: tuple[PhoneReport, ...],
+        sent_phones: tuple[PhoneReport, ...],
     ) -> None:
         self._host = host
         self._timers = timers
@@ -46,17 +46,17 @@ class Voice:
         self._repeat = 2 * scale
         self._offer_every = 10 * scale
         self._resend_after = 5 * scale
-        self._new_run_beat = 1 * scale
-        self._beats: dict[int, Beat] = {}
-        self._beat_number = 0
-        self._beat_at = -float("inf")
-        self._beaten: frozenset[RunRef] = frozenset()
+        self._new_run_heartbeat = 1 * scale
+        self._heartbeats: dict[int, SentHeartbeat] = {}
+        self._heartbeat_number = 0
+        self._heartbeat_at = -float("inf")
+        self._renewed_runs: frozenset[RunRef] = frozenset()
         self._offer_number = 0
         self._offer_at = -float("inf")
         self._offered: tuple[str, ...] | None = None
-        self._phones = told  # Hello carried them.
-        self._told_host: HostReport | None = None  # It does not carry the host.
-        self._told_at = clock.monotonic()
+        self._phones = sent_phones  # Hello carried them.
+        self._sent_host: HostReport | None = None  # It does not carry the host.
+        self._sent_at = clock.monotonic()
         self._facts_every = 30 * scale
         self._started_at: dict[RunRef, float] = {}
         self._resend_at: float | None = None
@@ -66,25 +66,25 @@ class Voice:
         yield from self._heartbeat()
         yield from self._starts()
         yield from self._records()
-        yield from self._fleet()
+        yield from self._phones_and_offer()
 
     def pause(self) -> float:
         """Return for how many seconds nothing is due unless something changes."""
         now = self._clock.monotonic()
-        times = [self._beat_at + self._timers.heartbeat, self._offer_at + self._offer_every]
+        times = [self._heartbeat_at + self._timers.heartbeat, self._offer_at + self._offer_every]
         times += [at + self._repeat for at in self._started_at.values()]
         if self._resend_at is not None:
             times.append(self._resend_at)
-        if frozenset(self._host.live()) - self._beaten:
-            times.append(self._beat_at + self._new_run_beat)
+        if frozenset(self._host.live()) - self._renewed_runs:
+            times.append(self._heartbeat_at + self._new_run_heartbeat)
         return max(0.0, min(times) - now)
 
-    def acknowledged(self, number: int) -> Beat | None:
+    def acknowledged(self, number: int) -> SentHeartbeat | None:
         """Return the heartbeat of that *number* and drop all up to it; None when it is unknown."""
-        beat = self._beats.get(number)
-        for older in [n for n in self._beats if n <= number]:
-            del self._beats[older]
-        return beat
+        heartbeat = self._heartbeats.get(number)
+        for older in [n for n in self._heartbeats if n <= number]:
+            del self._heartbeats[older]
+        return heartbeat
 
     def records_acknowledged(self) -> None:
         """Put off the repetition of records: the controller is working on them."""
@@ -94,17 +94,19 @@ class Voice:
     def _heartbeat(self) -> Iterator[pb.AgentMessage]:
         now = self._clock.monotonic()
         runs = self._host.live()
-        fresh = bool(frozenset(runs) - self._beaten)
+        fresh = bool(frozenset(runs) - self._renewed_runs)
         # A lease begins with its claim; renewing it soon makes its deadline here exact.
-        if now - self._beat_at < (self._new_run_beat if fresh else self._timers.heartbeat):
+        if now - self._heartbeat_at < (
+            self._new_run_heartbeat if fresh else self._timers.heartbeat
+        ):
             return
-        self._beat_number += 1
-        self._beat_at = now
-        self._beaten = frozenset(runs)
-        self._beats[self._beat_number] = Beat(sent_at=now, runs=runs)
+        self._heartbeat_number += 1
+        self._heartbeat_at = now
+        self._renewed_runs = frozenset(runs)
+        self._heartbeats[self._heartbeat_number] = SentHeartbeat(sent_at=now, runs=runs)
         yield pb.AgentMessage(
             heartbeat=pb.Heartbeat(
-                number=self._beat_number, runs=[convert.ref_to_wire(run) for run in runs]
+                number=self._heartbeat_number, runs=[convert.ref_to_wire(run) for run in runs]
             )
         )
 
@@ -136,12 +138,12 @@ class Voice:
             # A long story must not keep a heartbeat waiting.
             yield from self._heartbeat()
 
-    def _fleet(self) -> Iterator[pb.AgentMessage]:
+    def _phones_and_offer(self) -> Iterator[pb.AgentMessage]:
         """Say what phones there are before which are offered; both as of the same moment."""
         now = self._clock.monotonic()
         phones, offered, host = self._host.phones(), self._host.offered(), self._host.condition()
-        if host != self._told_host or self._is_news(phones, now):
-            self._phones, self._told_host, self._told_at = phones, host, now
+        if host != self._sent_host or self._is_news(phones, now):
+            self._phones, self._sent_host, self._sent_at = phones, host, now
             yield convert.inventory_to_wire(phones, host)
         if offered != self._offered or now - self._offer_at >= self._offer_every:
             self._offered = offered
@@ -155,6 +157,6 @@ class Voice:
             return False
         if [phone.essence() for phone in phones] != [phone.essence() for phone in self._phones]:
             return True
-        return now - self._told_at >= self._facts_every and any(
+        return now - self._sent_at >= self._facts_every and any(
             phone.facts != before.facts for phone, before in zip(phones, self._phones, strict=True)
         )

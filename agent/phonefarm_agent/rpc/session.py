@@ -17,7 +17,7 @@ from phonefarm_agent.model import messages
 from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.rpc import convert
-from phonefarm_agent.rpc.sender import Voice
+from phonefarm_agent.rpc.sender import Sender
 
 log = structlog.get_logger()
 
@@ -99,16 +99,16 @@ class Session:
         self._welcomed = asyncio.Event()
         self._hello_at = 0.0
         self._heard_at = 0.0
-        self._voice: Voice | None = None
+        self._sender: Sender | None = None
         self._superseded: int | None = None
 
-    async def hold(self, *, goodbye: asyncio.Event) -> None:
+    async def run(self, *, goodbye: asyncio.Event) -> None:
         """Talk until the stream ends, or until *goodbye* is set and said.
 
         Raises SessionLostError, SessionRefusedError or SupersededError.
         """
         reader = asyncio.create_task(self._read(), name="session-reader")
-        speaker = asyncio.create_task(self._speak(goodbye), name="session-speaker")
+        speaker = asyncio.create_task(self._send_until_goodbye(goodbye), name="session-speaker")
         try:
             await asyncio.wait({reader, speaker}, return_when=asyncio.FIRST_COMPLETED)
             if self._superseded is not None:
@@ -135,12 +135,12 @@ class Session:
         while (message := await self._stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
             if not isinstance(message, pb.ControllerMessage):
                 raise SessionLostError("the stream carried something else")
-            said = convert.said_from_wire(message)
-            if said is not None and self._hear(said):
+            said = convert.message_from_wire(message)
+            if said is not None and self._receive(said):
                 return
         raise SessionLostError("the controller ended the stream")
 
-    def _hear(self, said: messages.Said) -> bool:
+    def _receive(self, said: messages.ControllerMessage) -> bool:
         """Take in one message; true when the session is over by it."""
         match said:
             case messages.Superseded(by_incarnation=incarnation):
@@ -153,41 +153,41 @@ class Session:
                 self._welcomed.set()
                 self._opened()
             case messages.HeartbeatAck(number=number, lost=lost):
-                beat = self._voice.acknowledged(number) if self._voice else None
-                if beat is not None:
+                heartbeat = self._sender.acknowledged(number) if self._sender else None
+                if heartbeat is not None:
                     self._heard_at = self._clock.monotonic()
-                    self._host.renewed(beat.sent_at, beat.runs, lost)
+                    self._host.renewed(heartbeat.sent_at, heartbeat.runs, lost)
             case messages.RecordAcks():
-                if self._voice:
-                    self._voice.records_acknowledged()
-                self._host.hear(said)
+                if self._sender:
+                    self._sender.records_acknowledged()
+                self._host.receive(said)
             case _:
-                self._host.hear(said)
+                self._host.receive(said)
         return False
 
-    async def _speak(self, goodbye: asyncio.Event) -> None:
-        told = self._host.phones()
+    async def _send_until_goodbye(self, goodbye: asyncio.Event) -> None:
+        phones = self._host.phones()
         self._hello_at = self._clock.monotonic()
-        await self._stream.write(self._hello(told))
+        await self._stream.write(self._hello(phones))
         await self._wait(self._welcomed, self._timers.suspect)
         if not self._welcomed.is_set():
             raise SessionLostError("no Welcome came")
         self._host.rewind()
-        voice = self._voice = Voice(
+        sender = self._sender = Sender(
             host=self._host,
             timers=self._timers,
             clock=self._clock,
             scale=self._identity.time_scale,
-            told=told,
+            sent_phones=phones,
         )
         while not goodbye.is_set():
             self._changed.clear()
-            for message in voice.due():
+            for message in sender.due():
                 await self._stream.write(message)
-            await self._wait(self._changed, voice.pause())
+            await self._wait(self._changed, sender.pause())
             if self._clock.monotonic() - self._heard_at > self._timers.suspect:
                 raise SessionLostError("no heartbeat was acknowledged for too long")
-        for message in voice.due():
+        for message in sender.due():
             await self._stream.write(message)
         await self._stream.write(
             pb.AgentMessage(goodbye=pb.Goodbye(reason="the agent was told to stop"))

@@ -159,7 +159,7 @@ class Supervisor:
             if run := self._find(ref):
                 run.on_continue()
         self._stop_each(welcome.stops)
-        self.hear(messages.PhoneNames(phones=welcome.phones))
+        self.receive(messages.PhoneNames(phones=welcome.phones))
 
     def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
         """Renew the leases that the heartbeat of *sent_at* named, end those that are lost."""
@@ -171,9 +171,9 @@ class Supervisor:
             if run := self._find(ref):
                 run.end(broken(FailureCode.AGENT_FENCED, "the controller ended the lease"))
 
-    def hear(self, said: messages.Said) -> None:
+    def receive(self, message: messages.ControllerMessage) -> None:
         """Take in what the controller said; a repetition changes nothing."""
-        match said:
+        match message:
             case messages.Assignments(assignments=assignments):
                 self._assign_each(assignments)
             case messages.StartVerdicts(go=go, stops=stops):
@@ -198,7 +198,7 @@ class Supervisor:
             case messages.Welcome() | messages.HeartbeatAck() | messages.Superseded():
                 pass  # Told by `connected`, `renewed` and the end of the session.
             case _:
-                assert_never(said)
+                assert_never(message)
 
     # What an earlier life left.
 

@@ -10,7 +10,7 @@ from phonefarm_common.endpoints import controllers_of
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
-from phonefarm_agent.rpc.ping import KnockFailedError, knock
+from phonefarm_agent.rpc.ping import PingFailedError, ping
 
 _JOIN_AGAIN = (
     "`phonefarm agents invite --agent-id NAME` at the controller, `phonefarm-agent join TOKEN` here"
@@ -39,8 +39,8 @@ async def _knocked(settings: Settings, target: str, secured: Secured | None) -> 
             "`phonefarm agents invite` at the controller, `phonefarm-agent join TOKEN` here",
         )
     try:
-        await knock(target, settings.token, settings.timers, secured)
-    except KnockFailedError as error:
+        await ping(target, settings.token, settings.timers, secured)
+    except PingFailedError as error:
         remedy = (
             _JOIN_AGAIN
             if error.refused and settings.joined

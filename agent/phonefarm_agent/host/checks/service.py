@@ -33,7 +33,7 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
 
 
 def _remedy(status: str) -> str:
-    """Return what to do about what the agent's own line says (`Vitals.line`), empty for nothing."""
+    """Return what to do about the problems in the agent's status line (`AgentStatus.summary`)."""
     phones, *others = status.split("; ")
     remedies = []
     if phones.endswith((" needs hands)", " need hands)")):
