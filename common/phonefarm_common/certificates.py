@@ -121,9 +121,9 @@ def time_left(facts: Facts, now: datetime) -> str:
     return f"good until {facts.ends:%Y-%m-%d %H:%MZ}, {span} more"
 
 
-def read_member(place: Path) -> Member | None:
-    """Return the membership kept in *place*, None when there is none; MemberBrokenError."""
-    path = place / FILE
+def read_member(folder: Path) -> Member | None:
+    """Return the membership kept in *folder*, None when there is none; MemberBrokenError."""
+    path = folder / FILE
     try:
         values = json.loads(path.read_text())
         member = Member(**{str(name): str(value) for name, value in dict(values).items()})
@@ -139,11 +139,11 @@ def read_member(place: Path) -> Member | None:
     return member
 
 
-def keep_member(place: Path, member: Member) -> None:
+def keep_member(folder: Path, member: Member) -> None:
     """Write the membership, whole or not at all, for this user only; it is on the disk then."""
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = place / FILE
-    scratch = place / f".{FILE}.{os.getpid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / FILE
+    scratch = folder / f".{FILE}.{os.getpid()}"
     with suppress(FileNotFoundError):
         scratch.unlink()
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -151,12 +151,12 @@ def keep_member(place: Path, member: Member) -> None:
         json.dump(asdict(member), file)
         file.flush()
         os.fsync(file.fileno())
-    with suppress(OSError):  # only root may give it to whom the place belongs
-        owner = place.stat()
+    with suppress(OSError):  # only root may give it to the folder's owner
+        owner = folder.stat()
         os.chown(scratch, owner.st_uid, owner.st_gid)
     scratch.replace(path)
-    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(directory)
     finally:
-        os.close(folder)
+        os.close(directory)

@@ -36,8 +36,8 @@ class NotJoinedError(Exception):
     """There is no certificate for us; the text says why and what to do."""
 
 
-async def join(token: str, place: Path, *, role: str, wanted: str = "") -> Member:
-    """Trade the token for a membership and keep it in *place*; NotJoinedError.
+async def join(token: str, folder: Path, *, role: str, wanted: str = "") -> Member:
+    """Trade the token for a membership and keep it in *folder*; NotJoinedError.
 
     The key is made here and stays here. The token's secret is sent only to a server for which the
     authority in the token vouches. *wanted* is the name asked for where the token has none.
@@ -72,11 +72,11 @@ async def join(token: str, place: Path, *, role: str, wanted: str = "") -> Membe
         key=key,
     )
     _check(member, role)
-    keep_member(place, member)
+    keep_member(folder, member)
     return member
 
 
-async def renew(member: Member, place: Path, *, target: str) -> Member:
+async def renew(member: Member, folder: Path, *, target: str) -> Member:
     """Get another certificate from the controller at *target* with the one we have, and keep it.
 
     NotJoinedError.
@@ -97,25 +97,25 @@ async def renew(member: Member, place: Path, *, target: str) -> Member:
         key=key,
     )
     _check(renewed, member.role)
-    keep_member(place, renewed)
+    keep_member(folder, renewed)
     return renewed
 
 
 async def replaced(
-    used: Member, place: Path, *, targets: Sequence[str], clock: Clock, scale: float
+    used: Member, folder: Path, *, targets: Sequence[str], clock: Clock, scale: float
 ) -> None:
-    """Return once *place* holds another certificate than *used*, renewed here or joined anew.
+    """Return once *folder* holds another certificate than *used*, renewed here or joined anew.
 
     The controllers at *targets* are asked in turn.
     """
     failures = 0
     while True:
-        if await asyncio.to_thread(_another, used, place):
+        if await asyncio.to_thread(_another, used, folder):
             return
         pause = LOOK_SECONDS
         if clock.now() >= used.facts.half:
             try:
-                renewed = await renew(used, place, target=targets[failures % len(targets)])
+                renewed = await renew(used, folder, target=targets[failures % len(targets)])
             except (NotJoinedError, OSError) as error:
                 failures += 1
                 pause = backoff(failures, first=LOOK_SECONDS, most=60)
@@ -139,9 +139,9 @@ def remedy(used: Member, clock: Clock) -> str:
     )
 
 
-def _another(used: Member, place: Path) -> bool:
+def _another(used: Member, folder: Path) -> bool:
     try:
-        kept = read_member(place)
+        kept = read_member(folder)
     except (MemberBrokenError, OSError) as error:
         log.warning("certificate.unreadable", error=str(error))
         return False

@@ -40,7 +40,7 @@ def opened(tmp_path: Path) -> Open:
     """Open the store of the test; again, it is the next life of the agent."""
     return partial(
         asset_store,
-        place=tmp_path / "assets",
+        folder=tmp_path / "assets",
         policy=LOOPBACK,
         limits=Limits(asset_bytes=1_000_000, cache_bytes=3_000_000, spare_bytes=0),
         agent="phonefarm-agent/test",
@@ -349,7 +349,7 @@ async def test_the_oldest_unused_goes_when_the_cache_is_full(
             web.put(f"/{place}.mp4", mp4(SIZE, seed=place))
         assets = [await store.fetch(f"run-{n}", video(web, f"/{n}.mp4")) for n in range(3)]
         full = await refusal(store, video(web, "/3.mp4"))
-        store.let_go("run-1")
+        store.release("run-1")
 
         assets.append(await store.fetch("run-3", video(web, "/3.mp4")))
 

@@ -149,7 +149,7 @@ async def test_the_manifest_waits_for_the_last_file_and_tells_what_was_lost(
     """Refused files, given up ones and those that never came stand in it with the reason."""
     async with open_journal(tmp_path / "journal.sqlite") as (journal, _):
         spool = EvidenceSpool(
-            place=tmp_path / "evidence", journal=journal, changed=asyncio.Event(), most=20
+            folder=tmp_path / "evidence", journal=journal, changed=asyncio.Event(), most=20
         )
         for name in ("old.png", "taken.png", "refused.png"):
             await spool.put(REF, _frame(name))
@@ -178,7 +178,7 @@ async def test_a_manifest_outlives_the_agent(tmp_path: Path, killed: str) -> Non
     """Another life issues it with the same bytes, however often the run is closed, and once."""
     place, path = tmp_path / "evidence", tmp_path / "journal.sqlite"
     async with open_journal(path) as (journal, _):
-        spool = EvidenceSpool(place=place, journal=journal, changed=asyncio.Event())
+        spool = EvidenceSpool(folder=place, journal=journal, changed=asyncio.Event())
         await spool.put(REF, _frame("a.png"))
         if killed != "before its ending":
             await spool.close(REF, {"cause": "first"})
@@ -187,7 +187,7 @@ async def test_a_manifest_outlives_the_agent(tmp_path: Path, killed: str) -> Non
 
     async with open_journal(path) as (journal, kept):
         spool = EvidenceSpool(
-            place=place,
+            folder=place,
             journal=journal,
             changed=asyncio.Event(),
             kept=kept.evidence,
@@ -204,7 +204,7 @@ async def test_a_manifest_outlives_the_agent(tmp_path: Path, killed: str) -> Non
         assert [entry["name"] for entry in document["files"]] == ["a.png"]
     async with open_journal(path) as (journal, kept):
         spool = EvidenceSpool(
-            place=place, journal=journal, changed=asyncio.Event(), manifests=kept.manifests
+            folder=place, journal=journal, changed=asyncio.Event(), manifests=kept.manifests
         )
         await spool.close(REF, {"cause": "third"})
         assert not kept.evidence

@@ -15,7 +15,7 @@ from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
 from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import JournalFailedError, open_journal
 from phonefarm_agent.runs.journal_schema import Statement, add_run, put_fact
-from phonefarm_agent.runs.run_directory import SOCKET_PATH_BYTES, RunDirectory, place_for_runs
+from phonefarm_agent.runs.run_directory import SOCKET_PATH_BYTES, RunDirectory, make_runs_folder
 from support.asset_server import no_supply
 
 BROKEN = Statement(sql="INSERT INTO no_such_table VALUES (1)", values=())
@@ -42,8 +42,8 @@ async def test_writes_asked_for_together_are_all_there_afterwards(tmp_path: Path
     """Group commit keeps every write and the order of runs."""
     path = tmp_path / "journal.sqlite"
     async with open_journal(path) as (journal, _):
-        await asyncio.gather(*(journal.keep(add_run(state_of(f"r{n}"))) for n in range(200)))
-        journal.note(put_fact("farm_id", "f"))
+        await asyncio.gather(*(journal.write(add_run(state_of(f"r{n}"))) for n in range(200)))
+        journal.write_later(put_fact("farm_id", "f"))
 
     async with open_journal(path) as (_, kept):
         assert [run.ref.run_id for run in kept.runs] == [f"r{n}" for n in range(200)]
@@ -57,9 +57,9 @@ async def test_a_disk_that_refuses_is_told_and_loses_nothing(tmp_path: Path) -> 
         locker = sqlite3.connect(path, isolation_level=None, timeout=0)
         journal._connection.execute("PRAGMA busy_timeout=0")
         locker.execute("BEGIN IMMEDIATE")  # As a full disk: no commit gets through.
-        insisting = asyncio.create_task(journal.keep(put_fact("kept", "yes")))
+        insisting = asyncio.create_task(journal.write(put_fact("kept", "yes")))
         with pytest.raises(JournalFailedError):
-            await journal.try_keep(put_fact("refused", "yes"))
+            await journal.try_write(put_fact("refused", "yes"))
         assert journal.failing
         locker.execute("ROLLBACK")
         locker.close()
@@ -75,10 +75,10 @@ async def test_a_disk_that_refuses_is_told_and_loses_nothing(tmp_path: Path) -> 
 async def test_one_bad_write_does_not_take_its_neighbours_along(tmp_path: Path) -> None:
     """A write that may fail is refused; the one gathered with it arrives."""
     async with open_journal(tmp_path / "journal.sqlite") as (journal, _):
-        journal.note(put_fact("neighbour", "yes"))
+        journal.write_later(put_fact("neighbour", "yes"))
 
         with pytest.raises(JournalFailedError):
-            await journal.try_keep(BROKEN)
+            await journal.try_write(BROKEN)
 
     async with open_journal(tmp_path / "journal.sqlite") as (_, kept):
         assert kept.facts == {"neighbour": "yes"}
@@ -89,16 +89,16 @@ async def test_a_write_no_disk_could_take_stops_nobody_else(tmp_path: Path, valu
     """It is refused by name, also one that insists; its neighbours are kept in their order."""
     impossible = Statement(sql="INSERT OR REPLACE INTO facts VALUES ('x', ?)", values=(value,))
     async with open_journal(tmp_path / "journal.sqlite") as (journal, _):
-        journal.note(put_fact("order", "first"))
-        refused = asyncio.create_task(journal.keep(impossible))
+        journal.write_later(put_fact("order", "first"))
+        refused = asyncio.create_task(journal.write(impossible))
         await asyncio.sleep(0)
-        journal.note(impossible)
-        journal.note(put_fact("order", "last"))
+        journal.write_later(impossible)
+        journal.write_later(put_fact("order", "last"))
 
         async with asyncio.timeout(60):
             with pytest.raises(JournalFailedError):
                 await refused
-            await journal.keep(put_fact("after", "yes"))
+            await journal.write(put_fact("after", "yes"))
 
         assert not journal.failing
     async with open_journal(tmp_path / "journal.sqlite") as (_, kept):
@@ -121,7 +121,7 @@ def test_evidence_nobody_knows_is_swept(tmp_path: Path) -> None:
         action_index=0,
     )
     journal: Any = None  # nothing is written by a sweep
-    spool = EvidenceSpool(place=place, journal=journal, changed=asyncio.Event(), kept=(file,))
+    spool = EvidenceSpool(folder=place, journal=journal, changed=asyncio.Event(), kept=(file,))
 
     spool.sweep()
 
@@ -135,11 +135,11 @@ def test_run_directories_have_short_paths(tmp_path: Path) -> None:
     runtime.mkdir()
     long_state = tmp_path / ("d" * 120)
 
-    place = place_for_runs(long_state, {"XDG_RUNTIME_DIR": "/tmp"})  # noqa: S108 - what is tested
+    place = make_runs_folder(long_state, {"XDG_RUNTIME_DIR": "/tmp"})  # noqa: S108 - what is tested
 
     socket = RunDirectory(place, "12345678-1234-1234-1234-123456789012").control_socket
     assert len(str(socket)) <= SOCKET_PATH_BYTES
-    assert place == place_for_runs(long_state, {})
+    assert place == make_runs_folder(long_state, {})
     assert place.stat().st_mode & 0o777 == 0o700
     place.rmdir()
 

@@ -13,7 +13,7 @@ from phonefarm_agent.runtimes import warm_pool
 from phonefarm_agent.runtimes.docker import DockerRuntime
 from phonefarm_agent.runtimes.docker_engine import Engine, FoundContainer
 from phonefarm_agent.runtimes.interface import Exit, RuntimeFailedError
-from phonefarm_agent.runtimes.warm_pool import Pool
+from phonefarm_agent.runtimes.warm_pool import WarmPool
 from support.components import REQUIRE, insist_or_skip
 from support.private_engine import PrivateEngine, private_engine
 from support.runtime_bench import RuntimeBench, acting_command, all_lines, begun
@@ -31,7 +31,7 @@ class Host:
     farm: str
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> WarmPool:
         """Return the pool."""
         assert self.runtime.pool is not None
         return self.runtime.pool
@@ -224,14 +224,14 @@ async def test_a_run_bound_by_a_killed_agent_is_begun_by_the_next(made: Host, mo
     if moved == 1:
         (spec.directory / "plan.json").rename(folder / "plan.json")
     elif moved == 2:
-        warm_pool.hand_over(folder, spec.directory)
+        warm_pool.replace_directory(folder, spec.directory)
     later = made.later_life()
 
     await later.pool.adjust(0)
     held = await later.runtime.held()
     member = made.pool.settle(handle.token)
     assert member is not None
-    os.close(member.gate)  # as the kernel does for a process that is killed
+    os.close(member.fifo)  # as the kernel does for a process that is killed
     await later.runtime.begin(held[0], spec.directory)
     await later.runtime.begin(held[0], spec.directory)
 
@@ -288,7 +288,7 @@ async def test_the_pool_begins_anew_with_its_engine(
     if missing := PrivateEngine.missing():
         insist_or_skip("docker", missing, required=os.environ.get(REQUIRE, ""))
     monkeypatch.setattr(warm_pool, "_RETRY_SECONDS", 0.5)
-    monkeypatch.setattr(warm_pool, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(warm_pool, "_CHECK_SECONDS", 0.5)
     async with private_engine() as engine:
         await engine.copy_image(executor_image)
         tag(Engine(), executor_image)

@@ -55,7 +55,7 @@ class PreparedRuntime(DockerRuntime):
         async with self._turn:
             await self.pool.adjust(1)
             handle = await super().start(spec)
-            assert handle.token in self._made_with
+            assert handle.token in self._warm_numbers
             return handle
 
 

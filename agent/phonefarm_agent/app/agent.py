@@ -30,7 +30,7 @@ from phonefarm_agent.runs.journal import Journal, open_journal
 from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
 from phonefarm_agent.runs.record_queue import RecordQueue
 from phonefarm_agent.runs.run import RunContext
-from phonefarm_agent.runs.run_directory import leave_place, place_for_runs
+from phonefarm_agent.runs.run_directory import make_runs_folder, remove_runs_folder
 from phonefarm_agent.runtimes.dummy import DummyRuntime
 
 log = structlog.get_logger()
@@ -60,14 +60,14 @@ async def run_agent(
         )
         changed = asyncio.Event()
         async with (
-            _place(settings) as place,
+            _runs_folder(settings) as runs_folder,
             open_journal(settings.state / "journal.sqlite") as (journal, kept),
             _phones(settings, changed, journal, kept) as (phones, incidents),
             _assets(settings, identity) as assets,
         ):
             evidence_changed = asyncio.Event()
             spool = EvidenceSpool(
-                place=settings.state / "evidence",
+                folder=settings.state / "evidence",
                 journal=journal,
                 changed=evidence_changed,
                 kept=kept.evidence,
@@ -77,7 +77,7 @@ async def run_agent(
             runtime_manager = RuntimeManager(
                 kind,
                 settings=settings,
-                place=place,
+                runs_folder=runs_folder,
                 incidents=incidents,
                 changed=changed.set,
             )
@@ -90,8 +90,8 @@ async def run_agent(
                 changed=changed.set,
             )
             await disk_guard.check()
-            by_hand = DummyRuntime()
-            await by_hand.check()
+            hold_runtime = DummyRuntime()
+            await hold_runtime.check()
             context = RunContext(
                 journal=journal,
                 record_queue=RecordQueue(),
@@ -99,8 +99,8 @@ async def run_agent(
                 assets=assets,
                 phones=phones,
                 runtime=runtime_manager.runtime,
-                by_hand=by_hand,
-                place=place,
+                hold_runtime=hold_runtime,
+                runs_folder=runs_folder,
                 run_logs=settings.state / "diaries",
                 timers=settings.timers,
                 scale=settings.time_scale,
@@ -131,7 +131,7 @@ async def run_agent(
                         address=ControllerAddress(
                             targets=settings.controllers,
                             token=settings.token,
-                            place=settings.state if settings.joined else None,
+                            member_folder=settings.state if settings.joined else None,
                         ),
                         identity=identity,
                         host=supervisor,
@@ -159,17 +159,17 @@ async def run_agent(
 
 
 @asynccontextmanager
-async def _place(settings: Settings) -> AsyncIterator[Path]:
-    place = place_for_runs(settings.state)
+async def _runs_folder(settings: Settings) -> AsyncIterator[Path]:
+    runs_folder = make_runs_folder(settings.state)
     try:
-        yield place
+        yield runs_folder
     finally:
-        leave_place(place)
+        remove_runs_folder(runs_folder)
 
 
 def _assets(settings: Settings, identity: Identity) -> AbstractAsyncContextManager[AssetStore]:
     return asset_store(
-        place=settings.state / "assets",
+        folder=settings.state / "assets",
         policy=AddressPolicy(allowed=settings.asset_networks),
         limits=settings.asset_limits,
         agent=f"phonefarm-agent/{identity.version}",
@@ -186,7 +186,7 @@ async def _phones(
     incidents = Incidents(
         clock=clock,
         kept=kept.facts.get("incidents", ""),
-        keep=lambda text: journal.note(put_fact("incidents", text)),
+        keep=lambda text: journal.write_later(put_fact("incidents", text)),
         changed=changed.set,
     )
     if settings.dummy_phones:
@@ -203,7 +203,7 @@ async def _phones(
         clock=clock,
         incidents=incidents,
         kept=kept.facts.get("recovery", ""),
-        keep=lambda text: journal.note(put_fact("recovery", text)),
+        keep=lambda text: journal.write_later(put_fact("recovery", text)),
         changed=changed.set,
     )
     async with opening as phones:

@@ -24,7 +24,7 @@ class DiskGuard:
 
     def __init__(
         self,
-        place: Path,
+        folder: Path,
         *,
         least: LeastFree,
         reserve: int,
@@ -33,7 +33,7 @@ class DiskGuard:
         changed: Callable[[], None],
     ) -> None:
         self.problem = ""
-        self._place = place
+        self._folder = folder
         self._least = least
         # A disk at its limit must not be now full, now not.
         self._again = replace(least, share=1.1 * least.share, size=int(1.1 * least.size))
@@ -46,9 +46,9 @@ class DiskGuard:
         """Look once; what could not be looked at stays as it was."""
         least = self._again if self.problem else self._least
         try:
-            shortage = await asyncio.to_thread(keep_room, self._place, least, self._reserve)
+            shortage = await asyncio.to_thread(keep_room, self._folder, least, self._reserve)
         except OSError as error:
-            log.warning("storage.not_read", place=str(self._place), error=str(error))
+            log.warning("storage.not_read", folder=str(self._folder), error=str(error))
         else:
             self._set_shortage(shortage)
 

@@ -18,7 +18,7 @@ from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
 from phonefarm_agent.runs.lifecycle import record_loss
 from phonefarm_agent.runs.outcome import broken
 from phonefarm_agent.runs.run import Run, RunContext
-from phonefarm_agent.runs.run_directory import RunDirectory, kept_in
+from phonefarm_agent.runs.run_directory import RunDirectory, run_ids_in
 from phonefarm_agent.runs.supervisor import Supervisor
 from phonefarm_agent.runtimes.interface import Handle, RuntimeFailedError
 
@@ -161,7 +161,7 @@ class AgentLifecycle:
             return
         self._farm_changed = ""
         self._runtime_manager.use_farm(farm)
-        self._context.journal.note(put_fact("farm_id", farm))
+        self._context.journal.write_later(put_fact("farm_id", farm))
 
     async def _reconcile(self, supervisor: Supervisor, kept_runs: list[Run]) -> None:
         """Match what the journal holds with what the runtime holds."""
@@ -176,8 +176,8 @@ class AgentLifecycle:
             await self._remove(handles[run_id])
             log.warning("container.unknown_removed", run_id=run_id)
         # A lost journal leaves directories behind as well.
-        for run_id in supervisor.unknown_among(kept_in(self._context.place)):
-            RunDirectory(self._context.place, run_id).remove()
+        for run_id in supervisor.unknown_among(run_ids_in(self._context.runs_folder)):
+            RunDirectory(self._context.runs_folder, run_id).remove()
         for run_id in supervisor.unknown_among(
             await asyncio.to_thread(_names_in, self._context.run_logs)
         ):

@@ -25,8 +25,10 @@ EMPTY_SECONDS = 10.0
 """How long an agent that stops takes for removing the containers it made ahead."""
 
 
-def make_runtime(kind: str, *, farm: str, settings: Settings, place: Path | None = None) -> Runtime:
-    """Return the runtime *kind* of this agent in the farm; *place* is where run directories are."""
+def make_runtime(
+    kind: str, *, farm: str, settings: Settings, runs_folder: Path | None = None
+) -> Runtime:
+    """Return this agent's runtime of that *kind*; *runs_folder* holds the run directories."""
     environment = {"PHONEFARM_TIME_SCALE": str(settings.time_scale)}
     match kind:
         case "docker":
@@ -35,7 +37,7 @@ def make_runtime(kind: str, *, farm: str, settings: Settings, place: Path | None
                 agent=settings.agent_id,
                 image=settings.image,
                 environment=environment,
-                warm=place,
+                warm=runs_folder,
             )
         case "process":
             return ProcessRuntime(
@@ -95,7 +97,7 @@ class RuntimeManager:
         kind: str,
         *,
         settings: Settings,
-        place: Path,
+        runs_folder: Path,
         incidents: Incidents,
         changed: Callable[[], None],
     ) -> None:
@@ -103,7 +105,7 @@ class RuntimeManager:
         self.problem = "runtime_unchecked"
         self.farm_known = asyncio.Event()
         self._settings = settings
-        self._place = place
+        self._runs_folder = runs_folder
         self._incidents = incidents
         self._changed = changed
         self._runtime: Runtime | None = None
@@ -118,7 +120,7 @@ class RuntimeManager:
         """Make the runtime of that *farm*, at the first time."""
         if self._runtime is None:
             self._runtime = make_runtime(
-                self.kind, farm=farm, settings=self._settings, place=self._place
+                self.kind, farm=farm, settings=self._settings, runs_folder=self._runs_folder
             )
             self.farm_known.set()
 

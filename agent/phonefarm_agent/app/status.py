@@ -75,7 +75,7 @@ class AgentStatus:
         start would mend nothing.
         """
         try:
-            await self._journal.try_keep(_NO_CHANGE)
+            await self._journal.try_write(_NO_CHANGE)
         except JournalFailedError:
             return
 

@@ -41,7 +41,7 @@ SPARE_BYTES: Final = 256 * 1024 * 1024
 """So much of the disk is left to others: journal, evidence, logs."""
 PART_SECONDS: Final = 24 * 3600.0
 """A part nobody has gone on with for so long is swept."""
-AT_ONCE: Final = 4
+MAX_DOWNLOADS: Final = 4
 LOOKUP_THREADS: Final = 2
 _READ_BYTES: Final = 1024 * 1024
 
@@ -75,31 +75,31 @@ class Asset:
 
 
 class AssetStore:
-    """Made by `asset_store`. A run holds what it got until `let_go`."""
+    """Made by `asset_store`. A run holds what it got until `release`."""
 
     def __init__(
         self,
         *,
-        place: Path,
+        folder: Path,
         session: aiohttp.ClientSession,
         policy: AddressPolicy,
         limits: Limits,
         scale: float,
     ) -> None:
-        self._place = place
+        self._folder = folder
         self._session = session
         self._policy = policy
         self._limits = limits
         self._scale = scale
-        self._kept: dict[str, Asset] = {}
-        self._flights: dict[str, asyncio.Task[Asset]] = {}
+        self._assets: dict[str, Asset] = {}
+        self._downloads: dict[str, asyncio.Task[Asset]] = {}
         self._waiting: dict[str, int] = {}
-        self._holders: dict[str, set[str]] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._users: dict[str, set[str]] = {}
+        self._download_slots = asyncio.Semaphore(MAX_DOWNLOADS)
 
     def path_of(self, asset: Asset) -> Path:
         """Return where an asset's bytes are; they may be linked, never written."""
-        return self._place / asset.file
+        return self._folder / asset.file
 
     async def fetch(self, run_id: str, wanted: Wanted) -> Asset:
         """Return the asset as its server has it now, held for the run; AssetFailedError.
@@ -107,19 +107,19 @@ class AssetStore:
         Runs that want the same at once share one download; it ends with the last that waits.
         """
         key = hashlib.sha256(f"{wanted.kind}\n{wanted.url}".encode()).hexdigest()
-        self._holders.setdefault(key, set()).add(run_id)
-        while (flight := self._flights.get(key)) is not None and flight.cancelling():
+        self._users.setdefault(key, set()).add(run_id)
+        while (download := self._downloads.get(key)) is not None and download.cancelling():
             # The last one's files are let go first: a part has one writer.
-            await asyncio.wait([flight])
-        if flight is None:
-            flight = asyncio.create_task(self._fly(key, wanted), name=f"asset-{key[:12]}")
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._landed(key, flight))
+            await asyncio.wait([download])
+        if download is None:
+            download = asyncio.create_task(self._download(key, wanted), name=f"asset-{key[:12]}")
+            self._downloads[key] = download
+            download.add_done_callback(lambda _: self._on_downloaded(key, download))
         self._waiting[key] = self._waiting.get(key, 0) + 1
         try:
-            return await asyncio.shield(flight)
+            return await asyncio.shield(download)
         except asyncio.CancelledError:
-            if flight.cancelled():
+            if download.cancelled():
                 # Ended by the host, not by this run.
                 raise AssetFailedError(
                     FailureCode.ASSET_UNREACHABLE, "the download was given up"
@@ -129,31 +129,31 @@ class AssetStore:
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key]
-                flight.cancel()
+                download.cancel()
 
-    def let_go(self, run_id: str) -> None:
+    def release(self, run_id: str) -> None:
         """Forget that the run uses anything."""
-        for key in list(self._holders):
-            self._holders[key].discard(run_id)
-            if not self._holders[key]:
-                del self._holders[key]
+        for key in list(self._users):
+            self._users[key].discard(run_id)
+            if not self._users[key]:
+                del self._users[key]
 
     async def close(self) -> None:
         """End every download; the parts stay."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
+        flights = list(self._downloads.values())
+        for download in flights:
+            download.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def _landed(self, key: str, flight: asyncio.Task[Asset]) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()  # Whoever waits hears it; nobody may.
+    def _on_downloaded(self, key: str, download: asyncio.Task[Asset]) -> None:
+        if self._downloads.get(key) is download:
+            del self._downloads[key]
+        if not download.cancelled():
+            download.exception()  # Whoever waits hears it; nobody may.
 
-    async def _fly(self, key: str, wanted: Wanted) -> Asset:
-        part = Part(self._place, key)
-        kept = self._kept.get(key)
+    async def _download(self, key: str, wanted: Wanted) -> Asset:
+        part = Part(self._folder, key)
+        kept = self._assets.get(key)
         download = Download(
             session=self._session,
             policy=self._policy,
@@ -163,7 +163,7 @@ class AssetStore:
             make_room=self._make_room,
             scale=self._scale,
         )
-        async with self._slots:
+        async with self._download_slots:
             try:
                 known = (
                     Validators(etag=kept.etag, last_modified=kept.last_modified)
@@ -172,7 +172,7 @@ class AssetStore:
                 )
                 fetched = await download.run(known)
                 if fetched is None and kept is not None:
-                    return await self._keep(replace(kept, used_at=time.time()))
+                    return await self._save(replace(kept, used_at=time.time()))
                 return await self._complete(key, wanted, part, fetched)
             except AssetFailedError as error:
                 # The network may come back and go on; anything else is of no use to anybody.
@@ -198,8 +198,8 @@ class AssetStore:
                 last_modified=validators.last_modified,
                 used_at=time.time(),
             )
-            await on_disk(_settle, part, self.path_of(asset))
-            await self._keep(asset)
+            await on_disk(_rename_part, part, self.path_of(asset))
+            await self._save(asset)
         except OSError as error:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             raise AssetFailedError(
@@ -209,11 +209,11 @@ class AssetStore:
         log.info("asset.fetched", bytes=size, sha256=sha256, content_type=found.name)
         return asset
 
-    async def _keep(self, asset: Asset) -> Asset:
+    async def _save(self, asset: Asset) -> Asset:
         """Note what is whole, then drop what it replaces."""
-        older = self._kept.get(asset.key)
-        await on_disk(_write_note, self._place / f"{asset.key}.json", asset)
-        self._kept[asset.key] = asset
+        older = self._assets.get(asset.key)
+        await on_disk(_write_entry, self._folder / f"{asset.key}.json", asset)
+        self._assets[asset.key] = asset
         if older is not None and older.file != asset.file:
             await on_disk(self.path_of(older).unlink, missing_ok=True)
         return asset
@@ -221,56 +221,58 @@ class AssetStore:
     async def _make_room(self, more: int) -> None:
         """Evict what no run uses, oldest first, until *more* bytes fit; host_storage_full."""
         while True:
-            used = await on_disk(_weigh, self._place)
-            free = (await on_disk(shutil.disk_usage, self._place)).free
+            used = await on_disk(_total_size, self._folder)
+            free = (await on_disk(shutil.disk_usage, self._folder)).free
             over = used + more > self._limits.cache_bytes
             if not over and free - more >= self._limits.spare_bytes:
                 return
-            victim = self._oldest_unused()
-            if victim is None:
+            oldest = self._oldest_unused()
+            if oldest is None:
                 why = "the cache is full of assets in use" if over else "the disk is full"
                 raise AssetFailedError(
                     FailureCode.HOST_STORAGE_FULL, f"{more} bytes more do not fit: {why}"
                 )
-            await self._evict(victim)
+            await self._evict(oldest)
 
     def _oldest_unused(self) -> Asset | None:
-        unused = (asset for key, asset in self._kept.items() if key not in self._holders)
+        unused = (asset for key, asset in self._assets.items() if key not in self._users)
         return min(unused, key=lambda asset: asset.used_at, default=None)
 
     async def _evict(self, asset: Asset) -> None:
-        del self._kept[asset.key]
+        del self._assets[asset.key]
         for name in (f"{asset.key}.json", asset.file):
-            await on_disk((self._place / name).unlink, missing_ok=True)
+            await on_disk((self._folder / name).unlink, missing_ok=True)
         log.info("asset.evicted", bytes=asset.size, sha256=asset.sha256)
 
-    def take_stock(self) -> None:
+    def load(self) -> None:
         """Take in what an earlier life left; sweep what is of no use. Blocking."""
-        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for note in self._place.glob("*.json"):
-            if note.name.endswith(".part.json"):
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in self._folder.glob("*.json"):
+            if entry.name.endswith(".part.json"):
                 continue
-            asset = _read_note(note)
+            asset = _read_entry(entry)
             if asset is not None and _size(self.path_of(asset)) == asset.size:
-                self._kept[asset.key] = asset
-        mine = {name for asset in self._kept.values() for name in (f"{asset.key}.json", asset.file)}
-        _sweep(self._place, mine)
+                self._assets[asset.key] = asset
+        mine = {
+            name for asset in self._assets.values() for name in (f"{asset.key}.json", asset.file)
+        }
+        _sweep(self._folder, mine)
 
 
 @asynccontextmanager
 async def asset_store(
-    *, place: Path, policy: AddressPolicy, limits: Limits, agent: str, scale: float
+    *, folder: Path, policy: AddressPolicy, limits: Limits, agent: str, scale: float
 ) -> AsyncIterator[AssetStore]:
-    """Yield the store in *place*; downloads end with the block, what they brought stays."""
+    """Yield the store in *folder*; downloads end with the block, what they brought stays."""
     lookup = SystemLookup(threads=LOOKUP_THREADS)
     try:
         async with outward_session(
             policy=policy, lookup=lookup, headers={"User-Agent": agent}
         ) as session:
             store = AssetStore(
-                place=place, session=session, policy=policy, limits=limits, scale=scale
+                folder=folder, session=session, policy=policy, limits=limits, scale=scale
             )
-            await on_disk(store.take_stock)
+            await on_disk(store.load)
             try:
                 yield store
             finally:
@@ -291,14 +293,14 @@ def _read_through(path: Path) -> tuple[int, str, bytes]:
     return size, digest.hexdigest(), head
 
 
-def _settle(part: Part, target: Path) -> None:
+def _rename_part(part: Part, target: Path) -> None:
     """Give a whole part its final name; who links it cannot write it."""
     part.path.chmod(0o444)
     part.path.replace(target)
     part.remove()
 
 
-def _write_note(path: Path, asset: Asset) -> None:
+def _write_entry(path: Path, asset: Asset) -> None:
     scratch = path.with_suffix(".new")
     with scratch.open("w") as file:
         json.dump(asdict(asset), file)
@@ -307,7 +309,7 @@ def _write_note(path: Path, asset: Asset) -> None:
     scratch.replace(path)
 
 
-def _read_note(path: Path) -> Asset | None:
+def _read_entry(path: Path) -> Asset | None:
     try:
         asset = Asset(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
@@ -316,10 +318,10 @@ def _read_note(path: Path) -> Asset | None:
     return asset if plain and asset.content_type in CONTENT_TYPES else None
 
 
-def _sweep(place: Path, kept: Iterable[str]) -> None:
+def _sweep(folder: Path, kept: Iterable[str]) -> None:
     oldest = time.time() - PART_SECONDS
     names = set(kept)
-    for path in list(place.iterdir()):
+    for path in list(folder.iterdir()):
         part = path.name.endswith((".part", ".part.json"))
         fresh = part and path.stat().st_mtime >= oldest
         if path.name not in names and not fresh:
@@ -327,8 +329,8 @@ def _sweep(place: Path, kept: Iterable[str]) -> None:
             log.info("asset.swept", file=path.name)
 
 
-def _weigh(place: Path) -> int:
-    return sum(_size(path) for path in place.iterdir())
+def _total_size(folder: Path) -> int:
+    return sum(_size(path) for path in folder.iterdir())
 
 
 def _size(path: Path) -> int:

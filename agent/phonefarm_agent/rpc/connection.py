@@ -59,7 +59,7 @@ class ControllerAddress:
     targets: tuple[str, ...]
     """HOST:PORT of each; empty: those of the certificate's farm."""
     token: str = ""
-    place: Path | None = None
+    member_folder: Path | None = None
     """Where our certificate is; None where the token proves it, without TLS."""
 
 
@@ -97,7 +97,7 @@ class ControllerConnection:
 
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return bearer(self._address.token) if self._address.place is None else ()
+        return bearer(self._address.token) if self._address.member_folder is None else ()
 
     async def run(self, *, goodbye: asyncio.Event) -> None:
         """Keep a session open until *goodbye* is set and sent.
@@ -107,19 +107,25 @@ class ControllerConnection:
         certificate that cannot be read.
         """
         while not goodbye.is_set():
-            place = self._address.place
-            member = None if place is None else await asyncio.to_thread(read_member, place)
-            if place is not None and member is None:
-                raise MemberBrokenError(f"{place} holds no certificate any more: join again")
+            member_folder = self._address.member_folder
+            member = (
+                None
+                if member_folder is None
+                else await asyncio.to_thread(read_member, member_folder)
+            )
+            if member_folder is not None and member is None:
+                raise MemberBrokenError(
+                    f"{member_folder} holds no certificate any more: join again"
+                )
             self._member = member
             told = [] if member is None else [member.controller]
             targets = self._address.targets or controllers_of(told, name="the controller")
             running = asyncio.create_task(self._keep_session(targets, goodbye), name="session")
             ends = {running}
-            if member is not None and place is not None:
+            if member is not None and member_folder is not None:
                 keeping = replaced(
                     member,
-                    place,
+                    member_folder,
                     targets=targets,
                     clock=self._clock,
                     scale=self._identity.time_scale,

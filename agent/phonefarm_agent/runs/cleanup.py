@@ -22,7 +22,7 @@ REASON_CHARACTERS = 200
 async def clean_up_run(run: Run) -> PhoneReleased:
     """Clean up after *run* within the timer's limit and return what became of the phone."""
     await remove_container(run)
-    run.context.assets.let_go(run.ref.run_id)
+    run.context.assets.release(run.ref.run_id)
     released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
     await _store_logs(run, released)
     await asyncio.to_thread(run.directory.remove)

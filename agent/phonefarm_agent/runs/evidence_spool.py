@@ -39,7 +39,7 @@ class EvidenceSpool:
     def __init__(
         self,
         *,
-        place: Path,
+        folder: Path,
         journal: Journal,
         changed: asyncio.Event,
         kept: tuple[EvidenceFile, ...] = (),
@@ -47,7 +47,7 @@ class EvidenceSpool:
         most: int = ALL_BYTES,
     ) -> None:
         """Take what an earlier life *kept*, and the bytes all files together may have at *most*."""
-        self._place = place
+        self._folder = folder
         self._journal = journal
         self._changed = changed
         self._most = most
@@ -67,7 +67,7 @@ class EvidenceSpool:
         To be called before anything is put. Blocking; what cannot be removed is logged.
         """
         known = {file.path for file in self._waiting.values()}
-        for folder in self._place.iterdir() if self._place.is_dir() else ():
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
             try:
                 for path in folder.iterdir():
                     if path not in known:
@@ -125,7 +125,7 @@ class EvidenceSpool:
                 await self._note(ref, Entry(name=name, kind=kind, action=action, missing=lost))
         manifest = replace(self._manifest(ref), closed=True, ending=dict(ending))
         self._manifests[ref.run_id] = manifest
-        await self._journal.keep(put_manifest(manifest))
+        await self._journal.write(put_manifest(manifest))
         self._issue_if_due(ref.run_id)
 
     def remove(self, file: EvidenceFile, *, missing: str = "") -> None:
@@ -135,7 +135,7 @@ class EvidenceSpool:
             return  # A newer one of that name waits.
         del self._waiting[run_id, file.name]
         self._bytes -= file.size
-        self._journal.note(drop_evidence(file), *self._told(file, missing))
+        self._journal.write_later(drop_evidence(file), *self._told(file, missing))
         file.path.unlink(missing_ok=True)
         if not any(other == run_id for other, _ in self._waiting):
             try:
@@ -168,7 +168,7 @@ class EvidenceSpool:
         manifest = self._manifest(ref)
         manifest = replace(manifest, entries={**manifest.entries, entry.name: entry})
         self._manifests[ref.run_id] = manifest
-        await self._journal.keep(put_manifest(manifest), *more)
+        await self._journal.write(put_manifest(manifest), *more)
 
     def _issue_if_due(self, run_id: str) -> None:
         """Put the manifest of a closed run behind its last file; the same one when asked again."""
@@ -193,7 +193,7 @@ class EvidenceSpool:
             return
         self._bytes += file.size
         self._waiting[run_id, file.name] = file
-        self._journal.note(put_evidence(file))
+        self._journal.write_later(put_evidence(file))
         self._changed.set()
 
     def _refusal(self, ref: RunRef, frame: EvidenceFrame) -> str:
@@ -217,7 +217,7 @@ class EvidenceSpool:
                 self.remove(file, missing="the host's room for evidence was needed for newer files")
 
     def _store(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> EvidenceFile:
-        folder = self._place / ref.run_id
+        folder = self._folder / ref.run_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / frame.name
         scratch = folder / f".{frame.name}.part"

@@ -128,7 +128,7 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
     try:
         await control.open()
         stack.push_async_callback(control.close)
-        if run.by_hand:
+        if run.is_hold:
             hold_proxy = run.context.phones.serve_hold(
                 adb_serial=run.state.adb_serial, gate=run.gate, log_line=run.run_log.write
             )

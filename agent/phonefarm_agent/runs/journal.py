@@ -19,8 +19,8 @@ from phonefarm_agent.runs.journal_schema import JournalContents, Statement, open
 log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
-_GATHERED_AT_MOST = 2000
-_THE_WRITES = (
+_MAX_BATCH = 2000
+_IMPOSSIBLE_WRITES = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
     sqlite3.DataError,
@@ -37,7 +37,7 @@ class JournalFailedError(Exception):
 class _Write:
     statements: tuple[Statement, ...]
     done: asyncio.Future[None] | None
-    insist: bool
+    retried: bool
 
 
 class Journal:
@@ -46,51 +46,51 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self._connection = connection
         self._thread = thread
-        self._gathered: list[_Write] = []
+        self._waiting: list[_Write] = []
         self._wake = asyncio.Event()
         self.failing = ""
 
     @property
     def depth(self) -> int:
         """Return how many writes wait for the disk."""
-        return len(self._gathered)
+        return len(self._waiting)
 
-    def note(self, *statements: Statement) -> None:
+    def write_later(self, *statements: Statement) -> None:
         """Write soon, together with what comes next; nobody waits for it.
 
         It is retried until the disk takes it; one that no disk could take is logged and dropped.
         """
-        self._gather(_Write(statements=statements, done=None, insist=True))
+        self._enqueue(_Write(statements=statements, done=None, retried=True))
 
-    async def keep(self, *statements: Statement) -> None:
+    async def write(self, *statements: Statement) -> None:
         """Return once the writes are on the disk; retried until the disk takes them.
 
         JournalFailedError for writes that no disk could take: a fault in the agent.
         """
         done = _future()
-        self._gather(_Write(statements=statements, done=done, insist=True))
+        self._enqueue(_Write(statements=statements, done=done, retried=True))
         await done
 
-    async def try_keep(self, *statements: Statement) -> None:
+    async def try_write(self, *statements: Statement) -> None:
         """Return once the writes are on the disk; raise JournalFailedError if it refuses them."""
         if self.failing:
             raise JournalFailedError(self.failing)
         done = _future()
-        self._gather(_Write(statements=statements, done=done, insist=False))
+        self._enqueue(_Write(statements=statements, done=done, retried=False))
         await done
 
-    def _gather(self, write: _Write) -> None:
-        self._gathered.append(write)
+    def _enqueue(self, write: _Write) -> None:
+        self._waiting.append(write)
         self._wake.set()
 
-    async def write(self) -> None:
+    async def run(self) -> None:
         """Commit what gathers, until cancelled; the last of it is written by `open_journal`."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._gathered:
-                batch = self._gathered[:_GATHERED_AT_MOST]
-                del self._gathered[: len(batch)]
+            while self._waiting:
+                batch = self._waiting[:_MAX_BATCH]
+                del self._waiting[: len(batch)]
                 # A cancelled writer must not leave a commit half watched.
                 committing = asyncio.ensure_future(self._commit(batch))
                 try:
@@ -101,7 +101,7 @@ class Journal:
 
     async def finish(self) -> None:
         """Make one last try to write what gathered."""
-        batch, self._gathered = self._gathered, []
+        batch, self._waiting = self._waiting, []
         try:
             await self._in_thread(batch)
         except Exception as error:  # noqa: BLE001 - the last try: it is told, whatever it is
@@ -113,10 +113,10 @@ class Journal:
         try:
             await self._in_thread(batch)
         except Exception as error:  # noqa: BLE001 - a writer that ends would leave all waiting
-            if isinstance(error, sqlite3.Error) and not isinstance(error, _THE_WRITES):
-                await self._failed(batch, error)
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _IMPOSSIBLE_WRITES):
+                await self._requeue(batch, error)
             else:
-                await self._sift(batch, error)
+                await self._write_one_by_one(batch, error)
             return
         if self.failing:
             self.failing = ""
@@ -124,32 +124,32 @@ class Journal:
         for write in batch:
             _settle(write, None)
 
-    async def _sift(self, batch: Sequence[_Write], error: Exception) -> None:
+    async def _write_one_by_one(self, batch: Sequence[_Write], error: Exception) -> None:
         """Refuse the one write of a batch that cannot be written at all; the others go on alone.
 
         That is a value SQLite has no form for, say a number beyond 64 bits.
         """
         if len(batch) > 1:
-            for place, write in enumerate(batch):
+            for index, write in enumerate(batch):
                 await self._commit([write])
                 if self.failing:  # the disk's turn: the rest waits behind what was put back
-                    behind = 1 if write.insist else 0
-                    self._gathered[behind:behind] = batch[place + 1 :]
+                    first = 1 if write.retried else 0
+                    self._waiting[first:first] = batch[index + 1 :]
                     return
             return
         log.error("journal.write_impossible", error=repr(error))
         for write in batch:
             _settle(write, JournalFailedError(f"cannot be written: {error!r}"))
 
-    async def _failed(self, batch: Sequence[_Write], error: Exception) -> None:
+    async def _requeue(self, batch: Sequence[_Write], error: Exception) -> None:
         """Tell those who can bear it; the others go back to the front, in their order."""
         if not self.failing:
             log.error("journal.failed", error=str(error), writes=len(batch))
         self.failing = f"journal: {error}"
         for write in batch:
-            if not write.insist:
+            if not write.retried:
                 _settle(write, JournalFailedError(self.failing))
-        self._gathered[:0] = [write for write in batch if write.insist]
+        self._waiting[:0] = [write for write in batch if write.retried]
         await asyncio.sleep(RETRY_SECONDS)
 
     async def _in_thread(self, batch: Sequence[_Write]) -> None:
@@ -182,7 +182,7 @@ async def open_journal(path: Path) -> AsyncIterator[tuple[Journal, JournalConten
         try:
             kept = await loop.run_in_executor(thread, read_all, connection)
             journal = Journal(connection, thread)
-            writer = asyncio.create_task(journal.write(), name="journal-writer")
+            writer = asyncio.create_task(journal.run(), name="journal-writer")
             try:
                 yield journal, kept
             finally:

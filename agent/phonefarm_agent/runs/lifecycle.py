@@ -118,4 +118,4 @@ async def _acknowledged(run: Run) -> None:
         if run.context.record_queue.waiting(run.ref.run_id):
             await run.news.wait()
     run.change(run.state.move(Phase.FORGOTTEN))
-    run.context.journal.note(trim_forgotten())
+    run.context.journal.write_later(trim_forgotten())

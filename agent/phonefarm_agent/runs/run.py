@@ -43,8 +43,8 @@ class RunContext:
     assets: AssetStore
     phones: Phones
     runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
-    by_hand: Runtime  # of holds: somebody waits for their time, nothing runs
-    place: Path
+    hold_runtime: Runtime  # where holds live: no executor, only their time passes
+    runs_folder: Path
     run_logs: Path
     timers: Timers
     scale: float
@@ -70,7 +70,7 @@ class Run:
         self.run_log = RunLog(
             context.run_logs / state.ref.run_id, clock=context.clock, scale=context.scale
         )
-        self.directory = RunDirectory(context.place, state.ref.run_id)
+        self.directory = RunDirectory(context.runs_folder, state.ref.run_id)
         self.gate = Gate(deadline=-float("inf"), clock=context.clock)
         self.news = asyncio.Event()
         self.ready = False
@@ -91,13 +91,13 @@ class Run:
         return self.state.ref
 
     @property
-    def by_hand(self) -> bool:
+    def is_hold(self) -> bool:
         """Tell whether a person drives the phone."""
         return self.state.assignment.capability == HOLD
 
     def runtime(self) -> Runtime:
         """Return where the run lives."""
-        return self.context.by_hand if self.by_hand else self.context.runtime()
+        return self.context.hold_runtime if self.is_hold else self.context.runtime()
 
     @property
     def handle(self) -> Handle | None:
@@ -179,7 +179,7 @@ class Run:
     def change(self, state: RunState) -> None:
         """Take *state* and journal it soon."""
         self.state = state
-        self.context.journal.note(put_state(state))
+        self.context.journal.write_later(put_state(state))
         self.context.changed.set()
 
     async def keep(self, state: RunState) -> None:
@@ -209,7 +209,7 @@ class Run:
         # The numbers are taken before the wait: nobody else can take them.
         self.state = state
         statements: list[Statement] = [put_record(record) for record in records]
-        await self.context.journal.keep(*statements, put_state(state))
+        await self.context.journal.write(*statements, put_state(state))
         self.context.record_queue.put(records)
         self.context.changed.set()
 

@@ -19,7 +19,7 @@ class NoRoomError(Exception):
     """No directory with a short enough path can be had; the text names the remedy."""
 
 
-def place_for_runs(state: Path, environment: Mapping[str, str] = os.environ) -> Path:
+def make_runs_folder(state: Path, environment: Mapping[str, str] = os.environ) -> Path:
     """Return the directory that holds the run directories, made for this user only.
 
     It is STATE/runs, or where that path is too long a directory below XDG_RUNTIME_DIR or /tmp, of
@@ -35,15 +35,15 @@ def place_for_runs(state: Path, environment: Mapping[str, str] = os.environ) -> 
     raise NoRoomError(f"the state directory's path is too long for sockets: {state}")
 
 
-def kept_in(place: Path) -> frozenset[str]:
-    """Return the runs that have a directory in *place*."""
-    return frozenset(path.name for path in place.iterdir() if is_uuid(path.name))
+def run_ids_in(runs_folder: Path) -> frozenset[str]:
+    """Return the runs that have a directory in *runs_folder*."""
+    return frozenset(path.name for path in runs_folder.iterdir() if is_uuid(path.name))
 
 
-def leave_place(place: Path) -> None:
-    """Remove the directory that `place_for_runs` returned, unless a run still has its own in it."""
+def remove_runs_folder(runs_folder: Path) -> None:
+    """Remove what `make_runs_folder` made, unless a run still has its directory in it."""
     with suppress(OSError):
-        place.rmdir()
+        runs_folder.rmdir()
 
 
 def _fits(directory: Path) -> bool:
@@ -62,8 +62,8 @@ def _private(directory: Path) -> Path:
 class RunDirectory:
     """One run's directory; the container sees it read-only."""
 
-    def __init__(self, place: Path, run_id: str) -> None:
-        self.path = place / run_id
+    def __init__(self, runs_folder: Path, run_id: str) -> None:
+        self.path = runs_folder / run_id
 
     @property
     def plan(self) -> Path:

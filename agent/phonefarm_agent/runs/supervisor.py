@@ -82,9 +82,13 @@ class Supervisor:
 
         A phone that has not said yet who it is goes by its *adb_serial* alone.
         """
-        places = {run.state.adb_serial for run in self._runs.values() if run.state.phase in LIVE}
+        adb_serials = {
+            run.state.adb_serial for run in self._runs.values() if run.state.phase in LIVE
+        }
         return (
-            self._reconciled.is_set() and serialno not in self._busy() and adb_serial not in places
+            self._reconciled.is_set()
+            and serialno not in self._busy()
+            and adb_serial not in adb_serials
         )
 
     def offered(self) -> tuple[str, ...]:
@@ -322,7 +326,7 @@ class Supervisor:
             for number, body in enumerate(bodies)
         ]
         try:
-            await self._context.journal.try_keep(
+            await self._context.journal.try_write(
                 add_run(run.state), *(put_record(record) for record in records)
             )
         except JournalFailedError as error:
@@ -348,7 +352,7 @@ class Supervisor:
     def _acknowledge_each(self, acks: Iterable[messages.RecordAck]) -> None:
         for ack in acks:
             self._context.record_queue.acknowledge(ack.run_id, ack.epoch, ack.sequence)
-            self._context.journal.note(drop_records(ack.run_id, ack.epoch, ack.sequence))
+            self._context.journal.write_later(drop_records(ack.run_id, ack.epoch, ack.sequence))
             run = self._runs.get(ack.run_id)
             if run is not None and run.ref.epoch == ack.epoch:
                 run.on_acknowledged(ack.sequence)

@@ -25,10 +25,10 @@ from phonefarm_agent.runtimes.warm_pool import (
     LABEL,
     PREFIX,
     WAITS_SECONDS,
-    Member,
-    Pool,
-    hand_over,
-    let_begin,
+    WarmContainer,
+    WarmPool,
+    let_executor_begin,
+    replace_directory,
 )
 
 EXECUTOR_USER = "65532:65532"
@@ -73,15 +73,15 @@ class DockerRuntime:
         self._command = command
         self._confinement = confinement or Confinement()
         self._engine = engine or Engine()
-        self._made_with: dict[str, str] = {}  # container: its number in the pool
-        self.pool: Pool | None = None
+        self._warm_numbers: dict[str, str] = {}  # container: its number in the pool
+        self.pool: WarmPool | None = None
         if warm is not None:
-            self.pool = Pool(
+            self.pool = WarmPool(
                 engine=self._engine,
                 image=image,
                 labels=self._labels,
                 folder=warm,
-                mould=self._ahead,
+                spec_of=self._warm_spec,
             )
 
     async def check(self) -> None:
@@ -115,22 +115,22 @@ class DockerRuntime:
         finally:
             if self.pool and member:
                 if container == member.container:
-                    self._made_with[container] = member.number
+                    self._warm_numbers[container] = member.number
                 else:
                     self.pool.discard(member)
         return Handle(run_id=spec.run_id, name=f"{_RUN_PREFIX}{spec.run_id}", token=container)
 
     async def begin(self, handle: Handle, directory: Path) -> None:
         """Give a container of the pool its run's *directory*; one of no pool has it already."""
-        number = self._made_with.get(handle.token)
+        number = self._warm_numbers.get(handle.token)
         if number is None or self.pool is None:
             return
         member, folder = self.pool.settle(handle.token), self.pool.folder(number)
 
         def give() -> None:
             try:
-                hand_over(folder, directory)
-                let_begin(directory, member.gate if member else None)
+                replace_directory(folder, directory)
+                let_executor_begin(directory, member.fifo if member else None)
             except OSError as error:
                 raise RuntimeFailedError(f"the run's directory: {error}") from error
 
@@ -139,7 +139,7 @@ class DockerRuntime:
     async def held(self) -> list[Handle]:
         """Return the runs of this farm and this agent, whatever state they are in."""
         found = await in_thread(lambda: self._engine.containers(self._labels))
-        self._made_with |= {one.id: one.labels[LABEL] for one in found if LABEL in one.labels}
+        self._warm_numbers |= {one.id: one.labels[LABEL] for one in found if LABEL in one.labels}
         return [
             Handle(run_id=run_id, name=one.name, token=one.id)
             for one in found
@@ -212,13 +212,13 @@ class DockerRuntime:
     async def remove(self, handle: Handle) -> None:
         """Remove the container, killing it when it runs; return when the engine forgot it."""
         if self.pool and (member := self.pool.settle(handle.token)):
-            os.close(member.gate)
-        self._made_with.pop(handle.token, None)
+            os.close(member.fifo)
+        self._warm_numbers.pop(handle.token, None)
         await in_thread(lambda: self._engine.remove(handle.token))
 
-    def _launch(self, spec: RunSpec, member: Member | None) -> str:
+    def _launch(self, spec: RunSpec, member: WarmContainer | None) -> str:
         name = f"{_RUN_PREFIX}{spec.run_id}"
-        if member is not None and self._bound(member, name):
+        if member is not None and self._rename(member, name):
             return member.container
         labels = {
             "phonefarm.slot": str(spec.plan.get("serial", "")),
@@ -239,7 +239,7 @@ class DockerRuntime:
             raise
         return container
 
-    def _bound(self, member: Member, name: str) -> bool:
+    def _rename(self, member: WarmContainer, name: str) -> bool:
         """Make a member a run's; False when it is gone, or of another image than is wanted now."""
         if self._engine.image_id(self._image) != member.image:
             return False
@@ -249,7 +249,7 @@ class DockerRuntime:
             return False
         return True
 
-    def _ahead(self, number: str, folder: Path) -> ContainerSpec:
+    def _warm_spec(self, number: str, folder: Path) -> ContainerSpec:
         """Tell of what a member of the pool is made: of the same as any other."""
         waits = {"PHONEFARM_WARM_SECONDS": f"{WAITS_SECONDS:.0f}"}
         labels = {LABEL: number}

@@ -49,7 +49,7 @@ class DummyRuntime:
         handle = Handle(run_id=spec.run_id, name=f"dummy-{spec.run_id}", token=spec.run_id)
         executor = DummyExecutor(spec)
         task = asyncio.create_task(executor.run(), name=handle.name)
-        task.add_done_callback(lambda _: executor.story.close())
+        task.add_done_callback(lambda _: executor.events.close())
         self._runs[spec.run_id] = _Run(handle=handle, executor=executor, task=task)
         return handle
 
@@ -64,7 +64,7 @@ class DummyRuntime:
     async def lines(self, handle: Handle) -> AsyncGenerator[bytes, None]:
         """Yield the lines the executor would print."""
         if run := self._find(handle, "lines"):
-            async for line in run.executor.story.read():
+            async for line in run.executor.events.read():
                 yield line
 
     async def wait(self, handle: Handle) -> Exit:

@@ -12,7 +12,7 @@ from phonefarm_agent.runtimes.interface import RunSpec
 _DONE, _FAILED, _STOPPED, _CRASHED = 0, 1, 3, 134
 
 
-class Story:
+class ExecutorEvents:
     """The numbered lines of a run; any number of readers, each from the first line on."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Story:
         self._closed = False
         self._changed = asyncio.Event()
 
-    def tell(self, event: str, /, **facts: Any) -> int:
+    def append(self, event: str, /, **facts: Any) -> int:
         """Append a line; return its number."""
         sequence = len(self._lines) + 1
         self._lines.append(json.dumps({"sequence": sequence, "type": event, **facts}).encode())
@@ -53,7 +53,7 @@ class DummyExecutor:
     """Acts one plan out."""
 
     def __init__(self, spec: RunSpec) -> None:
-        self.story = Story()
+        self.events = ExecutorEvents()
         self._plan: Mapping[str, Any] = spec.plan
         self._steering = cast("Mapping[str, Any]", self._plan.get("dummy") or {})
         self._cap_seconds = spec.cap_seconds
@@ -86,7 +86,7 @@ class DummyExecutor:
             if self._must_stop():
                 return self._stop()
             label = {"index": action["index"], "kind": action["kind"]}
-            sequence = self.story.tell("action_started", **label)
+            sequence = self.events.append("action_started", **label)
             if self._steering.get("crash"):
                 return _CRASHED
             if action.get("repeat") == "once" and await self._stopped(
@@ -100,7 +100,7 @@ class DummyExecutor:
             if fault.get("index") == action["index"]:
                 return self._fail_action(label, fault, seconds)
             outputs = _outputs(action["kind"], action.get("params") or {})
-            self.story.tell("action_done", **label, outputs=outputs, seconds=seconds)
+            self.events.append("action_done", **label, outputs=outputs, seconds=seconds)
         return self._finish(_DONE, "done")
 
     def _fail_action(
@@ -117,7 +117,7 @@ class DummyExecutor:
             action=label["index"],
             data=base64.b64encode(b"<hierarchy/>").decode(),
         )
-        self.story.tell(
+        self.events.append(
             "action_failed", **label, seconds=seconds, failure=failure, evidence=[evidence]
         )
         return self._fail(failure)
@@ -149,7 +149,7 @@ class DummyExecutor:
         return self._finish(_FAILED, "failed", failure)
 
     def _finish(self, code: int, outcome: str, failure: Mapping[str, Any] | None = None) -> int:
-        self.story.tell("run_finished", outcome=outcome, failure=failure)
+        self.events.append("run_finished", outcome=outcome, failure=failure)
         return code
 
 

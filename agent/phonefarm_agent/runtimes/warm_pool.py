@@ -26,7 +26,7 @@ from phonefarm_agent.runtimes.threads import in_thread
 
 LABEL = "phonefarm.warm"
 """A member's number; it stays on the container of a run, because labels cannot be changed."""
-GATE = "start"
+FIFO_NAME = "start"
 PREFIX = "pf-warm-"
 """How a member's container is called until it is a run's."""
 
@@ -35,7 +35,7 @@ WAITS_SECONDS = OLDEST_SECONDS + 600.0
 """So long a member waits: one whose agent never comes back ends by itself."""
 
 _ROUND_SECONDS = 1.0  # also the moment a run that took a member has the machine for itself
-_LOOK_SECONDS = 30.0
+_CHECK_SECONDS = 30.0
 _READY_SECONDS = 20.0
 _RETRY_SECONDS = 30.0
 
@@ -43,13 +43,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class WarmContainer:
     """One container that waits for a run."""
 
     number: str
     container: str
     image: str  # the image's id
-    gate: int  # the FIFO's writing end; while it is open the executor is known to wait
+    fifo: int  # the FIFO's writing end; while it is open the executor is known to wait
     made_at: float
 
     def waits(self) -> bool:
@@ -57,11 +57,11 @@ class Member:
         if time.monotonic() >= self.made_at + OLDEST_SECONDS:
             return False
         looking = select.poll()
-        looking.register(self.gate, 0)
+        looking.register(self.fifo, 0)
         return not looking.poll(0)  # POLLERR: nobody holds the reading end (pipe(7))
 
 
-class Pool:
+class WarmPool:
     """Keeps as many members as are wanted; used in the agent's loop, blocking work beside it."""
 
     def __init__(
@@ -71,18 +71,18 @@ class Pool:
         image: str,
         labels: Mapping[str, str],
         folder: Path,
-        mould: Callable[[str, Path], ContainerSpec],
+        spec_of: Callable[[str, Path], ContainerSpec],
     ) -> None:
-        """Keep the members' directories in *folder*; *mould* tells of what a member is made."""
+        """Keep the members' directories in *folder*; *spec_of* returns what to create one from."""
         self._engine = engine
         self._image = image
         self._labels = labels
         self._folder = folder
-        self._mould = mould
-        self._members: list[Member] = []
-        self._taken: dict[str, Member] = {}
+        self._spec_of = spec_of
+        self._members: list[WarmContainer] = []
+        self._taken: dict[str, WarmContainer] = {}
         self._unwanted: dict[str, Path] = {}
-        self._look_at = -float("inf")
+        self._next_check_at = -float("inf")
         self._closing = asyncio.Event()
         self._over = asyncio.Event()
         self._over.set()
@@ -104,11 +104,11 @@ class Pool:
                     log.warning("pool.not_filled", error=str(error))
                     # An engine that was away may have started anew: so does the pool.
                     self._drop(list(self._members))
-                    pause, self._look_at = _RETRY_SECONDS, -float("inf")
+                    pause, self._next_check_at = _RETRY_SECONDS, -float("inf")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._closing.wait()
-            self._look_at = -float("inf")
+            self._next_check_at = -float("inf")
             await self.adjust(0)
         except RuntimeFailedError as error:
             log.warning("pool.not_emptied", error=str(error))
@@ -126,16 +126,16 @@ class Pool:
         """Make or remove members until there are *wanted*; RuntimeFailedError."""
         self._drop([member for member in self._members if not member.waits()])
         self._drop(self._members[wanted:])
-        if time.monotonic() >= self._look_at:
-            await self._look()
-            self._look_at = time.monotonic() + _LOOK_SECONDS
+        if time.monotonic() >= self._next_check_at:
+            await self._drop_stale()
+            self._next_check_at = time.monotonic() + _CHECK_SECONDS
         for container, folder in tuple(self._unwanted.items()):
             await in_thread(partial(self._remove, container, folder))
             del self._unwanted[container]
         while len(self._members) < wanted and not self._closing.is_set():
-            self._members.append(await in_thread(self._made))
+            self._members.append(await in_thread(self._create))
 
-    def take(self) -> Member | None:
+    def take(self) -> WarmContainer | None:
         """Return a member that is nobody's from now on but the caller's; None when none waits."""
         while self._members:
             member = self._members.pop(0)
@@ -145,12 +145,12 @@ class Pool:
             self._drop([member])
         return None
 
-    def discard(self, member: Member) -> None:
+    def discard(self, member: WarmContainer) -> None:
         """Have a member removed that was taken and did not become a run's."""
         self._taken.pop(member.container, None)
         self._drop([member])
 
-    def settle(self, container: str) -> Member | None:
+    def settle(self, container: str) -> WarmContainer | None:
         """Return the member that the *container* of a run was, once; None for any other."""
         return self._taken.pop(container, None)
 
@@ -158,18 +158,18 @@ class Pool:
         """Return the directory that a member was made with."""
         return self._folder / f"warm-{number}"
 
-    def _drop(self, members: Iterable[Member]) -> None:
+    def _drop(self, members: Iterable[WarmContainer]) -> None:
         for member in members:
             with suppress(ValueError):
                 self._members.remove(member)
-            os.close(member.gate)
+            os.close(member.fifo)
             self._unwanted[member.container] = self.folder(member.number)
 
     def _remove(self, container: str, folder: Path) -> None:
         self._engine.remove(container)
         shutil.rmtree(folder, ignore_errors=True)
 
-    async def _look(self) -> None:
+    async def _drop_stale(self) -> None:
         """Drop members of another image, and remove what no journal and nobody here knows."""
         # Before the engine is asked: whom nobody knows now nobody can take later.
         known = {member.number for member in (*self._members, *self._taken.values())}
@@ -188,25 +188,25 @@ class Pool:
             if path.name.removeprefix("warm-") not in known | bound:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _made(self) -> Member:
+    def _create(self) -> WarmContainer:
         number = secrets.token_hex(4)
         folder = self.folder(number)
         try:
             folder.mkdir(mode=0o755)
             folder.chmod(0o755)
-            gate = folder / GATE
-            os.mkfifo(gate)
-            gate.chmod(0o644)
+            fifo = folder / FIFO_NAME
+            os.mkfifo(fifo)
+            fifo.chmod(0o644)
             image = self._engine.image_id(self._image)
             if image is None:
                 raise NotKnownError(f"the engine has no image {self._image}")
-            container = self._engine.create(self._mould(number, folder))
+            container = self._engine.create(self._spec_of(number, folder))
             self._engine.start(container)
-            return Member(
+            return WarmContainer(
                 number=number,
                 container=container,
                 image=image,
-                gate=self._waiting(container, gate),
+                fifo=self._wait_for_executor(container, fifo),
                 made_at=time.monotonic(),
             )
         except (RuntimeFailedError, OSError) as error:
@@ -217,10 +217,10 @@ class Pool:
                 raise RuntimeFailedError(f"a container ahead of its run: {error}") from error
             raise
 
-    def _waiting(self, container: str, gate: Path) -> int:
-        """Return the writing end of the *gate* once the executor holds the other."""
+    def _wait_for_executor(self, container: str, fifo: Path) -> int:
+        """Return the writing end of the *fifo* once the executor holds the other."""
         end = time.monotonic() + _READY_SECONDS
-        while (descriptor := _opened(gate)) is None:
+        while (descriptor := _open_fifo(fifo)) is None:
             state = self._engine.state(container)
             if time.monotonic() > end or not state.running:
                 how = "still busy" if state.running else f"{state.status} with {state.code}"
@@ -232,7 +232,7 @@ class Pool:
         return descriptor
 
 
-def hand_over(folder: Path, directory: Path) -> None:
+def replace_directory(folder: Path, directory: Path) -> None:
     """Put what lies in a run's *directory* where its container sees it, under the same path.
 
     *folder* is what the container was made with. May be called again after a death on the way.
@@ -245,13 +245,13 @@ def hand_over(folder: Path, directory: Path) -> None:
     folder.rename(directory)  # it is empty now: rename(2) replaces it at once
 
 
-def let_begin(directory: Path, gate: int | None) -> None:
-    """Let the executor that waits in *directory* begin, through *gate* where it is open already.
+def let_executor_begin(directory: Path, fifo: int | None) -> None:
+    """Let the executor that waits in *directory* begin, through *fifo* where it is open already.
 
     One that has begun, or is gone, is left alone.
     """
-    path = directory / GATE
-    descriptor = _opened(path) if gate is None else gate
+    path = directory / FIFO_NAME
+    descriptor = _open_fifo(path) if fifo is None else fifo
     if descriptor is not None:
         try:
             os.write(descriptor, b"\n")
@@ -262,10 +262,10 @@ def let_begin(directory: Path, gate: int | None) -> None:
     path.unlink(missing_ok=True)
 
 
-def _opened(gate: Path) -> int | None:
+def _open_fifo(fifo: Path) -> int | None:
     """Return the writing end of a FIFO that somebody reads from; None when nobody does."""
     try:
-        return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
