@@ -15,7 +15,7 @@ from phonefarm_common.certificates import Member, time_left
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
 from phonefarm_common.enrollment import NotJoinedError, join
-from phonefarm_common.join_tokens import InvitationError, invitation_of
+from phonefarm_common.join_tokens import InvitationError, decode_token
 from phonefarm_common.lifecycle import stop_signals
 from phonefarm_common.logs import configure_logs
 
@@ -149,7 +149,7 @@ def _joined(token: str, state: Path, name: str) -> Member:
     """Join, under this host's name where nobody chose another."""
     wanted = name
     with suppress(InvitationError):
-        wanted = name or ("" if invitation_of(token).member_id else socket.gethostname())
+        wanted = name or ("" if decode_token(token).member_id else socket.gethostname())
     return asyncio.run(join(token, state, role="agent", wanted=wanted))
 
 

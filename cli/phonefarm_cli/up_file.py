@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from phonefarm_common.lifecycle import announce
+from phonefarm_common.lifecycle import write_private_json
 
 from phonefarm_cli.errors import CommandError, ExitCode
 
@@ -44,7 +44,7 @@ class UpFile:
 
 def write_up_file(directory: Path, report: UpFile) -> None:
     """Write up.json whole, readable by its owner only."""
-    announce(directory / NAME, asdict(report))
+    write_private_json(directory / NAME, asdict(report))
 
 
 def remove_up_file(directory: Path) -> None:

@@ -84,7 +84,7 @@ class DisguisedAddressError(ValueError):
     """A host is an address, but not in the one form everybody reads the same way."""
 
 
-def literal(host: str) -> Address | None:
+def ip_literal(host: str) -> Address | None:
     """Return the address *host* is, None when it is a name.
 
     Raise DisguisedAddressError for an IPv4 address in octal, hexadecimal, short or single-number
@@ -139,7 +139,7 @@ def check_url(
     if port == 0:
         raise _refused(Reason.INVALID_REQUEST, field, "must not name port 0")
     try:
-        address = literal(host)
+        address = ip_literal(host)
     except DisguisedAddressError as error:
         raise _refused(refusal, field, str(error)) from None
     if address is not None and not policy.permits(address):

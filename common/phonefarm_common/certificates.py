@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from phonefarm_common.channel import Secured
+from phonefarm_common.channel import ClientTls
 from phonefarm_common.ids import is_name
 
 FILE: Final = "member.json"
@@ -26,7 +26,7 @@ class MemberBrokenError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class CertificateFacts:
     """What a certificate says; the moments are aware, in UTC."""
 
     role: str
@@ -36,7 +36,7 @@ class Facts:
     ends: datetime
 
     @property
-    def half(self) -> datetime:
+    def renewal_due_at(self) -> datetime:
         """Return the middle of its life: when it is time for another."""
         return self.begins + (self.ends - self.begins) / 2
 
@@ -54,14 +54,14 @@ class Member:
     key: str = field(repr=False)
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> CertificateFacts:
         """Return what the certificate says; ValueError."""
-        return facts_of(self.certificate.encode())
+        return certificate_facts(self.certificate.encode())
 
     @property
-    def secured(self) -> Secured:
+    def secured(self) -> ClientTls:
         """Return what a channel needs."""
-        return Secured(
+        return ClientTls(
             authority=self.authority.encode(),
             certificate=self.certificate.encode(),
             key=self.key.encode(),
@@ -90,7 +90,7 @@ def address_of(role: str, member_id: str) -> str:
     return f"{SCHEME}://{role}/{member_id}"
 
 
-def facts_of(pem: bytes) -> Facts:
+def certificate_facts(pem: bytes) -> CertificateFacts:
     """Return what a certificate says; ValueError when it is none of a member."""
     certificate = x509.load_pem_x509_certificate(pem)
     try:
@@ -102,7 +102,7 @@ def facts_of(pem: bytes) -> Facts:
     role, _, member_id = rest.partition("/")
     if scheme != SCHEME or role not in ROLES or not is_name(member_id):
         raise ValueError("the certificate names no member of a farm")
-    return Facts(
+    return CertificateFacts(
         role=role,
         member_id=member_id,
         serial=f"{certificate.serial_number:x}",
@@ -111,7 +111,7 @@ def facts_of(pem: bytes) -> Facts:
     )
 
 
-def time_left(facts: Facts, now: datetime) -> str:
+def time_left(facts: CertificateFacts, now: datetime) -> str:
     """Return how long the certificate is good, for people."""
     left = facts.ends - now
     if left <= timedelta(0):
@@ -139,7 +139,7 @@ def read_member(folder: Path) -> Member | None:
     return member
 
 
-def keep_member(folder: Path, member: Member) -> None:
+def write_member(folder: Path, member: Member) -> None:
     """Write the membership, whole or not at all, for this user only; it is on the disk then."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE

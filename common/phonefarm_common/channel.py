@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Secured:
+class ClientTls:
     """TLS as a client: whom to trust, and what to show where certificates are asked for (PEM)."""
 
     authority: bytes
@@ -68,7 +68,7 @@ class Secured:
     key: bytes | None = field(default=None, repr=False)
 
 
-def open_channel(target: str, timers: Timers, secured: Secured | None = None) -> grpc.aio.Channel:
+def open_channel(target: str, timers: Timers, secured: ClientTls | None = None) -> grpc.aio.Channel:
     """Return a channel to HOST:PORT, with TLS where *secured*.
 
     Raises ValueError for plaintext to a host that is not loopback.
@@ -84,7 +84,7 @@ def open_channel(target: str, timers: Timers, secured: Secured | None = None) ->
     return grpc.aio.insecure_channel(target, options=client_options(timers))
 
 
-def check_plaintext(target: str, secured: Secured | None = None) -> None:
+def check_plaintext(target: str, secured: ClientTls | None = None) -> None:
     """Raise ValueError when HOST:PORT would be called without TLS and is not loopback."""
     host = target.rpartition(":")[0].strip("[]")
     if secured is None and not is_loopback(host):

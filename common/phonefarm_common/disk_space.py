@@ -15,7 +15,7 @@ RESERVE_NAME: Final = "reserve"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeastFree:
+class RequiredFree:
     """What must be free, both of it, for new work to begin."""
 
     share: float = 0.05
@@ -29,13 +29,13 @@ class DiskFigures:
     total: int
     free: int
 
-    def shortage(self, least: LeastFree) -> str:
+    def shortage(self, required: RequiredFree) -> str:
         """Return what is wrong in words, empty when there is room enough."""
-        if self.free < least.size:
-            return f"{self.free // MIB} MiB free, at least {least.size // MIB} MiB are needed"
-        if self.free < least.share * self.total:
+        if self.free < required.size:
+            return f"{self.free // MIB} MiB free, at least {required.size // MIB} MiB are needed"
+        if self.free < required.share * self.total:
             percent = 100 * self.free / self.total
-            return f"{percent:.1f} % free, at least {100 * least.share:g} % are needed"
+            return f"{percent:.1f} % free, at least {100 * required.share:g} % are needed"
         return ""
 
 
@@ -45,7 +45,7 @@ def disk_figures(path: Path) -> DiskFigures:
     return DiskFigures(total=seen.f_blocks * seen.f_frsize, free=seen.f_bavail * seen.f_frsize)
 
 
-def keep_room(folder: Path, least: LeastFree, reserve: int) -> str:
+def check_disk_space(folder: Path, required: RequiredFree, reserve: int) -> str:
     """Return what is short where *folder* is, and keep *reserve* bytes for the end of what runs.
 
     The file `reserve` is made while there is room, and removed when even it would not fit any more.
@@ -54,17 +54,17 @@ def keep_room(folder: Path, least: LeastFree, reserve: int) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RESERVE_NAME
     figures = disk_figures(folder)
-    shortage = figures.shortage(least)
+    shortage = figures.shortage(required)
     there = path.exists()
     if shortage and there and figures.free < reserve:
         path.unlink(missing_ok=True)  # several programs of one host may share it
         log.error("storage.reserve_released", bytes=reserve)
     elif reserve and not shortage and not there:
-        _take(path, reserve)
+        _allocate(path, reserve)
     return shortage
 
 
-def _take(path: Path, size: int) -> None:
+def _allocate(path: Path, size: int) -> None:
     """Take *size* bytes of the disk, really: a file of holes would reserve nothing."""
     partial = path.with_suffix(f".part{os.getpid()}")
     try:

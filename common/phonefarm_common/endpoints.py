@@ -11,7 +11,7 @@ REST_SECONDS: Final = 1.0
 MOST_REST_SECONDS: Final = 15.0
 
 
-def controllers_of(texts: Iterable[str], *, name: str) -> tuple[str, ...]:
+def parse_controllers(texts: Iterable[str], *, name: str) -> tuple[str, ...]:
     """Return the addresses in *texts*, each HOST:PORT or several with commas, each once.
 
     ConfigError naming the option for none, or for one that is not HOST:PORT.
@@ -25,7 +25,7 @@ def controllers_of(texts: Iterable[str], *, name: str) -> tuple[str, ...]:
     return targets
 
 
-class Choice:
+class EndpointSelector:
     """Remembers which controller answers: one stays chosen until it fails.
 
     It begins anywhere in the list, so that many callers spread over it. Who failed rests a while,
@@ -53,7 +53,7 @@ class Choice:
         return len(self._ring)
 
     @property
-    def now(self) -> str:
+    def current(self) -> str:
         """Return the one to call: the chosen one, or who has rested longest when all failed."""
         now = self._monotonic()
         rests = {target: self._rests_until.get(target, now) for target in self._ring}

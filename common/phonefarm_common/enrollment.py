@@ -16,14 +16,14 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.certificates import (
     Member,
     MemberBrokenError,
-    keep_member,
     new_request,
     read_member,
+    write_member,
 )
-from phonefarm_common.channel import Secured, open_channel
+from phonefarm_common.channel import ClientTls, open_channel
 from phonefarm_common.clock import Clock
 from phonefarm_common.ids import is_name
-from phonefarm_common.join_tokens import InvitationError, invitation_of
+from phonefarm_common.join_tokens import InvitationError, decode_token
 from phonefarm_common.timers import Timers
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ async def join(token: str, folder: Path, *, role: str, wanted: str = "") -> Memb
     authority in the token vouches. *wanted* is the name asked for where the token has none.
     """
     try:
-        invitation = invitation_of(token)
+        invitation = decode_token(token)
     except InvitationError as error:
         raise NotJoinedError(str(error)) from error
     if invitation.role != role:
@@ -57,22 +57,22 @@ async def join(token: str, folder: Path, *, role: str, wanted: str = "") -> Memb
     key, request = new_request()
     asked = pb.JoinRequest(secret=invitation.secret, request=request, member_id=wanted)
     async with open_channel(
-        invitation.join, Timers(), Secured(authority=authority.encode())
+        invitation.join, Timers(), ClientTls(authority=authority.encode())
     ) as channel:
         try:
             answer = await join_pb2_grpc.JoinServiceStub(channel).Join(asked, timeout=JOIN_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise NotJoinedError(_why(error, invitation.join)) from error
+            raise NotJoinedError(_explain(error, invitation.join)) from error
     member = Member(
         role=role,
         member_id=answer.member_id,
-        controller=_told(answer) or invitation.controller,
+        controller=_controllers(answer) or invitation.controller,
         authority=authority,
         certificate=answer.certificate,
         key=key,
     )
-    _check(member, role)
-    keep_member(folder, member)
+    _check_certificate(member, role)
+    write_member(folder, member)
     return member
 
 
@@ -87,21 +87,21 @@ async def renew(member: Member, folder: Path, *, target: str) -> Member:
         try:
             answer = await stub.Renew(pb.RenewRequest(request=request), timeout=JOIN_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise NotJoinedError(_why(error, target)) from error
+            raise NotJoinedError(_explain(error, target)) from error
     renewed = Member(
         role=member.role,
         member_id=member.member_id,
-        controller=_told(answer) or member.controller,
+        controller=_controllers(answer) or member.controller,
         authority=member.authority,
         certificate=answer.certificate,
         key=key,
     )
-    _check(renewed, member.role)
-    keep_member(folder, renewed)
+    _check_certificate(renewed, member.role)
+    write_member(folder, renewed)
     return renewed
 
 
-async def replaced(
+async def wait_for_replacement(
     used: Member, folder: Path, *, targets: Sequence[str], clock: Clock, scale: float
 ) -> None:
     """Return once *folder* holds another certificate than *used*, renewed here or joined anew.
@@ -110,10 +110,10 @@ async def replaced(
     """
     failures = 0
     while True:
-        if await asyncio.to_thread(_another, used, folder):
+        if await asyncio.to_thread(_is_replaced, used, folder):
             return
         pause = LOOK_SECONDS
-        if clock.now() >= used.facts.half:
+        if clock.now() >= used.facts.renewal_due_at:
             try:
                 renewed = await renew(used, folder, target=targets[failures % len(targets)])
             except (NotJoinedError, OSError) as error:
@@ -126,7 +126,7 @@ async def replaced(
         await asyncio.sleep(pause * scale)
 
 
-def remedy(used: Member, clock: Clock) -> str:
+def expiry_remedy(used: Member, clock: Clock) -> str:
     """Return what to do about a certificate that has ended; empty while it has not."""
     facts = used.facts
     if clock.now() < facts.ends:
@@ -139,7 +139,7 @@ def remedy(used: Member, clock: Clock) -> str:
     )
 
 
-def _another(used: Member, folder: Path) -> bool:
+def _is_replaced(used: Member, folder: Path) -> bool:
     try:
         kept = read_member(folder)
     except (MemberBrokenError, OSError) as error:
@@ -148,12 +148,12 @@ def _another(used: Member, folder: Path) -> bool:
     return kept is not None and kept.certificate != used.certificate
 
 
-def _told(answer: pb.Membership) -> str:
+def _controllers(answer: pb.Membership) -> str:
     """Return the farm's controllers as it tells them; empty from one that tells none."""
     return ",".join(answer.controllers)
 
 
-def _check(member: Member, role: str) -> None:
+def _check_certificate(member: Member, role: str) -> None:
     try:
         facts = member.facts
     except ValueError as error:
@@ -162,7 +162,7 @@ def _check(member: Member, role: str) -> None:
         raise NotJoinedError(f"the controller sent the certificate of {facts.member_id}")
 
 
-def _why(error: grpc.aio.AioRpcError, target: str) -> str:
+def _explain(error: grpc.aio.AioRpcError, target: str) -> str:
     told = error.details() or error.code().name
     if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
         return (

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from phonefarm_common.endpoints import Choice
+from phonefarm_common.endpoints import EndpointSelector
 
 READY_SECONDS: Final = 2.5
 """How long a connection may take; a little more than one try of grpc's (`common/channel`)."""
@@ -39,7 +39,7 @@ class FailoverChannel:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: EndpointSelector,
         *,
         dial: Callable[[str], grpc.aio.Channel],
         repeatable: Callable[[str], bool],
@@ -61,7 +61,7 @@ class FailoverChannel:
                 try:
                     answer = await made(request, timeout=left, **how)
                 except grpc.aio.AioRpcError as error:
-                    if not self._moves_on(path, target, error, last=last):
+                    if not self._try_next(path, target, error, last=last):
                         raise
                 else:
                     self._choice.answered(target)
@@ -85,7 +85,7 @@ class FailoverChannel:
                         self._choice.answered(target)
                         yield answer
                 except grpc.aio.AioRpcError as error:
-                    if not self._moves_on(path, target, error, last=last or heard):
+                    if not self._try_next(path, target, error, last=last or heard):
                         raise
                 else:
                     return
@@ -96,13 +96,13 @@ class FailoverChannel:
 
     def stream_unary(self, *given: Any, **options: Any) -> Callable[..., Any]:
         """Return what makes such a call, once, at the controller of the moment."""
-        return lambda *asked, **how: self._chosen().stream_unary(*given, **options)(*asked, **how)
+        return lambda *asked, **how: self._current().stream_unary(*given, **options)(*asked, **how)
 
     def stream_stream(self, *given: Any, **options: Any) -> Callable[..., Any]:
         """Return what makes such a call, once, at the controller of the moment."""
-        return lambda *asked, **how: self._chosen().stream_stream(*given, **options)(*asked, **how)
+        return lambda *asked, **how: self._current().stream_stream(*given, **options)(*asked, **how)
 
-    def renewed(self, choice: Choice | None = None) -> list[grpc.aio.Channel]:
+    def renewed(self, choice: EndpointSelector | None = None) -> list[grpc.aio.Channel]:
         """Dial anew for the next calls; return the channels in use until now, to be closed.
 
         *choice* is of other controllers than before.
@@ -119,11 +119,11 @@ class FailoverChannel:
     async def _tries(self, path: str) -> AsyncIterator[tuple[str, bool]]:
         """Yield whom to call, each once at the most, and whether nobody is left after that."""
         for left in reversed(range(len(self._choice))):
-            target = self._choice.now
-            if not left or self._repeatable(path) or await self._stands(target):
+            target = self._choice.current
+            if not left or self._repeatable(path) or await self._is_connected(target):
                 yield target, not left
 
-    async def _stands(self, target: str) -> bool:
+    async def _is_connected(self, target: str) -> bool:
         """Tell whether the connection stands, or came to stand in time."""
         channel = self._channel(target)
         state = channel.get_state(try_to_connect=True)
@@ -134,25 +134,25 @@ class FailoverChannel:
                     state = channel.get_state(try_to_connect=True)
         if state is _READY:
             return True
-        self._leave(target, "no connection")
+        self._mark_failed(target, "no connection")
         return False
 
-    def _chosen(self) -> grpc.aio.Channel:
-        return self._channel(self._choice.now)
+    def _current(self) -> grpc.aio.Channel:
+        return self._channel(self._choice.current)
 
     def _channel(self, target: str) -> grpc.aio.Channel:
         if target not in self._channels:
             self._channels[target] = self._dial(target)
         return self._channels[target]
 
-    def _moves_on(self, path: str, target: str, error: grpc.aio.AioRpcError, *, last: bool) -> bool:
+    def _try_next(self, path: str, target: str, error: grpc.aio.AioRpcError, *, last: bool) -> bool:
         """Tell whether the call is made again; who is away is left for the next calls anyway."""
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             return False
-        self._leave(target, error.details() or "unavailable")
+        self._mark_failed(target, error.details() or "unavailable")
         return not last and self._repeatable(path)
 
-    def _leave(self, target: str, why: str) -> None:
+    def _mark_failed(self, target: str, why: str) -> None:
         self._choice.failed(target)
         if len(self._choice) > 1:
-            log.warning("controller.left", controller=target, why=why, next=self._choice.now)
+            log.warning("controller.left", controller=target, why=why, next=self._choice.current)

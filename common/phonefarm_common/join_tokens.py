@@ -35,7 +35,7 @@ class Invitation:
     secret: str = field(repr=False)
 
 
-def token_of(invitation: Invitation) -> str:
+def encode_token(invitation: Invitation) -> str:
     """Return the invitation as one word."""
     body = json.dumps(
         {
@@ -52,7 +52,7 @@ def token_of(invitation: Invitation) -> str:
     return f"{PREFIX}{packed}{zlib.crc32(body):08x}"
 
 
-def invitation_of(token: str) -> Invitation:
+def decode_token(token: str) -> Invitation:
     """Return what the token says; InvitationError for what was cut or mistyped."""
     token = token.strip()
     if not token.startswith(PREFIX) or len(token) > LONGEST:

@@ -26,7 +26,7 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def tell_supervisor(text: str, environment: Mapping[str, str] = os.environ) -> None:
+def notify_systemd(text: str, environment: Mapping[str, str] = os.environ) -> None:
     """Send *text* to the systemd that started us (sd_notify(3)), if one did; nobody waits."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -37,7 +37,7 @@ def tell_supervisor(text: str, environment: Mapping[str, str] = os.environ) -> N
         way.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
-def announce(path: Path | None, facts: Mapping[str, Any]) -> None:
+def write_private_json(path: Path | None, facts: Mapping[str, Any]) -> None:
     """Write *facts* as JSON to *path*, whole, for the owner only; None does nothing."""
     if path is None:
         return

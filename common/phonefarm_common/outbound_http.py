@@ -84,7 +84,7 @@ class PermittedResolver(AbstractResolver):
 
 
 @asynccontextmanager
-async def outward_session(
+async def outbound_session(
     *, policy: AddressPolicy, lookup: Lookup, headers: Mapping[str, str]
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """Yield a session that dials permitted addresses only, with a new connection for each request.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phonefarm_common import config, lifecycle, logs
 from phonefarm_common.channel import is_loopback
-from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.ids import is_name
 
 from phonefarm_controller.app.controller import running
@@ -178,7 +178,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise config.ConfigError("--tls-listen and --mtls-listen go together")
     several: tuple[str, ...] = ()
     if options.controllers:
-        several = controllers_of(options.controllers, name="--controllers")
+        several = parse_controllers(options.controllers, name="--controllers")
         if mtls is None:
             raise config.ConfigError("--controllers is for hosts that join: give --mtls-listen too")
     return Settings(
@@ -233,7 +233,7 @@ async def _serve(settings: Settings) -> int:
         facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
         facts |= {"metrics_port": controller.metrics_port}
         facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}
-        lifecycle.announce(settings.ready_file, facts)
-        lifecycle.tell_supervisor("READY=1")
+        lifecycle.write_private_json(settings.ready_file, facts)
+        lifecycle.notify_systemd("READY=1")
         await stop.wait()
     return 0

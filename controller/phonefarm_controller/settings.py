@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from phonefarm_common.disk_space import MIB, LeastFree
+from phonefarm_common.disk_space import MIB, RequiredFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.alarms.catalog import Limits
@@ -28,7 +28,7 @@ class Settings:
     time_scale: float
     production: bool
     ready_file: Path | None
-    least_free: LeastFree = field(default_factory=LeastFree)
+    least_free: RequiredFree = field(default_factory=RequiredFree)
     """What of the disk of `data` must be free for new work."""
     reserve: int = 64 * MIB
     """Bytes of it that are kept for the end of what runs."""

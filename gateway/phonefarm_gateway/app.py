@@ -9,7 +9,7 @@ from aiohttp import web
 from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.ids import new_id
-from phonefarm_common.lifecycle import announce, tell_supervisor
+from phonefarm_common.lifecycle import notify_systemd, write_private_json
 from phonefarm_common.outbound_http import Lookup, SystemLookup
 
 from phonefarm_gateway.callbacks.dispatcher import running_dispatcher
@@ -115,8 +115,8 @@ async def running(
                 idle=idle,
             )
         )
-        announce(settings.ready_file, {"rest": address, "pid": os.getpid()})
-        tell_supervisor("READY=1")
+        write_private_json(settings.ready_file, {"rest": address, "pid": os.getpid()})
+        notify_systemd("READY=1")
         _log.info("gateway.started", rest=address, signed=signer is not None)
         yield address
         _log.info("gateway.stopping")

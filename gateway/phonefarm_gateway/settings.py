@@ -11,7 +11,7 @@ from phonefarm_common import config
 from phonefarm_common.address_policy import Network, network
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.config import ConfigError
-from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.timers import Timers
 
 _ENVIRONMENT = """\
@@ -161,7 +161,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     return Settings(
         host=host,
         port=port,
-        controllers=() if told else controllers_of(named, name="--controller"),
+        controllers=() if told else parse_controllers(named, name="--controller"),
         state=given.state,
         joined=member is not None,
         gateway_token=token,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-from phonefarm_common.lifecycle import announce, stop_signals
+from phonefarm_common.lifecycle import stop_signals, write_private_json
 from phonefarm_common.logs import configure_logs
 
 from phonefarm_simulator.control_server import control_served
@@ -104,7 +104,7 @@ async def _run(options: argparse.Namespace, host: str, port: int) -> None:
         control_served(farm, host=host, port=port) as control,
     ):
         phones = [{"serial": phone.serial, "address": phone.address} for phone in farm]
-        announce(options.ready_file, {"control": control, "phones": phones})
+        write_private_json(options.ready_file, {"control": control, "phones": phones})
         log.info("simulator.started", control=control, phones=len(phones))
         await stop.wait()
         log.info("simulator.stopped")

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.config import ConfigError
-from phonefarm_common.endpoints import Choice, controllers_of
+from phonefarm_common.endpoints import EndpointSelector, parse_controllers
 from phonefarm_common.timers import Timers
 from support.agents import AgentMaker, assignment
 from support.controller_script import ScriptedController, scripted_controller
@@ -113,7 +113,7 @@ def test_many_agents_spread_over_the_list() -> None:
     targets = ("a:1", "b:1", "c:1", "d:1")
 
     begun = [
-        Choice(targets, monotonic=_Clock(), chance=iter([number / 8]).__next__).now
+        EndpointSelector(targets, monotonic=_Clock(), chance=iter([number / 8]).__next__).current
         for number in range(8)
     ]
 
@@ -123,19 +123,19 @@ def test_many_agents_spread_over_the_list() -> None:
 def test_who_failed_rests_longer_each_time_and_is_not_forgotten() -> None:
     """The next one is called; when all have failed, whoever rested longest."""
     clock = _Clock()
-    choice = Choice(("a:1", "b:1"), monotonic=clock, chance=lambda: 0.5)
+    choice = EndpointSelector(("a:1", "b:1"), monotonic=clock, chance=lambda: 0.5)
     choice.answered("a:1")
 
     choice.failed("a:1")
     choice.failed("a:1")  # a call that was under way together with the first
-    turned = choice.now
+    turned = choice.current
     clock.seconds = 0.5
     choice.failed("b:1")
-    both_failed = choice.now
+    both_failed = choice.current
     clock.seconds = 2.5
     choice.failed("a:1")
     clock.seconds = 4.0
-    still_resting = choice.now
+    still_resting = choice.current
 
     assert turned == "b:1"
     assert both_failed == "a:1"
@@ -145,21 +145,21 @@ def test_who_failed_rests_longer_each_time_and_is_not_forgotten() -> None:
 def test_the_one_that_answers_stays_chosen() -> None:
     """An address that comes back is a place to go, not a reason to leave."""
     clock = _Clock()
-    choice = Choice(("a:1", "b:1"), monotonic=clock, chance=lambda: 0.0)
+    choice = EndpointSelector(("a:1", "b:1"), monotonic=clock, chance=lambda: 0.0)
     choice.failed("a:1")
     choice.answered("b:1")
 
     clock.seconds = 1000.0
 
-    assert choice.now == "b:1"
+    assert choice.current == "b:1"
 
 
 def test_addresses_are_read_with_commas_and_again() -> None:
     """Each once, in their order; what is none is named."""
-    read = controllers_of(["a:1, b:2", "a:1", "[::1]:3"], name="--controller")
+    read = parse_controllers(["a:1, b:2", "a:1", "[::1]:3"], name="--controller")
 
     with pytest.raises(ConfigError, match="--controller must be HOST:PORT"):
-        controllers_of([""], name="--controller")
+        parse_controllers([""], name="--controller")
     with pytest.raises(ConfigError, match="--controller must be HOST:PORT, not 'b'"):
-        controllers_of(["a:1,b"], name="--controller")
+        parse_controllers(["a:1,b"], name="--controller")
     assert read == ("a:1", "b:2", "[::1]:3")

@@ -26,14 +26,14 @@ from phonefarm.v1 import (
 from phonefarm_common.certificates import (
     Member,
     MemberBrokenError,
-    keep_member,
     new_request,
     read_member,
+    write_member,
 )
-from phonefarm_common.channel import Secured, bearer, open_channel
+from phonefarm_common.channel import ClientTls, bearer, open_channel
 from phonefarm_common.enrollment import NotJoinedError, join, renew
 from phonefarm_common.ids import PROTOCOL_VERSION
-from phonefarm_common.join_tokens import Invitation, InvitationError, invitation_of, token_of
+from phonefarm_common.join_tokens import Invitation, InvitationError, decode_token, encode_token
 from phonefarm_common.timers import Timers
 from phonefarm_controller.auth.ca import AuthorityBrokenError, open_authority
 from phonefarm_controller.store.tables import invitations
@@ -145,7 +145,7 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
     async with _farm(tmp_path) as farm:
         await join(await _invite(farm, "taken"), tmp_path / "first", role="agent")
         token = await _invite(farm)
-        invitation = invitation_of(token)
+        invitation = decode_token(token)
         good = new_request()[1]
         hostile = [
             b"",
@@ -155,7 +155,7 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
             good[:60] + b"\xff" * 40,
             good * 2,
         ]
-        trusted = Secured(authority=(tmp_path / "ca" / "ca.pem").read_bytes())
+        trusted = ClientTls(authority=(tmp_path / "ca" / "ca.pem").read_bytes())
         async with open_channel(invitation.join, Timers(), trusted) as channel:
             stub = join_pb2_grpc.JoinServiceStub(channel)
             for request in hostile:
@@ -179,14 +179,14 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
 async def test_the_secret_is_not_sent_to_another_authoritys_server(tmp_path: Path) -> None:
     """Who is not vouched for by the authority in the token never reads the first byte of a call."""
     async with _farm(tmp_path / "real") as real, _farm(tmp_path / "false") as false:
-        invitation = invitation_of(await _invite(real, "host-1"))
+        invitation = decode_token(await _invite(real, "host-1"))
         port = false.controller.tls_port
-        led_astray = token_of(replace(invitation, join=f"127.0.0.1:{port}"))
+        led_astray = encode_token(replace(invitation, join=f"127.0.0.1:{port}"))
 
         with pytest.raises(NotJoinedError, match="not the controller of this farm"):
             await join(led_astray, tmp_path / "host", role="agent")
 
-        await join(token_of(invitation), tmp_path / "host", role="agent")
+        await join(encode_token(invitation), tmp_path / "host", role="agent")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ async def test_a_cut_or_mistyped_token_is_told_apart(
 ) -> None:
     """The checksum says so before anything is dialled."""
     authority = open_authority(tmp_path / "ca")
-    token = token_of(
+    token = encode_token(
         Invitation(
             role="agent",
             member_id="h",
@@ -207,10 +207,10 @@ async def test_a_cut_or_mistyped_token_is_told_apart(
             secret="s" * 43,
         )
     )
-    assert invitation_of(token).secret == "s" * 43
+    assert decode_token(token).secret == "s" * 43
 
     with pytest.raises(InvitationError):
-        invitation_of(hurt(token))
+        decode_token(hurt(token))
 
 
 async def test_only_those_with_a_certificate_get_through_the_second_door(tmp_path: Path) -> None:
@@ -219,8 +219,8 @@ async def test_only_those_with_a_certificate_get_through_the_second_door(tmp_pat
         authority = open_authority(tmp_path / "ca")
         server = authority.serve_as(["127.0.0.1"])
         shown = [
-            Secured(authority=authority.pem),
-            Secured(authority=authority.pem, certificate=server.certificate, key=server.key),
+            ClientTls(authority=authority.pem),
+            ClientTls(authority=authority.pem, certificate=server.certificate, key=server.key),
         ]
         for secured in shown:
             target = f"127.0.0.1:{farm.controller.mtls_port}"
@@ -259,7 +259,7 @@ async def test_a_certificate_is_good_for_its_role_and_name_alone(tmp_path: Path)
     assert list(listed.agents) == []
     with pytest.raises(NotJoinedError, match="for a gateway"):
         await join(
-            token_of(
+            encode_token(
                 Invitation(
                     role="gateway",
                     member_id="",
@@ -332,7 +332,7 @@ async def test_a_membership_that_is_none_is_named(tmp_path: Path) -> None:
     member = Member(
         role="agent", member_id="a", controller="h:1", authority="", certificate="x", key="k"
     )
-    keep_member(tmp_path, member)
+    write_member(tmp_path, member)
 
     with pytest.raises(MemberBrokenError, match="join with a new invitation"):
         read_member(tmp_path)

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_common.disk_space import GIB, MIB, DiskFigures, LeastFree
+from phonefarm_common.disk_space import GIB, MIB, DiskFigures, RequiredFree
 from support.controller import KEY, PATIENCE, Farm, farm_on, played_agent, request, told
 from support.disk import LEAST, RESERVE, fill
 from support.live_farm import eventually
@@ -110,6 +110,6 @@ async def test_the_refusal_has_its_own_name(farm: Farm, disk: Path) -> None:
 )
 def test_both_limits_count(total: int, free: int, *, short: bool) -> None:
     """Five per cent and one GiB, whichever is more."""
-    shortage = DiskFigures(total=total, free=free).shortage(LeastFree())
+    shortage = DiskFigures(total=total, free=free).shortage(RequiredFree())
 
     assert bool(shortage) is short

@@ -9,7 +9,7 @@ from phonefarm_common.address_policy import (
     AddressPolicy,
     DisguisedAddressError,
     check_url,
-    literal,
+    ip_literal,
     network,
 )
 from phonefarm_common.outbound_http import AddressNotAllowedError, PermittedResolver
@@ -135,19 +135,19 @@ def test_every_numeric_form_of_an_address_is_seen_as_one(address: IPv4Address) -
         f"{address}.",
     ]
 
-    assert literal(str(address)) == address
+    assert ip_literal(str(address)) == address
     for form in forms:
         if form == str(address):
             continue
         with pytest.raises(DisguisedAddressError):
-            literal(form)
+            ip_literal(form)
 
 
 @given(st.text(alphabet="0123456789abcdefx.:%[]", max_size=24))
 def test_a_host_taken_for_a_name_is_no_address_to_the_system(host: str) -> None:
     """Where we see a name, the system's numeric reader sees no address either."""
     try:
-        is_name = literal(host) is None
+        is_name = ip_literal(host) is None
     except DisguisedAddressError:
         is_name = False
 

@@ -14,7 +14,7 @@ from gateway.support.farm import enqueue_body, farm
 from gateway.support.memory_controller import KEY, TOKEN, MemoryController
 from phonefarm.v1 import process_pb2_grpc
 from phonefarm_common.channel import bearer, open_channel
-from phonefarm_common.endpoints import Choice
+from phonefarm_common.endpoints import EndpointSelector
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 from phonefarm_gateway.client import GATEWAY_TOKEN, convert
@@ -84,7 +84,7 @@ async def test_without_any_controller_a_caller_is_told_when_to_come_again(
 async def test_what_may_have_been_done_is_not_done_again() -> None:
     """A call that is not as good twice: refused once sent, done elsewhere when it was not."""
     async with MemoryController.serving() as first, MemoryController.serving() as second:
-        choice = Choice(
+        choice = EndpointSelector(
             (first.address, second.address), monotonic=time.monotonic, chance=lambda: 0.0
         )
         channel = FailoverChannel(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from phonefarm_common.disk_space import MIB, LeastFree, disk_figures
+from phonefarm_common.disk_space import MIB, RequiredFree, disk_figures
 
 RESERVE: Final = 8 * MIB
-LEAST: Final = LeastFree(share=0.05, size=24 * MIB)
+LEAST: Final = RequiredFree(share=0.05, size=24 * MIB)
 """What a program on it is told to keep free."""
 
 

@@ -11,7 +11,7 @@ import structlog
 from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.ids import boot_id
-from phonefarm_common.lifecycle import announce
+from phonefarm_common.lifecycle import write_private_json
 
 from phonefarm_agent.app.disk_guard import PERIOD_SECONDS, DiskGuard
 from phonefarm_agent.app.lifecycle import AgentLifecycle, ExitCode
@@ -83,7 +83,7 @@ async def run_agent(
             )
             disk_guard = DiskGuard(
                 settings.state,
-                least=settings.least_free,
+                required=settings.least_free,
                 reserve=settings.reserve,
                 period=PERIOD_SECONDS * settings.time_scale,
                 incidents=incidents,
@@ -149,7 +149,7 @@ async def run_agent(
                         withheld=lifecycle.withheld,
                         incidents=incidents,
                     )
-                    announce(settings.ready_file, _facts(settings, kind, phones))
+                    write_private_json(settings.ready_file, _facts(settings, kind, phones))
                     async with report_status(status):
                         code = await lifecycle.until_stopped(connection, supervisor, stop)
                     raise _StoppedError  # noqa: TRY301 - how a TaskGroup is told to cancel its tasks

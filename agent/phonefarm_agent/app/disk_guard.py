@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import structlog
-from phonefarm_common.disk_space import LeastFree, keep_room
+from phonefarm_common.disk_space import RequiredFree, check_disk_space
 
 from phonefarm_agent.model.host import IncidentKind, Incidents
 
@@ -26,7 +26,7 @@ class DiskGuard:
         self,
         folder: Path,
         *,
-        least: LeastFree,
+        required: RequiredFree,
         reserve: int,
         period: float,
         incidents: Incidents,
@@ -34,9 +34,11 @@ class DiskGuard:
     ) -> None:
         self.problem = ""
         self._folder = folder
-        self._least = least
+        self._required = required
         # A disk at its limit must not be now full, now not.
-        self._again = replace(least, share=1.1 * least.share, size=int(1.1 * least.size))
+        self._required_again = replace(
+            required, share=1.1 * required.share, size=int(1.1 * required.size)
+        )
         self._reserve = reserve
         self._period = period
         self._incidents = incidents
@@ -44,9 +46,11 @@ class DiskGuard:
 
     async def check(self) -> None:
         """Look once; what could not be looked at stays as it was."""
-        least = self._again if self.problem else self._least
+        required = self._required_again if self.problem else self._required
         try:
-            shortage = await asyncio.to_thread(keep_room, self._folder, least, self._reserve)
+            shortage = await asyncio.to_thread(
+                check_disk_space, self._folder, required, self._reserve
+            )
         except OSError as error:
             log.warning("storage.not_read", folder=str(self._folder), error=str(error))
         else:

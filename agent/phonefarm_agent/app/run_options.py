@@ -12,7 +12,7 @@ from phonefarm_common.address_policy import Network, network
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import is_loopback
 from phonefarm_common.config import ConfigError
-from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.ids import is_name
 
 from phonefarm_agent.app.settings import Settings
@@ -189,7 +189,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
     for phone in parsed.connect:
         config.address(phone, name="--connect")
     return Settings(
-        controllers=() if told else controllers_of(named, name="--controller"),
+        controllers=() if told else parse_controllers(named, name="--controller"),
         token=token,
         joined=member is not None,
         agent_id=name,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phonefarm_common.address_policy import Network
-from phonefarm_common.disk_space import LeastFree
+from phonefarm_common.disk_space import RequiredFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.assets.store import Limits
@@ -36,6 +36,6 @@ class Settings:
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
     asset_limits: Limits = field(default_factory=Limits)
     phone_limits: PhoneLimits = field(default_factory=PhoneLimits)
-    least_free: LeastFree = field(default_factory=LeastFree)
+    least_free: RequiredFree = field(default_factory=RequiredFree)
     """What must be free where the state is, for new work to begin."""
     reserve: int = 0  # bytes kept there for the end of what runs; 0: none

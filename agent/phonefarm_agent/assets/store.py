@@ -20,7 +20,7 @@ from typing import Final
 import aiohttp
 import structlog
 from phonefarm_common.address_policy import AddressPolicy
-from phonefarm_common.outbound_http import SystemLookup, outward_session
+from phonefarm_common.outbound_http import SystemLookup, outbound_session
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.assets.download import Download, Fetched
@@ -266,7 +266,7 @@ async def asset_store(
     """Yield the store in *folder*; downloads end with the block, what they brought stays."""
     lookup = SystemLookup(threads=LOOKUP_THREADS)
     try:
-        async with outward_session(
+        async with outbound_session(
             policy=policy, lookup=lookup, headers={"User-Agent": agent}
         ) as session:
             store = AssetStore(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phonefarm_common.config import ConfigError
 from phonefarm_common.ids import is_name
-from phonefarm_common.join_tokens import InvitationError, invitation_of
+from phonefarm_common.join_tokens import InvitationError, decode_token
 from phonefarm_common.logs import configure_logs
 
 from phonefarm_agent.app.run_options import parse_settings
@@ -114,7 +114,7 @@ def _install(parsed: argparse.Namespace) -> int:
     if not parsed.dry_run and (refusal := _not_root("install")):
         return refusal
     try:
-        invited = invitation_of(parsed.join).member_id if parsed.join else ""
+        invited = decode_token(parsed.join).member_id if parsed.join else ""
     except InvitationError as error:
         return _complain(f"--join: {error}", 2)
     name = parsed.name or invited or socket.gethostname()

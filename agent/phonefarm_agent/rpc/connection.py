@@ -12,8 +12,8 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.clock import Clock
-from phonefarm_common.endpoints import Choice, controllers_of
-from phonefarm_common.enrollment import remedy, replaced
+from phonefarm_common.endpoints import EndpointSelector, parse_controllers
+from phonefarm_common.enrollment import expiry_remedy, wait_for_replacement
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.model.messages import Host
@@ -119,11 +119,11 @@ class ControllerConnection:
                 )
             self._member = member
             told = [] if member is None else [member.controller]
-            targets = self._address.targets or controllers_of(told, name="the controller")
+            targets = self._address.targets or parse_controllers(told, name="the controller")
             running = asyncio.create_task(self._keep_session(targets, goodbye), name="session")
             ends = {running}
             if member is not None and member_folder is not None:
-                keeping = replaced(
+                keeping = wait_for_replacement(
                     member,
                     member_folder,
                     targets=targets,
@@ -146,15 +146,15 @@ class ControllerConnection:
     async def _keep_session(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
         """Keep a session with one of the controllers; whichever fails is left for the next."""
         scale = self._identity.time_scale
-        choice = Choice(targets, monotonic=self._clock.monotonic, scale=scale)
+        choice = EndpointSelector(targets, monotonic=self._clock.monotonic, scale=scale)
         failures = 0
         while not goodbye.is_set():
             opened_at = self._clock.monotonic()
-            self.target = choice.now
+            self.target = choice.current
             try:
                 await self._run_session(self.target, goodbye)
             except SessionLostError as error:
-                ended = "" if self._member is None else remedy(self._member, self._clock)
+                ended = "" if self._member is None else expiry_remedy(self._member, self._clock)
                 self._set_problem(ended or str(error))
                 log.warning(
                     "session.lost", controller=self.target, error=str(error), failures=failures

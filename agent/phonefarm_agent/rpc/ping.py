@@ -3,7 +3,7 @@
 import grpc
 import grpc.aio
 from phonefarm.v1 import agent_pb2 as pb
-from phonefarm_common.channel import Secured, bearer, open_channel
+from phonefarm_common.channel import ClientTls, bearer, open_channel
 from phonefarm_common.timers import Timers
 
 _SESSION = "/phonefarm.v1.AgentService/Session"
@@ -20,7 +20,7 @@ class PingFailedError(Exception):
         self.refused = refused
 
 
-async def ping(target: str, token: str, timers: Timers, secured: Secured | None = None) -> None:
+async def ping(target: str, token: str, timers: Timers, secured: ClientTls | None = None) -> None:
     """Return when the controller at HOST:PORT answers and takes who we are; PingFailedError.
 
     The certificate in *secured* is shown, or *token* without it.

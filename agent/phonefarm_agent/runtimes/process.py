@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from phonefarm_common.lifecycle import announce
+from phonefarm_common.lifecycle import write_private_json
 
 from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFailedError
 from phonefarm_agent.runtimes.line_splitter import LineSplitter
@@ -150,7 +150,7 @@ class ProcessRuntime:
             with _closing(gate_out):
                 leader = ProcessMark.of(self._spawn(spec, gate=gate_out))
             try:
-                announce(note, {**self._owner, "token": leader.text, "epoch": spec.epoch})
+                write_private_json(note, {**self._owner, "token": leader.text, "epoch": spec.epoch})
                 os.write(gate_in, b"\n")
             except OSError:
                 note.unlink(missing_ok=True)

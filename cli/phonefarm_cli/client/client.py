@@ -19,9 +19,9 @@ from phonefarm.v1 import (
     process_pb2_grpc,
     proving_pb2_grpc,
 )
-from phonefarm_common.channel import Secured, bearer, check_plaintext, open_channel
+from phonefarm_common.channel import ClientTls, bearer, check_plaintext, open_channel
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.endpoints import Choice, controllers_of
+from phonefarm_common.endpoints import EndpointSelector, parse_controllers
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.rpc_errors import refusal
 from phonefarm_common.timers import Timers
@@ -80,7 +80,7 @@ class ControllerClient:
 
         It connects with the first call. With *ca*, the farm's authority as PEM, it uses TLS.
         """
-        targets = controllers_of([target], name="--grpc")
+        targets = parse_controllers([target], name="--grpc")
         if not key or not all("!" <= char <= "~" for char in key):
             raise CommandError(
                 "--key: a key has no spaces, line ends or characters beyond ASCII", ExitCode.MISUSED
@@ -94,7 +94,7 @@ class ControllerClient:
         except OSError as error:
             raise CommandError(f"--ca: {error}", ExitCode.MISUSED) from error
         channel = FailoverChannel(
-            Choice(targets, monotonic=SystemClock().monotonic),
+            EndpointSelector(targets, monotonic=SystemClock().monotonic),
             dial=partial(open_channel, timers=Timers(), secured=secured),
             repeatable=_repeatable,
         )
@@ -177,8 +177,8 @@ class ControllerClient:
                 return RefusedError(f"{word}: {error.details()}", reason, wrong)
 
 
-def _trusting(ca: Path) -> Secured:
-    return Secured(authority=ca.read_bytes())
+def _trusting(ca: Path) -> ClientTls:
+    return ClientTls(authority=ca.read_bytes())
 
 
 def _repeatable(path: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from phonefarm_common.ids import boot_id
-from phonefarm_common.lifecycle import announce
+from phonefarm_common.lifecycle import write_private_json
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 # Places in what follows the command's name in /proc/PID/stat, proc(5): fields 3, 4 and 22.
@@ -55,7 +55,7 @@ def save_identities(data: Path, pids: Iterable[int]) -> None:
     """Write down our programs, for the next `up` with this folder."""
     found = [ProcessIdentity.of(pid) for pid in pids]
     programs = [asdict(identity) for identity in found if identity is not None]
-    announce(data / "programs.json", {"programs": programs})
+    write_private_json(data / "programs.json", {"programs": programs})
 
 
 async def end_previous_programs(data: Path) -> int:

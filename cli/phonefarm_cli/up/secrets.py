@@ -8,7 +8,7 @@ from typing import Final
 
 from phonefarm_common import config
 from phonefarm_common.ids import new_id, new_secret
-from phonefarm_common.lifecycle import announce
+from phonefarm_common.lifecycle import write_private_json
 
 from phonefarm_cli.errors import CommandError, ExitCode
 
@@ -42,7 +42,7 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
     # The name labels the farm's containers: two farms on one Docker engine must differ.
     complete = {"farm": f"farm-{new_id()[:8]}"} | {name: new_secret() for name in _NAMES} | kept
     if complete != kept:
-        announce(path, complete)
+        write_private_json(path, complete)
     given = {name: config.secret(name, environment) for name in _NAMES}
     set_now = {name: value for name, value in given.items() if value}
     for name in (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN):

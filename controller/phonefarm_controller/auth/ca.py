@@ -13,7 +13,12 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from phonefarm_common.certificates import Facts, address_of, facts_of, private_pem
+from phonefarm_common.certificates import (
+    CertificateFacts,
+    address_of,
+    certificate_facts,
+    private_pem,
+)
 
 CERTIFICATE: Final = "ca.pem"
 KEY: Final = "ca.key"
@@ -37,7 +42,7 @@ class Issued:
     """A certificate and what it says."""
 
     pem: str
-    facts: Facts
+    facts: CertificateFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,7 @@ class Authority:
         )
         signed = builder.sign(self._key, hashes.SHA256())
         pem = signed.public_bytes(serialization.Encoding.PEM)
-        return Issued(pem=pem.decode(), facts=facts_of(pem))
+        return Issued(pem=pem.decode(), facts=certificate_facts(pem))
 
     def serve_as(self, names: Sequence[str]) -> ServerIdentity:
         """Return a new server certificate for these host names and addresses."""

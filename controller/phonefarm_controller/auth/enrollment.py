@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from phonefarm_common.certificates import ROLES, Facts
+from phonefarm_common.certificates import ROLES, CertificateFacts
 from phonefarm_common.ids import is_name, new_id, new_secret
-from phonefarm_common.join_tokens import Invitation, token_of
+from phonefarm_common.join_tokens import Invitation, encode_token
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.agents.sessions import Sessions
@@ -96,10 +96,12 @@ class Membership:
             authority=authority.der,
             secret=secret,
         )
-        return Token(text=token_of(invitation), expires_at=kept.expires_at)
+        return Token(text=encode_token(invitation), expires_at=kept.expires_at)
 
     @whole
-    async def join(self, secret: str, request: bytes, *, wanted: str) -> tuple[Facts, str]:
+    async def join(
+        self, secret: str, request: bytes, *, wanted: str
+    ) -> tuple[CertificateFacts, str]:
         """Trade the secret for a certificate (what it says, PEM); FarmError.
 
         One transaction uses the invitation up and keeps the certificate: refused, it stays open.
@@ -144,7 +146,7 @@ class Membership:
         return issued.facts, issued.pem
 
     @whole
-    async def renew(self, shown: Facts, request: bytes) -> tuple[Facts, str]:
+    async def renew(self, shown: CertificateFacts, request: bytes) -> tuple[CertificateFacts, str]:
         """Issue another certificate to whom *shown*, which counts, names."""
         authority, _ = self._open()
         async with self._database.writing() as tx:
@@ -177,7 +179,7 @@ class Membership:
         return ended
 
     @whole
-    async def check(self, shown: Facts) -> None:
+    async def check(self, shown: CertificateFacts) -> None:
         """Raise FarmError `certificate_refused` unless the certificate counts now."""
         async with self._database.reading() as tx:
             if not await _counts(tx, shown):
@@ -222,7 +224,7 @@ class Membership:
             session.closed.set()
 
 
-async def _counts(tx: Transaction, shown: Facts) -> bool:
+async def _counts(tx: Transaction, shown: CertificateFacts) -> bool:
     return await certificates.counts(
         tx, serial=shown.serial, role=shown.role, member_id=shown.member_id
     )
@@ -249,7 +251,7 @@ def _check_role(role: str) -> None:
         raise invalid_field("role", f"must be one of: {', '.join(sorted(ROLES))}")
 
 
-def _refused(shown: Facts) -> FarmError:
+def _refused(shown: CertificateFacts) -> FarmError:
     return FarmError(
         Reason.CERTIFICATE_REFUSED,
         f"the certificate of {shown.role} {shown.member_id} was revoked or has ended: join again "

@@ -8,7 +8,7 @@ import asyncio
 from pathlib import Path
 
 import structlog
-from phonefarm_common.disk_space import LeastFree, keep_room
+from phonefarm_common.disk_space import RequiredFree, check_disk_space
 
 from phonefarm_controller.alarms.disk_alarm import Room
 from phonefarm_controller.alarms.registry import Pulse
@@ -25,7 +25,7 @@ async def storekeeper(
     data: Path,
     room: Room,
     hints: Hints,
-    least: LeastFree,
+    least: RequiredFree,
     reserve: int,
     period: float,
     pulse: Pulse,
@@ -38,8 +38,8 @@ async def storekeeper(
         await asyncio.sleep(period)
 
 
-async def _look(data: Path, room: Room, hints: Hints, least: LeastFree, reserve: int) -> None:
-    shortage = await asyncio.to_thread(keep_room, data, least, reserve)
+async def _look(data: Path, room: Room, hints: Hints, least: RequiredFree, reserve: int) -> None:
+    shortage = await asyncio.to_thread(check_disk_space, data, least, reserve)
     if shortage == room.shortage:
         return
     before, room.shortage = room.shortage, shortage

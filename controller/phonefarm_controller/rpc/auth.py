@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phonefarm_common.certificates import Facts, facts_of
+from phonefarm_common.certificates import CertificateFacts, certificate_facts
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.auth.api_keys import ApiKeys
@@ -92,7 +92,7 @@ class Keys:
                 f"a gateway shows the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
             )
 
-    async def check_member(self, context: Context) -> Facts:
+    async def check_member(self, context: Context) -> CertificateFacts:
         """Return whom the certificate of the connection names, if it counts; FarmError."""
         shown = shown_by(context)
         if shown is None:
@@ -100,7 +100,7 @@ class Keys:
         await self.membership.check(shown)
         return shown
 
-    async def _member(self, context: Context, role: str) -> Facts | None:
+    async def _member(self, context: Context, role: str) -> CertificateFacts | None:
         if shown_by(context) is None:
             return None
         shown = await self.check_member(context)
@@ -113,7 +113,7 @@ class Keys:
         return shown
 
 
-def shown_by(context: Context) -> Facts | None:
+def shown_by(context: Context) -> CertificateFacts | None:
     """Return whom the connection's certificate names; None on a port that asks for none.
 
     The handshake has proved the key and that our authority signed; FarmError for another's names.
@@ -124,7 +124,7 @@ def shown_by(context: Context) -> Facts | None:
     if pem is None:
         return None
     try:
-        return facts_of(pem)
+        return certificate_facts(pem)
     except ValueError as error:
         raise FarmError(Reason.CERTIFICATE_REFUSED, str(error)) from error
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from phonefarm.v1 import join_pb2 as pb
 from phonefarm.v1 import join_pb2_grpc
-from phonefarm_common.certificates import Facts
+from phonefarm_common.certificates import CertificateFacts
 
 from phonefarm_controller.auth.enrollment import Membership
 from phonefarm_controller.rpc.auth import Keys
@@ -52,7 +52,7 @@ class MemberEdge(join_pb2_grpc.MemberServiceServicer):
         return _to_wire(facts, pem, self._controllers)
 
 
-def _to_wire(facts: Facts, pem: str, controllers: Sequence[str]) -> pb.Membership:
+def _to_wire(facts: CertificateFacts, pem: str, controllers: Sequence[str]) -> pb.Membership:
     return pb.Membership(
         role=facts.role, member_id=facts.member_id, certificate=pem, controllers=controllers
     )

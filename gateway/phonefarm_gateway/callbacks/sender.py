@@ -15,7 +15,7 @@ import aiohttp
 from phonefarm_common.address_policy import AddressPolicy, check_url
 from phonefarm_common.clock import Clock
 from phonefarm_common.config import ConfigError
-from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outward_session
+from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outbound_session
 from phonefarm_common.reasons import FarmError
 from yarl import URL
 
@@ -92,7 +92,7 @@ class Sender:
         attempt_seconds: float,
     ) -> AsyncIterator[Self]:
         """Yield a sender whose attempts take at most *attempt_seconds* each."""
-        async with outward_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
+        async with outbound_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
             yield cls(
                 session,
                 policy=policy,

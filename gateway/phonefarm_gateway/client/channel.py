@@ -10,8 +10,8 @@ import grpc.aio
 from phonefarm_common.certificates import Member, MemberBrokenError, read_member
 from phonefarm_common.channel import open_channel
 from phonefarm_common.clock import Clock
-from phonefarm_common.endpoints import Choice, controllers_of
-from phonefarm_common.enrollment import replaced
+from phonefarm_common.endpoints import EndpointSelector, parse_controllers
+from phonefarm_common.enrollment import wait_for_replacement
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
@@ -40,7 +40,7 @@ class _MemberChannel:
     async def keep_renewing(self) -> None:
         """Renew the certificate at half its life and use it for the next calls, for ever."""
         while True:
-            await replaced(
+            await wait_for_replacement(
                 self._member,
                 self._state,
                 targets=self._targets(),
@@ -68,10 +68,10 @@ class _MemberChannel:
 
     def _targets(self) -> tuple[str, ...]:
         """Return the given controllers, or those that the farm named at the last renewal."""
-        return self._given or controllers_of([self._member.controller], name="its controller")
+        return self._given or parse_controllers([self._member.controller], name="its controller")
 
-    def _choice(self) -> Choice:
-        return Choice(self._targets(), monotonic=self._clock.monotonic, scale=self._scale)
+    def _choice(self) -> EndpointSelector:
+        return EndpointSelector(self._targets(), monotonic=self._clock.monotonic, scale=self._scale)
 
     def _connect(self, target: str) -> grpc.aio.Channel:
         return open_channel(target, self._timers, self._member.secured)

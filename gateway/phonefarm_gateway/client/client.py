@@ -9,7 +9,7 @@ from typing import Self, cast
 import grpc.aio
 from phonefarm_common.channel import check_plaintext, open_channel
 from phonefarm_common.clock import SystemClock
-from phonefarm_common.endpoints import Choice
+from phonefarm_common.endpoints import EndpointSelector
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
@@ -70,7 +70,7 @@ class ControllerClient:
                 for target in targets:
                     check_plaintext(target)
                 channel = FailoverChannel(
-                    Choice(targets, monotonic=clock.monotonic, scale=scale),
+                    EndpointSelector(targets, monotonic=clock.monotonic, scale=scale),
                     dial=partial(open_channel, timers=timers),
                     repeatable=repeatable,
                 )

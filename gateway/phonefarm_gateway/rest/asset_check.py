@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import aiohttp
 from phonefarm_common.address_policy import AddressPolicy, check_url
-from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outward_session
+from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outbound_session
 from phonefarm_common.reasons import FieldProblem, Reason
 from yarl import URL
 
@@ -48,7 +48,7 @@ class AssetChecker:
         cls, *, policy: AddressPolicy, lookup: Lookup, seconds: float = CHECK_SECONDS
     ) -> AsyncIterator[Self]:
         """Yield a checker that takes at most *seconds* for each asset."""
-        async with outward_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
+        async with outbound_session(policy=policy, lookup=lookup, headers=_HEADERS) as session:
             yield cls(session, policy=policy, seconds=seconds)
 
     def check_addresses(self, assets: Mapping[str, str]) -> None:

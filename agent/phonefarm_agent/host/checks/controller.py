@@ -4,9 +4,9 @@ import asyncio
 from datetime import UTC, datetime
 
 from phonefarm_common.certificates import MemberBrokenError, read_member, time_left
-from phonefarm_common.channel import Secured, is_loopback
+from phonefarm_common.channel import ClientTls, is_loopback
 from phonefarm_common.config import address
-from phonefarm_common.endpoints import controllers_of
+from phonefarm_common.endpoints import parse_controllers
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
@@ -26,11 +26,11 @@ async def check_controller(settings: Settings) -> list[Finding]:
         return [fail("controller", f"not asked: {error}", _JOIN_AGAIN)]
     secured = None if member is None else member.secured
     told = [] if member is None else [member.controller]
-    targets = settings.controllers or controllers_of(told, name="the controller")
+    targets = settings.controllers or parse_controllers(told, name="the controller")
     return list(await asyncio.gather(*(_knocked(settings, one, secured) for one in targets)))
 
 
-async def _knocked(settings: Settings, target: str, secured: Secured | None) -> Finding:
+async def _knocked(settings: Settings, target: str, secured: ClientTls | None) -> Finding:
     host, _ = address(target, name="--controller")
     if not settings.joined and not is_loopback(host):
         return fail(

@@ -4,12 +4,12 @@ import ctypes
 import os
 import time
 
-from phonefarm_common.disk_space import GIB, LeastFree, disk_figures
+from phonefarm_common.disk_space import GIB, RequiredFree, disk_figures
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 
-SCARCE = LeastFree(share=0.10, size=5 * GIB)
+SCARCE = RequiredFree(share=0.10, size=5 * GIB)
 
 _UNSYNCHRONISED = 5  # TIME_ERROR, adjtimex(2)
 _TIMEX_BYTES = 256  # more than struct timex has
