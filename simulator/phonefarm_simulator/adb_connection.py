@@ -9,11 +9,11 @@ import structlog
 from phonefarm_simulator.adb_packets import (
     MAX_PAYLOAD,
     VERSION,
+    AdbPacketError,
     AuthKind,
     Command,
     Packet,
     PacketParser,
-    WireError,
 )
 from phonefarm_simulator.adb_stream import Stream, StreamClosedError
 from phonefarm_simulator.faults import Fault
@@ -65,7 +65,7 @@ class Connection:
             async with asyncio.TaskGroup() as group:
                 try:
                     await self._read(group)
-                except (WireError, ConnectionError) as error:
+                except (AdbPacketError, ConnectionError) as error:
                     reason = str(error) or type(error).__name__
                 finally:
                     for stream in self._streams.values():
@@ -84,7 +84,7 @@ class Connection:
     async def _take(self, packet: Packet, group: asyncio.TaskGroup) -> None:
         match packet.command:
             case Command.CNXN:
-                await self._greet(packet)
+                await self._handshake(packet)
             case Command.AUTH:
                 await self._answer_auth(packet)
             case _ if not self._online:
@@ -104,7 +104,7 @@ class Connection:
             case _:
                 pass
 
-    async def _greet(self, packet: Packet) -> None:
+    async def _handshake(self, packet: Packet) -> None:
         for stream in self._streams.values():
             stream.break_off()
         self._online = False
@@ -190,7 +190,7 @@ class Connection:
         if stream is None:
             await self._send(Packet(command=Command.CLSE, arg0=0, arg1=packet.arg0))
         elif packet.payload and not stream.take(packet.payload):
-            raise WireError("the peer sends on without waiting for OKAY")
+            raise AdbPacketError("the peer sends on without waiting for OKAY")
 
     def _stream_of(self, packet: Packet) -> Stream | None:
         stream = self._streams.get(packet.arg1)

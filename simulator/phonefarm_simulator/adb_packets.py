@@ -34,7 +34,7 @@ class AuthKind(enum.IntEnum):
     PUBLIC_KEY = 3
 
 
-class WireError(Exception):
+class AdbPacketError(Exception):
     """The bytes are no adb packet; the connection that sent them cannot be read any further."""
 
 
@@ -68,7 +68,7 @@ class PacketParser:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Packet]:
-        """Yield every packet that is complete now; raise WireError at the first false header.
+        """Yield every packet that is complete now; raise AdbPacketError at the first false header.
 
         At most one header and one payload are ever kept waiting.
         """
@@ -76,9 +76,13 @@ class PacketParser:
         while len(self._buffer) >= HEADER.size:
             command, arg0, arg1, length, _checksum, magic = HEADER.unpack_from(self._buffer)
             if magic != command ^ 0xFFFFFFFF:
-                raise WireError(f"magic {magic:#010x} does not belong to command {command:#010x}")
+                raise AdbPacketError(
+                    f"magic {magic:#010x} does not belong to command {command:#010x}"
+                )
             if length > self._max_payload:
-                raise WireError(f"payload of {length} bytes is over the limit {self._max_payload}")
+                raise AdbPacketError(
+                    f"payload of {length} bytes is over the limit {self._max_payload}"
+                )
             end = HEADER.size + length
             if len(self._buffer) < end:
                 return

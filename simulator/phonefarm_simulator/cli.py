@@ -12,7 +12,7 @@ from phonefarm_common.logs import configure_logs
 
 from phonefarm_simulator.control_server import control_served
 from phonefarm_simulator.farm import simulated_phones
-from phonefarm_simulator.faults import EXPLAINED
+from phonefarm_simulator.faults import FAULT_DESCRIPTIONS
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MAX_PHONES = 1000
@@ -31,7 +31,7 @@ any adb can drive it:
 
 
 def _epilog() -> str:
-    faults = "\n".join(f"  {fault:<18} {text}" for fault, text in EXPLAINED.items())
+    faults = "\n".join(f"  {fault:<18} {text}" for fault, text in FAULT_DESCRIPTIONS.items())
     return (
         "The control API takes JSON lines, for instance\n"
         '  {"op": "fault", "serial": "SIM0001", "fault": "slow", "on": true, "milliseconds": 500}\n'

@@ -22,7 +22,7 @@ async def control_served(farm: Farm, *, host: str, port: int) -> AsyncIterator[s
     tasks: set[asyncio.Task[None]] = set()
 
     def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(_converse(farm, reader, writer))
+        task = asyncio.get_running_loop().create_task(_serve_connection(farm, reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -37,7 +37,9 @@ async def control_served(farm: Farm, *, host: str, port: int) -> AsyncIterator[s
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _converse(farm: Farm, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve_connection(
+    farm: Farm, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     try:
         while line := await reader.readline():
             answer = await answer_line(farm, line)

@@ -52,7 +52,7 @@ def build_properties(*, serial: str, booted: bool, sdk: int) -> dict[str, str]:
     }
 
 
-def first_settings(serial: str) -> dict[tuple[str, str], str]:
+def default_settings(serial: str) -> dict[tuple[str, str], str]:
     """Return the settings by namespace and key."""
     return {
         ("global", "adb_enabled"): "1",
@@ -65,7 +65,7 @@ def first_settings(serial: str) -> dict[tuple[str, str], str]:
     }
 
 
-def first_packages() -> dict[str, Package]:
+def default_packages() -> dict[str, Package]:
     """Return the installed packages by name."""
 
     def system(path: str) -> Package:

@@ -55,13 +55,13 @@ class SimulatedPhone:
 
     async def fault(self, fault: Fault | str, **settings: Any) -> None:
         """Give the phone a fault; `settings` are fields of FaultSettings."""
-        await self.listener.put_fault(Fault(fault), FaultSettings(**settings))
+        await self.listener.set_fault(Fault(fault), FaultSettings(**settings))
 
     async def clear(self, fault: Fault | str | None = None) -> None:
         """End one fault, or all of them."""
         active = self.phone.faults.active()
         for one in active if fault is None else [Fault(fault)]:
-            await self.listener.drop_fault(one)
+            await self.listener.clear_fault(one)
 
     def set_battery(self, **values: Any) -> None:
         """Change the battery; `values` are fields of Battery."""
@@ -114,9 +114,9 @@ async def simulated_phones(
         [
             SimulatedPhone(
                 phone=phone,
-                listener=Listener(phone=phone, port=listen_base + place if listen_base else 0),
+                listener=Listener(phone=phone, port=listen_base + index if listen_base else 0),
             )
-            for place, phone in enumerate(phones)
+            for index, phone in enumerate(phones)
         ]
     )
     ready = asyncio.Event()

@@ -33,7 +33,7 @@ class Fault(enum.StrEnum):
     POST_CRASHES = "post_crashes"
 
 
-EXPLAINED: dict[Fault, str] = {
+FAULT_DESCRIPTIONS: dict[Fault, str] = {
     Fault.OFFLINE: "the connection is accepted and never answered: adb lists the phone as offline",
     Fault.UNAUTHORIZED: "the phone asks for a key and accepts none",
     Fault.UNPLUG: "connections are cut and the port refuses until cleared",

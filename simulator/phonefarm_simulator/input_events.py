@@ -41,7 +41,7 @@ def swipe(phone: Phone, start: tuple[float, float], end: tuple[float, float]) ->
 def type_text(phone: Phone, text: str) -> None:
     """Type where the cursor is; without a cursor the text goes nowhere, as on a real phone."""
     usable = phone.awake and phone.app.in_front and not phone.locked
-    box = phone.app.box_in_focus() if usable else None
+    box = phone.app.focused_field() if usable else None
     phone.record(Kind.TYPED, text=text, field=phone.app.focused if box is not None else None)
     if box is not None:
         box.insert(text)
@@ -78,7 +78,7 @@ def _press_key(phone: Phone, key: Key) -> None:
             return
         case _:
             pass
-    box = phone.app.box_in_focus()
+    box = phone.app.focused_field()
     if box is None:
         return
     match key:

@@ -55,7 +55,7 @@ class Kind(enum.StrEnum):
     REBOOTED = "rebooted"
 
 
-TRACES = frozenset(
+NOT_EFFECTS = frozenset(
     {
         Kind.CONNECTION_OPENED,
         Kind.CONNECTION_CLOSED,
@@ -168,7 +168,7 @@ class Ledger:
             sequence=self._sequence,
             serial=self._serial,
             kind=kind,
-            effect=kind not in TRACES,
+            effect=kind not in NOT_EFFECTS,
             monotonic=self._monotonic(),
             wall=self._wall(),
             epoch=self.lease.epoch,

@@ -12,7 +12,7 @@ from phonefarm_simulator.phone import Phone
 
 LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 64
-_CUTTING = frozenset({Fault.OFFLINE, Fault.UNAUTHORIZED, Fault.UNPLUG, Fault.RECOVERY})
+_DISCONNECTING = frozenset({Fault.OFFLINE, Fault.UNAUTHORIZED, Fault.UNPLUG, Fault.RECOVERY})
 
 log = structlog.get_logger()
 
@@ -53,21 +53,21 @@ class Listener:
             self._group = None
             self._close()
 
-    async def put_fault(self, fault: Fault, settings: FaultSettings) -> None:
+    async def set_fault(self, fault: Fault, settings: FaultSettings) -> None:
         """Give the phone a fault; a reboot has begun when this returns, not ended."""
-        self.phone.put_fault(fault, settings)
-        if fault in _CUTTING:
+        self.phone.set_fault(fault, settings)
+        if fault in _DISCONNECTING:
             self._cut_all()
         if fault is Fault.UNPLUG:
             self._close()
         if fault is Fault.REBOOT:
             self._begin_reboot(settings)
 
-    async def drop_fault(self, fault: Fault) -> None:
+    async def clear_fault(self, fault: Fault) -> None:
         """End a fault; after one that kept hosts off, they can connect anew at once."""
         was_active = fault in self.phone.faults
-        self.phone.drop_fault(fault)
-        if was_active and fault in _CUTTING:
+        self.phone.clear_fault(fault)
+        if was_active and fault in _DISCONNECTING:
             self._cut_all()
         if not self._rebooting and Fault.UNPLUG not in self.phone.faults:
             await self._listen()
@@ -91,7 +91,7 @@ class Listener:
     async def _listen(self) -> None:
         if self._server is not None:
             return
-        self._server = await asyncio.start_server(self._admit, LOOPBACK, self.port)
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _close(self) -> None:
@@ -103,7 +103,7 @@ class Listener:
         for connection in list(self._connections.values()):
             connection.cut("cut by a fault")
 
-    def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._group is None or self._server is None or len(self._connections) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
@@ -129,7 +129,7 @@ class Listener:
         if settings is None or not settings.effect or settings.effect != entry.kind:
             return
         connection = self._connections.get(entry.connection)
-        if connection is None or not self.phone.counts_down():
+        if connection is None or not self.phone.count_drop_fault():
             return
-        self.phone.drop_fault(Fault.DROP_MID_COMMAND)
+        self.phone.clear_fault(Fault.DROP_MID_COMMAND)
         connection.cut("cut by a fault")

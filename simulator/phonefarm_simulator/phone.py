@@ -11,7 +11,7 @@ from typing import Any
 from phonefarm_common.clock import Clock, SystemClock
 
 from phonefarm_simulator.app_account import Account, PostFailure
-from phonefarm_simulator.factory import build_properties, first_packages, first_settings
+from phonefarm_simulator.factory import build_properties, default_packages, default_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
@@ -64,8 +64,8 @@ class Phone:
         self.log = LogBuffer(wall=self.wall)
         self.faults = Faults()
         self.battery = Battery()
-        self.settings = first_settings(serial)
-        self.packages = first_packages()
+        self.settings = default_settings(serial)
+        self.packages = default_packages()
         self.files = FileSystem(
             wall=self.wall,
             computed={
@@ -78,7 +78,7 @@ class Phone:
         self.media = MediaStore(self.files, lambda: self.sdk)
         self.ask_reboot: Callable[[], None] = lambda: None
         self.app = ShortVideoApp(
-            account=self._first_account(),
+            account=self._default_account(),
             record=self.record,
             monotonic=monotonic,
             wall=self.wall,
@@ -92,7 +92,7 @@ class Phone:
         self.app.stop("simulator stopped")
         self.ledger.close()
 
-    def _first_account(self) -> Account:
+    def _default_account(self) -> Account:
         return Account(
             display_name=f"Phone {self.serial}", username=self.serial.lower(), bio="Hello"
         )
@@ -157,7 +157,7 @@ class Phone:
     def record(self, kind: Kind, **detail: Any) -> Entry:
         """Write an effect to the ledger and to the phone's own log."""
         entry = self.ledger.record(kind, **detail)
-        self.log.write("simphone", f"{kind} {_brief(detail)}", pid=self.app_pid)
+        self.log.write("simphone", f"{kind} {_summary(detail)}", pid=self.app_pid)
         return entry
 
     def screen(self) -> View:
@@ -239,9 +239,9 @@ class Phone:
 
     def clear_app(self) -> None:
         """Do what `pm clear` does to the app."""
-        self.app.clear_data(self._first_account())
+        self.app.clear_data(self._default_account())
 
-    def put_fault(self, fault: Fault, settings: FaultSettings) -> None:
+    def set_fault(self, fault: Fault, settings: FaultSettings) -> None:
         """Make a fault active; what it does to connections is the listener's business."""
         self.ledger.record(Kind.FAULT_SET, fault=fault, settings=asdict(settings))
         if fault is not Fault.REBOOT:
@@ -249,28 +249,28 @@ class Phone:
         self._apply_faults()
         if fault is Fault.CONSENT_DIALOG:
             self.app.consent_pending = True
-            self.app.settle()
+            self.app.track_video()
 
-    def drop_fault(self, fault: Fault) -> None:
+    def clear_fault(self, fault: Fault) -> None:
         """End a fault; nothing happens when it was not active."""
         if self.faults.drop(fault):
             self.ledger.record(Kind.FAULT_CLEARED, fault=fault)
         self._apply_faults()
         if fault is Fault.CONSENT_DIALOG:
             self.app.consent_pending = False
-            self.app.settle()
+            self.app.track_video()
 
-    def drops_now(self, command: str) -> bool:
+    def hits_drop_fault(self, command: str) -> bool:
         """Whether the drop fault falls on this command; if so it is spent."""
         settings = self.faults.get(Fault.DROP_MID_COMMAND)
         if settings is None or settings.effect or settings.match not in command:
             return False
-        if not self.counts_down():
+        if not self.count_drop_fault():
             return False
-        self.drop_fault(Fault.DROP_MID_COMMAND)
+        self.clear_fault(Fault.DROP_MID_COMMAND)
         return True
 
-    def counts_down(self) -> bool:
+    def count_drop_fault(self) -> bool:
         """Count one occasion of the drop fault; True when it was the one waited for."""
         settings = self.faults.get(Fault.DROP_MID_COMMAND)
         if settings is None:
@@ -283,12 +283,12 @@ class Phone:
     def _next_post_failure(self) -> PostFailure | None:
         """Return how the next post fails, if it does; the fault ends with it."""
         if Fault.POST_FAILS in self.faults:
-            self.drop_fault(Fault.POST_FAILS)
+            self.clear_fault(Fault.POST_FAILS)
             return PostFailure.REFUSED
         crash = self.faults.get(Fault.POST_CRASHES)
         if crash is None:
             return None
-        self.drop_fault(Fault.POST_CRASHES)
+        self.clear_fault(Fault.POST_CRASHES)
         return PostFailure.CRASH_AFTER_POST if crash.posted else PostFailure.CRASH_BEFORE_POST
 
     def _apply_faults(self) -> None:
@@ -296,7 +296,7 @@ class Phone:
         self.app.upload_seconds = UPLOAD_SECONDS if slow is None else slow.seconds
         self.files.full = Fault.STORAGE_FULL in self.faults
         self.app.logged_out = Fault.LOGGED_OUT in self.faults
-        self.app.settle()
+        self.app.track_video()
 
     def shut_down(self) -> None:
         """End the running app, as the beginning of a reboot does."""
@@ -305,7 +305,7 @@ class Phone:
     def boot(self, *, completes_in: float) -> None:
         """Start anew with another boot id; sys.boot_completed is set after so many seconds."""
         for fault in self.faults.ended_by_reboot():
-            self.drop_fault(fault)
+            self.clear_fault(fault)
         self._boot(completes_in)
         self.record(Kind.REBOOTED, boot_id=self.boot_id)
 
@@ -335,6 +335,6 @@ class Phone:
         }
 
 
-def _brief(detail: dict[str, Any]) -> str:
+def _summary(detail: dict[str, Any]) -> str:
     words = " ".join(f"{name}={value}" for name, value in detail.items())
     return words.replace("\n", " ")[:300]

@@ -14,9 +14,9 @@ from phonefarm_simulator.views import (
     Bounds,
     Field,
     Focus,
-    Look,
     OpenResult,
     Press,
+    Style,
     Tap,
     View,
 )
@@ -50,7 +50,7 @@ def launcher_screen(*, with_app: bool) -> View:
         name="icon",
         text="Short Video",
         description="Short Video",
-        look=Look.ICON,
+        style=Style.ICON,
         tap=Press.OPEN_APP,
         focusable=True,
     )
@@ -59,7 +59,7 @@ def launcher_screen(*, with_app: bool) -> View:
         bounds=SCREEN,
         package=LAUNCHER_PACKAGE,
         name="launcher",
-        look=Look.WALLPAPER,
+        style=Style.WALLPAPER,
         children=(icon,) if with_app else (),
     )
 
@@ -71,7 +71,7 @@ def keyguard_screen() -> View:
         bounds=SCREEN,
         package=KEYGUARD_PACKAGE,
         name="keyguard_password_view",
-        look=Look.WALLPAPER,
+        style=Style.WALLPAPER,
     )
 
 
@@ -103,16 +103,18 @@ def _content(app: ShortVideoApp) -> tuple[View, ...]:
 
 
 def _page(*children: View) -> View:
-    return View(kind="android.widget.FrameLayout", bounds=SCREEN, look=Look.PAGE, children=children)
+    return View(
+        kind="android.widget.FrameLayout", bounds=SCREEN, style=Style.PAGE, children=children
+    )
 
 
 def _title(text: str) -> View:
-    title = _label("screen_title", text, Bounds(_MARGIN, 64, 560, 128), Look.TITLE)
+    title = _label("screen_title", text, Bounds(_MARGIN, 64, 560, 128), Style.TITLE)
     return View(
         kind="android.widget.LinearLayout",
         bounds=Bounds(0, 48, WIDTH, 144),
         name="title_bar",
-        look=Look.BAR,
+        style=Style.BAR,
         children=(title,),
     )
 
@@ -122,22 +124,22 @@ def _tabs(app: ShortVideoApp) -> View:
     tabs = tuple(
         View(
             kind="android.widget.Button",
-            bounds=Bounds(place * width, 1160, (place + 1) * width, 1280),
+            bounds=Bounds(index * width, 1160, (index + 1) * width, 1280),
             name=name,
             text=text,
             description=text,
-            look=Look.TAB,
+            style=Style.TAB,
             tap=press,
             focusable=True,
             selected=app.screen in screens,
         )
-        for place, (name, text, press, screens) in enumerate(_TABS)
+        for index, (name, text, press, screens) in enumerate(_TABS)
     )
     return View(
         kind="android.widget.LinearLayout",
         bounds=Bounds(0, 1160, WIDTH, 1280),
         name="bottom_bar",
-        look=Look.BAR,
+        style=Style.BAR,
         children=tabs,
     )
 
@@ -148,8 +150,8 @@ def _video(app: ShortVideoApp) -> tuple[View, ...]:
         return ()
     position = app.watched % video.length
     children = [
-        _label("video_author", f"@{video.author}", Bounds(32, 930, 688, 980), Look.VIDEO_AUTHOR),
-        _label("video_title", video.title, Bounds(32, 980, 688, 1060), Look.VIDEO_TITLE),
+        _label("video_author", f"@{video.author}", Bounds(32, 930, 688, 980), Style.VIDEO_AUTHOR),
+        _label("video_title", video.title, Bounds(32, 980, 688, 1060), Style.VIDEO_TITLE),
     ]
     if app.screen is Screen.PLAYER:
         at = math.floor(position)
@@ -159,7 +161,7 @@ def _video(app: ShortVideoApp) -> tuple[View, ...]:
                 bounds=Bounds(32, 1090, 688, 1130),
                 name="player_progress",
                 text=f"{at // 60}:{at % 60:02} / {video.length // 60}:{video.length % 60:02}",
-                look=Look.PROGRESS,
+                style=Style.PROGRESS,
                 share=at / video.length,
             )
         )
@@ -168,7 +170,7 @@ def _video(app: ShortVideoApp) -> tuple[View, ...]:
         bounds=_CONTENT,
         name="video_pager",
         description=video.title,
-        look=Look.VIDEO,
+        style=Style.VIDEO,
         scrollable=True,
         children=tuple(children),
     )
@@ -180,7 +182,7 @@ def _search(app: ShortVideoApp) -> tuple[View, ...]:
         _field(app, Field.SEARCH, Bounds(32, 176, 528, 264), "Search videos"),
         _button("search_button", "Search", Bounds(548, 176, 688, 264), Press.SUBMIT_SEARCH),
         _label(
-            "search_hint", "Type a word and press Search", Bounds(32, 300, 688, 360), Look.FAINT
+            "search_hint", "Type a word and press Search", Bounds(32, 300, 688, 360), Style.FAINT
         ),
     )
 
@@ -188,8 +190,8 @@ def _search(app: ShortVideoApp) -> tuple[View, ...]:
 def _results(app: ShortVideoApp) -> tuple[View, ...]:
     first = app.results_offset
     rows = tuple(
-        _result(video, first + place, 224 + place * _ROW_HEIGHT)
-        for place, video in enumerate(app.results[first : first + RESULTS_ON_SCREEN])
+        _result(video, first + index, 224 + index * _ROW_HEIGHT)
+        for index, video in enumerate(app.results[first : first + RESULTS_ON_SCREEN])
     )
     listing = View(
         kind="androidx.recyclerview.widget.RecyclerView",
@@ -199,7 +201,7 @@ def _results(app: ShortVideoApp) -> tuple[View, ...]:
         children=rows,
     )
     return (
-        _label("results_query", app.query, Bounds(32, 152, 688, 212), Look.FAINT),
+        _label("results_query", app.query, Bounds(32, 152, 688, 212), Style.FAINT),
         listing,
     )
 
@@ -211,7 +213,7 @@ def _result(video: Video, index: int, top: int) -> View:
         bounds=bounds,
         name="result_item",
         description=video.title,
-        look=Look.CARD,
+        style=Style.CARD,
         tap=OpenResult(index=index),
         focusable=True,
         children=(
@@ -220,14 +222,14 @@ def _result(video: Video, index: int, top: int) -> View:
                 bounds=Bounds(28, top + 12, 148, top + 156),
                 name="result_thumbnail",
                 description=video.id,
-                look=Look.THUMBNAIL,
+                style=Style.THUMBNAIL,
             ),
-            _label("result_title", video.title, Bounds(168, top + 24, 692, top + 84), Look.TEXT),
+            _label("result_title", video.title, Bounds(168, top + 24, 692, top + 84), Style.TEXT),
             _label(
                 "result_author",
                 f"@{video.author}",
                 Bounds(168, top + 92, 692, top + 136),
-                Look.FAINT,
+                Style.FAINT,
             ),
         ),
     )
@@ -240,32 +242,36 @@ def _profile(app: ShortVideoApp) -> tuple[View, ...]:
         _label(
             "profile_video",
             post.caption or "Untitled",
-            Bounds(32, 640 + place * 84, 688, 716 + place * 84),
-            Look.CARD,
+            Bounds(32, 640 + index * 84, 688, 716 + index * 84),
+            Style.CARD,
         )
-        for place, post in enumerate(shown[:POSTS_ON_SCREEN])
+        for index, post in enumerate(shown[:POSTS_ON_SCREEN])
     )
-    notice = _label("profile_notice", app.notice, Bounds(400, 572, 688, 624), Look.ALERT)
+    notice = _label("profile_notice", app.notice, Bounds(400, 572, 688, 624), Style.ALERT)
     return (
         View(
             kind="android.widget.ImageView",
             bounds=Bounds(32, 176, 192, 336),
             name="profile_picture",
             description=account.display_name,
-            look=Look.AVATAR,
+            style=Style.AVATAR,
         ),
-        _label("profile_display_name", account.display_name, Bounds(216, 192, 688, 252), Look.NAME),
-        _label("profile_username", f"@{account.username}", Bounds(216, 260, 688, 312), Look.FAINT),
-        _label("profile_bio", account.bio, Bounds(32, 352, 688, 440), Look.TEXT),
+        _label(
+            "profile_display_name", account.display_name, Bounds(216, 192, 688, 252), Style.NAME
+        ),
+        _label("profile_username", f"@{account.username}", Bounds(216, 260, 688, 312), Style.FAINT),
+        _label("profile_bio", account.bio, Bounds(32, 352, 688, 440), Style.TEXT),
         _button(
             "edit_profile_button",
             "Edit profile",
             Bounds(32, 460, 688, 548),
             Press.EDIT_PROFILE,
-            Look.QUIET_BUTTON,
+            Style.QUIET_BUTTON,
         ),
-        _label("profile_videos_label", "Videos", Bounds(32, 572, 200, 624), Look.FAINT),
-        _label("profile_post_count", f"{len(shown)} posts", Bounds(200, 572, 400, 624), Look.FAINT),
+        _label("profile_videos_label", "Videos", Bounds(32, 572, 200, 624), Style.FAINT),
+        _label(
+            "profile_post_count", f"{len(shown)} posts", Bounds(200, 572, 400, 624), Style.FAINT
+        ),
         *((notice,) if app.notice else ()),
         *posts,
     )
@@ -278,12 +284,12 @@ def _edit_profile(app: ShortVideoApp) -> tuple[View, ...]:
         (Field.USERNAME, "Username"),
         (Field.BIO, "Bio"),
     )
-    for place, (name, label) in enumerate(fields):
-        top = 176 + place * 160
-        rows.append(_label("", label, Bounds(32, top, 688, top + 44), Look.FAINT))
+    for index, (name, label) in enumerate(fields):
+        top = 176 + index * 160
+        rows.append(_label("", label, Bounds(32, top, 688, top + 44), Style.FAINT))
         rows.append(_field(app, name, Bounds(32, top + 48, 688, top + 136), label))
     if app.edit_error:
-        rows.append(_label("edit_error", app.edit_error, Bounds(32, 650, 688, 700), Look.ALERT))
+        rows.append(_label("edit_error", app.edit_error, Bounds(32, 650, 688, 700), Style.ALERT))
     return (
         *rows,
         _button(
@@ -291,7 +297,7 @@ def _edit_profile(app: ShortVideoApp) -> tuple[View, ...]:
             "Cancel",
             Bounds(32, 720, 348, 808),
             Press.CANCEL_EDIT,
-            Look.QUIET_BUTTON,
+            Style.QUIET_BUTTON,
         ),
         _button("save_button", "Save", Bounds(372, 720, 688, 808), Press.SAVE_PROFILE),
     )
@@ -299,23 +305,23 @@ def _edit_profile(app: ShortVideoApp) -> tuple[View, ...]:
 
 def _composer(app: ShortVideoApp) -> tuple[View, ...]:
     file_name = app.shared_path.rsplit("/", 1)[-1]
-    error = _label("composer_error", app.post_error, Bounds(32, 904, 688, 956), Look.ALERT)
+    error = _label("composer_error", app.post_error, Bounds(32, 904, 688, 956), Style.ALERT)
     below: tuple[View, ...] = (
         _field(app, Field.CAPTION, Bounds(32, 672, 688, 760), "Write a caption"),
         _button("post_button", "Post", Bounds(32, 800, 688, 888), Press.POST),
         *((error,) if app.post_error else ()),
     )
     if app.uploaded_at is not None:
-        below = (_label("composer_progress", "Uploading", Bounds(32, 672, 688, 760), Look.TEXT),)
+        below = (_label("composer_progress", "Uploading", Bounds(32, 672, 688, 760), Style.TEXT),)
     return (
         View(
             kind="android.widget.ImageView",
             bounds=Bounds(220, 176, 500, 576),
             name="composer_preview",
             description=file_name,
-            look=Look.THUMBNAIL,
+            style=Style.THUMBNAIL,
         ),
-        _label("composer_file", file_name, Bounds(32, 596, 688, 648), Look.FAINT),
+        _label("composer_file", file_name, Bounds(32, 596, 688, 648), Style.FAINT),
         *below,
     )
 
@@ -325,14 +331,14 @@ def _consent_dialog() -> View:
         kind="android.widget.FrameLayout",
         bounds=Bounds(60, 420, 660, 860),
         name="dialog",
-        look=Look.DIALOG,
+        style=Style.DIALOG,
         children=(
-            _label("dialog_title", "We updated our terms", Bounds(100, 460, 620, 520), Look.NAME),
+            _label("dialog_title", "We updated our terms", Bounds(100, 460, 620, 520), Style.NAME),
             _label(
                 "dialog_text",
                 "Accept them to keep watching.",
                 Bounds(100, 540, 620, 600),
-                Look.TEXT,
+                Style.TEXT,
             ),
             _button(
                 "consent_accept_button", "Accept", Bounds(100, 720, 620, 808), Press.ACCEPT_CONSENT
@@ -343,23 +349,23 @@ def _consent_dialog() -> View:
 
 def _log_in() -> tuple[View, ...]:
     return (
-        _label("login_title", "Log in", Bounds(32, 360, 688, 440), Look.NAME),
-        _label("login_text", "Your session has ended.", Bounds(32, 460, 688, 520), Look.FAINT),
+        _label("login_title", "Log in", Bounds(32, 360, 688, 440), Style.NAME),
+        _label("login_text", "Your session has ended.", Bounds(32, 460, 688, 520), Style.FAINT),
         _button("login_button", "Log in", Bounds(32, 560, 688, 648), Press.LOG_IN),
     )
 
 
-def _label(name: str, text: str, bounds: Bounds, look: Look) -> View:
-    return View(kind="android.widget.TextView", bounds=bounds, name=name, text=text, look=look)
+def _label(name: str, text: str, bounds: Bounds, style: Style) -> View:
+    return View(kind="android.widget.TextView", bounds=bounds, name=name, text=text, style=style)
 
 
-def _button(name: str, text: str, bounds: Bounds, tap: Tap, look: Look = Look.BUTTON) -> View:
+def _button(name: str, text: str, bounds: Bounds, tap: Tap, style: Style = Style.BUTTON) -> View:
     return View(
         kind="android.widget.Button",
         bounds=bounds,
         name=name,
         text=text,
-        look=look,
+        style=style,
         tap=tap,
         focusable=True,
     )
@@ -373,7 +379,7 @@ def _field(app: ShortVideoApp, field: Field, bounds: Bounds, hint: str) -> View:
         name=field,
         text=app.boxes[field].text,
         description="" if app.boxes[field].text else hint,
-        look=Look.FIELD,
+        style=Style.FIELD,
         tap=Focus(field=field),
         focusable=True,
         focused=app.focused is field,

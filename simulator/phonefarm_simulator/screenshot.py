@@ -6,7 +6,7 @@ import io
 
 from PIL import Image, ImageDraw, ImageFont
 
-from phonefarm_simulator.views import HEIGHT, WIDTH, Bounds, Look, View
+from phonefarm_simulator.views import HEIGHT, WIDTH, Bounds, Style, View
 
 _INK = (24, 26, 33)
 _FAINT = (120, 124, 138)
@@ -33,63 +33,63 @@ def png_of(root: View) -> bytes:
     views = list(root.walk())
     for view in views:
         _paint(draw, view)
-    dark = root.look is Look.WALLPAPER
+    dark = root.style is Style.WALLPAPER
     _paint_status_bar(draw, _WHITE if dark else _INK)
     return _encode(image)
 
 
 def _paint(draw: ImageDraw.ImageDraw, view: View) -> None:
     box = view.bounds
-    match view.look:
-        case Look.PLAIN | Look.PAGE:
+    match view.style:
+        case Style.PLAIN | Style.PAGE:
             pass
-        case Look.BAR:
+        case Style.BAR:
             draw.rectangle(_corners(box), fill=_WHITE, outline=_LINE)
-        case Look.TITLE:
+        case Style.TITLE:
             _write(draw, view.text, box, 40, _INK, bold=True)
-        case Look.NAME:
+        case Style.NAME:
             _write(draw, view.text, box, 40, _INK, bold=True)
-        case Look.TEXT:
+        case Style.TEXT:
             _write(draw, view.text, box, 30, _INK)
-        case Look.FAINT:
+        case Style.FAINT:
             _write(draw, view.text, box, 26, _FAINT)
-        case Look.ALERT:
+        case Style.ALERT:
             _write(draw, view.text, box, 26, _ACCENT)
-        case Look.FIELD:
+        case Style.FIELD:
             _paint_field(draw, view)
-        case Look.BUTTON:
+        case Style.BUTTON:
             draw.rounded_rectangle(_corners(box), radius=18, fill=_ACCENT)
             _write(draw, view.text, box, 32, _WHITE, bold=True, centred=True)
-        case Look.QUIET_BUTTON:
+        case Style.QUIET_BUTTON:
             draw.rounded_rectangle(_corners(box), radius=18, fill=_WHITE, outline=_FAINT, width=2)
             _write(draw, view.text, box, 32, _INK, bold=True, centred=True)
-        case Look.TAB:
+        case Style.TAB:
             _paint_tab(draw, view)
-        case Look.CARD:
+        case Style.CARD:
             draw.rounded_rectangle(_corners(box), radius=18, fill=_WHITE, outline=_LINE, width=2)
             inner = Bounds(box.left + 20, box.top, box.right - 20, box.bottom)
             _write(draw, view.text, inner, 30, _INK)
-        case Look.THUMBNAIL:
+        case Style.THUMBNAIL:
             draw.rounded_rectangle(_corners(box), radius=14, fill=_colour_of(view.description))
             _paint_play(draw, box, min(36, (box.right - box.left) // 4))
-        case Look.VIDEO:
+        case Style.VIDEO:
             _paint_video(draw, view)
-        case Look.VIDEO_TITLE:
+        case Style.VIDEO_TITLE:
             _write(draw, view.text, box, 38, _WHITE, bold=True)
-        case Look.VIDEO_AUTHOR:
+        case Style.VIDEO_AUTHOR:
             _write(draw, view.text, box, 30, _WHITE)
-        case Look.PROGRESS:
+        case Style.PROGRESS:
             _paint_progress(draw, view)
-        case Look.AVATAR:
+        case Style.AVATAR:
             draw.ellipse(_corners(box), fill=_colour_of(view.description))
             initial = view.description[:1].upper() or "?"
             _write(draw, initial, box, 84, _WHITE, bold=True, centred=True)
-        case Look.DIALOG:
+        case Style.DIALOG:
             draw.rectangle((0, 0, WIDTH, HEIGHT), fill=(96, 98, 106))
             draw.rounded_rectangle(_corners(box), radius=28, fill=_WHITE)
-        case Look.WALLPAPER:
+        case Style.WALLPAPER:
             _paint_wallpaper(draw)
-        case Look.ICON:
+        case Style.ICON:
             _paint_icon(draw, view)
 
 

@@ -57,7 +57,7 @@ async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
     if service.kind == "sync":
         await serve_sync(phone, stream)
         return False
-    if phone.drops_now(service.command):
+    if phone.hits_drop_fault(service.command):
         await run_silently(phone, service)
         return True
     if service.kind == "shell2":
@@ -96,7 +96,7 @@ async def _run(phone: Phone, service: Service, *, stdin: Input, out: Write, erro
     try:
         if service.command:
             return await shell.run(service.command)
-        return await _converse(shell, service, stdin, out)
+        return await _run_interactively(shell, service, stdin, out)
     except Exit as leaving:
         return leaving.status
 
@@ -110,7 +110,7 @@ def _for_terminal(write: Write) -> Write:
     return write_lines
 
 
-async def _converse(shell: Shell, service: Service, stdin: Input, out: Write) -> int:
+async def _run_interactively(shell: Shell, service: Service, stdin: Input, out: Write) -> int:
     """Read lines and run them, with a prompt and an echo where the peer has a terminal."""
     line = bytearray()
     if service.pty:

@@ -103,8 +103,8 @@ class Shell:
     async def _run_pipeline(self, pipeline: Pipeline) -> int:
         streams = self._streams
         status = 0
-        for place, command in enumerate(pipeline.commands):
-            last = place == len(pipeline.commands) - 1
+        for index, command in enumerate(pipeline.commands):
+            last = index == len(pipeline.commands) - 1
             pipe = Bytes()
             out = self._streams.out if last else pipe.write
             status = await self._run_simple(command, replace(streams, out=out))

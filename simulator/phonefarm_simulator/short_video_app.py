@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from phonefarm_simulator.app_account import Account, Post, PostFailure, profile_error
 from phonefarm_simulator.ledger import Entry, Kind
-from phonefarm_simulator.text_field import TextBox
+from phonefarm_simulator.text_field import TextField
 from phonefarm_simulator.video_catalogue import Video, feed_video, search_videos
 from phonefarm_simulator.views import Bounds, Field, Focus, OpenResult, Press, Tap
 
@@ -75,7 +75,7 @@ class ShortVideoApp:
         self.results: tuple[Video, ...] = ()
         self.results_offset = 0
         self.result_index = 0
-        self.boxes = {name: TextBox() for name in Field}
+        self.boxes = {name: TextField() for name in Field}
         self.focused: Field | None = None
         self.edit_error = ""
         self.stream = ""
@@ -85,7 +85,7 @@ class ShortVideoApp:
         self.notice = ""
 
     @property
-    def obstructed(self) -> bool:
+    def covered(self) -> bool:
         """Whether something lies over the app's screens."""
         return self.consent_pending or self.logged_out
 
@@ -122,7 +122,7 @@ class ShortVideoApp:
         if cold or not self.in_front:
             self._record(Kind.APP_STARTED, cold=cold)
         self.in_front = True
-        self.settle()
+        self.track_video()
         return cold
 
     def posts(self) -> list[Post]:
@@ -149,7 +149,7 @@ class ShortVideoApp:
         if not self.running:
             return False
         self.in_front = False
-        self.settle()
+        self.track_video()
         self.running = False
         self._reset()
         self._record(Kind.APP_STOPPED, reason=reason)
@@ -158,7 +158,7 @@ class ShortVideoApp:
     def hide(self) -> None:
         """Leave the front; the app keeps its place."""
         self.in_front = False
-        self.settle()
+        self.track_video()
 
     def tap(self, tap: Tap, bounds: Bounds, x: float) -> None:
         """Do what a tap on a view with this action and these bounds does."""
@@ -198,7 +198,7 @@ class ShortVideoApp:
             case Press.ACCEPT_CONSENT:
                 self.consent_pending = False
                 self._record(Kind.DIALOG_DISMISSED, dialog="consent")
-                self.settle()
+                self.track_video()
             case Press.LOG_IN | Press.OPEN_APP:
                 pass
             case _:
@@ -230,12 +230,12 @@ class ShortVideoApp:
 
     def enter(self) -> None:
         """Do what the ENTER key does."""
-        if not self.obstructed and self.focused is Field.SEARCH:
+        if not self.covered and self.focused is Field.SEARCH:
             self._search()
 
     def scroll(self, step: int) -> None:
         """Follow a swipe: step 1 towards what comes next (finger up), -1 back."""
-        if self.obstructed:
+        if self.covered:
             return
         match self.screen:
             case Screen.FEED:
@@ -251,11 +251,11 @@ class ShortVideoApp:
                 pass
             case _:
                 assert_never(self.screen)
-        self.settle()
+        self.track_video()
 
-    def box_in_focus(self) -> TextBox | None:
+    def focused_field(self) -> TextField | None:
         """Return the field the keyboard types into, None when it types nowhere."""
-        if self.obstructed or self.focused is None:
+        if self.covered or self.focused is None:
             return None
         return self.boxes[self.focused]
 
@@ -265,10 +265,10 @@ class ShortVideoApp:
         self.account = account
         self._record(Kind.APP_DATA_CLEARED)
 
-    def settle(self) -> None:
+    def track_video(self) -> None:
         """Take note of which video is in view now and record one that no longer is."""
         video = self.video
-        seen = video if self.running and self.in_front and not self.obstructed else None
+        seen = video if self.running and self.in_front and not self.covered else None
         position = self.feed_index if self.screen is Screen.FEED else self.result_index
         before = self._playback
         if before is not None:
@@ -312,7 +312,7 @@ class ShortVideoApp:
         self.post_error = ""
         self.notice = ""
         self.uploaded_at = None
-        self.settle()
+        self.track_video()
         if changed:
             self._record(Kind.SCREEN_SHOWN, screen=screen)
 

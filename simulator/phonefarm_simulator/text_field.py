@@ -6,7 +6,7 @@ MAX_CHARACTERS = 4000
 
 
 @dataclass(kw_only=True)
-class TextBox:
+class TextField:
     """Text and the place in it where typing goes."""
 
     text: str = ""

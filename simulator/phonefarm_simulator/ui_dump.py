@@ -36,7 +36,7 @@ def _node(view: View, index: int) -> str:
     opening = "<node " + " ".join(f"{name}={_quoted(value)}" for name, value in attributes.items())
     if not view.children:
         return opening + " />"
-    inner = "".join(_node(child, place) for place, child in enumerate(view.children))
+    inner = "".join(_node(child, index) for index, child in enumerate(view.children))
     return f"{opening}>{inner}</node>"
 
 

@@ -31,7 +31,7 @@ class Bounds(NamedTuple):
 SCREEN = Bounds(0, 0, WIDTH, HEIGHT)
 
 
-class Look(enum.Enum):
+class Style(enum.Enum):
     """How a view is drawn; it means nothing to a program that reads the dump."""
 
     PLAIN = enum.auto()
@@ -111,7 +111,7 @@ class View:
     name: str = ""
     text: str = ""
     description: str = ""
-    look: Look = Look.PLAIN
+    style: Style = Style.PLAIN
     tap: Tap | None = None
     focusable: bool = False
     focused: bool = False

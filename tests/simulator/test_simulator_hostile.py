@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from phonefarm_simulator.adb_packets import (
     HEADER,
     MAX_PAYLOAD,
+    AdbPacketError,
     Command,
     Packet,
     PacketParser,
-    WireError,
 )
 from phonefarm_simulator.farm import Farm, SimulatedPhone, simulated_phones
 from phonefarm_simulator.ledger import Kind
@@ -66,11 +66,11 @@ def test_parser_returns_what_was_encoded_however_it_was_split(
 
 @given(data=st.binary(max_size=600))
 def test_parser_takes_any_bytes_or_refuses_them(data: bytes) -> None:
-    """Arbitrary bytes give packets with a true header or a WireError, nothing else."""
+    """Arbitrary bytes give packets with a true header or an AdbPacketError, nothing else."""
     parser = PacketParser()
     try:
         packets = list(parser.feed(data))
-    except WireError:
+    except AdbPacketError:
         return
     assert all(len(packet.payload) <= MAX_PAYLOAD for packet in packets)
 
@@ -80,7 +80,7 @@ def test_parser_refuses_a_length_over_the_limit_before_the_bytes_come() -> None:
     command = int(Command.WRTE)
     header = HEADER.pack(command, 1, 1, MAX_PAYLOAD + 1, 0, command ^ 0xFFFFFFFF)
 
-    with pytest.raises(WireError, match="over the limit"):
+    with pytest.raises(AdbPacketError, match="over the limit"):
         list(PacketParser().feed(header))
 
 

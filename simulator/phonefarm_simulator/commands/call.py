@@ -58,9 +58,9 @@ def split_flags(arguments: tuple[str, ...]) -> tuple[set[str], list[str]]:
     """Return the one-letter flags of `arguments` and the rest; `--` ends the flags."""
     flags: set[str] = set()
     rest: list[str] = []
-    for place, word in enumerate(arguments):
+    for index, word in enumerate(arguments):
         if word == "--":
-            rest += arguments[place + 1 :]
+            rest += arguments[index + 1 :]
             break
         if word.startswith("--"):
             flags.add(word[2:])

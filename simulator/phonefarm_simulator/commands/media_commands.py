@@ -61,10 +61,10 @@ async def _query(call: Call, given: dict[str, str]) -> int:
         return await _thrown(call, "java.lang.IllegalArgumentException: Unknown URL or where")
     columns = given.get("--projection", "_id:_data").split(":")
     found = [row for row in call.phone.media.rows() if chosen(row)]
-    for place, row in enumerate(found):
+    for index, row in enumerate(found):
         values = {"_id": str(row.number), "_data": row.data}
         shown = ", ".join(f"{name}={values.get(name, 'NULL')}" for name in columns)
-        await call.say(f"Row: {place} {shown}")
+        await call.say(f"Row: {index} {shown}")
     if not found:
         await call.say("No result found.")
     return 0

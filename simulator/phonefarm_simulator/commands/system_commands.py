@@ -103,7 +103,7 @@ async def dumpsys(call: Call) -> int:
         case ["display", *_]:
             text = f"DISPLAY MANAGER (dumpsys display)\n  real {WIDTH} x {HEIGHT}, orientation=0"
         case ["input_method", *_]:
-            shown = call.phone.app.in_front and call.phone.app.box_in_focus() is not None
+            shown = call.phone.app.in_front and call.phone.app.focused_field() is not None
             text = (
                 f"  mInputShown={str(shown).lower()}\n"
                 "  mCurMethodId=com.android.inputmethod.latin/.LatinIME"
