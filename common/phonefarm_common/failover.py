@@ -155,4 +155,6 @@ class FailoverChannel:
     def _mark_failed(self, target: str, why: str) -> None:
         self._choice.failed(target)
         if len(self._choice) > 1:
-            log.warning("controller.left", controller=target, why=why, next=self._choice.current)
+            log.warning(
+                "controller.failed_over", controller=target, why=why, next=self._choice.current
+            )

@@ -43,7 +43,7 @@ class Pair:
         (target,) = [
             event["controller"]
             for event in self.made.log("agent-1")
-            if event["event"] == "session.held"
+            if event["event"] == "session.opened"
         ][-1:]
         names = {address: name for name, address in self.made.controllers.items()}
         (other,) = [name for address, name in names.items() if address != target]
@@ -60,7 +60,7 @@ class Pair:
 
     def sessions(self) -> int:
         """Return how many sessions the agent has opened."""
-        return sum(event["event"] == "session.held" for event in self.made.log("agent-1"))
+        return sum(event["event"] == "session.opened" for event in self.made.log("agent-1"))
 
     async def run_under_way(self, receiver: Receiver) -> str:
         """Return a process whose run shows its first video."""

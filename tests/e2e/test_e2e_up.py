@@ -123,7 +123,7 @@ async def test_a_program_that_dies_ends_the_farm_and_is_quoted(data: Path) -> No
 
     assert code == 1
     assert "the agent was killed by SIGKILL" in up.said
-    assert "agent.started" in up.said or "run.went" in up.said
+    assert "agent.started" in up.said or "run.go_received" in up.said
     assert left == []
     assert not (data / "up.json").exists()
 

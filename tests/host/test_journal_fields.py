@@ -20,14 +20,14 @@ def journald(tmp_path: Path) -> Iterator[socket.socket]:
 
 def test_values_become_fields_that_can_be_searched() -> None:
     """RUN_ID and PROCESS_ID are fields; the text has all of it for people."""
-    event = {"event": "run.went", "level": "warning", "run_id": "r-1", "process_id": "p-1"}
+    event = {"event": "run.go_received", "level": "warning", "run_id": "r-1", "process_id": "p-1"}
 
     fields = fields_of(event)
 
     assert fields["RUN_ID"] == "r-1"
     assert fields["PROCESS_ID"] == "p-1"
     assert fields["PRIORITY"] == "4"
-    assert fields["MESSAGE"] == "run.went run_id=r-1 process_id=p-1"
+    assert fields["MESSAGE"] == "run.go_received run_id=r-1 process_id=p-1"
 
 
 @pytest.mark.parametrize(

@@ -96,12 +96,12 @@ async def test_a_run_is_found_in_the_journal_by_its_ids(site: Site, at_work: Han
     await at_work.until(process, "completed")
 
     told = await site.host.events(f"PROCESS_ID={process}")
-    went = next(event for event in told if event["EVENT"] == "run.went")
+    went = next(event for event in told if event["EVENT"] == "run.go_received")
     of_run = await site.host.events(f"RUN_ID={went['RUN_ID']}")
     show = await site.host.until(StatusText="2 phones (2 fit); 0 runs")
 
     assert went["SYSLOG_IDENTIFIER"] == SERVICE
-    assert {"run.started", "run.went"} <= {event["EVENT"] for event in of_run}
+    assert {"run.started", "run.go_received"} <= {event["EVENT"] for event in of_run}
     assert f"controller {site.farm.grpc} connected" in show["StatusText"]
     status = await site.host.run("systemctl", "status", "--no-pager", SERVICE)
     assert show["StatusText"] in status

@@ -208,7 +208,7 @@ async def test_a_loop_that_is_held_up_is_ended_with_its_stack_told(host: Systemd
     await host.run("systemctl", "reset-failed", "stuck")
 
     assert told["Result"] == "watchdog"
-    assert "watchdog.not_fed" in said
+    assert "watchdog.keep_alive_withheld" in said
     assert "in held_up" in said
 
 

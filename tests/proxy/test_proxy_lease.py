@@ -91,7 +91,7 @@ async def test_an_idle_connection_ends_with_the_deadline(tmp_path: Path) -> None
                 assert bench.gate.remaining <= 0
                 writer.close()
 
-    cuts = [line for line in logged if line["event"] == "proxy.connections_cut"]
+    cuts = [line for line in logged if line["event"] == "proxy.connections_closed"]
     assert len(cuts) == 3
     assert min(cut["late_seconds"] for cut in cuts) < 0.1, cuts
 

@@ -197,7 +197,7 @@ class AgentLifecycle:
             try:
                 return await self._runtime_manager.runtime().held()
             except RuntimeFailedError as error:
-                log.warning("runtime.away", error=str(error))
+                log.warning("runtime.unavailable", error=str(error))
                 await asyncio.sleep(self._settings.time_scale)
 
     async def _remove(self, handle: Handle) -> None:
@@ -220,6 +220,6 @@ def _closed(running: asyncio.Task[None]) -> ExitCode:
     try:
         running.result()
     except ConnectionClosedError as error:
-        log.warning("line.closed", reason=error.reason, error=str(error))
+        log.warning("connection.closed", reason=error.reason, error=str(error))
         return ExitCode.SUPERSEDED if error.reason == "superseded" else ExitCode.REFUSED
     return ExitCode.STOPPED

@@ -90,7 +90,12 @@ class Download:
                 grew = self._part.size > before
                 fruitless = 0 if grew else fruitless + 1
                 why = str(error) or type(error).__name__
-                log.info("asset.cut", bytes=self._part.size, error=why, fruitless=fruitless)
+                log.info(
+                    "asset.download_interrupted",
+                    bytes=self._part.size,
+                    error=why,
+                    fruitless=fruitless,
+                )
                 if fruitless >= MOST_FRUITLESS:
                     raise AssetFailedError(FailureCode.ASSET_UNREACHABLE, why) from error
             except OSError as error:

@@ -326,7 +326,7 @@ def _sweep(folder: Path, kept: Iterable[str]) -> None:
         fresh = part and path.stat().st_mtime >= oldest
         if path.name not in names and not fresh:
             path.unlink(missing_ok=True)
-            log.info("asset.swept", file=path.name)
+            log.info("asset.leftover_removed", file=path.name)
 
 
 def _total_size(folder: Path) -> int:

@@ -53,7 +53,7 @@ class Watchdog:
             if self._proven():
                 self._keep_alive()
             elif not self._over.is_set():
-                log.error("watchdog.not_fed", limit_seconds=self._limit)
+                log.error("watchdog.keep_alive_withheld", limit_seconds=self._limit)
 
     def _proven(self) -> bool:
         proof = self._proof()

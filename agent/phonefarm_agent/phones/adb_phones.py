@@ -164,7 +164,7 @@ class AdbPhones:
         except PhoneNotFitError as error:
             raise PhoneFailedError(str(error)) from error
         if seen.epoch > request.epoch:
-            log.warning("phone.left_alone", serialno=request.serialno, epoch=seen.epoch)
+            log.warning("phone.cleanup_skipped", serialno=request.serialno, epoch=seen.epoch)
             return ()
         answer = await self._table.ask(
             device, cleanup.clean_up(request), limit=CLEAN_UP_LIMITS * self._timers.probe_limit

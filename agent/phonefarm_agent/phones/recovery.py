@@ -154,7 +154,7 @@ class Recovery:
         )
         self._steps.append(taken)
         log.warning(
-            "phone.recovery_taken",
+            "phone.recovery_step_taken",
             number=taken.number,
             adb_serial=taken.adb_serial,
             serialno=taken.serialno,

@@ -16,7 +16,7 @@ from phonefarm_common.endpoints import EndpointSelector, parse_controllers
 from phonefarm_common.enrollment import expiry_remedy, wait_for_replacement
 from phonefarm_common.timers import Timers
 
-from phonefarm_agent.model.messages import Host
+from phonefarm_agent.model.messages import Host, Welcome
 from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
 from phonefarm_agent.rpc.session import (
     Identity,
@@ -218,8 +218,13 @@ class ControllerConnection:
                 await asyncio.gather(uploading, return_exceptions=True)
                 log.info("session.closed", controller=target)
 
-    def _opened(self) -> None:
-        log.info("session.held", controller=self.target)
+    def _opened(self, welcome: Welcome) -> None:
+        log.info(
+            "session.opened",
+            controller=self.target,
+            term=welcome.term,
+            farm_id=welcome.farm_id,
+        )
         self.problem = ""
         self.controller_tried.set()
 

@@ -122,7 +122,7 @@ class EvidenceUploader:
                 if not offset or error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                     raise
                 # What was there is not the file's beginning, or another controller took the call.
-                log.warning("evidence.sent_anew", name=file.name, error=error.details())
+                log.warning("evidence.resent", name=file.name, error=error.details())
                 receipt = await self._send(file, source, 0)
         log.info(
             "evidence.uploaded", name=file.name, evidence_id=receipt.evidence_id, resumed_at=offset

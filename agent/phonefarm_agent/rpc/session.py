@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
-import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.clock import Clock
 from phonefarm_common.ids import PROTOCOL_VERSION
@@ -18,8 +17,6 @@ from phonefarm_agent.model.messages import Host
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.rpc import convert
 from phonefarm_agent.rpc.sender import Sender
-
-log = structlog.get_logger()
 
 
 class SessionLostError(Exception):
@@ -86,7 +83,7 @@ class Session:
         timers: Timers,
         clock: Clock,
         changed: asyncio.Event,
-        opened: Callable[[], None],
+        opened: Callable[[messages.Welcome], None],
     ) -> None:
         """Take the stream; *opened* is called at the controller's Welcome."""
         self._stream = stream
@@ -147,11 +144,10 @@ class Session:
                 self._superseded = incarnation
                 return True
             case messages.Welcome():
-                log.info("session.opened", term=said.term, farm_id=said.farm_id)
                 self._heard_at = self._clock.monotonic()
                 self._host.connected(self._hello_at, said)
                 self._welcomed.set()
-                self._opened()
+                self._opened(said)
             case messages.HeartbeatAck(number=number, lost=lost):
                 heartbeat = self._sender.acknowledged(number) if self._sender else None
                 if heartbeat is not None:

@@ -52,7 +52,7 @@ class AssetRequests:
             message = f"the run directory does not take it: {error}"
             return _failure(AssetFailedError(FailureCode.HOST_STORAGE_FULL, message))
         except Exception as error:
-            log.exception("asset.failed_by_agent", asset=name)
+            log.exception("asset.crashed_in_agent", asset=name)
             message = f"a fault in the agent: {error!r}"
             return _failure(AssetFailedError(FailureCode.ASSET_UNREACHABLE, message))
 

@@ -51,7 +51,7 @@ async def remove_container(run: Run) -> None:
         try:
             await run.runtime().remove(handle)
         except RuntimeFailedError as error:
-            log.warning("runtime.away", error=str(error))
+            log.warning("runtime.unavailable", error=str(error))
             await asyncio.sleep(RETRY_SECONDS * run.context.scale)
         else:
             return

@@ -123,7 +123,7 @@ class ControlSocket:
             lines = self._lines
             _, serving = await asyncio.wait(set(self._serving), timeout=within)
             if serving and self._lines == lines:
-                log.warning("control.not_heard_out", run_id=self._run_id, waited=within)
+                log.warning("control_socket.not_drained", run_id=self._run_id, waited=within)
                 return
 
     async def close(self) -> None:
@@ -169,7 +169,7 @@ class ControlSocket:
         try:
             await self._listen(reader, peer)
         except (ValueError, OSError, asyncio.IncompleteReadError) as error:
-            log.warning("control.broken", run_id=self._run_id, error=str(error))
+            log.warning("control_socket.failed", run_id=self._run_id, error=str(error))
         except asyncio.CancelledError:
             # The server is closing; asyncio would log this as an error of the connection.
             return

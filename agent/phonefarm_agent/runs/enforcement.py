@@ -105,7 +105,7 @@ class Enforcement:
         if run.verdict_go and run.state.phase is Phase.READY:
             if self._clock.monotonic() >= run.go_until:
                 # It came too late to begin before the deadline; asked again, the controller tells.
-                log.warning("run.go_outrun", run_id=run.ref.run_id)
+                log.warning("run.go_expired", run_id=run.ref.run_id)
                 run.verdict_go = False
                 return
             await run.move(Phase.GOING)
@@ -113,7 +113,7 @@ class Enforcement:
             run.on_output()
             run.gate.going = True
             self._control.go()
-            log.info("run.went")
+            log.info("run.go_received")
 
     def _acknowledge(self) -> None:
         # A `once` action begins with this word, and must not find its phone out of reach.
@@ -129,7 +129,7 @@ class Enforcement:
             try:
                 await self._run.runtime().stop(self._handle, grace=grace)
             except RuntimeFailedError as error:
-                log.warning("runtime.away", error=str(error))
+                log.warning("runtime.unavailable", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 await asyncio.Event().wait()  # The one who waits for the run cancels this.
@@ -147,7 +147,7 @@ class Enforcement:
             try:
                 located = await run.context.phones.locate(run.state.assignment.serialno)
             except (PhoneNotFitError, PhoneFailedError) as error:
-                log.info("run.waits_for_phone", error=str(error))
+                log.info("run.phone_awaited", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS * self._scale)
                 continue
             if located.epoch > run.ref.epoch:
@@ -159,7 +159,7 @@ class Enforcement:
                 run.gate.going = self._went_at is not None
                 run.admit()
                 run.news.set()
-                log.info("run.reopened")
+                log.info("run.phone_reopened")
             return
 
     def _silent_at(self) -> float:

@@ -65,7 +65,7 @@ class EventRelay:
         self._logged += 1
         if self._logged <= _LOGGED_LINES:
             said = line[:_LOGGED_CHARACTERS].decode("utf-8", "replace")
-            log.debug("run.said", line=said)
+            log.debug("run.output_read", line=said)
             await self._run.run_log.write(f"executor: {said}")
 
 

@@ -72,11 +72,11 @@ class EvidenceSpool:
                 for path in folder.iterdir():
                     if path not in known:
                         path.unlink()
-                        log.info("evidence.swept", run_id=folder.name, name=path.name)
+                        log.info("evidence.leftover_removed", run_id=folder.name, name=path.name)
                 if not any(folder.iterdir()):
                     folder.rmdir()
             except OSError as error:
-                log.warning("evidence.not_swept", run_id=folder.name, error=str(error))
+                log.warning("evidence.leftover_not_removed", run_id=folder.name, error=str(error))
         for run_id in tuple(self._manifests):
             self._issue_if_due(run_id)
 
@@ -213,7 +213,7 @@ class EvidenceSpool:
             if self._bytes + size <= self._most:
                 return
             if file.name != MANIFEST:
-                log.warning("evidence.given_up", run_id=file.ref.run_id, name=file.name)
+                log.warning("evidence.dropped", run_id=file.ref.run_id, name=file.name)
                 self.remove(file, missing="the host's room for evidence was needed for newer files")
 
     def _store(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> EvidenceFile:

@@ -205,14 +205,14 @@ async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSock
         run.gate.close("the run is over")
         await asyncio.wait({relaying}, timeout=LOG_DRAIN_SECONDS)
         if not relaying.done():
-            log.warning("run.log_cut", waited=LOG_DRAIN_SECONDS)
+            log.warning("run.output_incomplete", waited=LOG_DRAIN_SECONDS)
         await control.drain(within=CONTROL_DRAIN_SECONDS)
     finally:
         for task in (relaying, enforcing, ending):
             task.cancel()
         results = await asyncio.gather(relaying, enforcing, ending, return_exceptions=True)
     if isinstance(results[0], Exception):
-        log.warning("run.log_failed", error=str(results[0]))
+        log.warning("run.output_failed", error=str(results[0]))
     return judge(
         finished=relay.finished,
         exit_code=exit_.code,
@@ -229,5 +229,5 @@ async def _wait(run: Run, handle: Handle) -> Exit:
         try:
             return await run.runtime().wait(handle)
         except RuntimeFailedError as error:
-            log.warning("runtime.away", error=str(error))
+            log.warning("runtime.unavailable", error=str(error))
             await asyncio.sleep(0.5)

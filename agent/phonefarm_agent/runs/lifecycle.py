@@ -71,7 +71,7 @@ async def _execute(run: Run) -> RunEnded | RunRefused:
     try:
         return await execute(run)
     except Exception as error:
-        log.exception("run.failed_by_agent")
+        log.exception("run.crashed_in_agent")
         # The container must be gone before anybody hears that the run has ended.
         await remove_container(run)
         return RunEnded(
@@ -105,7 +105,7 @@ async def _clean_up(run: Run) -> None:
     try:
         released = await clean_up_run(run)
     except Exception as error:
-        log.exception("release.failed_by_agent")
+        log.exception("cleanup.crashed_in_agent")
         released = PhoneReleased(clean=False, reason=f"a fault in the agent: {error!r}")
     await run.move(Phase.RELEASED, released)
     log.info("phone.released", clean=released.clean, reason=released.reason)

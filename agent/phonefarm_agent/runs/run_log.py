@@ -151,7 +151,7 @@ class RunLog:
                 await asyncio.to_thread(_write_each, writes)
             except OSError as error:
                 if not self._unwritten:
-                    log.warning("diary.not_written", error=str(error))
+                    log.warning("run_log.not_written", error=str(error))
                 self._unwritten = f"not written: {error.strerror}"
 
     def _line(self, text: str) -> bytes:

@@ -197,7 +197,9 @@ class Supervisor:
                 for phone in phones:
                     if phone.refused:
                         log.warning(
-                            "phone.not_taken", serialno=phone.serialno, reason=phone.refused
+                            "phone.refused_by_controller",
+                            serialno=phone.serialno,
+                            reason=phone.refused,
                         )
             case messages.Welcome() | messages.HeartbeatAck() | messages.Superseded():
                 pass  # Told by `connected`, `renewed` and the end of the session.
@@ -331,7 +333,7 @@ class Supervisor:
             )
         except JournalFailedError as error:
             # Nothing was promised: the controller sends it again, or takes it back.
-            log.warning("run.not_taken", run_id=run.ref.run_id, error=str(error))
+            log.warning("run.not_journalled", run_id=run.ref.run_id, error=str(error))
             del self._runs[run.ref.run_id]
             self._context.changed.set()
             return
@@ -365,7 +367,7 @@ class Supervisor:
             elif run.ref == order.ref:
                 run.on_stop(order)
             else:
-                log.warning("stop.not_understood", run_id=order.ref.run_id, ref=str(order.ref))
+                log.warning("stop.mismatch_ignored", run_id=order.ref.run_id, ref=str(order.ref))
 
     def _answer_unknown(self, order: StopOrder) -> None:
         """Tell the controller that a run it wants stopped is not here, so that it can finish.
@@ -376,7 +378,7 @@ class Supervisor:
             RunEnded(outcome=Outcome.STOPPED),
             PhoneReleased(clean=True, reason="run_unknown"),
         )
-        log.warning("stop.answered_for_unknown", run_id=order.ref.run_id)
+        log.warning("stop.unknown_run_answered", run_id=order.ref.run_id)
         known = self._forgotten.pop(order.ref.run_id, None)
         if known is None or known.ref != order.ref:
             # It had none of it, as far as is known here.

@@ -101,7 +101,7 @@ class WarmPool:
                 try:
                     await self.adjust(wanted())
                 except RuntimeFailedError as error:
-                    log.warning("pool.not_filled", error=str(error))
+                    log.warning("warm_pool.not_filled", error=str(error))
                     # An engine that was away may have started anew: so does the pool.
                     self._drop(list(self._members))
                     pause, self._next_check_at = _RETRY_SECONDS, -float("inf")
@@ -111,7 +111,7 @@ class WarmPool:
             self._next_check_at = -float("inf")
             await self.adjust(0)
         except RuntimeFailedError as error:
-            log.warning("pool.not_emptied", error=str(error))
+            log.warning("warm_pool.not_emptied", error=str(error))
         finally:
             self._over.set()
 
@@ -182,7 +182,7 @@ class WarmPool:
         for one in mine:
             if one.name.startswith(PREFIX) and one.labels[LABEL] not in known:
                 self._engine.remove(one.id)
-                log.info("pool.leftover_removed", container=one.name)
+                log.info("warm_pool.leftover_removed", container=one.name)
         bound = {one.labels[LABEL] for one in mine if not one.name.startswith(PREFIX)}
         for path in self._folder.glob("warm-*"):
             if path.name.removeprefix("warm-") not in known | bound:

@@ -142,7 +142,7 @@ class Proxy:
                 late = max(0.0, -self.gate.remaining)
                 if closed := self.gate.notify(reason):
                     log.info(
-                        "proxy.connections_cut",
+                        "proxy.connections_closed",
                         serial=self.serial,
                         connections=closed,
                         late_seconds=round(late, 4),
