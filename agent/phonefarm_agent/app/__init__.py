@@ -1,1 +1,1 @@
-"""The agent put together."""
+"""Builds the agent, runs it and reports its status."""

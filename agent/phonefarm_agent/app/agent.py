@@ -1,4 +1,4 @@
-"""One agent from start to stop."""
+"""Builds one agent from its settings and runs it."""
 
 import asyncio
 import importlib.metadata
@@ -37,13 +37,13 @@ log = structlog.get_logger()
 
 
 class _StoppedError(Exception):
-    """All is said; the tasks may be cancelled."""
+    """Cancels the agent's tasks once the goodbye is sent."""
 
 
 async def run_agent(
     settings: Settings, stop: asyncio.Event, report_status: StatusReporter = no_reporter
 ) -> ExitCode:
-    """Work until *stop* is set, or until the controller will not have this agent again.
+    """Run the agent until *stop* is set, or until no controller will ever accept it.
 
     *report_status* looks after the agent from when it is put together until it has ended. Raises
     ConfigError, StateBusyError, NoRoomError or sqlite3.Error when it cannot begin.
@@ -181,7 +181,7 @@ def _assets(settings: Settings, identity: Identity) -> AbstractAsyncContextManag
 async def _phones(
     settings: Settings, changed: asyncio.Event, journal: Journal, kept: JournalContents
 ) -> AsyncIterator[tuple[AdbPhones | DummyPhones, Incidents]]:
-    """Yield the phones of the host, and what hits the host as a whole."""
+    """Yield the phones of the host and its incidents."""
     clock = SystemClock()
     incidents = Incidents(
         clock=clock,

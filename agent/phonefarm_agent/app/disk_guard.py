@@ -1,4 +1,4 @@
-"""Looks at the disk the state is on: without room nothing new begins, and what runs can still end.
+"""Watches the disk of the state directory: when it is full, no new work begins.
 
 A reserve is kept for journal and evidence of what runs, and given back when all else is used up.
 """
@@ -20,7 +20,7 @@ FULL = "host_storage_full"
 
 
 class DiskGuard:
-    """`problem` is why nothing new may begin; empty while there is room."""
+    """Checks the free space; `problem` says why no new work may begin, empty for none."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class DiskGuard:
         self._changed = changed
 
     async def check(self) -> None:
-        """Look once; what could not be looked at stays as it was."""
+        """Check the disk once; if it cannot be read, `problem` stays as it was."""
         required = self._required_again if self.problem else self._required
         try:
             shortage = await asyncio.to_thread(
@@ -57,7 +57,7 @@ class DiskGuard:
             self._set_shortage(shortage)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check the disk every period, until cancelled."""
         while True:
             await asyncio.sleep(self._period)
             await self.check()

@@ -1,4 +1,4 @@
-"""The agent from the first run it takes back to the last one it ends."""
+"""Runs the agent: takes back earlier runs, works, and stops in good order."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ GOODBYE_SECONDS = 5.0
 
 
 class ExitCode(IntEnum):
-    """How `phonefarm-agent run` ends; cli documents them."""
+    """Exit codes of `phonefarm-agent run`; its --help documents them."""
 
     STOPPED = 0
     FAILED = 1
@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
 
 
 class AgentLifecycle:
-    """Takes back the runs of the agent's previous process, works, and stops in good order."""
+    """Owns the agent's tasks from the first run it takes back to the last it ends."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class AgentLifecycle:
         self._farm_changed = ""  # the farm is another one than the journal's
 
     def begin(self, tasks: asyncio.TaskGroup) -> Supervisor:
-        """Take back the runs of an earlier life and begin to look after the host."""
+        """Take back the runs of the previous process and start the agent's tasks."""
         supervisor = Supervisor(
             context=self._context,
             tasks=tasks,
@@ -83,7 +83,7 @@ class AgentLifecycle:
     async def until_stopped(
         self, connection: ControllerConnection, supervisor: Supervisor, stop: asyncio.Event
     ) -> ExitCode:
-        """Hold the line until *stop*, or until it is closed for good, and end in good order."""
+        """Stay connected until *stop* is set or the connection closes for good, then stop."""
         goodbye = asyncio.Event()
         running = asyncio.create_task(connection.run(goodbye=goodbye), name="controller")
         stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -112,7 +112,7 @@ class AgentLifecycle:
         return code
 
     async def _end_runs(self, supervisor: Supervisor, *, heard: bool) -> None:
-        """End every run, clean up, and have the controller acknowledge it if it can."""
+        """End every run and clean up; wait for the controller to acknowledge it if connected."""
         timers = self._settings.timers
         supervisor.end_all(
             broken(
@@ -129,7 +129,7 @@ class AgentLifecycle:
             await supervisor.acknowledged(GOODBYE_SECONDS * self._settings.time_scale)
 
     def withheld(self) -> str:
-        """Return why nothing new may begin on this host; empty: it may."""
+        """Return why no new work may begin on this host, empty when it may."""
         return (
             self._stopping
             or self._farm_changed
@@ -139,7 +139,7 @@ class AgentLifecycle:
         )
 
     def condition(self) -> HostReport:
-        """Return what is known of the host as a whole."""
+        """Return the host's incidents, recovery steps and why it withholds its phones."""
         failing = "journal_failing" if self._context.journal.failing else ""
         return HostReport(
             withheld=self.withheld() or failing,
@@ -148,7 +148,7 @@ class AgentLifecycle:
         )
 
     def _workers(self) -> int:
-        """Return how many phones work or could; none where nothing may begin."""
+        """Return how many phones can work; 0 when no new work may begin."""
         return 0 if self.withheld() else len(self._context.phones.fit())
 
     def _on_farm(self, farm: str) -> None:
@@ -164,7 +164,7 @@ class AgentLifecycle:
         self._context.journal.write_later(put_fact("farm_id", farm))
 
     async def _reconcile(self, supervisor: Supervisor, kept_runs: list[Run]) -> None:
-        """Match what the journal holds with what the runtime holds."""
+        """Match the journal's runs with the runtime's: resume, end or remove each."""
         await self._runtime_manager.farm_known.wait()
         handles = {handle.run_id: handle for handle in await self._held()}
         for run in kept_runs:
@@ -216,7 +216,7 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def _closed(running: asyncio.Task[None]) -> ExitCode:
-    """Return the exit code of a line that is closed for good; a fault of its own is raised."""
+    """Return the exit code for a connection that is closed for good; raise other errors."""
     try:
         running.result()
     except ConnectionClosedError as error:

@@ -1,4 +1,4 @@
-"""Which runtime this agent uses, and whether it can be used now."""
+"""Chooses the agent's runtime and checks that runs can be started."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ def make_runtime(
 
 
 async def choose_runtime(settings: Settings) -> str:
-    """Return docker, process or dummy; ConfigError when what was asked for may not or cannot be."""
+    """Return docker, process or dummy; ConfigError when the chosen runtime cannot be used."""
     kind = settings.runtime
     if kind == "auto":
         kind = "dummy" if settings.dummy_phones else await _docker_or_process(settings)
@@ -90,7 +90,7 @@ def _python_path() -> dict[str, str]:
 
 
 class RuntimeManager:
-    """The runtime in use; it exists once the farm is known, and is looked after from then on."""
+    """Creates the runtime once the farm is known, and checks it from then on."""
 
     def __init__(
         self,
@@ -111,13 +111,13 @@ class RuntimeManager:
         self._runtime: Runtime | None = None
 
     def runtime(self) -> Runtime:
-        """Return the runtime; nothing is assigned before the farm is known."""
+        """Return the runtime; RuntimeFailedError before the farm is known."""
         if self._runtime is None:
             raise RuntimeFailedError("the farm is not known yet")
         return self._runtime
 
     def use_farm(self, farm: str) -> None:
-        """Make the runtime of that *farm*, at the first time."""
+        """Create the runtime for *farm*; later calls do nothing."""
         if self._runtime is None:
             self._runtime = make_runtime(
                 self.kind, farm=farm, settings=self._settings, runs_folder=self._runs_folder
@@ -125,18 +125,18 @@ class RuntimeManager:
             self.farm_known.set()
 
     async def keep_warm(self, phones: Callable[[], int]) -> None:
-        """Have containers ready for as many *phones* as can work, at most as many as were asked."""
+        """Keep a warm container ready for each of the *phones* that can work, up to the limit."""
         await self.farm_known.wait()
         if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
             await self._runtime.pool.keep(lambda: min(self._settings.warm, phones()))
 
     async def empty_pool(self) -> None:
-        """Leave no container behind that is no run's."""
+        """Remove the warm containers that no run has taken."""
         if isinstance(self._runtime, DockerRuntime) and self._runtime.pool is not None:
             await self._runtime.pool.close(within=EMPTY_SECONDS)
 
     async def run(self) -> None:
-        """Ask again and again whether runs can be started; `problem` says why not."""
+        """Check every 10 s whether runs can be started; `problem` says why not."""
         await self.farm_known.wait()
         while True:
             try:

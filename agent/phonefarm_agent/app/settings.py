@@ -1,4 +1,4 @@
-"""What an agent is started with."""
+"""The settings of an agent."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from phonefarm_agent.phones.limits import PhoneLimits
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Read once, by `cli`."""
+    """The settings of one agent; read once at the start (`run_options`)."""
 
     controllers: tuple[str, ...]  # HOST:PORT; empty: those that a host which joined was told of
     token: str

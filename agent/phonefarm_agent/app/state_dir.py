@@ -1,4 +1,4 @@
-"""The state directory: one agent at a time, and a counter that rises with every start."""
+"""Locks the state directory for one agent and counts its starts."""
 
 import fcntl
 import os
@@ -12,12 +12,12 @@ class StateBusyError(Exception):
 
 
 class StateBrokenError(Exception):
-    """The state directory holds what no agent has written; the text names the remedy."""
+    """The state directory is damaged; the text names the remedy."""
 
 
 @contextmanager
 def only_agent(state: Path) -> Iterator[None]:
-    """Make the directory for this user only and hold its lock; StateBusyError."""
+    """Create the directory, private to this user, and hold its lock; StateBusyError."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -33,7 +33,7 @@ def only_agent(state: Path) -> Iterator[None]:
 
 
 def raise_incarnation(state: Path) -> int:
-    """Return a number above every earlier one; it is on the disk before this returns."""
+    """Return a number above every earlier start's; it is on the disk before this returns."""
     path = state / "incarnation"
     try:
         last = int(path.read_text())

@@ -1,4 +1,4 @@
-"""What whoever supervises the agent may ask it: whether it lives, and how it is."""
+"""The status of the agent, for systemd and for Prometheus."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ _NO_CHANGE = Statement(sql="SELECT 1", values=())
 
 @dataclass(frozen=True, kw_only=True)
 class AgentMetrics:
-    """The agent at one moment, for whoever draws curves."""
+    """The agent's metrics at one moment."""
 
     runs: Mapping[Phase, int]
     phones: Mapping[Readiness, int]
@@ -42,7 +42,7 @@ class AgentMetrics:
 
 
 class AgentStatus:
-    """Asked only in the agent's own loop."""
+    """Answers questions about the agent; to be used only in the agent's event loop."""
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class AgentStatus:
 
     @property
     def controller_tried(self) -> asyncio.Event:
-        """Set once the first try to reach the controller is over, well or badly."""
+        """Set once the first try to reach a controller has succeeded or failed."""
         return self._connection.controller_tried
 
     async def check_liveness(self) -> None:
-        """Return once the loop has gone round and the journal has taken a transaction's turn.
+        """Return once the event loop and the journal have both done a round of work.
 
         A journal whose disk refuses has taken its turn: the agent knows and says so, and a new
         start would mend nothing.
@@ -80,7 +80,7 @@ class AgentStatus:
             return
 
     def summary(self) -> str:
-        """Return one line for people: phones, runs, controller, what is wrong."""
+        """Return the status line: phones, runs, controller and problems."""
         seen, fit = self._phones.reports(), len(self._phones.fit())
         runs = len(self._supervisor.live())
         parts = [
@@ -92,7 +92,7 @@ class AgentStatus:
         return "; ".join(parts)
 
     def metrics(self) -> AgentMetrics:
-        """Return the agent in numbers."""
+        """Return the agent's metrics as they are now."""
         runs = Counter(run.state.phase for run in self._supervisor.runs())
         seen = self._phones.reports()
         phones = Counter(report.readiness for report in seen)
@@ -117,7 +117,7 @@ class AgentStatus:
 
     @property
     def stopping(self) -> bool:
-        """Tell whether the agent was told to stop, or is no longer wanted."""
+        """Tell whether the agent is stopping."""
         return self._withheld() == STOPPING
 
 
@@ -138,5 +138,5 @@ StatusReporter = Callable[[AgentStatus], AbstractAsyncContextManager[None]]
 
 
 def no_reporter(status: AgentStatus) -> AbstractAsyncContextManager[None]:
-    """Return what does nothing: nobody asked to be told."""
+    """Report the status to nobody."""
     return nullcontext()

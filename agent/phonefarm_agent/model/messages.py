@@ -118,11 +118,11 @@ class Host(Protocol):
     """What the conversation is about: this host's phones and runs. No call blocks."""
 
     def phones(self) -> tuple[PhoneReport, ...]:
-        """Return every phone as seen now."""
+        """Return the report of every phone."""
         ...
 
     def condition(self) -> HostReport:
-        """Return what is known of the host as a whole."""
+        """Return the host's incidents, recovery steps and why it withholds its phones."""
         ...
 
     def offered(self) -> tuple[str, ...]:
@@ -170,5 +170,5 @@ class Host(Protocol):
         ...
 
     def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
-        """Forget *file*: the controller has it, or never will, for the reason *missing*."""
+        """Remove *file* from the spool; *missing* says why it was never uploaded."""
         ...

@@ -116,7 +116,7 @@ class RunState:
 
     @property
     def ref(self) -> RunRef:
-        """Return what names the run."""
+        """Return the reference of the run."""
         return self.assignment.ref
 
     def move(self, to: Phase) -> Self:

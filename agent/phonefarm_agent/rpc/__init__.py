@@ -1,1 +1,1 @@
-"""The conversation with the controller."""
+"""Talks to the controller over gRPC."""

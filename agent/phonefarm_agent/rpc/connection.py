@@ -1,4 +1,4 @@
-"""The line to a controller for the agent's whole life: session after session, with back-off."""
+"""Keeps the agent connected to a controller: one session after the other, with back-off."""
 
 import asyncio
 import random
@@ -45,7 +45,7 @@ def _retry_pause(failures: int, controllers: int, scale: float) -> float:
 
 
 class ConnectionClosedError(Exception):
-    """The controller will not have this agent again; `reason` says why."""
+    """No controller will ever accept this agent; `reason` says why."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -54,7 +54,7 @@ class ConnectionClosedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerAddress:
-    """Where the controllers are, and what proves who calls."""
+    """The controllers' addresses and the agent's credentials."""
 
     targets: tuple[str, ...]
     """HOST:PORT of each; empty: those of the certificate's farm."""
@@ -144,7 +144,7 @@ class ControllerConnection:
                 await asyncio.gather(*ends, return_exceptions=True)
 
     async def _keep_session(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
-        """Keep a session with one of the controllers; whichever fails is left for the next."""
+        """Keep a session with one of the controllers; when one fails, try the next."""
         scale = self._identity.time_scale
         choice = EndpointSelector(targets, monotonic=self._clock.monotonic, scale=scale)
         failures = 0
@@ -189,7 +189,7 @@ class ControllerConnection:
                 continue
 
     async def _run_session(self, target: str, goodbye: asyncio.Event) -> None:
-        """Hold one session, and carry evidence beside it to the same controller."""
+        """Run one session, and upload evidence to the same controller meanwhile."""
         member = self._member
         secured = None if member is None else member.secured
         async with open_channel(target, self._timers, secured) as channel:
@@ -233,7 +233,7 @@ class ControllerConnection:
         self.controller_tried.set()
 
     def _count_supersession(self, error: SupersededError) -> None:
-        """Allow one new registration per episode; two agents must not evict each other for ever."""
+        """Allow one new session per lease time; two agents must not evict each other for ever."""
         now = self._clock.monotonic()
         episode = self._timers.lease_ttl
         if self._superseded_at is not None and now - self._superseded_at < episode:

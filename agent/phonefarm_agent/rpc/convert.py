@@ -1,4 +1,4 @@
-"""Between the wire's messages and the agent's values; nothing is decided here."""
+"""Converts between protobuf messages and the agent's values."""
 
 import math
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ def ref_to_wire(ref: RunRef) -> pb.RunRef:
 
 
 def ref_from_wire(ref: pb.RunRef) -> RunRef:
-    """Return what *ref* names."""
+    """Return the reference in the message *ref*."""
     return RunRef(
         run_id=ref.run_id,
         item_id=ref.item_id,
@@ -114,7 +114,7 @@ def phone_to_wire(phone: PhoneReport) -> pb.PhoneReport:
 
 
 def inventory_to_wire(phones: Iterable[PhoneReport], host: HostReport) -> pb.AgentMessage:
-    """Return the message that tells of the whole host."""
+    """Return the inventory message: the phones, and the host's report."""
     return pb.AgentMessage(
         inventory=pb.Inventory(
             phones=[phone_to_wire(phone) for phone in phones],
@@ -133,7 +133,7 @@ def held_to_wire(held: HeldRun) -> pb.HeldRun:
 
 
 def started_to_wire(runs: Iterable[RunStarted]) -> pb.AgentMessage:
-    """Return the message that these *runs* wait at the start gate."""
+    """Return the message that asks the start gate for these *runs*."""
     asked = [
         pb.RunStarted(run=ref_to_wire(run.ref), container=run.container, asked_at=run.asked_at)
         for run in runs
@@ -194,7 +194,7 @@ def record_to_wire(record: rec.Record) -> pb.RunRecord:
 
 
 def evidence_to_wire(file: EvidenceFile, *, offset: int = 0) -> pb.EvidenceHead:
-    """Return what a file claims to be, and where what is sent of it begins."""
+    """Return the head of an upload: the file's facts, and the offset it starts at."""
     return pb.EvidenceHead(
         run=ref_to_wire(file.ref),
         name=file.name,
@@ -208,7 +208,7 @@ def evidence_to_wire(file: EvidenceFile, *, offset: int = 0) -> pb.EvidenceHead:
 
 
 def message_from_wire(message: pb.ControllerMessage) -> messages.ControllerMessage | None:
-    """Return what the controller said; None for what this version does not know."""
+    """Return the controller's message as a value; None for one this version does not know."""
     match message.WhichOneof("body"):
         case "welcome":
             return _welcome(message.welcome)

@@ -1,4 +1,4 @@
-"""Carries evidence to the controller: own streams, one file at a time, until it has a receipt."""
+"""Uploads evidence to the controller, one file at a time, until each has a receipt."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,19 +25,19 @@ _HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_
 
 
 class _HopelessError(Exception):
-    """The controller will never have the file; the text says why."""
+    """The file can never be uploaded; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Failure:
-    """How often a file was not carried, and when (the loop's clock) to try it again."""
+    """How often an upload has failed, and when to retry it by the event loop's clock."""
 
     times: int
     again_at: float
 
 
 class EvidenceUploader:
-    """Uploads what waits, oldest first; a file that fails waits alone for its next try."""
+    """Uploads the files that wait, oldest first; each failed file has its own back-off."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class EvidenceUploader:
         self._failures: dict[EvidenceFile, _Failure] = {}
 
     async def run(self) -> None:
-        """Upload for ever."""
+        """Upload files until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
@@ -85,7 +85,7 @@ class EvidenceUploader:
             failures[file] = _Failure(times=times, again_at=loop.time() + pause)
 
     async def _try_upload(self, file: EvidenceFile) -> bool:
-        """Upload *file*; true once the controller has it, _HopelessError when it never will."""
+        """Upload *file*; true once the controller has it, _HopelessError if it never can."""
         try:
             offset = await self._uploaded_size(file)
             if offset is not None:
@@ -100,7 +100,7 @@ class EvidenceUploader:
         return True
 
     async def _uploaded_size(self, file: EvidenceFile) -> int | None:
-        """Return how much of the file the controller has by an earlier upload, None when all."""
+        """Return how many bytes the controller has from an earlier upload, None for all."""
         if file.size <= CHUNK_BYTES:
             return 0
         head = convert.evidence_to_wire(file)

@@ -1,4 +1,4 @@
-"""A knock at the controller's door: whether it is there and knows our token. Opens no session."""
+"""Checks that a controller answers and accepts our credentials, without a session."""
 
 import grpc
 import grpc.aio
@@ -13,7 +13,7 @@ _UNKNOWN_TO_IT = frozenset(
 
 
 class PingFailedError(Exception):
-    """The controller is away or does not know us; `refused` tells which."""
+    """The controller is unreachable, or (`refused`) rejects our credentials."""
 
     def __init__(self, text: str, *, refused: bool) -> None:
         super().__init__(text)
@@ -21,7 +21,7 @@ class PingFailedError(Exception):
 
 
 async def ping(target: str, token: str, timers: Timers, secured: ClientTls | None = None) -> None:
-    """Return when the controller at HOST:PORT answers and takes who we are; PingFailedError.
+    """Return once the controller at HOST:PORT has accepted our credentials; PingFailedError.
 
     The certificate in *secured* is shown, or *token* without it.
 

@@ -1,4 +1,4 @@
-"""What is due to be said in one session, and when: offers, heartbeats, starts, records.
+"""Decides what to send in a session, and when: heartbeats, starts, records, offers.
 
 Nothing is queued: each round reads the present state of the host, so that a slow controller costs
 no memory and always hears the newest.
@@ -22,14 +22,14 @@ RECORDS_AT_ONCE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class SentHeartbeat:
-    """A heartbeat on its way: when it was sent (before the write) and what it names."""
+    """A heartbeat without an answer yet: when it was sent, and the runs it renews."""
 
     sent_at: float
     runs: tuple[RunRef, ...]
 
 
 class Sender:
-    """The agent's side of one session."""
+    """Builds the messages of one session when they are due."""
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class Sender:
         self._resend_at: float | None = None
 
     def due(self) -> Iterator[pb.AgentMessage]:
-        """Yield what is to be said now, the urgent first; the caller writes each at once."""
+        """Yield the messages that are due, the most urgent first; the caller sends each at once."""
         yield from self._heartbeat()
         yield from self._starts()
         yield from self._records()
         yield from self._phones_and_offer()
 
     def pause(self) -> float:
-        """Return for how many seconds nothing is due unless something changes."""
+        """Return the seconds until the next message is due, unless something changes."""
         now = self._clock.monotonic()
         times = [self._heartbeat_at + self._timers.heartbeat, self._offer_at + self._offer_every]
         times += [at + self._repeat for at in self._started_at.values()]
@@ -87,7 +87,7 @@ class Sender:
         return heartbeat
 
     def records_acknowledged(self) -> None:
-        """Put off the repetition of records: the controller is working on them."""
+        """Postpone sending records again: the controller is working on them."""
         if self._resend_at is not None:
             self._resend_at = self._clock.monotonic() + self._resend_after
 
@@ -139,7 +139,7 @@ class Sender:
             yield from self._heartbeat()
 
     def _phones_and_offer(self) -> Iterator[pb.AgentMessage]:
-        """Say what phones there are before which are offered; both as of the same moment."""
+        """Yield the inventory before the offer, both of the same moment."""
         now = self._clock.monotonic()
         phones, offered, host = self._host.phones(), self._host.offered(), self._host.condition()
         if host != self._sent_host or self._is_news(phones, now):
@@ -152,7 +152,7 @@ class Sender:
             yield pb.AgentMessage(offer=pb.Offer(number=self._offer_number, serialnos=offered))
 
     def _is_news(self, phones: tuple[PhoneReport, ...], now: float) -> bool:
-        """Tell whether *phones* must be told: what only drifts, such as a charge, can wait."""
+        """Tell whether *phones* must be sent now; slow changes, such as a charge, can wait."""
         if phones is self._phones:
             return False
         if [phone.essence() for phone in phones] != [phone.essence() for phone in self._phones]:

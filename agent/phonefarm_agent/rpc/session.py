@@ -1,4 +1,4 @@
-"""One session: Hello, Welcome, then both sides talk until one of them is gone."""
+"""Runs one session: Hello, Welcome, then messages both ways until either side ends it."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class SessionLostError(Exception):
 
 
 class SessionRefusedError(Exception):
-    """The controller refused this agent; `reason` is its whole reason, the text a sentence."""
+    """The controller refused this agent; `reason` with its detail, the text a sentence."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class SupersededError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who this agent is for its whole life."""
+    """The agent's identity in its Hello; it stays the same until the agent stops."""
 
     agent_id: str
     boot_id: str
@@ -63,16 +63,16 @@ class Stream(Protocol):
         ...
 
     async def done_writing(self) -> None:
-        """Close this side."""
+        """Close our side of the stream."""
         ...
 
     def cancel(self) -> bool:
-        """End the call."""
+        """Cancel the call."""
         ...
 
 
 class Session:
-    """One stream from Hello to its end."""
+    """One session over one gRPC stream."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Session:
         changed: asyncio.Event,
         opened: Callable[[messages.Welcome], None],
     ) -> None:
-        """Take the stream; *opened* is called at the controller's Welcome."""
+        """Use *stream*; call *opened* at the controller's Welcome."""
         self._stream = stream
         self._host = host
         self._identity = identity
@@ -100,7 +100,7 @@ class Session:
         self._superseded: int | None = None
 
     async def run(self, *, goodbye: asyncio.Event) -> None:
-        """Talk until the stream ends, or until *goodbye* is set and said.
+        """Send and receive until the stream ends, or until *goodbye* is set and sent.
 
         Raises SessionLostError, SessionRefusedError or SupersededError.
         """
@@ -128,7 +128,7 @@ class Session:
             self._stream.cancel()
 
     async def _read(self) -> None:
-        """Read for the stream's whole life; never under a timeout (grpc/grpc#43360)."""
+        """Read until the stream ends; never under a timeout (grpc/grpc#43360)."""
         while (message := await self._stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
             if not isinstance(message, pb.ControllerMessage):
                 raise SessionLostError("the stream carried something else")
@@ -138,7 +138,7 @@ class Session:
         raise SessionLostError("the controller ended the stream")
 
     def _receive(self, said: messages.ControllerMessage) -> bool:
-        """Take in one message; true when the session is over by it."""
+        """Handle one message; true when it ends the session."""
         match said:
             case messages.Superseded(by_incarnation=incarnation):
                 self._superseded = incarnation
@@ -215,7 +215,7 @@ class Session:
 
 
 def _translated(error: grpc.aio.AioRpcError) -> SessionLostError | SessionRefusedError:
-    """Return what an RPC error means for the session."""
+    """Return the session's error for an RPC error."""
     text = error.details() or str(error.code())
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
         told = refusal(error.trailing_metadata())

@@ -1,1 +1,1 @@
-"""Runs: from assignment to release."""
+"""Runs from their assignment to the last acknowledged record."""

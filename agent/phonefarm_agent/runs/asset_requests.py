@@ -1,4 +1,4 @@
-"""A run's assets: from the host's store into the run directory, by the names the plan gives."""
+"""Provides a run's assets in its run directory, under the names in the plan."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class AssetRequests:
-    """Answers what a run asks for; the same answer for the whole of the run."""
+    """Answers a run's requests for assets; a repeated request gets the same answer."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class AssetRequests:
         self._store = store
 
     async def fetch(self, name: str) -> dict[str, object]:
-        """Return what docs/seams.md says of an asset: where it is, or its failure."""
+        """Return the answer of docs/seams.md: where the asset is, or why it failed."""
         wanted = self._wanted.get(name)
         if wanted is None:
             message = f"the plan fetches no {name!r}"
@@ -65,7 +65,7 @@ class AssetRequests:
         return answer if there else None
 
     def _provide(self, name: str, asset: Asset) -> dict[str, object]:
-        """Link the file (copy it where it cannot be linked) and note the answer."""
+        """Link or copy the file into the run directory and save the answer."""
         folder = self._directory.assets
         folder.mkdir(mode=0o755, exist_ok=True)
         folder.chmod(0o755)  # the container's user is another one

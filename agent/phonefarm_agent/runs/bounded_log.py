@@ -1,4 +1,4 @@
-"""A text file that may grow for ever and keeps its beginning and its end."""
+"""A log file of bounded size: it keeps its beginning and its end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ _HEAD = "head"
 
 @dataclass(frozen=True, kw_only=True)
 class LogContent:
-    """All that is left of a scroll: `left_out` bytes between beginning and end are gone."""
+    """The content of a bounded log; `left_out` bytes of its middle are gone."""
 
     data: bytes
     left_out: int
 
 
 class BoundedLog:
-    """Parts beside each other: the head, then numbered ones of *part* bytes, the last two kept.
+    """A log in several files: the head, then numbered parts, of which the last two stay.
 
     Everything is read back from the names and sizes of the parts, so another life of the agent goes
     on where this one ended. All calls block, and raise OSError.
@@ -28,7 +28,7 @@ class BoundedLog:
         self._part = part
 
     def write(self, data: bytes) -> None:
-        """Append *data*, at most one part of it."""
+        """Append *data*, cut to the size of one part."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         head = self._folder / f"{self._name}.{_HEAD}"
         numbers = self._numbers()
@@ -47,7 +47,7 @@ class BoundedLog:
         return self.read().data[-size:]
 
     def read(self) -> LogContent:
-        """Return what is left, with a line where something was left out."""
+        """Return the content, with a line where bytes were left out."""
         numbers = self._numbers()
         head = _read(self._folder / f"{self._name}.{_HEAD}")
         tail = b"".join(_read(self._at(number)) for number in numbers)
@@ -57,7 +57,7 @@ class BoundedLog:
         return LogContent(data=head + tail, left_out=left_out)
 
     def remove(self) -> None:
-        """Forget it all."""
+        """Remove all files of the log."""
         for path in self._folder.glob(f"{self._name}.*"):
             path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""After the container: nothing of the run stays on host or phone, or it is said what does."""
+"""Cleans up after a run: container, phone and run directory."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ REASON_CHARACTERS = 200
 
 
 async def clean_up_run(run: Run) -> PhoneReleased:
-    """Clean up after *run* within the timer's limit and return what became of the phone."""
+    """Clean up after *run* and return whether the phone is clean."""
     await remove_container(run)
     run.context.assets.release(run.ref.run_id)
     released = await _clean_phone(run) if run.state.went else PhoneReleased(clean=True)
@@ -30,7 +30,7 @@ async def clean_up_run(run: Run) -> PhoneReleased:
 
 
 async def _store_logs(run: Run, released: PhoneReleased) -> None:
-    """Put the run's logs on the shelf and have its manifest made."""
+    """Put the run's logs into the spool and close its manifest."""
     clean = "clean" if released.clean else f"not clean: {released.reason}"
     await run.run_log.write(f"the phone is released, {clean}")
     spool = run.context.spool
@@ -45,7 +45,7 @@ async def _store_logs(run: Run, released: PhoneReleased) -> None:
 
 
 async def remove_container(run: Run) -> None:
-    """Return once the runtime knows nothing of the run; an engine that is away is asked again."""
+    """Remove the run's container; retry while the runtime is unavailable."""
     handle = run.handle
     while handle is not None:
         try:

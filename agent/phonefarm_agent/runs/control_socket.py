@@ -26,7 +26,7 @@ _ASSETS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceFrame:
-    """A piece of evidence the executor handed over."""
+    """A piece of evidence that the executor sent."""
 
     name: str
     kind: str
@@ -35,14 +35,14 @@ class EvidenceFrame:
 
 
 class _LenientReader(asyncio.StreamReader):
-    """What a peer said before its end counts, however it ended.
+    """A reader that still returns what a peer sent before it reset the connection.
 
     An executor that ends with an acknowledgement unread resets the connection (unix_release_sock
     of Linux), and StreamReader would raise that before it gives the lines it still has.
     """
 
     def set_exception(self, exc: Exception) -> None:
-        """Take a reset as the end of what was sent."""
+        """Treat a reset as the end of the data."""
         if isinstance(exc, ConnectionError):
             self.feed_eof()
         else:
@@ -50,7 +50,7 @@ class _LenientReader(asyncio.StreamReader):
 
 
 class _PeerWriter:
-    """What is said to one peer: never by the transport, which takes a failed write for the end.
+    """Writes to one peer past the transport, which would end reading at a failed write.
 
     It would throw away what the peer had sent before it closed and nobody had read yet.
     """
@@ -60,7 +60,7 @@ class _PeerWriter:
         self._socket: socket.socket = writer.get_extra_info("socket").dup()
 
     def say(self, data: bytes) -> None:
-        """Write *data* at once; a peer that does not read is hung up on, not buffered for."""
+        """Write *data* at once; disconnect a peer that does not read."""
         try:
             said = self._socket.send(data)
         except BlockingIOError:
@@ -71,12 +71,12 @@ class _PeerWriter:
             self._writer.transport.abort()
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the duplicate of the socket."""
         self._socket.close()
 
 
 class ControlSocket:
-    """Listens at one path; the latest connection that said a proper hello is the executor."""
+    """Serves one control.sock; the latest connection with a valid hello is the executor."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ControlSocket:
         on_evidence: Callable[[EvidenceFrame], Awaitable[None]],
         fetch_asset: Callable[[str], Awaitable[dict[str, object]]],
     ) -> None:
-        """Take *supply*: it returns what docs/seams.md says of an asset, and does not raise."""
+        """Use *fetch_asset* for assets: it returns the answer of docs/seams.md, never raises."""
         self._path = path
         self._run_id = run_id
         self._on_ready = on_ready
@@ -115,7 +115,7 @@ class ControlSocket:
         self._path.chmod(0o666)
 
     async def drain(self, *, within: float) -> None:
-        """Take in what an executor that has ended had still sent.
+        """Read what an executor sent before it ended.
 
         Nothing new for *within* seconds ends it: something else may hold the socket.
         """
@@ -127,7 +127,7 @@ class ControlSocket:
                 return
 
     async def close(self) -> None:
-        """Stop listening, hang up and end what is being fetched."""
+        """Stop listening, disconnect, and cancel the fetches."""
         if self._server is not None:
             self._server.close()
             for writer in list(self._connections):
@@ -205,7 +205,7 @@ class ControlSocket:
                 self._begin_fetch(document)
 
     def _begin_fetch(self, document: dict[str, object]) -> None:
-        """Have an asset fetched; asked again, the answer stands or is under way."""
+        """Start fetching an asset, unless it was requested before."""
         name = document.get("asset")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError("an asset with a name that is none")
@@ -220,7 +220,7 @@ class ControlSocket:
         self._say(f"asset {name}", {"type": "asset", "asset": name, **answer})
 
     async def _take_evidence(self, document: dict[str, object]) -> None:
-        """Hand a frame on; a bad one is dropped, since the executor would only send it again."""
+        """Pass a frame on; drop a bad one, since the executor would only send it again."""
         try:
             frame = _frame(document)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Keeps the rules of a run while its container lives: gate, go, stop, cap, silence, fence."""
+"""Enforces a run's limits while its container lives: start, stop, cap, silence, fence."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ RETRY_SECONDS = 0.5
 
 
 class Enforcement:
-    """One round for every piece of news and every deadline; all rules in one place."""
+    """Checks all rules of one run at every event and every deadline."""
 
     def __init__(
         self, *, run: Run, handle: Handle, control: ControlSocket, longest_limit: float
@@ -38,7 +38,7 @@ class Enforcement:
         self._silence = longest_limit + SILENCE_SECONDS * self._scale
 
     async def enforce(self) -> None:
-        """Act on what happens until cancelled."""
+        """Check the rules until cancelled."""
         run = self._run
         if run.state.phase is Phase.GOING:
             # An earlier life of the agent saw `go`; the lease opens only after `continue`.
@@ -78,7 +78,7 @@ class Enforcement:
         self._acknowledge()
 
     async def _follow_stop(self, now: float) -> None:
-        """Do what the stop order asks for at this moment."""
+        """Apply the stop order as its strategy demands now."""
         run = self._run
         order = run.state.stop
         if order is None:
@@ -124,7 +124,7 @@ class Enforcement:
             self._control.acknowledge(self._told_acknowledged)
 
     async def _kill(self, grace: float) -> None:
-        """Have the runtime end the run; an engine that is away is asked again."""
+        """Stop the run's container; retry while the runtime is unavailable."""
         while True:
             try:
                 await self._run.runtime().stop(self._handle, grace=grace)
@@ -135,7 +135,7 @@ class Enforcement:
                 await asyncio.Event().wait()  # The one who waits for the run cancels this.
 
     async def _reopen(self) -> None:
-        """Let an adopted run reach its phone again, once the controller says `continue`.
+        """Open the gate of an adopted run once the controller has confirmed it.
 
         Only when adb still calls the same phone by the name the proxy was made for, and after a
         heartbeat of this life was acknowledged: before that nobody here knows the lease's age.
@@ -170,7 +170,7 @@ class Enforcement:
         return self._began_at + 2 * self._run.context.timers.start
 
     async def _pause(self) -> None:
-        """Wait for news or the next deadline."""
+        """Wait for an event or the next deadline."""
         run = self._run
         times = [run.fence_at, self._silent_at()]
         if self._went_at is not None:

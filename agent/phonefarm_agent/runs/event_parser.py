@@ -1,4 +1,4 @@
-"""The executor's stdout, line by line (docs/seams.md): numbered story, or a log line."""
+"""Parses the executor's stdout (docs/seams.md): numbered events, or log lines."""
 
 import json
 import re
@@ -16,12 +16,12 @@ _CLASSES = {"work": FailureClass.WORK, "infra": FailureClass.INFRA, "account": F
 
 
 class BadEventError(Exception):
-    """A line claims to be part of the story and is not; the text says what is wrong."""
+    """A line has a sequence number but is no valid event; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished:
-    """The last line: `outcome` is done, failed, stopped or abandoned."""
+    """The last event: `outcome` is done, failed, stopped or abandoned."""
 
     outcome: str
     failure: Failure | None
@@ -29,7 +29,7 @@ class RunFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorEvent:
-    """One numbered line."""
+    """One numbered event of an executor."""
 
     sequence: int
     body: ActionStarted | ActionDone | ActionFailed | RunFinished
@@ -37,7 +37,7 @@ class ExecutorEvent:
 
 
 def parse_event(line: bytes) -> ExecutorEvent | None:
-    """Return the story line in *line*, None for a log line; BadLineError for a broken one."""
+    """Return the event in *line*, None for a log line; BadEventError for an invalid one."""
     try:
         document = json.loads(line)
     except (ValueError, RecursionError):
@@ -56,7 +56,7 @@ def parse_event(line: bytes) -> ExecutorEvent | None:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """Return the plain file names in a list of whatever an executor says."""
+    """Return the valid file names in *value*."""
     names = value if isinstance(value, list) else []
     return tuple(n for n in names if isinstance(n, str) and _NAME.fullmatch(n))
 

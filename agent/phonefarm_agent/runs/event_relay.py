@@ -1,4 +1,4 @@
-"""Turns the executor's lines into records, each number once, whatever the executor writes."""
+"""Turns the executor's events into records, each number exactly once."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ _LOGGED_CHARACTERS = 500
 
 
 class EventRelay:
-    """Reads one run's story; `finished` is its last line, once it was read."""
+    """Reads one run's events; `finished` is the last one, once it was read."""
 
     def __init__(self, *, run: Run, actions: int) -> None:
         self.finished: RunFinished | None = None
@@ -27,7 +27,7 @@ class EventRelay:
         self._logged = 0
 
     async def follow(self, lines: AsyncIterator[bytes]) -> None:
-        """Read to the end. Lines known from an earlier life of the agent are passed over."""
+        """Read all lines; skip events that the agent's previous process has recorded."""
         async for line in lines:
             self._run.on_output()
             if self.finished is not None:

@@ -1,4 +1,4 @@
-"""Evidence on this host's disk until the controller has it: bounded, and told of in a manifest."""
+"""Keeps evidence on this host's disk until the controller has it, within limits."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 
 
 class EvidenceSpool:
-    """Files below one directory, a folder a run; the journal knows each that waits for upload.
+    """The evidence of all runs, in one folder a run; the journal lists what waits.
 
     The manifest of a run is made when the run is over and nothing else of it waits, so whoever has
     it has everything, or reads in it what is missing and why.
@@ -46,7 +46,7 @@ class EvidenceSpool:
         manifests: tuple[Manifest, ...] = (),
         most: int = ALL_BYTES,
     ) -> None:
-        """Take what an earlier life *kept*, and the bytes all files together may have at *most*."""
+        """Start with the files *kept* in the journal; all files together have *most* bytes."""
         self._folder = folder
         self._journal = journal
         self._changed = changed
@@ -62,7 +62,7 @@ class EvidenceSpool:
         return tuple(self._waiting.values())
 
     def sweep(self) -> None:
-        """Remove what no journal entry names: half files, and all that a lost journal leaves.
+        """Remove the files that the journal does not know.
 
         To be called before anything is put. Blocking; what cannot be removed is logged.
         """
@@ -81,11 +81,11 @@ class EvidenceSpool:
             self._issue_if_due(run_id)
 
     def expect(self, ref: RunRef, names: tuple[str, ...], action: int) -> None:
-        """Learn that the executor says it has sent these files."""
+        """Record the files that the executor says it has sent."""
         self._sent.setdefault(ref.run_id, {}).update(dict.fromkeys(names[:RUN_FILES], action))
 
     async def put(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> None:
-        """Store a file of a run; above a limit only the manifest names it."""
+        """Store a file of a run; above a limit, only name it in the manifest."""
         entry = Entry(name=frame.name, kind=frame.kind, action=frame.action)
         refusal = self._refusal(ref, frame)
         if refusal:
@@ -107,12 +107,12 @@ class EvidenceSpool:
         self._changed.set()
 
     async def miss(self, ref: RunRef, *, name: str, kind: str, why: str) -> None:
-        """Tell in the manifest why a run has no such file; one it has stays."""
+        """Record in the manifest why a run has no such file, unless it has one."""
         if name not in self._manifest(ref).entries:
             await self._note(ref, Entry(name=name, kind=kind, action=-1, missing=why))
 
     async def close(self, ref: RunRef, ending: Mapping[str, object]) -> None:
-        """Learn that the run is over, and how; its manifest follows its last file.
+        """Record how the run ended; its manifest follows after its last file.
 
         Closing again what an earlier life has closed changes nothing.
         """
@@ -129,7 +129,7 @@ class EvidenceSpool:
         self._issue_if_due(ref.run_id)
 
     def remove(self, file: EvidenceFile, *, missing: str = "") -> None:
-        """Forget a file: the controller has it, or never will, which is told as *missing*."""
+        """Remove a file that the controller has, or, as *missing* says, never will have."""
         run_id = file.ref.run_id
         if self._waiting.get((run_id, file.name)) != file:
             return  # A newer one of that name waits.
@@ -146,7 +146,7 @@ class EvidenceSpool:
                 self._issue_if_due(run_id)
 
     def _told(self, file: EvidenceFile, missing: str) -> list[Statement]:
-        """Return what is to be written about the manifest of a file that goes."""
+        """Return the journal's writes for the manifest of a removed file."""
         manifest = self._manifests.get(file.ref.run_id)
         if manifest is None:
             return []
@@ -171,7 +171,7 @@ class EvidenceSpool:
         await self._journal.write(put_manifest(manifest), *more)
 
     def _issue_if_due(self, run_id: str) -> None:
-        """Put the manifest of a closed run behind its last file; the same one when asked again."""
+        """Store the manifest of a closed run once none of its files waits."""
         manifest = self._manifests.get(run_id)
         due = manifest is not None and manifest.closed
         if manifest is None or not due or any(other == run_id for other, _ in self._waiting):
@@ -208,7 +208,7 @@ class EvidenceSpool:
         return ""
 
     def _make_room(self, size: int) -> None:
-        """Give up the oldest files for a new one; their manifests say so."""
+        """Remove the oldest files until *size* bytes fit; their manifests say so."""
         for file in self.waiting():
             if self._bytes + size <= self._most:
                 return

@@ -1,4 +1,4 @@
-"""A run from its assignment until its container is gone: prepare, wait at the gate, watch."""
+"""Executes a run: prepares it, starts the container and waits for its end."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -28,15 +28,15 @@ CONTROL_DRAIN_SECONDS = 5.0
 
 
 class RunRefusedError(Exception):
-    """The run is not started; the text is the reason."""
+    """The run is refused; the text is the reason."""
 
 
 class EndedEarlyError(Exception):
-    """The run ends before anything ran; its cause is on the run."""
+    """The run ends before its container started; `run.cause` says why."""
 
 
 async def execute(run: Run) -> RunEnded | RunRefused:
-    """Drive *run* until its container is gone, and return how it ended.
+    """Execute *run* until its container is gone, and return how it ended.
 
     Works also for a run that an earlier life of the agent has started. Cancelled, it leaves the
     container alone.
@@ -69,7 +69,7 @@ async def execute(run: Run) -> RunEnded | RunRefused:
 
 
 async def _prepare(run: Run) -> Plan:
-    """Probe the phone, leave the lease on it, make the run directory."""
+    """Check the phone, write the lease file on it, make the run directory."""
     assignment = run.state.assignment
     phones = run.context.phones
     run.change(run.state.move(Phase.PREPARING))
@@ -109,7 +109,7 @@ def _plan(run: Run, adb_serial: str) -> Plan:
 
 
 async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
-    """Open the two sockets of the run directory."""
+    """Open the run's control socket and its adb proxy."""
 
     async def store_evidence(frame: EvidenceFrame) -> None:
         await run.context.spool.put(run.ref, frame)
@@ -148,7 +148,7 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
 
 
 async def _start(run: Run, plan: Plan) -> Handle:
-    """Start the executor; from here on the run has a container."""
+    """Start the container and journal its name."""
     _stop_here(run)
     run.admit()
     spec = RunSpec(
@@ -172,7 +172,7 @@ async def _start(run: Run, plan: Plan) -> Handle:
 
 
 async def _begin(run: Run, handle: Handle) -> None:
-    """Let the executor read its plan, unless an earlier life did; the journal knows it by now."""
+    """Let the executor read its plan, once the journal knows the container."""
     try:
         await run.context.runtime().begin(handle, run.directory.path)
     except RuntimeFailedError as error:
@@ -180,7 +180,7 @@ async def _begin(run: Run, handle: Handle) -> None:
 
 
 def _stop_here(run: Run) -> None:
-    """Raise EndedEarlyError when the run was told to end meanwhile."""
+    """Raise EndedEarlyError if the run was ordered to stop meanwhile."""
     if run.cause is None and run.state.stop is not None:
         run.end(Stopped(reason=run.state.stop.reason))
     if run.cause is not None:
@@ -188,7 +188,7 @@ def _stop_here(run: Run) -> None:
 
 
 async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSocket) -> RunEnded:
-    """Relay the run's story and keep its rules until it is gone."""
+    """Relay the run's events and enforce its limits until the container is gone."""
     run.on_output()
     relay = EventRelay(run=run, actions=plan.actions)
     enforcement = Enforcement(
@@ -224,7 +224,7 @@ async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSock
 
 
 async def _wait(run: Run, handle: Handle) -> Exit:
-    """Return how the run ended; an engine that is away is asked again."""
+    """Return how the container ended; retry while the runtime is unavailable."""
     while True:
         try:
             return await run.runtime().wait(handle)

@@ -1,4 +1,4 @@
-"""What must survive kill -9: runs, records until acknowledged, evidence until uploaded.
+"""The agent's journal: what must survive kill -9, such as runs and unsent records.
 
 SQLite in one thread. Writes that come together share one commit: while a commit is under way the
 next ones gather.
@@ -30,7 +30,7 @@ _IMPOSSIBLE_WRITES = (
 
 
 class JournalFailedError(Exception):
-    """A write was not taken; nothing of it was kept."""
+    """A write failed; nothing of it is in the journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class _Write:
 
 
 class Journal:
-    """Made by `open_journal`. Writes are kept in the order in which they were asked for."""
+    """Writes to the journal in the order of the calls; made by `open_journal`."""
 
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self._connection = connection
@@ -56,7 +56,7 @@ class Journal:
         return len(self._waiting)
 
     def write_later(self, *statements: Statement) -> None:
-        """Write soon, together with what comes next; nobody waits for it.
+        """Write soon, without waiting for the disk.
 
         It is retried until the disk takes it; one that no disk could take is logged and dropped.
         """
@@ -84,7 +84,7 @@ class Journal:
         self._wake.set()
 
     async def run(self) -> None:
-        """Commit what gathers, until cancelled; the last of it is written by `open_journal`."""
+        """Commit the waiting writes until cancelled; `open_journal` writes the rest."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -100,7 +100,7 @@ class Journal:
                     raise
 
     async def finish(self) -> None:
-        """Make one last try to write what gathered."""
+        """Try once more to write what still waits."""
         batch, self._waiting = self._waiting, []
         try:
             await self._in_thread(batch)
@@ -125,7 +125,7 @@ class Journal:
             _settle(write, None)
 
     async def _write_one_by_one(self, batch: Sequence[_Write], error: Exception) -> None:
-        """Refuse the one write of a batch that cannot be written at all; the others go on alone.
+        """Write a batch one by one, and refuse the write that can never succeed.
 
         That is a value SQLite has no form for, say a number beyond 64 bits.
         """
@@ -142,7 +142,7 @@ class Journal:
             _settle(write, JournalFailedError(f"cannot be written: {error!r}"))
 
     async def _requeue(self, batch: Sequence[_Write], error: Exception) -> None:
-        """Tell those who can bear it; the others go back to the front, in their order."""
+        """Fail the writes of `try_write`; put the others back to the front, in their order."""
         if not self.failing:
             log.error("journal.failed", error=str(error), writes=len(batch))
         self.failing = f"journal: {error}"
@@ -172,7 +172,7 @@ class Journal:
 
 @asynccontextmanager
 async def open_journal(path: Path) -> AsyncIterator[tuple[Journal, JournalContents]]:
-    """Yield the journal at *path* and what an earlier life left in it; sqlite3.Error if it cannot.
+    """Yield the journal at *path* and its contents; sqlite3.Error when it cannot be opened.
 
     All that was noted is written before the block is left.
     """

@@ -1,4 +1,4 @@
-"""The journal's tables and the text they hold: what SQLite keeps of runs, records and evidence."""
+"""The journal's tables, its statements, and how values are encoded in them."""
 
 import json
 import sqlite3
@@ -51,7 +51,7 @@ FORGOTTEN_KEPT = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One write."""
+    """One SQL statement with its values."""
 
     sql: str
     values: tuple[object, ...] | Mapping[str, object]
@@ -59,7 +59,7 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalContents:
-    """What an earlier life of the agent left."""
+    """What the journal holds from the agent's previous process."""
 
     facts: Mapping[str, str]
     runs: tuple[RunState, ...]
@@ -117,7 +117,7 @@ def read_all(connection: sqlite3.Connection) -> JournalContents:
 
 
 def put_fact(name: str, value: str) -> Statement:
-    """Remember one fact about this agent."""
+    """Return the write of one fact about this agent."""
     return Statement(
         sql="INSERT OR REPLACE INTO facts VALUES (?, ?)",
         values=(name, value),
@@ -125,7 +125,7 @@ def put_fact(name: str, value: str) -> Statement:
 
 
 def add_run(state: RunState) -> Statement:
-    """Keep a new run; one already kept stays as it is."""
+    """Return the write of a new run; a known run stays as it is."""
     return Statement(
         sql=(
             "INSERT OR IGNORE INTO runs (run_id, phase, assignment, state, number)"
@@ -141,7 +141,7 @@ def add_run(state: RunState) -> Statement:
 
 
 def put_state(state: RunState) -> Statement:
-    """Keep how far a known run has come."""
+    """Return the write of a known run's state."""
     return Statement(
         sql="UPDATE runs SET phase = ?, state = ? WHERE run_id = ?",
         values=(state.phase.value, encode_state(state), state.ref.run_id),
@@ -149,7 +149,7 @@ def put_state(state: RunState) -> Statement:
 
 
 def put_record(record: Record) -> Statement:
-    """Keep a record; the first one with a number wins."""
+    """Return the write of a record; the first one with a number wins."""
     return Statement(
         sql="INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?)",
         values=(
@@ -163,7 +163,7 @@ def put_record(record: Record) -> Statement:
 
 
 def drop_records(run_id: str, epoch: int, sequence: int) -> Statement:
-    """Drop the records up to and including *sequence*."""
+    """Return the removal of the records up to and including *sequence*."""
     return Statement(
         sql="DELETE FROM records WHERE run_id = ? AND epoch = ? AND sequence <= ?",
         values=(run_id, epoch, sequence),
@@ -171,7 +171,7 @@ def drop_records(run_id: str, epoch: int, sequence: int) -> Statement:
 
 
 def trim_forgotten() -> Statement:
-    """Drop the oldest of the forgotten runs."""
+    """Return the removal of the oldest forgotten runs."""
     return Statement(
         sql=("DELETE FROM runs WHERE phase = ? AND number <= (SELECT MAX(number) FROM runs) - ?"),
         values=(Phase.FORGOTTEN.value, FORGOTTEN_KEPT),
@@ -179,7 +179,7 @@ def trim_forgotten() -> Statement:
 
 
 def put_evidence(file: EvidenceFile) -> Statement:
-    """Keep a file for upload; a file of the same name is replaced."""
+    """Return the write of a file to upload; it replaces one of the same name."""
     document = {
         "ref": asdict(file.ref),
         "name": file.name,
@@ -197,7 +197,7 @@ def put_evidence(file: EvidenceFile) -> Statement:
 
 
 def drop_evidence(file: EvidenceFile) -> Statement:
-    """Forget a file."""
+    """Return the removal of a file."""
     return Statement(
         sql="DELETE FROM evidence WHERE run_id = ? AND name = ?",
         values=(file.ref.run_id, file.name),
@@ -205,7 +205,7 @@ def drop_evidence(file: EvidenceFile) -> Statement:
 
 
 def put_manifest(manifest: Manifest) -> Statement:
-    """Keep what a run is known to have left."""
+    """Return the write of a run's manifest."""
     return Statement(
         sql=(
             "INSERT INTO manifests VALUES (:run_id, :delivered, :document,"
@@ -221,7 +221,7 @@ def put_manifest(manifest: Manifest) -> Statement:
 
 
 def trim_manifests() -> Statement:
-    """Drop the oldest of the delivered manifests; a run taken back writes none anew."""
+    """Return the removal of the oldest delivered manifests."""
     return Statement(
         sql=(
             "DELETE FROM manifests WHERE delivered"

@@ -1,4 +1,4 @@
-"""The life of a run on this host, from the phase it is found in to the last acknowledgement."""
+"""Leads a run through its phases, from wherever it is to the last acknowledgement."""
 
 import asyncio
 from functools import partial
@@ -17,8 +17,8 @@ from phonefarm_agent.runs.run import Run
 log = structlog.get_logger()
 
 
-async def live(run: Run) -> None:
-    """Lead *run* to its end; a fault of the agent's own ends the run, not the agent."""
+async def lead_run(run: Run) -> None:
+    """Lead *run* to its last acknowledged record; an error in the agent ends only the run."""
     assignment = run.state.assignment
     structlog.contextvars.bind_contextvars(
         process_id=assignment.process_id,
@@ -48,7 +48,7 @@ async def live(run: Run) -> None:
 
 
 async def record_loss(run: Run) -> None:
-    """Write down that *run*, begun by an earlier life, is gone, unless it had ended."""
+    """Record that the container of an adopted *run* is gone, unless the run had ended."""
     if run.state.phase not in LIVE - {Phase.ENDED}:
         return
     message = "the run was gone when the agent came back"
@@ -81,7 +81,7 @@ async def _execute(run: Run) -> RunEnded | RunRefused:
 
 
 async def _settle(run: Run, ending: RunEnded | RunRefused) -> None:
-    """Journal how the run ended; one canonical line."""
+    """Journal and log how the run ended."""
     match ending:
         case RunRefused():
             await asyncio.to_thread(run.directory.remove)

@@ -1,4 +1,4 @@
-"""How a run is judged to have ended; pure (the rules are in docs/seams.md)."""
+"""Decides how a run ended; pure (the rules are in docs/seams.md)."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ _CODES = {"done": 0, "failed": 1, "stopped": 3, "abandoned": 75}
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """A stop order ended it."""
+    """The run was ended by a stop order."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """The agent ended it, or could not start it; `failure` says why."""
+    """The agent ended the run or could not start it; `failure` says why."""
 
     failure: Failure
 
@@ -29,7 +29,7 @@ Cause = Stopped | Broken
 
 
 def broken(code: FailureCode, message: str) -> Broken:
-    """Return the cause *code*, classed as the code is: only `run_timeout` is the work's fault."""
+    """Return the cause for *code*; only `run_timeout` is the fault of the work."""
     work = code is FailureCode.RUN_TIMEOUT
     return Broken(
         failure=Failure(
@@ -49,7 +49,7 @@ def judge(
     stop_ordered: bool,
     failed_action: tuple[int, str] | None,
 ) -> RunEnded:
-    """Return the ending of a run whose container is gone.
+    """Return how a run ended whose container is gone.
 
     `done` with the matching exit code always counts; after that what the agent did to the run comes
     before what the executor said of it, since the one is the reason of the other.

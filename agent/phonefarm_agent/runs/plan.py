@@ -1,4 +1,4 @@
-"""plan.json: the controller's part and what the agent adds to it (docs/seams.md)."""
+"""Builds plan.json from the controller's plan and what the agent adds (docs/seams.md)."""
 
 import json
 import re
@@ -17,12 +17,12 @@ _ASSET = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 class BadPlanError(Exception):
-    """The controller's plan is not what docs/seams.md says."""
+    """The controller's plan does not follow docs/seams.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A plan the agent can work with; `document` is the whole of plan.json."""
+    """A complete plan; `document` is the content of plan.json."""
 
     document: Mapping[str, object]
     resources: RunResources
@@ -82,7 +82,7 @@ def complete(assignment: Assignment, *, adb_serial: str) -> Plan:
 
 
 def _steps(wanted: Any) -> frozenset[CleanupStep]:
-    """Return the steps that this version knows; without any told, each: too clean does no harm."""
+    """Return the known steps in *wanted*; without a list, all: too clean does no harm."""
     if not isinstance(wanted, list):
         return ALL_CLEANUP_STEPS
     return frozenset(step for step in CleanupStep if step in wanted)

@@ -1,4 +1,4 @@
-"""Records on their way to the controller: in memory, as in the journal, until acknowledged."""
+"""The queue of records that the controller has not acknowledged yet."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from phonefarm_agent.model.records import Record
 
 
 class RecordQueue:
-    """Unacknowledged records of all runs; within a run always in the order of their numbers."""
+    """The unacknowledged records of all runs, in the order of their numbers within a run."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[int, Record]] = {}
@@ -49,7 +49,7 @@ class RecordQueue:
             self._held.pop(run_id, None)
 
     def acknowledged(self, run_id: str, last: int) -> int:
-        """Return the number up to which nothing waits of a run whose last record is *last*."""
+        """Return the last acknowledged number of a run whose last record is *last*."""
         return min(self._held.get(run_id, ()), default=last + 1) - 1
 
     def waiting(self, run_id: str) -> int:

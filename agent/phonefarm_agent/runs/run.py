@@ -1,4 +1,4 @@
-"""One run as the agent knows it: its journalled state, and what it was told meanwhile."""
+"""One run: its journalled state, and the events that the agent has received for it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What every run of this agent works with."""
+    """What all runs of the agent share."""
 
     journal: Journal
     record_queue: RecordQueue
@@ -53,12 +53,12 @@ class RunContext:
 
 
 class Run:
-    """State and signals; the verbs that drive it are in `attempt` and `release`."""
+    """One run's state and events; `execution` and `cleanup` drive it."""
 
     def __init__(
         self, *, state: RunState, context: RunContext, renewed_at: float, adopted: bool = False
     ) -> None:
-        """Take the *basis* of the lease: when the last message known to renew it was sent.
+        """Start with the lease as renewed by a message sent at *renewed_at*.
 
         The proxy of an *adopted* run, started by an earlier life of the agent, stays closed until
         the controller says `continue`.
@@ -87,7 +87,7 @@ class Run:
 
     @property
     def ref(self) -> RunRef:
-        """Return what names the run."""
+        """Return the reference of the run."""
         return self.state.ref
 
     @property
@@ -96,12 +96,12 @@ class Run:
         return self.state.assignment.capability == HOLD
 
     def runtime(self) -> Runtime:
-        """Return where the run lives."""
+        """Return the runtime of the run."""
         return self.context.hold_runtime if self.is_hold else self.context.runtime()
 
     @property
     def handle(self) -> Handle | None:
-        """Return what names the run in the runtime, once it was started."""
+        """Return the run's handle in the runtime, once it was started."""
         if not self.state.handle_name:
             return None
         return Handle(
@@ -110,19 +110,19 @@ class Run:
 
     @property
     def fence_at(self) -> float:
-        """The moment from which this agent must assume that the lease is somebody else's."""
+        """The moment from which the lease must be assumed lost."""
         return self.renewed_at + self.context.timers.self_fence
 
     # What the controller says.
 
     def on_go(self, until: float) -> None:
-        """Take in `go`; it counts once the run has said that it is ready, if before *until*."""
+        """Record `go`; it counts once the executor is ready, if before *until*."""
         self.verdict_go = True
         self.go_until = until
         self.news.set()
 
     def on_stop(self, order: StopOrder) -> None:
-        """Take in a stop order; a repeated one changes nothing."""
+        """Record a stop order; a repeated one changes nothing."""
         state = self.state.order_stop(order)
         if state != self.state:
             log.info("run.stop_ordered", run_id=self.ref.run_id, reason=order.reason)
@@ -130,7 +130,7 @@ class Run:
         self.news.set()
 
     def on_renewal(self, sent_at: float) -> None:
-        """Take in that a message sent at *sent_at* renewed the lease."""
+        """Renew the lease by a message that was sent at *sent_at*."""
         self.renewed_at = max(self.renewed_at, sent_at)
         self.renewed.set()
         if self._admitted:
@@ -138,60 +138,60 @@ class Run:
         self.news.set()
 
     def on_continue(self) -> None:
-        """Take in that the controller still counts on this run; that renews nothing by itself."""
+        """Record that the controller confirms this run; that renews no lease."""
         self.confirmed.set()
 
     def on_acknowledged(self, sequence: int) -> None:
-        """Take in that the controller has every record up to *sequence*."""
+        """Record that the controller has every record up to *sequence*."""
         self.acknowledged = max(self.acknowledged, sequence)
         self.news.set()
 
     # What the executor says.
 
     def on_ready(self) -> None:
-        """Take in that the executor waits at the start gate."""
+        """Record that the executor waits at the start gate."""
         self.ready = True
         self.news.set()
 
     def on_output(self) -> None:
-        """Take in that the executor said something."""
+        """Record that the executor has just sent something."""
         self.heard_at = self.context.clock.monotonic()
 
     # What the agent decides.
 
     def adopt(self, handle: Handle | None) -> None:
-        """Take over what the runtime holds of this run, or that it holds nothing."""
+        """Take the run's handle from the runtime; None when the runtime has no such run."""
         name, token = (handle.name, handle.token) if handle else ("", "")
         self.state = replace(self.state, handle_name=name, handle_token=token)
 
     def admit(self) -> None:
-        """Let the proxy pass bytes as long as the lease lives."""
+        """Open the gate of the proxy for as long as the lease lives."""
         self._admitted = True
         self.gate.renew(self.fence_at)
 
     def end(self, cause: Cause) -> None:
-        """Decide that the run is to end at once; the first cause stays."""
+        """End the run at once; the first cause counts."""
         if self.cause is None:
             self.cause = cause
             log.warning("run.ended_early", run_id=self.ref.run_id, cause=str(cause))
         self.news.set()
 
     def change(self, state: RunState) -> None:
-        """Take *state* and journal it soon."""
+        """Set *state* and journal it soon."""
         self.state = state
         self.context.journal.write_later(put_state(state))
         self.context.changed.set()
 
     async def keep(self, state: RunState) -> None:
-        """Take *state*; it is on the disk when this returns."""
+        """Set *state* and return once it is on the disk."""
         await self._keep(state, ())
 
     async def move(self, to: Phase, *bodies: Body) -> None:
-        """Go to phase *to* and number *bodies*; all of it is on the disk when this returns."""
+        """Move to phase *to* and record *bodies*; return once both are on the disk."""
         await self._keep(self.state.move(to), bodies)
 
     async def record(self, *bodies: Body) -> None:
-        """Journal *bodies* under the next numbers; they are on the disk when this returns."""
+        """Record *bodies* under the next numbers; return once they are on the disk."""
         await self._keep(self.state, bodies)
 
     async def _keep(self, state: RunState, bodies: Sequence[Body]) -> None:
@@ -215,7 +215,7 @@ class Run:
 
 
 def _advanced(state: RunState, body: Body) -> RunState:
-    """Return *state* after one more record."""
+    """Return *state* after the record *body*."""
     state = replace(state, last_sequence=state.last_sequence + 1)
     match body:
         case ActionStarted(index=index, kind=kind):

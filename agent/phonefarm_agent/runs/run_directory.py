@@ -1,4 +1,4 @@
-"""The run directory of docs/seams.md, where socket paths stay under 108 bytes."""
+"""The run directory (docs/seams.md), at a path short enough for sockets (107 bytes)."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ _LONGEST_BELOW = len("/12345678-1234-1234-1234-123456789012/control.sock")
 
 
 class NoRoomError(Exception):
-    """No directory with a short enough path can be had; the text names the remedy."""
+    """No directory with a short enough path can be made; the text names the remedy."""
 
 
 def make_runs_folder(state: Path, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the directory that holds the run directories, made for this user only.
+    """Make the directory that holds the run directories, private to this user; return it.
 
     It is STATE/runs, or where that path is too long a directory below XDG_RUNTIME_DIR or /tmp, of
     the same name at every start. Raises NoRoomError.
@@ -36,7 +36,7 @@ def make_runs_folder(state: Path, environment: Mapping[str, str] = os.environ) -
 
 
 def run_ids_in(runs_folder: Path) -> frozenset[str]:
-    """Return the runs that have a directory in *runs_folder*."""
+    """Return the ids of the runs that have a directory in *runs_folder*."""
     return frozenset(path.name for path in runs_folder.iterdir() if is_uuid(path.name))
 
 
@@ -67,17 +67,17 @@ class RunDirectory:
 
     @property
     def plan(self) -> Path:
-        """Return where the plan lies."""
+        """Return the path of plan.json."""
         return self.path / "plan.json"
 
     @property
     def adb_socket(self) -> Path:
-        """Return where the proxy listens."""
+        """Return the path of the proxy's socket."""
         return self.path / "adb.sock"
 
     @property
     def control_socket(self) -> Path:
-        """Return where the agent listens for the executor."""
+        """Return the path of the control socket."""
         return self.path / "control.sock"
 
     @property
@@ -86,7 +86,7 @@ class RunDirectory:
         return self.path / "assets"
 
     def make(self, plan: Mapping[str, object] | None = None) -> None:
-        """Create the directory and write *plan*, if one is given; OSError when the disk refuses."""
+        """Create the directory and write *plan*, if given; OSError."""
         self.path.mkdir(mode=0o755, exist_ok=True)
         # The container's user is another one; the directory above is closed to everybody else.
         self.path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What is written while a run lives: its log, and that of its phone with the actions marked."""
+"""Writes a run's log and its phone's logcat, with the actions marked in both."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ Source = Callable[[str], AsyncGenerator[bytes, None]]
 
 @dataclass(frozen=True, kw_only=True)
 class LogFile:
-    """One file of a diary; without data, `missing` says why there is none."""
+    """One log file of a run; `missing` says why it has no data."""
 
     name: str
     kind: str
@@ -42,7 +42,7 @@ class LogFile:
 
 
 class RunLog:
-    """One run's; written at once, so that another life of the agent goes on with it."""
+    """The logs of one run on the disk; the agent's next process continues them."""
 
     def __init__(self, folder: Path, *, clock: Clock, scale: float) -> None:
         self._folder = folder
@@ -61,12 +61,12 @@ class RunLog:
         await self._write((self._run_log, self._line(text)))
 
     async def mark(self, text: str) -> None:
-        """Add a line to both logs: here is where an action begins or ends."""
+        """Add a line to both logs, to mark where an action begins or ends."""
         marker = b"--------- phonefarm " + self._line(text)
         await self._write((self._run_log, self._line(text)), (self._logcat, marker))
 
     async def follow(self, source: Source) -> None:
-        """Write down the phone's log until cancelled, with a line at each gap."""
+        """Write the phone's logcat until cancelled, with a line at each gap."""
         stamp, seen = await self._last_lines()
         cut = False
         while not self._finished:
@@ -93,7 +93,7 @@ class RunLog:
             await asyncio.sleep(RETRY_SECONDS * self._scale)
 
     async def finish(self) -> list[LogFile]:
-        """Return what was written; nothing more is taken in."""
+        """Return the log files; later writes are ignored."""
         async with self._writing:
             self._finished = True
             return await asyncio.to_thread(self._files)
@@ -128,7 +128,7 @@ class RunLog:
         return files
 
     async def _last_lines(self) -> tuple[str, set[bytes]]:
-        """Return the stamp an earlier life ended with, and the lines it has of that moment."""
+        """Return the last timestamp in the file, and the lines with that timestamp."""
         try:
             tail = await asyncio.to_thread(self._logcat.tail, 64 * KIB)
         except OSError:
@@ -170,7 +170,7 @@ def _write_each(writes: tuple[tuple[BoundedLog, bytes], ...]) -> None:
 
 
 async def _lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield whole lines with their ends; the last one, cut off, is left for another try."""
+    """Yield complete lines with their ends; the stream's last, incomplete line is dropped."""
     rest = b""
     async with aclosing(chunks):
         async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The runs of this host: what is heard goes to each, what is to be said is read from all."""
+"""Supervises all runs of this host: passes messages to them and reads what to send."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -32,7 +32,7 @@ from phonefarm_agent.model.run import (
 )
 from phonefarm_agent.runs.journal import JournalFailedError
 from phonefarm_agent.runs.journal_schema import FORGOTTEN_KEPT, add_run, drop_records, put_record
-from phonefarm_agent.runs.lifecycle import live
+from phonefarm_agent.runs.lifecycle import lead_run
 from phonefarm_agent.runs.outcome import Cause, broken
 from phonefarm_agent.runs.run import Run, RunContext
 
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Implements what the link needs of this host (`model.talk.Host`)."""
+    """The table of runs and their tasks; implements `model.messages.Host`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Supervisor:
         condition: Callable[[], HostReport],
         farm: Callable[[str], None],
     ) -> None:
-        """Take the *tasks* that own the runs, and why nothing new may begin (empty: it may).
+        """Run the runs in *tasks*; *withheld* says why none may begin, empty when they may.
 
         *farm* is told the farm's id at every Welcome.
         """
@@ -70,15 +70,15 @@ class Supervisor:
     # What is read.
 
     def phones(self) -> tuple[PhoneReport, ...]:
-        """Return every phone as seen now."""
+        """Return the report of every phone."""
         return self._context.phones.reports()
 
     def condition(self) -> HostReport:
-        """Return what is known of the host as a whole."""
+        """Return the host's incidents, recovery steps and why it withholds its phones."""
         return self._condition()
 
     def is_free(self, serialno: str, adb_serial: str) -> bool:
-        """Tell whether no run here holds the phone, nor may one of an earlier life.
+        """Tell whether surely no run of this host uses the phone.
 
         A phone that has not said yet who it is goes by its *adb_serial* alone.
         """
@@ -92,7 +92,7 @@ class Supervisor:
         )
 
     def offered(self) -> tuple[str, ...]:
-        """Return the phones that are fit and free, once nothing of an earlier life is unknown."""
+        """Return the phones that are fit and free, once the earlier runs are reconciled."""
         if self._withheld() or self._context.journal.failing or not self._reconciled.is_set():
             return ()
         busy = self._busy()
@@ -138,7 +138,7 @@ class Supervisor:
         return len(self._context.record_queue)
 
     def renewed_at(self) -> float:
-        """Return when the last message that the controller answered was sent; -inf for none."""
+        """Return when the last answered message was sent, -inf before the first."""
         return self._renewed_at
 
     def evidence(self) -> tuple[EvidenceFile, ...]:
@@ -146,7 +146,7 @@ class Supervisor:
         return self._context.spool.waiting()
 
     def evidence_received(self, file: EvidenceFile, *, missing: str = "") -> None:
-        """Forget *file*; *missing* is why the controller will never have it."""
+        """Remove *file* from the spool; *missing* says why it was never uploaded."""
         self._context.spool.remove(file, missing=missing)
 
     def runs(self) -> tuple[Run, ...]:
@@ -156,7 +156,7 @@ class Supervisor:
     # What is heard.
 
     def connected(self, sent_at: float, welcome: messages.Welcome) -> None:
-        """Take in the verdicts on what was held, and that leases were known at *sent_at*."""
+        """Apply the controller's Welcome to the Hello that was sent at *sent_at*."""
         self._farm(welcome.farm_id)
         self._renewed_at = max(self._renewed_at, sent_at)
         for ref in welcome.going_on:
@@ -166,7 +166,7 @@ class Supervisor:
         self.receive(messages.PhoneNames(phones=welcome.phones))
 
     def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
-        """Renew the leases that the heartbeat of *sent_at* named, end those that are lost."""
+        """Renew the leases of *runs* by the heartbeat sent at *sent_at*; end the *lost* runs."""
         self._renewed_at = max(self._renewed_at, sent_at)
         for ref in set(runs) - set(lost):
             if run := self._find(ref):
@@ -176,7 +176,7 @@ class Supervisor:
                 run.end(broken(FailureCode.AGENT_FENCED, "the controller ended the lease"))
 
     def receive(self, message: messages.ControllerMessage) -> None:
-        """Take in what the controller said; a repetition changes nothing."""
+        """Apply a message of the controller; a repetition changes nothing."""
         match message:
             case messages.Assignments(assignments=assignments):
                 self._assign_each(assignments)
@@ -209,7 +209,7 @@ class Supervisor:
     # What an earlier life left.
 
     def restore(self, states: Iterable[RunState]) -> list[Run]:
-        """Take back the runs of an earlier life; their tasks begin with `resume`."""
+        """Take back the runs in the journal; `resume` starts each of them."""
         runs: list[Run] = []
         for state in states:
             if state.phase is Phase.FORGOTTEN:
@@ -225,17 +225,17 @@ class Supervisor:
         return runs
 
     def resume(self, run: Run) -> None:
-        """Begin to lead a run that was taken back."""
+        """Start the task of a run that was taken back."""
         self._start(run, self._drive(run))
 
     def unknown_among(self, run_ids: Iterable[str]) -> frozenset[str]:
-        """Return which of the *run_ids* the runtime holds nobody here answers for."""
+        """Return those of *run_ids* that belong to no run of this agent."""
         return frozenset(run_ids) - {
             run.ref.run_id for run in self._runs.values() if run.adopted or run.state.phase in LIVE
         }
 
     def reconciled(self, removed: frozenset[str]) -> None:
-        """Learn that the runtime holds no run but those led here, since *removed* are gone."""
+        """Record that the unknown runs *removed* are gone, so that new work may begin."""
         self._removed = removed
         self._reconciled.set()
         self._context.changed.set()
@@ -258,7 +258,7 @@ class Supervisor:
         return run if run is not None and run.ref == ref else None
 
     def _is_outrun(self, order: StopOrder) -> bool:
-        """Tell whether the answer is to a question that was repeated while `go` was on its way."""
+        """Tell whether the order answers a repeated question, after `go` was already given."""
         run = self._find(order.ref)
         return order.reason == FailureCode.DEADLINE_PASSED and run is not None and run.verdict_go
 
@@ -290,7 +290,7 @@ class Supervisor:
     def _add(
         self, state: RunState, bodies: tuple[Body, ...], *, after_reconciliation: bool = False
     ) -> None:
-        """Add a run whose journal entry is still to be written.
+        """Add a run and start its task, which writes its journal entry first.
 
         With *bodies* its whole story is told by them.
         """
@@ -342,7 +342,7 @@ class Supervisor:
         await self._drive(run)
 
     async def _drive(self, run: Run) -> None:
-        await live(run)
+        await lead_run(run)
         del self._runs[run.ref.run_id]
         self._forget(run.state)
 
@@ -370,7 +370,7 @@ class Supervisor:
                 log.warning("stop.mismatch_ignored", run_id=order.ref.run_id, ref=str(order.ref))
 
     def _answer_unknown(self, order: StopOrder) -> None:
-        """Tell the controller that a run it wants stopped is not here, so that it can finish.
+        """Report the end of a run that is unknown here, so that the controller can finish it.
 
         A phone that was left unclean is told so again: nobody here has cleaned it since.
         """
