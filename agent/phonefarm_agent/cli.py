@@ -1,4 +1,4 @@
-"""`phonefarm-agent`: the daemon on a phone host, and the image its runs live in."""
+"""The `phonefarm-agent` command: runs the daemon of a phone host and builds its image."""
 
 import argparse
 import asyncio
@@ -146,7 +146,7 @@ def _join(parsed: argparse.Namespace) -> int:
 
 
 def _joined(token: str, state: Path, name: str) -> Member:
-    """Join, under this host's name where nobody chose another."""
+    """Join the farm, under this host's name unless another is given."""
     wanted = name
     with suppress(InvitationError):
         wanted = name or ("" if decode_token(token).member_id else socket.gethostname())

@@ -1,1 +1,1 @@
-"""Files from elsewhere that runs put on phones: fetched once per host, bounded, checked."""
+"""Downloads the videos and pictures that runs put on phones, once per host."""

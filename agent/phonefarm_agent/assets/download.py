@@ -1,4 +1,4 @@
-"""Getting one URL into a part: conditional, resumed where it was cut, within its limits."""
+"""Downloads one URL into a partial file: conditional, resumable, within limits."""
 
 import asyncio
 import errno
@@ -36,18 +36,18 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class _CutError(Exception):
-    """This attempt failed; another one may do better. The text is for people."""
+    """An attempt to download failed; another may succeed. The text is for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """The part is whole."""
+    """A complete download."""
 
     validators: Validators
 
 
 class Download:
-    """One URL; `run` is called until it returns or raises, `part` outlives it."""
+    """Downloads one URL into its partial file, in as many attempts as it takes."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Download:
         make_room: Callable[[int], Awaitable[None]],
         scale: float,
     ) -> None:
-        """Take *make_room*, which raises host_storage_full when so many bytes cannot be kept."""
+        """Use *make_room* to free space; it raises host_storage_full when it cannot."""
         self._session = session
         self._policy = policy
         self._wanted = wanted
@@ -73,7 +73,7 @@ class Download:
         )
 
     async def run(self, known: Validators | None) -> Fetched | None:
-        """Return once the part is whole, or None: what is *known* is still the newest.
+        """Return once the file is complete, or None when *known* is still the newest.
 
         Raises AssetFailedError. Cancelled or cut, the part stays for the next time.
         """
@@ -120,7 +120,7 @@ class Download:
             return await self._take(response, start)
 
     def _conditions(self, known: Validators | None) -> tuple[dict[str, str], int]:
-        """Return the request's headers and where it begins: a part that can be gone on with."""
+        """Return the request's headers and its offset, which is above 0 to resume a part."""
         size = self._part.size
         condition = self._part.validators().range_condition
         if size and condition:
@@ -159,7 +159,7 @@ class Download:
         return Fetched(validators=validators if start == 0 else self._part.validators())
 
     def _goes_on(self, response: aiohttp.ClientResponse, start: int) -> bool:
-        """Tell whether what comes is the rest of the very file that was begun."""
+        """Tell whether the response continues the file that was begun."""
         match = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         etag = response.headers.get("ETag", "")
         return (
@@ -196,7 +196,7 @@ class Download:
 
 
 def _refused(status: int) -> Exception:
-    """Return what an answer without the file means."""
+    """Return the error for an HTTP status that carries no file."""
     again = {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_EARLY,
@@ -221,7 +221,7 @@ def _storage(error: OSError) -> AssetFailedError:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return what an error of aiohttp's began with."""
+    """Return the first cause of an error of aiohttp."""
     while isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not error:
         error = error.os_error
     return error

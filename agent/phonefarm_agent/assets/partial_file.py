@@ -25,14 +25,14 @@ async def on_disk(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -
 
 @dataclass(frozen=True, kw_only=True)
 class Validators:
-    """What names one state of a resource (RFC 9110, 8.8); empty when the server sends none."""
+    """Names one version of a resource (RFC 9110, 8.8); empty when the server sends none."""
 
     etag: str = ""
     last_modified: str = ""
 
     @property
     def range_condition(self) -> str:
-        """Return the value of If-Range; empty when nothing proves that the rest still fits.
+        """Return the value of If-Range; empty when the file cannot be resumed safely.
 
         A weak ETag proves nothing for a part (RFC 9110, 13.1.5).
         """
@@ -40,7 +40,7 @@ class Validators:
 
 
 class Part:
-    """`<key>.part` and `<key>.part.json`; blocking, every error is an OSError."""
+    """A partial file: `<key>.part` and `<key>.part.json`. Blocking; raises OSError."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.path = folder / f"{key}.part"
@@ -55,7 +55,7 @@ class Part:
             return 0
 
     def validators(self) -> Validators:
-        """Return what the bytes that are there belong to; empty when that is not known."""
+        """Return the version that the bytes belong to; empty when it is not known."""
         try:
             fields = json.loads(self._note.read_text())
             return Validators(etag=str(fields["etag"]), last_modified=str(fields["last_modified"]))
@@ -63,24 +63,24 @@ class Part:
             return Validators()
 
     def begin(self, validators: Validators) -> None:
-        """Begin anew with the first byte."""
+        """Start again with the first byte."""
         self.remove()
         self._note.write_text(json.dumps(asdict(validators)))
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Remove both files."""
         with suppress(FileNotFoundError):
             self.path.unlink()
         with suppress(FileNotFoundError):
             self._note.unlink()
 
     def appending(self) -> "Appending":
-        """Open the file for what comes next."""
+        """Open the file to append to it."""
         return Appending(self.path)
 
 
 class Appending:
-    """Bytes going to the end of a part; what was written is on the disk once it is closed."""
+    """Appends to a partial file; `finish` returns once all is on the disk."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")
@@ -92,10 +92,10 @@ class Appending:
         self._file.close()
 
     def write(self, data: bytes) -> None:
-        """Append."""
+        """Append *data*."""
         self._file.write(data)
 
     def finish(self) -> None:
-        """Return once all of it is on the disk."""
+        """Return once all data is on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())

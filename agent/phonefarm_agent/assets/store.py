@@ -1,4 +1,4 @@
-"""Assets on this host: each fetched once for all runs that want it, kept while there is room.
+"""Stores this host's assets: each is fetched once for all runs, and kept while it fits.
 
 Below one directory: `<key>.json` says what is whole and names its data file, `<key>.part` is on its
 way; what neither names is swept at the start. The key is the URL's (and kind's) sha256.
@@ -48,7 +48,7 @@ _READ_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How large one asset and all of them together may be."""
+    """The size limits of one asset and of the store."""
 
     asset_bytes: int = ASSET_BYTES
     cache_bytes: int = CACHE_BYTES
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """A whole file."""
+    """A complete file in the store."""
 
     key: str
     file: str  # its name in the store
@@ -70,12 +70,12 @@ class Asset:
 
     @property
     def suffix(self) -> str:
-        """Return how a file of this type ends."""
+        """Return the suffix of its file name."""
         return CONTENT_TYPES[self.content_type].suffix
 
 
 class AssetStore:
-    """Made by `asset_store`. A run holds what it got until `release`."""
+    """Fetches and stores assets; a run uses what it got until `release`."""
 
     def __init__(
         self,
@@ -98,11 +98,11 @@ class AssetStore:
         self._download_slots = asyncio.Semaphore(MAX_DOWNLOADS)
 
     def path_of(self, asset: Asset) -> Path:
-        """Return where an asset's bytes are; they may be linked, never written."""
+        """Return the path of an asset's file, which may be linked but not written."""
         return self._folder / asset.file
 
     async def fetch(self, run_id: str, wanted: Wanted) -> Asset:
-        """Return the asset as its server has it now, held for the run; AssetFailedError.
+        """Return the newest version of an asset, in use by the run; AssetFailedError.
 
         Runs that want the same at once share one download; it ends with the last that waits.
         """
@@ -132,14 +132,14 @@ class AssetStore:
                 download.cancel()
 
     def release(self, run_id: str) -> None:
-        """Forget that the run uses anything."""
+        """Record that the run uses no asset any more."""
         for key in list(self._users):
             self._users[key].discard(run_id)
             if not self._users[key]:
                 del self._users[key]
 
     async def close(self) -> None:
-        """End every download; the parts stay."""
+        """Cancel every download; partial files stay."""
         flights = list(self._downloads.values())
         for download in flights:
             download.cancel()
@@ -210,7 +210,7 @@ class AssetStore:
         return asset
 
     async def _save(self, asset: Asset) -> Asset:
-        """Note what is whole, then drop what it replaces."""
+        """Record a complete asset, then remove the version it replaces."""
         older = self._assets.get(asset.key)
         await on_disk(_write_entry, self._folder / f"{asset.key}.json", asset)
         self._assets[asset.key] = asset
@@ -219,7 +219,7 @@ class AssetStore:
         return asset
 
     async def _make_room(self, more: int) -> None:
-        """Evict what no run uses, oldest first, until *more* bytes fit; host_storage_full."""
+        """Evict unused assets, the oldest first, until *more* bytes fit; host_storage_full."""
         while True:
             used = await on_disk(_total_size, self._folder)
             free = (await on_disk(shutil.disk_usage, self._folder)).free
@@ -245,7 +245,7 @@ class AssetStore:
         log.info("asset.evicted", bytes=asset.size, sha256=asset.sha256)
 
     def load(self) -> None:
-        """Take in what an earlier life left; sweep what is of no use. Blocking."""
+        """Load the assets on the disk and remove other files. Blocking."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for entry in self._folder.glob("*.json"):
             if entry.name.endswith(".part.json"):
@@ -263,7 +263,7 @@ class AssetStore:
 async def asset_store(
     *, folder: Path, policy: AddressPolicy, limits: Limits, agent: str, scale: float
 ) -> AsyncIterator[AssetStore]:
-    """Yield the store in *folder*; downloads end with the block, what they brought stays."""
+    """Yield the store in *folder*; downloads end with the block, their bytes stay."""
     lookup = SystemLookup(threads=LOOKUP_THREADS)
     try:
         async with outbound_session(
@@ -294,7 +294,7 @@ def _read_through(path: Path) -> tuple[int, str, bytes]:
 
 
 def _rename_part(part: Part, target: Path) -> None:
-    """Give a whole part its final name; who links it cannot write it."""
+    """Give a complete file its final name, read-only."""
     part.path.chmod(0o444)
     part.path.replace(target)
     part.remove()

@@ -1,4 +1,4 @@
-"""What may be fetched, and how the bytes tell what they are."""
+"""The content types that may be fetched, recognised by their first bytes."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ SNIFFED_BYTES: Final = 64
 
 
 class AssetKind(StrEnum):
-    """What a run wants a file for."""
+    """The kind of an asset."""
 
     VIDEO = "video"
     IMAGE = "image"
@@ -19,7 +19,7 @@ class AssetKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A file as a plan names it."""
+    """An asset as a plan names it."""
 
     url: str
     kind: AssetKind
@@ -27,7 +27,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class ContentType:
-    """A type of content that is taken, and how its files end."""
+    """A content type that is accepted, and its file suffix."""
 
     name: str
     suffix: str
@@ -49,7 +49,7 @@ _NO_VIDEO: Final = re.compile(rb"M4[ABP] |hei[cxms]|hev[cx]|mif1|msf1|avi[fs]")
 
 
 class AssetFailedError(Exception):
-    """An asset cannot be had; `code` and `failure_class` go on as the action's failure."""
+    """An asset cannot be fetched; `code` and `failure_class` become the action's failure."""
 
     def __init__(self, code: FailureCode, message: str) -> None:
         super().__init__(message)
@@ -58,7 +58,7 @@ class AssetFailedError(Exception):
 
     @property
     def failure_class(self) -> FailureClass:
-        """Return whose fault it is: the host's and the network's are nobody's work."""
+        """Return the failure class: faults of host and network are not the work's."""
         infra = self.code in {FailureCode.ASSET_UNREACHABLE, FailureCode.HOST_STORAGE_FULL}
         return FailureClass.INFRA if infra else FailureClass.WORK
 
@@ -69,7 +69,7 @@ class AssetFailedError(Exception):
 
 
 def check_announced(content_type: str, kind: AssetKind) -> None:
-    """Return when an answer's Content-Type may be a file of *kind*; asset_type_not_allowed."""
+    """Accept a Content-Type that may be of *kind*; raise asset_type_not_allowed."""
     name = content_type.partition(";")[0].strip().lower()
     known = CONTENT_TYPES.get(name)
     if name in _UNSAID or (known is not None and known.kind is kind):
@@ -80,7 +80,7 @@ def check_announced(content_type: str, kind: AssetKind) -> None:
 
 
 def sniff(head: bytes, kind: AssetKind) -> ContentType:
-    """Return what the first SNIFFED_BYTES say the file is; asset_type_not_allowed.
+    """Return the content type that the first bytes show; asset_type_not_allowed.
 
     Sources: ISO/IEC 14496-12 (ftyp) and the QuickTime file format for the atoms before it, RFC 9559
     and the WebM container guidelines (EBML DocType), PNG and JPEG file signatures, RFC 9649.

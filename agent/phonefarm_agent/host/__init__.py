@@ -1,1 +1,1 @@
-"""The agent as a service of its host: installed, supervised by systemd, examined, removed."""
+"""Installs the agent as a systemd service, reports its status, examines the host."""

@@ -1,4 +1,4 @@
-"""`phonefarm-agent doctor`: every part this agent needs, side by side, each in its time."""
+"""`phonefarm-agent doctor`: runs all checks of the host at once, each with a timeout."""
 
 import asyncio
 import grp
@@ -26,7 +26,7 @@ CheckFunction = Callable[[], Coroutine[None, None, list[Finding]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One look at the host, and how long it may take; its name stands for what did not answer."""
+    """One check with its timeout; its name stands in the finding if it does not answer."""
 
     name: str
     run: CheckFunction
@@ -34,7 +34,7 @@ class Check:
 
 
 def checks(settings: Settings, *, ready: Path) -> list[Check]:
-    """Return what is looked at with *settings*; *ready*: where a running agent says what it is."""
+    """Return the checks for *settings*; *ready* is the ready file of a running agent."""
     return [
         *checks_without_settings(),
         Check(name="phones", run=lambda: check_phones(settings, ready), seconds=30),
@@ -46,7 +46,7 @@ def checks(settings: Settings, *, ready: Path) -> list[Check]:
 
 
 def checks_without_settings() -> list[Check]:
-    """Return what can be looked at on any host."""
+    """Return the checks that need no settings."""
     return [
         Check(name="service", run=check_service, seconds=10),
         Check(name="adb", run=check_program, seconds=10),
@@ -55,7 +55,7 @@ def checks_without_settings() -> list[Check]:
 
 
 async def examine(wanted: Sequence[Check]) -> list[Finding]:
-    """Return what every check found, in their order; none takes longer than it may."""
+    """Return the findings of all checks, in their order."""
     found = await asyncio.gather(*(_in_time(check) for check in wanted))
     return [finding for findings in found for finding in findings]
 
@@ -72,12 +72,12 @@ async def _in_time(check: Check) -> list[Finding]:
 
 
 def without_settings(error: ConfigError) -> Finding:
-    """Return what is wrong with the settings."""
+    """Return the finding for settings that are wrong."""
     return fail("settings", str(error), f"see {paths.ENVIRONMENT}, or give the options")
 
 
 def become_service_user() -> str:
-    """Look with the service's own rights, so that what it may not do shows; return who looks.
+    """Change to the service's user, so that missing rights show; return its name.
 
     Only root can become somebody else, and only where the service's user is there.
     """

@@ -1,4 +1,4 @@
-"""`phonefarm-agent install`: all that a host needs for the agent to be its service."""
+"""`phonefarm-agent install`: plans the steps that make the agent a systemd service."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ from phonefarm_agent.host.steps import InstallStep, StepFailedError
 
 
 class CannotInstallError(Exception):
-    """This host cannot have the service as it was asked for; the text names the remedy."""
+    """The service cannot be installed as requested; the text names the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallOptions:
-    """What an operator says once."""
+    """The options of `install`."""
 
     state: Path
     docker_group: str
@@ -81,7 +81,7 @@ def plan(wanted: InstallOptions, program: Program) -> list[InstallStep]:
 
 
 def ready_to_start(environment: Path = ENVIRONMENT) -> str:
-    """Return what is still to be filled in; empty when nothing is."""
+    """Return the settings that are still missing, empty when none is."""
     found = paths.read_environment(environment)
     missing = [
         name
@@ -206,7 +206,7 @@ def _systemctl(*words: str) -> None:
 
 
 def reload_udev() -> None:
-    """Have udev give the phones that are plugged in to the group; without it, at the next boot."""
+    """Make udev apply the rules to the phones that are plugged in now."""
     if shutil.which("udevadm") and Path("/run/udev/control").exists():
         steps.command("udevadm", "control", "--reload")
         steps.command("udevadm", "trigger", "--subsystem-match=usb", "--action=change")

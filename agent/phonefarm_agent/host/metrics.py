@@ -1,4 +1,4 @@
-"""The agent in numbers for Prometheus; each reading is made when somebody asks."""
+"""Serves the agent's metrics to Prometheus, collected at each request."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 def with_metrics(report_status: StatusReporter, address: tuple[str, int] | None) -> StatusReporter:
-    """Return *report_status*, with the agent's numbers served at *address* if there is one."""
+    """Return *report_status* that also serves the agent's metrics at *address*, if any."""
     if address is None:
         return report_status
     return lambda status: _with_metrics(report_status, status, address)
@@ -55,7 +55,7 @@ async def serving_metrics(status: AgentStatus, address: tuple[str, int]) -> Asyn
 
 
 class _Collector:
-    """A collector of prometheus_client: asked for all numbers at once."""
+    """Collects the agent's metrics for prometheus_client."""
 
     def __init__(self, status: AgentStatus) -> None:
         self._status = status

@@ -1,4 +1,4 @@
-"""Where everything of the service lies on its host, and what of that the unit would hide."""
+"""The paths of the service on its host, and those that the unit hides from it."""
 
 import re
 import shlex
@@ -25,14 +25,14 @@ _STATE_LINE = re.compile(r"^Environment=PHONEFARM_AGENT_STATE=(\S+)$", re.MULTIL
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """How the agent is started, and every path that it needs for that."""
+    """The command that starts the agent, and every path that it needs."""
 
     command: str
     paths: tuple[Path, ...]
 
 
 def this_program() -> Program:
-    """Return the program that runs now, as the unit is to start it."""
+    """Return this program, as the unit is to start it."""
     script = Path(sys.prefix) / "bin" / "phonefarm-agent"
     command = (
         shlex.join([str(script)])

@@ -1,4 +1,4 @@
-"""What a service tells systemd (sd_notify(3)): a datagram of lines to the socket it was given."""
+"""Sends the service's state to systemd (sd_notify(3))."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 class SystemdNotifier:
-    """Sends to one socket; from any thread. What cannot be sent is dropped: nobody waits here."""
+    """Sends to systemd's socket from any thread; never waits, drops what cannot be sent."""
 
     def __init__(self, address: str) -> None:
         # A leading @ stands for the abstract namespace (sd_notify(3)).
@@ -16,11 +16,11 @@ class SystemdNotifier:
         self._socket.setblocking(False)
 
     def ready(self) -> None:
-        """Say that the start is over."""
+        """Report that the service is ready."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """Say that the stop has begun."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
     def status(self, line: str) -> None:
@@ -28,11 +28,11 @@ class SystemdNotifier:
         self._send("STATUS=" + " ".join(line.split())[:400])
 
     def keep_alive(self) -> None:
-        """Put off the watchdog by its whole time."""
+        """Reset the watchdog's timeout."""
         self._send("WATCHDOG=1")
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Close the socket."""
         self._socket.close()
 
     def _send(self, text: str) -> None:
@@ -41,13 +41,13 @@ class SystemdNotifier:
 
 
 def systemd_notifier(environment: Mapping[str, str] = os.environ) -> SystemdNotifier | None:
-    """Return the way to the supervisor that started this process; None when there is none."""
+    """Return a notifier for the systemd that started this process; None without one."""
     address = environment.get("NOTIFY_SOCKET", "")
     return SystemdNotifier(address) if address.startswith(("/", "@")) else None
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Return how long this process may be silent (sd_watchdog_enabled(3)); None: as it likes."""
+    """Return the watchdog's timeout (sd_watchdog_enabled(3)); None without a watchdog."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     text = environment.get("WATCHDOG_USEC", "")

@@ -1,4 +1,4 @@
-"""One step of installing or removing: what it would do, whether that is done, doing it."""
+"""Steps of `install` and `uninstall`, and the commands and files they use."""
 
 import grp
 import os
@@ -15,12 +15,12 @@ COMMAND_SECONDS = 150.0
 
 
 class StepFailedError(Exception):
-    """A step could not be done; the text says which command or file, and what was answered."""
+    """A step failed; the text names the command or file and the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallStep:
-    """`needed` is asked when its turn comes; a step that is not needed is passed over."""
+    """One step; `needed` decides, when its turn comes, whether it is done."""
 
     text: str
     needed: Callable[[], bool]
@@ -28,7 +28,7 @@ class InstallStep:
 
 
 def perform(steps: Sequence[InstallStep], *, dry_run: bool, tell: Callable[[str], None]) -> int:
-    """Do what is needed, in order; return how many steps that were. StepFailedError."""
+    """Do the steps that are needed, in order, and return their number; StepFailedError."""
     done = 0
     for step in steps:
         if not step.needed():
@@ -63,7 +63,7 @@ def command(*words: str) -> str:
 
 
 def answers_yes(*words: str) -> bool:
-    """Tell whether a command that asks something exits with 0."""
+    """Tell whether a command exits with 0."""
     try:
         command(*words)
     except StepFailedError:

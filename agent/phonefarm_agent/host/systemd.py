@@ -1,4 +1,4 @@
-"""Keeps systemd told: ready, the status line, the watchdog, the stop."""
+"""Reports the agent's status to systemd: ready, status line, watchdog, stopping."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0
 
 
 def systemd_reporter() -> StatusReporter:
-    """Return how this process is looked after: by systemd if it was started so, else by nobody."""
+    """Return the reporter to systemd, if systemd started this process."""
     notifier = systemd_notifier()
     if notifier is None:
         return no_reporter
@@ -24,7 +24,7 @@ def systemd_reporter() -> StatusReporter:
 async def reporting_to_systemd(
     status: AgentStatus, notifier: SystemdNotifier, *, period: float | None
 ) -> AsyncIterator[None]:
-    """Tell *notifier* how the agent is until the block ends; *period* is the watchdog's time."""
+    """Report *status* to *notifier* until the block ends; *period*: the watchdog's timeout."""
     feeding = (
         nullcontext()
         if period is None
@@ -41,7 +41,7 @@ async def reporting_to_systemd(
 
 
 async def _tell(status: AgentStatus, notifier: SystemdNotifier) -> None:
-    """Say how it is, then that the start is over, then how it is whenever that changes.
+    """Send the status line, then that the start is over, then the line when it changes.
 
     The start is over once the controller was reached or is known not to be: `systemctl start` comes
     back with the answer, and an agent without a controller is up, because it keeps its runs.

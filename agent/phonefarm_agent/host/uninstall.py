@@ -1,4 +1,4 @@
-"""`phonefarm-agent uninstall`: takes away what `install` brought and what the service made."""
+"""`phonefarm-agent uninstall`: plans the removal of all that the service has made."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from phonefarm_agent.runtimes.interface import RuntimeFailedError
 def plan(
     *, state: Path, name: str, keep_state: bool, tell: Callable[[str], None]
 ) -> list[InstallStep]:
-    """Return the steps; *name* is the agent whose run containers are ended (empty: none)."""
+    """Return the steps; *name* is the agent whose run containers are removed, empty: none."""
     runs = _Runs(name, tell)
     return [
         InstallStep(
@@ -43,7 +43,7 @@ def plan(
 
 
 def agent_name() -> str:
-    """Return the name the service was given; empty when there is none or it cannot be read."""
+    """Return the agent's name in the service's settings; empty when it cannot be read."""
     try:
         return paths.read_environment().get("PHONEFARM_AGENT_NAME", "")
     except OSError:
@@ -51,7 +51,7 @@ def agent_name() -> str:
 
 
 class _Runs:
-    """The containers of this agent, whatever farm it worked for."""
+    """Finds and removes the containers of this agent, of any farm."""
 
     def __init__(self, name: str, tell: Callable[[str], None]) -> None:
         self._name = name
@@ -79,7 +79,7 @@ class _Runs:
 
 
 def _links() -> list[Path]:
-    """Return what `systemctl enable` made, should systemctl itself no longer know the unit."""
+    """Return the links that `systemctl enable` made for the unit."""
     return list(UNIT.parent.glob(f"*.wants/{UNIT.name}"))
 
 

@@ -1,4 +1,4 @@
-"""The texts that `install` writes: unit, udev rules, environment file."""
+"""Builds the files that `install` writes: unit, udev rules, environment file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Feeds the watchdog from a thread, so that an event loop that is stuck cannot feed it.
+"""Keeps systemd's watchdog alive from a thread, as long as the event loop answers.
 
 Each time the loop is asked to prove that it goes round and that the journal takes its turn. No
 proof within the limit: no food, and systemd ends the agent and starts it again. Its runs live on in
@@ -21,7 +21,7 @@ LIMIT_OF_PERIOD = 1 / 3
 
 
 class Watchdog:
-    """One thread; made by `watchdog`."""
+    """A thread that keeps the watchdog alive; made by `watchdog`."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to feed."""
+        """Start the thread."""
         self._keep_alive()
         self._thread.start()
 
     def stop(self) -> None:
-        """Feed no more. Does not wait: the thread may itself be waiting for the caller's loop."""
+        """Stop the thread, without waiting: it may itself wait for the caller's event loop."""
         self._over.set()
 
     def _watch(self) -> None:
@@ -79,7 +79,7 @@ def watchdog(
     keep_alive: Callable[[], None],
     period: float,
 ) -> Iterator[None]:
-    """Call *keep_alive* several times in *period* seconds while the running loop completes *proof*.
+    """Call *keep_alive* several times a *period*, while the event loop completes *proof*.
 
     Must be entered in the loop. An error that *proof* raises ends the feeding for good.
     """

@@ -1,1 +1,1 @@
-"""What the agent talks about: frozen values and the pure state machine of a run."""
+"""The agent's frozen values, and the pure state machine of a run."""

@@ -1,4 +1,4 @@
-"""Files of runs on their way to the controller, and what each run is known to have left."""
+"""Evidence files that wait for upload, and the manifest of each run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class EvidenceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A file of a run as its manifest tells it; `missing` is why the controller has none."""
+    """One file in a run's manifest; `missing` says why the controller does not get it."""
 
     name: str
     kind: str
@@ -36,7 +36,7 @@ class Entry:
     missing: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """Return what the manifest holds of it."""
+        """Return its entry in the manifest."""
         what: dict[str, object] = {"name": self.name, "kind": self.kind, "action": self.action}
         if self.missing:
             return what | {"missing": self.missing}
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a run left, by file name.
+    """The manifest of a run: its files by name.
 
     It is `closed` with the run's ending, after which no file is added, and `delivered` once the
     controller has it, which is after every other file.

@@ -1,4 +1,4 @@
-"""The host as a whole: what hit it and lasts, what was done for its phones."""
+"""The host's incidents and recovery steps."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ STEPS_KEPT = 100
 
 
 class IncidentKind(StrEnum):
-    """What may hit a host."""
+    """The kinds of host incidents."""
 
     ADB_DOWN = "adb_down"
     RUNTIME_DOWN = "runtime_down"
@@ -27,7 +27,7 @@ class IncidentKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class HostIncident:
-    """Something that hit the host as a whole; none of its phones is to blame."""
+    """A problem of the host as a whole, for which none of its phones is to blame."""
 
     incident_id: str
     kind: IncidentKind
@@ -39,7 +39,7 @@ class HostIncident:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryStep:
-    """A step that was taken for a phone that no run held; numbered within a life of the agent."""
+    """A recovery step taken for a free phone; numbered from the agent's start."""
 
     number: int
     serialno: str
@@ -52,7 +52,7 @@ class RecoveryStep:
 
 @dataclass(frozen=True, kw_only=True)
 class HostReport:
-    """The host now; `withheld` is why no phone of it is offered, empty when none is withheld."""
+    """The host's report; `withheld` says why it offers no phone, empty when it does."""
 
     withheld: str = ""
     incidents: tuple[HostIncident, ...] = ()
@@ -60,7 +60,7 @@ class HostReport:
 
 
 class Incidents:
-    """Those that last, and the most recent ones that ended; at most one of a kind lasts."""
+    """The host's open and latest closed incidents; at most one of a kind is open."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Incidents:
         keep: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
-        """Take what an earlier life gave to *keep*, empty if there was none.
+        """Load *kept*, which the previous process gave to *keep*; empty if there was none.
 
         *changed* is called after every change.
         """
@@ -80,7 +80,7 @@ class Incidents:
         self._all = list(_decode(kept)) if kept else []
 
     def update(self, kind: IncidentKind, error: str, serialnos: Iterable[str] = ()) -> None:
-        """Take in that *kind* lasts, or with an empty *error* that it does not; may be repeated."""
+        """Open the incident of *kind*, or close it if *error* is empty; may be repeated."""
         lasting = self.lasting(kind)
         named = tuple(sorted(serialnos))
         if lasting is None and error:
@@ -106,14 +106,14 @@ class Incidents:
         self._changed()
 
     def lasting(self, kind: IncidentKind) -> HostIncident | None:
-        """Return the incident of that *kind* that lasts, if one does."""
+        """Return the open incident of *kind*, if there is one."""
         for incident in self._all:
             if incident.kind is kind and incident.ended_at is None:
                 return incident
         return None
 
     def all(self) -> tuple[HostIncident, ...]:
-        """Return those that last and the latest that ended, newest last."""
+        """Return the open incidents and the latest closed ones, the newest last."""
         return tuple(self._all)
 
     def _replace(self, old: HostIncident, new: HostIncident) -> None:

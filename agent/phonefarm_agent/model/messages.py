@@ -1,4 +1,4 @@
-"""What agent and controller say to each other, as values; `link` puts them on the wire."""
+"""The controller's messages as values, and what a session needs of the host."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from phonefarm_agent.model.run import Assignment, Go, HeldRun, RunRef, RunStarte
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneName:
-    """What the controller calls a phone, or why it does not take it."""
+    """The controller's id of a phone, or why it refused the phone."""
 
     serialno: str
     phone_id: str
@@ -22,7 +22,7 @@ class PhoneName:
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome:
-    """The session stands; a verdict for every run that was held."""
+    """The controller accepts the session and answers for every run held."""
 
     term: int
     farm_id: str
@@ -33,21 +33,21 @@ class Welcome:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneNames:
-    """News about the names of phones."""
+    """New ids of phones."""
 
     phones: tuple[PhoneName, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignments:
-    """New work."""
+    """New assignments."""
 
     assignments: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartVerdicts:
-    """Answers to RunStarted."""
+    """The start gate's answers: go or stop."""
 
     go: tuple[Go, ...] = ()
     stops: tuple[StopOrder, ...] = ()
@@ -55,7 +55,7 @@ class StartVerdicts:
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatAck:
-    """The heartbeat of that number is committed; `lost` leases live no longer."""
+    """The heartbeat *number* is committed; the `lost` leases have ended."""
 
     number: int
     lost: tuple[RunRef, ...] = ()
@@ -63,7 +63,7 @@ class HeartbeatAck:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordAck:
-    """Every record of the run up to the sequence is committed."""
+    """The controller has committed the run's records up to `sequence`."""
 
     run_id: str
     epoch: int
@@ -72,21 +72,21 @@ class RecordAck:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordAcks:
-    """Acknowledged records."""
+    """Acknowledgements of records."""
 
     acks: tuple[RecordAck, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stops:
-    """Runs to stop."""
+    """Orders to stop runs."""
 
     stops: tuple[StopOrder, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
-    """All this agent should be doing; absence means nothing."""
+    """The desired state of this agent; what it does not name is left alone."""
 
     claimed: tuple[Assignment, ...] = ()
     executing: tuple[RunRef, ...] = ()
@@ -115,7 +115,7 @@ ControllerMessage = (
 
 
 class Host(Protocol):
-    """What the conversation is about: this host's phones and runs. No call blocks."""
+    """What a session needs of this host: its phones and runs. No call blocks."""
 
     def phones(self) -> tuple[PhoneReport, ...]:
         """Return the report of every phone."""
@@ -154,15 +154,15 @@ class Host(Protocol):
         ...
 
     def connected(self, sent_at: float, welcome: Welcome) -> None:
-        """Learn that a session stands whose Hello was sent at *sent_at*."""
+        """Apply the Welcome to the Hello that was sent at *sent_at*."""
         ...
 
     def renewed(self, sent_at: float, runs: Sequence[RunRef], lost: Sequence[RunRef]) -> None:
-        """Learn that the heartbeat sent at *sent_at* naming *runs* was acknowledged."""
+        """Apply the answer to the heartbeat that was sent at *sent_at* for *runs*."""
         ...
 
     def receive(self, message: ControllerMessage) -> None:
-        """Take in what the controller said."""
+        """Apply a message of the controller."""
         ...
 
     def evidence(self) -> tuple[EvidenceFile, ...]:

@@ -1,4 +1,4 @@
-"""A phone as this host sees it."""
+"""The report of one phone as this host sees it."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,7 +18,7 @@ class Transport(StrEnum):
 
 
 class Readiness(StrEnum):
-    """Whether a phone could do work, as far as the agent can tell."""
+    """Whether a phone can do work, as far as the agent knows."""
 
     UNKNOWN = "unknown"
     PREPARING = "preparing"
@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was last read of a phone; None while never read."""
+    """What was last read of a phone; None if it was never read."""
 
     battery_percent: int | None = None
     battery_celsius: float | None = None
@@ -74,7 +74,7 @@ class PhoneReport:
     facts: Facts = Facts()
 
     def essence(self) -> Self:
-        """Return the report without what changes all the time and is no news by itself.
+        """Return the report without the values that change all the time.
 
         The epoch rises with every run, and the controller is who raises it.
         """
@@ -83,8 +83,8 @@ class PhoneReport:
 
 
 class PhoneNotFitError(Exception):
-    """A phone cannot be claimed now; the text is the reason the controller gets."""
+    """The phone is not fit for work now; the text is the reason for the controller."""
 
 
 class PhoneFailedError(Exception):
-    """A phone or the adb server did not do what was asked; the text says what was tried."""
+    """A phone or the adb server failed; the text says at what."""

@@ -1,4 +1,4 @@
-"""The numbered records of a run, and the text form in which the journal keeps them."""
+"""The numbered records of a run, and their text in the journal."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -69,7 +69,7 @@ class RunEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRefused:
-    """The run was not started; not charged."""
+    """The run was refused before it started; nobody is charged."""
 
     reason: str
 
@@ -93,7 +93,7 @@ _KINDS: dict[str, type[Body]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One numbered line of a run's story; numbers go 1, 2, 3 ... without gaps."""
+    """One numbered record of a run; the numbers are 1, 2, 3 ... without gaps."""
 
     ref: RunRef
     sequence: int
@@ -107,7 +107,7 @@ def encode_body(body: Body) -> str:
 
 
 def decode_body(text: str) -> Body:
-    """Return the body that *text* (made by `encode_body`) stands for."""
+    """Return the body that `encode_body` turned into *text*."""
     document = json.loads(text)
     fields = document["body"]
     if fields.get("failure") is not None:

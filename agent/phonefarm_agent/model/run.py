@@ -1,4 +1,4 @@
-"""One run from assignment to release: its values, and the moves it may make."""
+"""The state of a run on this host, and the moves it may make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ HOLD = "hold"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRef:
-    """Names one attempt; every write of a run carries all five."""
+    """The reference of a run; every message about the run carries all five."""
 
     run_id: str
     item_id: str
@@ -47,7 +47,7 @@ _FIRMNESS = {Strategy.SOFT: 0, Strategy.SOFT_THEN_FORCE: 1, Strategy.HARD: 2}
 
 @dataclass(frozen=True, kw_only=True)
 class StopOrder:
-    """The controller wants a run to end."""
+    """The controller's order to stop a run."""
 
     ref: RunRef
     reason: str
@@ -66,7 +66,7 @@ def firmer(standing: StopOrder | None, order: StopOrder) -> StopOrder:
 
 
 class Phase(StrEnum):
-    """How far a run has come on this host."""
+    """The phases of a run on this host."""
 
     ASSIGNED = "assigned"  # journalled
     PREPARING = "preparing"  # the phone is being probed, the container made
@@ -95,12 +95,12 @@ LIVE = frozenset(
 
 
 class IllegalMoveError(Exception):
-    """A run was asked to make a move its state does not allow; a fault in the agent."""
+    """A run's state does not allow the move; a bug in the agent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """What is journalled of a run besides its records; every change returns a new value."""
+    """The journalled state of a run; every change returns a new value."""
 
     assignment: Assignment
     phase: Phase = Phase.ASSIGNED
@@ -137,7 +137,7 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldRun:
-    """A run this agent answers for, told in Hello."""
+    """A run that this agent holds, as its Hello reports it."""
 
     ref: RunRef
     going: bool
@@ -146,7 +146,7 @@ class HeldRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """The container is prepared and waits at the start gate; asked by the monotonic clock."""
+    """The container waits at the start gate since `asked_at`, by the monotonic clock."""
 
     ref: RunRef
     container: str
@@ -155,7 +155,7 @@ class RunStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class Go:
-    """The run may act, if it does so before `until` by the monotonic clock."""
+    """The start gate's answer go; valid until `until`, by the monotonic clock."""
 
     ref: RunRef
     until: float

@@ -1,4 +1,4 @@
-"""The real phones of this host: found by adb, identified and probed by shell."""
+"""The real phones of this host, behind its adb server."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -34,7 +34,7 @@ CLEAN_UP_LIMITS = 3  # so many probe limits for one clean-up command
 
 
 class AdbPhones:
-    """Made by `adb_phones`; `keep` must run for anything to be seen."""
+    """Implements `Phones` for real phones; `keep` must run. Made by `adb_phones`."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class AdbPhones:
 
     @property
     def upstream(self) -> tuple[str, int]:
-        """Return where the adb server listens."""
+        """Return the adb server's host and port."""
         return (self._server.adb.host, self._server.adb.port)
 
     @property
@@ -76,12 +76,12 @@ class AdbPhones:
         return self._table.fit()
 
     def recovery(self) -> tuple[RecoveryStep, ...]:
-        """Return the latest steps that were taken for phones that could not work."""
+        """Return the latest recovery steps."""
         return self._recovery.steps()
 
     @property
     def recovery_counts(self) -> Mapping[str, int]:
-        """Return how often each step was taken in this life."""
+        """Return how often each recovery step was taken since the agent's start."""
         return self._recovery.counts
 
     @property
@@ -90,7 +90,7 @@ class AdbPhones:
         return self._server.down
 
     def busy(self, serialno: str, *, on: bool) -> None:
-        """Ask a busy phone less often, and a freed one at once."""
+        """Probe a busy phone less often, and a freed one at once."""
         if on:
             self._table.held.add(serialno)
             return
@@ -102,7 +102,7 @@ class AdbPhones:
     # What is done.
 
     async def check_fit(self, serialno: str) -> LocatedPhone:
-        """Ask the phone once more; PhoneNotFitError when it cannot begin work."""
+        """Ask the phone once more; PhoneNotFitError when it is not fit."""
         device = self._table.device_of(serialno)
         if device.recovering:
             raise PhoneNotFitError("phone_not_fit:recovering")
@@ -112,11 +112,11 @@ class AdbPhones:
         return await self._located(device)
 
     async def locate(self, serialno: str) -> LocatedPhone:
-        """Ask the phone who and where it is, fit or not."""
+        """Return where the phone is, fit or not."""
         return await self._located(self._table.device_of(serialno))
 
     async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
-        """Leave the lease on the phone."""
+        """Write the lease file on the phone."""
         device = self._table.device_of(serialno)
         command = lease_file.write_lease(epoch=epoch, run_id=run_id, agent_id=self._agent_id)
         answer = await self._table.ask(device, command)
@@ -127,7 +127,7 @@ class AdbPhones:
     def serve_run(
         self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
     ) -> AbstractAsyncContextManager[None]:
-        """Serve the run's adb socket."""
+        """Serve the run's adb.sock."""
         return run_proxy(
             path=path,
             upstream=self.upstream,
@@ -145,7 +145,7 @@ class AdbPhones:
         return hold_proxy(upstream=self.upstream, serial=adb_serial, gate=gate, log_line=log_line)
 
     async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
-        """Yield the phone's log; only reading, on a connection of its own."""
+        """Yield the phone's logcat."""
         device = self._table.device_of(serialno)
         begin = f"'{since}'" if since else "1"
         command = f"logcat -b main -b system -b crash -v threadtime -T {begin}"
@@ -177,7 +177,7 @@ class AdbPhones:
     # Tasks.
 
     async def keep(self, may_touch: Callable[[str, str], bool]) -> None:
-        """Find, identify, probe and help phones until cancelled.
+        """Find, identify, probe and recover phones until cancelled.
 
         Only a phone of which *may_touch* says that no run here holds it is ever helped.
         """
@@ -216,7 +216,7 @@ async def adb_phones(
     keep: Callable[[str], None],
     changed: Callable[[], None],
 ) -> AsyncIterator[AdbPhones]:
-    """Start the adb server; yield the phones it will find once `keep` runs.
+    """Start the adb server and yield the phones, which `keep` will find.
 
     *kept* is what an earlier life gave to *keep*: which steps were taken for phones that could not
     work.

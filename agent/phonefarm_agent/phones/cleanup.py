@@ -1,4 +1,4 @@
-"""The shell commands that clean a phone after a run, and what their answers say is left."""
+"""Builds the commands that clean up a phone after a run, and reads their answers."""
 
 import re
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ LIST_LEFTOVERS = "ls -d /data/local/tmp/phonefarm/* /sdcard/Movies/phonefarm-*"
 
 
 def is_leftover(line: str) -> bool:
-    """Tell whether a line names a folder that only a run of this farm can have made."""
+    """Tell whether *line* is a folder that only a run of this farm can have made."""
     return bool(_FOLDER.fullmatch(line) or _MEDIA_FOLDER.fullmatch(line))
 
 
@@ -42,7 +42,7 @@ def remove_leftovers(folders: Iterable[str]) -> str:
 
 
 def clean_up(request: CleanupRequest) -> str:
-    """Return the command that ends a run's traces and then shows what is left of them."""
+    """Return the command that cleans up after a run and lists what is left."""
     resources = request.resources
     package = resources.package if _PACKAGE.fullmatch(resources.package) else ""
     folder = resources.phone_folder if _FOLDER.fullmatch(resources.phone_folder) else ""
@@ -75,7 +75,7 @@ def clean_up(request: CleanupRequest) -> str:
 
 
 def residue(request: CleanupRequest, answer: Answer) -> tuple[str, ...] | None:
-    """Return what the answer to `clean_up` says is left; None when it says nothing of that."""
+    """Return what is left by the answer to `clean_up`; None when it does not say."""
     _, mark, left = answer.out.partition("--left\n")
     if not mark:
         return None
@@ -96,7 +96,7 @@ def residue(request: CleanupRequest, answer: Answer) -> tuple[str, ...] | None:
 
 
 def _in_front(lines: list[str]) -> list[str]:
-    """Return the app that is in front instead of the home screen, if both are told."""
+    """Return the app in the foreground, if it is known not to be the home screen."""
     homes = [match[1] for line in lines if (match := _COMPONENT.fullmatch(line))]
     fronts = [match[1] for line in lines if (match := _FOCUS.search(line))]
     if not homes or not fronts or fronts[-1] in {homes[-1], _SYSTEM_UI}:

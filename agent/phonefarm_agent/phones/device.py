@@ -1,4 +1,4 @@
-"""One adb device: what was seen of it and when, and what follows from that."""
+"""The state of one adb device: what was seen of it, and when."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 def transport_of(state: str) -> Transport:
-    """Return what adb's word for a device's state means."""
+    """Return the transport for adb's word for a device's state."""
     if state.startswith("no permissions"):
         return Transport.NO_PERMISSION
     match state:
@@ -41,7 +41,7 @@ def transport_of(state: str) -> Transport:
 
 @dataclass(kw_only=True)
 class Device:
-    """Times are seconds of the clock's monotonic()."""
+    """One adb device; times are seconds of the monotonic clock."""
 
     adb_serial: str
     limits: PhoneLimits
@@ -67,7 +67,7 @@ class Device:
         self.stages = ReadinessStages(self.limits)
 
     def set_transport(self, transport: Transport, now: float) -> bool:
-        """Take in a transport; true when it is news."""
+        """Set the transport; true when it has changed."""
         if transport is self.transport:
             return False
         self.transport = transport
@@ -83,7 +83,7 @@ class Device:
         return True
 
     def settle(self, now: float) -> bool:
-        """Show the transport once it held for long enough, online at once; true when it is news.
+        """Show a transport that has lasted, or is online; true when the shown one changes.
 
         A phone blinks `offline` at every plug-in (openstf/adbkit#81).
         """
@@ -95,19 +95,19 @@ class Device:
         return True
 
     def answered(self, now: float) -> None:
-        """Take in that a shell answered."""
+        """Record that a shell has answered."""
         self.answered_at = now
         self.misses = 0
 
     def missed(self, why: str, now: float) -> None:
-        """Take in that a shell did not answer: it is not known why, so no state changes but age."""
+        """Record that a shell did not answer; that alone changes no other state."""
         self.misses += 1
         self.silent_why = why
         if not self.identified:
             self.stages.take_answer(IDENTIFY, Unanswered(error=why), now)
 
     def name(self, *, serialno: str, model: str, release: str, problem: str, now: float) -> None:
-        """Take in who the phone is."""
+        """Set the identity of the phone."""
         if serialno != self.serialno:
             self.stages.forget_previous_phone()
             self.facts = Facts()
@@ -118,13 +118,13 @@ class Device:
         self.stages.take_answer(IDENTIFY, answer, now)
 
     def unname(self, now: float) -> None:
-        """Learn that another phone answers here than the one that was identified."""
+        """Forget the identity: another phone answers here now."""
         self.identified = False
         self.probed_at = _NEVER
         self.stages.begin(now)
 
     def take_probe(self, result: ProbeResult, now: float) -> None:
-        """Take in an answer to the question of fitness; what it does not tell stays as it was."""
+        """Record the result of a probe; values without an answer stay as they were."""
         self.probed_at = now
         for stage, answer in judge(result, self.stages.answers()):
             self.stages.take_answer(stage, answer, now)
@@ -141,7 +141,7 @@ class Device:
         return self.transport is Transport.ONLINE and self.misses >= MISSES
 
     def could_work(self, now: float, fresh: float) -> bool:
-        """Tell whether the phone itself could begin work at this moment."""
+        """Tell whether the phone itself is fit for work at this moment."""
         return (
             self.transport is Transport.ONLINE
             and self.identified
@@ -151,7 +151,7 @@ class Device:
         )
 
     def report(self, now: float, *, withheld: str = "", needs_hands: str = "") -> PhoneReport:
-        """Return the phone as it is shown; *withheld* is a reason that lies outside of it."""
+        """Return the report of the phone; *withheld* is a reason outside of the phone."""
         readiness, reason = self.verdict(now)
         if withheld:
             readiness, reason = Readiness.UNKNOWN, withheld
@@ -170,7 +170,7 @@ class Device:
         )
 
     def verdict(self, now: float) -> tuple[Readiness, str]:
-        """Return how ready the phone is, and why it is not."""
+        """Return the readiness of the phone, and the reason."""
         if self.shown is not Transport.ONLINE:
             return Readiness.UNKNOWN, self.shown.value
         if self.identified and self.silent:

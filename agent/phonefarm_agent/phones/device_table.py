@@ -1,4 +1,4 @@
-"""Every phone that adb has listed, and what is told of it."""
+"""The table of every phone that adb has listed, and the reports of each."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from phonefarm_agent.phones.readiness import IDENTIFY
 
 
 class DeviceTable:
-    """The phones of one adb server. `needs_hands` says what a person must do at one of them."""
+    """The devices of one adb server; *needs_hands* says what a person must do at one."""
 
     def __init__(
         self,
@@ -55,13 +55,13 @@ class DeviceTable:
         incidents.update(IncidentKind.ADB_DOWN, server.why)
 
     def add(self, adb_serial: str) -> Device:
-        """Take in a device that adb has not listed before."""
+        """Add a device that adb has not listed before."""
         device = self.devices[adb_serial] = Device(adb_serial=adb_serial, limits=self._limits)
         self.wake[adb_serial] = asyncio.Event()
         return device
 
     def drop(self, device: Device) -> None:
-        """Forget a device that is known by another name now."""
+        """Remove a device that adb now lists under another serial."""
         del self.devices[device.adb_serial]
         self._reports.pop(device.adb_serial, None)
 
@@ -83,7 +83,7 @@ class DeviceTable:
         )
 
     def duplicate_serials(self) -> frozenset[str]:
-        """Return each serial that more than one phone here claims."""
+        """Return the serials that more than one phone has."""
         return duplicates(
             {
                 device.adb_serial: device.serialno
@@ -93,7 +93,7 @@ class DeviceTable:
         )
 
     def device_of(self, serialno: str) -> Device:
-        """Return the one device that is this phone; PhoneNotFitError."""
+        """Return the device with this serial; PhoneNotFitError."""
         if self._server.down:
             raise PhoneNotFitError(self._server.down)
         found = [d for d in self.devices.values() if d.serialno == serialno]
@@ -109,7 +109,7 @@ class DeviceTable:
         return online[0]
 
     async def ask(self, device: Device, command: str, *, limit: float | None = None) -> Answer:
-        """Run one command within the limit; the phone is known to answer, or PhoneFailedError."""
+        """Run one command on a device, within the time limit; PhoneFailedError."""
         try:
             async with asyncio.timeout(limit or self._timers.probe_limit):
                 answer = await self._server.adb.shell(device.adb_serial, command)
@@ -123,14 +123,14 @@ class DeviceTable:
         return answer
 
     def _server_changed(self) -> None:
-        """Take in that the server went away or came back."""
+        """Record that the adb server went away or came back."""
         self.mass_disconnect.ignore_drops(self._clock.monotonic())
         phones = [device.serialno for device in self.devices.values() if device.serialno]
         self._incidents.update(IncidentKind.ADB_DOWN, self._server.why, phones)
         self.notify()
 
     def notify(self, *devices: Device) -> None:
-        """Wake whoever reports phones, if there is something to report of *devices* (none: all)."""
+        """Update the reports of *devices* (none: of all), and signal a change."""
         now = self._clock.monotonic()
         duplicates = self.duplicate_serials()
         news = False
@@ -159,5 +159,5 @@ class DeviceTable:
 
 
 def is_duplicate(device: Device, duplicates: frozenset[str]) -> bool:
-    """Tell whether a device is one of those that share a serial."""
+    """Tell whether another device has the same serial."""
     return device.identified and device.serialno in duplicates

@@ -1,4 +1,4 @@
-"""Phones that are not there: always fit, nothing to probe, nothing to clean."""
+"""Dummy phones for the dummy runtime: always fit, nothing to probe or clean."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from phonefarm_agent.phones.proxy.gate import Gate
 
 
 class DummyPhones:
-    """DUMMY0001 and on, for the dummy runtime."""
+    """The phones DUMMY0001, DUMMY0002 and so on."""
 
     adb_restarts = 0
     problem = ""
@@ -41,11 +41,11 @@ class DummyPhones:
         return self._fit
 
     def recovery(self) -> tuple[RecoveryStep, ...]:
-        """Return nothing: they are never ill."""
+        """Return nothing: dummy phones need no recovery."""
         return ()
 
     def busy(self, serialno: str, *, on: bool) -> None:
-        """Do nothing: nobody asks a dummy."""
+        """Do nothing: dummy phones are not probed."""
 
     async def check_fit(self, serialno: str) -> LocatedPhone:
         """Return the epoch last written."""
@@ -76,11 +76,11 @@ class DummyPhones:
         yield "no phone"
 
     async def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:
-        """Raise PhoneNotFitError: it has none."""
+        """Raise PhoneNotFitError: a dummy phone has no log."""
         if serialno:
             raise PhoneNotFitError("a dummy phone has no log")
         yield b""
 
     async def clean_up(self, request: CleanupRequest) -> tuple[str, ...]:
-        """Return nothing: nothing was left."""
+        """Return nothing: a dummy phone is always clean."""
         return ()

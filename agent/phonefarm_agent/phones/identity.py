@@ -1,4 +1,4 @@
-"""Which ro.serialno may name a phone; pure."""
+"""Decides whether a ro.serialno can name a phone; pure."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ def serialno_problem(serialno: str) -> str:
 
 
 def duplicates(named: Mapping[str, str]) -> frozenset[str]:
-    """Return each ro.serialno that more than one of the adb serials in *named* claims."""
+    """Return each ro.serialno that *named* has for more than one adb serial."""
     seen: set[str] = set()
     duplicate: set[str] = set()
     for serialno in named.values():

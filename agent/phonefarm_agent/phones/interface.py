@@ -1,4 +1,4 @@
-"""What the rest of the agent asks of the phones of this host."""
+"""The interface of the host's phones to the rest of the agent."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +14,7 @@ from phonefarm_agent.phones.proxy.gate import Gate
 
 @dataclass(frozen=True, kw_only=True)
 class LocatedPhone:
-    """A phone that has just answered: what adb calls it, and the epoch left on it (0: none)."""
+    """A phone that has just answered: its adb serial, and its lease file's epoch (0: none)."""
 
     adb_serial: str
     epoch: int
@@ -22,7 +22,7 @@ class LocatedPhone:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResources:
-    """What of a phone is a run's own: its folders there, and the one app it drives."""
+    """A run's own folders on the phone, and the one app it drives."""
 
     phone_folder: str
     media_folder: str  # where apps can read; "" for a run that pushes nothing
@@ -30,7 +30,7 @@ class RunResources:
 
 
 class CleanupStep(StrEnum):
-    """What a clean-up does, and then looks at."""
+    """The steps of a clean-up, each done and then verified."""
 
     STOP_APPS = "stop_apps"
     REMOVE_ADDED = "remove_added"
@@ -42,7 +42,7 @@ ALL_CLEANUP_STEPS: Final = frozenset(CleanupStep)
 
 @dataclass(frozen=True, kw_only=True)
 class CleanupRequest:
-    """What a run may have left on a phone, and which steps its pool wants done about it."""
+    """What to clean up after a run, and by which steps."""
 
     run_id: str
     epoch: int
@@ -69,12 +69,12 @@ class Phones(Protocol):
         ...
 
     def recovery(self) -> tuple[RecoveryStep, ...]:
-        """Return the latest steps that were taken for phones that could not work."""
+        """Return the latest recovery steps."""
         ...
 
     @property
     def recovery_counts(self) -> Mapping[str, int]:
-        """Return how often each step was taken in this life."""
+        """Return how often each recovery step was taken since the agent's start."""
         ...
 
     def fit(self) -> tuple[str, ...]:
@@ -82,19 +82,19 @@ class Phones(Protocol):
         ...
 
     def busy(self, serialno: str, *, on: bool) -> None:
-        """Learn whether a run holds the phone: a busy one is asked less often."""
+        """Record whether a run uses the phone: a busy one is probed less often."""
         ...
 
     async def check_fit(self, serialno: str) -> LocatedPhone:
-        """Ask the phone once more; PhoneNotFitError with the reason when it cannot begin work."""
+        """Ask the phone once more; PhoneNotFitError with the reason when it is not fit."""
         ...
 
     async def locate(self, serialno: str) -> LocatedPhone:
-        """Ask the phone who and where it is, fit or not; PhoneNotFitError or PhoneFailedError."""
+        """Return where the phone is, fit or not; PhoneNotFitError or PhoneFailedError."""
         ...
 
     async def write_lease(self, serialno: str, *, epoch: int, run_id: str) -> None:
-        """Leave the lease on the phone; PhoneFailedError when it is not known to be there."""
+        """Write the lease file on the phone; PhoneFailedError when that is not certain."""
         ...
 
     def serve_run(
@@ -106,7 +106,7 @@ class Phones(Protocol):
     def serve_hold(
         self, *, adb_serial: str, gate: Gate, log_line: Callable[[str], Awaitable[None]]
     ) -> AbstractAsyncContextManager[str]:
-        """Serve a person's adb and yield where, HOST:PORT, until the block ends; OSError."""
+        """Serve a person's adb until the block ends; yield its address, HOST:PORT; OSError."""
         ...
 
     def logcat(self, serialno: str, since: str) -> AsyncGenerator[bytes, None]:

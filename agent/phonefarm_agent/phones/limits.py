@@ -1,4 +1,4 @@
-"""How long a phone may take, and how often it may be helped; docs/phones.md explains each."""
+"""The time limits of phones and the budgets of recovery; docs/phones.md explains each."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self

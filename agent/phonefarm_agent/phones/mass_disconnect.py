@@ -1,4 +1,4 @@
-"""Phones that drop together: that is one incident of the host, and none of them is to blame."""
+"""Recognises that many phones dropped together: one incident of the host."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ LEAST = 2
 
 
 class MassDisconnect:
-    """Which phones dropped lately, and whether so many did that a hub or a cable must be to blame.
+    """Counts the phones that dropped lately; when many did, opens an incident of the host.
 
     The incident lasts until all but a few are back, or for `lost_lasts`.
     """
@@ -27,23 +27,23 @@ class MassDisconnect:
 
     @property
     def lasts(self) -> bool:
-        """Tell whether so many phones are lost that none is helped alone."""
+        """Tell whether the incident is open, and so no phone is recovered alone."""
         return self._began_at is not None
 
     def ignore_drops(self, now: float) -> None:
-        """Learn that every phone drops for another reason: the adb server is away."""
+        """Ignore drops for a while: the adb server is away."""
         self._dropped.clear()
         self._excused_until = now + self._limits.lost_within
 
     def drop(self, device: Device, now: float) -> None:
-        """Take in that a phone that was online has not been for a while."""
+        """Count a phone that dropped."""
         if now - device.recovery_began_at < self._limits.reboot_every or now < self._excused_until:
             return  # it was told to restart, or could not be seen
         if device.serialno:
             self._dropped[device.adb_serial] = device.since
 
     def update(self, devices: Iterable[Device], now: float) -> None:
-        """Begin, extend or end the incident as it is now."""
+        """Open, extend or close the incident."""
         by_serial = {device.adb_serial: device for device in devices if device.serialno}
         for serial, at in list(self._dropped.items()):
             back = serial not in by_serial or by_serial[serial].shown is Transport.ONLINE
@@ -69,5 +69,5 @@ class MassDisconnect:
 
 
 def _many(phones: int) -> int:
-    """Return how many phones at once are the host's matter: three, or half of them."""
+    """Return how many phones must drop for an incident: three, or half of them."""
     return min(MANY, max(LEAST, -(-phones // 2)))

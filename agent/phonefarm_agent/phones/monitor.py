@@ -1,4 +1,4 @@
-"""Finds, identifies, probes and helps the phones of this host."""
+"""Finds, identifies, probes and recovers the phones of this host."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ _IDENTITY = "getprop ro.serialno; getprop ro.product.model; getprop ro.build.ver
 
 
 class PhoneMonitor:
-    """Keeps the roll as it is; `keep` must run for anything to be seen."""
+    """Keeps the device table up to date, while `keep` runs."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class PhoneMonitor:
         self._may_touch: Callable[[str, str], bool] = lambda *_: False
 
     async def keep(self, may_touch: Callable[[str, str], bool]) -> None:
-        """Do so until cancelled; see `AdbPhones.keep`."""
+        """Monitor the phones until cancelled; see `AdbPhones.keep`."""
         self._may_touch = may_touch
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._server.keep(), name="adb-server")
@@ -64,7 +64,7 @@ class PhoneMonitor:
                 tasks.create_task(self._stay_connected(address), name=f"connect-{address}")
 
     async def _track(self, tasks: asyncio.TaskGroup) -> None:
-        """Follow adb's own news; it is fast, and `_relist` makes up for what it drops."""
+        """Follow adb's track-devices; it is fast, and `_relist` makes up for what it drops."""
         failures = 0
         while True:
             try:
@@ -89,7 +89,7 @@ class PhoneMonitor:
             self._check_all(tasks)
 
     def _check_all(self, tasks: asyncio.TaskGroup) -> None:
-        """Look at every phone with the eyes of time: what has held, is over its limit, is lost."""
+        """Apply the passage of time to every phone: limits, mass disconnects, recovery."""
         now = self._clock.monotonic()
         if self._server.down:
             self._table.mass_disconnect.ignore_drops(now)
@@ -99,7 +99,7 @@ class PhoneMonitor:
         self._table.notify()
 
     def _start_due_steps(self, now: float, tasks: asyncio.TaskGroup) -> None:
-        """Begin the steps of recovery that are due for phones that nobody holds.
+        """Start the recovery steps that are due for free phones.
 
         Nothing is done while a host incident of adb lasts: no phone is to blame then.
         """
@@ -121,7 +121,7 @@ class PhoneMonitor:
         self._table.notify()
 
     async def _stay_connected(self, address: str) -> None:
-        """Connect a network phone, and again whenever it vanished.
+        """Connect a network phone, and connect it again whenever it has vanished.
 
         One that adb calls offline is the ladder's matter, unless a run holds it: then only the
         host's end of a connection over which nothing passes is begun anew.
@@ -158,7 +158,7 @@ class PhoneMonitor:
         )
 
     async def _wait_for_listing(self, seconds: float) -> None:
-        """Wait for a changed listing, at most *seconds*."""
+        """Wait until adb's list changes, at most *seconds*."""
         try:
             async with asyncio.timeout(seconds):
                 await self._listed.wait()
@@ -166,7 +166,7 @@ class PhoneMonitor:
             return
 
     async def _watch(self, device: Device) -> None:
-        """Identify a phone that is online, then probe it; ends when it is no longer online."""
+        """Identify a phone, then probe it as long as it is online."""
         wake = self._table.wake[device.adb_serial]
         while device.transport is Transport.ONLINE:
             wake.clear()
@@ -182,7 +182,7 @@ class PhoneMonitor:
                 continue
 
     async def _ask_next(self, device: Device) -> None:
-        """Ask a phone what is next to be known of it; PhoneFailedError."""
+        """Identify or probe the phone, whichever is due; PhoneFailedError."""
         now = self._clock.monotonic()
         # Who cannot be named is asked again now and then: it may have been read too early.
         nameless = bool(device.problem) and now - device.probed_at >= self._timers.probe
@@ -202,7 +202,7 @@ class PhoneMonitor:
             await self._table.ask(device, "echo phonefarm")
 
     def _take_listing(self, listing: dict[str, str], tasks: asyncio.TaskGroup) -> None:
-        """Take in a whole listing."""
+        """Apply adb's list of devices."""
         now = self._clock.monotonic()
         for serial, state in listing.items():
             device = self._table.devices.get(serial)
@@ -256,7 +256,7 @@ class PhoneMonitor:
             )
 
     def _probe_pause(self, device: Device) -> float:
-        """Return the seconds until the next question; a free phone's answer must stay fresh.
+        """Return the seconds until the next probe; a free phone's answer must stay fresh.
 
         Chance spreads the questions over time: phones that came together are not asked together.
         """

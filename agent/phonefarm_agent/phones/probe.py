@@ -1,4 +1,4 @@
-"""What a phone's answer says of its fitness: booted, cool, charged, with room, unlocked; pure.
+"""Probes: whether a phone is booted, cool, charged, unlocked and has free space; pure.
 
 Each question has three answers: yes, no, and that it could not be told.
 """
@@ -39,7 +39,7 @@ _LOCKED = re.compile(r"^ *User .*\(current\).*\bdeviceLocked=([01])", re.MULTILI
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """An answer: READY is yes; anything else is no, with its reason."""
+    """The answer for one stage: READY is yes; anything else is no, with its reason."""
 
     readiness: Readiness = Readiness.READY
     reason: str = ""
@@ -47,7 +47,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class Unanswered:
-    """It could not be told, for this reason."""
+    """The phone gave no answer for a stage, for this reason."""
 
     error: str
 
@@ -66,7 +66,7 @@ class ProbeResult:
 
 
 def parse(answer: str) -> ProbeResult:
-    """Return what an answer to `COMMAND` says; nothing a phone may write makes this raise."""
+    """Parse an answer to `COMMAND`; nothing that a phone writes makes this raise."""
     first, battery, storage, trust = _parts(answer)
     booted = {"1": True, "0": False, "": False}.get(first.strip()) if "=battery" in answer else None
     level, celsius, locked = (
@@ -99,7 +99,7 @@ def parse(answer: str) -> ProbeResult:
 def judge(
     result: ProbeResult, before: Mapping[str, Answered]
 ) -> Iterator[tuple[str, Answered | Unanswered]]:
-    """Yield what *reading* says of each stage, `boot` first; before a boot nothing else counts.
+    """Yield the answer for each stage, `boot` first; before a boot nothing else counts.
 
     A phone that failed a gate *before* must be a little better than the limit to pass it again.
     """
@@ -141,7 +141,7 @@ def _condition(stage: str, result: ProbeResult, *, failed: bool) -> Answered:
 
 
 def _parts(answer: str) -> tuple[str, str, str, str]:
-    """Return what stands before, between and behind the marks; a missing part is empty."""
+    """Return the four parts of the answer; a missing one is empty."""
     first, _, rest = answer.partition("=battery\n")
     battery, _, rest = rest.partition("=storage\n")
     storage, _, trust = rest.partition("=trust\n")

@@ -1,4 +1,4 @@
-"""How far one phone has come on its way to be ready: named stages in order, each with a limit.
+"""The stages of one phone's readiness, in order, each with a time limit.
 
 What could not be told changes no state: the last answer stays and grows old. What was never told is
 not ready, and a stage that takes longer than its limit is unfit under its own name.
@@ -20,7 +20,7 @@ ORDER: Final = (IDENTIFY, BOOT, *CONDITIONS)
 
 @dataclass(frozen=True, kw_only=True)
 class _StageState:
-    """What is known of one stage; times are of the monotonic clock."""
+    """The state of one stage; times are of the monotonic clock."""
 
     entered_at: float | None = None
     passed_at: float | None = None  # for the first time since it was entered
@@ -31,7 +31,7 @@ class _StageState:
 
 
 class ReadinessStages:
-    """Of one phone, from when adb lists it as online."""
+    """The stages of one phone, from when adb lists it as online."""
 
     def __init__(self, limits: PhoneLimits) -> None:
         self._limit_of: Mapping[str, float] = {
@@ -44,28 +44,28 @@ class ReadinessStages:
         self._before: dict[str, Answered] = {}
 
     def begin(self, now: float) -> None:
-        """Start over: the phone is online, and may be another one."""
+        """Start again: the phone is online, and may be another one."""
         self.end()
         self._known[IDENTIFY] = replace(self._known[IDENTIFY], entered_at=now)
 
     def end(self) -> None:
-        """Forget every answer, but not the errors, nor which gates were failed."""
+        """Forget every answer, but keep the errors and the failed conditions."""
         self._before |= self.answers()
         self._known = {name: _StageState(error=known.error) for name, known in self._known.items()}
 
     def forget_previous_phone(self) -> None:
-        """Forget all that belongs to the phone that was here before."""
+        """Forget the answers of the phone that was here before."""
         self._before = {}
 
     def answers(self) -> Mapping[str, Answered]:
-        """Return the last answer of each stage that has one, if need be from before `begin`."""
+        """Return the last answer of each stage, also from before `begin`."""
         now = {
             name: known.answer for name, known in self._known.items() if known.answer is not None
         }
         return self._before | now
 
     def take_answer(self, name: str, answer: Answered | Unanswered, now: float) -> None:
-        """Take in what the last look said of a stage."""
+        """Record the latest answer for a stage."""
         known = self._known[name]
         match answer:
             case Unanswered(error=error):
@@ -83,7 +83,7 @@ class ReadinessStages:
         self._enter(now)
 
     def _enter(self, now: float) -> None:
-        """Let the clocks of the stages run whose predecessors have passed; gates run together."""
+        """Start the time of each stage whose predecessor has passed."""
         if self._passed(IDENTIFY):
             self._clock(BOOT, now)
         if self._passed(BOOT):
@@ -99,7 +99,7 @@ class ReadinessStages:
         return answer is not None and answer.readiness is Readiness.READY
 
     def verdict(self, now: float) -> tuple[Readiness, str]:
-        """Return what the first stage that has not passed says; READY when all have."""
+        """Return the readiness by the first stage that has not passed; READY when all have."""
         for name in ORDER:
             verdict = self._verdict(name, now)
             if verdict is not None:
@@ -121,12 +121,12 @@ class ReadinessStages:
         return Readiness.UNFIT, f"{name}_{word}:{known.error}"
 
     def failed(self, name: str) -> bool:
-        """Tell whether the last answer of a gate, over the present connection, is no."""
+        """Tell whether the last answer of a condition, over this connection, is no."""
         answer = self._known[name].answer
         return answer is not None and answer.readiness is not Readiness.READY
 
     def over_limit(self, name: str, now: float) -> bool:
-        """Tell whether a stage has run for longer than it may without a yes or a final no."""
+        """Tell whether a stage has exceeded its time limit without a yes or a final no."""
         known = self._known[name]
         if known.answer is not None and known.answer.readiness is not Readiness.PREPARING:
             return False

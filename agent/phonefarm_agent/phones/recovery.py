@@ -1,4 +1,4 @@
-"""Helps phones that cannot work, a step at a time: only those that nobody holds (docs/adr/0015)."""
+"""Recovers free phones that cannot work, one step at a time (docs/adr/0015)."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ _HISTORY_KEPT = 500
 
 
 class Recovery:
-    """What is wrong with each phone, and what was done. `perform` acts; all else only decides."""
+    """Decides on the recovery steps of each phone; `perform` takes them."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Recovery:
         kept: str,
         keep: Callable[[str], None],
     ) -> None:
-        """Take what an earlier life gave to *keep*, so that no restart refills a budget."""
+        """Load *kept* from the previous process, so that no restart refills a budget."""
         self._adb = adb
         self._limits = limits
         self._agent_id = agent_id
@@ -60,16 +60,16 @@ class Recovery:
         self.counts: Counter[str] = Counter()
 
     def steps(self) -> tuple[RecoveryStep, ...]:
-        """Return the latest steps of this life, by number."""
+        """Return the latest steps since the agent's start, by number."""
         return tuple(self._steps)
 
     def needs_hands(self, device: Device) -> str:
-        """Return what a person must do at the phone, empty while nobody is needed."""
+        """Return what a person must do at the phone, empty while nothing."""
         state = self._states.get(device.adb_serial)
         return state.needs_hands if state else ""
 
     def update(self, device: Device, now: float, *, duplicate: bool) -> None:
-        """Take in how a phone is now."""
+        """Record the phone's present problem, if any."""
         state = self._states.setdefault(device.adb_serial, RecoveryState())
         before = state.needs_hands
         state.update(
@@ -87,18 +87,18 @@ class Recovery:
             )
 
     def due(self, device: Device, now: float) -> StepKind | None:
-        """Return the step to be taken for a phone that `update` has just seen."""
+        """Return the step that is due for a phone, after `update`."""
         state = self._states[device.adb_serial]
         if device.recovering or state.problem is None:
             return None
         return state.next_step(now, self._history(device), self._budgets)
 
     def forget(self, adb_serial: str) -> None:
-        """Forget a phone that is now known by another name."""
+        """Forget a phone that adb now lists under another serial."""
         self._states.pop(adb_serial, None)
 
     def _is_over(self, device: Device, now: float) -> bool:
-        """Tell whether the phone's last trouble is over if it shows none."""
+        """Tell whether the last problem is over, for a phone that shows none."""
         if device.transport is Transport.ABSENT:
             return now - device.since > self._limits.reboot_every
         readiness = device.verdict(now)[0]
@@ -113,7 +113,7 @@ class Recovery:
         return found
 
     async def perform(self, device: Device, step: StepKind) -> None:
-        """Take *step*, which is counted before it is begun; `device.recovering` is set meanwhile.
+        """Take *step*; it counts against the budget before it begins.
 
         Whoever decided on the step has set it, so that no work begins meanwhile.
         """
@@ -180,14 +180,14 @@ class Recovery:
                 return await self._clear_storage(device)
 
     async def _reconnect(self, device: Device) -> str:
-        """Begin the host's connection to the phone anew; nothing on the phone is touched."""
+        """Reconnect the phone; nothing on the phone is touched."""
         if device.adb_serial not in self._addresses:
             return await self._adb.reconnect(device.adb_serial)
         await self._adb.disconnect(device.adb_serial)
         return await self._adb.connect(device.adb_serial)
 
     async def _foreign_lease(self, device: Device) -> str:
-        """Return whose lease a network phone bears when that is another agent's; it may live."""
+        """Return whose lease file is on a network phone, if another agent's: it may be live."""
         left = lease_file.read_lease(await self._shell(device, lease_file.READ_LEASE))
         if left.serialno != device.serialno:
             return "another phone answers here"
@@ -196,7 +196,7 @@ class Recovery:
         return ""
 
     async def _clear_storage(self, device: Device) -> str:
-        """Remove what runs of this farm left; nobody holds the phone, so all of them are over."""
+        """Remove the folders of earlier runs; nobody uses the phone, so all have ended."""
         answer = await self._shell(device, cleanup.LIST_LEFTOVERS)
         found = [line for line in answer.out.splitlines() if cleanup.is_leftover(line)]
         if not found:
@@ -211,7 +211,7 @@ class Recovery:
 
 
 def _decode(text: str, clock: Clock) -> Iterable[tuple[str, StepKind, float]]:
-    """Return the steps with their moments on the monotonic clock, none of them still to come."""
+    """Decode the journalled steps, with their times on the monotonic clock."""
     now, wall = clock.monotonic(), clock.now()
     for name, step, at in json.loads(text):
         ago = (wall - datetime.fromisoformat(at)).total_seconds()

@@ -1,4 +1,4 @@
-"""What is done for a phone that cannot work, step by step and within budgets; pure.
+"""The recovery policy: which steps for which problem, and how often; pure.
 
 docs/phones.md has this as a table, docs/adr/0015 says why no lease is needed for it.
 """
@@ -16,7 +16,7 @@ from phonefarm_agent.phones.readiness import IDENTIFY
 
 
 class StepKind(StrEnum):
-    """What the agent can do by itself."""
+    """The recovery steps that the agent takes by itself."""
 
     RECONNECT = "reconnect"
     REBOOT = "reboot"
@@ -24,7 +24,7 @@ class StepKind(StrEnum):
 
 
 class PhoneProblem(StrEnum):
-    """What is wrong with a phone, as far as it decides what is done."""
+    """The problems of a phone that recovery distinguishes."""
 
     OFFLINE = "offline"
     UNAUTHORIZED = "unauthorized"
@@ -40,7 +40,7 @@ class PhoneProblem(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """A step, and how often it is tried for one trouble; None: as often as its budget allows."""
+    """A step, and how often it is tried for one problem; None: as its budget allows."""
 
     step: StepKind
     tries: int | None = None
@@ -48,7 +48,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryPlan:
-    """The rungs in order, and what a person must do when they have not helped."""
+    """The steps for one problem, in order, and what a person must do when they fail."""
 
     steps: Sequence[PlannedStep]
     needs_hands: str
@@ -113,7 +113,7 @@ _TRANSPORTS: Final[Mapping[Transport, PhoneProblem]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """At most once in *every* seconds, and *times* in *within* seconds, for one phone."""
+    """A step's limit for one phone: once in *every* s, and *times* in *within* s."""
 
     every: float
     times: int
@@ -136,7 +136,7 @@ def budgets(limits: PhoneLimits) -> Mapping[StepKind, Budget]:
 
 
 def problem_of(device: Device, now: float, *, duplicate: bool) -> PhoneProblem | None:
-    """Return what is wrong with a phone; None for nothing, or nothing that anybody can mend.
+    """Return the problem of a phone; None when there is none that can be solved.
 
     *twice*: another phone here claims the same serial.
     """
@@ -160,7 +160,7 @@ def problem_of(device: Device, now: float, *, duplicate: bool) -> PhoneProblem |
 
 
 class RecoveryState:
-    """One phone's trouble, and what has been done for it. It holds until the phone is well."""
+    """The problem of one phone and the progress of its recovery."""
 
     def __init__(self) -> None:
         self.problem: PhoneProblem | None = None
@@ -170,13 +170,13 @@ class RecoveryState:
 
     @property
     def needs_hands(self) -> str:
-        """Return what a person must do, empty while nobody is needed."""
+        """Return what a person must do, empty while nothing."""
         if self.problem is None or not self.exhausted:
             return ""
         return RECOVERY_PLANS[self.problem].needs_hands
 
     def update(self, problem: PhoneProblem | None, now: float, *, over: bool) -> None:
-        """Take in what is wrong now; with None the last trouble goes on unless it is *over*.
+        """Record the present problem; with None the last one stays, unless it is *over*.
 
         A phone that is connected anew or restarts shows no trouble for a while.
         """
@@ -192,7 +192,7 @@ class RecoveryState:
         history: Mapping[StepKind, Sequence[float]],
         budget_of: Mapping[StepKind, Budget],
     ) -> StepKind | None:
-        """Return what is to be done now; *history* has when each step was taken.
+        """Return the step that is due now; *history* has the times of each step.
 
         When all was tried and had its time to help, hands are needed. A phone that was told to
         restart is left to it.

@@ -1,1 +1,1 @@
-"""Where a run lives: docker, process or dummy."""
+"""The runtimes of runs: docker, process and dummy."""

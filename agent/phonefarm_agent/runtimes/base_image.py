@@ -1,4 +1,4 @@
-"""What the run container's image is made from: the public Python image, or Debian made here."""
+"""Chooses the base of the run image: the public Python image, or Debian built here."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Runs in confined containers: no network, nothing writable but /tmp, no privilege."""
+"""The docker runtime: confined containers without network or privilege."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ class DockerRuntime:
         engine: Engine | None = None,
         warm: Path | None = None,
     ) -> None:
-        """Take all the environment the executor sees; *command* replaces the image's (tests).
+        """Use *environment* as the executor's whole one; *command* is for tests.
 
         With the folder *warm* there is a pool of containers made ahead, once somebody keeps it; it
         must be where the run directories are.
@@ -121,7 +121,7 @@ class DockerRuntime:
         return Handle(run_id=spec.run_id, name=f"{_RUN_PREFIX}{spec.run_id}", token=container)
 
     async def begin(self, handle: Handle, directory: Path) -> None:
-        """Give a container of the pool its run's *directory*; one of no pool has it already."""
+        """Give a warm container its run's *directory*; any other has it already."""
         number = self._warm_numbers.get(handle.token)
         if number is None or self.pool is None:
             return
@@ -240,7 +240,7 @@ class DockerRuntime:
         return container
 
     def _rename(self, member: WarmContainer, name: str) -> bool:
-        """Make a member a run's; False when it is gone, or of another image than is wanted now."""
+        """Give a warm container the run's name; False when it is gone or of an old image."""
         if self._engine.image_id(self._image) != member.image:
             return False
         try:
@@ -250,7 +250,7 @@ class DockerRuntime:
         return True
 
     def _warm_spec(self, number: str, folder: Path) -> ContainerSpec:
-        """Tell of what a member of the pool is made: of the same as any other."""
+        """Return what to create a warm container from: the same as a run's."""
         waits = {"PHONEFARM_WARM_SECONDS": f"{WAITS_SECONDS:.0f}"}
         labels = {LABEL: number}
         return self._container(f"{PREFIX}{number}", folder, labels, self._environment | waits)
@@ -282,7 +282,7 @@ class DockerRuntime:
             return False
 
     async def _answered(self, question: Callable[[], _T]) -> _T:
-        """Return the answer, however long the engine is away."""
+        """Return the engine's answer; retry while the engine is unavailable."""
         while True:
             try:
                 return await in_thread(question)

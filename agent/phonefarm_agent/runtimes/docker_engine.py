@@ -1,4 +1,4 @@
-"""The container engine: the one module that knows its SDK. Every call here blocks."""
+"""The container engine, behind its SDK. Every call here blocks."""
 
 import socket
 import threading
@@ -34,12 +34,12 @@ class NotKnownError(RuntimeFailedError):
 
 
 class ConflictError(RuntimeFailedError):
-    """The engine refused because of the state something is in, such as a name already taken."""
+    """The engine refused because of a conflict, such as a name already in use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confinement:
-    """What a run container may use."""
+    """The limits of a run container."""
 
     memory_bytes: int = 256 * 1024 * 1024
     cpus: float = 1.0
@@ -66,7 +66,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:
-    """What the engine says of a container."""
+    """The state of a container."""
 
     status: str
     code: int
@@ -74,7 +74,7 @@ class ContainerState:
 
     @property
     def running(self) -> bool:
-        """Tell whether something of it runs."""
+        """Tell whether any of its processes runs."""
         return self.status not in _NOT_RUNNING
 
 
@@ -99,7 +99,7 @@ class Engine:
             return str(self._api().version()["Version"])
 
     def cannot_limit(self) -> list[str]:
-        """Return what this engine's kernel offers no limit for; empty is as it should be."""
+        """Return the resources that the engine cannot limit, empty for none."""
         with _translated("ask what it can limit"):
             told = self._api().info()
             return [name for name, flag in _LIMITS.items() if not told.get(flag)]
@@ -156,12 +156,12 @@ class Engine:
             self._api().start(container)
 
     def rename(self, container: str, name: str) -> None:
-        """Give it another name, running or not; ConflictError when the name is taken."""
+        """Rename a container, running or not; ConflictError when the name is in use."""
         with _translated(f"rename {container} to {name}"):
             self._api().rename(container, name)
 
     def state(self, container: str) -> ContainerState:
-        """Return what the engine says of it; raise NotKnownError when it is gone."""
+        """Return the state of a container; NotKnownError when it is gone."""
         with _translated(f"inspect {container}"):
             state = self._api().inspect_container(container)["State"]
             return ContainerState(
@@ -189,7 +189,7 @@ class Engine:
             self._api().kill(container, signal=signal)
 
     def remove(self, container: str) -> None:
-        """Kill and remove it with all it wrote; one that is gone is fine."""
+        """Kill and remove a container; one that is gone is fine."""
         with suppress(NotKnownError), _translated(f"remove {container}"):
             try:
                 self._api().remove_container(container, v=True, force=True)
@@ -235,7 +235,7 @@ class Engine:
             self._api().remove_image(image)
 
     def pull(self, image: str, *, seconds: float) -> None:
-        """Fetch *image* from its registry; give up once it has said nothing for *seconds*."""
+        """Pull *image* from its registry; give up after *seconds* without progress."""
         repository, _, tag = image.rpartition(":")
         with _translated(f"pull {image}"), self._connect(seconds=seconds) as api:
             for event in api.pull(repository, tag=tag, stream=True, decode=True):
@@ -355,7 +355,7 @@ def _connected(*, version: str = "auto", seconds: float = _ANSWER_SECONDS) -> do
 
 
 def _knock() -> None:
-    """Raise OSError when nobody listens: the SDK leaves a socket open for each such failure."""
+    """Raise OSError when the engine does not listen: the SDK would leak a socket."""
     address = docker.utils.kwargs_from_env().get("base_url", _DEFAULT_ADDRESS)
     if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as caller:
@@ -364,7 +364,7 @@ def _knock() -> None:
 
 
 def _release(stream: "CancellableStream[bytes]") -> None:
-    """Close the connection for good: the SDK's own `close` leaves that to the collector."""
+    """Close the connection at once: the SDK's `close` leaves that to the garbage collector."""
     stream._response.close()  # type: ignore[attr-defined] # noqa: SLF001 - no public way
 
 
@@ -379,7 +379,7 @@ def _raise_event_error(event: Mapping[str, Any], doing: str) -> None:
 
 @contextmanager
 def _translated(doing: str) -> Iterator[None]:
-    """Turn the SDK's errors into those of the contract."""
+    """Turn the SDK's errors into those of `interface`."""
     try:
         yield
     except docker.errors.APIError as error:

@@ -1,4 +1,4 @@
-"""Runs inside the agent itself: no phone, no container; the plan's `dummy` object steers them.
+"""The dummy runtime: runs inside the agent, steered by the plan's `dummy` object.
 
 They keep the seams (control socket, numbered lines, exit codes) and refuse calls in an order that
 the contract of a runtime does not allow.
@@ -16,7 +16,7 @@ _KILLED_CODE = 137
 
 
 class IllegalCallError(Exception):
-    """The contract of a runtime does not allow this call now: a fault of the caller."""
+    """The runtime's interface does not allow this call now: a bug of the caller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class _Run:
 
 
 class DummyRuntime:
-    """Acts runs out; they end with the agent, so a later life of it finds none."""
+    """Runs dummy executors as tasks; they end with the agent."""
 
     name = "dummy"
 
@@ -37,11 +37,11 @@ class DummyRuntime:
         self._removed: set[str] = set()
 
     async def check(self) -> None:
-        """Return: a dummy can always be started."""
+        """Do nothing: a dummy run can always be started."""
         self._checked = True
 
     async def start(self, spec: RunSpec) -> Handle:
-        """Start acting *spec* out."""
+        """Start a dummy executor for *spec*."""
         if not self._checked:
             raise IllegalCallError("start before check")
         if spec.run_id in self._runs or spec.run_id in self._removed:
@@ -54,21 +54,21 @@ class DummyRuntime:
         return handle
 
     async def begin(self, handle: Handle, directory: Path) -> None:
-        """Return: it has begun."""
+        """Do nothing: the run has begun already."""
         self._find(handle, "begin")
 
     async def held(self) -> list[Handle]:
-        """Return the runs of this life that were not removed."""
+        """Return the runs of this process that were not removed."""
         return [run.handle for run in self._runs.values()]
 
     async def lines(self, handle: Handle) -> AsyncGenerator[bytes, None]:
-        """Yield the lines the executor would print."""
+        """Yield the lines that an executor would print."""
         if run := self._find(handle, "lines"):
             async for line in run.executor.events.read():
                 yield line
 
     async def wait(self, handle: Handle) -> Exit:
-        """Return when the run has ended; one of a former life is gone."""
+        """Return when the run has ended; a run of an earlier process is gone."""
         run = self._find(handle, "wait")
         if run is None:
             return Exit(code=None, detail="dummy runs end with the agent")

@@ -11,7 +11,7 @@ _RETRY_SECONDS = 0.05
 
 
 class ControlConnection:
-    """Connects, and connects again; what came in is there as events."""
+    """Stays connected to the control socket, and sets an event for each order."""
 
     def __init__(self, path: Path, *, run_id: str) -> None:
         self.going = asyncio.Event()
@@ -24,13 +24,13 @@ class ControlConnection:
         self._writer: asyncio.StreamWriter | None = None
 
     def acknowledged(self, sequence: int) -> asyncio.Event:
-        """Return what is set once the controller has every line up to *sequence*."""
+        """Return an event that is set once *sequence* is acknowledged."""
         event = self._wanted.setdefault(sequence, asyncio.Event())
         self._settle()
         return event
 
     def say_ready(self) -> None:
-        """Say that this run waits at the start gate, now and after each reconnect until go."""
+        """Send `ready`, now and after each reconnect until go."""
         self._ready = True
         self.send(type="ready")
 

@@ -1,4 +1,4 @@
-"""What the executor shows at its seams (docs/seams.md), without a phone."""
+"""An executor without a phone, with the interfaces of docs/seams.md."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ _DONE, _FAILED, _STOPPED, _CRASHED = 0, 1, 3, 134
 
 
 class ExecutorEvents:
-    """The numbered lines of a run; any number of readers, each from the first line on."""
+    """The numbered events of a run; every reader gets them from the first on."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -28,7 +28,7 @@ class ExecutorEvents:
         return sequence
 
     def close(self) -> None:
-        """No line comes any more."""
+        """End the events."""
         self._closed = True
         self._announce()
 
@@ -50,7 +50,7 @@ class ExecutorEvents:
 
 
 class DummyExecutor:
-    """Acts one plan out."""
+    """Executes one plan without a phone."""
 
     def __init__(self, spec: RunSpec) -> None:
         self.events = ExecutorEvents()
@@ -64,7 +64,7 @@ class DummyExecutor:
         self._control.stopping.set()
 
     async def run(self) -> int:
-        """Act; return the exit code."""
+        """Execute the plan and return the exit code."""
         async with asyncio.TaskGroup() as group:
             control = group.create_task(self._control.keep())
             try:

@@ -1,4 +1,4 @@
-"""The image of the run container, built from what is installed here; no network in the build."""
+"""Builds the image of run containers from what is installed here."""
 
 import argparse
 import hashlib
@@ -30,7 +30,7 @@ _TELL_TARGET = (
 
 
 def default_name() -> str:
-    """Return the image a run container of this version is started from."""
+    """Return the image name for this version."""
     return f"phonefarm-executor:{importlib.metadata.version('phonefarm')}"
 
 
@@ -120,7 +120,7 @@ def _dockerfile() -> bytes:
 
 
 def _executor() -> dict[str, bytes]:
-    """Return the executor's files; it is looked up, not imported: programs stay apart."""
+    """Return the executor's files, without importing it: programs stay apart."""
     spec = importlib.util.find_spec(_EXECUTOR)
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeFailedError(f"{_EXECUTOR} is not installed: pip install 'phonefarm[agent]'")

@@ -1,4 +1,4 @@
-"""The contract every runtime keeps; the order of calls is part of it.
+"""The interface of a runtime, including the order of its calls.
 
 `check` first. Per run: `start` once, then `begin`, `lines` and `wait` (any number of times, also
 from a later life of the agent, which asks for `held` first), `stop` any number of times, `remove`
@@ -13,12 +13,12 @@ from typing import Protocol
 
 
 class RuntimeFailedError(Exception):
-    """The engine refused or is away; the text says what was tried and the remedy."""
+    """The runtime failed or is unavailable; the text says at what, and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What a runtime needs to know of a run; docs/seams.md describes the directory."""
+    """What a runtime starts a run from; docs/seams.md describes the directory."""
 
     run_id: str
     epoch: int
@@ -29,7 +29,7 @@ class RunSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Handle:
-    """Names a started run so that a later life of the agent finds it again; kept in the journal."""
+    """The reference of a started run in its runtime; kept in the journal."""
 
     run_id: str
     name: str  # the container's name, or what stands for it
@@ -45,7 +45,7 @@ class Exit:
 
 
 class Runtime(Protocol):
-    """Where runs live."""
+    """Starts, watches and ends runs."""
 
     name: str
 
@@ -54,7 +54,7 @@ class Runtime(Protocol):
         ...
 
     async def start(self, spec: RunSpec) -> Handle:
-        """Have an executor for *spec* and no other; it waits at the start gate by itself.
+        """Start an executor for *spec*; it waits at the start gate by itself.
 
         Raises RuntimeFailedError and leaves nothing behind when it cannot be started.
         """
@@ -87,5 +87,5 @@ class Runtime(Protocol):
         ...
 
     async def remove(self, handle: Handle) -> None:
-        """Leave nothing of the run in the engine; kills it if it still runs; idempotent."""
+        """Remove the run from the engine, killing it if it still runs; idempotent."""
         ...

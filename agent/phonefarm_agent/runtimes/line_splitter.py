@@ -1,4 +1,4 @@
-"""Lines out of chunks of bytes, however they were cut on the way."""
+"""Splits a stream of bytes into lines."""
 
 MAX_LINE_BYTES = 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""Runs as plain processes of this host: no isolation at all, for machines without an engine.
+"""The process runtime: runs as plain processes of this host, without isolation.
 
 Each run is a session of its own, led by a shell that outlives the agent and notes the exit code.
 What must be found again lies in one folder: `<run>.json`, `.out`, `.err` and, at the end, `.exit`.
@@ -50,7 +50,7 @@ class ProcessRuntime:
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] = (sys.executable, "-m", "phonefarm_executor"),
     ) -> None:
-        """Keep in *folder* what must outlive the agent; add *environment* to a bare one."""
+        """Keep state that must survive the agent in *folder*; add *environment* to a bare one."""
         self._owner = {"farm": farm, "agent": agent}
         self._folder = folder
         self._environment = dict(environment or {})
@@ -78,7 +78,7 @@ class ProcessRuntime:
         return _handle(spec.run_id, leader)
 
     async def begin(self, handle: Handle, directory: Path) -> None:
-        """Return: it has begun."""
+        """Do nothing: the run has begun already."""
 
     async def held(self) -> list[Handle]:
         """Return the runs of this farm and this agent that were not removed."""

@@ -1,4 +1,4 @@
-"""Sessions of processes, found in /proc and told apart from others that got the same number."""
+"""Finds and signals the processes of a session in /proc."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ _ZOMBIE = "Z"
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessMark:
-    """One process, also after its number was given to another or the host was rebooted."""
+    """Identifies one process, even if its number is used again or the host reboots."""
 
     pid: int
     started: int  # clock ticks after boot
@@ -30,13 +30,13 @@ class ProcessMark:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `text` wrote."""
+        """Parse what `text` returned."""
         pid, started, boot = text.split(":")
         return cls(pid=int(pid), started=int(started), boot=boot)
 
     @property
     def text(self) -> str:
-        """Return the form to keep."""
+        """Return the mark as text."""
         return f"{self.pid}:{self.started}:{self.boot}"
 
     def state(self) -> str | None:
@@ -53,7 +53,7 @@ class ProcessMark:
         return self.state() not in {None, _ZOMBIE}
 
     def reap(self) -> None:
-        """Let the kernel forget it when it has ended and is a child of ours."""
+        """Reap the process if it has ended and is our child."""
         if self.state() == _ZOMBIE:
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop, in daemon threads.
+"""Runs blocking work in daemon threads.
 
 The loop's own pool would be used up by threads that wait for runs, and it keeps a program from
 ending as long as one of them waits.
@@ -15,10 +15,10 @@ _CHUNKS_AHEAD = 64
 
 
 class ByteStream(Protocol):
-    """What blocks until there are more bytes."""
+    """A stream whose iteration blocks until there are more bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Return the reading end."""
+        """Return an iterator over the chunks."""
         ...
 
     def close(self) -> None:
@@ -27,7 +27,7 @@ class ByteStream(Protocol):
 
 
 async def in_thread(function: Callable[[], _T]) -> _T:
-    """Return what *function* returns; it runs on, unheard, when the caller is cancelled."""
+    """Run *function* in a thread; it runs on when the caller is cancelled."""
     outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
     outcome.set_running_or_notify_cancel()
 

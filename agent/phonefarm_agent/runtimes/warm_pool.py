@@ -1,4 +1,4 @@
-"""Containers made ahead of their runs, each for one run (docs/adr/0018).
+"""The warm pool: containers created ahead of their runs, each for one (docs/adr/0018).
 
 A member waits, its program loaded, at a FIFO in a directory of its own that is mounted in it. It
 becomes a run's by being renamed at the engine, which happens or does not; then the run's directory
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class WarmContainer:
-    """One container that waits for a run."""
+    """A container that waits for its run."""
 
     number: str
     container: str
@@ -53,7 +53,7 @@ class WarmContainer:
     made_at: float
 
     def waits(self) -> bool:
-        """Tell whether its executor is there, and fresh enough."""
+        """Tell whether its executor still waits, and is not too old."""
         if time.monotonic() >= self.made_at + OLDEST_SECONDS:
             return False
         looking = select.poll()
@@ -62,7 +62,7 @@ class WarmContainer:
 
 
 class WarmPool:
-    """Keeps as many members as are wanted; used in the agent's loop, blocking work beside it."""
+    """Keeps the wanted number of warm containers; to be used in the agent's event loop."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class WarmPool:
         folder: Path,
         spec_of: Callable[[str, Path], ContainerSpec],
     ) -> None:
-        """Keep the members' directories in *folder*; *spec_of* returns what to create one from."""
+        """Keep the containers' directories in *folder*; *spec_of* returns how to create one."""
         self._engine = engine
         self._image = image
         self._labels = labels
@@ -89,11 +89,11 @@ class WarmPool:
 
     @property
     def ready(self) -> int:
-        """Return how many members there are."""
+        """Return how many containers wait."""
         return len(self._members)
 
     async def keep(self, wanted: Callable[[], int]) -> None:
-        """Have as many members as are *wanted* at any time, until `close`."""
+        """Keep as many containers as are *wanted*, until `close`."""
         self._over.clear()
         try:
             while not self._closing.is_set():
@@ -116,14 +116,14 @@ class WarmPool:
             self._over.set()
 
     async def close(self, *, within: float) -> None:
-        """Leave no member behind; what *within* seconds do not suffice for, the next life does."""
+        """Remove all waiting containers, within at most *within* seconds."""
         self._closing.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._over.wait()
 
     async def adjust(self, wanted: int) -> None:
-        """Make or remove members until there are *wanted*; RuntimeFailedError."""
+        """Create or remove containers until there are *wanted*; RuntimeFailedError."""
         self._drop([member for member in self._members if not member.waits()])
         self._drop(self._members[wanted:])
         if time.monotonic() >= self._next_check_at:
@@ -136,7 +136,7 @@ class WarmPool:
             self._members.append(await in_thread(self._create))
 
     def take(self) -> WarmContainer | None:
-        """Return a member that is nobody's from now on but the caller's; None when none waits."""
+        """Take a container out of the pool; None when none waits."""
         while self._members:
             member = self._members.pop(0)
             if member.waits():
@@ -146,16 +146,16 @@ class WarmPool:
         return None
 
     def discard(self, member: WarmContainer) -> None:
-        """Have a member removed that was taken and did not become a run's."""
+        """Remove a container that was taken but did not become a run's."""
         self._taken.pop(member.container, None)
         self._drop([member])
 
     def settle(self, container: str) -> WarmContainer | None:
-        """Return the member that the *container* of a run was, once; None for any other."""
+        """Return the taken member that *container* is, once; None for any other."""
         return self._taken.pop(container, None)
 
     def folder(self, number: str) -> Path:
-        """Return the directory that a member was made with."""
+        """Return the directory that a container was created with."""
         return self._folder / f"warm-{number}"
 
     def _drop(self, members: Iterable[WarmContainer]) -> None:
@@ -170,7 +170,7 @@ class WarmPool:
         shutil.rmtree(folder, ignore_errors=True)
 
     async def _drop_stale(self) -> None:
-        """Drop members of another image, and remove what no journal and nobody here knows."""
+        """Drop containers of an old image, and remove those that nobody knows."""
         # Before the engine is asked: whom nobody knows now nobody can take later.
         known = {member.number for member in (*self._members, *self._taken.values())}
         image = await in_thread(lambda: self._engine.image_id(self._image))
@@ -233,7 +233,7 @@ class WarmPool:
 
 
 def replace_directory(folder: Path, directory: Path) -> None:
-    """Put what lies in a run's *directory* where its container sees it, under the same path.
+    """Move the files of a run's *directory* into the container's *folder*, and rename that.
 
     *folder* is what the container was made with. May be called again after a death on the way.
     """
@@ -246,7 +246,7 @@ def replace_directory(folder: Path, directory: Path) -> None:
 
 
 def let_executor_begin(directory: Path, fifo: int | None) -> None:
-    """Let the executor that waits in *directory* begin, through *fifo* where it is open already.
+    """Let the executor that waits in *directory* begin, by a byte in its FIFO.
 
     One that has begun, or is gone, is left alone.
     """

@@ -1,4 +1,4 @@
-"""The wheels the executor needs, for the image's Python; kept, so a rebuild needs no network."""
+"""Collects the wheels that the executor needs, for the image's Python."""
 
 import importlib.metadata
 import re
@@ -37,7 +37,7 @@ class Target:
 
 
 def pins(root: str) -> dict[str, str]:
-    """Return the version of distribution *root* and of all it needs, as installed beside us."""
+    """Return the installed versions of distribution *root* and all its dependencies."""
     found: dict[str, str] = {}
     waiting = [root]
     while waiting:
@@ -81,7 +81,7 @@ def fetch(
 
 
 def contents(wheel: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield path and bytes of what the image gets of *wheel*: no adb, no scripts."""
+    """Yield path and bytes of the files in *wheel* for the image: no adb, no scripts."""
     with zipfile.ZipFile(wheel) as archive:
         for entry in archive.infolist():
             if not entry.is_dir() and not _LEFT_OUT.match(entry.filename):

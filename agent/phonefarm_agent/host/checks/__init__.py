@@ -1,1 +1,1 @@
-"""What `doctor` looks at, one part of the host in each module."""
+"""The checks of `doctor`, one part of the host in each module."""

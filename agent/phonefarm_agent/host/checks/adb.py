@@ -1,4 +1,4 @@
-"""Whether adb starts, and what it says of each phone."""
+"""Checks that adb starts, and each phone that it lists."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ async def check_program() -> list[Finding]:
 
 
 async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
-    """Look at the phones: by the server of the agent that runs, else by one of our own."""
+    """Check the phones through the running agent's adb server, or a server of our own."""
     if settings.dummy_phones:
         return [ok("phones", f"{settings.dummy_phones} that are not there (--dummy-phones)")]
     try:
@@ -87,7 +87,7 @@ def _of_phone(serial: str, state: str) -> Finding:
 
 @asynccontextmanager
 async def _server(settings: Settings, ready: Path) -> AsyncIterator[tuple[Adb, str]]:
-    """Yield the running agent's server, or one that ends with the block and has all phones."""
+    """Yield the running agent's adb server, or one that ends with the block."""
     if (running := _of_agent(ready)) is not None:
         yield running, "the running agent's"
         return

@@ -1,4 +1,4 @@
-"""Whether runs can be started: the engine and the run container's image."""
+"""Checks that runs can be started: the container engine and the image."""
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
@@ -14,7 +14,7 @@ _NO_ENGINE = (
 
 
 async def check_containers(settings: Settings) -> list[Finding]:
-    """Ask the engine, in a thread that nobody waits for when the engine hangs."""
+    """Check the engine, in a thread that may hang with it."""
     if settings.runtime in {"process", "dummy"}:
         remedy = "--runtime docker, for anything but tests"
         return [warn("docker", f"not asked: the runtime is {settings.runtime}", remedy)]

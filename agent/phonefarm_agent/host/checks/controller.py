@@ -1,4 +1,4 @@
-"""Whether the controllers are there and know this agent."""
+"""Checks that the controllers are reachable and accept this agent."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ _CLOCK = "this host's clock is behind: `timedatectl set-ntp true`"
 
 
 async def check_controller(settings: Settings) -> list[Finding]:
-    """Knock at the door of each; no session is opened, so a running agent keeps its own."""
+    """Ping each controller; no session is opened, so a running agent keeps its own."""
     try:
         member = read_member(settings.state) if settings.joined else None
     except (MemberBrokenError, OSError) as error:
@@ -54,7 +54,7 @@ async def _knocked(settings: Settings, target: str, secured: ClientTls | None) -
 
 
 async def check_certificate(settings: Settings, now: datetime | None = None) -> list[Finding]:
-    """Say how long this host's certificate is good; one that was not renewed in time is told."""
+    """Check this host's certificate, and that it was renewed in time."""
     now = now or datetime.now(UTC)
     if not settings.joined:
         return [

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How bad it is: with `fail` the agent, or the phone it is about, can do no work."""
+    """How grave a finding is; with `fail`, the agent or the phone can do no work."""
 
     OK = "ok"
     WARN = "warn"
@@ -15,7 +15,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line for people; the remedy is empty only where all is well."""
+    """One finding for people; the remedy is empty only when all is well."""
 
     check: str
     verdict: Verdict
@@ -24,17 +24,17 @@ class Finding:
 
 
 def ok(check: str, text: str) -> Finding:
-    """Return that all is well."""
+    """Return a finding that all is well."""
     return Finding(check=check, verdict=Verdict.OK, text=text)
 
 
 def warn(check: str, text: str, remedy: str) -> Finding:
-    """Return that work goes on, but something should be mended."""
+    """Return a finding that should be mended, though work goes on."""
     return Finding(check=check, verdict=Verdict.WARN, text=text, remedy=remedy)
 
 
 def fail(check: str, text: str, remedy: str) -> Finding:
-    """Return that no work can be done before this is mended."""
+    """Return a finding that prevents work until it is mended."""
     return Finding(check=check, verdict=Verdict.FAIL, text=text, remedy=remedy)
 
 

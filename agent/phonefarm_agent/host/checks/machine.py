@@ -1,4 +1,4 @@
-"""The host itself: room on its disk, its clocks."""
+"""Checks the host: its disk space and its clocks."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ _TIMEX_BYTES = 256  # more than struct timex has
 
 
 async def check_disk(settings: Settings) -> list[Finding]:
-    """Look for room where the state is: journal, evidence, assets."""
+    """Check the free space of the state directory."""
     there = settings.state
     while not there.exists():
         there = there.parent
@@ -40,7 +40,7 @@ async def check_disk(settings: Settings) -> list[Finding]:
 
 
 async def check_clock(synchronised: bool | None = None) -> list[Finding]:
-    """Look at the clock that leases are counted on, and ask whether the wall clock is right.
+    """Check the clock that leases are counted on, and that the wall clock is synchronised.
 
     How far it is from the controller's cannot be told: the protocol carries no time, because no
     promise rests on two machines' clocks agreeing.

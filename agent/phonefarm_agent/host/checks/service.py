@@ -1,4 +1,4 @@
-"""The service as systemd sees it."""
+"""Checks the state of the systemd service."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A small client of the adb server (SERVICES.TXT and shell_protocol.h of adb), on asyncio.
+"""An asyncio client of the adb server (SERVICES.TXT and shell_protocol.h of adb).
 
 A request is four hex digits of length and the text; the answer OKAY or FAIL with a counted reason.
 """
@@ -15,12 +15,12 @@ _STDOUT, _STDERR, _EXIT = 1, 2, 3
 
 
 class AdbError(Exception):
-    """The server or the phone refused, or did not speak adb; the text says what was asked."""
+    """The adb server or the phone refused a request; the text says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a command on the phone wrote, and its exit code."""
+    """A shell command's output, error output and exit code."""
 
     out: str
     error: str
@@ -29,7 +29,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Adb:
-    """One adb server. Callers set the time limits: every call may be cancelled at any moment."""
+    """A client of one adb server; callers set the time limits and may cancel every call."""
 
     host: str
     port: int
@@ -43,29 +43,29 @@ class Adb:
         return parse_devices(await self._counted_request("host:devices"))
 
     async def track(self) -> AsyncIterator[dict[str, str]]:
-        """Yield the states of all devices, now and at every change, until the server hangs up."""
+        """Yield the states of all devices, now and at every change, until the server closes."""
         async with self._connected() as (reader, writer):
             await _ask(reader, writer, "host:track-devices")
             while True:
                 yield parse_devices(await _counted(reader, "host:track-devices"))
 
     async def connect(self, address: str) -> str:
-        """Have the server connect to a network phone; return what it says of that."""
+        """Make the server connect to a network phone; return its answer."""
         return await self._counted_request(f"host:connect:{address}")
 
     async def disconnect(self, address: str) -> None:
-        """Have the server forget a network phone, if it knows it."""
+        """Make the server disconnect from a network phone, if it is connected."""
         try:
             await self._counted_request(f"host:disconnect:{address}")
         except AdbError:
             return
 
     async def reconnect(self, serial: str) -> str:
-        """Have the server begin its connection to the phone anew; return what it says of that."""
+        """Make the server reconnect to the phone; return its answer."""
         return (await self._counted_request(f"host-serial:{serial}:reconnect")).strip()
 
     async def reboot(self, serial: str) -> None:
-        """Have the phone restart into Android; it is not waited for."""
+        """Reboot the phone into Android, without waiting for it."""
         async with self._connected() as (reader, writer):
             await _ask(reader, writer, f"host:transport:{serial}")
             await _ask(reader, writer, "reboot:")
@@ -78,7 +78,7 @@ class Adb:
             return await _shell_answer(reader, command)
 
     async def stream(self, serial: str, command: str) -> AsyncGenerator[bytes, None]:
-        """Yield what *command* writes on the phone, as it comes, until it ends."""
+        """Yield the output of *command* on the phone until it ends."""
         async with self._connected() as (reader, writer):
             await _ask(reader, writer, f"host:transport:{serial}")
             await _ask(reader, writer, f"shell,v2,raw:{command}")
@@ -112,7 +112,7 @@ class Adb:
 
 
 def parse_devices(text: str) -> dict[str, str]:
-    """Return serial and state of each line of a listing; lines of another form are passed over."""
+    """Return the state of each device in adb's list, by serial; skip other lines."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         serial, tab, state = line.partition("\t")

@@ -1,4 +1,4 @@
-"""The agent's own adb server: started on a private port, started again when it dies or hangs.
+"""Runs the agent's own adb server, and restarts it when it dies or hangs.
 
 Its end is an incident of the host, once: every phone is withheld until it is back, none is blamed.
 """
@@ -42,11 +42,11 @@ def adb_binary() -> str:
 
 
 class AdbStartError(Exception):
-    """The adb server does not come up; the text holds what it said."""
+    """The adb server does not start; the text has its output."""
 
 
 class AdbServer:
-    """Made by `adb_server`. `down` says that the server cannot be used; empty while it can.
+    """The agent's adb server; `down` is set while it cannot be used, else empty.
 
     `why` says it in words. `restarts` counts how often it was started again. `changed` is called
     when it is lost and when it is back.
@@ -96,7 +96,7 @@ class AdbServer:
         log.info("adb_server.started", port=self.adb.port, pid=self._process.pid)
 
     async def keep(self) -> None:
-        """Start the server again whenever it ends or hangs, until cancelled."""
+        """Restart the server whenever it ends or hangs, until cancelled."""
         failures = 0
         while True:
             began = self._clock.monotonic()
@@ -130,7 +130,7 @@ class AdbServer:
             await process.wait()
 
     async def _until_gone(self) -> str:
-        """Return why the server cannot be used any more: it ended, or it answers nothing."""
+        """Wait until the server has ended or hangs, and return which."""
         process = self._process
         if process is None:
             return "was never started"
@@ -180,7 +180,7 @@ class AdbServer:
 
 @asynccontextmanager
 async def adb_server(*, home: Path, port: int, clock: Clock) -> AsyncIterator[AdbServer]:
-    """Start a server of our own on *port* (0: any free one, never 5037); it ends with the block.
+    """Run an adb server on *port* (0: any but 5037) until the block ends.
 
     Raises AdbStartError. Somebody must run `keep` for it to be started again when it dies.
     """

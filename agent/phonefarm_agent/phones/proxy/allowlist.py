@@ -1,4 +1,4 @@
-"""Which shell commands a run may give: a grammar without metacharacters, then a rule per word."""
+"""The allow-list of shell commands: no metacharacters, and a rule for each command."""
 
 import re
 import shlex
@@ -25,7 +25,7 @@ POWER_KEYS = frozenset({"26", "POWER", "KEYCODE_POWER"})
 
 
 class RefusedError(Exception):
-    """The request is not for this run; the text says which rule refused it."""
+    """The request is not allowed; the text says which rule refused it."""
 
 
 class Effect(Enum):
@@ -37,7 +37,7 @@ class Effect(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What one run may touch: its folders on the phone, its app, its words.
+    """What one run may use: its folders on the phone, its app, its commands.
 
     *media_folder* is where its app can read; a run that pushes nothing has none.
     """
@@ -59,7 +59,7 @@ class Scope:
             raise ValueError(f"the media folder must be below /sdcard: {self.media_folder}")
 
     def check_path(self, path: str) -> None:
-        """Return when *path* is a folder of the run or under one; raise RefusedError otherwise."""
+        """Raise RefusedError unless *path* is the run's folder or below it."""
         plain = normalised(path)
         for folder in (self.phone_folder, self.media_folder):
             if folder and (plain == folder or plain.startswith(folder + "/")):
@@ -67,7 +67,7 @@ class Scope:
         raise RefusedError(f"path outside the run's folder: {path[:200]}")
 
     def check_media(self, path: str) -> None:
-        """Return when *path*, by its real name, is a plain file under the media folder."""
+        """Raise RefusedError unless *path* is a plain file in the run's media folder."""
         _expect(bool(self.media_folder), "this run has no media folder")
         real = SHARED_REALLY + self.media_folder.removeprefix(SHARED)
         _expect(
@@ -80,7 +80,7 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command that may be given; `text` is quoted anew from the words that were judged."""
+    """An allowed command; `text` is quoted again from the words that were judged."""
 
     text: str
     effect: Effect
@@ -136,7 +136,7 @@ def split(text: str) -> list[str]:
 
 
 def judge(text: str, scope: Scope) -> Command:
-    """Return the command to give for *text*; raise RefusedError when the run may not give it."""
+    """Return the command to run for *text*; raise RefusedError when it is not allowed."""
     words = split(text)
     if not words:
         raise RefusedError("no interactive shell")

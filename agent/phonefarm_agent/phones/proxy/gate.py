@@ -26,7 +26,7 @@ class Gate:
 
     @property
     def deadline(self) -> float:
-        """The moment from which nothing passes."""
+        """The moment at which the gate closes, unless it is renewed."""
         return self._deadline
 
     @property
@@ -52,7 +52,7 @@ class Gate:
         self.notify(self._closed)
 
     def check(self) -> None:
-        """Return when bytes may pass at this very moment; raise GateClosedError otherwise."""
+        """Raise GateClosedError unless bytes may pass at this very moment."""
         reason = self.closed_reason
         if reason is not None:
             raise GateClosedError(reason)

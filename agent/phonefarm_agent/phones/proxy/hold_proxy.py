@@ -65,14 +65,14 @@ async def hold_proxy(
 
 @dataclass(kw_only=True)
 class HoldProxy(Proxy):
-    """What the connections of one hold share."""
+    """The proxy of one hold: what its connections share."""
 
     log_line: Callable[[str], Awaitable[None]]
     ids: set[str] = field(default_factory=set)
     """What the adb server calls the connection to our phone; adb names it instead of the serial."""
 
     async def serve_requests(self, client: GatedSocket) -> None:
-        """Serve one connection: what is asked of *the* phone is asked of ours."""
+        """Serve one connection; a request for any phone goes to ours."""
         if not self.gate.going:
             raise RefusedError("the hold has not begun")
         request = await self.handshake(client)
@@ -125,7 +125,7 @@ class HoldProxy(Proxy):
         return "" if which else word
 
     async def _serve_phone(self, client: GatedSocket, *, tells_id: bool) -> None:
-        """Connect the client to the phone, then pass on the one service it asks for."""
+        """Connect the client to the phone and pass on the one service it requests."""
         async with self.dial() as upstream:
             try:
                 async with asyncio.timeout(DIAL_SECONDS):
@@ -146,7 +146,7 @@ class HoldProxy(Proxy):
 
 
 def _check(service: str) -> None:
-    """Return for a service a person may open; RefusedError says what is not for them."""
+    """Raise RefusedError for a service that a person may not open."""
     kind, colon, text = service.partition(":")
     name = kind.partition(",")[0]
     if name not in SERVICES or not colon:

@@ -80,7 +80,7 @@ async def run_proxy(
 
 @dataclass(kw_only=True)
 class Proxy:
-    """What the connections of one run share; which requests are served is `serve_requests`."""
+    """The proxy of one run: what its connections share."""
 
     upstream: tuple[str, int]
     serial: str
@@ -135,7 +135,7 @@ class Proxy:
         self.connections -= 1
 
     async def _watch(self) -> None:
-        """Close the connections of a lease that ran out, also those on which nothing moves."""
+        """Close all connections, idle ones too, once the gate has closed."""
         while True:
             reason = self.gate.closed_reason
             if reason is not None:
@@ -150,7 +150,7 @@ class Proxy:
             await asyncio.sleep(min(max(self.gate.remaining, 0.02), 0.25))
 
     async def _serve_client(self, client: GatedSocket) -> None:
-        """Serve one connection to its end; whatever the peer sends, this returns."""
+        """Serve one connection to its end; nothing that the peer sends makes this raise."""
         try:
             await self.serve_requests(client)
         except (RefusedError, ServerFailedError, AdbProtocolError) as error:
@@ -170,7 +170,7 @@ class Proxy:
             log.warning("proxy.request_refused", serial=self.serial, reason=reason)
 
     async def serve_requests(self, client: GatedSocket) -> None:
-        """Serve the request of one connection; whatever is not listed here is refused."""
+        """Serve the request of one connection; refuse what is not listed here."""
         request = await self.handshake(client)
         only = f"host-serial:{self.serial}:"
         match request:
@@ -192,7 +192,7 @@ class Proxy:
                 raise RefusedError(f"request not allowed: {request[:200]}")
 
     async def handshake(self, client: GatedSocket) -> str:
-        """Return what the client asks for; AdbProtocolError when it does not in time."""
+        """Return the client's request; AdbProtocolError when none comes in time."""
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await read_request(client)
@@ -270,7 +270,7 @@ class Proxy:
                 await first_to_end(_discard(client), relay(upstream, client))
 
     def _command(self, service: str) -> str:
-        """Return the service to ask the phone for in place of *service*."""
+        """Return the service to request from the phone in place of *service*."""
         kind, colon, text = service.partition(":")
         match kind.split(","):
             case ["shell" | "exec"] if colon:
@@ -304,7 +304,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 async def expect_okay(upstream: GatedSocket) -> None:
-    """Return on OKAY; raise ServerFailedError with the adb server's own words on FAIL."""
+    """Read the adb server's OKAY; raise ServerFailedError with its text on FAIL."""
     status = await upstream.receive_exactly(4)
     if status == b"FAIL":
         try:
@@ -323,13 +323,13 @@ async def relay(source: GatedSocket, target: GatedSocket) -> None:
 
 
 async def _discard(client: GatedSocket) -> None:
-    """Read on until the client leaves; nothing is passed on, as no word in the list reads stdin."""
+    """Discard what the client sends until it leaves: no allowed command reads stdin."""
     while await client.receive():
         pass
 
 
 async def first_to_end(*ways: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends, then end the others; raises what the first to fail raised."""
+    """Run all until one ends, then cancel the others; raise the first error."""
     tasks = [asyncio.create_task(way) for way in ways]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

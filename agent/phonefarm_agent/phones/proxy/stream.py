@@ -35,7 +35,7 @@ class GatedSocket:
         gate.listen(self, self.abort)
 
     def abort(self, reason: str) -> None:
-        """Close at once, dropping what the kernel still holds for the peer; who waits is woken."""
+        """Close at once and drop the kernel's unsent bytes; wake all waiting calls."""
         if self._ended is None:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(
@@ -44,7 +44,7 @@ class GatedSocket:
             self._end(reason)
 
     def close(self) -> None:
-        """Close; what was written still reaches the peer. Closing twice is harmless."""
+        """Close; bytes already written still reach the peer. Closing twice is harmless."""
         self._gate.forget(self)
         if self._ended is None:
             self._end("closed")
@@ -96,7 +96,7 @@ class GatedSocket:
                 await self._until(loop.add_writer, loop.remove_writer)
 
     async def finish(self) -> None:
-        """Say that no more comes and read on for a moment, so that the peer can read to the end.
+        """Shut down writing and read on for a moment, so that the peer can read to the end.
 
         Closing a socket with unread bytes resets the connection, and the last words may be lost.
         """
@@ -155,16 +155,16 @@ async def _read_length(connection: GatedSocket) -> int:
 
 
 def framed(text: str) -> bytes:
-    """Return *text* behind its length, as requests and answers carry it."""
+    """Return *text* with its length in front, as requests and answers carry it."""
     data = text.encode()
     return f"{len(data):04x}".encode() + data
 
 
 def okay(text: str) -> bytes:
-    """Return a good answer that carries *text*."""
+    """Return an OKAY answer with *text*."""
     return b"OKAY" + framed(text)
 
 
 def fail(reason: str) -> bytes:
-    """Return a refusal; *reason* is cut to 1000 characters."""
+    """Return a FAIL answer; *reason* is cut to 1000 characters."""
     return b"FAIL" + framed(reason[:1000])

@@ -1,4 +1,4 @@
-"""The requests of `sync:` that a run may send, read one by one; file data passes unread.
+"""Checks the `sync:` requests of a run one by one; file data passes unread.
 
 Source: AOSP packages/modules/adb, SYNC.TXT and file_sync_protocol.h. A request is a four-letter id
 and a little-endian length; for ids that name a path the length counts the path behind it.
