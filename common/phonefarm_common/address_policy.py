@@ -1,4 +1,4 @@
-"""Which addresses callers' URLs may lead to: the public internet, and what the operator adds."""
+"""Decides which addresses callers' URLs may use: public ones, and the operator's additions."""
 
 import re
 import socket
@@ -53,12 +53,12 @@ _NUMERIC: Final = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class AddressPolicy:
-    """Decides about one address at a time; `allowed` are networks beyond the public internet."""
+    """Permits public addresses and those in the networks `allowed`."""
 
     allowed: tuple[Network, ...] = ()
 
     def permits(self, address: Address) -> bool:
-        """Tell whether *address* may be dialled for a caller."""
+        """Tell whether a caller's URL may use *address*."""
         if isinstance(address, IPv6Address):
             if address.scope_id is not None:
                 return False
@@ -81,11 +81,11 @@ def _is_public(address: Address) -> bool:
 
 
 class DisguisedAddressError(ValueError):
-    """A host is an address, but not in the one form everybody reads the same way."""
+    """A host is an address in an ambiguous form."""
 
 
 def ip_literal(host: str) -> Address | None:
-    """Return the address *host* is, None when it is a name.
+    """Return *host* as an address, None when it is a name.
 
     Raise DisguisedAddressError for an IPv4 address in octal, hexadecimal, short or single-number
     form (inet_aton(3) reads those), or with a dot behind it.
@@ -111,7 +111,7 @@ def ip_literal(host: str) -> Address | None:
 
 
 def network(text: str) -> Network:
-    """Return the network of a CIDR such as 127.0.0.0/8; ValueError says what is wrong."""
+    """Parse a CIDR such as 127.0.0.0/8; ValueError."""
     return ip_network(text)
 
 
@@ -122,7 +122,7 @@ def check_url(
     field: str = "callback.url",
     refusal: Reason = Reason.CALLBACK_URL_NOT_ALLOWED,
 ) -> None:
-    """Raise FarmError naming *field* unless *text* is an http(s) URL whose host may be dialled.
+    """Raise FarmError naming *field* unless *text* is an http(s) URL with a permitted host.
 
     A literal address that may not is refused as *refusal*. A name is not resolved here: what it
     means is looked at when each attempt is made.

@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""Exponential back-off."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A member's certificate: its key, the request for it, and the one file that holds all of it."""
+"""The certificate of a member, its key, and the file that keeps both."""
 
 import json
 import os
@@ -22,12 +22,12 @@ ROLES: Final = frozenset({"agent", "gateway"})
 
 
 class MemberBrokenError(Exception):
-    """The file holds no membership; the text names the remedy."""
+    """The membership file is damaged; the text names the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateFacts:
-    """What a certificate says; the moments are aware, in UTC."""
+    """The content of a certificate; times are aware, in UTC."""
 
     role: str
     member_id: str
@@ -37,13 +37,13 @@ class CertificateFacts:
 
     @property
     def renewal_due_at(self) -> datetime:
-        """Return the middle of its life: when it is time for another."""
+        """Return the middle of its validity, when it is to be renewed."""
         return self.begins + (self.ends - self.begins) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A membership of a farm: where its controllers are, and what proves who we are."""
+    """A membership of a farm: the controllers' addresses, the certificate and its key."""
 
     role: str
     member_id: str
@@ -55,12 +55,12 @@ class Member:
 
     @property
     def facts(self) -> CertificateFacts:
-        """Return what the certificate says; ValueError."""
+        """Return the content of the certificate; ValueError."""
         return certificate_facts(self.certificate.encode())
 
     @property
     def secured(self) -> ClientTls:
-        """Return what a channel needs."""
+        """Return the TLS credentials for a channel."""
         return ClientTls(
             authority=self.authority.encode(),
             certificate=self.certificate.encode(),
@@ -69,7 +69,7 @@ class Member:
 
 
 def new_request() -> tuple[str, bytes]:
-    """Return a new key (PEM) and the request for a certificate of it (PKCS #10, DER)."""
+    """Return a new key (PEM) and a certificate request for it (PKCS #10, DER)."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "phonefarm")])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
@@ -86,12 +86,12 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def address_of(role: str, member_id: str) -> str:
-    """Return the URI by which a certificate names a member."""
+    """Return the URI that names a member in a certificate."""
     return f"{SCHEME}://{role}/{member_id}"
 
 
 def certificate_facts(pem: bytes) -> CertificateFacts:
-    """Return what a certificate says; ValueError when it is none of a member."""
+    """Return the content of a member's certificate; ValueError."""
     certificate = x509.load_pem_x509_certificate(pem)
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -112,7 +112,7 @@ def certificate_facts(pem: bytes) -> CertificateFacts:
 
 
 def time_left(facts: CertificateFacts, now: datetime) -> str:
-    """Return how long the certificate is good, for people."""
+    """Return how long the certificate is still valid, for people."""
     left = facts.ends - now
     if left <= timedelta(0):
         return f"ended at {facts.ends:%Y-%m-%d %H:%MZ}"
@@ -140,7 +140,7 @@ def read_member(folder: Path) -> Member | None:
 
 
 def write_member(folder: Path, member: Member) -> None:
-    """Write the membership, whole or not at all, for this user only; it is on the disk then."""
+    """Write the membership atomically, private to this user; return once it is on the disk."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE
     scratch = folder / f".{FILE}.{os.getpid()}"

@@ -1,4 +1,4 @@
-"""gRPC channels and servers: keepalive, sizes, credentials. The only place that sets them."""
+"""Opens gRPC channels, and sets the options of channels and servers."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ LEAST_PONG_MS = 1000
 
 
 def server_options(timers: Timers) -> list[tuple[str, int]]:
-    """Return the options of every gRPC server; pings of our own clients are always allowed."""
+    """Return the options of every gRPC server; they allow the pings of our clients."""
     return [
         ("grpc.keepalive_time_ms", int(timers.keepalive_server * 1000)),
         ("grpc.keepalive_timeout_ms", int(timers.keepalive_server_timeout * 1000)),
@@ -61,7 +61,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientTls:
-    """TLS as a client: whom to trust, and what to show where certificates are asked for (PEM)."""
+    """TLS credentials of a client (PEM): the authority to trust, and its own certificate."""
 
     authority: bytes
     certificate: bytes | None = None

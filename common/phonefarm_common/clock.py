@@ -1,4 +1,4 @@
-"""Time, handed in so that tests can choose it."""
+"""The clocks; they are passed in, so that tests can choose the time."""
 
 import time
 from datetime import UTC, datetime
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a program may ask about time."""
+    """A wall clock and a monotonic clock."""
 
     def now(self) -> datetime:
-        """Return the wall clock, aware, in UTC. Never compared with another machine's."""
+        """Return the wall clock, aware, in UTC. Never compare it with another machine's."""
         ...
 
     def monotonic(self) -> float:

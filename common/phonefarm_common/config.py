@@ -1,4 +1,4 @@
-"""Settings from the environment; read once, at start."""
+"""Reads settings from the environment; once, at the start."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How full a disk is, and when it is too full to begin anything new on it."""
+"""Tells how full a disk is, and whether new work may begin."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ RESERVE_NAME: Final = "reserve"
 
 @dataclass(frozen=True, kw_only=True)
 class RequiredFree:
-    """What must be free, both of it, for new work to begin."""
+    """The share and the size that must be free for new work to begin."""
 
     share: float = 0.05
     size: int = GIB
@@ -30,7 +30,7 @@ class DiskFigures:
     free: int
 
     def shortage(self, required: RequiredFree) -> str:
-        """Return what is wrong in words, empty when there is room enough."""
+        """Return what is missing, in words; empty when enough is free."""
         if self.free < required.size:
             return f"{self.free // MIB} MiB free, at least {required.size // MIB} MiB are needed"
         if self.free < required.share * self.total:
@@ -40,13 +40,13 @@ class DiskFigures:
 
 
 def disk_figures(path: Path) -> DiskFigures:
-    """Return those of the file system *path* is on; OSError. Blocking: a network disk may hang."""
+    """Return the figures of *path*'s file system; OSError. Blocking: a network disk may hang."""
     seen = os.statvfs(path)
     return DiskFigures(total=seen.f_blocks * seen.f_frsize, free=seen.f_bavail * seen.f_frsize)
 
 
 def check_disk_space(folder: Path, required: RequiredFree, reserve: int) -> str:
-    """Return what is short where *folder* is, and keep *reserve* bytes for the end of what runs.
+    """Return what is missing on *folder*'s disk, and keep *reserve* bytes for running work.
 
     The file `reserve` is made while there is room, and removed when even it would not fit any more.
     Blocking; OSError.
@@ -65,7 +65,7 @@ def check_disk_space(folder: Path, required: RequiredFree, reserve: int) -> str:
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Take *size* bytes of the disk, really: a file of holes would reserve nothing."""
+    """Allocate *size* bytes on the disk: a sparse file would reserve nothing."""
     partial = path.with_suffix(f".part{os.getpid()}")
     try:
         with partial.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Which of several controllers to call: a list of addresses, and what was met at each."""
+"""Selects which of several controllers to call."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ MOST_REST_SECONDS: Final = 15.0
 
 
 def parse_controllers(texts: Iterable[str], *, name: str) -> tuple[str, ...]:
-    """Return the addresses in *texts*, each HOST:PORT or several with commas, each once.
+    """Parse addresses, HOST:PORT, several with commas or given again; drop duplicates.
 
     ConfigError naming the option for none, or for one that is not HOST:PORT.
     """
@@ -26,7 +26,7 @@ def parse_controllers(texts: Iterable[str], *, name: str) -> tuple[str, ...]:
 
 
 class EndpointSelector:
-    """Remembers which controller answers: one stays chosen until it fails.
+    """Selects one controller and stays with it until it fails.
 
     It begins anywhere in the list, so that many callers spread over it. Who failed rests a while,
     longer each time, and is asked again only when no other is left or better.
@@ -49,18 +49,18 @@ class EndpointSelector:
         self._rests_until: dict[str, float] = {}
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of controllers."""
         return len(self._ring)
 
     @property
     def current(self) -> str:
-        """Return the one to call: the chosen one, or who has rested longest when all failed."""
+        """Return the controller to call; when all have failed, the one that rests no longer."""
         now = self._monotonic()
         rests = {target: self._rests_until.get(target, now) for target in self._ring}
         return min(self._ring, key=lambda target: max(rests[target], now))
 
     def failed(self, target: str) -> None:
-        """Turn to the next one; many calls that fail together count as one failure."""
+        """Select the next controller; calls that fail together count as one failure."""
         now = self._monotonic()
         if self._rests_until.get(target, now) > now:
             return
@@ -78,7 +78,7 @@ class EndpointSelector:
             self._ring = (*self._ring[1:], target)
 
     def answered(self, target: str) -> None:
-        """Stay with this one; its failures are forgotten."""
+        """Stay with this controller and forget its failures."""
         self._failures.pop(target, None)
         self._rests_until.pop(target, None)
         if target != self._ring[0]:

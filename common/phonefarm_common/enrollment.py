@@ -1,4 +1,4 @@
-"""Joining a farm and staying in it, as a client: the same for agents and gateways."""
+"""Joins a farm and renews the certificate, for agents and gateways."""
 
 import asyncio
 import ssl
@@ -33,11 +33,11 @@ LOOK_SECONDS: Final = 2.0
 
 
 class NotJoinedError(Exception):
-    """There is no certificate for us; the text says why and what to do."""
+    """The controller gave no certificate; the text says why and what to do."""
 
 
 async def join(token: str, folder: Path, *, role: str, wanted: str = "") -> Member:
-    """Trade the token for a membership and keep it in *folder*; NotJoinedError.
+    """Join with *token* and keep the membership in *folder*; NotJoinedError.
 
     The key is made here and stays here. The token's secret is sent only to a server for which the
     authority in the token vouches. *wanted* is the name asked for where the token has none.
@@ -77,7 +77,7 @@ async def join(token: str, folder: Path, *, role: str, wanted: str = "") -> Memb
 
 
 async def renew(member: Member, folder: Path, *, target: str) -> Member:
-    """Get another certificate from the controller at *target* with the one we have, and keep it.
+    """Renew the certificate at the controller *target*, and keep it in *folder*.
 
     NotJoinedError.
     """
@@ -104,7 +104,7 @@ async def renew(member: Member, folder: Path, *, target: str) -> Member:
 async def wait_for_replacement(
     used: Member, folder: Path, *, targets: Sequence[str], clock: Clock, scale: float
 ) -> None:
-    """Return once *folder* holds another certificate than *used*, renewed here or joined anew.
+    """Renew the certificate in time; return once *folder* holds another one than *used*.
 
     The controllers at *targets* are asked in turn.
     """
@@ -127,7 +127,7 @@ async def wait_for_replacement(
 
 
 def expiry_remedy(used: Member, clock: Clock) -> str:
-    """Return what to do about a certificate that has ended; empty while it has not."""
+    """Return what to do about an expired certificate, empty while it is valid."""
     facts = used.facts
     if clock.now() < facts.ends:
         return ""
@@ -149,7 +149,7 @@ def _is_replaced(used: Member, folder: Path) -> bool:
 
 
 def _controllers(answer: pb.Membership) -> str:
-    """Return the farm's controllers as it tells them; empty from one that tells none."""
+    """Return the controllers that the answer names, empty for none."""
     return ",".join(answer.controllers)
 
 

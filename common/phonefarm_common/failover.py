@@ -1,4 +1,4 @@
-"""A channel to several controllers: each call goes to one that answers.
+"""A gRPC channel to several controllers: each call goes to one that answers.
 
 gRPC's own lists of addresses do not do: they take numbers only, while TLS goes by the name of each
 host, and they leave an address for a broken connection, but not for one that answers UNAVAILABLE
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class FailoverChannel:
-    """Stubs take it for a channel.
+    """A channel for stubs that fails over between controllers.
 
     A call that met UNAVAILABLE is made again elsewhere when *repeatable* says that of its path
     (`/phonefarm.v1.ProcessService/Enqueue`): doing it twice is as good as once. Any other call is
@@ -50,7 +50,7 @@ class FailoverChannel:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def unary_unary(self, path: str, *given: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call; *timeout* is for all of its tries together."""
+        """Return the call; its *timeout* is for all tries together."""
 
         async def call(request: Any, *, timeout: float | None = None, **how: Any) -> Any:
             loop = asyncio.get_running_loop()
@@ -73,7 +73,7 @@ class FailoverChannel:
     def unary_stream(
         self, path: str, *given: Any, **options: Any
     ) -> Callable[..., AsyncGenerator[Any, None]]:
-        """Return what makes such a call; before its first answer it is made again likewise."""
+        """Return the call; it may be repeated until its first answer."""
 
         async def call(request: Any, **how: Any) -> AsyncGenerator[Any, None]:
             async for target, last in self._tries(path):
@@ -95,15 +95,15 @@ class FailoverChannel:
         return call
 
     def stream_unary(self, *given: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call, once, at the controller of the moment."""
+        """Return the call; it is made once, at the selected controller."""
         return lambda *asked, **how: self._current().stream_unary(*given, **options)(*asked, **how)
 
     def stream_stream(self, *given: Any, **options: Any) -> Callable[..., Any]:
-        """Return what makes such a call, once, at the controller of the moment."""
+        """Return the call; it is made once, at the selected controller."""
         return lambda *asked, **how: self._current().stream_stream(*given, **options)(*asked, **how)
 
     def renewed(self, choice: EndpointSelector | None = None) -> list[grpc.aio.Channel]:
-        """Dial anew for the next calls; return the channels in use until now, to be closed.
+        """Open new channels for the next calls; return the old ones, to be closed.
 
         *choice* is of other controllers than before.
         """
@@ -117,14 +117,14 @@ class FailoverChannel:
             await channel.close(grace)
 
     async def _tries(self, path: str) -> AsyncIterator[tuple[str, bool]]:
-        """Yield whom to call, each once at the most, and whether nobody is left after that."""
+        """Yield the controllers to try, each at most once, and whether it is the last."""
         for left in reversed(range(len(self._choice))):
             target = self._choice.current
             if not left or self._repeatable(path) or await self._is_connected(target):
                 yield target, not left
 
     async def _is_connected(self, target: str) -> bool:
-        """Tell whether the connection stands, or came to stand in time."""
+        """Tell whether the connection is ready, or becomes so in time."""
         channel = self._channel(target)
         state = channel.get_state(try_to_connect=True)
         with suppress(TimeoutError):
@@ -146,7 +146,7 @@ class FailoverChannel:
         return self._channels[target]
 
     def _try_next(self, path: str, target: str, error: grpc.aio.AioRpcError, *, last: bool) -> bool:
-        """Tell whether the call is made again; who is away is left for the next calls anyway."""
+        """Tell whether to repeat the call elsewhere; leave a controller that is unavailable."""
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             return False
         self._mark_failed(target, error.details() or "unavailable")

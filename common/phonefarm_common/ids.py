@@ -1,4 +1,4 @@
-"""Names and ids that every program makes the same way."""
+"""Creates and checks the ids and names of all programs."""
 
 import re
 import secrets

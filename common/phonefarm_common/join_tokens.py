@@ -1,4 +1,4 @@
-"""An invitation as one word: where to join, whom to trust, and a secret that works once."""
+"""Encodes an invitation as a join token, one word."""
 
 import base64
 import binascii
@@ -16,12 +16,12 @@ LONGEST: Final = 8192
 
 
 class InvitationError(Exception):
-    """The text is no invitation; it says what to do."""
+    """The text is no join token; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Invitation:
-    """What a token carries. The authority is the pin: only a server it vouches for is spoken to."""
+    """The content of a join token; only a server with this authority is trusted."""
 
     role: str
     member_id: str
@@ -36,7 +36,7 @@ class Invitation:
 
 
 def encode_token(invitation: Invitation) -> str:
-    """Return the invitation as one word."""
+    """Return the invitation as a token."""
     body = json.dumps(
         {
             "role": invitation.role,
@@ -53,7 +53,7 @@ def encode_token(invitation: Invitation) -> str:
 
 
 def decode_token(token: str) -> Invitation:
-    """Return what the token says; InvitationError for what was cut or mistyped."""
+    """Return the invitation in the token; InvitationError when it was cut or mistyped."""
     token = token.strip()
     if not token.startswith(PREFIX) or len(token) > LONGEST:
         raise InvitationError(

@@ -1,4 +1,4 @@
-"""Events to journald with their values as fields, so that `journalctl RUN_ID=..` finds them.
+"""Logs to journald with values as fields, so that `journalctl RUN_ID=..` finds events.
 
 The text is what `journalctl` prints: the event and its values. The native protocol is
 logging-journald's; see systemd.journal-fields(7) for what a field may be called.
@@ -27,7 +27,7 @@ def stderr_is_journald() -> bool:
 
 
 class JournaldLogger:
-    """What structlog calls with a finished event; a level each, all the same.
+    """A structlog logger that writes to journald.
 
     Never waits: an event that journald does not take at once goes to stderr, or is lost with it.
     """
@@ -39,7 +39,7 @@ class JournaldLogger:
         self._transport.socket.setblocking(False)
 
     def msg(self, **event: Any) -> None:
-        """Send one event."""
+        """Log one event."""
         fields = fields_of(event) | {
             "SYSLOG_IDENTIFIER": self._identifier,
             "SYSLOG_FACILITY": str(int(Facility.DAEMON)),
@@ -53,7 +53,7 @@ class JournaldLogger:
 
 
 def fields_of(event: MutableMapping[str, Any]) -> dict[str, str]:
-    """Return the fields of one event of structlog: MESSAGE, PRIORITY, and one for each value."""
+    """Return an event's journald fields: MESSAGE, PRIORITY, and one for each value."""
     level = str(event.get("level", "info"))
     name = str(event.get("event", ""))
     values = {
@@ -73,7 +73,7 @@ def fields_of(event: MutableMapping[str, Any]) -> dict[str, str]:
 
 
 def _name(key: str) -> str:
-    """Return the field's name; those that journald would drop or take for its own get a prefix."""
+    """Return the journald field for *key*, with a prefix where journald would drop it."""
     name = _NOT_IN_NAMES.sub("_", key.upper())
     if name in _RESERVED or not name[:1].isalpha():
         name = f"F_{name}"

@@ -1,4 +1,4 @@
-"""Starting and stopping a program: one way to be told to stop, one way to say that all is ready."""
+"""Starting and stopping a program: stop signals, ready files, notes to systemd."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 @asynccontextmanager
 async def stop_signals() -> AsyncIterator[asyncio.Event]:
-    """Yield an event that SIGTERM or SIGINT sets; the previous handling is gone afterwards."""
+    """Yield an event that SIGTERM or SIGINT sets, until the block ends."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     caught = (signal.SIGTERM, signal.SIGINT)
@@ -27,7 +27,7 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
 
 
 def notify_systemd(text: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Send *text* to the systemd that started us (sd_notify(3)), if one did; nobody waits."""
+    """Send *text* to the systemd that started us (sd_notify(3)), if one did."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -38,7 +38,7 @@ def notify_systemd(text: str, environment: Mapping[str, str] = os.environ) -> No
 
 
 def write_private_json(path: Path | None, facts: Mapping[str, Any]) -> None:
-    """Write *facts* as JSON to *path*, whole, for the owner only; None does nothing."""
+    """Write *facts* as JSON to *path* atomically, private to this user; None: do nothing."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One way to log: fields in journald, JSON lines on stderr, or readable lines on a terminal."""
+"""Configures logging: to journald, as JSON lines, or readable on a terminal."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ import structlog
 
 
 def configure_logs(*, program: str, level: str = "info") -> None:
-    """Send every event to stderr, or to journald where that is what stderr is.
+    """Log to stderr, or to journald when stderr is connected to it.
 
     `program` is bound to each line.
     """
@@ -33,7 +33,7 @@ def configure_logs(*, program: str, level: str = "info") -> None:
 
 
 def _journald(program: str) -> Callable[..., Any] | None:
-    """Return what makes loggers that write to journald; None when stderr goes elsewhere."""
+    """Return a factory of journald loggers; None when stderr goes elsewhere."""
     if "JOURNAL_STREAM" not in os.environ:
         return None
     from phonefarm_common import journald  # noqa: PLC0415 - nobody else needs its library
@@ -50,5 +50,5 @@ def _renderer() -> Any:
 def _as_it_is(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Hand the event to the logger as keyword arguments, which is what a mapping means."""
+    """Pass the event to the logger as keyword arguments."""
     return event

@@ -1,4 +1,4 @@
-"""Calls to addresses that callers name: permitted ones only, what was checked is what is dialled.
+"""HTTP requests to callers' URLs, to permitted addresses only.
 
 For programs that have aiohttp: the gateway (callbacks, looking at assets) and the agent (assets).
 """
@@ -21,11 +21,11 @@ Lookup: TypeAlias = Callable[[str], Awaitable[list[Address]]]
 
 
 class AddressNotAllowedError(OSError):
-    """Every address of a host is one that may not be dialled for a caller."""
+    """No address of the host is permitted for callers' URLs."""
 
 
 class SystemLookup:
-    """The system's resolver, in threads of its own: a slow zone holds up nothing but lookups."""
+    """The system's resolver, in threads of its own."""
 
     def __init__(self, *, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
@@ -37,7 +37,7 @@ class SystemLookup:
         return list(dict.fromkeys(found))
 
     def close(self) -> None:
-        """Wait for nothing: a thread inside getaddrinfo cannot be stopped."""
+        """Shut the threads down without waiting: getaddrinfo cannot be stopped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -53,7 +53,7 @@ def _scoped(host: str, sockaddr: tuple[Any, ...]) -> Address:
 
 
 class PermittedResolver(AbstractResolver):
-    """aiohttp's resolver for callers' URLs; asked anew for every attempt."""
+    """A resolver for aiohttp that returns permitted addresses only."""
 
     def __init__(self, lookup: Lookup, policy: AddressPolicy) -> None:
         self._lookup = lookup
@@ -80,14 +80,14 @@ class PermittedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 @asynccontextmanager
 async def outbound_session(
     *, policy: AddressPolicy, lookup: Lookup, headers: Mapping[str, str]
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """Yield a session that dials permitted addresses only, with a new connection for each request.
+    """Yield a session that connects to permitted addresses only, anew for each request.
 
     No proxy from the environment, no cookies, nothing decompressed, no timeout of its own. Pass
     `allow_redirects=False`, and check the URL with `addresses.check_url` first: aiohttp asks no
@@ -115,7 +115,7 @@ async def outbound_session(
 
 
 def _permitted_socket(info: tuple[Any, ...], policy: AddressPolicy) -> socket.socket:
-    """Open the socket of one connection; the last look at the address, whatever path led here."""
+    """Open the socket of one connection, after a last check of the address."""
     family, kind, protocol, _, sockaddr = info
     if not policy.permits(ip_address(sockaddr[0])):
         raise AddressNotAllowedError(f"{sockaddr[0]} may not be dialled for a caller")

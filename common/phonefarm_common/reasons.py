@@ -1,4 +1,4 @@
-"""The vocabulary of what can go wrong; every edge maps it once to its own codes."""
+"""The reasons of refused calls and the codes of failures, for all programs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -59,14 +59,14 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FieldProblem:
-    """What is wrong with one field: its dotted path and a sentence that names the remedy."""
+    """The problem with one field: its dotted path, and a sentence with the remedy."""
 
     field: str
     message: str
 
 
 class FarmError(Exception):
-    """A call was refused; nothing was changed by it."""
+    """A call was refused and changed nothing."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class FarmError(Exception):
 
 
 class FailureClass(StrEnum):
-    """Whose fault a failure is; it decides whether there is another attempt."""
+    """Whose fault a failure is; decides whether the item is tried again."""
 
     WORK = "work"
     INFRA = "infra"

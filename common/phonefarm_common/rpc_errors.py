@@ -1,4 +1,4 @@
-"""What the controller says when it refuses a call: google.rpc.Status in a call's trailers."""
+"""Reads why the controller refused a call: google.rpc.Status in the trailers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _TRAILER: Final = "grpc-status-details-bin"
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """`reason` is whole, `<reason>` or `<reason>:<detail>`; `message` is a sentence for people."""
+    """Why a call was refused; `reason` is `<reason>` or `<reason>:<detail>`."""
 
     reason: str
     message: str
@@ -21,7 +21,7 @@ class Refusal:
 
 
 def refusal(trailers: Iterable[Any] | None) -> Refusal | None:
-    """Return the refusal that stands in the *trailers* of a call; None when none can be read."""
+    """Return the refusal in the *trailers* of a call; None when there is none."""
     details = dict(trailers or ()).get(_TRAILER)
     if not isinstance(details, bytes):
         return None

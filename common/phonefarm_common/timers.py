@@ -1,4 +1,4 @@
-"""Every timer two programs must agree on, in one table, and the order between them."""
+"""The timers that programs must agree on, and the order between them."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 
 @dataclass(frozen=True, kw_only=True)
 class Timers:
-    """Seconds on a monotonic clock. `violations` tells which promises a table would break."""
+    """The timers, in seconds on a monotonic clock; `violations` checks their order."""
 
     keepalive_agent: float = 1.5  # with its timeout: how soon a frozen controller is left
     keepalive_agent_timeout: float = 2
@@ -32,13 +32,13 @@ class Timers:
     callback_attempt: float = 30
 
     def scaled(self, factor: float) -> Self:
-        """Return the same table with every value multiplied by *factor* (tests use 0.1)."""
+        """Return the timers, each multiplied by *factor* (tests use 0.1)."""
         if not 0 < factor <= 1:
             raise ValueError(f"time scale must be above 0 and at most 1, not {factor}")
         return replace(self, **{f.name: getattr(self, f.name) * factor for f in fields(self)})
 
     def violations(self) -> list[str]:
-        """Name every broken order; an empty list means that fencing is safe with this table."""
+        """Return every broken order, empty when fencing is safe with these timers."""
         rules = {
             "heartbeat * 2 < suspect": self.heartbeat * 2 < self.suspect,
             "suspect < offline": self.suspect < self.offline,

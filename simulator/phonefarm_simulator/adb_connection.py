@@ -51,12 +51,12 @@ class Connection:
         self._largest_payload = MAX_PAYLOAD
 
     def cut(self, reason: str) -> None:
-        """Drop the connection at once, with what was not yet sent; the ledger gets the reason."""
+        """Drop the connection at once and record the reason in the ledger."""
         self._cut_reason = self._cut_reason or reason
         self._writer.transport.abort()
 
     async def run(self) -> None:
-        """Serve until either side ends it; no byte the peer may send makes this raise."""
+        """Serve until either side ends it; nothing that the peer sends makes this raise."""
         origin.set(Origin(connection=self.number))
         record = self._phone.ledger.record
         record(Kind.CONNECTION_OPENED)

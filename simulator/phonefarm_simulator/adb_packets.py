@@ -1,4 +1,4 @@
-"""The packets of the adb device protocol, as bytes and back.
+"""Encodes and parses the packets of the adb device protocol.
 
 Source: AOSP packages/modules/adb, protocol.txt and adb.h. A packet is six little-endian words of
 32 bits (command, arg0, arg1, payload length, checksum, command xor 0xffffffff) and its payload.
@@ -16,7 +16,7 @@ HEADER = struct.Struct("<6I")
 
 
 class Command(enum.IntEnum):
-    """The commands a phone understands; any other with a valid header is passed over."""
+    """The commands that a phone understands; others are ignored."""
 
     CNXN = 0x4E584E43
     AUTH = 0x48545541
@@ -35,12 +35,12 @@ class AuthKind(enum.IntEnum):
 
 
 class AdbPacketError(Exception):
-    """The bytes are no adb packet; the connection that sent them cannot be read any further."""
+    """The bytes are no adb packet; the connection cannot be read any further."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packet:
-    """One packet; `command` is a plain number because a peer may send one we do not know."""
+    """One packet; `command` is a number, since a peer may send an unknown one."""
 
     command: int
     arg0: int = 0
@@ -61,7 +61,7 @@ class Packet:
 
 
 class PacketParser:
-    """Cuts a byte stream into packets, however the bytes were split on their way."""
+    """Splits a stream of bytes into packets."""
 
     def __init__(self, *, max_payload: int = MAX_PAYLOAD) -> None:
         self._max_payload = max_payload

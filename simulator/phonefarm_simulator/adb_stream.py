@@ -12,11 +12,11 @@ PACKETS_AHEAD = 2
 
 
 class StreamClosedError(Exception):
-    """The stream or its whole connection is gone."""
+    """The stream or its connection is closed."""
 
 
 class Stream:
-    """Made by the connection for each OPEN; `number` is our id for it, `peer` the other side's."""
+    """One stream of a connection; `number` is our id for it, `peer` the other side's."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Stream:
         await self._send(self._packet(Command.CLSE))
 
     def take(self, data: bytes) -> bool:
-        """Keep a packet of the peer for `read`; False when the peer sends out of turn."""
+        """Keep a packet for `read`; False when the peer sent it out of turn."""
         if self._closed.is_set():
             return True
         if len(self._incoming) >= PACKETS_AHEAD:
@@ -86,11 +86,11 @@ class Stream:
         return True
 
     def take_okay(self) -> None:
-        """Note that the peer took our last packet."""
+        """Record that the peer took our last packet."""
         self._may_write.set()
 
     def break_off(self) -> None:
-        """Note that the peer closed or the connection is gone."""
+        """Record that the peer closed or the connection is gone."""
         self._closed.set()
         self._may_write.set()
         self._arrived.set()

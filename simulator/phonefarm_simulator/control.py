@@ -1,4 +1,4 @@
-"""The control API's client: JSON lines over TCP, one request a line and one answer a line.
+"""The client of the control API: JSON lines over TCP, one answer for each request.
 
 Requests, each but the first with a `serial`: `{"op": "list"}` · `{"op": "state"}` ·
 `{"op": "ledger", "since": 0}` · `{"op": "wait", "kind": K, "since": 0, "timeout": 10}` ·
@@ -19,11 +19,11 @@ CALL_SECONDS = 30.0
 
 
 class ControlError(Exception):
-    """The simulator refused, and said why, or it is gone."""
+    """The simulator refused the request or is gone; the text says why."""
 
 
 class Control:
-    """Speaks to a running simulator; one call at a time, in the order they were made."""
+    """Controls a running simulator; calls are made one after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

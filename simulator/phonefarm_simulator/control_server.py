@@ -1,4 +1,4 @@
-"""The control API's server; control.py says what it speaks."""
+"""The server of the control API (`control` has the client)."""
 
 import asyncio
 import json

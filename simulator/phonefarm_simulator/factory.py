@@ -1,4 +1,4 @@
-"""What every simulated phone is when new: its build, its settings, its packages."""
+"""The properties, settings and packages of a new simulated phone."""
 
 import uuid
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ FINGERPRINT = "sim/sim_phone/sim_phone:14/SIM1.240101.001/1:user/release-keys"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """An installed app that is only a name and a version."""
+    """An installed app: only a name and a version."""
 
     path: str
     version: str

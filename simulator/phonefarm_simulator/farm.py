@@ -1,4 +1,4 @@
-"""A farm of simulated phones in this process."""
+"""Runs a farm of simulated phones in this process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ class UnknownPhoneError(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedPhone:
-    """What a test or the control API does with one phone."""
+    """One simulated phone and its listener, for tests and the control API."""
 
     phone: Phone
     listener: Listener
@@ -77,7 +77,7 @@ class SimulatedPhone:
 
 
 class Farm:
-    """The phones by number and by serial."""
+    """The simulated phones, in order and by serial."""
 
     def __init__(self, phones: list[SimulatedPhone]) -> None:
         self.phones = phones
@@ -104,7 +104,7 @@ def serials(count: int) -> list[str]:
 async def simulated_phones(
     count: int, directory: Path, *, listen_base: int = 0
 ) -> AsyncIterator[Farm]:
-    """Run `count` phones that listen on 127.0.0.1, their ledgers in `directory`.
+    """Run `count` phones on 127.0.0.1, with their ledgers in `directory`.
 
     With `listen_base` they take that port and those above it, else free ones. OSError when a port
     is taken. One task owns everything, so this may be entered and left in different tasks.

@@ -1,4 +1,4 @@
-"""The faults a phone can be told to have."""
+"""The faults that a simulated phone can have."""
 
 import asyncio
 import enum
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class Fault(enum.StrEnum):
-    """What can go wrong on command; `reboot` happens once, the others last until cleared."""
+    """The faults; `reboot` happens once, the others last until cleared."""
 
     OFFLINE = "offline"
     UNAUTHORIZED = "unauthorized"
@@ -86,7 +86,7 @@ _STAYS = {Fault.RECOVERY: False, Fault.BOOT_STUCK: True}
 
 @dataclass(frozen=True, kw_only=True)
 class FaultSettings:
-    """How a fault shows; each field is read by the faults that name it."""
+    """The settings of a fault; each field is for the faults that name it."""
 
     milliseconds: float = 200.0
     seconds: float = 2.0
@@ -129,7 +129,7 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
 
 
 class Faults:
-    """Which faults a phone has now."""
+    """The active faults of a phone."""
 
     def __init__(self) -> None:
         self._active: dict[Fault, FaultSettings] = {}

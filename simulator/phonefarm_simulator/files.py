@@ -1,4 +1,4 @@
-"""The phone's file system, in memory: files, directories, modes, times and a limit on size."""
+"""The phone's file system, in memory and of limited size."""
 
 import errno
 import fnmatch
@@ -67,7 +67,7 @@ def normal_path(path: str) -> str:
 
 
 class FileSystem:
-    """Every error is an OSError with the errno a real phone would give."""
+    """A file system in memory; every error is the OSError of a real phone."""
 
     def __init__(
         self,

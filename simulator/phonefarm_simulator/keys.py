@@ -1,4 +1,4 @@
-"""The key codes a phone of this kind answers to (Android's KeyEvent constants)."""
+"""The key codes that the phone knows (Android's KeyEvent constants)."""
 
 import enum
 

@@ -1,4 +1,4 @@
-"""The ledger: every effect on a phone and every hand that drove it, in order and never changed.
+"""The ledger: every effect on a phone and every connection to it, in order.
 
 It is what a history checker reads. An entry tells the epoch last written to the phone at that
 moment and the adb connection and stream it came by (0 and 0: nobody's hand, say a fault).
@@ -19,7 +19,7 @@ ENTRIES_IN_MEMORY = 100_000
 
 
 class Kind(enum.StrEnum):
-    """What an entry tells of."""
+    """The kinds of entries."""
 
     CONNECTION_OPENED = "connection_opened"
     CONNECTION_CLOSED = "connection_closed"
@@ -70,7 +70,7 @@ NOT_EFFECTS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """By which adb connection and which stream of it something came; both count from 1."""
+    """The adb connection and stream that caused an entry; both count from 1."""
 
     connection: int = 0
     stream: int = 0
@@ -102,7 +102,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """What an agent last wrote at LEASE_PATH."""
+    """The content of the lease file."""
 
     epoch: int | None = None
     run: str | None = None
@@ -127,7 +127,7 @@ def read_lease(data: bytes) -> Lease:
 
 
 class Ledger:
-    """Appends, remembers and wakes who waits: 100,000 entries in memory, all of them on file."""
+    """A phone's ledger: all entries in a file, the last 100,000 in memory."""
 
     def __init__(
         self,

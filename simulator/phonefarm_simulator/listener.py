@@ -1,4 +1,4 @@
-"""A phone's place on the network: the port that hosts connect to, and what faults do to it."""
+"""Serves a phone on a TCP port, as its faults allow."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ class Listener:
             self._close()
 
     async def set_fault(self, fault: Fault, settings: FaultSettings) -> None:
-        """Give the phone a fault; a reboot has begun when this returns, not ended."""
+        """Set a fault; a reboot has begun when this returns, not ended."""
         self.phone.set_fault(fault, settings)
         if fault in _DISCONNECTING:
             self._cut_all()
@@ -64,7 +64,7 @@ class Listener:
             self._begin_reboot(settings)
 
     async def clear_fault(self, fault: Fault) -> None:
-        """End a fault; after one that kept hosts off, they can connect anew at once."""
+        """Clear a fault; hosts that it kept off can connect again at once."""
         was_active = fault in self.phone.faults
         self.phone.clear_fault(fault)
         if was_active and fault in _DISCONNECTING:
@@ -124,7 +124,7 @@ class Listener:
             del self._connections[connection.number]
 
     def _cut_after_effect(self, entry: Entry) -> None:
-        """Cut the connection by which the effect came that the drop fault waits for."""
+        """Cut the connection that caused the effect which the drop fault waits for."""
         settings = self.phone.faults.get(Fault.DROP_MID_COMMAND)
         if settings is None or not settings.effect or settings.effect != entry.kind:
             return

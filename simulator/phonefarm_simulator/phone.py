@@ -1,4 +1,4 @@
-"""One simulated phone: its properties, files, battery, app and faults; nothing of any network."""
+"""One simulated phone: its properties, files, battery, app and faults."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ from phonefarm_simulator.views import (
 
 @dataclass(frozen=True, kw_only=True)
 class Battery:
-    """Level in percent, temperature in Celsius."""
+    """The battery: level in percent, temperature in Celsius."""
 
     level: int = 82
     celsius: float = 27.5
@@ -43,7 +43,7 @@ class Battery:
 
 
 class Phone:
-    """What outlives a connection; what outlives a boot too is everything but the running app."""
+    """The state of a phone; all but the running app survives a reboot."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class Phone:
         mtime: int | None = None,
         parents: bool = False,
     ) -> None:
-        """Write a file and note it; a write of the lease file is noted with the new epoch."""
+        """Write a file and record it; a lease file is recorded with its epoch."""
         plain = normal_path(path)
         self.files.write(plain, data, append=append, mode=mode, mtime=mtime, parents=parents)
         if plain == LEASE_PATH:
@@ -211,27 +211,27 @@ class Phone:
             self.record(Kind.FILE_WRITTEN, path=plain, size=len(data), append=append)
 
     def make_directory(self, path: str, *, parents: bool) -> None:
-        """Make a directory and note it; with `parents` an existing one is no effect."""
+        """Make a directory and record it; with `parents`, an existing one is no effect."""
         if parents and self.files.is_directory(path):
             return
         self.files.make_directory(path, parents=parents)
         self.record(Kind.DIRECTORY_MADE, path=normal_path(path))
 
     def remove_file(self, path: str, *, recursive: bool) -> None:
-        """Remove a file or a whole directory and note it."""
+        """Remove a file or a whole directory and record it."""
         if Fault.FILES_STAY in self.faults:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
         self.files.remove(path, recursive=recursive)
         self.record(Kind.FILE_REMOVED, path=normal_path(path))
 
     def move_file(self, source: str, target: str) -> None:
-        """Rename a file or directory and note it."""
+        """Rename a file or directory and record it."""
         now = self.files.move(source, target)
         self.record(Kind.FILE_REMOVED, path=normal_path(source))
         self.record(Kind.FILE_WRITTEN, path=now, size=self.files.status(now).size, append=False)
 
     def scan_media(self, path: str) -> Row | None:
-        """Index a media file and note it; None when there is none."""
+        """Index a media file and record it; None when there is none."""
         row = self.media.scan(path)
         if row is not None:
             self.record(Kind.MEDIA_INDEXED, path=row.path, uri=row.uri)
@@ -242,7 +242,7 @@ class Phone:
         self.app.clear_data(self._default_account())
 
     def set_fault(self, fault: Fault, settings: FaultSettings) -> None:
-        """Make a fault active; what it does to connections is the listener's business."""
+        """Set a fault; the listener applies it to connections."""
         self.ledger.record(Kind.FAULT_SET, fault=fault, settings=asdict(settings))
         if fault is not Fault.REBOOT:
             self.faults.put(fault, settings)
@@ -252,7 +252,7 @@ class Phone:
             self.app.track_video()
 
     def clear_fault(self, fault: Fault) -> None:
-        """End a fault; nothing happens when it was not active."""
+        """Clear a fault, if it is active."""
         if self.faults.drop(fault):
             self.ledger.record(Kind.FAULT_CLEARED, fault=fault)
         self._apply_faults()
@@ -261,7 +261,7 @@ class Phone:
             self.app.track_video()
 
     def hits_drop_fault(self, command: str) -> bool:
-        """Whether the drop fault falls on this command; if so it is spent."""
+        """Tell whether the drop fault applies to this command; if so, clear it."""
         settings = self.faults.get(Fault.DROP_MID_COMMAND)
         if settings is None or settings.effect or settings.match not in command:
             return False
@@ -271,7 +271,7 @@ class Phone:
         return True
 
     def count_drop_fault(self) -> bool:
-        """Count one occasion of the drop fault; True when it was the one waited for."""
+        """Count one occasion of the drop fault; True when it is the `nth`."""
         settings = self.faults.get(Fault.DROP_MID_COMMAND)
         if settings is None:
             return False
@@ -303,14 +303,14 @@ class Phone:
         self.app.stop("reboot")
 
     def boot(self, *, completes_in: float) -> None:
-        """Start anew with another boot id; sys.boot_completed is set after so many seconds."""
+        """Boot with a new boot id; sys.boot_completed is set after so many seconds."""
         for fault in self.faults.ended_by_reboot():
             self.clear_fault(fault)
         self._boot(completes_in)
         self.record(Kind.REBOOTED, boot_id=self.boot_id)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the control API tells of this phone."""
+        """Return the phone's state for the control API."""
         package, activity = self.focus
         account = self.app.account
         return {

@@ -1,4 +1,4 @@
-"""The app's screens as trees of views, made anew from its state each time they are asked for."""
+"""Builds the app's screens as trees of views from its state."""
 
 import math
 from typing import assert_never
@@ -65,7 +65,7 @@ def launcher_screen(*, with_app: bool) -> View:
 
 
 def keyguard_screen() -> View:
-    """Return what lies over a locked phone; nothing on it can be tapped."""
+    """Return the keyguard; nothing on it can be tapped."""
     return View(
         kind="android.widget.FrameLayout",
         bounds=SCREEN,
@@ -76,7 +76,7 @@ def keyguard_screen() -> View:
 
 
 def app_screen(app: ShortVideoApp) -> View:
-    """Return what the app shows: a dialog's own window when one is open, as the real dump does."""
+    """Return the app's screen, or its dialog's window when one is open."""
     if app.consent_pending:
         return _page(_consent_dialog())
     if app.logged_out:

@@ -1,4 +1,4 @@
-"""The screen as a picture: what `screencap -p` gives, drawn from the same views as the dump."""
+"""Draws the screen as a picture, as `screencap -p` gives it."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""What a stream can be opened for: shell, shell v2, exec, sync, reboot. All else is refused."""
+"""The services of a phone: shell, shell v2, exec, sync and reboot."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LONGEST_LINE_BYTES = 128 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service name taken apart; `pty` where the peer wants a terminal."""
+    """A service request; `pty` when the peer wants a terminal."""
 
     kind: str
     command: str = ""
@@ -26,7 +26,7 @@ class Service:
 
 
 def read_service(name: str) -> Service | None:
-    """Return the service a name asks for, None for one this phone has not."""
+    """Parse a service name; None for a service that the phone does not have."""
     head, colon, command = name.partition(":")
     if not colon:
         return None
@@ -46,7 +46,7 @@ def read_service(name: str) -> Service | None:
 
 
 async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
-    """Serve a stream to its end; tell whether the connection is to be cut now, by a fault."""
+    """Serve a stream to its end; tell whether a fault cuts the connection now."""
     await phone.faults.ended(Fault.SHELL_HANGS)
     if service.kind == "reboot":
         phone.ask_reboot()
@@ -73,7 +73,7 @@ async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
 
 
 async def run_silently(phone: Phone, service: Service) -> None:
-    """Run a command for its effect alone: no input, and nobody hears what it says."""
+    """Run a command without input or output, for its effect."""
 
     async def discard(data: bytes) -> None:
         """Take the bytes and forget them."""
@@ -141,7 +141,7 @@ async def _run_interactively(shell: Shell, service: Service, stdin: Input, out: 
 
 
 async def serve_until_closed(phone: Phone, service: Service, stream: Stream) -> bool:
-    """Serve, but stop the command when the peer closes, as the hang-up signal does on a phone.
+    """Serve a stream, and stop the command when the peer closes it.
 
     StreamClosedError when the peer closed first; else as `serve`.
     """

@@ -1,4 +1,4 @@
-"""Runs a command line on a phone."""
+"""The shell: runs a command line on a phone."""
 
 import posixpath
 from dataclasses import dataclass, field, replace
@@ -77,7 +77,7 @@ async def _discard(data: bytes) -> None:
 
 
 class Shell:
-    """One shell: it remembers the last status between lines."""
+    """A shell; it keeps the last status between lines."""
 
     def __init__(self, *, phone: Phone, stdin: Input, out: Write, error: Write) -> None:
         self._phone = phone

@@ -1,4 +1,4 @@
-"""A small sh: a command line as a tree of what to run.
+"""Parses a command line of a small sh.
 
 Quotes, escapes, `;` `&&` `||` `|`, redirections, `$?` and unset variables are understood.
 Background jobs, loops, functions and substitutions are syntax errors, never half obeyed.
@@ -13,11 +13,11 @@ _SPACES = " \t\r"
 
 
 class ShellSyntaxError(Exception):
-    """The line is not one this shell understands; nothing of it was run."""
+    """This shell does not understand the line; nothing of it was run."""
 
 
 class Join(enum.Enum):
-    """When a pipeline runs, seen from the one before it."""
+    """How a pipeline depends on the one before it."""
 
     ALWAYS = enum.auto()
     ON_SUCCESS = enum.auto()
@@ -131,7 +131,7 @@ def _redirect(operator: _Operator, target: Word | _Operator | None) -> Redirect:
 
 
 class _Scanner:
-    """Walks over a line once; past its end every character is empty."""
+    """Reads a line character by character; past its end all are empty."""
 
     def __init__(self, line: str) -> None:
         self.line = line

@@ -1,4 +1,4 @@
-"""The packets of shell protocol v2: one byte of id, four of length, the bytes.
+"""The packets of shell protocol v2: one byte of id, four of length, the data.
 
 Source: AOSP packages/modules/adb, shell_protocol.h.
 """
@@ -63,7 +63,7 @@ class ShellPackets:
 
 
 class PlainInput:
-    """The input of a shell of version 1 or an exec: the stream's bytes as they are."""
+    """The input of a version 1 shell or an exec: the stream's plain bytes."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The short-video app: its account, its screens and what a finger or a key does on them.
+"""The simulated short-video app: its screens, and what taps and keys do on them.
 
 Nothing here draws (see screens) and nothing here knows of adb.
 """
@@ -19,7 +19,7 @@ UPLOAD_SECONDS = 0.3
 
 
 class Screen(enum.StrEnum):
-    """Where in the app one is; a dialog or the log-in page may lie over it."""
+    """The screens of the app; a dialog or the log-in page may cover them."""
 
     FEED = "feed"
     SEARCH = "search"
@@ -32,7 +32,7 @@ class Screen(enum.StrEnum):
 
 @dataclass(kw_only=True)
 class Playback:
-    """A video someone sees, since a monotonic second."""
+    """The video in view, since a monotonic second."""
 
     video: Video
     where: Screen
@@ -41,7 +41,7 @@ class Playback:
 
 
 class ShortVideoApp:
-    """One running or stopped app and its lasting data."""
+    """The app, running or stopped, and its data."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ShortVideoApp:
 
     @property
     def covered(self) -> bool:
-        """Whether something lies over the app's screens."""
+        """Whether a dialog or the log-in page covers the app's screens."""
         return self.consent_pending or self.logged_out
 
     @property
@@ -131,13 +131,13 @@ class ShortVideoApp:
         return [post for post in reversed(self.account.posts) if post.since <= now]
 
     def advance(self) -> None:
-        """Take note that time has passed: an upload that is over shows the profile."""
+        """Apply the passage of time: a finished upload shows the profile."""
         if self.uploaded_at is not None and self._monotonic() >= self.uploaded_at:
             self._show(Screen.PROFILE)
             self.notice = "Posted"
 
     def share(self, stream: str, path: str) -> None:
-        """Open the composer on a file of the phone that another app calls *stream*."""
+        """Open the composer on a file of the phone, known to other apps as *stream*."""
         self.start()
         self.stream = stream
         self.shared_path = path
@@ -156,7 +156,7 @@ class ShortVideoApp:
         return True
 
     def hide(self) -> None:
-        """Leave the front; the app keeps its place."""
+        """Leave the foreground; the app keeps its state."""
         self.in_front = False
         self.track_video()
 
@@ -266,7 +266,7 @@ class ShortVideoApp:
         self._record(Kind.APP_DATA_CLEARED)
 
     def track_video(self) -> None:
-        """Take note of which video is in view now and record one that no longer is."""
+        """Track the video in view, and record one that has left it."""
         video = self.video
         seen = video if self.running and self.in_front and not self.covered else None
         position = self.feed_index if self.screen is Screen.FEED else self.result_index
@@ -290,7 +290,7 @@ class ShortVideoApp:
             )
 
     def describe(self) -> dict[str, Any]:
-        """Return what the control API tells of the app."""
+        """Return the app's state for the control API."""
         video = self.video if self._playback else None
         return {
             "running": self.running,

@@ -1,4 +1,4 @@
-"""The `sync:` service: stat, list, push and pull.
+"""Serves `sync:`: stat, list, push and pull.
 
 Source: AOSP packages/modules/adb, SYNC.TXT and file_sync_protocol.h: four letters, four bytes of
 length, little-endian. Of the second versions only stat and list are spoken, as the banner says.
@@ -25,7 +25,7 @@ _SHELL_ID = 2000
 
 
 class SyncProtocolError(Exception):
-    """The peer asked for something this protocol has not; the stream ends after the answer."""
+    """The peer sent an unknown request; the stream ends after the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ async def _send_file(phone: Phone, stream: Stream, path: str) -> None:
 async def _receive_file(
     phone: Phone, stream: Stream, reader: BufferedReader, path_and_mode: str
 ) -> None:
-    """Take a file whole before any of it is seen: a push cut off halfway leaves nothing."""
+    """Receive a file completely before it is visible: an interrupted push leaves nothing."""
     path, comma, mode_text = path_and_mode.rpartition(",")
     if not comma or not mode_text.isdecimal():
         raise SyncProtocolError("missing , in ID_SEND_V1")

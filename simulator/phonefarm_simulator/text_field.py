@@ -1,4 +1,4 @@
-"""A text field's content and its cursor, moved by keys as Android moves them."""
+"""A text field: its content and its cursor, moved as Android moves them."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ MAX_CHARACTERS = 4000
 
 @dataclass(kw_only=True)
 class TextField:
-    """Text and the place in it where typing goes."""
+    """The text of a field and its cursor."""
 
     text: str = ""
     cursor: int = 0
@@ -18,7 +18,7 @@ class TextField:
         self.cursor = len(text)
 
     def insert(self, text: str) -> None:
-        """Type at the cursor; what passes 4000 characters is lost."""
+        """Insert *text* at the cursor; the field holds at most 4000 characters."""
         text = text[: MAX_CHARACTERS - len(self.text)]
         self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
         self.cursor += len(text)

@@ -1,4 +1,4 @@
-"""The screen as `uiautomator dump` writes it."""
+"""Writes the screen as `uiautomator dump` does."""
 
 from xml.sax.saxutils import quoteattr
 

@@ -1,4 +1,4 @@
-"""The videos of the simulated app: endless, and the same on every phone and every day."""
+"""The videos of the simulated app: endless, and the same on every phone."""
 
 import hashlib
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Video:
 
 
 def feed_video(index: int) -> Video:
-    """Return the video at `index` of the feed; there is one for every number."""
+    """Return the video at `index` of the feed."""
     return _video("feed", _TOPICS[_number("topic", index) % len(_TOPICS)], index)
 
 

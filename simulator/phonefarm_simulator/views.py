@@ -1,4 +1,4 @@
-"""What a screen is made of: views with bounds, texts and what a tap on them does."""
+"""The views that screens are made of: bounds, texts and tap actions."""
 
 import enum
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ SCREEN = Bounds(0, 0, WIDTH, HEIGHT)
 
 
 class Style(enum.Enum):
-    """How a view is drawn; it means nothing to a program that reads the dump."""
+    """How a view is drawn; not part of the dump."""
 
     PLAIN = enum.auto()
     PAGE = enum.auto()
@@ -69,7 +69,7 @@ class Field(enum.StrEnum):
 
 
 class Press(enum.Enum):
-    """What a tap does where no value goes with it."""
+    """The tap actions without a value."""
 
     OPEN_APP = enum.auto()
     FEED = enum.auto()
@@ -103,7 +103,7 @@ Tap = Press | Focus | OpenResult
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One node of the screen, the root being all of it. Hashable, so a picture is drawn once."""
+    """One view of the screen and its children; hashable, so that pictures can be cached."""
 
     kind: str
     bounds: Bounds

@@ -1,1 +1,1 @@
-"""What the phone's shell can run, one module per kind of command."""
+"""The commands of the phone's shell, one module for each kind."""

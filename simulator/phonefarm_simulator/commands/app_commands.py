@@ -1,4 +1,4 @@
-"""Commands about apps: am, pm, monkey and the `cmd` front of them."""
+"""Commands for apps: am, pm, monkey and `cmd`."""
 
 import io
 import re
@@ -24,7 +24,7 @@ _EXTRAS = {"-e", "--es", "--eu", "--ei", "--ez", "--el", "--ef"}
 
 @dataclass(kw_only=True)
 class Intent:
-    """What `am start` was asked for."""
+    """The intent of an `am start`."""
 
     action: str = ""
     data: str = ""

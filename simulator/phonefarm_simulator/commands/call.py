@@ -1,4 +1,4 @@
-"""What a command is called with, and what it may answer to."""
+"""The call of a command: its arguments, its phone and its streams."""
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +11,7 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class Input(Protocol):
-    """Where a command reads from."""
+    """The input of a command."""
 
     async def read(self) -> bytes:
         """Return the next bytes, empty at the end."""

@@ -1,4 +1,4 @@
-"""Commands that touch and show the screen: input, uiautomator, screencap."""
+"""Commands for the screen: input, uiautomator, screencap."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""Commands about the phone itself: getprop, settings, wm, dumpsys, logcat, ps, date and such."""
+"""Commands for the phone itself: getprop, settings, wm, dumpsys, logcat, ps, date."""
 
 import time
 
