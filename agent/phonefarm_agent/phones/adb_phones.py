@@ -65,7 +65,7 @@ class AdbPhones:
         """Return how often the adb server had to be started again."""
         return self._server.restarts
 
-    # What is read (see contract.Phones).
+    # What is read (see `interface.Phones`).
 
     def reports(self) -> tuple[PhoneReport, ...]:
         """Return every phone as it was last seen."""
@@ -218,8 +218,7 @@ async def adb_phones(
 ) -> AsyncIterator[AdbPhones]:
     """Start the adb server and yield the phones, which `keep` will find.
 
-    *kept* is what an earlier life gave to *keep*: which steps were taken for phones that could not
-    work.
+    *kept* is what the previous process gave to *keep*: the recovery steps it has taken.
     """
     async with adb_server(home=state / "adb", port=port, clock=clock) as server:
         recovery = Recovery(

@@ -123,7 +123,7 @@ class PhoneMonitor:
     async def _stay_connected(self, address: str) -> None:
         """Connect a network phone, and connect it again whenever it has vanished.
 
-        One that adb calls offline is the ladder's matter, unless a run holds it: then only the
+        A phone that adb calls offline is left to recovery, unless a run holds it: then only the
         host's end of a connection over which nothing passes is begun anew.
         """
         failures = 0

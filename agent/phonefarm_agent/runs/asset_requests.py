@@ -40,7 +40,7 @@ class AssetRequests:
             message = f"the plan fetches no {name!r}"
             return _failure(AssetFailedError(FailureCode.PLAN_INVALID, message))
         try:
-            # An earlier life of the agent may have answered already.
+            # The agent's previous process may have answered already.
             standing = await asyncio.to_thread(self._earlier_answer, name)
             if standing is not None:
                 return standing

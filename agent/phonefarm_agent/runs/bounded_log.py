@@ -17,7 +17,7 @@ class LogContent:
 class BoundedLog:
     """A log in several files: the head, then numbered parts, of which the last two stay.
 
-    Everything is read back from the names and sizes of the parts, so another life of the agent goes
+    Everything is read back from the names and sizes of the parts, so the agent's next process goes
     on where this one ended. All calls block, and raise OSError.
     """
 

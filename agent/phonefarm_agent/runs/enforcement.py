@@ -41,7 +41,7 @@ class Enforcement:
         """Check the rules until cancelled."""
         run = self._run
         if run.state.phase is Phase.GOING:
-            # An earlier life of the agent saw `go`; the lease opens only after `continue`.
+            # The agent's previous process saw `go`; the lease opens only after `continue`.
             self._went_at = self._began_at
             self._control.go()
         async with asyncio.TaskGroup() as tasks:
@@ -138,7 +138,7 @@ class Enforcement:
         """Open the gate of an adopted run once the controller has confirmed it.
 
         Only when adb still calls the same phone by the name the proxy was made for, and after a
-        heartbeat of this life was acknowledged: before that nobody here knows the lease's age.
+        heartbeat of this process was acknowledged: before that nobody here knows the lease's age.
         """
         run = self._run
         await run.confirmed.wait()

@@ -114,7 +114,7 @@ class EvidenceSpool:
     async def close(self, ref: RunRef, ending: Mapping[str, object]) -> None:
         """Record how the run ended; its manifest follows after its last file.
 
-        Closing again what an earlier life has closed changes nothing.
+        Closing again what the previous process has closed changes nothing.
         """
         if ref.run_id in self._delivered or self._manifest(ref).closed:
             return

@@ -38,7 +38,7 @@ class EndedEarlyError(Exception):
 async def execute(run: Run) -> RunEnded | RunRefused:
     """Execute *run* until its container is gone, and return how it ended.
 
-    Works also for a run that an earlier life of the agent has started. Cancelled, it leaves the
+    Works also for a run that the agent's previous process has started. Cancelled, it leaves the
     container alone.
     """
     try:

@@ -60,7 +60,7 @@ class Run:
     ) -> None:
         """Start with the lease as renewed by a message sent at *renewed_at*.
 
-        The proxy of an *adopted* run, started by an earlier life of the agent, stays closed until
+        The proxy of an *adopted* run, started by the agent's previous process, stays closed until
         the controller says `continue`.
         """
         self.state = state

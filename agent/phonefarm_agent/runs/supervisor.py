@@ -206,7 +206,7 @@ class Supervisor:
             case _:
                 assert_never(message)
 
-    # What an earlier life left.
+    # What the previous process left.
 
     def restore(self, states: Iterable[RunState]) -> list[Run]:
         """Take back the runs in the journal; `resume` starts each of them."""
@@ -276,7 +276,7 @@ class Supervisor:
         if run_id in self._runs or run_id in self._forgotten:
             return  # A repetition.
         if not self._reconciled.is_set():
-            return  # It comes again: what an earlier life left may still be at work on the phone.
+            return  # It comes again; an earlier run may still be at work on the phone.
         refusal = self._withheld()
         if assignment.serialno in self._busy():
             refusal = "phone_busy"

@@ -1,7 +1,7 @@
 """The interface of a runtime, including the order of its calls.
 
 `check` first. Per run: `start` once, then `begin`, `lines` and `wait` (any number of times, also
-from a later life of the agent, which asks for `held` first), `stop` any number of times, `remove`
+from the agent's next process, which asks for `held` first), `stop` any number of times, `remove`
 once nothing more is wanted. Calls for different runs may overlap; `stop` may come while `lines` or
 `wait` are under way.
 """
