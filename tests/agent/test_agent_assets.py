@@ -12,8 +12,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from phonefarm_agent.assets.store import Asset, AssetStore, Limits, asset_store
-from phonefarm_agent.assets.types import AssetFailedError, AssetKind, Wanted
+from phonefarm_agent.assets.store import Asset, AssetLimits, AssetStore, asset_store
+from phonefarm_agent.assets.types import AssetFailedError, AssetKind, WantedAsset
 from phonefarm_agent.runs.asset_requests import AssetRequests
 from phonefarm_agent.runs.run_directory import RunDirectory
 from phonefarm_common.address_policy import AddressPolicy
@@ -42,15 +42,15 @@ def opened(tmp_path: Path) -> Open:
         asset_store,
         folder=tmp_path / "assets",
         policy=LOOPBACK,
-        limits=Limits(asset_bytes=1_000_000, cache_bytes=3_000_000, spare_bytes=0),
+        limits=AssetLimits(asset_bytes=1_000_000, cache_bytes=3_000_000, spare_bytes=0),
         agent="phonefarm-agent/test",
         scale=0.02,
     )
 
 
-def video(web: AssetServer, path: str = "/v.mp4", host: str = "127.0.0.1") -> Wanted:
+def video(web: AssetServer, path: str = "/v.mp4", host: str = "127.0.0.1") -> WantedAsset:
     """Return the page as a video of a plan."""
-    return Wanted(url=web.url(path, host), kind=AssetKind.VIDEO)
+    return WantedAsset(url=web.url(path, host), kind=AssetKind.VIDEO)
 
 
 def read(store: AssetStore, asset: Asset) -> bytes:
@@ -60,7 +60,7 @@ def read(store: AssetStore, asset: Asset) -> bytes:
     return data
 
 
-async def refusal(store: AssetStore, wanted: Wanted) -> AssetFailedError:
+async def refusal(store: AssetStore, wanted: WantedAsset) -> AssetFailedError:
     """Return how the fetch fails."""
     with pytest.raises(AssetFailedError) as failed:
         await store.fetch("run-1", wanted)
@@ -266,7 +266,7 @@ async def test_what_is_no_video_is_refused_by_class(
 async def test_a_forbidden_address_is_not_dialled(opened: Open, url: str) -> None:
     """A private literal, also in disguise, and anything but http is refused for good."""
     async with opened() as store:
-        failed = await refusal(store, Wanted(url=url, kind=AssetKind.VIDEO))
+        failed = await refusal(store, WantedAsset(url=url, kind=AssetKind.VIDEO))
 
     assert failed.code is FailureCode.ASSET_URL_NOT_ALLOWED
     assert failed.final
@@ -292,7 +292,7 @@ async def test_a_closed_port_and_a_name_that_is_none_are_unreachable(opened: Ope
     """Nobody there is the network's fault."""
     async with opened() as store:
         for url in ("http://127.0.0.1:1/v.mp4", "http://no-such-host.invalid/v.mp4"):
-            failed = await refusal(store, Wanted(url=url, kind=AssetKind.VIDEO))
+            failed = await refusal(store, WantedAsset(url=url, kind=AssetKind.VIDEO))
 
             assert failed.code is FailureCode.ASSET_UNREACHABLE
 
@@ -344,7 +344,9 @@ async def test_the_oldest_unused_goes_when_the_cache_is_full(
     web: AssetServer, opened: Open
 ) -> None:
     """What a run still uses stays; when all is in use the host is full."""
-    async with opened(limits=Limits(asset_bytes=10**6, cache_bytes=10**6, spare_bytes=0)) as store:
+    async with opened(
+        limits=AssetLimits(asset_bytes=10**6, cache_bytes=10**6, spare_bytes=0)
+    ) as store:
         for place in range(5):
             web.put(f"/{place}.mp4", mp4(SIZE, seed=place))
         assets = [await store.fetch(f"run-{n}", video(web, f"/{n}.mp4")) for n in range(3)]
@@ -364,7 +366,7 @@ async def test_a_full_disk_is_told_and_leaves_no_half_file(
 ) -> None:
     """The space that is left to others is not used up."""
     web.put("/v.mp4", mp4(SIZE))
-    limits = Limits(asset_bytes=10**6, cache_bytes=10**7, spare_bytes=2**62)
+    limits = AssetLimits(asset_bytes=10**6, cache_bytes=10**7, spare_bytes=2**62)
     async with opened(limits=limits) as store:
         failed = await refusal(store, video(web))
 
@@ -423,7 +425,7 @@ async def test_the_bytes_tell_the_type(
     """What a server calls it is not believed; its first bytes are."""
     web.put("/v", head + bytes(200), content_type="application/octet-stream")
     async with opened() as store:
-        wanted = Wanted(url=web.url("/v"), kind=kind)
+        wanted = WantedAsset(url=web.url("/v"), kind=kind)
         if name is None:
             assert (await refusal(store, wanted)).code is FailureCode.ASSET_TYPE_NOT_ALLOWED
         else:

@@ -30,17 +30,17 @@ from phonefarm_agent.model.run import (
     RunRef,
     RunState,
     StopOrder,
-    Strategy,
+    StopStrategy,
 )
 from phonefarm_agent.phones.identity import duplicates, serialno_problem
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.probe import CONDITIONS, Answered, Unanswered
-from phonefarm_agent.phones.probe import judge as judge_fitness
+from phonefarm_agent.phones.probe import evaluate as judge_fitness
 from phonefarm_agent.phones.probe import parse as read_fitness
 from phonefarm_agent.phones.readiness import ReadinessStages
 from phonefarm_agent.runs.event_parser import BadEventError, ExecutorEvent, RunFinished, parse_event
 from phonefarm_agent.runs.journal_schema import decode_state, encode_state
-from phonefarm_agent.runs.outcome import Cause, Stopped, broken, judge
+from phonefarm_agent.runs.outcome import Cause, Stopped, broken, decide_ending
 from phonefarm_agent.runs.record_queue import RecordQueue
 from phonefarm_common.reasons import FailureClass, FailureCode
 from support.examples import given
@@ -98,14 +98,14 @@ class RunMoves(RuleBasedStateMachine):
         else:
             self.trail.append(to)
 
-    @rule(strategy=st.sampled_from(Strategy), after=st.floats(0, 10))
+    @rule(strategy=st.sampled_from(StopStrategy), after=st.floats(0, 10))
     @precondition(lambda self: self.state.phase is not Phase.FORGOTTEN)
-    def order_stop(self, strategy: Strategy, after: float) -> None:
+    def order_stop(self, strategy: StopStrategy, after: float) -> None:
         """Order a stop; orders only become firmer."""
         before = self.state.stop
         order = StopOrder(ref=REF, reason="x", strategy=strategy, force_after_seconds=after)
         self.state = self.state.order_stop(order)
-        if before is not None and before.strategy is Strategy.HARD:
+        if before is not None and before.strategy is StopStrategy.HARD:
             assert self.state.stop == before
 
     @invariant()
@@ -228,7 +228,7 @@ def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
     failure: str | None,
 ) -> None:
     """The table of endings."""
-    ended = judge(
+    ended = decide_ending(
         finished=finished,
         exit_code=code,
         exit_detail="",

@@ -8,9 +8,9 @@ from phonefarm_agent.phones.proxy.allowlist import (
     DEFAULT_WORDS,
     META,
     Effect,
-    RefusedError,
+    RequestRefusedError,
     Scope,
-    judge,
+    check_command,
     split,
 )
 from support.examples import given
@@ -157,35 +157,35 @@ FORBIDDEN = [
 @pytest.mark.parametrize("command", READS)
 def test_a_read_passes_before_the_gate(command: str) -> None:
     """What changes nothing is known as a read."""
-    assert judge(command, SCOPE).effect is Effect.READS
+    assert check_command(command, SCOPE).effect is Effect.READS
 
 
 @pytest.mark.parametrize("command", ACTS)
 def test_an_act_is_known_as_one(command: str) -> None:
     """What acts is allowed, and told apart from a read."""
-    assert judge(command, SCOPE).effect is Effect.ACTS
+    assert check_command(command, SCOPE).effect is Effect.ACTS
 
 
 @pytest.mark.parametrize("command", FORBIDDEN)
 def test_what_is_not_listed_is_refused(command: str) -> None:
     """The list is closed: every other word, option, path and shell character is refused."""
-    with pytest.raises(RefusedError, match=r"."):
-        judge(command, SCOPE)
+    with pytest.raises(RequestRefusedError, match=r"."):
+        check_command(command, SCOPE)
 
 
 def test_a_word_outside_the_plans_list_is_refused() -> None:
     """The plan's list may be shorter than what the proxy knows."""
     scope = Scope(phone_folder=FOLDER, package="com.example.a", words=frozenset({"getprop"}))
 
-    assert judge("getprop", scope).effect is Effect.READS
-    with pytest.raises(RefusedError, match="word not in the run's list: input"):
-        judge("input tap 1 2", scope)
+    assert check_command("getprop", scope).effect is Effect.READS
+    with pytest.raises(RequestRefusedError, match="word not in the run's list: input"):
+        check_command("input tap 1 2", scope)
 
 
 @pytest.mark.parametrize("folder", ["/", "/data", "data/x", "/a/../b", "/a//b", "/a/b/"])
 def test_a_folder_that_is_too_wide_is_refused(folder: str) -> None:
     """A scope needs a plain folder of its own."""
-    with pytest.raises((ValueError, RefusedError)):
+    with pytest.raises((ValueError, RequestRefusedError)):
         Scope(phone_folder=folder, package="com.example.a", words=DEFAULT_WORDS)
 
 
@@ -200,7 +200,7 @@ def test_a_line_that_passes_holds_nothing_a_shell_acts_on(text: str) -> None:
     """What split accepts, a POSIX lexer reads as the same words."""
     try:
         words = split(text)
-    except RefusedError:
+    except RequestRefusedError:
         return
 
     assert shlex.split(text) == words
@@ -239,12 +239,12 @@ QUERY = "content query --uri content://media/external/{}/media --projection _id 
 )
 def test_a_posting_run_may_index_and_share_its_own_files(command: str) -> None:
     """The exact forms pass after the gate, for such a run alone."""
-    judged = judge(command, POSTING)
+    judged = check_command(command, POSTING)
 
     assert judged.effect is Effect.ACTS
     assert split(judged.text) == split(command)
-    with pytest.raises(RefusedError):
-        judge(command, SCOPE)
+    with pytest.raises(RequestRefusedError):
+        check_command(command, SCOPE)
 
 
 @pytest.mark.parametrize(
@@ -277,14 +277,14 @@ def test_a_posting_run_may_index_and_share_its_own_files(command: str) -> None:
 )
 def test_a_posting_run_may_not_reach_further(command: str) -> None:
     """Other files, other providers, other broadcasts and other grants are refused."""
-    with pytest.raises(RefusedError):
-        judge(command, POSTING)
+    with pytest.raises(RequestRefusedError):
+        check_command(command, POSTING)
 
 
 @pytest.mark.parametrize("folder", ["/sdcard", "/sdcard/Movies/../..", "/data/x/y", "sdcard/a/b"])
 def test_a_media_folder_is_a_folder_of_the_shared_storage(folder: str) -> None:
     """Anything else is a fault of the agent, told at once."""
-    with pytest.raises((ValueError, RefusedError)):
+    with pytest.raises((ValueError, RequestRefusedError)):
         Scope(
             phone_folder=FOLDER,
             media_folder=folder,

@@ -24,7 +24,7 @@ from phonefarm_agent.model.host import Incidents
 from phonefarm_agent.phones.adb_phones import AdbPhones, adb_phones
 from phonefarm_agent.phones.dummy import DummyPhones
 from phonefarm_agent.rpc.connection import ControllerAddress, ControllerConnection
-from phonefarm_agent.rpc.session import Identity
+from phonefarm_agent.rpc.session import AgentIdentity
 from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import Journal, open_journal
 from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
@@ -50,7 +50,7 @@ async def run_agent(
     """
     with only_agent(settings.state):
         kind = await choose_runtime(settings)
-        identity = Identity(
+        identity = AgentIdentity(
             agent_id=settings.agent_id,
             boot_id=boot_id(),
             incarnation=raise_incarnation(settings.state),
@@ -167,7 +167,7 @@ async def _runs_folder(settings: Settings) -> AsyncIterator[Path]:
         remove_runs_folder(runs_folder)
 
 
-def _assets(settings: Settings, identity: Identity) -> AbstractAsyncContextManager[AssetStore]:
+def _assets(settings: Settings, identity: AgentIdentity) -> AbstractAsyncContextManager[AssetStore]:
     return asset_store(
         folder=settings.state / "assets",
         policy=AddressPolicy(allowed=settings.asset_networks),

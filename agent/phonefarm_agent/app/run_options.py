@@ -16,7 +16,7 @@ from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.ids import is_name
 
 from phonefarm_agent.app.settings import Settings
-from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, Limits
+from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, AssetLimits
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.runtimes import image
 
@@ -209,7 +209,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
         phone_limits=PhoneLimits().scaled(config.time_scale()),
         reserve=RESERVE_BYTES,
         asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
-        asset_limits=Limits(
+        asset_limits=AssetLimits(
             asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
         ),
     )

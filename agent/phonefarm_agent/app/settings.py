@@ -7,7 +7,7 @@ from phonefarm_common.address_policy import Network
 from phonefarm_common.disk_space import RequiredFree
 from phonefarm_common.timers import Timers
 
-from phonefarm_agent.assets.store import Limits
+from phonefarm_agent.assets.store import AssetLimits
 from phonefarm_agent.phones.limits import PhoneLimits
 
 
@@ -34,7 +34,7 @@ class Settings:
     warm: int = 0  # so many containers are made ahead of their runs
     metrics: tuple[str, int] | None = None  # where Prometheus may ask; None: nowhere
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
-    asset_limits: Limits = field(default_factory=Limits)
+    asset_limits: AssetLimits = field(default_factory=AssetLimits)
     phone_limits: PhoneLimits = field(default_factory=PhoneLimits)
     least_free: RequiredFree = field(default_factory=RequiredFree)
     """What must be free where the state is, for new work to begin."""

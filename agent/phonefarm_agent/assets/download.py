@@ -14,11 +14,11 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.outbound_http import AddressNotAllowedError
 from phonefarm_common.reasons import FailureCode, FarmError, Reason
 
-from phonefarm_agent.assets.partial_file import Part, Validators, on_disk
+from phonefarm_agent.assets.partial_file import PartialFile, Validators, on_disk
 from phonefarm_agent.assets.types import (
     SNIFFED_BYTES,
     AssetFailedError,
-    Wanted,
+    WantedAsset,
     check_announced,
     sniff,
 )
@@ -54,8 +54,8 @@ class Download:
         *,
         session: aiohttp.ClientSession,
         policy: AddressPolicy,
-        wanted: Wanted,
-        part: Part,
+        wanted: WantedAsset,
+        part: PartialFile,
         most_bytes: int,
         make_room: Callable[[int], Awaitable[None]],
         scale: float,

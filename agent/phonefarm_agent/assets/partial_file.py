@@ -39,7 +39,7 @@ class Validators:
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
-class Part:
+class PartialFile:
     """A partial file: `<key>.part` and `<key>.part.json`. Blocking; raises OSError."""
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -74,12 +74,12 @@ class Part:
         with suppress(FileNotFoundError):
             self._note.unlink()
 
-    def appending(self) -> "Appending":
+    def appending(self) -> "PartialFileWriter":
         """Open the file to append to it."""
-        return Appending(self.path)
+        return PartialFileWriter(self.path)
 
 
-class Appending:
+class PartialFileWriter:
     """Appends to a partial file; `finish` returns once all is on the disk."""
 
     def __init__(self, path: Path) -> None:

@@ -24,12 +24,12 @@ from phonefarm_common.outbound_http import SystemLookup, outbound_session
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.assets.download import Download, Fetched
-from phonefarm_agent.assets.partial_file import Part, Validators, on_disk
+from phonefarm_agent.assets.partial_file import PartialFile, Validators, on_disk
 from phonefarm_agent.assets.types import (
     CONTENT_TYPES,
     SNIFFED_BYTES,
     AssetFailedError,
-    Wanted,
+    WantedAsset,
     sniff,
 )
 
@@ -47,7 +47,7 @@ _READ_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class AssetLimits:
     """The size limits of one asset and of the store."""
 
     asset_bytes: int = ASSET_BYTES
@@ -83,7 +83,7 @@ class AssetStore:
         folder: Path,
         session: aiohttp.ClientSession,
         policy: AddressPolicy,
-        limits: Limits,
+        limits: AssetLimits,
         scale: float,
     ) -> None:
         self._folder = folder
@@ -101,7 +101,7 @@ class AssetStore:
         """Return the path of an asset's file, which may be linked but not written."""
         return self._folder / asset.file
 
-    async def fetch(self, run_id: str, wanted: Wanted) -> Asset:
+    async def fetch(self, run_id: str, wanted: WantedAsset) -> Asset:
         """Return the newest version of an asset, in use by the run; AssetFailedError.
 
         Runs that want the same at once share one download; it ends with the last that waits.
@@ -151,8 +151,8 @@ class AssetStore:
         if not download.cancelled():
             download.exception()  # Whoever waits hears it; nobody may.
 
-    async def _download(self, key: str, wanted: Wanted) -> Asset:
-        part = Part(self._folder, key)
+    async def _download(self, key: str, wanted: WantedAsset) -> Asset:
+        part = PartialFile(self._folder, key)
         kept = self._assets.get(key)
         download = Download(
             session=self._session,
@@ -182,7 +182,7 @@ class AssetStore:
                 raise
 
     async def _complete(
-        self, key: str, wanted: Wanted, part: Part, fetched: Fetched | None
+        self, key: str, wanted: WantedAsset, part: PartialFile, fetched: Fetched | None
     ) -> Asset:
         validators = fetched.validators if fetched else Validators()
         try:
@@ -261,7 +261,7 @@ class AssetStore:
 
 @asynccontextmanager
 async def asset_store(
-    *, folder: Path, policy: AddressPolicy, limits: Limits, agent: str, scale: float
+    *, folder: Path, policy: AddressPolicy, limits: AssetLimits, agent: str, scale: float
 ) -> AsyncIterator[AssetStore]:
     """Yield the store in *folder*; downloads end with the block, their bytes stay."""
     lookup = SystemLookup(threads=LOOKUP_THREADS)
@@ -293,7 +293,7 @@ def _read_through(path: Path) -> tuple[int, str, bytes]:
     return size, digest.hexdigest(), head
 
 
-def _rename_part(part: Part, target: Path) -> None:
+def _rename_part(part: PartialFile, target: Path) -> None:
     """Give a complete file its final name, read-only."""
     part.path.chmod(0o444)
     part.path.replace(target)

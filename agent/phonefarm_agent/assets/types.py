@@ -18,7 +18,7 @@ class AssetKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedAsset:
     """An asset as a plan names it."""
 
     url: str

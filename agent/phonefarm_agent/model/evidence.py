@@ -24,7 +24,7 @@ class EvidenceFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ManifestEntry:
     """One file in a run's manifest; `missing` says why the controller does not get it."""
 
     name: str
@@ -52,7 +52,7 @@ class Manifest:
     """
 
     ref: RunRef
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries: Mapping[str, ManifestEntry] = field(default_factory=dict)
     ending: Mapping[str, object] = field(default_factory=dict)
     closed: bool = False
     delivered: bool = False

@@ -85,7 +85,7 @@ class Stops:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desired:
+class DesiredState:
     """The desired state of this agent; what it does not name is left alone."""
 
     claimed: tuple[Assignment, ...] = ()
@@ -108,7 +108,7 @@ ControllerMessage = (
     | HeartbeatAck
     | RecordAcks
     | Stops
-    | Desired
+    | DesiredState
     | Superseded
 )
 """Everything a controller says."""

@@ -49,7 +49,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class PhoneFacts:
     """What was last read of a phone; None if it was never read."""
 
     battery_percent: int | None = None
@@ -71,7 +71,7 @@ class PhoneReport:
     epoch: int = 0
     stages: tuple[Stage, ...] = ()
     needs_hands: str = ""  # what a person must do at the phone before anything else helps
-    facts: Facts = Facts()
+    facts: PhoneFacts = PhoneFacts()
 
     def essence(self) -> Self:
         """Return the report without the values that change all the time.
@@ -79,7 +79,7 @@ class PhoneReport:
         The epoch rises with every run, and the controller is who raises it.
         """
         stages = tuple(replace(stage, seconds=0.0) for stage in self.stages)
-        return replace(self, epoch=0, stages=stages, facts=Facts())
+        return replace(self, epoch=0, stages=stages, facts=PhoneFacts())
 
 
 class PhoneNotFitError(Exception):

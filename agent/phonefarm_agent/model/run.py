@@ -34,7 +34,7 @@ class Assignment:
     cap_seconds: float
 
 
-class Strategy(StrEnum):
+class StopStrategy(StrEnum):
     """How a run is stopped, from the gentlest to the hardest."""
 
     SOFT = "soft"
@@ -42,7 +42,7 @@ class Strategy(StrEnum):
     HARD = "hard"
 
 
-_FIRMNESS = {Strategy.SOFT: 0, Strategy.SOFT_THEN_FORCE: 1, Strategy.HARD: 2}
+_FIRMNESS = {StopStrategy.SOFT: 0, StopStrategy.SOFT_THEN_FORCE: 1, StopStrategy.HARD: 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class StopOrder:
 
     ref: RunRef
     reason: str
-    strategy: Strategy = Strategy.HARD
+    strategy: StopStrategy = StopStrategy.HARD
     force_after_seconds: float = 0.0
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from phonefarm_agent.model.phone import (
-    Facts,
+    PhoneFacts,
     PhoneReport,
     Readiness,
     Stage,
@@ -12,7 +12,7 @@ from phonefarm_agent.model.phone import (
     Transport,
 )
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.probe import Answered, ProbeResult, Unanswered, judge
+from phonefarm_agent.phones.probe import Answered, ProbeResult, Unanswered, evaluate
 from phonefarm_agent.phones.readiness import IDENTIFY, TRANSPORT, ReadinessStages
 
 MISSES = 3
@@ -54,7 +54,7 @@ class Device:
     model: str = ""
     release: str = ""
     epoch: int = 0
-    facts: Facts = field(default_factory=Facts)
+    facts: PhoneFacts = field(default_factory=PhoneFacts)
     answered_at: float = _NEVER
     probed_at: float = _NEVER  # when fitness was last asked for, over the present connection
     misses: int = 0
@@ -110,7 +110,7 @@ class Device:
         """Set the identity of the phone."""
         if serialno != self.serialno:
             self.stages.forget_previous_phone()
-            self.facts = Facts()
+            self.facts = PhoneFacts()
         self.serialno, self.model, self.release = serialno, model, release
         self.problem = problem
         self.identified = True
@@ -126,10 +126,10 @@ class Device:
     def take_probe(self, result: ProbeResult, now: float) -> None:
         """Record the result of a probe; values without an answer stay as they were."""
         self.probed_at = now
-        for stage, answer in judge(result, self.stages.answers()):
+        for stage, answer in evaluate(result, self.stages.answers()):
             self.stages.take_answer(stage, answer, now)
         seen, known = result.facts, self.facts
-        self.facts = Facts(
+        self.facts = PhoneFacts(
             battery_percent=_newer(seen.battery_percent, known.battery_percent),
             battery_celsius=_newer(seen.battery_celsius, known.battery_celsius),
             storage_free_bytes=_newer(seen.storage_free_bytes, known.storage_free_bytes),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from phonefarm_agent.model.phone import Facts, Readiness
+from phonefarm_agent.model.phone import PhoneFacts, Readiness
 
 BOOT: Final = "boot"
 TEMPERATURE: Final = "temperature"
@@ -60,14 +60,14 @@ class ProbeResult:
     """
 
     booted: bool | None
-    facts: Facts
+    facts: PhoneFacts
     locked: bool | None
     unanswered: Mapping[str, str]
 
 
 def parse(answer: str) -> ProbeResult:
     """Parse an answer to `COMMAND`; nothing that a phone writes makes this raise."""
-    first, battery, storage, trust = _parts(answer)
+    first, battery, storage, trust = _split_answer(answer)
     booted = {"1": True, "0": False, "": False}.get(first.strip()) if "=battery" in answer else None
     level, celsius, locked = (
         _LEVEL.search(battery),
@@ -77,15 +77,15 @@ def parse(answer: str) -> ProbeResult:
     free = _free_kib(storage)
     percent = int(level[1]) if level and int(level[1]) <= 100 else None
     unanswered = {
-        BOOT: _instead("getprop", first) if booted is None else "",
-        TEMPERATURE: _instead("dumpsys battery", battery) if celsius is None else "",
-        BATTERY: _instead("dumpsys battery", battery) if percent is None else "",
-        STORAGE: _instead("df /data", storage) if free is None else "",
-        UNLOCK: _instead("dumpsys trust", trust) if locked is None else "",
+        BOOT: _unexpected("getprop", first) if booted is None else "",
+        TEMPERATURE: _unexpected("dumpsys battery", battery) if celsius is None else "",
+        BATTERY: _unexpected("dumpsys battery", battery) if percent is None else "",
+        STORAGE: _unexpected("df /data", storage) if free is None else "",
+        UNLOCK: _unexpected("dumpsys trust", trust) if locked is None else "",
     }
     return ProbeResult(
         booted=booted,
-        facts=Facts(
+        facts=PhoneFacts(
             battery_percent=percent,
             # Tenths of a degree (BatteryManager).
             battery_celsius=int(celsius[1]) / 10 if celsius else None,
@@ -96,7 +96,7 @@ def parse(answer: str) -> ProbeResult:
     )
 
 
-def judge(
+def evaluate(
     result: ProbeResult, before: Mapping[str, Answered]
 ) -> Iterator[tuple[str, Answered | Unanswered]]:
     """Yield the answer for each stage, `boot` first; before a boot nothing else counts.
@@ -140,7 +140,7 @@ def _condition(stage: str, result: ProbeResult, *, failed: bool) -> Answered:
     return Answered()
 
 
-def _parts(answer: str) -> tuple[str, str, str, str]:
+def _split_answer(answer: str) -> tuple[str, str, str, str]:
     """Return the four parts of the answer; a missing one is empty."""
     first, _, rest = answer.partition("=battery\n")
     battery, _, rest = rest.partition("=storage\n")
@@ -148,7 +148,7 @@ def _parts(answer: str) -> tuple[str, str, str, str]:
     return first, battery, storage, trust
 
 
-def _instead(command: str, said: str) -> str:
+def _unexpected(command: str, said: str) -> str:
     text = " ".join(said.split())[:120]
     return f"{command}: {text}" if text else f"{command}: no answer"
 

@@ -19,11 +19,11 @@ from phonefarm_common.timers import Timers
 from phonefarm_agent.model.messages import Host, Welcome
 from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
 from phonefarm_agent.rpc.session import (
-    Identity,
+    AgentIdentity,
     Session,
     SessionLostError,
     SessionRefusedError,
-    Stream,
+    SessionStream,
     SupersededError,
 )
 
@@ -75,7 +75,7 @@ class ControllerConnection:
         self,
         *,
         address: ControllerAddress,
-        identity: Identity,
+        identity: AgentIdentity,
         host: Host,
         timers: Timers,
         clock: Clock,
@@ -195,7 +195,7 @@ class ControllerConnection:
         async with open_channel(target, self._timers, secured) as channel:
             stub = agent_pb2_grpc.AgentServiceStub(channel)
             session = Session(
-                stream=cast("Stream", stub.Session(None, metadata=self._metadata)),
+                stream=cast("SessionStream", stub.Session(None, metadata=self._metadata)),
                 host=self._host,
                 identity=self._identity,
                 timers=self._timers,

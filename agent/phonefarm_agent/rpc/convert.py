@@ -20,7 +20,7 @@ from phonefarm_agent.model.run import (
     RunRef,
     RunStarted,
     StopOrder,
-    Strategy,
+    StopStrategy,
 )
 
 _TRANSPORTS = {
@@ -56,10 +56,10 @@ _OUTCOMES = {
     rec.Outcome.FAILED: pb.RUN_OUTCOME_FAILED,
     rec.Outcome.STOPPED: pb.RUN_OUTCOME_STOPPED,
 }
-_STRATEGIES: dict[int, Strategy] = {
-    pb.STOP_STRATEGY_SOFT: Strategy.SOFT,
-    pb.STOP_STRATEGY_SOFT_THEN_FORCE: Strategy.SOFT_THEN_FORCE,
-    pb.STOP_STRATEGY_HARD: Strategy.HARD,
+_STOP_STRATEGIES: dict[int, StopStrategy] = {
+    pb.STOP_STRATEGY_SOFT: StopStrategy.SOFT,
+    pb.STOP_STRATEGY_SOFT_THEN_FORCE: StopStrategy.SOFT_THEN_FORCE,
+    pb.STOP_STRATEGY_HARD: StopStrategy.HARD,
 }
 
 
@@ -235,7 +235,7 @@ def message_from_wire(message: pb.ControllerMessage) -> messages.ControllerMessa
         case "stops":
             return messages.Stops(stops=tuple(_stop(stop) for stop in message.stops.stops))
         case "desired":
-            return messages.Desired(
+            return messages.DesiredState(
                 claimed=tuple(_assignment(a) for a in message.desired.claimed),
                 executing=tuple(ref_from_wire(ref) for ref in message.desired.executing),
                 stops=tuple(_stop(stop) for stop in message.desired.stops),
@@ -334,7 +334,7 @@ def _stop(stop: pb.Stop, run: pb.RunRef | None = None) -> StopOrder:
     return StopOrder(
         ref=ref_from_wire(named),
         reason=stop.reason,
-        strategy=_STRATEGIES.get(stop.strategy, Strategy.HARD),
+        strategy=_STOP_STRATEGIES.get(stop.strategy, StopStrategy.HARD),
         force_after_seconds=stop.force_after_seconds,
     )
 

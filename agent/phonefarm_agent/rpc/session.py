@@ -40,7 +40,7 @@ class SupersededError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class AgentIdentity:
     """The agent's identity in its Hello; it stays the same until the agent stops."""
 
     agent_id: str
@@ -51,7 +51,7 @@ class Identity:
     runtime: str  # docker, process or dummy
 
 
-class Stream(Protocol):
+class SessionStream(Protocol):
     """The part of a grpc.aio stream-stream call that a session needs."""
 
     async def read(self) -> pb.ControllerMessage | object:
@@ -77,9 +77,9 @@ class Session:
     def __init__(
         self,
         *,
-        stream: Stream,
+        stream: SessionStream,
         host: Host,
-        identity: Identity,
+        identity: AgentIdentity,
         timers: Timers,
         clock: Clock,
         changed: asyncio.Event,

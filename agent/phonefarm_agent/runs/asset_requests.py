@@ -11,7 +11,7 @@ import structlog
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.assets.store import Asset, AssetStore
-from phonefarm_agent.assets.types import AssetFailedError, Wanted
+from phonefarm_agent.assets.types import AssetFailedError, WantedAsset
 from phonefarm_agent.runs.run_directory import RunDirectory
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ class AssetRequests:
         *,
         run_id: str,
         directory: RunDirectory,
-        wanted: Mapping[str, Wanted],
+        wanted: Mapping[str, WantedAsset],
         store: AssetStore,
     ) -> None:
         self._run_id = run_id

@@ -8,7 +8,7 @@ from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.records import PhoneReleased
 from phonefarm_agent.phones.interface import ALL_CLEANUP_STEPS, CleanupRequest, RunResources
 from phonefarm_agent.runs.control_socket import EvidenceFrame
-from phonefarm_agent.runs.plan import BadPlanError, complete
+from phonefarm_agent.runs.plan import BadPlanError, build_plan
 from phonefarm_agent.runs.run import Run
 from phonefarm_agent.runtimes.interface import RuntimeFailedError
 
@@ -79,7 +79,7 @@ async def _clean_phone(run: Run) -> PhoneReleased:
 
 def _cleanup_request(run: Run) -> CleanupRequest:
     try:
-        plan = complete(run.state.assignment, adb_serial=run.state.adb_serial)
+        plan = build_plan(run.state.assignment, adb_serial=run.state.adb_serial)
         resources, steps = plan.resources, plan.clean_up
     except BadPlanError:  # A run that went had a plan; a journal from another version may not.
         resources, steps = (

@@ -6,7 +6,7 @@ import structlog
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
-from phonefarm_agent.model.run import Phase, Strategy
+from phonefarm_agent.model.run import Phase, StopStrategy
 from phonefarm_agent.runs.control_socket import ControlSocket
 from phonefarm_agent.runs.outcome import Broken, Stopped, broken
 from phonefarm_agent.runs.run import Run
@@ -89,8 +89,8 @@ class Enforcement:
             self._told_stop = "stop"
             self._control.stop(order.reason)
         window = order.force_after_seconds
-        forced = order.strategy is Strategy.HARD or (
-            order.strategy is Strategy.SOFT_THEN_FORCE and now >= self._stop_at + window
+        forced = order.strategy is StopStrategy.HARD or (
+            order.strategy is StopStrategy.SOFT_THEN_FORCE and now >= self._stop_at + window
         )
         # Before `go` nothing was done: there is nothing to finish softly.
         if forced or self._went_at is None:
@@ -176,7 +176,7 @@ class Enforcement:
         if self._went_at is not None:
             times.append(self._went_at + run.state.assignment.cap_seconds)
         order = run.state.stop
-        forced = order is not None and order.strategy is Strategy.SOFT_THEN_FORCE
+        forced = order is not None and order.strategy is StopStrategy.SOFT_THEN_FORCE
         if order is not None and forced and self._stop_at is not None:
             times.append(self._stop_at + order.force_after_seconds)
         # Sleeping does not count suspended time; looking up now and then does.

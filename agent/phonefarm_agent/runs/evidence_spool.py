@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from phonefarm_agent.model.evidence import Entry, EvidenceFile, Manifest
+from phonefarm_agent.model.evidence import EvidenceFile, Manifest, ManifestEntry
 from phonefarm_agent.model.run import RunRef
 from phonefarm_agent.runs.control_socket import EvidenceFrame
 from phonefarm_agent.runs.journal import Journal
@@ -86,7 +86,7 @@ class EvidenceSpool:
 
     async def put(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> None:
         """Store a file of a run; above a limit, only name it in the manifest."""
-        entry = Entry(name=frame.name, kind=frame.kind, action=frame.action)
+        entry = ManifestEntry(name=frame.name, kind=frame.kind, action=frame.action)
         refusal = self._refusal(ref, frame)
         if refusal:
             log.warning("evidence.refused", name=frame.name, reason=refusal)
@@ -109,7 +109,7 @@ class EvidenceSpool:
     async def miss(self, ref: RunRef, *, name: str, kind: str, why: str) -> None:
         """Record in the manifest why a run has no such file, unless it has one."""
         if name not in self._manifest(ref).entries:
-            await self._note(ref, Entry(name=name, kind=kind, action=-1, missing=why))
+            await self._note(ref, ManifestEntry(name=name, kind=kind, action=-1, missing=why))
 
     async def close(self, ref: RunRef, ending: Mapping[str, object]) -> None:
         """Record how the run ended; its manifest follows after its last file.
@@ -122,7 +122,9 @@ class EvidenceSpool:
             if name not in self._manifest(ref).entries:
                 kind = "ui_dump" if name.endswith(".xml") else "screenshot"
                 lost = "the executor sent it and it did not arrive"
-                await self._note(ref, Entry(name=name, kind=kind, action=action, missing=lost))
+                await self._note(
+                    ref, ManifestEntry(name=name, kind=kind, action=action, missing=lost)
+                )
         manifest = replace(self._manifest(ref), closed=True, ending=dict(ending))
         self._manifests[ref.run_id] = manifest
         await self._journal.write(put_manifest(manifest))
@@ -156,7 +158,9 @@ class EvidenceSpool:
             return [put_manifest(replace(manifest, delivered=True)), trim_manifests()]
         if not missing:
             return []
-        entry = Entry(name=file.name, kind=file.kind, action=file.action_index, missing=missing)
+        entry = ManifestEntry(
+            name=file.name, kind=file.kind, action=file.action_index, missing=missing
+        )
         manifest = replace(manifest, entries={**manifest.entries, file.name: entry})
         self._manifests[file.ref.run_id] = manifest
         return [put_manifest(manifest)]
@@ -164,7 +168,7 @@ class EvidenceSpool:
     def _manifest(self, ref: RunRef) -> Manifest:
         return self._manifests.get(ref.run_id) or Manifest(ref=ref)
 
-    async def _note(self, ref: RunRef, entry: Entry, *more: Statement) -> None:
+    async def _note(self, ref: RunRef, entry: ManifestEntry, *more: Statement) -> None:
         manifest = self._manifest(ref)
         manifest = replace(manifest, entries={**manifest.entries, entry.name: entry})
         self._manifests[ref.run_id] = manifest

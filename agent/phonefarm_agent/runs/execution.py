@@ -14,8 +14,8 @@ from phonefarm_agent.runs.asset_requests import AssetRequests
 from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
 from phonefarm_agent.runs.enforcement import Enforcement
 from phonefarm_agent.runs.event_relay import EventRelay
-from phonefarm_agent.runs.outcome import Broken, Stopped, broken, judge
-from phonefarm_agent.runs.plan import BadPlanError, Plan, complete
+from phonefarm_agent.runs.outcome import Broken, Stopped, broken, decide_ending
+from phonefarm_agent.runs.plan import BadPlanError, Plan, build_plan
 from phonefarm_agent.runs.run import Run
 from phonefarm_agent.runtimes.interface import Exit, Handle, RunSpec, RuntimeFailedError
 
@@ -58,7 +58,7 @@ async def execute(run: Run) -> RunEnded | RunRefused:
         log.warning("run.refused", reason=str(error))
         return RunRefused(reason=str(error))
     except EndedEarlyError:
-        return judge(
+        return decide_ending(
             finished=None,
             exit_code=None,
             exit_detail="",
@@ -96,7 +96,7 @@ async def _prepare(run: Run) -> Plan:
 
 def _plan(run: Run, adb_serial: str) -> Plan:
     try:
-        return complete(run.state.assignment, adb_serial=adb_serial)
+        return build_plan(run.state.assignment, adb_serial=adb_serial)
     except BadPlanError as error:
         failure = Failure(
             code=FailureCode.PLAN_INVALID.value,
@@ -213,7 +213,7 @@ async def _follow_run(run: Run, handle: Handle, plan: Plan, control: ControlSock
         results = await asyncio.gather(relaying, enforcing, ending, return_exceptions=True)
     if isinstance(results[0], Exception):
         log.warning("run.output_failed", error=str(results[0]))
-    return judge(
+    return decide_ending(
         finished=relay.finished,
         exit_code=exit_.code,
         exit_detail=exit_.detail,

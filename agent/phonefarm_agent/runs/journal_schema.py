@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from phonefarm_agent.model.evidence import Entry, EvidenceFile, Manifest
+from phonefarm_agent.model.evidence import EvidenceFile, Manifest, ManifestEntry
 from phonefarm_agent.model.records import Record, decode_body, encode_body
-from phonefarm_agent.model.run import Assignment, Phase, RunRef, RunState, StopOrder, Strategy
+from phonefarm_agent.model.run import Assignment, Phase, RunRef, RunState, StopOrder, StopStrategy
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (
@@ -269,7 +269,7 @@ def decode_state(assignment_text: str, text: str) -> RunState:
 def _decode_stop(fields: dict[str, object]) -> StopOrder:
     return StopOrder(
         ref=RunRef(**fields.pop("ref")),  # type: ignore[arg-type]  # our own JSON
-        strategy=Strategy(str(fields.pop("strategy"))),
+        strategy=StopStrategy(str(fields.pop("strategy"))),
         **fields,  # type: ignore[arg-type]  # our own JSON
     )
 
@@ -281,5 +281,5 @@ def _decode_evidence(text: str) -> EvidenceFile:
 
 def _decode_manifest(text: str) -> Manifest:
     fields = json.loads(text)
-    entries = {name: Entry(**entry) for name, entry in fields.pop("entries").items()}
+    entries = {name: ManifestEntry(**entry) for name, entry in fields.pop("entries").items()}
     return Manifest(ref=RunRef(**fields.pop("ref")), entries=entries, **fields)

@@ -40,7 +40,7 @@ def broken(code: FailureCode, message: str) -> Broken:
     )
 
 
-def judge(
+def decide_ending(
     *,
     finished: RunFinished | None,
     exit_code: int | None,
@@ -93,11 +93,11 @@ def judge(
         )
     return ended(
         Outcome.FAILED,
-        broken(FailureCode.RUN_CRASHED, _crash(finished, exit_code, exit_detail)).failure,
+        broken(FailureCode.RUN_CRASHED, _crash_failure(finished, exit_code, exit_detail)).failure,
     )
 
 
-def _crash(finished: RunFinished | None, exit_code: int | None, detail: str) -> str:
+def _crash_failure(finished: RunFinished | None, exit_code: int | None, detail: str) -> str:
     code = "an unknown exit code" if exit_code is None else f"exit code {exit_code}"
     said = f"said {finished.outcome!r} and ended with {code}" if finished else f"ended with {code}"
     return (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phonefarm_agent.assets.types import AssetKind, Wanted
+from phonefarm_agent.assets.types import AssetKind, WantedAsset
 from phonefarm_agent.model.run import Assignment
 from phonefarm_agent.phones.interface import ALL_CLEANUP_STEPS, CleanupStep, RunResources
 
@@ -28,7 +28,7 @@ class Plan:
     resources: RunResources
     longest_limit: float
     actions: int
-    assets: Mapping[str, Wanted]  # what the run may ask for, by its name in the run
+    assets: Mapping[str, WantedAsset]  # what the run may ask for, by its name in the run
     clean_up: frozenset[CleanupStep] = ALL_CLEANUP_STEPS
 
 
@@ -37,7 +37,7 @@ def phone_folder(run_id: str) -> str:
     return f"{PHONE_FOLDER}/{run_id}"
 
 
-def complete(assignment: Assignment, *, adb_serial: str) -> Plan:
+def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
     """Return the plan of *assignment* for the phone adb calls *adb_serial*; BadPlanError."""
     try:
         document = json.loads(assignment.plan_json)
@@ -88,8 +88,8 @@ def _steps(wanted: Any) -> frozenset[CleanupStep]:
     return frozenset(step for step in CleanupStep if step in wanted)
 
 
-def _assets(actions: list[dict[str, Any]]) -> dict[str, Wanted]:
-    found: dict[str, Wanted] = {}
+def _assets(actions: list[dict[str, Any]]) -> dict[str, WantedAsset]:
+    found: dict[str, WantedAsset] = {}
     for action in actions:
         if action.get("kind") != "fetch_asset":
             continue
@@ -100,7 +100,7 @@ def _assets(actions: list[dict[str, Any]]) -> dict[str, Wanted]:
             raise BadPlanError("fetch_asset needs asset, a short plain name, and url")
         if kind not in set(AssetKind):
             raise BadPlanError(f"fetch_asset {name}: type is {' or '.join(AssetKind)}")
-        wanted = Wanted(url=url, kind=AssetKind(kind))
+        wanted = WantedAsset(url=url, kind=AssetKind(kind))
         if found.setdefault(name, wanted) != wanted:
             raise BadPlanError(f"fetch_asset {name} is there twice, with different params")
     return found

@@ -189,7 +189,7 @@ class Supervisor:
                 self._acknowledge_each(acks)
             case messages.Stops(stops=stops):
                 self._stop_each(stops)
-            case messages.Desired(claimed=claimed, stops=stops):
+            case messages.DesiredState(claimed=claimed, stops=stops):
                 # Stops first: an assignment that is also to be stopped must not begin.
                 self._stop_each(stops)
                 self._assign_each(claimed)

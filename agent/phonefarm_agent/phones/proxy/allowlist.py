@@ -24,7 +24,7 @@ KEY = re.compile(r"[0-9]{1,3}|[A-Z][A-Z0-9_]{0,63}")
 POWER_KEYS = frozenset({"26", "POWER", "KEYCODE_POWER"})
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """The request is not allowed; the text says which rule refused it."""
 
 
@@ -59,15 +59,15 @@ class Scope:
             raise ValueError(f"the media folder must be below /sdcard: {self.media_folder}")
 
     def check_path(self, path: str) -> None:
-        """Raise RefusedError unless *path* is the run's folder or below it."""
+        """Raise RequestRefusedError unless *path* is the run's folder or below it."""
         plain = normalised(path)
         for folder in (self.phone_folder, self.media_folder):
             if folder and (plain == folder or plain.startswith(folder + "/")):
                 return
-        raise RefusedError(f"path outside the run's folder: {path[:200]}")
+        raise RequestRefusedError(f"path outside the run's folder: {path[:200]}")
 
     def check_media(self, path: str) -> None:
-        """Raise RefusedError unless *path* is a plain file in the run's media folder."""
+        """Raise RequestRefusedError unless *path* is a plain file in the run's media folder."""
         _expect(bool(self.media_folder), "this run has no media folder")
         real = SHARED_REALLY + self.media_folder.removeprefix(SHARED)
         _expect(
@@ -87,31 +87,31 @@ class Command:
 
 
 def normalised(path: str) -> str:
-    """Return *path* with single slashes; raise RefusedError unless it is absolute, without `..`."""
+    """Return *path* with single slashes; RequestRefusedError if it is relative or has `..`."""
     if not path.startswith("/"):
-        raise RefusedError(f"path is not absolute: {path[:200]}")
+        raise RequestRefusedError(f"path is not absolute: {path[:200]}")
     if not path.isprintable():
-        raise RefusedError("path holds characters that cannot be printed")
+        raise RequestRefusedError("path holds characters that cannot be printed")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise RefusedError(f"path goes up: {path[:200]}")
+        raise RequestRefusedError(f"path goes up: {path[:200]}")
     return "/" + "/".join(parts)
 
 
 def split(text: str) -> list[str]:
-    """Return the words of a command line; raise RefusedError for whatever a shell would act on."""
+    """Return the words of a command line; RequestRefusedError if it has shell syntax."""
     words: list[str] = []
     word: list[str] | None = None
     quote = ""
     for character in text:
         if not character.isprintable():
-            raise RefusedError(f"character {ord(character):#x} in a command")
+            raise RequestRefusedError(f"character {ord(character):#x} in a command")
         if quote:
             word = word if word is not None else []
             if character == quote:
                 quote = ""
             elif quote == '"' and character in META_IN_DOUBLE_QUOTES:
-                raise RefusedError(f"{character} inside double quotes")
+                raise RequestRefusedError(f"{character} inside double quotes")
             else:
                 word.append(character)
         elif character in "'\"":
@@ -122,32 +122,32 @@ def split(text: str) -> list[str]:
                 words.append("".join(word))
             word = None
         elif character in META:
-            raise RefusedError(f"unquoted {character}")
+            raise RequestRefusedError(f"unquoted {character}")
         else:
             word = word if word is not None else []
             word.append(character)
     if quote:
-        raise RefusedError("a quote is not closed")
+        raise RequestRefusedError("a quote is not closed")
     if word is not None:
         words.append("".join(word))
     if len(words) > WORDS_LIMIT:
-        raise RefusedError(f"more than {WORDS_LIMIT} words")
+        raise RequestRefusedError(f"more than {WORDS_LIMIT} words")
     return words
 
 
-def judge(text: str, scope: Scope) -> Command:
-    """Return the command to run for *text*; raise RefusedError when it is not allowed."""
+def check_command(text: str, scope: Scope) -> Command:
+    """Return the command to run for *text*; raise RequestRefusedError when it is not allowed."""
     words = split(text)
     if not words:
-        raise RefusedError("no interactive shell")
+        raise RequestRefusedError("no interactive shell")
     name, *arguments = words
     rule = RULES.get(name) if name in scope.words else None
     if rule is None:
-        raise RefusedError(f"word not in the run's list: {name[:100]}")
+        raise RequestRefusedError(f"word not in the run's list: {name[:100]}")
     try:
         effect = rule(arguments, scope)
-    except RefusedError as error:
-        raise RefusedError(f"{name}: {error}") from error
+    except RequestRefusedError as error:
+        raise RequestRefusedError(f"{name}: {error}") from error
     return Command(text=shlex.join(words), effect=effect)
 
 
@@ -162,7 +162,7 @@ def _settings(arguments: list[str], _scope: Scope) -> Effect:
         case ["get", "system" | "secure" | "global", key]:
             _expect_all(NAME, [key])
         case _:
-            raise RefusedError("only `settings get NAMESPACE KEY`")
+            raise RequestRefusedError("only `settings get NAMESPACE KEY`")
     return Effect.READS
 
 
@@ -178,7 +178,7 @@ def _pm(arguments: list[str], _scope: Scope) -> Effect:
         case ["list", "packages", *rest]:
             _expect_all(re.compile(r"-[fdes3]|--show-versioncode|[A-Za-z0-9_.]+"), rest)
         case _:
-            raise RefusedError("only `pm path PACKAGE` and `pm list packages`")
+            raise RequestRefusedError("only `pm path PACKAGE` and `pm list packages`")
     return Effect.READS
 
 
@@ -191,7 +191,9 @@ def _dumpsys(arguments: list[str], _scope: Scope) -> Effect:
         case ["package", package]:
             _expect_all(PACKAGE, [package])
         case _:
-            raise RefusedError("only what reads: battery, window, activity, display, package NAME")
+            raise RequestRefusedError(
+                "only what reads: battery, window, activity, display, package NAME"
+            )
     return Effect.READS
 
 
@@ -212,7 +214,9 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
                 "the power key is the agent's",
             )
         case _:
-            raise RefusedError("only tap X Y, swipe X1 Y1 X2 Y2 [MS], text TEXT, keyevent KEY...")
+            raise RequestRefusedError(
+                "only tap X Y, swipe X1 Y1 X2 Y2 [MS], text TEXT, keyevent KEY..."
+            )
     return Effect.ACTS
 
 
@@ -226,7 +230,7 @@ def _am(arguments: list[str], scope: Scope) -> Effect:
             _expect(url.startswith("file://"), "only a file is scanned")
             scope.check_media(url.removeprefix("file://"))
         case _:
-            raise RefusedError(
+            raise RequestRefusedError(
                 "only `am start -n COMPONENT`, `am force-stop PACKAGE` and the scan of a file"
             )
     return Effect.ACTS
@@ -274,7 +278,7 @@ def _content(arguments: list[str], scope: Scope) -> Effect:
             _expect(match is not None, "only `--where _data='PATH'`")
             scope.check_media(match[1] if match else "")
         case _:
-            raise RefusedError("only scan_file and the query for the row of a file")
+            raise RequestRefusedError("only scan_file and the query for the row of a file")
     return Effect.ACTS
 
 
@@ -334,7 +338,7 @@ DEFAULT_WORDS = frozenset(RULES)
 
 def _expect(holds: bool, rule: str) -> None:
     if not holds:
-        raise RefusedError(rule)
+        raise RequestRefusedError(rule)
 
 
 def _expect_all(pattern: re.Pattern[str], words: list[str]) -> None:

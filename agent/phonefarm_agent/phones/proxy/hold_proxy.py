@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from phonefarm_agent.phones.proxy.allowlist import RefusedError, Scope
+from phonefarm_agent.phones.proxy.allowlist import RequestRefusedError, Scope
 from phonefarm_agent.phones.proxy.gate import Gate
 from phonefarm_agent.phones.proxy.proxy import (
     CONNECTIONS,
@@ -74,7 +74,7 @@ class HoldProxy(Proxy):
     async def serve_requests(self, client: GatedSocket) -> None:
         """Serve one connection; a request for any phone goes to ours."""
         if not self.gate.going:
-            raise RefusedError("the hold has not begun")
+            raise RequestRefusedError("the hold has not begun")
         request = await self.handshake(client)
         only = f"host-serial:{self.serial}:"
         asked = self._of_ours(request)
@@ -99,7 +99,7 @@ class HoldProxy(Proxy):
             case "tport":
                 await self._serve_phone(client, tells_id=True)
             case _:
-                raise RefusedError(f"not for a held phone: {request[:200]}")
+                raise RequestRefusedError(f"not for a held phone: {request[:200]}")
 
     def _of_ours(self, request: str) -> str:
         """Return what is asked of our phone, or of whichever there is; "" for another one's."""
@@ -146,11 +146,13 @@ class HoldProxy(Proxy):
 
 
 def _check(service: str) -> None:
-    """Raise RefusedError for a service that a person may not open."""
+    """Raise RequestRefusedError for a service that a person may not open."""
     kind, colon, text = service.partition(":")
     name = kind.partition(",")[0]
     if name not in SERVICES or not colon:
         message = "only shell, install, push and pull: no reboot, root, remount, tcpip, forward"
-        raise RefusedError(f"{message}, not {service[:200]}")
+        raise RequestRefusedError(f"{message}, not {service[:200]}")
     if text.split()[:1] in (["reboot"], ["/system/bin/reboot"]):
-        raise RefusedError("a held phone is not rebooted by its shell: take it into maintenance")
+        raise RequestRefusedError(
+            "a held phone is not rebooted by its shell: take it into maintenance"
+        )

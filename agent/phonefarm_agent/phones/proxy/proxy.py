@@ -15,7 +15,13 @@ from typing import Any
 
 import structlog
 
-from phonefarm_agent.phones.proxy.allowlist import DEFAULT_WORDS, Effect, RefusedError, Scope, judge
+from phonefarm_agent.phones.proxy.allowlist import (
+    DEFAULT_WORDS,
+    Effect,
+    RequestRefusedError,
+    Scope,
+    check_command,
+)
 from phonefarm_agent.phones.proxy.gate import Gate, GateClosedError
 from phonefarm_agent.phones.proxy.stream import (
     AdbProtocolError,
@@ -153,7 +159,7 @@ class Proxy:
         """Serve one connection to its end; nothing that the peer sends makes this raise."""
         try:
             await self.serve_requests(client)
-        except (RefusedError, ServerFailedError, AdbProtocolError) as error:
+        except (RequestRefusedError, ServerFailedError, AdbProtocolError) as error:
             if not isinstance(error, ServerFailedError):
                 self._note_refusal(str(error))
             with contextlib.suppress(GateClosedError, OSError):
@@ -189,7 +195,7 @@ class Proxy:
             case _ if request == f"host:tport:serial:{self.serial}":
                 await self._serve_transport(client, request, answer_bytes=8)
             case _:
-                raise RefusedError(f"request not allowed: {request[:200]}")
+                raise RequestRefusedError(f"request not allowed: {request[:200]}")
 
     async def handshake(self, client: GatedSocket) -> str:
         """Return the client's request; AdbProtocolError when none comes in time."""
@@ -261,7 +267,7 @@ class Proxy:
                     await first_to_end(
                         relay_sync(client, upstream, self.scope), relay(upstream, client)
                     )
-                except RefusedError as error:
+                except RequestRefusedError as error:
                     self._note_refusal(str(error))
                     await client.send(sync_fail(str(error)))
                     await client.finish()
@@ -278,15 +284,15 @@ class Proxy:
             case ["shell", "v2", *options] if colon and set(options) <= {"raw"}:
                 prefix = "shell,v2,raw"
             case _:
-                raise RefusedError(f"service not allowed: {service[:200]}")
-        command = judge(text, self.scope)
+                raise RequestRefusedError(f"service not allowed: {service[:200]}")
+        command = check_command(text, self.scope)
         if command.effect is Effect.ACTS:
             self._check_gate(command.text)
         return f"{prefix}:{command.text}"
 
     def _check_gate(self, what: str) -> None:
         if not self.gate.going:
-            raise RefusedError(f"only reads before the start gate opens: {what[:200]}")
+            raise RequestRefusedError(f"only reads before the start gate opens: {what[:200]}")
 
 
 def _listen(path: Path) -> socket.socket:

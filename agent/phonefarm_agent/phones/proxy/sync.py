@@ -7,7 +7,7 @@ and a little-endian length; for ids that name a path the length counts the path 
 import stat
 import struct
 
-from phonefarm_agent.phones.proxy.allowlist import RefusedError, Scope
+from phonefarm_agent.phones.proxy.allowlist import RequestRefusedError, Scope
 from phonefarm_agent.phones.proxy.stream import CHUNK, GatedSocket
 
 PATH_LIMIT = 1024
@@ -21,7 +21,7 @@ _READS = frozenset({b"STAT", b"LST2", b"STA2", b"LIST", b"LIS2", b"RECV"})
 async def relay_sync(client: GatedSocket, upstream: GatedSocket, scope: Scope) -> None:
     """Pass the client's sync requests on until it leaves or quits.
 
-    Raises RefusedError for a request this run may not make; nothing of it has passed then.
+    Raises RequestRefusedError for a request this run may not make; nothing of it has passed then.
     """
     while True:
         try:
@@ -54,7 +54,7 @@ async def relay_sync(client: GatedSocket, upstream: GatedSocket, scope: Scope) -
                 path = await _read_path(client, length)
                 await upstream.send(header + _checked(path, scope))
             case _:
-                raise RefusedError(f"sync request not allowed: {name!r}")
+                raise RequestRefusedError(f"sync request not allowed: {name!r}")
 
 
 def sync_fail(reason: str) -> bytes:
@@ -90,7 +90,7 @@ def _checked(path: bytes, scope: Scope) -> bytes:
     try:
         scope.check_path(path.decode())
     except UnicodeDecodeError as error:
-        raise RefusedError("path is not UTF-8") from error
+        raise RequestRefusedError("path is not UTF-8") from error
     return path
 
 
@@ -110,4 +110,4 @@ def _check_mode(mode: int) -> None:
 
 def _expect(holds: bool, rule: str) -> None:
     if not holds:
-        raise RefusedError(rule)
+        raise RequestRefusedError(rule)
