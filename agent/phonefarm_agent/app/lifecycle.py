@@ -155,7 +155,9 @@ class AgentLifecycle:
         known = self._kept.facts.get("farm_id")
         if known and known != farm:
             # Its runs, containers and records are the other farm's: nothing is mixed with them.
-            log.error("farm.changed", was=known, now=farm, remedy="give it a state directory anew")
+            log.error(
+                "farm.changed", was=known, now=farm, remedy="give this agent a new state directory"
+            )
             self._farm_changed = f"farm_changed:{known}"
             self._context.changed.set()
             return

@@ -139,7 +139,7 @@ class Download:
             case HTTPStatus.PARTIAL_CONTENT if start and self._goes_on(response, start):
                 pass
             case HTTPStatus.PARTIAL_CONTENT | HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if start:
-                # What is there does not fit what the server has: begin anew.
+                # The partial file does not fit the server's version: start again.
                 await on_disk(self._part.remove)
                 raise _CutError(f"the server answered {response.status} to a part")
             case status:

@@ -124,7 +124,7 @@ class PhoneMonitor:
         """Connect a network phone, and connect it again whenever it has vanished.
 
         A phone that adb calls offline is left to recovery, unless a run holds it: then only the
-        host's end of a connection over which nothing passes is begun anew.
+        connection is made again, and only the host's end of it.
         """
         failures = 0
         while True:

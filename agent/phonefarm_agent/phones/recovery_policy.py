@@ -178,7 +178,7 @@ class RecoveryState:
     def update(self, problem: PhoneProblem | None, now: float, *, over: bool) -> None:
         """Record the present problem; with None the last one stays, unless it is *over*.
 
-        A phone that is connected anew or restarts shows no trouble for a while.
+        A phone that reconnects or restarts shows no problem for a while.
         """
         self._shows = problem is not None
         if problem is not None and problem is not self.problem:

@@ -66,9 +66,10 @@ class ControllerAddress:
 class ControllerConnection:
     """Keeps one session open at a time.
 
-    With another certificate it may be with another controller: so agents spread anew. `target` is
-    whom it is with, or tries; `problem` says why there is no session (empty while one is open);
-    `controller_tried` is set once the first try is over, well or badly.
+    A renewed certificate begins a new session, maybe with another controller, so that agents
+    spread. `target` is the controller of the session or of the present try; `problem` says why
+    there is no session, empty while one is open; `controller_tried` is set once the first try has
+    succeeded or failed.
     """
 
     def __init__(

@@ -138,7 +138,7 @@ class Enforcement:
         """Open the gate of an adopted run once the controller has confirmed it.
 
         Only when adb still calls the same phone by the name the proxy was made for, and after a
-        heartbeat of this process was acknowledged: before that nobody here knows the lease's age.
+        heartbeat of this process was acknowledged: before that the lease's age is unknown.
         """
         run = self._run
         await run.confirmed.wait()

@@ -372,7 +372,7 @@ class Supervisor:
     def _answer_unknown(self, order: StopOrder) -> None:
         """Report the end of a run that is unknown here, so that the controller can finish it.
 
-        A phone that was left unclean is told so again: nobody here has cleaned it since.
+        A phone that was left unclean is reported so again: it has not been cleaned since.
         """
         bodies: tuple[Body, ...] = (
             RunEnded(outcome=Outcome.STOPPED),

@@ -44,7 +44,7 @@ class ControlConnection:
         while True:
             with suppress(
                 OSError, ValueError, KeyError, TypeError
-            ):  # away, or no frame: connect anew
+            ):  # away, or no frame: connect again
                 await self._converse()
             await asyncio.sleep(_RETRY_SECONDS)
 

@@ -102,7 +102,7 @@ class WarmPool:
                     await self.adjust(wanted())
                 except RuntimeFailedError as error:
                     log.warning("warm_pool.not_filled", error=str(error))
-                    # An engine that was away may have started anew: so does the pool.
+                    # The engine may have restarted: start again with an empty pool.
                     self._drop(list(self._members))
                     pause, self._next_check_at = _RETRY_SECONDS, -float("inf")
                 with suppress(TimeoutError):
@@ -256,7 +256,7 @@ def let_executor_begin(directory: Path, fifo: int | None) -> None:
         try:
             os.write(descriptor, b"\n")
         except BrokenPipeError:
-            pass  # it died; whoever waits for the run is told
+            pass  # it died; `wait` reports that
         finally:
             os.close(descriptor)
     path.unlink(missing_ok=True)
