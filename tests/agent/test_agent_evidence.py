@@ -211,7 +211,7 @@ async def test_a_manifest_outlives_the_agent(tmp_path: Path, killed: str) -> Non
         assert not spool.waiting()
 
 
-def test_a_scroll_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
+def test_a_bounded_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     """Within its bounds, with a line where something is gone, also when it is opened anew."""
     bounded_log = BoundedLog(tmp_path, "log", head=100, part=200)
     for number in range(1000):

@@ -1,4 +1,4 @@
-"""The pure parts of the agent: moves, endings, story lines, fitness, names of phones."""
+"""The pure parts of the agent: moves, endings, executor events, probes, names of phones."""
 
 import json
 from datetime import UTC, datetime
@@ -34,9 +34,8 @@ from phonefarm_agent.model.run import (
 )
 from phonefarm_agent.phones.identity import duplicates, serialno_problem
 from phonefarm_agent.phones.limits import PhoneLimits
-from phonefarm_agent.phones.probe import CONDITIONS, Answered, Unanswered
-from phonefarm_agent.phones.probe import evaluate as judge_fitness
-from phonefarm_agent.phones.probe import parse as read_fitness
+from phonefarm_agent.phones.probe import CONDITIONS, Answered, Unanswered, evaluate
+from phonefarm_agent.phones.probe import parse as parse_probe
 from phonefarm_agent.phones.readiness import ReadinessStages
 from phonefarm_agent.runs.event_parser import BadEventError, ExecutorEvent, RunFinished, parse_event
 from phonefarm_agent.runs.journal_schema import decode_state, encode_state
@@ -257,13 +256,13 @@ Trust manager state:
 """
 
 
-def fitness_of(answer: str, before: str = "") -> dict[str, str]:
+def probed(answer: str, before: str = "") -> dict[str, str]:
     """Return the reason of each gate that does not pass; `?` and why where it cannot be told."""
     failed = Answered(readiness=Readiness.UNFIT, reason=before)
     was = {before: failed} if before else {}
     return {
         stage: f"?{told.error}" if isinstance(told, Unanswered) else told.reason
-        for stage, told in judge_fitness(read_fitness(answer), was)
+        for stage, told in evaluate(parse_probe(answer), was)
         if isinstance(told, Unanswered) or told.readiness is not Readiness.READY
     }
 
@@ -291,9 +290,11 @@ def fitness_of(answer: str, before: str = "") -> dict[str, str]:
         (("deviceLocked=1", "deviceLocked=0"), "", {}),
     ],
 )
-def test_fitness_gates(change: tuple[str, str], before: str, found: dict[str, str]) -> None:
+def test_the_conditions_of_a_probe(
+    change: tuple[str, str], before: str, found: dict[str, str]
+) -> None:
     """Boot, heat, charge, room and lock hold a phone back; it must recover a little to return."""
-    assert fitness_of(HEALTHY.replace(*change, 1), before) == found
+    assert probed(HEALTHY.replace(*change, 1), before) == found
 
 
 @pytest.mark.parametrize(
@@ -318,16 +319,16 @@ def test_what_a_phone_does_not_tell_is_neither_yes_nor_no(
     change: tuple[str, str], found: dict[str, str] | set[str]
 ) -> None:
     """A service that is gone or an answer of another form is no verdict, and says what came."""
-    told = fitness_of(HEALTHY.replace(*change, 1))
+    told = probed(HEALTHY.replace(*change, 1))
 
     assert all(reason.startswith("?") for reason in told.values())
     assert (told if isinstance(found, dict) else set(told)) == found
 
 
 @given(answer=st.text(max_size=200))
-def test_no_answer_breaks_the_fitness_gates(answer: str) -> None:
+def test_no_answer_breaks_the_probe(answer: str) -> None:
     """Whatever a phone says, nothing is raised, and nothing but an answer makes it ready."""
-    told = dict(judge_fitness(read_fitness(answer), {})).values()
+    told = dict(evaluate(parse_probe(answer), {})).values()
 
     assert any(isinstance(one, Unanswered) or one.readiness is not Readiness.READY for one in told)
 

@@ -327,7 +327,7 @@ def helping(settings: Settings, farm: Farm) -> Settings:
     )
 
 
-async def test_the_janitor_removes_only_what_this_farm_left(
+async def test_freeing_storage_removes_only_what_this_farm_left(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:
     """A full phone loses the folders of runs that are over, and nothing else."""

@@ -86,7 +86,7 @@ async def test_phones_are_told_with_what_to_do(farm: Farm, tmp_path: Path) -> No
 
 
 @pytest.mark.long
-async def test_a_controller_is_knocked_at(made: Programs, tmp_path: Path) -> None:
+async def test_a_controller_is_pinged(made: Programs, tmp_path: Path) -> None:
     """There and with the right token: ok. A wrong token and nobody there: told apart."""
     known = await doctor(tmp_path / "s", made.grpc)
     unknown = await doctor(tmp_path / "s", made.grpc, PHONEFARM_AGENT_TOKEN="a-wrong-one")

@@ -39,7 +39,7 @@ async def ping(target: str, token: str, timers: Timers, secured: ClientTls | Non
         request_serializer=pb.AgentMessage.SerializeToString,
         response_deserializer=pb.ControllerMessage.FromString,
     )
-    goodbye = pb.AgentMessage(goodbye=pb.Goodbye(reason="only a knock"))
+    goodbye = pb.AgentMessage(goodbye=pb.Goodbye(reason="only a ping"))
     try:
         async for _ in call(goodbye, metadata=() if secured else bearer(token)):
             continue

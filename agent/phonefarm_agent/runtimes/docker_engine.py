@@ -294,7 +294,7 @@ class Engine:
         return output
 
     def _api(self) -> docker.APIClient:
-        _knock()
+        _check_listening()
         if self._client is None:
             self._client = _connected()
         return self._client
@@ -348,13 +348,13 @@ class LogStream:
 
 
 def _connected(*, version: str = "auto", seconds: float = _ANSWER_SECONDS) -> docker.APIClient:
-    _knock()
+    _check_listening()
     api = docker.APIClient(version=version, timeout=seconds, **docker.utils.kwargs_from_env())  # type: ignore[arg-type] # requests takes fractions
     api.headers["Connection"] = "close"  # a kept connection would be stale after an engine restart
     return api
 
 
-def _knock() -> None:
+def _check_listening() -> None:
     """Raise OSError when the engine does not listen: the SDK would leak a socket."""
     address = docker.utils.kwargs_from_env().get("base_url", _DEFAULT_ADDRESS)
     if address.startswith("unix://"):

@@ -27,10 +27,10 @@ async def check_controller(settings: Settings) -> list[Finding]:
     secured = None if member is None else member.secured
     told = [] if member is None else [member.controller]
     targets = settings.controllers or parse_controllers(told, name="the controller")
-    return list(await asyncio.gather(*(_knocked(settings, one, secured) for one in targets)))
+    return list(await asyncio.gather(*(_ping_finding(settings, one, secured) for one in targets)))
 
 
-async def _knocked(settings: Settings, target: str, secured: ClientTls | None) -> Finding:
+async def _ping_finding(settings: Settings, target: str, secured: ClientTls | None) -> Finding:
     host, _ = address(target, name="--controller")
     if not settings.joined and not is_loopback(host):
         return fail(

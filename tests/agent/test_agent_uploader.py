@@ -1,4 +1,4 @@
-"""The carrying of evidence where the controller does not take every file."""
+"""The upload of evidence to a controller that does not take every file."""
 
 import asyncio
 from collections.abc import AsyncIterator
