@@ -9,10 +9,11 @@ on every module of a program whose name it mentions, because it may start that p
 
 import argparse
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -50,15 +51,10 @@ def changed_files(since: str) -> list[str]:
 
 def depending_on(changed: list[str]) -> list[str]:
     """Return the test files, as paths, that depend on one of the changed files."""
-    files = dict(_modules())
+    files, users = _import_graph()
     tests = [path for path in files if path.name.startswith("test_") and TESTS in path.parents]
     if any(path in EVERYTHING for path in changed):
         return sorted(str(path.relative_to(ROOT)) for path in tests)
-    users: dict[str, set[str]] = {}
-    known = set(files.values())
-    for path, name in files.items():
-        for used in _uses(path, name, known):
-            users.setdefault(used, set()).add(name)
     names = {files[ROOT / path] for path in changed if ROOT / path in files}
     # What is no module (a proto, a table of a program) belongs to who names its file, and a page
     # also to who reads all of them.
@@ -74,6 +70,18 @@ def depending_on(changed: list[str]) -> list[str]:
         for path in tests
         if files[path] in reached or any(mark in path.read_text() for mark in marks)
     )
+
+
+@functools.cache
+def _import_graph() -> tuple[Mapping[Path, str], Mapping[str, set[str]]]:
+    """Return the module of each file, and who uses each module; reading them all takes seconds."""
+    files = dict(_modules())
+    known = set(files.values())
+    users: dict[str, set[str]] = {}
+    for path, name in files.items():
+        for used in _uses(path, name, known):
+            users.setdefault(used, set()).add(name)
+    return files, users
 
 
 def _modules() -> Iterator[tuple[Path, str]]:
