@@ -4,6 +4,7 @@ adbutils dials TCP and runs `adb start-server` whenever a connect fails. Its one
 is replaced here, so it dials the run's unix socket and starts nothing; no TCP port is involved.
 """
 
+import io
 import shlex
 import socket
 import stat
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adbutils import AdbConnection
 
@@ -28,16 +30,23 @@ _STDOUT, _STDERR, _EXIT = 1, 2, 3
 """Packet ids of shell v2. Source: AOSP packages/modules/adb, shell_protocol.h."""
 
 
-class _BrokenError(Exception):
+class ServiceError(Exception):
+    """A service of the phone refused, broke off or gave no answer in time; the text says which."""
+
+
+class _BrokenError(ServiceError):
     """The connection ended, or said something that is no adb, before the answer was whole."""
 
 
-class _RefusedError(Exception):
+class _RefusedError(ServiceError):
     """The other side said FAIL; the text is its reason."""
 
 
-class _NoAnswerError(Exception):
+class _NoAnswerError(ServiceError):
     """No answer came in time."""
+
+    def __init__(self) -> None:
+        super().__init__("no answer came in time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,52 @@ class _Connection(AdbConnection):  # type: ignore[misc] # adbutils ships no type
         self.conn.close()
 
 
+class Channel:
+    """A connection to a service of the phone that is kept from call to call.
+
+    Sending and reading raise ServiceError, LinkLostError and what Pace.check raises.
+    """
+
+    def __init__(self, link: "Link", peer: AdbConnection) -> None:
+        self._link = link
+        self._peer = peer
+        self.end = 0.0
+        """When the call under way must be over (`time.monotonic()`)."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of *data*."""
+        self._link.send(self._peer, data, self.end)
+
+    def receive(self, most: int) -> bytes:
+        """Return what came, at most so many bytes; b"" at the end."""
+        return self._link.receive(self._peer, most, self.end)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return a reader, as http.client asks of a socket; closing it leaves the channel open."""
+        return io.BufferedReader(_Reader(self))
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self._peer.close()
+
+
+class _Reader(io.RawIOBase):
+    """Reads from a channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        part = self._channel.receive(len(view))
+        view[: len(part)] = part
+        return len(part)
+
+
 class Link:
     """Gives one phone commands, one connection each."""
 
@@ -110,7 +165,7 @@ class Link:
         """Run one command and return its raw output, whatever its exit; raises as `shell` does."""
         with self._told(words, limit) as end, self._service(words, "exec", end) as peer:
             output = bytearray()
-            while part := self._receive(peer, 65536, end):
+            while part := self.receive(peer, 65536, end):
                 output += part
                 if len(output) > OUTPUT_LIMIT:
                     raise _BrokenError(f"it printed more than {OUTPUT_LIMIT} bytes")
@@ -130,10 +185,10 @@ class Link:
         ):
             name = f"{target},{_PUSHED_MODE}".encode()
             try:
-                self._send(peer, _SYNC.pack(b"SEND", len(name)) + name, end)
+                self.send(peer, _SYNC.pack(b"SEND", len(name)) + name, end)
                 while block := content.read(PUSH_BLOCK):
-                    self._send(peer, _SYNC.pack(b"DATA", len(block)) + block, end)
-                self._send(peer, _SYNC.pack(b"DONE", int(time.time())), end)
+                    self.send(peer, _SYNC.pack(b"DATA", len(block)) + block, end)
+                self.send(peer, _SYNC.pack(b"DONE", int(time.time())), end)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it hung up: its reason may still be there to be read
             status, length = _SYNC.unpack(self._read(peer, _SYNC.size, end))
@@ -142,11 +197,33 @@ class Link:
             if status != b"OKAY":
                 raise _BrokenError(f"sync said {status!r}")
 
+    def open(self, service: str, *, limit: float) -> Channel:
+        """Connect to a service of the phone; raises what Channel raises."""
+        self._pace.check()
+        end = time.monotonic() + limit
+        peer = _Connection(self._path)
+        try:
+            for request in (f"host:transport:{self._serial}", service):
+                peer.send_command(request)
+                self._read_status(peer, end)
+        except BaseException:
+            peer.close()
+            raise
+        return Channel(self, peer)
+
+    def check_phone(self, what: str) -> None:
+        """Return when agent and phone are there; else raise LinkLostError or `phone_lost`."""
+        if not self.answers():
+            raise LinkLostError(f"adb.sock does not answer after {what}")
+        state = self.state()
+        if state != "device":
+            raise FailedError(Code.PHONE_LOST, f"{what}; adb says: {state}")
+
     def answers(self) -> bool:
         """Tell whether somebody serves adb.sock."""
         try:
             self._ask("host:version")
-        except (LinkLostError, _BrokenError, _RefusedError, _NoAnswerError):
+        except (LinkLostError, ServiceError):
             return False
         return True
 
@@ -172,13 +249,12 @@ class Link:
 
     def _judge(self, words: Sequence[str], what: str) -> Exception:
         """Return whose fault a broken command is: the agent's, the phone's or adb's."""
-        if not self.answers():
-            return LinkLostError(f"adb.sock does not answer after `{words[0]}`: {what}")
-        state = self.state()
-        command = shlex.join(words)[:200]
-        if state == "device":
-            return FailedError(Code.ADB_FAILED, f"`{command}`: {what}")
-        return FailedError(Code.PHONE_LOST, f"`{command}`: {what}; adb says: {state}")
+        said = f"`{shlex.join(words)[:200]}`: {what}"
+        try:
+            self.check_phone(said)
+        except (LinkLostError, FailedError) as error:
+            return error
+        return FailedError(Code.ADB_FAILED, said)
 
     @contextmanager
     def _service(self, words: Sequence[str], kind: str, end: float) -> Iterator[AdbConnection]:
@@ -195,7 +271,7 @@ class Link:
                 self._read_status(peer, end)
             yield peer
 
-    def _send(self, peer: AdbConnection, data: bytes, end: float) -> None:
+    def send(self, peer: AdbConnection, data: bytes, end: float) -> None:
         """Send all of it, looking at the wish to stop while the phone takes its time."""
         rest = memoryview(data)
         while rest:
@@ -237,13 +313,13 @@ class Link:
             raise _BrokenError(f"adb announced {count} bytes")
         data = bytearray()
         while len(data) < count:
-            part = self._receive(peer, min(65536, count - len(data)), end, heedless=heedless)
+            part = self.receive(peer, min(65536, count - len(data)), end, heedless=heedless)
             if not part:
                 raise _BrokenError("the connection ended before the answer was whole")
             data += part
         return bytes(data)
 
-    def _receive(
+    def receive(
         self, peer: AdbConnection, most: int, end: float, *, heedless: bool = False
     ) -> bytes:
         """Return bytes, b"" at the end; unless *heedless*, look at the wish to stop meanwhile."""

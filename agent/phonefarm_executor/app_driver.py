@@ -6,8 +6,10 @@ from collections.abc import Callable
 from phonefarm_executor.app_profile import Interrupt, Place, Profile
 from phonefarm_executor.deadlines import Pace
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.phone import Phone
+from phonefarm_executor.phone import SETTLE_SECONDS, Phone, has_keys
 from phonefarm_executor.screen import Node, Screen, Selector
+from phonefarm_executor.screen_reader import ScreenReader
+from phonefarm_executor.text_input import TextInput, as_dumped
 
 PATIENCE_SECONDS = 10.0
 """How long a screen or a view may take to appear; scaled in tests."""
@@ -15,13 +17,25 @@ POLL_SECONDS = 0.3
 MOST_INTERRUPTS = 5
 MOST_TURNS = 6
 MOST_CLEARINGS = 3
+READ_BACK_SECONDS = 3.0
 
 
 class Drive:
     """One app on one phone. Everything raises FailedError and what Phone raises."""
 
-    def __init__(self, phone: Phone, profile: Profile, pace: Pace, *, time_scale: float) -> None:
+    def __init__(
+        self,
+        phone: Phone,
+        profile: Profile,
+        pace: Pace,
+        *,
+        reader: ScreenReader,
+        text: TextInput,
+        time_scale: float,
+    ) -> None:
         self.phone = phone
+        self.reader = reader
+        self.text = text
         self.profile = profile
         self.pace = pace
         self.patience = PATIENCE_SECONDS * time_scale
@@ -32,7 +46,7 @@ class Drive:
         """Return the screen once no interrupt lies over it; some interrupts end the run."""
         met: list[str] = []
         while len(met) < MOST_INTERRUPTS:
-            self.last_screen = screen = self.phone.look()
+            self.last_screen = screen = self.reader.look()
             interrupt = self.profile.interrupt_of(screen)
             if interrupt is None:
                 return screen
@@ -147,26 +161,47 @@ class Drive:
         )
 
     def fill(self, name: str, text: str) -> None:
-        """Replace what a text field holds."""
+        """Replace what a text field holds, and read it back.
+
+        `text_not_typeable` when the field takes a text beyond ASCII in no way, `screen_not_reached`
+        when it reads something else after typing.
+        """
         selector = self.profile.selector(name)
-        box = self.find(name)
-        self.phone.tap(*box.center)
-        held = box.text
+        self.phone.tap(*self.find(name).center)
+        self.pace.wait(SETTLE_SECONDS)
+        self._clear(name)
+        tried = []
+        for way in self.text.ways(text):
+            tried.append(way)
+            if self._reads(selector, text):
+                return
+            self._clear(name)
+        node = self.last_screen.find(selector) if self.last_screen else None
+        raise FailedError(
+            Code.SCREEN_NOT_REACHED if has_keys(text) else Code.TEXT_NOT_TYPEABLE,
+            f"{selector} reads {node.text if node else None!r} after typing {text!r} by "
+            f"{', '.join(tried) or 'no way: the UI server is away'}",
+        )
+
+    def _clear(self, name: str) -> None:
+        held = self.find(name).text
         for _ in range(MOST_CLEARINGS):
             if not held:
-                break
+                return
             self.phone.delete_before_cursor(len(held))
             left = self.find(name).text
             if left == held:
-                break  # nothing could be deleted: an empty field that shows its hint as text
+                return  # nothing could be deleted: an empty field that shows its hint as text
             held = left
-        self.phone.type_text(text)
-        filled = self.until(
-            lambda screen: (node := screen.find(selector)) is not None and node.text == text
-        )
-        if filled is None:
-            node = self.last_screen.find(selector) if self.last_screen else None
-            raise FailedError(
-                Code.SCREEN_NOT_REACHED,
-                f"{selector} reads {node.text if node else None!r} after typing {text!r}",
-            )
+
+    def _reads(self, selector: Selector, text: str) -> bool:
+        """Tell whether the field comes to read *text*; what a dump cannot write is asked for."""
+        dumped = as_dumped(text)
+
+        def holds(screen: Screen) -> bool:
+            node = screen.find(selector)
+            return node is not None and node.text in {text, dumped}
+
+        if self.until(holds, seconds=min(self.patience, READ_BACK_SECONDS)) is None:
+            return False
+        return dumped == text or self.text.content() in {text, None}

@@ -35,6 +35,7 @@ class Control:
         self._bell_out.setblocking(False)
         self._ready = False
         self._wanted: set[str] = set()
+        self._ui_question: dict[str, Any] | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
@@ -51,6 +52,13 @@ class Control:
         with self._lock:
             self._wanted.add(asset)
             self._outbox.append({"type": "fetch", "asset": asset})
+        self._ring()
+
+    def ask_ui_server(self, number: int, *, up: bool, why: str) -> None:
+        """Have the agent start or end the UI server; its answer to *number* comes to Signals."""
+        with self._lock:
+            self._ui_question = {"type": "ui_server", "id": number, "up": up, "why": why[:500]}
+            self._outbox.append(self._ui_question)
         self._ring()
 
     def send_evidence(self, name: str, kind: str, action: int, data: bytes) -> bool:
@@ -113,6 +121,11 @@ class Control:
             waiting = {"type": "ready"} in self._outbox
             repeat = self._ready and not self._signals.going and not waiting
             unanswered = [name for name in self._wanted if self._signals.asset(name) is None]
+            question = self._ui_question
+            if question and self._signals.ui_server(question["id"]) is not None:
+                question = None
+            if question in self._outbox:
+                question = None
             # What an agent that was killed had not taken died with it.
             self._outbox.extendleft(reversed(self._untaken.values()))
             self._untaken.clear()
@@ -120,6 +133,8 @@ class Control:
             _send(peer, {"type": "ready"})
         for name in unanswered:
             _send(peer, {"type": "fetch", "asset": name})
+        if question:
+            _send(peer, question)
 
     def _converse(self, peer: socket.socket) -> None:
         heard = bytearray()
@@ -172,6 +187,8 @@ class Control:
                 self._signals.acknowledge(sequence)
             case {"type": "asset", "asset": str(name), **rest}:
                 self._signals.hear_asset(name, rest)
+            case {"type": "ui_server", "id": int(number), **rest}:
+                self._signals.hear_ui_server(number, str(rest.get("refused") or ""))
             case {"type": "hello", "tells_taken": True}:
                 self._agent_tells = True
             case {"type": "taken", "name": str(name)}:

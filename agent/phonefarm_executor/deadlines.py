@@ -33,6 +33,16 @@ class Pace:
         finally:
             self._limit, self._limit_text, self._shielded = before
 
+    @contextmanager
+    def uncharged(self) -> Iterator[None]:
+        """Give the block as long as it takes, and the running block that much more."""
+        before, begun = self._limit, time.monotonic()
+        self._limit = None
+        try:
+            yield
+        finally:
+            self._limit = None if before is None else before + time.monotonic() - begun
+
     def extend(self, seconds: float) -> None:
         """Give the running block *seconds* more: time that was not its own."""
         if self._limit is not None:

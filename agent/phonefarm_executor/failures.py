@@ -26,7 +26,12 @@ class Code(StrEnum):
     ACCOUNT_CHALLENGED = "account_challenged"
     ACCOUNT_SUSPENDED = "account_suspended"
     PHONE_LOST = "phone_lost"
+    SCREEN_UNREADABLE = "screen_unreadable"
     ADB_FAILED = "adb_failed"
+    UI_SERVER_FAILED = "ui_server_failed"
+    UI_AUTOMATION_TAKEN = "ui_automation_taken"
+    DISPLAY_DARK = "display_dark"
+    SCREEN_LOCKED = "screen_locked"
     ASSET_UNREACHABLE = "asset_unreachable"
     HOST_STORAGE_FULL = "host_storage_full"
     RUN_ABANDONED = "run_abandoned"
@@ -46,6 +51,7 @@ NATURES = MappingProxyType(
         Code.SELECTOR_NOT_FOUND: Nature(owner="work", final=True),
         Code.SCREEN_NOT_REACHED: Nature(owner="work"),
         Code.TEXT_NOT_TYPEABLE: Nature(owner="work", final=True),
+        Code.SCREEN_UNREADABLE: Nature(owner="work"),
         Code.ACTION_TIMEOUT: Nature(owner="work"),
         Code.RUN_TIMEOUT: Nature(owner="work"),
         Code.PLAN_INVALID: Nature(owner="work", final=True),
@@ -62,6 +68,10 @@ NATURES = MappingProxyType(
         Code.ACCOUNT_SUSPENDED: Nature(owner="account", final=True),
         Code.PHONE_LOST: Nature(owner="infra"),
         Code.ADB_FAILED: Nature(owner="infra"),
+        Code.UI_SERVER_FAILED: Nature(owner="infra"),
+        Code.UI_AUTOMATION_TAKEN: Nature(owner="infra"),
+        Code.DISPLAY_DARK: Nature(owner="infra"),
+        Code.SCREEN_LOCKED: Nature(owner="infra"),
         Code.ASSET_UNREACHABLE: Nature(owner="infra"),
         Code.HOST_STORAGE_FULL: Nature(owner="infra"),
         Code.RUN_ABANDONED: Nature(owner="infra"),

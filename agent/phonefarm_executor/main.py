@@ -28,13 +28,18 @@ from phonefarm_executor.phone import Phone
 from phonefarm_executor.plan import Plan, Step, read_plan
 from phonefarm_executor.post_draft import Draft
 from phonefarm_executor.prewarm import wait_for_run
+from phonefarm_executor.screen_reader import ScreenReader
 from phonefarm_executor.search_results import Results
 from phonefarm_executor.signals import Signals
+from phonefarm_executor.text_input import TextInput
+from phonefarm_executor.ui_server import UiServer
 
 RUN_DIRECTORY = "/run/phonefarm"
 ABANDON_SECONDS = 90.0
 LINK_PAUSE_SECONDS = 0.5
 FLUSH_SECONDS = 5.0
+UI_SERVER_SECONDS = 20.0
+"""How long the agent may take to start the UI server: twice its own limit."""
 LAST_RESORT_SECONDS = 15.0
 TELLS_OF_ITS_TOUCH = frozenset({"confirm_post"})
 """The `once` kinds that note in the draft when they touch the phone, right before they do."""
@@ -83,14 +88,30 @@ class Run:
     ) -> None:
         self._plan = plan
         self._story = story
+        self._ui_questions = 0
         self._signals = signals
         self._abandon_seconds = ABANDON_SECONDS * time_scale
         self._pace = Pace(signals, cap_seconds=plan.cap_seconds)
         self._link = Link(directory / "adb.sock", plan.serial, self._pace)
         self._phone = Phone(self._link, self._pace, folder=plan.phone_folder, time_scale=time_scale)
-        self._drive = Drive(self._phone, plan.profile, self._pace, time_scale=time_scale)
-        self._results = Results(self._drive)
         self.control = Control(directory / "control.sock", plan.run_id, signals)
+        server = UiServer(self._link, self._pace)
+        self._reader = ScreenReader(
+            phone=self._phone,
+            server=server,
+            ask_agent=self._ask_for_ui_server,
+            package=plan.profile.package,
+            pace=self._pace,
+        )
+        self._drive = Drive(
+            self._phone,
+            plan.profile,
+            self._pace,
+            reader=self._reader,
+            text=TextInput(phone=self._phone, server=server, package=plan.profile.package),
+            time_scale=time_scale,
+        )
+        self._results = Results(self._drive)
         self._evidence = Evidence(self._phone, self.control, self._pace)
         self._draft = Draft(
             directory=directory,
@@ -107,6 +128,7 @@ class Run:
             self.control.ready()
             self._wait_at_gate()
             self._patiently(self._phone.make_folder)
+            self._patiently(self._phone.uncover)
             for step in self._plan.steps:
                 if step.index not in self._plan.skip:
                     self._act(step, ready)
@@ -140,6 +162,7 @@ class Run:
         sequence = self._story.started(step.index, step.kind)
         if step.once:
             self._wait_for_acknowledgement(sequence)
+        self._reader.begin_action()
         begun = time.monotonic()
         try:
             outputs = self._attempt(step, ready)
@@ -244,6 +267,26 @@ class Run:
                 ),
                 LINK_PAUSE_SECONDS,
             )
+
+    def _ask_for_ui_server(self, up: bool, why: str) -> str:
+        """Have the agent start or end the UI server; return "" or why it did not."""
+        self._ui_questions += 1
+        number = self._ui_questions
+        self.control.ask_ui_server(number, up=up, why=why)
+        end = time.monotonic() + UI_SERVER_SECONDS
+        while (refused := self._signals.ui_server(number)) is None:
+            self._pace.check()
+            self._check_agent()
+            if time.monotonic() >= end and self._signals.silent_since is None:
+                return f"the agent did not answer within {UI_SERVER_SECONDS:g} s"
+            self._signals.wait(
+                lambda: (
+                    self._signals.ui_server(number) is not None
+                    or self._signals.stop_reason is not None
+                ),
+                LINK_PAUSE_SECONDS,
+            )
+        return refused
 
     def _check_agent(self) -> None:
         since = self._signals.silent_since

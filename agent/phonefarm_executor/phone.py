@@ -1,7 +1,6 @@
 """What the run does to the phone; whatever a caller wrote travels as one quoted argument."""
 
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +15,20 @@ LEAST_COMMAND_SECONDS = 4.0
 that a phone which hangs is told apart from an action that is slow.
 """
 START_SECONDS = 30.0
-DUMP_SECONDS = 10.0
-DUMP_PAUSE_SECONDS = 0.5
+DUMP_SECONDS = 13.0
+"""A dump waits up to 10 s for rest before it gives up; 11.4 s were measured (phone-harness#77)."""
+SETTLE_SECONDS = 0.3
 TEXT_AT_ONCE = 100
 KEYS_AT_ONCE = 50
 SWIPE_MILLISECONDS = 300
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIZE = re.compile(r"(Physical|Override) size: (\d{2,5})x(\d{2,5})")
 _FOCUS = re.compile(r"mCurrentFocus=Window\{\S+ \S+ ([\w.]+/[\w.$]+)\}")
+_TURNED_SIZE = re.compile(r"\bcur=(\d{2,5})x(\d{2,5})\b")
+_DISPLAY_ID = re.compile(r"^Display (\d{1,20}) ", re.MULTILINE)
+# `dumpsys window policy` (AOSP PhoneWindowManager, KeyguardServiceDelegate, KeyguardStateMonitor).
+_DARK = re.compile(r"interactiveState=INTERACTIVE_STATE_(?:SLEEP|OFF)|screenState=SCREEN_STATE_OFF")
+_KEYGUARD = re.compile(r"^\s*(?:showing|mIsShowing|mShowingLockscreen)=true", re.MULTILINE)
 _DELETE = "KEYCODE_DEL"
 _SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 _MEDIA_NAME = re.compile(r"content://media/external(?:_primary)?/(video|images)/media/\d+")
@@ -40,6 +45,9 @@ class Phone:
         self._folder = folder
         self._command_seconds = max(LEAST_COMMAND_SECONDS, COMMAND_SECONDS * time_scale)
         self.size = (0, 0)
+        """Width and height of the upright screen; `wm size` never turns with it."""
+        self.rotation: int | None = None
+        """Quarters of a turn at the last look; None before the first."""
 
     def greet(self, package: str) -> None:
         """Learn by reads alone that the phone answers, its size, and that the app is installed."""
@@ -66,7 +74,7 @@ class Phone:
 
     def swipe(self, direction: str) -> None:
         """Swipe over the middle of the screen; the direction is the finger's."""
-        width, height = self.size
+        width, height = self._turned_size()
         ends = {"near": 3, "far": 7}
         across = {name: str(width * tenths // 10) for name, tenths in ends.items()}
         along = {name: str(height * tenths // 10) for name, tenths in ends.items()}
@@ -78,6 +86,42 @@ class Phone:
             "right": (across["near"], y, across["far"], y),
         }[direction]
         self._run("input", "swipe", *way, str(SWIPE_MILLISECONDS))
+
+    def _turned_size(self) -> tuple[int, int]:
+        """Return width and height as the screen is turned now."""
+        if self.rotation is None:
+            found = _TURNED_SIZE.search(self._run("dumpsys", "window", "displays").text())
+            return (int(found[1]), int(found[2])) if found else self.size
+        width, height = self.size
+        return (height, width) if self.rotation % 2 else (width, height)
+
+    def uncover(self) -> bool:
+        """Light the display and take a keyguard without a secret away; tell whether one was needed.
+
+        `display_dark` when no key lights it, `screen_locked` when the keyguard stays.
+        """
+        policy = self._policy()
+        dark, locked = bool(_DARK.search(policy)), bool(_KEYGUARD.search(policy))
+        if dark:
+            self.press("WAKEUP")
+            self._pace.wait(SETTLE_SECONDS)
+            policy = self._policy()
+            if found := _DARK.search(policy):
+                message = f"the key WAKEUP does not light the display: {found[0]}"
+                raise FailedError(Code.DISPLAY_DARK, message)
+        for words in (("wm", "dismiss-keyguard"), ("input", "keyevent", "KEYCODE_MENU")):
+            if not _KEYGUARD.search(policy):
+                break
+            self._run(*words, expect=None)
+            self._pace.wait(SETTLE_SECONDS)
+            policy = self._policy()
+        if found := _KEYGUARD.search(policy):
+            message = f"the keyguard stays after `wm dismiss-keyguard`: {found[0].strip()}"
+            raise FailedError(Code.SCREEN_LOCKED, message)
+        return dark or locked
+
+    def _policy(self) -> str:
+        return self._run("dumpsys", "window", "policy").text()
 
     def type_text(self, text: str) -> None:
         """Type printable ASCII into the field that has the focus."""
@@ -101,14 +145,15 @@ class Phone:
         self._start(component)
 
     def _start(self, component: str, *intent: str) -> None:
-        words = ("am", "start", "-W", "-n", component, *intent)
-        answer = self._run(*words, expect=None, limit=START_SECONDS)
+        # Without -W, which never returns on some phones (appium#12962): what follows looks.
+        answer = self._run(
+            "am", "start", "-n", component, *intent, expect=None, limit=START_SECONDS
+        )
         if "does not exist" in answer.text():
             raise FailedError(Code.APP_NOT_INSTALLED, answer.text()[:500])
-        if "Error" in answer.text():
-            raise FailedError(
-                Code.SCREEN_NOT_REACHED, f"{component} did not start: {answer.text()[:500]}"
-            )
+        if answer.code or "Error" in answer.text():
+            message = f"{component} did not start (exit {answer.code}): {answer.text()[:500]}"
+            raise FailedError(Code.SCREEN_NOT_REACHED, message)
 
     def stop(self, package: str) -> None:
         """End an app."""
@@ -159,8 +204,14 @@ class Phone:
         self._start(component, *what)
 
     def hide_keyboard(self) -> None:
-        """Close the keyboard, if it is shown: it may lie over a button."""
-        if "mInputShown=true" in self._run("dumpsys", "input_method").text():
+        """Close the keyboard, if it is drawn: it may lie over a button.
+
+        `mInputShown` is true with a hardware keyboard too, and BACK would leave the screen
+        (appium-adb#56): where the phone tells it, `mIsInputViewShown` counts.
+        """
+        said = self._run("dumpsys", "input_method").text()
+        drawn = "mIsInputViewShown=true" in said or "mIsInputViewShown=" not in said
+        if "mInputShown=true" in said and drawn:
             self.press("BACK")
 
     def foreground(self) -> str:
@@ -171,30 +222,41 @@ class Phone:
         package, _, activity = match.group(1).partition("/")
         return f"{package}/{activity.removeprefix(package)}"
 
-    def look(self) -> Screen:
-        """Return what is on the screen; `action_timeout` when there is no dump within 10 s."""
+    def dump(self, *, compressed: bool) -> Screen | str:
+        """Return the screen by `uiautomator dump`, or what the phone said instead of one."""
         path = f"{self._folder}/ui.xml"
-        end = time.monotonic() + DUMP_SECONDS
-        while True:
-            # A moving screen is refused now and then ("could not get idle state"): ask again.
-            said = self._run("uiautomator", "dump", path, expect=None)
-            problem = said.text()[:300]
-            if "dumped to" in problem:
-                try:
-                    return read_screen(self._run("cat", path).stdout)
-                except DumpError as error:
-                    problem = str(error)
-            if time.monotonic() >= end:
-                message = f"no UI dump within {DUMP_SECONDS:g} s; the phone said: {problem}"
-                raise FailedError(Code.ACTION_TIMEOUT, message)
-            self._pace.wait(DUMP_PAUSE_SECONDS)
+        words = ("--compressed", path) if compressed else (path,)
+        limit = min(DUMP_SECONDS, self._pace.remaining())
+        try:
+            answer = self._link.shell(("uiautomator", "dump", *words), limit=limit)
+            if "dumped to" not in answer.text():
+                return answer.text()[-500:] or f"exit {answer.code}, not a word"
+            return read_screen(self._run("cat", path).stdout)
+        except DumpError as error:
+            return str(error)
+        except FailedError as error:
+            if error.code is not Code.ADB_FAILED:
+                raise
+            return error.message
 
     def picture(self) -> bytes:
-        """Return the screen as a PNG; `adb_failed` when the phone sends something else."""
+        """Return the screen as a PNG; `adb_failed` when the phone sends something else.
+
+        A phone with several displays warns first, on a stream that is one with the picture's, and
+        shows the folded one (MaaAssistantArknights#9942, mobile-mcp#158): the last is asked for.
+        """
         data = self._link.output(["screencap", "-p"], limit=self._limit())
-        if not data.startswith(_PNG):
-            raise FailedError(Code.ADB_FAILED, f"screencap sent no PNG: {data[:100]!r}")
-        return data
+        before, mark, rest = data.partition(_PNG)
+        if b"display id" in before.lower():
+            listed = self._run("dumpsys", "SurfaceFlinger", "--display-id", expect=None).text()
+            for display in reversed(_DISPLAY_ID.findall(listed)):
+                chosen = ["screencap", "-p", "-d", display]
+                _, mark, rest = self._link.output(chosen, limit=self._limit()).partition(_PNG)
+                if mark:
+                    break
+        if not mark:
+            raise FailedError(Code.ADB_FAILED, f"screencap sent no PNG: {data[:300]!r}")
+        return mark + rest
 
     def _run(self, *words: str, expect: int | None = 0, limit: float | None = None) -> Answer:
         answer = self._link.shell(words, limit=self._limit(limit))
@@ -224,6 +286,6 @@ def typed_pieces(text: str) -> Sequence[str]:
     return [*pieces, piece] if piece else pieces
 
 
-def is_typeable(text: str) -> bool:
+def has_keys(text: str) -> bool:
     """Tell whether `input text` has a key for every character: printable ASCII."""
     return text.isascii() and text.isprintable()

@@ -87,6 +87,7 @@ class Screen:
 
     xml: bytes
     nodes: tuple[Node, ...]
+    rotation: int = 0  # quarters of a turn
 
     def find(self, selector: Selector) -> Node | None:
         """Return the first view that matches."""
@@ -116,7 +117,12 @@ def read_screen(xml: bytes) -> Screen:
         raise DumpError(f"the UI dump cannot be read: {error}") from error
     if root.tag != "hierarchy":
         raise DumpError(f"a UI dump is a <hierarchy>, not <{root.tag[:100]}>")
-    return Screen(xml=xml, nodes=tuple(_node(element) for element in root.iter("node")))
+    turned = root.get("rotation", "0")
+    return Screen(
+        xml=xml,
+        nodes=tuple(_node(element) for element in root.iter("node")),
+        rotation=int(turned) if turned in {"0", "1", "2", "3"} else 0,
+    )
 
 
 def _node(element: ET.Element) -> Node:

@@ -13,6 +13,7 @@ class Signals:
         self._changed = threading.Condition()
         self._acknowledged = 0
         self._assets: dict[str, Mapping[str, Any]] = {}
+        self._ui_server: tuple[int, str] = (0, "")
         self.going = False
         self.stop_reason: str | None = None
         self.silent_since: float | None = time.monotonic()
@@ -53,6 +54,17 @@ class Signals:
     def asset(self, name: str) -> Mapping[str, Any] | None:
         """Return what the agent said of an asset, None while it has not."""
         return self._assets.get(name)
+
+    def hear_ui_server(self, number: int, refused: str) -> None:
+        """Note the answer to question *number*: "" when it was done, else why not."""
+        with self._changed:
+            self._ui_server = (number, refused)
+            self._changed.notify_all()
+
+    def ui_server(self, number: int) -> str | None:
+        """Return the answer to question *number*, None while there is none."""
+        answered, refused = self._ui_server
+        return refused if answered == number else None
 
     def has_acknowledged(self, sequence: int) -> bool:
         """Tell whether the controller has every line up to *sequence*."""

@@ -104,6 +104,7 @@ class FailureCode(StrEnum):
     # work
     SELECTOR_NOT_FOUND = "selector_not_found"
     SCREEN_NOT_REACHED = "screen_not_reached"
+    SCREEN_UNREADABLE = "screen_unreadable"
     TEXT_NOT_TYPEABLE = "text_not_typeable"
     ACTION_TIMEOUT = "action_timeout"
     RUN_TIMEOUT = "run_timeout"
@@ -123,6 +124,10 @@ class FailureCode(StrEnum):
     # infra
     PHONE_LOST = "phone_lost"
     ADB_FAILED = "adb_failed"
+    UI_SERVER_FAILED = "ui_server_failed"
+    UI_AUTOMATION_TAKEN = "ui_automation_taken"
+    DISPLAY_DARK = "display_dark"
+    SCREEN_LOCKED = "screen_locked"
     RUN_SILENT = "run_silent"
     RUN_CRASHED = "run_crashed"
     RUN_ABANDONED = "run_abandoned"

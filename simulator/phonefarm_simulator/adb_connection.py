@@ -19,7 +19,7 @@ from phonefarm_simulator.adb_stream import Stream, StreamClosedError
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.ledger import Kind, Origin, origin
 from phonefarm_simulator.phone import Phone
-from phonefarm_simulator.services import FEATURES, read_service, serve_until_closed
+from phonefarm_simulator.services import FEATURES, is_refused, read_service, serve_until_closed
 
 READ_BYTES = 256 * 1024
 MAX_STREAMS = 256
@@ -118,7 +118,9 @@ class Connection:
         words = [f"{name}={properties[name]}" for name in shown]
         fault = self._phone.faults.get(Fault.RECOVERY)
         state = "device" if fault is None else fault.mode
-        banner = f"{state}::" + ";".join([*words, f"features={','.join(FEATURES)}"])
+        if Fault.NO_SHELL_V2 not in self._phone.faults:
+            words.append(f"features={','.join(FEATURES)}")
+        banner = f"{state}::" + ";".join(words)
         await self._send(
             Packet(command=Command.CNXN, arg0=VERSION, arg1=MAX_PAYLOAD, payload=banner.encode())
         )
@@ -136,7 +138,8 @@ class Connection:
         service = read_service(name)
         if packet.arg0 == 0:
             return
-        if service is None or len(self._streams) >= MAX_STREAMS:
+        full = len(self._streams) >= MAX_STREAMS
+        if service is None or full or is_refused(self._phone, service):
             await self._send(Packet(command=Command.CLSE, arg0=0, arg1=packet.arg0))
             return
         stream = Stream(

@@ -13,6 +13,7 @@ from phonefarm_common.logs import configure_logs
 from phonefarm_simulator.control_server import control_served
 from phonefarm_simulator.farm import simulated_phones
 from phonefarm_simulator.faults import FAULT_DESCRIPTIONS
+from phonefarm_simulator.personality import DEFAULT, names, personality
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MAX_PHONES = 1000
@@ -31,13 +32,14 @@ any adb can drive it:
 
 
 def _epilog() -> str:
-    faults = "\n".join(f"  {fault:<18} {text}" for fault, text in FAULT_DESCRIPTIONS.items())
+    faults = "\n".join(f"  {fault:<25} {text}" for fault, text in FAULT_DESCRIPTIONS.items())
+    kinds = "\n".join(f"  {name:<12} {personality(name).title}" for name in names())
     return (
         "The control API takes JSON lines, for instance\n"
         '  {"op": "fault", "serial": "SIM0001", "fault": "slow", "on": true, "milliseconds": 500}\n'
         '  {"op": "state", "serial": "SIM0001"}\n'
         '  {"op": "ledger", "serial": "SIM0001", "since": 0}\n'
-        f"\nFaults:\n{faults}\n"
+        f"\nPersonalities:\n{kinds}\n\nFaults:\n{faults}\n"
     )
 
 
@@ -58,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="PORT",
         help="first phone's port, the others above it (0: any free ones)",
+    )
+    parser.add_argument(
+        "--personality",
+        action="append",
+        choices=names(),
+        metavar="NAME",
+        help=f"what kind of phone, of those below ({DEFAULT}); given again, phones take turns",
     )
     parser.add_argument(
         "--control",
@@ -100,7 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(options: argparse.Namespace, host: str, port: int) -> None:
     async with (
         stop_signals() as stop,
-        simulated_phones(options.phones, options.data, listen_base=options.listen_base) as farm,
+        simulated_phones(
+            options.phones,
+            options.data,
+            listen_base=options.listen_base,
+            personalities=options.personality or (DEFAULT,),
+        ) as farm,
         control_served(farm, host=host, port=port) as control,
     ):
         phones = [{"serial": phone.serial, "address": phone.address} for phone in farm]

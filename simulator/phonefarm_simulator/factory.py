@@ -20,7 +20,7 @@ class Package:
     system: bool
 
 
-RELEASES = {29: "10", 30: "11", 31: "12", 33: "13", 34: "14", 35: "15"}
+RELEASES = {23: "6.0", 29: "10", 30: "11", 31: "12", 33: "13", 34: "14", 35: "15", 36: "16"}
 """Android's number of each API level a phone can be told to have."""
 
 

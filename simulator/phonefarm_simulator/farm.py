@@ -1,7 +1,7 @@
 """Runs a farm of simulated phones in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from phonefarm_simulator.faults import Fault, FaultSettings
 from phonefarm_simulator.ledger import Entry, Kind
 from phonefarm_simulator.listener import Listener
+from phonefarm_simulator.personality import DEFAULT, personality
 from phonefarm_simulator.phone import Battery, Phone
 
 START_SECONDS = 10.0
@@ -58,10 +59,12 @@ class SimulatedPhone:
         await self.listener.set_fault(Fault(fault), FaultSettings(**settings))
 
     async def clear(self, fault: Fault | str | None = None) -> None:
-        """End one fault, or all of them."""
-        active = self.phone.faults.active()
-        for one in active if fault is None else [Fault(fault)]:
+        """End one fault, or all of them but those of the phone's personality."""
+        own = self.phone.own_faults()
+        for one in own if fault is None else [Fault(fault)]:
             await self.listener.clear_fault(one)
+        if fault is None:
+            self.phone.restore_faults()
 
     def set_battery(self, **values: Any) -> None:
         """Change the battery; `values` are fields of Battery."""
@@ -102,14 +105,23 @@ def serials(count: int) -> list[str]:
 
 @asynccontextmanager
 async def simulated_phones(
-    count: int, directory: Path, *, listen_base: int = 0
+    count: int,
+    directory: Path,
+    *,
+    listen_base: int = 0,
+    personalities: Sequence[str] = (DEFAULT,),
 ) -> AsyncIterator[Farm]:
     """Run `count` phones on 127.0.0.1, with their ledgers in `directory`.
 
-    With `listen_base` they take that port and those above it, else free ones. OSError when a port
-    is taken. One task owns everything, so this may be entered and left in different tasks.
+    The phones take the *personalities* in turn, and with `listen_base` that port and those above
+    it, else free ones. OSError when a port is taken. One task owns everything, so this may be
+    entered and left in different tasks.
     """
-    phones = [Phone(serial=serial, directory=directory) for serial in serials(count)]
+    kinds = [personality(name) for name in personalities]
+    phones = [
+        Phone(serial=serial, directory=directory, personality=kinds[place % len(kinds)])
+        for place, serial in enumerate(serials(count))
+    ]
     farm = Farm(
         [
             SimulatedPhone(

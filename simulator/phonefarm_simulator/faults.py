@@ -31,6 +31,38 @@ class Fault(enum.StrEnum):
     POST_SLOW = "post_slow"
     POST_FAILS = "post_fails"
     POST_CRASHES = "post_crashes"
+    # What real phones do, by public reports (owner/repository#number).
+    NEVER_IDLE = "never_idle"
+    DUMP_KILLED = "dump_killed"
+    UI_AUTOMATION_TAKEN = "ui_automation_taken"
+    UI_SERVER_DIES = "ui_server_dies"
+    UI_SERVER_KILLED_AT_START = "ui_server_killed_at_start"
+    UI_SERVER_PORT_TAKEN = "ui_server_port_taken"
+    UI_SERVER_SLOW = "ui_server_slow"
+    UI_SERVER_HANGS = "ui_server_hangs"
+    UI_SERVER_OVERFLOWS = "ui_server_overflows"
+    UI_SERVER_NOT_CONNECTED = "ui_server_not_connected"
+    UI_SERVER_EMPTY = "ui_server_empty"
+    UI_SERVER_BLIND = "ui_server_blind"
+    UI_SERVER_STALE = "ui_server_stale"
+    UI_SERVER_HTTP_500 = "ui_server_http_500"
+    DISPLAY_TIMES_OUT = "display_times_out"
+    WAKE_FAILS = "wake_fails"
+    KEYGUARD_SWIPE = "keyguard_swipe"
+    LETTERS_LOST = "letters_lost"
+    SET_TEXT_IGNORED = "set_text_ignored"
+    CLIPBOARD_DENIED = "clipboard_denied"
+    AM_WAIT_HANGS = "am_wait_hangs"
+    AM_START_DENIED = "am_start_denied"
+    SCREENCAP_WARNS = "screencap_warns"
+    SECOND_DISPLAY = "second_display"
+    KEYBOARD_CLAIMED = "keyboard_claimed"
+    LANDSCAPE = "landscape"
+    NO_BATTERY = "no_battery"
+    FOREIGN_HELPER = "foreign_helper"
+    PACKAGE_MANAGER_GONE = "package_manager_gone"
+    STACK_TRACES = "stack_traces"
+    NO_SHELL_V2 = "no_shell_v2"
 
 
 FAULT_DESCRIPTIONS: dict[Fault, str] = {
@@ -74,6 +106,80 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "the app ends at the next tap on Post, with the post made or, without `posted` (true), "
         "not; clears itself"
     ),
+    Fault.NEVER_IDLE: (
+        "`uiautomator dump` waits 10 s for rest and gives up while a video plays or, with "
+        "`everywhere` (false), always; with `compressed_helps` (false) not with --compressed "
+        "(phone-harness#77, uiautomator2#116, mobilewright#117)"
+    ),
+    Fault.DUMP_KILLED: "`uiautomator dump` prints Killed and ends with 137 (AndroidViewClient#181)",
+    Fault.UI_AUTOMATION_TAKEN: (
+        "another program holds the phone's one UiAutomation: a dump and the UI server print "
+        "'already registered!' (uiautomator2#1013, xiaocong/uiautomator#218)"
+    ),
+    Fault.UI_SERVER_DIES: (
+        "the UI server ends at its `nth` (1) call, before its effect or, with `after_effect` "
+        "(false), behind it; clears itself (uiautomator2#1084)"
+    ),
+    Fault.UI_SERVER_KILLED_AT_START: (
+        "the UI server prints Killed and ends with 137 when it is started (uiautomator2#1076)"
+    ),
+    Fault.UI_SERVER_PORT_TAKEN: (
+        "the next `nth` (1) starts of the UI server find their port in use (uiautomator2#1127)"
+    ),
+    Fault.UI_SERVER_SLOW: "each call takes `milliseconds` (200) longer (uiautomator2#867)",
+    Fault.UI_SERVER_HANGS: "calls are taken and answered once cleared (uiautomator2#1122)",
+    Fault.UI_SERVER_OVERFLOWS: (
+        "a dump deeper than 30 levels ends with StackOverflowError (uiautomator2#1073)"
+    ),
+    Fault.UI_SERVER_NOT_CONNECTED: "each call ends with 'UiAutomation not connected!'",
+    Fault.UI_SERVER_EMPTY: "the UI server's dump is an empty text",
+    Fault.UI_SERVER_BLIND: (
+        "the UI server sees one empty FrameLayout of `android` (uiautomator2#895)"
+    ),
+    Fault.UI_SERVER_STALE: "the UI server repeats its last dump (mobilecli#439)",
+    Fault.UI_SERVER_HTTP_500: "the UI server answers each call with status 500",
+    Fault.DISPLAY_TIMES_OUT: (
+        "the display goes dark `seconds` (2) after the last touch or key; no `am start` lights it "
+        "(appium#6235, cocoon#509)"
+    ),
+    Fault.WAKE_FAILS: "the key WAKEUP does not light the display (appium#8108)",
+    Fault.KEYGUARD_SWIPE: (
+        "a keyguard without a secret lies over everything once the display was dark, until it is "
+        "dismissed; `dumpsys trust` says deviceLocked=0 (appium-adb#407, agi#868)"
+    ),
+    Fault.LETTERS_LOST: (
+        "the first `count` (2) letters typed within 0.3 s of the touch that set the cursor are "
+        "lost (argent#562)"
+    ),
+    Fault.SET_TEXT_IGNORED: (
+        "setText says true and changes nothing (appium-uiautomator2-server#577)"
+    ),
+    Fault.CLIPBOARD_DENIED: "the clipboard is refused to the shell user (uiautomator2#1010)",
+    Fault.AM_WAIT_HANGS: "`am start -W` opens the app and never returns (appium#12962)",
+    Fault.AM_START_DENIED: (
+        "`am start` ends with 255 and a SecurityException, and opens nothing (appium#11307)"
+    ),
+    Fault.SCREENCAP_WARNS: (
+        "screencap prints a warning before the PNG, on stderr or, with `on_stdout` (false), on "
+        "stdout (MaaAssistantArknights#9942)"
+    ),
+    Fault.SECOND_DISPLAY: (
+        "a foldable: screencap without -d shows the folded, black display (mobile-mcp#158)"
+    ),
+    Fault.KEYBOARD_CLAIMED: (
+        "mInputShown=true though no keyboard is drawn; BACK leaves the screen (appium-adb#56)"
+    ),
+    Fault.LANDSCAPE: "the screen is turned; `wm size` is not (appium#11656)",
+    Fault.NO_BATTERY: "present: false, status: 1, level: 0 (device-androidia#164)",
+    Fault.FOREIGN_HELPER: (
+        "another tool's `process` (com.github.uiautomator) runs (uiautomator2#329)"
+    ),
+    Fault.PACKAGE_MANAGER_GONE: "pm cannot find the service package, as while Android restarts",
+    Fault.STACK_TRACES: (
+        "each command that runs in app_process prints a stack trace on stderr and does its work "
+        "(AppAgent#101, scrcpy#1116: MIUI)"
+    ),
+    Fault.NO_SHELL_V2: "an Android 6: shell v2 is refused, the banner names no features (dadb#50)",
 }
 
 
@@ -101,6 +207,12 @@ class FaultSettings:
     mode: str = "recovery"
     service: str = "battery"
     stays: bool | None = None
+    count: int = 2
+    everywhere: bool = False
+    compressed_helps: bool = False
+    after_effect: bool = False
+    on_stdout: bool = False
+    process: str = "com.github.uiautomator"
 
     def __post_init__(self) -> None:
         check_number("milliseconds", self.milliseconds, 0, 600_000)
@@ -109,13 +221,15 @@ class FaultSettings:
         check_number("level", self.level, 0, 100)
         check_number("celsius", self.celsius, -50, 150)
         check_number("nth", self.nth, 1, 1_000_000)
-        if not isinstance(self.posted, bool):
-            raise TypeError("posted is true or false")
+        check_number("count", self.count, 1, 1000)
+        for name in ("posted", "everywhere", "compressed_helps", "after_effect", "on_stdout"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is true or false")
         if self.stays is not None and not isinstance(self.stays, bool):
             raise TypeError("stays is true or false")
         if self.mode not in MODES:
             raise ValueError(f"mode is one of {', '.join(MODES)}")
-        for name in ("as_serial", "match", "effect", "service"):
+        for name in ("as_serial", "match", "effect", "service", "process"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is a text")
 

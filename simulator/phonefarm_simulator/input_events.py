@@ -6,15 +6,18 @@ from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.keys import Key
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.phone import Phone
-from phonefarm_simulator.views import Press, view_at
+from phonefarm_simulator.views import Focus, Press, view_at
 
 SWIPE_PIXELS = 80
+SETTLING_SECONDS = 0.3
+"""How long after the touch that set the cursor letters may get lost."""
 
 
 def tap(phone: Phone, x: float, y: float) -> None:
     """Touch the display for a moment."""
     if not phone.awake:
         return
+    phone.display.touch()
     view = view_at(phone.screen(), x, y)
     phone.record(Kind.TAPPED, x=x, y=y, target=view.name if view else "")
     if view is None or view.tap is None:
@@ -23,6 +26,8 @@ def tap(phone: Phone, x: float, y: float) -> None:
         phone.open_app()
     else:
         phone.app.tap(view.tap, view.bounds, x)
+        if isinstance(view.tap, Focus):
+            phone.focused_at = phone.monotonic()
 
 
 def swipe(phone: Phone, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -33,18 +38,38 @@ def swipe(phone: Phone, start: tuple[float, float], end: tuple[float, float]) ->
     if abs(across) < SWIPE_PIXELS and abs(down) < SWIPE_PIXELS:
         tap(phone, *start)
         return
+    phone.display.touch()
     phone.record(Kind.SWIPED, start=list(start), end=list(end))
-    if phone.app.in_front and not phone.locked and abs(down) > abs(across):
+    width, height = phone.display.size
+    if not (0 <= start[0] < width and 0 <= start[1] < height):
+        return  # it began beside the display: no view gets it
+    if phone.display.keyguard:
+        if down < 0 and -down > abs(across):
+            phone.display.dismiss_keyguard()
+    elif phone.app.in_front and abs(down) > abs(across):
         phone.app.scroll(1 if down < 0 else -1)
 
 
 def type_text(phone: Phone, text: str) -> None:
     """Type where the cursor is; without a cursor the text goes nowhere, as on a real phone."""
-    usable = phone.awake and phone.app.in_front and not phone.locked
+    usable = phone.app.in_front and not phone.display.covered
     box = phone.app.focused_field() if usable else None
+    phone.display.touch()
+    lost = phone.faults.get(Fault.LETTERS_LOST)
+    if lost is not None and phone.monotonic() - phone.focused_at < SETTLING_SECONDS:
+        text = text[lost.count :]
     phone.record(Kind.TYPED, text=text, field=phone.app.focused if box is not None else None)
     if box is not None:
         box.insert(text)
+
+
+def put_text(phone: Phone, text: str) -> None:
+    """Replace what the field with the cursor holds, as ACTION_SET_TEXT does: no key is pressed."""
+    usable = phone.app.in_front and not phone.display.covered
+    box = phone.app.focused_field() if usable else None
+    phone.record(Kind.TYPED, text=text, field=phone.app.focused if box is not None else None)
+    if box is not None:
+        box.put(text)
 
 
 def press_keys(phone: Phone, codes: list[int]) -> None:
@@ -56,18 +81,34 @@ def press_keys(phone: Phone, codes: list[int]) -> None:
 
 
 def _press_key(phone: Phone, key: Key) -> None:
+    lit = phone.awake
     match key:
-        case Key.POWER:
-            phone.set_awake(not phone.awake)
+        case Key.POWER if not lit:
+            phone.display.wake()
             return
-        case Key.SLEEP | Key.WAKEUP:
-            phone.set_awake(key is Key.WAKEUP)
+        case Key.POWER | Key.SLEEP:
+            phone.display.darken()
             return
+        case Key.WAKEUP:
+            phone.display.wake()
+            return
+        case _ if not lit:
+            return
+        case Key.MENU if phone.display.keyguard:
+            phone.display.dismiss_keyguard()
+            return
+        case _:
+            phone.display.touch()
+    _press_in_app(phone, key)
+
+
+def _press_in_app(phone: Phone, key: Key) -> None:
+    match key:
         case Key.HOME | Key.APP_SWITCH:
             if Fault.IGNORES_HOME not in phone.faults:
                 phone.go_home()
             return
-        case _ if phone.locked or not (phone.awake and phone.app.in_front):
+        case _ if phone.display.keyguard or not phone.app.in_front:
             return
         case Key.BACK:
             if not phone.app.back():
@@ -94,3 +135,5 @@ def _press_key(phone: Phone, key: Key) -> None:
             box.move(-1)
         case Key.DPAD_RIGHT:
             box.move(1)
+        case _:
+            pass

@@ -13,6 +13,7 @@ class Key(enum.IntEnum):
     POWER = 26
     ENTER = 66
     DEL = 67
+    MENU = 82
     FORWARD_DEL = 112
     MOVE_HOME = 122
     MOVE_END = 123
@@ -23,7 +24,6 @@ class Key(enum.IntEnum):
 
 HIGHEST_CODE = 340
 _OTHER_NAMES = {
-    "MENU": 82,
     "TAB": 61,
     "SPACE": 62,
     "ESCAPE": 111,

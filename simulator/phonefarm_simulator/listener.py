@@ -12,7 +12,9 @@ from phonefarm_simulator.phone import Phone
 
 LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 64
-_DISCONNECTING = frozenset({Fault.OFFLINE, Fault.UNAUTHORIZED, Fault.UNPLUG, Fault.RECOVERY})
+_DISCONNECTING = frozenset(
+    {Fault.OFFLINE, Fault.UNAUTHORIZED, Fault.UNPLUG, Fault.RECOVERY, Fault.NO_SHELL_V2}
+)
 
 log = structlog.get_logger()
 
@@ -129,7 +131,5 @@ class Listener:
         if settings is None or not settings.effect or settings.effect != entry.kind:
             return
         connection = self._connections.get(entry.connection)
-        if connection is None or not self.phone.count_drop_fault():
-            return
-        self.phone.clear_fault(Fault.DROP_MID_COMMAND)
-        connection.cut("cut by a fault")
+        if connection is not None and self.phone.count_down(Fault.DROP_MID_COMMAND):
+            connection.cut("cut by a fault")

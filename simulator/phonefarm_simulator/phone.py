@@ -3,28 +3,38 @@
 import errno
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from phonefarm_common.clock import Clock, SystemClock
 
+from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.app_account import Account, PostFailure
+from phonefarm_simulator.display import Display
 from phonefarm_simulator.factory import build_properties, default_packages, default_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
 from phonefarm_simulator.files import FileSystem, normal_path
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
 from phonefarm_simulator.logbuffer import LogBuffer
 from phonefarm_simulator.media_store import MediaStore, Row
+from phonefarm_simulator.personality import Personality
+from phonefarm_simulator.personality import personality as read_personality
+from phonefarm_simulator.processes import Processes
 from phonefarm_simulator.screens import app_screen, keyguard_screen, launcher_screen
 from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, ShortVideoApp
+from phonefarm_simulator.ui_automation import UiAutomation
 from phonefarm_simulator.views import (
     APP_PACKAGE,
     KEYGUARD_PACKAGE,
     LAUNCHER_PACKAGE,
+    SCREEN,
     View,
 )
+
+KEYGUARD_WINDOW = "NotificationShade"
+"""What `mCurrentFocus` names while a keyguard lies over the screen (Android 11 and later)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +44,15 @@ class Battery:
     level: int = 82
     celsius: float = 27.5
     charging: bool = True
+    present: bool = True
 
     def __post_init__(self) -> None:
         check_number("level", self.level, 0, 100)
         check_number("celsius", self.celsius, -50, 150)
         if not isinstance(self.charging, bool):
             raise TypeError("charging is true or false")
+        if not isinstance(self.present, bool):
+            raise TypeError("present is true or false")
 
 
 class Phone:
@@ -51,7 +64,10 @@ class Phone:
         serial: str,
         directory: Path,
         clock: Clock | None = None,
+        personality: Personality | None = None,
     ) -> None:
+        """Take what kind of phone it is; `ideal` when nothing is said."""
+        self.personality = personality or read_personality("ideal")
         clock = clock or SystemClock()
         self._clock = clock
         monotonic = clock.monotonic
@@ -63,6 +79,16 @@ class Phone:
         )
         self.log = LogBuffer(wall=self.wall)
         self.faults = Faults()
+        self.display = Display(
+            faults=self.faults, monotonic=monotonic, changed=self._display_changed
+        )
+        self.ui_automation = UiAutomation()
+        self.processes = Processes()
+        self.tcp_ports: dict[int, Callable[[Stream], Awaitable[None]]] = {}
+        """Who serves a connection to a TCP port of the phone (adb's service `tcp:PORT`)."""
+        self.clipboard: str | None = None
+        self.focused_at = -float("inf")
+        """When a touch last put the cursor into a text field (monotonic seconds)."""
         self.battery = Battery()
         self.settings = default_settings(serial)
         self.packages = default_packages()
@@ -74,7 +100,7 @@ class Phone:
                 "/proc/version": lambda: b"Linux version 5.10.0-sim (phonefarm) #1 SMP PREEMPT\n",
             },
         )
-        self.sdk = 34
+        self.sdk = self.personality.sdk
         self.media = MediaStore(self.files, lambda: self.sdk)
         self.ask_reboot: Callable[[], None] = lambda: None
         self.app = ShortVideoApp(
@@ -85,6 +111,9 @@ class Phone:
             read=self.files.read,
             next_post_failure=self._next_post_failure,
         )
+        for fault, settings in self.personality.faults.items():
+            self.faults.put(fault, settings)
+        self._apply_faults()
         self._boot()
 
     def close(self) -> None:
@@ -101,7 +130,9 @@ class Phone:
         self._boot_seconds = completes_in
         self.boot_id = str(uuid.uuid4())
         self._booted = self.monotonic()
-        self.awake = True
+        self.display.restart()
+        if Fault.KEYGUARD_SWIPE in self.faults:
+            self.display.cover()
         self.app_pid = 4000
         self.log.write("boot", f"boot completed, boot id {self.boot_id}")
 
@@ -125,7 +156,8 @@ class Phone:
         """What getprop prints."""
         stuck = Fault.BOOT_STUCK in self.faults
         booted = self.uptime >= self._boot_seconds and not stuck
-        return build_properties(serial=self.reported_serial, booted=booted, sdk=self.sdk)
+        build = build_properties(serial=self.reported_serial, booted=booted, sdk=self.sdk)
+        return {**build, **self.personality.properties}
 
     @property
     def battery_now(self) -> Battery:
@@ -137,18 +169,26 @@ class Phone:
         hot = self.faults.get(Fault.BATTERY_HOT)
         if hot is not None:
             battery = replace(battery, celsius=hot.celsius)
+        if Fault.NO_BATTERY in self.faults:
+            battery = Battery(level=0, celsius=0, charging=False, present=False)
         return battery
 
     @property
-    def locked(self) -> bool:
-        """Whether the keyguard lies over the screen, and only a person can take it away."""
-        return Fault.SCREEN_LOCKED in self.faults
+    def awake(self) -> bool:
+        """Whether the display is on."""
+        return self.display.lit
+
+    @property
+    def moves(self) -> bool:
+        """Whether what is on the display never rests for a second."""
+        fault = self.faults.get(Fault.NEVER_IDLE)
+        return fault is not None and (fault.everywhere or self.app.plays)
 
     @property
     def focus(self) -> tuple[str, str]:
         """Package and full activity name of the window in front."""
-        if self.locked:
-            return KEYGUARD_PACKAGE, f"{KEYGUARD_PACKAGE}.Keyguard"
+        if self.display.keyguard:
+            return KEYGUARD_PACKAGE, KEYGUARD_WINDOW
         if not self.app.in_front:
             return LAUNCHER_PACKAGE, f"{LAUNCHER_PACKAGE}.Launcher"
         name = "ShareActivity" if self.app.screen == "composer" else "MainActivity"
@@ -163,19 +203,21 @@ class Phone:
     def screen(self) -> View:
         """Return what is on the display now, were it on."""
         self.app.advance()
-        if self.locked:
-            return keyguard_screen()
-        return (
+        if self.display.keyguard:
+            return self.display.shown(keyguard_screen(secure=self.display.locked))
+        return self.display.shown(
             app_screen(self.app)
             if self.app.in_front
             else launcher_screen(with_app=APP_PACKAGE in self.packages)
         )
 
-    def set_awake(self, awake: bool) -> None:
-        """Switch the display on or off; the app in front is hidden when it goes off."""
-        self.awake = awake
-        if not awake and self.app.in_front:
-            self.app.hide()
+    def blind_screen(self) -> View:
+        """Return the one empty view that a phone in trouble shows of any app."""
+        return View(kind="android.widget.FrameLayout", bounds=SCREEN, package="android")
+
+    def _display_changed(self) -> None:
+        self.app.out_of_sight = self.display.covered
+        self.app.track_video()
 
     def go_home(self) -> None:
         """Show the launcher; the app keeps its state behind it."""
@@ -186,7 +228,7 @@ class Phone:
         """Start the app or bring it back; tell whether it was stopped."""
         if not self.app.running:
             self.app_pid += 17
-        self.awake = True
+        self.app.out_of_sight = self.display.covered
         return self.app.start()
 
     def write_file(
@@ -250,35 +292,52 @@ class Phone:
         if fault is Fault.CONSENT_DIALOG:
             self.app.consent_pending = True
             self.app.track_video()
+        if fault is Fault.DISPLAY_TIMES_OUT:
+            self.display.touch()
+        if fault is Fault.KEYGUARD_SWIPE:
+            self.display.cover()
+
+    def own_faults(self) -> list[Fault]:
+        """Return the active faults that the personality does not bring."""
+        usual = self.personality.faults
+        active = self.faults.active()
+        return [fault for fault in active if self.faults.get(fault) != usual.get(fault)]
+
+    def restore_faults(self) -> None:
+        """Have the personality's faults and no others."""
+        for fault in self.own_faults():
+            self.clear_fault(fault)
+        for fault, settings in self.personality.faults.items():
+            if fault not in self.faults:
+                self.set_fault(fault, settings)
 
     def clear_fault(self, fault: Fault) -> None:
         """Clear a fault, if it is active."""
         if self.faults.drop(fault):
             self.ledger.record(Kind.FAULT_CLEARED, fault=fault)
         self._apply_faults()
+        self._display_changed()
         if fault is Fault.CONSENT_DIALOG:
             self.app.consent_pending = False
             self.app.track_video()
+
+    def count_down(self, fault: Fault) -> bool:
+        """Count one occasion of a fault that waits for its `nth`; end it and tell at that one."""
+        settings = self.faults.get(fault)
+        if settings is None:
+            return False
+        if settings.nth > 1:
+            self.faults.put(fault, replace(settings, nth=settings.nth - 1))
+            return False
+        self.clear_fault(fault)
+        return True
 
     def hits_drop_fault(self, command: str) -> bool:
         """Tell whether the drop fault applies to this command; if so, clear it."""
         settings = self.faults.get(Fault.DROP_MID_COMMAND)
         if settings is None or settings.effect or settings.match not in command:
             return False
-        if not self.count_drop_fault():
-            return False
-        self.clear_fault(Fault.DROP_MID_COMMAND)
-        return True
-
-    def count_drop_fault(self) -> bool:
-        """Count one occasion of the drop fault; True when it is the `nth`."""
-        settings = self.faults.get(Fault.DROP_MID_COMMAND)
-        if settings is None:
-            return False
-        if settings.nth > 1:
-            self.faults.put(Fault.DROP_MID_COMMAND, replace(settings, nth=settings.nth - 1))
-            return False
-        return True
+        return self.count_down(Fault.DROP_MID_COMMAND)
 
     def _next_post_failure(self) -> PostFailure | None:
         """Return how the next post fails, if it does; the fault ends with it."""
@@ -296,6 +355,7 @@ class Phone:
         self.app.upload_seconds = UPLOAD_SECONDS if slow is None else slow.seconds
         self.files.full = Fault.STORAGE_FULL in self.faults
         self.app.logged_out = Fault.LOGGED_OUT in self.faults
+        self.app.keyboard_drawn = Fault.KEYBOARD_CLAIMED not in self.faults
         self.app.track_video()
 
     def shut_down(self) -> None:
@@ -319,6 +379,9 @@ class Phone:
             "boot_id": self.boot_id,
             "uptime_seconds": round(self.uptime, 3),
             "awake": self.awake,
+            "keyguard": self.display.keyguard,
+            "rotation": self.display.rotation,
+            "ui_automation": self.ui_automation.holder,
             "foreground": {"package": package, "activity": activity},
             "app": self.app.describe(),
             "account": {
@@ -327,7 +390,8 @@ class Phone:
                 "bio": account.bio,
                 "posts": [asdict(post) for post in account.posts],
             },
-            "faults": self.faults.active(),
+            "personality": self.personality.name,
+            "faults": self.own_faults(),
             "battery": asdict(self.battery_now),
             "storage": {"used": self.files.used, "free": self.files.free},
             "lease": asdict(self.ledger.lease),

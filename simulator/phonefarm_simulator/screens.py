@@ -64,13 +64,13 @@ def launcher_screen(*, with_app: bool) -> View:
     )
 
 
-def keyguard_screen() -> View:
-    """Return the keyguard; nothing on it can be tapped."""
+def keyguard_screen(*, secure: bool) -> View:
+    """Return what lies over a locked phone; nothing on it can be tapped."""
     return View(
         kind="android.widget.FrameLayout",
         bounds=SCREEN,
         package=KEYGUARD_PACKAGE,
-        name="keyguard_password_view",
+        name="keyguard_password_view" if secure else "keyguard_root_view",
         style=Style.WALLPAPER,
     )
 

@@ -27,8 +27,8 @@ def black_png() -> bytes:
 
 @functools.lru_cache(maxsize=128)
 def png_of(root: View) -> bytes:
-    """Return a PNG of 720 x 1280 pixels; safe to call from any thread."""
-    image = Image.new("RGB", (WIDTH, HEIGHT), _PAPER)
+    """Return a PNG of the root's size in pixels; safe to call from any thread."""
+    image = Image.new("RGB", (root.bounds.right, root.bounds.bottom), _PAPER)
     draw = ImageDraw.Draw(image)
     views = list(root.walk())
     for view in views:
@@ -36,6 +36,15 @@ def png_of(root: View) -> bytes:
     dark = root.style is Style.WALLPAPER
     _paint_status_bar(draw, _WHITE if dark else _INK)
     return _encode(image)
+
+
+def jpeg_of(root: View | None, quality: int) -> bytes:
+    """Return the screen as JPEG, black for none; safe to call from any thread."""
+    png = black_png() if root is None else png_of(root)
+    output = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").save(output, format="JPEG", quality=quality)
+    return output.getvalue()
 
 
 def _paint(draw: ImageDraw.ImageDraw, view: View) -> None:

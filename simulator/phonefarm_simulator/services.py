@@ -1,4 +1,4 @@
-"""The services of a phone: shell, shell v2, exec, sync and reboot."""
+"""The services of a phone: shell, shell v2, exec, sync, reboot and tcp; all else is refused."""
 
 import asyncio
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ def read_service(name: str) -> Service | None:
             return Service(kind="sync")
         case "reboot":
             return Service(kind="reboot", command=command)
+        case "tcp" if command.isdecimal():
+            return Service(kind="tcp", command=command)
         case "exec":
             return Service(kind="exec", command=command)
         case "shell":
@@ -45,8 +47,18 @@ def read_service(name: str) -> Service | None:
             return None
 
 
+def is_refused(phone: Phone, service: Service) -> bool:
+    """Tell whether the phone answers an OPEN of the service with CLSE at once."""
+    if service.kind == "shell2":
+        return Fault.NO_SHELL_V2 in phone.faults
+    return service.kind == "tcp" and int(service.command[:9]) not in phone.tcp_ports
+
+
 async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
-    """Serve a stream to its end; tell whether a fault cuts the connection now."""
+    """Serve a stream to its end; tell whether the connection is to be cut now, by a fault."""
+    if service.kind == "tcp":
+        await phone.tcp_ports[int(service.command)](stream)
+        return False
     await phone.faults.ended(Fault.SHELL_HANGS)
     if service.kind == "reboot":
         phone.ask_reboot()

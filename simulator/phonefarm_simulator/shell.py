@@ -1,15 +1,18 @@
 """The shell: runs a command line on a phone."""
 
 import posixpath
+import re
 from dataclasses import dataclass, field, replace
 
 from phonefarm_simulator.commands import (
     app_commands,
+    dumpsys_command,
     file_commands,
     media_commands,
     screen_commands,
     system_commands,
     text_commands,
+    ui_commands,
 )
 from phonefarm_simulator.commands.call import Call, Command, Input, Write
 from phonefarm_simulator.phone import Phone
@@ -25,15 +28,18 @@ from phonefarm_simulator.shell_parser import (
 
 COMMANDS: dict[str, Command] = {
     **app_commands.COMMANDS,
+    **dumpsys_command.COMMANDS,
     **file_commands.COMMANDS,
     **media_commands.COMMANDS,
     **screen_commands.COMMANDS,
     **system_commands.COMMANDS,
     **text_commands.COMMANDS,
+    **ui_commands.COMMANDS,
 }
 LARGEST_PIPE_BYTES = 64 * 1024 * 1024
 _FRONTS = {"package": "pm", "activity": "am", "settings": "settings", "window": "wm"}
 _WILD = frozenset("*?[")
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
 
 class Exit(Exception):  # noqa: N818 -- it is how `exit` leaves, nothing failed
@@ -153,13 +159,19 @@ class Shell:
         return _with_output(streams, redirect.fd, write)
 
     async def _run_words(self, words: list[str], streams: _Streams) -> int:
+        environment: dict[str, str] = {}
+        while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
+            environment[assigned[1]] = assigned[2]
+            words = words[1:]
+        if not words:
+            return 0
         name, *arguments = words
         if name == "exit":
             code = arguments[0] if arguments else str(self.status)
             raise Exit(int(code[:9]) & 0xFF if code.isdecimal() else 255)
         if name == "export":
             return 0
-        if name == "exec" and arguments:
+        if name in {"exec", "toybox"} and arguments:
             name, *arguments = arguments
         if name == "cmd" and arguments and arguments[0] in _FRONTS:
             name, arguments = _FRONTS[arguments[0]], arguments[1:]
@@ -185,6 +197,7 @@ class Shell:
             stdin=streams.stdin,
             write_out=streams.out,
             write_error=streams.error,
+            environment=environment,
         )
         return await command(call)
 

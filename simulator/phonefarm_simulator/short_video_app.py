@@ -65,6 +65,9 @@ class ShortVideoApp:
         self.in_front = False
         self.consent_pending = False
         self.logged_out = False
+        self.out_of_sight = False
+        """Whether the display is dark or a keyguard lies over it: nobody sees the app."""
+        self.keyboard_drawn = True
         self._playback: Playback | None = None
         self._reset()
 
@@ -112,6 +115,11 @@ class ShortVideoApp:
     def watched(self) -> float:
         """Seconds the video in view has been in view; 0 when there is none."""
         return self._monotonic() - self._playback.since if self._playback else 0.0
+
+    @property
+    def plays(self) -> bool:
+        """Whether a video is in view: the screen moves."""
+        return self._playback is not None
 
     def start(self) -> bool:
         """Bring the app to the front as it was left, else the feed; tell whether it was stopped."""
@@ -210,7 +218,7 @@ class ShortVideoApp:
             return True
         if self.logged_out:
             return False
-        if self.focused is not None:
+        if self.focused is not None and self.keyboard_drawn:
             self.focused = None  # the key closes the keyboard first
             return True
         match self.screen:
@@ -268,7 +276,8 @@ class ShortVideoApp:
     def track_video(self) -> None:
         """Track the video in view, and record one that has left it."""
         video = self.video
-        seen = video if self.running and self.in_front and not self.covered else None
+        shown = self.running and self.in_front and not self.covered and not self.out_of_sight
+        seen = video if shown else None
         position = self.feed_index if self.screen is Screen.FEED else self.result_index
         before = self._playback
         if before is not None:

@@ -5,15 +5,19 @@ from xml.sax.saxutils import quoteattr
 from phonefarm_simulator.views import View
 
 
-def dump(root: View) -> str:
-    """Return the window hierarchy as XML in one line, with the attributes of the real tool."""
+def dump(root: View, *, rotation: int = 0, by_server: bool = False) -> str:
+    """Return the window hierarchy as XML in one line, with the attributes of the real tool.
+
+    The UI server of uiautomator2 adds attributes of its own and writes `.` for each half of a
+    surrogate pair (uiautomator2#1111).
+    """
     return (
         "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?>"
-        f'<hierarchy rotation="0">{_node(root, 0)}</hierarchy>'
+        f'<hierarchy rotation="{rotation}">{_node(root, 0, by_server)}</hierarchy>'
     )
 
 
-def _node(view: View, index: int) -> str:
+def _node(view: View, index: int, by_server: bool) -> str:
     attributes = {
         "index": str(index),
         "text": view.text,
@@ -33,11 +37,18 @@ def _node(view: View, index: int) -> str:
         "selected": _truth(view.selected),
         "bounds": str(view.bounds),
     }
+    if by_server:
+        attributes |= {"visible-to-user": "true", "hint": "", "display-id": "0"}
+        attributes["text"] = _without_surrogates(view.text)
     opening = "<node " + " ".join(f"{name}={_quoted(value)}" for name, value in attributes.items())
     if not view.children:
         return opening + " />"
-    inner = "".join(_node(child, index) for index, child in enumerate(view.children))
+    inner = "".join(_node(child, place, by_server) for place, child in enumerate(view.children))
     return f"{opening}>{inner}</node>"
+
+
+def _without_surrogates(text: str) -> str:
+    return "".join(".." if ord(letter) > 0xFFFF else letter for letter in text)
 
 
 def _quoted(value: str) -> str:

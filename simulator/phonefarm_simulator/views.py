@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 WIDTH = 720
@@ -139,3 +139,15 @@ def view_at(root: View, x: float, y: float) -> View | None:
         if view.tap is not None and view.bounds.contains(x, y):
             found = view
     return found
+
+
+def turned(root: View) -> View:
+    """Return a screen stretched from upright to lying: an app that fills either."""
+    box = root.bounds
+    bounds = Bounds(
+        box.left * HEIGHT // WIDTH,
+        box.top * WIDTH // HEIGHT,
+        box.right * HEIGHT // WIDTH,
+        box.bottom * WIDTH // HEIGHT,
+    )
+    return replace(root, bounds=bounds, children=tuple(turned(child) for child in root.children))

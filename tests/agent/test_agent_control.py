@@ -12,6 +12,7 @@ import pytest
 from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
 from phonefarm_executor.control_client import Control as ExecutorControl
 from phonefarm_executor.signals import Signals
+from support.agents import no_ui_server
 from support.asset_server import no_supply
 
 
@@ -42,6 +43,7 @@ async def test_evidence_of_an_executor_that_has_ended_is_taken_in(tmp_path: Path
         on_line=lambda: None,
         on_evidence=slow,
         fetch_asset=no_supply,
+        on_ui_server=no_ui_server,
     )
     await control.open()
     _, writer = await asyncio.open_unix_connection(path)
@@ -76,6 +78,7 @@ async def test_evidence_before_a_reset_is_taken_in(tmp_path: Path) -> None:
         on_line=lambda: None,
         on_evidence=slow,
         fetch_asset=no_supply,
+        on_ui_server=no_ui_server,
     )
     await control.open()
     control.acknowledge(7)
@@ -111,6 +114,7 @@ async def test_evidence_of_an_executor_that_ended_while_it_was_spoken_to_is_take
         on_line=lambda: None,
         on_evidence=take,
         fetch_asset=no_supply,
+        on_ui_server=no_ui_server,
     )
     await control.open()
     control.acknowledge(1)
@@ -152,6 +156,7 @@ async def test_evidence_that_an_agent_did_not_take_before_it_died_is_sent_again(
             on_line=lambda: None,
             on_evidence=evidence,
             fetch_asset=no_supply,
+            on_ui_server=no_ui_server,
         )
 
     first, second = agent(never), agent(take)
@@ -187,6 +192,7 @@ async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Pat
         on_line=heard.set,
         on_evidence=never,
         fetch_asset=no_supply,
+        on_ui_server=no_ui_server,
     )
     await control.open()
     reader, writer = await asyncio.open_unix_connection(path)
@@ -278,6 +284,7 @@ def _plain(path: Path, supply: Callable[[str], Awaitable[dict[str, object]]]) ->
         on_line=lambda: None,
         on_evidence=never,
         fetch_asset=supply,
+        on_ui_server=no_ui_server,
     )
 
 

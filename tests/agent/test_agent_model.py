@@ -32,7 +32,12 @@ from phonefarm_agent.model.run import (
     StopOrder,
     StopStrategy,
 )
-from phonefarm_agent.phones.identity import duplicates, serialno_problem
+from phonefarm_agent.phones.identity import (
+    Identity,
+    duplicates,
+    second_ways,
+    serialno_problem,
+)
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.probe import CONDITIONS, Answered, Unanswered, evaluate
 from phonefarm_agent.phones.probe import parse as parse_probe
@@ -436,8 +441,22 @@ def test_serials_that_name_no_phone(serialno: str, problem: str) -> None:
 
 
 def test_a_serial_seen_twice_is_named() -> None:
-    """Only what two devices claim is a duplicate."""
-    assert duplicates({"usb": "A", "tcp": "A", "other": "B"}) == {"A"}
+    """Only what two phones claim is a duplicate: two boots of one serial are two phones."""
+    one, two = Identity(serialno="A", boot_id="1"), Identity(serialno="A", boot_id="2")
+    untold, other = Identity(serialno="A", boot_id=""), Identity(serialno="B", boot_id="3")
+
+    assert duplicates({"usb": one, "tcp": two, "other": other}) == {"A"}
+    assert duplicates({"usb": untold, "tcp": untold}) == {"A"}
+    assert duplicates({"usb": one, "10.0.0.1:5555": one, "other": other}) == frozenset()
+
+
+def test_a_phone_that_is_reached_twice_is_used_by_its_cable() -> None:
+    """Cable and Wi-Fi at once (ws-scrcpy-web#532): one phone, of which the cable is used."""
+    one, other = Identity(serialno="A", boot_id="1"), Identity(serialno="B", boot_id="3")
+
+    ways = second_ways({"10.0.0.1:5555": one, "usb": one, "adb-A._adb-tls._tcp": one, "b": other})
+
+    assert ways == {"10.0.0.1:5555": "usb", "adb-A._adb-tls._tcp": "usb"}
 
 
 @given(

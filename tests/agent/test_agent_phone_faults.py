@@ -26,6 +26,36 @@ NO_STATE = {
     Fault.POST_SLOW,
     Fault.POST_FAILS,
     Fault.POST_CRASHES,
+    # Of a run: what real phones do, and stay ready.
+    Fault.NEVER_IDLE,
+    Fault.DISPLAY_TIMES_OUT,
+    Fault.KEYGUARD_SWIPE,
+    Fault.WAKE_FAILS,
+    Fault.DUMP_KILLED,
+    Fault.UI_AUTOMATION_TAKEN,
+    Fault.UI_SERVER_DIES,
+    Fault.UI_SERVER_KILLED_AT_START,
+    Fault.UI_SERVER_PORT_TAKEN,
+    Fault.UI_SERVER_SLOW,
+    Fault.UI_SERVER_HANGS,
+    Fault.UI_SERVER_OVERFLOWS,
+    Fault.UI_SERVER_NOT_CONNECTED,
+    Fault.UI_SERVER_EMPTY,
+    Fault.UI_SERVER_BLIND,
+    Fault.UI_SERVER_STALE,
+    Fault.UI_SERVER_HTTP_500,
+    Fault.LETTERS_LOST,
+    Fault.SET_TEXT_IGNORED,
+    Fault.CLIPBOARD_DENIED,
+    Fault.AM_WAIT_HANGS,
+    Fault.AM_START_DENIED,
+    Fault.SCREENCAP_WARNS,
+    Fault.SECOND_DISPLAY,
+    Fault.KEYBOARD_CLAIMED,
+    Fault.LANDSCAPE,
+    Fault.FOREIGN_HELPER,
+    Fault.PACKAGE_MANAGER_GONE,
+    Fault.STACK_TRACES,
 }
 """Faults of the app or of a run: the phone itself stays as it was."""
 
@@ -137,11 +167,12 @@ async def test_each_fault_leads_to_what_the_page_says(
         phone_limits=SOON,
         timers=timers,
     )
-    # Who a phone is, is asked once for each connection.
-    await patients[Fault.DUPLICATE_SERIAL].fault(Fault.DUPLICATE_SERIAL)
+    # Who a phone is, is asked once for each connection, and so are its features.
+    for early in (Fault.DUPLICATE_SERIAL, Fault.NO_SHELL_V2):
+        await patients[early].fault(early)
     async with running_agent(wanted):
         heard = controller.heard
-        await heard.until(lambda: len(heard.offered()) == len(farm) - 1, seconds=30)
+        await heard.until(lambda: len(heard.offered()) == len(farm) - 2, seconds=30)
         for fault, phone in patients.items():
             await phone.fault(fault, **HOW.get(fault, {}))
 

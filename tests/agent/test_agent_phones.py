@@ -69,7 +69,7 @@ async def test_phones_are_found_identified_and_offered(
         assert report.serialno == "SIM0001"
         assert report.transport == pb.TRANSPORT_ONLINE
         assert report.readiness == pb.READINESS_READY
-        assert report.android_release == "14"
+        assert report.android_release == "15"
         assert settings.state.parent.joinpath("ready.json").exists()
 
 

@@ -83,6 +83,10 @@ def days_of(
         (PhoneProblem.STUCK, [(0, StepKind.REBOOT), (300, StepKind.REBOOT)], 600),
         (PhoneProblem.STORAGE_LOW, [(0, StepKind.CLEAR_STORAGE)], 10),
         (PhoneProblem.SCREEN_LOCKED, [], 0),
+        (PhoneProblem.SIDELOAD, [], 0),
+        (PhoneProblem.DUPLICATE_ADB_SERIAL, [], 0),
+        (PhoneProblem.NO_SERIAL, [], 0),
+        (PhoneProblem.ANDROID_TOO_OLD, [], 0),
     ],
 )
 def test_each_trouble_has_its_steps_and_then_needs_hands(
@@ -185,7 +189,7 @@ def lost_phones(count: int) -> list[Device]:
     for number in range(count):
         device = Device(adb_serial=f"usb{number}", limits=LIMITS)
         device.set_transport(Transport.ONLINE, 0.0)
-        device.name(serialno=f"P{number}", model="", release="", problem="", now=0.0)
+        device.name(serialno=f"P{number}", boot_id="", model="", release="", problem="", now=0.0)
         device.settle(0.0)
         devices.append(device)
     return devices

@@ -274,10 +274,29 @@ async def test_an_unplugged_phone_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_a_phone_that_hangs_is_told_from_a_slow_app(tmp_path: Path) -> None:
-    """A command that is never answered fails as infra after its own limit."""
+    """A phone that answers nothing any more is to blame: neither UI server nor shell shows it."""
     async with (
         run_bench(tmp_path) as bench,
         bench.run(step("launch_app"), step("watch", seconds=WATCHED_SECONDS, limit=300.0)) as story,
+    ):
+        await story.until("action_started", index=1)
+        await bench.phone.fault("ui_server_hangs")
+        await bench.phone.fault("shell_hangs")
+        code, last = await story.ending()
+
+        assert code == 1
+        assert last["failure"]["code"] == "ui_server_failed"
+        assert last["failure"]["class"] == "infra"
+        assert "did not answer within" in last["failure"]["message"]
+
+
+async def test_a_shell_that_hangs_fails_the_action_that_needs_it(tmp_path: Path) -> None:
+    """A touch that is never answered fails as infra after its own limit."""
+    async with (
+        run_bench(tmp_path) as bench,
+        bench.run(
+            step("launch_app"), step("watch", seconds=2.0), step("press_key", key="BACK")
+        ) as story,
     ):
         await story.until("action_started", index=1)
         await bench.phone.fault("shell_hangs")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from phonefarm_agent.phones.ui_server import JAR
 from support.run_bench import FOLDER, RunBench, executor, plan_of, run_bench, step
 
 KEYWORD = "100%sure; reboot $(id) 'x'"
@@ -184,7 +185,7 @@ async def test_touch_and_keys(tmp_path: Path) -> None:
 
 
 async def test_the_run_keeps_to_its_folder(tmp_path: Path) -> None:
-    """Nothing is written on the phone outside the run's own folder."""
+    """Nothing is written outside the run's own folder, but the agent's jar."""
     async with (
         run_bench(tmp_path) as bench,
         bench.run(step("launch_app"), step("ui_dump", name="x"), step("stop_app")) as story,
@@ -192,8 +193,8 @@ async def test_the_run_keeps_to_its_folder(tmp_path: Path) -> None:
         await story.ending()
 
         written = [entry["path"] for entry in bench.effects("file_written")]
-        assert written
-        assert all(path.startswith(FOLDER + "/") for path in written)
+        assert JAR in written
+        assert all(path.startswith(FOLDER + "/") for path in written if path != JAR)
 
 
 async def test_nothing_is_done_before_go(tmp_path: Path) -> None:
@@ -259,15 +260,15 @@ async def test_a_once_action_waits_for_its_acknowledgement(tmp_path: Path) -> No
 
 
 async def test_a_plan_that_cannot_be_done_never_asks_to_begin(tmp_path: Path) -> None:
-    """Text no phone can type fails the run while it is prepared: no phone, no agent is asked."""
-    actions = [step("launch_app"), step("search", keyword="Grüße")]
+    """Text no field can hold fails the run while it is prepared: no phone, no agent is asked."""
+    actions = [step("launch_app"), step("search", keyword="bell\a")]
     async with executor(tmp_path, json.dumps(plan_of(actions, serial="nowhere"))) as story:
         exit_code, last = await story.ending()
 
     assert exit_code == 1
     assert len(story.lines) == 1
     assert last["failure"]["code"] == "text_not_typeable"
-    assert "Grüße" in last["failure"]["message"]
+    assert "bell" in last["failure"]["message"]
 
 
 async def test_a_plan_that_cannot_be_read_is_told(tmp_path: Path) -> None:

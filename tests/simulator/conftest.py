@@ -1,4 +1,8 @@
-"""Two simulated phones and a private adb server that is connected to them."""
+"""Two simulated phones and a private adb server that is connected to them.
+
+They are `ideal` phones, which do nothing of their own; what the other personalities do is tested
+where it is named.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +15,7 @@ from support.adb import AdbServer, adb_server
 @pytest.fixture
 async def farm(tmp_path: Path) -> AsyncIterator[Farm]:
     """Run two phones that nobody is connected to."""
-    async with simulated_phones(2, tmp_path / "sim") as running:
+    async with simulated_phones(2, tmp_path / "sim", personalities=["ideal"]) as running:
         yield running
 
 

@@ -261,7 +261,7 @@ async def test_a_sleeping_screen_answers_as_a_real_one(finger: Finger) -> None:
     dumped = await finger.adb.shell(finger.serial, "uiautomator dump")
     picture = await finger.adb.run("exec-out", "screencap -p", serial=finger.serial)
 
-    assert "null root node" in dumped.text
+    assert b"null root node" in dumped.error
     colours = Image.open(io.BytesIO(picture.out)).getcolors()
     assert colours == [(720 * 1280, (0, 0, 0))]
     assert "mWakefulness=Asleep" in await finger.do("dumpsys power")

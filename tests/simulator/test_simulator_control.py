@@ -91,7 +91,8 @@ async def test_faults_battery_and_account_by_control(tmp_path: Path) -> None:
     assert faulty["account"]["display_name"] == "Zoe"
     assert less["faults"] == ["battery_low"]
     assert well["faults"] == []
-    assert well["battery"] == {"level": 55, "celsius": 27.5, "charging": True}
+    battery = {"level": 55, "celsius": 27.5, "charging": True, "present": True}
+    assert well["battery"] == battery
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,8 @@ def posting(url: str, caption: str, confirm: float = 60.0) -> list[dict[str, Any
         }
         for kind, params, limit in steps
     ]
+
+
+async def no_ui_server(_up: bool) -> str:
+    """Refuse to start a UI server."""
+    return "ui_server_failed: a test without a phone"

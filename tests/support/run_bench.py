@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import phonefarm_controller
+from phonefarm_agent.phones.adb.client import Adb
 from phonefarm_agent.phones.proxy.proxy import Gate, run_proxy
+from phonefarm_agent.phones.ui_server import UiServer, ui_server
 from phonefarm_common.clock import SystemClock
 from phonefarm_simulator.farm import SimulatedPhone, simulated_phones
+from phonefarm_simulator.personality import DEFAULT
 from support.adb import AdbServer, adb_server
 
 RUN_ID = "0f3e0a4e-0000-4000-8000-000000000001"
@@ -43,6 +46,7 @@ class Control:
     path: Path
     messages: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
+    ui_server: UiServer | None = None
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _server: asyncio.Server | None = None
@@ -68,13 +72,27 @@ class Control:
         self._writers.append(writer)
         try:
             while line := await reader.readline():
+                message = json.loads(line)
                 async with self._changed:
-                    self.messages.append(json.loads(line))
+                    self.messages.append(message)
                     self._changed.notify_all()
+                if message["type"] == "ui_server":
+                    await self._switch_ui_server(message)
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
+
+    async def _switch_ui_server(self, message: dict[str, Any]) -> None:
+        """Start or end the UI server, as the agent does."""
+        refused = ""
+        if self.ui_server is None:
+            refused = "ui_server_failed: this bench has none"
+        elif message["up"]:
+            refused = await self.ui_server.start()
+        else:
+            await self.ui_server.stop()
+        self.say(type="ui_server", id=message["id"], refused=refused)
 
     async def until(self, kind: str, *, count: int = 1) -> dict[str, Any]:
         """Return the *count*-th message of a type, waiting for it."""
@@ -222,6 +240,7 @@ class RunBench:
                 media_folder=MEDIA_FOLDER,
                 package="com.example.shortvideo",
                 gate=self.gate,
+                ui_port=lambda: self.control.ui_server.port if self.control.ui_server else 0,
             )
         )
 
@@ -265,19 +284,23 @@ class RunBench:
 
 
 @asynccontextmanager
-async def run_bench(tmp_path: Path) -> AsyncIterator[RunBench]:
+async def run_bench(tmp_path: Path, *, personality: str = DEFAULT) -> AsyncIterator[RunBench]:
     """Yield a bench with a connected simulated phone and a served adb.sock."""
     clock = SystemClock()
     directory = tmp_path / "run"
     directory.mkdir()
     control = Control(path=directory / "control.sock")
     async with (
-        simulated_phones(1, tmp_path) as farm,
+        simulated_phones(1, tmp_path, personalities=[personality]) as farm,
         adb_server(tmp_path) as adb,
+        contextlib.AsyncExitStack() as kept,
         contextlib.AsyncExitStack() as proxies,
     ):
         phone = farm.phones[0]
         await adb.connect(phone.address)
+        control.ui_server = await kept.enter_async_context(
+            ui_server(adb=Adb(host="127.0.0.1", port=adb.port), serial=phone.address, run_id=RUN_ID)
+        )
         await control.listen()
         bench = RunBench(
             phone=phone,

@@ -20,13 +20,19 @@ from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer, adb_server
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.device_table import DeviceTable
-from phonefarm_agent.phones.interface import CleanupRequest, LocatedPhone, RunResources
+from phonefarm_agent.phones.interface import (
+    CleanupRequest,
+    LocatedPhone,
+    RunAccess,
+    RunResources,
+)
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.monitor import PhoneMonitor
 from phonefarm_agent.phones.proxy.gate import Gate
 from phonefarm_agent.phones.proxy.hold_proxy import hold_proxy
 from phonefarm_agent.phones.proxy.proxy import run_proxy
 from phonefarm_agent.phones.recovery import Recovery
+from phonefarm_agent.phones.ui_server import ui_server
 
 log = structlog.get_logger()
 
@@ -124,19 +130,25 @@ class AdbPhones:
             raise PhoneFailedError(f"the lease file: {answer.error.strip()[:200]}")
         device.epoch = epoch
 
-    def serve_run(
-        self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
-    ) -> AbstractAsyncContextManager[None]:
-        """Serve the run's adb.sock."""
-        return run_proxy(
-            path=path,
-            upstream=self.upstream,
-            serial=adb_serial,
-            phone_folder=resources.phone_folder,
-            media_folder=resources.media_folder,
-            package=resources.package,
-            gate=gate,
-        )
+    @asynccontextmanager
+    async def serve_run(
+        self, *, path: Path, adb_serial: str, run_id: str, resources: RunResources, gate: Gate
+    ) -> AsyncIterator[RunAccess]:
+        """Serve the run's adb socket; the UI server that it may start ends with the block."""
+        async with (
+            ui_server(adb=self._server.adb, serial=adb_serial, run_id=run_id) as server,
+            run_proxy(
+                path=path,
+                upstream=self.upstream,
+                serial=adb_serial,
+                phone_folder=resources.phone_folder,
+                media_folder=resources.media_folder,
+                package=resources.package,
+                gate=gate,
+                ui_port=lambda: server.port,
+            ),
+        ):
+            yield server
 
     def serve_hold(
         self, *, adb_serial: str, gate: Gate, log_line: Callable[[str], Awaitable[None]]

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterable
 
+from phonefarm_agent.phones import ui_server
 from phonefarm_agent.phones.adb.client import Answer
 from phonefarm_agent.phones.interface import CleanupRequest, CleanupStep
 
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 _FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")
 _MEDIA_FOLDER = re.compile(r"/sdcard/Movies/phonefarm-[A-Za-z0-9-]+")
-# Names under which tools that a run may have started show up in `ps`.
-_TOOLS = re.compile(r"com\.android\.commands\.(uiautomator|monkey|input)|uiautomator|screencap")
+# What runs start shows up in `ps` as one of these; other tools' helpers are none of ours
+# (`com.github.uiautomator`, `io.appium.uiautomator2.server`: uiautomator2#329).
+_TOOLS = frozenset({"uiautomator", "screencap", "monkey"})
+_TOOL_CLASS = re.compile(r"com\.android\.commands\.(uiautomator|monkey|input)\.\w+")
 
 _WHERE_HOME = (
     "cmd package resolve-activity --brief -a android.intent.action.MAIN"
@@ -52,7 +55,8 @@ def clean_up(request: CleanupRequest) -> str:
     if CleanupStep.REMOVE_ADDED not in request.steps:
         media = ""
     rows = _rows(media)
-    words = []
+    # Its closed stream has ended the run's UI server; one that did not hear of it is killed.
+    words = [f"pkill -9 -f {ui_server.pattern(request.run_id)}"]
     if package:
         words.append(f"am force-stop {package}")
     if folder:
@@ -68,7 +72,7 @@ def clean_up(request: CleanupRequest) -> str:
         words += [f"ls -d {media}", f"content query --projection _id {rows}"]
     if package:
         words.append(f"pidof {package}")
-    words.append("ps -A -o PID,ARGS")
+    words += ["echo --ps", "ps -A -o PID,ARGS"]
     if CleanupStep.HOME in request.steps:
         words += ["echo --home", _WHERE_HOME, _WHO_IS_IN_FRONT]
     return "; ".join(words)
@@ -82,17 +86,27 @@ def residue(request: CleanupRequest, answer: Answer) -> tuple[str, ...] | None:
     lines = [line.strip() for line in left.splitlines()]
     # What a phone does not tell of its home screen is not held against it.
     home = lines.index("--home") if "--home" in lines else len(lines)
+    listed = lines.index("--ps") if "--ps" in lines else home
     found: list[str] = []
-    for text in lines[:home]:
+    for text in lines[:listed]:
         if text and text in {request.resources.phone_folder, request.resources.media_folder}:
             found.append(f"folder {text}")
         elif text.startswith("Row: "):
             found.append(f"media {text[:100]}")
         elif text.replace(" ", "").isdigit():
             found.append(f"process {request.resources.package}")
-        elif (request.run_id in text or _TOOLS.search(text)) and "ps -A" not in text:
+    for text in lines[listed:home]:
+        _, _, arguments = text.partition(" ")
+        if "ps -A" not in arguments and _is_ours(arguments.split(), request.run_id):
             found.append(f"process {text[:200]}")
     return (*found, *_in_front(lines[home:]))
+
+
+def _is_ours(arguments: list[str], run_id: str) -> bool:
+    """Tell whether a command line is of what the run started."""
+    return any(run_id in word or _TOOL_CLASS.fullmatch(word) for word in arguments) or (
+        bool(arguments) and arguments[0].rpartition("/")[2] in _TOOLS
+    )
 
 
 def _in_front(lines: list[str]) -> list[str]:

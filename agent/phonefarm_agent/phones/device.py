@@ -11,6 +11,8 @@ from phonefarm_agent.model.phone import (
     StageState,
     Transport,
 )
+from phonefarm_agent.phones.adb.client import DUPLICATE
+from phonefarm_agent.phones.identity import NO_SERIAL, Identity
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.probe import Answered, ProbeResult, Unanswered, evaluate
 from phonefarm_agent.phones.readiness import IDENTIFY, TRANSPORT, ReadinessStages
@@ -22,12 +24,18 @@ _NEVER = -float("inf")
 _T = TypeVar("_T")
 
 
+def _unusable(adb_serial: str, state: str) -> str:
+    if adb_serial == NO_SERIAL:
+        return "no_serial"
+    return "duplicate_adb_serial" if state == DUPLICATE else ""
+
+
 def transport_of(state: str) -> Transport:
     """Return the transport for adb's word for a device's state."""
     if state.startswith("no permissions"):
         return Transport.NO_PERMISSION
     match state:
-        case "device":
+        case "device" | "duplicate":  # adb.client.DUPLICATE
             return Transport.ONLINE
         case "unauthorized":
             return Transport.UNAUTHORIZED
@@ -50,6 +58,10 @@ class Device:
     shown: Transport = Transport.ABSENT  # what has held long enough to be told
     identified: bool = False  # ro.serialno was read over the present connection
     serialno: str = ""
+    adb_state: str = ""  # adb's own word
+    boot_id: str = ""
+    second_way_of: str = ""  # the adb serial by which this phone is used instead
+    unusable: str = ""  # why adb or this agent cannot use it at all, whoever it is
     problem: str = ""  # why ro.serialno names no phone
     model: str = ""
     release: str = ""
@@ -66,6 +78,14 @@ class Device:
     def __post_init__(self) -> None:
         self.stages = ReadinessStages(self.limits)
 
+    def take_listing(self, state: str, now: float) -> bool:
+        """Take in adb's word for the device; true when its transport is news."""
+        news = state != self.adb_state
+        self.adb_state = state
+        if news:
+            self.unusable = _unusable(self.adb_serial, state)
+        return self.set_transport(transport_of(state), now)
+
     def set_transport(self, transport: Transport, now: float) -> bool:
         """Set the transport; true when it has changed."""
         if transport is self.transport:
@@ -75,6 +95,7 @@ class Device:
         self.misses = 0
         # Another phone may answer at this place next time.
         self.identified = False
+        self.boot_id = ""
         self.answered_at = self.probed_at = _NEVER
         if transport is Transport.ONLINE:
             self.stages.begin(now)
@@ -106,8 +127,11 @@ class Device:
         if not self.identified:
             self.stages.take_answer(IDENTIFY, Unanswered(error=why), now)
 
-    def name(self, *, serialno: str, model: str, release: str, problem: str, now: float) -> None:
-        """Set the identity of the phone."""
+    def name(
+        self, *, serialno: str, boot_id: str, model: str, release: str, problem: str, now: float
+    ) -> None:
+        """Take in who the phone is."""
+        self.boot_id = boot_id
         if serialno != self.serialno:
             self.stages.forget_previous_phone()
             self.facts = PhoneFacts()
@@ -136,6 +160,11 @@ class Device:
         )
 
     @property
+    def identity(self) -> Identity:
+        """Return who answered here last."""
+        return Identity(serialno=self.serialno, boot_id=self.boot_id)
+
+    @property
     def silent(self) -> bool:
         """Tell whether a phone that adb lists as online has not answered for too long."""
         return self.transport is Transport.ONLINE and self.misses >= MISSES
@@ -146,6 +175,8 @@ class Device:
             self.transport is Transport.ONLINE
             and self.identified
             and not self.recovering
+            and not self.unusable
+            and not self.second_way_of
             and now - self.answered_at <= fresh
             and self.stages.verdict(now)[0] is Readiness.READY
         )
@@ -173,6 +204,10 @@ class Device:
         """Return the readiness of the phone, and the reason."""
         if self.shown is not Transport.ONLINE:
             return Readiness.UNKNOWN, self.shown.value
+        if self.unusable:
+            return Readiness.UNFIT, self.unusable
+        if self.second_way_of:
+            return Readiness.UNFIT, f"second_way:{self.second_way_of}"
         if self.identified and self.silent:
             return Readiness.UNKNOWN, "shell_silent"
         return self.stages.verdict(now)

@@ -1,9 +1,10 @@
 """The table of every phone that adb has listed, and the reports of each."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 
+import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
@@ -17,10 +18,12 @@ from phonefarm_agent.model.phone import (
 from phonefarm_agent.phones.adb.client import AdbError, Answer
 from phonefarm_agent.phones.adb.server import AdbServer
 from phonefarm_agent.phones.device import Device
-from phonefarm_agent.phones.identity import duplicates
+from phonefarm_agent.phones.identity import Identity, duplicates, second_ways
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.mass_disconnect import MassDisconnect
 from phonefarm_agent.phones.readiness import IDENTIFY
+
+log = structlog.get_logger()
 
 
 class DeviceTable:
@@ -83,21 +86,35 @@ class DeviceTable:
         )
 
     def duplicate_serials(self) -> frozenset[str]:
-        """Return the serials that more than one phone has."""
-        return duplicates(
-            {
-                device.adb_serial: device.serialno
-                for device in self.devices.values()
-                if device.identified and not device.problem
-            }
-        )
+        """Return each serial that more than one phone here claims."""
+        return duplicates(self._identities())
+
+    def _identities(self) -> Mapping[str, Identity]:
+        return {
+            device.adb_serial: device.identity
+            for device in self.devices.values()
+            if device.identified and not device.problem
+        }
+
+    def _find_second_ways(self) -> None:
+        """Use each phone by one of the ways that adb has to it."""
+        ways = second_ways(self._identities())
+        for device in self.devices.values():
+            way = ways.get(device.adb_serial, "")
+            if way != device.second_way_of:
+                device.second_way_of = way
+                log.info("phone.second_way", adb_serial=device.adb_serial, used=way or "this one")
 
     def device_of(self, serialno: str) -> Device:
         """Return the device with this serial; PhoneNotFitError."""
         if self._server.down:
             raise PhoneNotFitError(self._server.down)
         found = [d for d in self.devices.values() if d.serialno == serialno]
-        online = [d for d in found if d.transport is Transport.ONLINE and d.identified]
+        online = [
+            d
+            for d in found
+            if d.transport is Transport.ONLINE and d.identified and not d.second_way_of
+        ]
         if len(online) > 1:
             raise PhoneNotFitError("duplicate_serial")
         if not online:
@@ -132,9 +149,11 @@ class DeviceTable:
     def notify(self, *devices: Device) -> None:
         """Update the reports of *devices* (none: of all), and signal a change."""
         now = self._clock.monotonic()
+        self._find_second_ways()
         duplicates = self.duplicate_serials()
         news = False
-        for device in devices or self.devices.values():
+        unreported = [d for d in self.devices.values() if d.adb_serial not in self._reports]
+        for device in [*devices, *unreported] if devices else self.devices.values():
             if device.settle(now) and device.shown is not Transport.ONLINE:
                 self.mass_disconnect.drop(device, now)
             withheld = "duplicate_serial" if is_duplicate(device, duplicates) else ""
@@ -149,7 +168,11 @@ class DeviceTable:
             elif (before.facts, before.epoch) == (report.facts, report.epoch):
                 continue  # only time has passed
             self._reports[device.adb_serial] = report
-        reports = tuple(self._reports[serial] for serial in self.devices)
+        reports = tuple(
+            self._reports[device.adb_serial]
+            for device in self.devices.values()
+            if not device.second_way_of
+        )
         if any(report is not other for report, other in zip_longest(reports, self._all_reports)):
             self._all_reports = reports
         fit = self.fit()

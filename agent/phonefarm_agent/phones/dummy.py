@@ -6,7 +6,12 @@ from pathlib import Path
 
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
-from phonefarm_agent.phones.interface import CleanupRequest, LocatedPhone, RunResources
+from phonefarm_agent.phones.interface import (
+    CleanupRequest,
+    LocatedPhone,
+    RunAccess,
+    RunResources,
+)
 from phonefarm_agent.phones.proxy.gate import Gate
 
 
@@ -63,10 +68,10 @@ class DummyPhones:
 
     @asynccontextmanager
     async def serve_run(
-        self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
-    ) -> AsyncIterator[None]:
+        self, *, path: Path, adb_serial: str, run_id: str, resources: RunResources, gate: Gate
+    ) -> AsyncIterator[RunAccess]:
         """Serve nothing."""
-        yield
+        yield _NoAccess()
 
     @asynccontextmanager
     async def serve_hold(
@@ -84,3 +89,11 @@ class DummyPhones:
     async def clean_up(self, request: CleanupRequest) -> tuple[str, ...]:
         """Return nothing: a dummy phone is always clean."""
         return ()
+
+
+class _NoAccess:
+    async def start(self) -> str:
+        return "ui_server_failed: a dummy phone has no screen"
+
+    async def stop(self) -> None:
+        return

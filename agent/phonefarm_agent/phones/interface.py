@@ -29,6 +29,18 @@ class RunResources:
     package: str
 
 
+class RunAccess(Protocol):
+    """What a run may have done on its phone beside its adb socket."""
+
+    async def start(self) -> str:
+        """Start the UI server, anew when it runs; return "" or why it did not start."""
+        ...
+
+    async def stop(self) -> None:
+        """End the UI server."""
+        ...
+
+
 class CleanupStep(StrEnum):
     """The steps of a clean-up, each done and then verified."""
 
@@ -98,8 +110,8 @@ class Phones(Protocol):
         ...
 
     def serve_run(
-        self, *, path: Path, adb_serial: str, resources: RunResources, gate: Gate
-    ) -> AbstractAsyncContextManager[None]:
+        self, *, path: Path, adb_serial: str, run_id: str, resources: RunResources, gate: Gate
+    ) -> AbstractAsyncContextManager[RunAccess]:
         """Serve the run's adb socket at *path* until the block ends; OSError when it cannot."""
         ...
 

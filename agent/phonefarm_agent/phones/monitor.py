@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 
 import structlog
@@ -13,7 +14,7 @@ from phonefarm_agent.model.phone import PhoneFailedError, Readiness, Transport
 from phonefarm_agent.phones import lease_file, probe
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer
-from phonefarm_agent.phones.device import Device, transport_of
+from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.device_table import DeviceTable, is_duplicate
 from phonefarm_agent.phones.identity import serialno_problem
 from phonefarm_agent.phones.limits import PhoneLimits
@@ -23,7 +24,11 @@ from phonefarm_agent.phones.recovery_policy import StepKind
 log = structlog.get_logger()
 
 CONNECT_SECONDS = 15.0
-_IDENTITY = "getprop ro.serialno; getprop ro.product.model; getprop ro.build.version.release"
+_IDENTITY = (
+    "getprop ro.serialno; getprop ro.product.model; getprop ro.build.version.release;"
+    " cat /proc/sys/kernel/random/boot_id"
+)
+_BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class PhoneMonitor:
@@ -168,12 +173,13 @@ class PhoneMonitor:
     async def _watch(self, device: Device) -> None:
         """Identify a phone, then probe it as long as it is online."""
         wake = self._table.wake[device.adb_serial]
-        while device.transport is Transport.ONLINE:
+        while device.transport is Transport.ONLINE and not device.unusable:
             wake.clear()
             try:
                 await self._ask_next(device)
             except PhoneFailedError as error:
                 log.debug("phone.silent", adb_serial=device.adb_serial, error=str(error))
+                await self._check_features(device)
             self._table.notify(device)
             try:
                 async with asyncio.timeout(self._probe_pause(device)):
@@ -201,6 +207,18 @@ class PhoneMonitor:
         else:
             await self._table.ask(device, "echo phonefarm")
 
+    async def _check_features(self, device: Device) -> None:
+        """Learn whether a phone that never answered is too old for the shell protocol."""
+        if device.identified:
+            return
+        try:
+            async with asyncio.timeout(self._timers.probe_limit):
+                features = await self._server.adb.features(device.adb_serial)
+        except (AdbError, TimeoutError):
+            return
+        if "shell_v2" not in features and device.transport is Transport.ONLINE:
+            device.unusable = "android_too_old"
+
     def _take_listing(self, listing: dict[str, str], tasks: asyncio.TaskGroup) -> None:
         """Apply adb's list of devices."""
         now = self._clock.monotonic()
@@ -208,7 +226,7 @@ class PhoneMonitor:
             device = self._table.devices.get(serial)
             if device is None:
                 device = self._table.add(serial)
-            if device.set_transport(transport_of(state), now):
+            if device.take_listing(state, now):
                 log.info("phone.seen", adb_serial=serial, state=state)
                 self._restart_watcher(device, tasks)
         for serial, device in self._table.devices.items():
@@ -230,7 +248,7 @@ class PhoneMonitor:
 
     async def _identify(self, device: Device) -> None:
         answer = await self._table.ask(device, _IDENTITY)
-        lines = [line.strip() for line in answer.out.split("\n")] + ["", "", ""]
+        lines = [line.strip() for line in answer.out.split("\n")] + [""] * 4
         # A phone that came back under another name leaves its old entry behind.
         for other in list(self._table.devices.values()):
             gone = other.transport is Transport.ABSENT and other.adb_serial not in self._addresses
@@ -242,6 +260,7 @@ class PhoneMonitor:
         news = not device.identified or device.serialno != lines[0]
         device.name(
             serialno=lines[0],
+            boot_id=lines[3] if _BOOT_ID.fullmatch(lines[3]) else "",
             model=lines[1],
             release=lines[2],
             problem=serialno_problem(lines[0]),

@@ -32,6 +32,7 @@ MIN_FREE_KIB = 200 * 1024
 RECOVERED_FREE_KIB = 300 * 1024
 
 _LEVEL = re.compile(r"^\s*level:\s*(\d{1,3})\s*$", re.MULTILINE)
+_NO_BATTERY = re.compile(r"^\s*present:\s*false\s*$", re.MULTILINE)
 _TEMPERATURE = re.compile(r"^\s*temperature:\s*(-?\d{1,4})\s*$", re.MULTILINE)
 # A line of each user (TrustManagerService.dumpUser, Android 6 to 15); one has the screen.
 _LOCKED = re.compile(r"^ *User .*\(current\).*\bdeviceLocked=([01])", re.MULTILINE)
@@ -74,12 +75,16 @@ def parse(answer: str) -> ProbeResult:
         _TEMPERATURE.search(battery),
         _LOCKED.search(trust),
     )
+    # A board without a battery says level 0 and a temperature of nothing (device-androidia#164).
+    present = _NO_BATTERY.search(battery) is None
+    if not present:
+        level = celsius = None
     free = _free_kib(storage)
     percent = int(level[1]) if level and int(level[1]) <= 100 else None
     unanswered = {
         BOOT: _unexpected("getprop", first) if booted is None else "",
-        TEMPERATURE: _unexpected("dumpsys battery", battery) if celsius is None else "",
-        BATTERY: _unexpected("dumpsys battery", battery) if percent is None else "",
+        TEMPERATURE: _unexpected("dumpsys battery", battery) if present and celsius is None else "",
+        BATTERY: _unexpected("dumpsys battery", battery) if present and percent is None else "",
         STORAGE: _unexpected("df /data", storage) if free is None else "",
         UNLOCK: _unexpected("dumpsys trust", trust) if locked is None else "",
     }

@@ -31,8 +31,12 @@ class PhoneProblem(StrEnum):
     NO_PERMISSION = "no_permission"
     RECOVERY = "recovery"
     BOOTLOADER = "bootloader"
+    SIDELOAD = "sideload"
     SHELL_SILENT = "shell_silent"
     SERIAL = "serial"
+    DUPLICATE_ADB_SERIAL = "duplicate_adb_serial"
+    NO_SERIAL = "no_serial"
+    ANDROID_TOO_OLD = "android_too_old"
     STUCK = "stuck"
     STORAGE_LOW = "storage_low"
     SCREEN_LOCKED = "screen_locked"
@@ -75,6 +79,23 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     PhoneProblem.BOOTLOADER: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.REBOOT, tries=1)],
         needs_hands="restart the phone into Android (`fastboot reboot`)",
+    ),
+    PhoneProblem.SIDELOAD: RecoveryPlan(
+        steps=[],
+        needs_hands="finish what somebody installs on the phone by `adb sideload`; then restart it",
+    ),
+    PhoneProblem.DUPLICATE_ADB_SERIAL: RecoveryPlan(
+        steps=[],
+        needs_hands="take all but one of the phones with this serial off the host: adb cannot tell"
+        " them apart",
+    ),
+    PhoneProblem.NO_SERIAL: RecoveryPlan(
+        steps=[],
+        needs_hands="take the phone off the host: it has no serial, so adb cannot address it",
+    ),
+    PhoneProblem.ANDROID_TOO_OLD: RecoveryPlan(
+        steps=[],
+        needs_hands="take the phone out of the farm: it needs Android 7 or newer",
     ),
     PhoneProblem.SHELL_SILENT: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.RECONNECT, tries=2)],
@@ -144,7 +165,14 @@ def problem_of(device: Device, now: float, *, duplicate: bool) -> PhoneProblem |
     if device.transport is not Transport.ONLINE:
         if now - device.since < limits.recover_after:
             return None
+        if device.adb_state in {"sideload", "rescue"}:
+            # Somebody may be writing the phone's system: nothing is done to it (adbkit#14).
+            return PhoneProblem.SIDELOAD
         return _TRANSPORTS.get(device.transport)
+    if device.unusable:
+        return PhoneProblem(device.unusable)
+    if device.second_way_of:
+        return None
     if device.silent:
         return PhoneProblem.SHELL_SILENT
     if not device.identified:

@@ -22,6 +22,7 @@ EVIDENCE_BYTES = 700 * 1024
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _CONNECTIONS = 4
 _ASSETS = 16
+_UI_QUESTIONS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ class ControlSocket:
         on_line: Callable[[], None],
         on_evidence: Callable[[EvidenceFrame], Awaitable[None]],
         fetch_asset: Callable[[str], Awaitable[dict[str, object]]],
+        on_ui_server: Callable[[bool], Awaitable[str]],
     ) -> None:
         """Use *fetch_asset* for assets: it returns the answer of docs/seams.md, never raises."""
         self._path = path
@@ -95,6 +97,8 @@ class ControlSocket:
         self._on_line = on_line
         self._on_evidence = on_evidence
         self._fetch_asset = fetch_asset
+        self._on_ui_server = on_ui_server
+        self._ui_questions: dict[int, asyncio.Task[None]] = {}
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
         self._executor: _PeerWriter | None = None
@@ -135,9 +139,10 @@ class ControlSocket:
             await self._server.wait_closed()
             self._server = None
             self._path.unlink(missing_ok=True)
-        for fetching in self._fetching.values():
-            fetching.cancel()
-        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+        tasks = [*self._fetching.values(), *self._ui_questions.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def go(self) -> None:
         """Tell the executor to act, also when it connects again."""
@@ -203,6 +208,8 @@ class ControlSocket:
                 peer.say(_line({"type": "taken", "name": document.get("name")}))
             elif kind == "fetch":
                 self._begin_fetch(document)
+            elif kind == "ui_server":
+                self._switch_ui_server(document)
 
     def _begin_fetch(self, document: dict[str, object]) -> None:
         """Start fetching an asset, unless it was requested before."""
@@ -218,6 +225,23 @@ class ControlSocket:
     async def _fetch(self, name: str) -> None:
         answer = await self._fetch_asset(name)
         self._say(f"asset {name}", {"type": "asset", "asset": name, **answer})
+
+    def _switch_ui_server(self, document: dict[str, object]) -> None:
+        """Have the UI server started or ended, one question after the other; the answer stands."""
+        number, up = document.get("id"), document.get("up")
+        if type(number) is not int or not isinstance(up, bool):
+            raise ValueError("a question for the UI server without number or direction")
+        if number in self._ui_questions:
+            return  # asked again after a reconnect: the answer is under way
+        if len(self._ui_questions) >= _UI_QUESTIONS:
+            raise ValueError("more questions for the UI server than a run has")
+        self._ui_questions[number] = asyncio.create_task(
+            self._answer_ui_server(number, up), name=f"ui-server-{number}"
+        )
+
+    async def _answer_ui_server(self, number: int, up: bool) -> None:
+        refused = await self._on_ui_server(up)
+        self._say("ui_server", {"type": "ui_server", "id": number, "refused": refused})
 
     async def _take_evidence(self, document: dict[str, object]) -> None:
         """Pass a frame on; drop a bad one, since the executor would only send it again."""

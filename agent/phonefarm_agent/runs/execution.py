@@ -10,6 +10,7 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
 from phonefarm_agent.model.records import Failure, RunEnded, RunRefused
 from phonefarm_agent.model.run import Phase
+from phonefarm_agent.phones.interface import RunAccess
 from phonefarm_agent.runs.asset_requests import AssetRequests
 from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
 from phonefarm_agent.runs.enforcement import Enforcement
@@ -117,6 +118,16 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
     requests = AssetRequests(
         run_id=run.ref.run_id, directory=run.directory, wanted=plan.assets, store=run.context.assets
     )
+    access: list[RunAccess] = []
+
+    async def switch_ui_server(up: bool) -> str:
+        if not access or not run.gate.going:
+            return "ui_server_failed: the run's phone is not open to it"
+        if up:
+            return await access[0].start()
+        await access[0].stop()
+        return ""
+
     control = ControlSocket(
         path=run.directory.control_socket,
         run_id=run.ref.run_id,
@@ -124,6 +135,7 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
         on_line=run.on_output,
         on_evidence=store_evidence,
         fetch_asset=requests.fetch,
+        on_ui_server=switch_ui_server,
     )
     try:
         await control.open()
@@ -137,10 +149,11 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
         run_proxy = run.context.phones.serve_run(
             path=run.directory.adb_socket,
             adb_serial=run.state.adb_serial,
+            run_id=run.ref.run_id,
             resources=plan.resources,
             gate=run.gate,
         )
-        await stack.enter_async_context(run_proxy)
+        access.append(await stack.enter_async_context(run_proxy))
     except OSError as error:
         run.end(broken(FailureCode.RUNTIME_FAILED, f"the run's sockets: {error}"))
         raise EndedEarlyError from error

@@ -56,7 +56,9 @@ def swipe(context: Context, *, direction: Direction) -> Outputs:
 @action
 def type_text(context: Context, *, text: TypedText) -> Outputs:
     """Type into the field that has the focus."""
-    context.drive.phone.type_text(text)
+    if not context.drive.text.insert(text):
+        message = f"no key types {text[:100]!r}, and the phone refuses its clipboard"
+        raise FailedError(Code.TEXT_NOT_TYPEABLE, message)
     return {}
 
 
@@ -89,7 +91,7 @@ def screenshot(context: Context, *, name: FileName) -> Outputs:
 @action
 def ui_dump(context: Context, *, name: FileName) -> Outputs:
     """Keep the screen as a UI dump."""
-    screen = context.drive.phone.look()
+    screen = context.drive.reader.look()
     return _kept(context.evidence.keep_dump(f"{name}.xml", context.index, screen))
 
 

@@ -17,6 +17,7 @@ from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.post_draft import Wall
 from phonefarm_executor.screen import Screen
+from phonefarm_executor.text_input import as_dumped
 
 POLL_SECONDS = 0.3
 REFRESH_SECONDS = 3.0
@@ -190,6 +191,8 @@ def _grew(before: Wall, now: Wall) -> bool:
 
 def _is_caption(shown: str, caption: str) -> bool:
     """Tell whether a text on the screen is the caption, whole or as the app cut it short."""
+    if as_dumped(caption) != caption and _is_caption(shown, as_dumped(caption)):
+        return True
     shown, caption = " ".join(shown.split()), " ".join(caption.split())
     cut = shown.removesuffix("…").removesuffix("...").rstrip()
     return shown == caption or (cut != shown and bool(cut) and caption.startswith(cut))

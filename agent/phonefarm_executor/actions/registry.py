@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
@@ -10,13 +11,12 @@ from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.phone import is_typeable
 from phonefarm_executor.plan import Step
 from phonefarm_executor.post_draft import Draft
 from phonefarm_executor.search_results import Results
 
 TypedText = NewType("TypedText", str)
-"""Text that is typed on the phone: printable ASCII."""
+"""Text that is put into a field of the phone: without control characters but line ends."""
 SelectorName = NewType("SelectorName", str)
 """The name of a selector of the profile."""
 KeyName = NewType("KeyName", str)
@@ -128,8 +128,8 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
     if wanted == TypedText and not is_typeable(value):
         raise FailedError(
             Code.TEXT_NOT_TYPEABLE,
-            f"action {step.index} ({step.kind}): {name} holds characters beyond printable ASCII, "
-            f"which the phone's `input text` cannot type: {value[:100]!r}",
+            f"action {step.index} ({step.kind}): {name} holds control characters, which no way of "
+            f"typing puts into a field: {value[:100]!r}",
         )
     if wanted in {SelectorName, SelectorName | None}:
         profile.selector(value)
@@ -145,6 +145,14 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
     if wanted == Direction and value not in DIRECTIONS:
         raise _invalid(step, f"{name} must be one of {', '.join(DIRECTIONS)}")
     return value
+
+
+def is_typeable(text: str) -> bool:
+    """Tell whether a field can hold the text: no control character but a line end."""
+    return all(
+        letter == "\n" or unicodedata.category(letter) not in {"Cc", "Cs", "Cn", "Co"}
+        for letter in text
+    )
 
 
 def _invalid(step: Step, message: str) -> FailedError:

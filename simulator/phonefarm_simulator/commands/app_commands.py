@@ -122,6 +122,13 @@ async def am(call: Call) -> int:
 
 async def _start(call: Call, intent: Intent) -> int:
     await call.say(f"Starting: {intent}")
+    if Fault.AM_START_DENIED in call.phone.faults:
+        return await call.complain(
+            "\nException occurred while executing 'start':\njava.lang.SecurityException: "
+            f"Permission Denial: starting {intent} from null (pid=9121, uid=2000) not exported "
+            "from uid 10234",
+            status=255,
+        )
     package, _slash, activity = intent.component.partition("/")
     activity = activity.removeprefix(package).removeprefix(".")
     target = package or intent.package
@@ -148,6 +155,7 @@ async def _start(call: Call, intent: Intent) -> int:
             "top-most instance."
         )
     if intent.wait:
+        await call.phone.faults.ended(Fault.AM_WAIT_HANGS)
         state = "COLD" if cold else "HOT"
         await call.say(
             f"Status: ok\nLaunchState: {state}\nActivity: {APP_PACKAGE}/.{wanted}\n"
@@ -207,6 +215,8 @@ async def monkey(call: Call) -> int:
 async def pm(call: Call) -> int:
     """List, locate, clear, install and remove packages."""
     phone = call.phone
+    if Fault.PACKAGE_MANAGER_GONE in phone.faults:
+        return await call.complain("cmd: Can't find service: package", status=20)
     match call.arguments:
         case ["list", "packages", *words]:
             return await _list_packages(call, words)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from phonefarm_simulator.phone import Phone
@@ -27,6 +27,8 @@ class Call:
     stdin: Input
     write_out: Write
     write_error: Write
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the line set in front of the command: `CLASSPATH=a.jar app_process ...`."""
 
     async def say(self, text: str) -> None:
         """Print a line."""

@@ -1,18 +1,26 @@
-"""Commands for the screen: input, uiautomator, screencap."""
+"""Commands that touch the screen and take its picture: input, screencap."""
 
 import asyncio
 import math
 
 from phonefarm_simulator.commands.call import Call, Table
+from phonefarm_simulator.commands.dumpsys_command import FOLDED_DISPLAY, MAIN_DISPLAY
+from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.input_events import press_keys, swipe, tap, type_text
 from phonefarm_simulator.keys import key_code
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.screenshot import black_png, png_of
-from phonefarm_simulator.ui_dump import dump
 
 SWIPE_MILLISECONDS = 300.0
 LONGEST_SWIPE_MILLISECONDS = 60_000.0
-DUMP_PATH = "/sdcard/window_dump.xml"
+DISPLAY_WARNING = (
+    b"[Warning] Multiple displays were found, but no display id was specified! "
+    b"Defaulting to the first display found, however this default is not guaranteed to be "
+    b"consistent across captures. A display id should be specified.\n"
+    b"A display ID can be specified with the [-d display-id] option.\n"
+    b'See "dumpsys SurfaceFlinger --display-id" for valid display IDs.\n'
+)
+"""What Android 13 and later print on phones with two displays (AOSP screencap.cpp)."""
 _SOURCES = ("touchscreen", "keyboard", "mouse", "touchpad", "trackball", "dpad")
 
 
@@ -95,41 +103,32 @@ async def _java_error(call: Call, what: str, error: str) -> int:
     )
 
 
-async def uiautomator(call: Call) -> int:
-    """Dump the window's views to a file, or to the output for /dev/tty."""
-    words = [word for word in call.arguments if word != "--compressed"]
-    if words[:1] != ["dump"]:
-        return await call.complain("Usage: uiautomator dump [--compressed] [file]")
-    path = words[1] if len(words) > 1 else DUMP_PATH
-    if not call.phone.awake:
-        await call.say("ERROR: null root node returned by UiTestAutomationBridge.")
-        return 1
-    text = dump(call.phone.screen())
-    if path == "/dev/tty":
-        await call.write_out(text.encode())
-    else:
-        try:
-            call.phone.write_file(path, text.encode())
-        except OSError as error:
-            return await call.complain(f"ERROR: could not write {path}: {error.strerror}")
-    await call.say(f"UI hierchary dumped to: {path}")
-    return 0
-
-
 async def screencap(call: Call) -> int:
-    """Write the screen as a PNG to a file, or to the output."""
+    """Write the screen as a PNG to a file, or to the output; -d picks a display."""
     words = list(call.arguments)
-    if "-d" in words:
+    faults = call.phone.faults
+    shown = None
+    if "-d" in words[:-1]:
         at = words.index("-d")
+        shown = words[at + 1]
         del words[at : at + 2]
+        if shown != MAIN_DISPLAY and not (
+            shown == FOLDED_DISPLAY and Fault.SECOND_DISPLAY in faults
+        ):
+            return await call.complain(f"Display Id '{shown}' is not valid.", status=1)
     as_png = "-p" in words
     paths = [word for word in words if not word.startswith("-")]
     if not as_png and not (paths and paths[0].endswith(".png")):
         return await call.complain("screencap: only PNG is known here, use -p")
-    if call.phone.awake:
+    folded = Fault.SECOND_DISPLAY in faults and shown != MAIN_DISPLAY
+    if call.phone.awake and not folded:
         picture = await asyncio.to_thread(png_of, call.phone.screen())
     else:
         picture = black_png()
+    warning = faults.get(Fault.SCREENCAP_WARNS)
+    if warning is not None and shown is None:
+        write = call.write_out if warning.on_stdout else call.write_error
+        await write(DISPLAY_WARNING)
     if not paths:
         await call.write_out(picture)
         return 0
@@ -140,8 +139,4 @@ async def screencap(call: Call) -> int:
     return 0
 
 
-COMMANDS: Table = {
-    "input": input_command,
-    "screencap": screencap,
-    "uiautomator": uiautomator,
-}
+COMMANDS: Table = {"input": input_command, "screencap": screencap}

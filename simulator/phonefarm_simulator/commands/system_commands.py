@@ -1,10 +1,13 @@
-"""Commands for the phone itself: getprop, settings, wm, dumpsys, logcat, ps, date."""
+"""Commands about the phone itself: getprop, settings, wm, logcat, ps, kill, date and such."""
 
+import re
 import time
 
 from phonefarm_simulator.commands.call import Call, Table, split_flags
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.ledger import Kind
+from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.processes import FIRST_PID
 from phonefarm_simulator.views import APP_PACKAGE, HEIGHT, LAUNCHER_PACKAGE, WIDTH
 
 _NAMESPACES = ("global", "secure", "system")
@@ -52,106 +55,20 @@ async def settings(call: Call) -> int:
 
 
 async def wm(call: Call) -> int:
-    """Tell the display's size and density."""
+    """Tell the display's size, which never turns, and density; take a keyguard away."""
     match call.arguments:
         case ["size"]:
             await call.say(f"Physical size: {WIDTH}x{HEIGHT}")
         case ["density"]:
             await call.say("Physical density: 320")
+        case ["dismiss-keyguard"]:
+            call.phone.display.dismiss_keyguard()
         case _:
             return await call.complain(
-                "Error: only wm size and wm density are known here", status=255
+                "Error: only wm size, wm density and wm dismiss-keyguard are known here",
+                status=255,
             )
     return 0
-
-
-async def dumpsys(call: Call) -> int:
-    """Print what a service tells; battery, window, activity, power and package matter most."""
-    words = [word for word in call.arguments if not word.startswith("-")]
-    gone = call.phone.faults.get(Fault.SERVICE_GONE)
-    if gone is not None and words[:1] == [gone.service]:
-        return await call.complain(f"Can't find service: {gone.service}")
-    match words:
-        case ["battery", *_]:
-            text = _battery(call)
-        case ["window", *_]:
-            package, activity = call.phone.focus
-            text = (
-                "WINDOW MANAGER WINDOWS (dumpsys window windows)\n"
-                f"  mCurrentFocus=Window{{5f1e0c3 u0 {package}/{activity}}}\n"
-                f"  mFocusedApp=ActivityRecord{{2b7d911 u0 {package}/{activity} t12}}\n"
-                f"  mAwake={str(call.phone.awake).lower()} mRotation=0\n"
-                f"  isKeyguardShowing={str(call.phone.locked).lower()}"
-            )
-        case ["activity", *_]:
-            text = _activity(call)
-        case ["power", *_]:
-            held = str(call.phone.awake).lower()
-            wakefulness = "Awake" if call.phone.awake else "Asleep"
-            text = (
-                "POWER MANAGER (dumpsys power)\n"
-                f"  mWakefulness={wakefulness}\n  mHoldingDisplaySuspendBlocker={held}"
-            )
-        case ["trust", *_]:
-            locked = int(call.phone.locked)
-            text = (
-                "Trust manager state:\n"
-                ' User "Owner" (id=0, flags=0x4c13) (current): trustState=UNTRUSTED,'
-                f" trustManaged=0, deviceLocked={locked}, isActiveUnlockRunning=0,"
-                " strongAuthRequired=0x0\n   Enabled agents:"
-            )
-        case ["display", *_]:
-            text = f"DISPLAY MANAGER (dumpsys display)\n  real {WIDTH} x {HEIGHT}, orientation=0"
-        case ["input_method", *_]:
-            shown = call.phone.app.in_front and call.phone.app.focused_field() is not None
-            text = (
-                f"  mInputShown={str(shown).lower()}\n"
-                "  mCurMethodId=com.android.inputmethod.latin/.LatinIME"
-            )
-        case ["package", name, *_] if name in call.phone.packages:
-            package_record = call.phone.packages[name]
-            text = (
-                f"Packages:\n  Package [{name}] (1a2b3c4):\n"
-                f"    versionCode={package_record.code} minSdk=24 targetSdk=34\n"
-                f"    versionName={package_record.version}\n    codePath={package_record.path}"
-            )
-        case ["package", name, *_]:
-            text = f"Unable to find package: {name}"
-        case [name, *_]:
-            return await call.complain(f"Can't find service: {name}")
-        case _:
-            text = (
-                "Currently running services:\n  activity\n  battery\n  display\n  input_method\n"
-                "  package\n  power\n  trust\n  window"
-            )
-    await call.say(text)
-    return 0
-
-
-def _battery(call: Call) -> str:
-    battery = call.phone.battery_now
-    charging = str(battery.charging).lower()
-    return (
-        "Current Battery Service state:\n"
-        f"  AC powered: false\n  USB powered: {charging}\n  Wireless powered: false\n"
-        "  Max charging current: 500000\n"
-        f"  status: {2 if battery.charging else 3}\n  health: 2\n  present: true\n"
-        f"  level: {battery.level}\n  scale: 100\n  voltage: {3600 + battery.level * 6}\n"
-        f"  temperature: {round(battery.celsius * 10)}\n  technology: Li-ion"
-    )
-
-
-def _activity(call: Call) -> str:
-    package, activity = call.phone.focus
-    record = f"ActivityRecord{{2b7d911 u0 {package}/{activity} t12}}"
-    lines = [
-        "ACTIVITY MANAGER ACTIVITIES (dumpsys activity activities)",
-        f"  mResumedActivity: {record}",
-        f"  topResumedActivity={record}",
-        f"  TASK {package} id=12",
-        f"    ACTIVITY {package}/{activity} 2b7d911 pid={_processes(call).get(package, 0)}",
-    ]
-    return "\n".join(lines)
 
 
 async def logcat(call: Call) -> int:
@@ -186,30 +103,86 @@ async def logcat(call: Call) -> int:
             await call.say(line)
 
 
-def _processes(call: Call) -> dict[str, int]:
+def running_processes(phone: Phone) -> dict[str, int]:
+    """Return the process id of each running program by its name."""
     running = {
         "init": 1,
         "system_server": 1200,
         LAUNCHER_PACKAGE: 2100,
         "com.android.inputmethod.latin": 2300,
     }
-    if call.phone.app.running:
-        running[APP_PACKAGE] = call.phone.app_pid
-    return running
+    helper = phone.faults.get(Fault.FOREIGN_HELPER)
+    if helper is not None:
+        running[helper.process] = 8813
+    if phone.app.running:
+        running[APP_PACKAGE] = phone.app_pid
+    return running | {process.arguments: process.pid for process in phone.processes}
 
 
 async def ps(call: Call) -> int:
-    """List the processes."""
-    await call.say("USER           PID  PPID     VSZ    RSS WCHAN            ADDR S NAME")
-    for name, pid in _processes(call).items():
-        user = "root" if pid == 1 else "u0_a123"
-        await call.say(f"{user:<10} {pid:7}     1 1234567  45678 do_epoll_wait       0 S {name}")
+    """List the processes; `-o` names the columns, of which PID, ARGS, NAME and USER are known."""
+    words = list(call.arguments)
+    columns = words[words.index("-o") + 1].split(",") if "-o" in words[:-1] else []
+    found = running_processes(call.phone)
+    if not columns:
+        await call.say("USER           PID  PPID     VSZ    RSS WCHAN            ADDR S NAME")
+        for name, pid in found.items():
+            shown = name.split()[0]
+            await call.say(
+                f"{_user(pid):<10} {pid:7}     1 1234567  45678 do_epoll_wait       0 S {shown}"
+            )
+        return 0
+    for column in columns:
+        if column not in {"PID", "ARGS", "NAME", "USER"}:
+            return await call.complain(f"ps: bad -o '{column}'")
+    await call.say(" ".join(f"{column:>5}" for column in columns))
+    for name, pid in found.items():
+        row = {"PID": f"{pid:5}", "ARGS": name, "NAME": name.split()[0], "USER": _user(pid)}
+        await call.say(" ".join(row[column] for column in columns))
     return 0
+
+
+def _user(pid: int) -> str:
+    if pid == 1:
+        return "root"
+    return "shell" if pid > FIRST_PID else "u0_a123"
+
+
+async def kill(call: Call) -> int:
+    """End programs by their process ids."""
+    status = 0
+    for word in call.arguments:
+        if word.startswith("-"):
+            continue
+        if not (word.isdecimal() and call.phone.processes.kill(int(word[:9]))):
+            status = await call.complain(f"kill: {word}: No such process")
+    return status
+
+
+async def pkill(call: Call) -> int:
+    """End the programs whose command line (-f) or name matches a regular expression."""
+    flags, rest = split_flags(call.arguments)
+    if not rest:
+        return await call.complain("pkill: Needs 1 argument")
+    try:
+        wanted = re.compile(rest[-1])
+    except re.error:
+        return await call.complain(f"pkill: bad regex '{rest[-1]}'")
+    found = False
+    for process in call.phone.processes:
+        line = process.arguments if "f" in flags else process.arguments.split()[0]
+        if wanted.search(line):
+            found = call.phone.processes.kill(process.pid) or found
+    return 0 if found else 1
 
 
 async def pidof(call: Call) -> int:
     """Print the process id of each named process; fail when none runs."""
-    found = [str(_processes(call)[name]) for name in call.arguments if name in _processes(call)]
+    found = [
+        str(running_processes(call.phone)[name])
+        for name in call.arguments
+        if name in running_processes(call.phone)
+    ]
     if not found:
         return 1
     await call.say(" ".join(found))
@@ -286,13 +259,14 @@ async def reboot(call: Call) -> int:
 
 COMMANDS: Table = {
     "date": date,
-    "dumpsys": dumpsys,
     "getenforce": getenforce,
     "getprop": getprop,
     "id": identity,
     "ime": ime,
+    "kill": kill,
     "logcat": logcat,
     "pidof": pidof,
+    "pkill": pkill,
     "ps": ps,
     "reboot": reboot,
     "setprop": setprop,

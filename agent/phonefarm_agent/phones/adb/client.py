@@ -4,6 +4,9 @@ A request is four hex digits of length and the text; the answer OKAY or FAIL wit
 """
 
 import asyncio
+import stat
+import struct
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +15,8 @@ ANSWER_BYTES = 1024 * 1024
 OUTPUT_BYTES = 1024 * 1024
 
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
+_SYNC = struct.Struct("<4sI")
+_PUSH_BLOCK = 64 * 1024
 
 
 class AdbError(Exception):
@@ -49,6 +54,11 @@ class Adb:
             while True:
                 yield parse_devices(await _counted(reader, "host:track-devices"))
 
+    async def features(self, serial: str) -> frozenset[str]:
+        """Return what the phone's adb daemon can do; `shell_v2` came with Android 7."""
+        told = await self._counted_request(f"host-serial:{serial}:features")
+        return frozenset(told.strip().split(","))
+
     async def connect(self, address: str) -> str:
         """Make the server connect to a network phone; return its answer."""
         return await self._counted_request(f"host:connect:{address}")
@@ -77,8 +87,13 @@ class Adb:
             await _ask(reader, writer, f"shell,v2,raw:{command}")
             return await _shell_answer(reader, command)
 
-    async def stream(self, serial: str, command: str) -> AsyncGenerator[bytes, None]:
-        """Yield the output of *command* on the phone until it ends."""
+    async def stream(
+        self, serial: str, command: str, *, errors: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what *command* writes on the phone, as it comes, until it ends.
+
+        With *errors* what it writes to stderr too.
+        """
         async with self._connected() as (reader, writer):
             await _ask(reader, writer, f"host:transport:{serial}")
             await _ask(reader, writer, f"shell,v2,raw:{command}")
@@ -86,8 +101,33 @@ class Adb:
                 kind, data = await _packet(reader, command)
                 if kind == _EXIT:
                     return
-                if kind == _STDOUT:
+                if kind == _STDOUT or (errors and kind == _STDERR):
                     yield data
+
+    async def push(self, serial: str, data: bytes, path: str, *, mode: int) -> None:
+        """Write a file on the phone (SYNC.TXT of adb: SEND, DATA blocks, DONE)."""
+        async with self.connected_to(serial, "sync:") as (reader, writer):
+            target = f"{path},{stat.S_IFREG | mode}".encode()
+            writer.write(_SYNC.pack(b"SEND", len(target)) + target)
+            for start in range(0, len(data), _PUSH_BLOCK):
+                block = data[start : start + _PUSH_BLOCK]
+                writer.write(_SYNC.pack(b"DATA", len(block)) + block)
+                await writer.drain()
+            writer.write(_SYNC.pack(b"DONE", int(time.time())))
+            status, length = _SYNC.unpack(await reader.readexactly(_SYNC.size))
+            if status != b"OKAY":
+                reason = (await reader.read(min(length, 1000))).decode("utf-8", "replace")
+                raise AdbError(f"push {path}: {reason or status!r}")
+
+    @asynccontextmanager
+    async def connected_to(
+        self, serial: str, service: str
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Yield a connection to a service of the phone, say `tcp:9008`."""
+        async with self._connected() as (reader, writer):
+            await _ask(reader, writer, f"host:transport:{serial}")
+            await _ask(reader, writer, service)
+            yield reader, writer
 
     async def _counted_request(self, request: str) -> str:
         async with self._connected() as (reader, writer):
@@ -111,13 +151,20 @@ class Adb:
             writer.transport.abort()
 
 
+DUPLICATE = "duplicate"
+"""The state that `parse_devices` gives a serial that the listing has twice: adb reaches neither."""
+
+
 def parse_devices(text: str) -> dict[str, str]:
-    """Return the state of each device in adb's list, by serial; skip other lines."""
+    """Return serial and state of each line of a listing; lines of another form are passed over.
+
+    Cheap phones come with one serial for all of them (madb#1): their state is DUPLICATE.
+    """
     found: dict[str, str] = {}
     for line in text.splitlines():
         serial, tab, state = line.partition("\t")
         if tab and serial:
-            found[serial] = state
+            found[serial] = DUPLICATE if serial in found else state
     return found
 
 

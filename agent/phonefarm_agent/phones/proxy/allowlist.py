@@ -19,6 +19,7 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 SHARED = "/sdcard/"
 SHARED_REALLY = "/storage/emulated/0/"
 SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
+DISPLAY = re.compile(r"[0-9]{1,20}")
 NUMBER = re.compile(r"-?[0-9]{1,6}")
 KEY = re.compile(r"[0-9]{1,3}|[A-Z][A-Z0-9_]{0,63}")
 POWER_KEYS = frozenset({"26", "POWER", "KEYCODE_POWER"})
@@ -167,7 +168,10 @@ def _settings(arguments: list[str], _scope: Scope) -> Effect:
 
 
 def _wm(arguments: list[str], _scope: Scope) -> Effect:
-    _expect(arguments in (["size"], ["density"]), "only `wm size` and `wm density`")
+    if arguments == ["dismiss-keyguard"]:
+        return Effect.ACTS
+    allowed = arguments in (["size"], ["density"])
+    _expect(allowed, "only `wm size`, `wm density` and `wm dismiss-keyguard`")
     return Effect.READS
 
 
@@ -186,10 +190,15 @@ def _dumpsys(arguments: list[str], _scope: Scope) -> Effect:
     match arguments:
         case ["battery" | "window" | "activity" | "display" | "input_method"]:
             pass
-        case ["window", "windows" | "displays"] | ["activity", "activities" | "top" | "recents"]:
+        case ["window", "windows" | "displays" | "policy"] | [
+            "activity",
+            "activities" | "top" | "recents",
+        ]:
             pass
         case ["package", package]:
             _expect_all(PACKAGE, [package])
+        case ["SurfaceFlinger", "--display-id"]:
+            pass
         case _:
             raise RequestRefusedError(
                 "only what reads: battery, window, activity, display, package NAME"
@@ -294,7 +303,10 @@ def _uiautomator(arguments: list[str], scope: Scope) -> Effect:
 
 def _screencap(arguments: list[str], scope: Scope) -> Effect:
     rest = arguments[1:] if arguments[:1] == ["-p"] else arguments
-    _expect(len(rest) <= 1, "takes -p and one file")
+    if rest[:1] == ["-d"]:
+        _expect_all(DISPLAY, rest[1:2])
+        rest = rest[2:]
+    _expect(len(rest) <= 1, "takes -p, -d DISPLAY and one file")
     for path in rest:
         scope.check_path(path)
     return Effect.ACTS

@@ -7,7 +7,7 @@ chunk, in both directions (`stream`).
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ from phonefarm_agent.phones.proxy.stream import (
     read_request,
 )
 from phonefarm_agent.phones.proxy.sync import relay_sync, sync_fail
+from phonefarm_agent.phones.proxy.ui_door import SERVICE as UI_SERVICE
+from phonefarm_agent.phones.proxy.ui_door import serve_ui_calls
 
 __all__ = ["DEFAULT_WORDS", "Gate", "run_proxy"]
 
@@ -62,18 +64,20 @@ async def run_proxy(
     gate: Gate,
     media_folder: str = "",
     words: frozenset[str] = DEFAULT_WORDS,
+    ui_port: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[None]:
     """Serve the run's adb.sock at *path* until the block ends; the socket file is gone afterwards.
 
     *upstream* is the real adb server, *package* the one app `am` may start and stop, *media_folder*
-    a second folder, where apps can read (empty: none). Connections are closed the moment *gate* is
+    a second folder, where apps can read (empty: none), *ui_port* where the run's UI server listens
+    on the phone (0: nowhere). Connections are closed the moment *gate* is
     closed or past its deadline; a renewed one takes new connections.
     Raises OSError when the socket cannot be made (a path over 107 bytes is one reason).
     """
     scope = Scope(
         phone_folder=phone_folder, media_folder=media_folder, package=package, words=words
     )
-    proxy = Proxy(upstream=upstream, serial=serial, scope=scope, gate=gate)
+    proxy = Proxy(upstream=upstream, serial=serial, scope=scope, gate=gate, ui_port=ui_port)
     listener = _listen(path)
     serving = asyncio.create_task(proxy.serve(listener))
     try:
@@ -92,6 +96,7 @@ class Proxy:
     serial: str
     scope: Scope
     gate: Gate
+    ui_port: Callable[[], int] = lambda: 0
     connections: int = 0
     refusals: int = 0
 
@@ -241,8 +246,13 @@ class Proxy:
 
     def own_line(self, listing: str) -> str:
         """Return the line of our phone from the adb server's list of all."""
-        own = [line for line in listing[:LISTING_LIMIT].splitlines() if line.split()]
-        return "".join(f"{line}\n" for line in own if line.split()[0] == self.serial)
+        # A tab ends the serial, and blanks in the long form, which a serial may hold itself.
+        own = (
+            line
+            for line in listing[:LISTING_LIMIT].splitlines()
+            if line.startswith((f"{self.serial}\t", f"{self.serial} "))
+        )
+        return "".join(f"{line}\n" for line in own)
 
     async def _serve_transport(
         self, client: GatedSocket, request: str, *, answer_bytes: int
@@ -271,9 +281,25 @@ class Proxy:
                     self._note_refusal(str(error))
                     await client.send(sync_fail(str(error)))
                     await client.finish()
+            elif service == UI_SERVICE:
+                await self._serve_ui_server(client, upstream)
             else:
                 await upstream.send(framed(self._command(service)))
                 await first_to_end(_discard(client), relay(upstream, client))
+
+    async def _serve_ui_server(self, client: GatedSocket, upstream: GatedSocket) -> None:
+        self._check_gate(UI_SERVICE)
+        port = self.ui_port()
+        if not port:
+            raise RequestRefusedError("the UI server is down")
+        await upstream.send(framed(f"tcp:{port}"))
+        await expect_okay(upstream)
+        await client.send(b"OKAY")
+        try:
+            await serve_ui_calls(client, upstream, self.scope.package)
+        except (RequestRefusedError, AdbProtocolError) as error:
+            self._note_refusal(str(error))
+            await client.finish()
 
     def _command(self, service: str) -> str:
         """Return the service to request from the phone in place of *service*."""

@@ -1,0 +1,216 @@
+"""The UI server of one run on its phone: the jar is pushed, the server started, watched and ended.
+
+It listens on all interfaces of the phone and asks for no password (u2.jar 0.4.1): so it has a port
+of its own, and lives only while its run does (docs/adr/0027).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import random
+import shlex
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+import h11
+import structlog
+
+from phonefarm_agent.phones.adb.client import Adb, AdbError
+
+JAR_SHA256 = "87c8ac9505970d42aa5922baa90114808fda6f47f9e5fbd4caa0f621c2c8d30d"
+"""u2.jar 0.4.1 of the package uiautomator2 3.7.1; another one is not pushed."""
+JAR = f"/data/local/tmp/phonefarm-ui-{JAR_SHA256[:8]}.jar"
+JAR_MODE = 0o444
+MAIN_CLASS = "com.wetest.uia2.Main"
+PORTS = (10_000, 32_767)
+START_SECONDS = 10.0
+PUSH_SECONDS = 60.0
+STOP_SECONDS = 2.0
+CALL_SECONDS = 5.0
+OUTPUT_KEPT = 4000
+TAKEN = "ui_automation_taken"
+FAILED = "ui_server_failed"
+
+log = structlog.get_logger()
+
+
+class UiServer:
+    """Started and ended as often as its run asks; `port` is 0 while it is down."""
+
+    def __init__(self, *, adb: Adb, serial: str, run_id: str) -> None:
+        self.port = 0
+        self._adb = adb
+        self._serial = serial
+        self._run_id = run_id
+        self._stream: asyncio.Task[None] | None = None
+        self._output = ""
+        self._listening = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    async def start(self) -> str:
+        """Start it, anew when it runs; return "" or why it did not start, the reason first."""
+        async with self._turn:
+            await self._end()
+            try:
+                await self._push_jar()
+                why = await self._try_start()
+                if why and ("already registered" in why or "EADDRINUSE" in why):
+                    # Whoever had the UiAutomation or the port may just be ending.
+                    await asyncio.sleep(STOP_SECONDS)
+                    why = await self._try_start()
+            except (AdbError, OSError) as error:
+                await self._end()
+                return f"{FAILED}: {str(error) or 'no answer in time'}"
+            if not why:
+                log.info("ui_server.started", run_id=self._run_id, port=self.port)
+                return ""
+            reason = TAKEN if "already registered" in why else FAILED
+            log.warning("ui_server.not_started", run_id=self._run_id, reason=reason, said=why)
+            return f"{reason}: {why}"
+
+    async def stop(self) -> None:
+        """End it and see that it is gone; nothing is raised when the phone is."""
+        async with self._turn:
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._stream is None:
+            return
+        self.port = 0
+        self._stream.cancel()
+        await asyncio.wait([self._stream])
+        self._stream = None
+        # The closed stream ends it (adbd sends SIGHUP); a dump right after needs it to be gone.
+        with contextlib.suppress(AdbError, TimeoutError):
+            async with asyncio.timeout(2 * STOP_SECONDS):
+                await self._kill("-15")
+                await self._kill("-9")
+
+    async def _kill(self, signal: str) -> None:
+        """Signal what is left of the server until nothing is, for at most 2 s."""
+        end = asyncio.get_running_loop().time() + STOP_SECONDS
+        while asyncio.get_running_loop().time() < end:
+            answer = await self._adb.shell(
+                self._serial, f"pkill {signal} -f {pattern(self._run_id)}"
+            )
+            if answer.code:
+                return  # no such process
+            await asyncio.sleep(0.1)
+
+    async def _push_jar(self) -> None:
+        async with asyncio.timeout(CALL_SECONDS):
+            answer = await self._adb.shell(self._serial, f"sha256sum {JAR}")
+            if answer.out.split(" ")[0] == JAR_SHA256:
+                return
+            await self._adb.shell(self._serial, f"rm -f {JAR}")
+        data = await asyncio.to_thread(jar)
+        async with asyncio.timeout(PUSH_SECONDS):
+            await self._adb.push(self._serial, data, JAR, mode=JAR_MODE)
+
+    async def _try_start(self) -> str:
+        """Start the server once; return "" once it answers, else what it printed or did."""
+        port = random.randint(*PORTS)
+        command = (
+            f"CLASSPATH={JAR} exec app_process / --nice-name={name(self._run_id)} "
+            f"{MAIN_CLASS} -p {port}"
+        )
+        self._output = ""
+        self._listening.clear()
+        self._stream = asyncio.create_task(self._follow(command, port), name="ui-server")
+        listening = asyncio.create_task(self._listening.wait())
+        try:
+            await asyncio.wait(
+                {self._stream, listening},
+                timeout=START_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            listening.cancel()
+        if not self._listening.is_set():
+            said = self._output.strip()[-OUTPUT_KEPT:]
+            late = "" if self._stream.done() else f"not listening within {START_SECONDS:g} s; "
+            await self._end()
+            return f"{late}{said or 'it said nothing'}"
+        problem = await self._check(port)
+        if problem:
+            await self._end()
+            return problem
+        self.port = port
+        return ""
+
+    async def _follow(self, command: str, port: int) -> None:
+        """Read what the server prints to its end; nothing of it is logged: it tells typed texts."""
+        try:
+            async for chunk in self._adb.stream(self._serial, command, errors=True):
+                if not self._listening.is_set():
+                    self._output = (self._output + chunk.decode(errors="replace"))[-OUTPUT_KEPT:]
+                    if f"listening on *:{port}" in self._output:
+                        self._listening.set()
+        except AdbError as error:
+            self._output += f"\n{error}"
+
+    async def _check(self, port: int) -> str:
+        """Return why what listens is no server of ours that never waits for rest; "" when it is."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                if await self._ask(port, "GET", "/ping", b"") != b"pong":
+                    return "it does not answer /ping"
+                call = {"jsonrpc": "2.0", "id": 1, "method": "getConfigurator", "params": []}
+                answer = json.loads(
+                    await self._ask(port, "POST", "/jsonrpc/0", json.dumps(call).encode())
+                )
+        except (AdbError, OSError, ValueError, RecursionError, h11.ProtocolError) as error:
+            return f"it does not answer: {str(error) or 'no answer in time'}"
+        result = answer.get("result") if isinstance(answer, dict) else None
+        if not isinstance(result, Mapping) or result.get("waitForIdleTimeout") != 0:
+            return f"it waits for rest: {str(answer)[:300]}"
+        return ""
+
+    async def _ask(self, port: int, method: str, path: str, body: bytes) -> bytes:
+        connection = h11.Connection(h11.CLIENT)
+        headers = [("Host", "localhost"), ("Content-Length", str(len(body)))]
+        async with self._adb.connected_to(self._serial, f"tcp:{port}") as (reader, writer):
+            head = connection.send(h11.Request(method=method, target=path, headers=headers)) or b""
+            writer.write(head + (connection.send(h11.Data(data=body)) or b""))
+            connection.send(h11.EndOfMessage())
+            content = bytearray()
+            while True:
+                event = connection.next_event()
+                if event is h11.NEED_DATA:
+                    connection.receive_data(await reader.read(65536))
+                elif isinstance(event, h11.Data):
+                    content += event.data
+                elif isinstance(event, h11.EndOfMessage):
+                    return bytes(content)
+                elif isinstance(event, h11.ConnectionClosed):
+                    raise AdbError("the UI server hung up")
+
+
+@asynccontextmanager
+async def ui_server(*, adb: Adb, serial: str, run_id: str) -> AsyncIterator[UiServer]:
+    """Yield the run's UI server, which is down; it is ended with the block."""
+    server = UiServer(adb=adb, serial=serial, run_id=run_id)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def name(run_id: str) -> str:
+    """Return what `ps` calls the run's UI server."""
+    return f"phonefarm-ui-{run_id}"
+
+
+def pattern(run_id: str) -> str:
+    """Return the quoted pattern that finds the run's UI server, and not the shell that asks."""
+    return shlex.quote(f"phonefarm-u[i]-{run_id}")
+
+
+def jar() -> bytes:
+    """Return u2.jar; OSError when it is missing or another one."""
+    data = (files("uiautomator2") / "assets" / "u2.jar").read_bytes()
+    if hashlib.sha256(data).hexdigest() != JAR_SHA256:
+        raise OSError("u2.jar of uiautomator2 is not the one of release 3.7.1")
+    return data

@@ -1,0 +1,108 @@
+"""Calls the UI server of the phone (u2.jar of uiautomator2): the run's eyes on a moving screen.
+
+The agent starts and ends it; the proxy lets a few calls through (docs/seams.md, "The UI server").
+JSON-RPC 2.0 over HTTP, params by position. No call is ever repeated here: who called knows whether
+that is safe.
+"""
+
+import http.client
+import json
+import time
+from typing import Any
+
+from phonefarm_executor.adb_link import Channel, Link, ServiceError
+from phonefarm_executor.deadlines import Pace
+
+SERVICE = "tcp:9008"
+"""What the proxy calls the run's UI server, whatever its port on the phone is."""
+IDLE_SECONDS = 4.0
+"""How long a kept connection may rest: the server closes it after 5 s (NanoHTTPD)."""
+ANSWER_LIMIT = 8 * 1024 * 1024
+
+
+class UiServerError(Exception):
+    """The server answered that the call failed; `kind` is the Java exception it names."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class UiServerLostError(Exception):
+    """The server did not answer, or not as one; whether the call had its effect is not known."""
+
+
+class UiServer:
+    """One connection, kept from call to call."""
+
+    def __init__(self, link: Link, pace: Pace) -> None:
+        self._link = link
+        self._pace = pace
+        self._channel: Channel | None = None
+        self._used_at = 0.0
+
+    def call(self, method: str, *params: Any, limit: float) -> Any:
+        """Return the call's result; *limit* is in seconds.
+
+        Raises UiServerError, UiServerLostError, FailedError `phone_lost`, LinkLostError and what
+        Pace.check raises.
+        """
+        try:
+            return self._result(self._exchange(method, params, limit))
+        except (ServiceError, OSError, http.client.HTTPException, ValueError) as error:
+            self.hang_up()
+            what = f"UI server, {method}: {str(error) or type(error).__name__}"
+            self._pace.check()
+            self._link.check_phone(what)
+            raise UiServerLostError(what) from error
+        except BaseException:
+            self.hang_up()  # an answer may still come: nothing else may be asked here
+            raise
+
+    def hang_up(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._channel is not None:
+            self._channel.hang_up()
+            self._channel = None
+
+    def _exchange(self, method: str, params: tuple[Any, ...], limit: float) -> bytes:
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+        body = json.dumps(call).encode("ascii")
+        head = (
+            "POST /jsonrpc/0 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        now = time.monotonic()
+        if self._channel is not None and now - self._used_at > IDLE_SECONDS:
+            self.hang_up()
+        if self._channel is None:
+            self._channel = self._link.open(SERVICE, limit=limit)
+        channel = self._channel
+        channel.end = now + limit
+        channel.send(head.encode() + body)
+        response = http.client.HTTPResponse(channel, method="POST")  # type: ignore[arg-type]
+        response.begin()
+        content = response.read(ANSWER_LIMIT + 1)
+        if len(content) > ANSWER_LIMIT:
+            raise ValueError(f"an answer of more than {ANSWER_LIMIT} bytes")
+        if response.status != http.HTTPStatus.OK:
+            raise ValueError(f"HTTP status {response.status}: {content[:200]!r}")
+        self._used_at = time.monotonic()
+        if response.will_close:
+            self.hang_up()
+        return content
+
+    def _result(self, content: bytes) -> Any:
+        try:
+            answer = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("the answer is nested too deeply") from error
+        match answer:
+            case {"error": {"message": str(message), **rest}}:
+                told = rest.get("data")
+                kind = told.get("exceptionTypeName") if isinstance(told, dict) else None
+                raise UiServerError(str(kind or message.partition(":")[0]), message[:500])
+            case {"result": result}:
+                return result
+            case _:
+                raise ValueError(f"no JSON-RPC answer: {content[:200]!r}")

@@ -1,0 +1,149 @@
+"""Commands that hold the phone's UiAutomation: `uiautomator dump` and the UI server."""
+
+import asyncio
+import io
+import re
+import zipfile
+
+from phonefarm_simulator.commands.call import Call, Table
+from phonefarm_simulator.faults import Fault
+from phonefarm_simulator.ui_automation import ALREADY_REGISTERED, UiAutomationTakenError
+from phonefarm_simulator.ui_dump import dump
+from phonefarm_simulator.ui_server import DEFAULT_PORT, MAIN_CLASS, UiServer
+
+DUMP_PATH = "/sdcard/window_dump.xml"
+VM_START_SECONDS = 0.4
+QUIET_SECONDS = 1.0
+IDLE_LIMIT_SECONDS = 10.0
+"""A dump waits for a second of quiet, at most 10 s (AOSP DumpCommand: waitForIdle(1000, 10000))."""
+KILLED = 137
+STACK_TRACE = (
+    "java.io.FileNotFoundException: /data/system/theme_config/theme_compatibility.xml: "
+    "open failed: ENOENT (No such file or directory)\n"
+    "\tat libcore.io.IoBridge.open(IoBridge.java:574)"
+)
+_NICE_NAME = re.compile(r"--nice-name=(\S+)")
+
+
+async def uiautomator(call: Call) -> int:
+    """Dump the window's views to a file, or to the output for /dev/tty.
+
+    Source of the order and of what is printed where: AOSP DumpCommand.run.
+    """
+    compressed = "--compressed" in call.arguments
+    words = [word for word in call.arguments if word != "--compressed"]
+    if words[:1] != ["dump"]:
+        return await call.complain("Usage: uiautomator dump [--compressed] [file]")
+    path = words[1] if len(words) > 1 else DUMP_PATH
+    phone = call.phone
+    if Fault.STACK_TRACES in phone.faults:
+        await call.complain(STACK_TRACE)
+    if Fault.DUMP_KILLED in phone.faults:
+        await call.complain("Killed")
+        return KILLED
+    await asyncio.sleep(VM_START_SECONDS)
+    if Fault.UI_AUTOMATION_TAKEN in phone.faults:
+        return await call.complain(ALREADY_REGISTERED)
+    try:
+        with phone.ui_automation.registered("uiautomator"):
+            if not await _rests(call, compressed=compressed):
+                await call.complain("ERROR: could not get idle state.")
+                return 0
+            if not phone.awake:
+                await call.complain("ERROR: null root node returned by UiTestAutomationBridge.")
+                return 0
+            text = dump(phone.screen(), rotation=phone.display.rotation)
+    except UiAutomationTakenError:
+        return await call.complain(ALREADY_REGISTERED)
+    if path == "/dev/tty":
+        await call.write_out(text.encode())
+    else:
+        try:
+            phone.write_file(path, text.encode())
+        except OSError as error:
+            return await call.complain(f"ERROR: could not write {path}: {error.strerror}")
+    await call.say(f"UI hierchary dumped to: {path}")
+    return 0
+
+
+async def _rests(call: Call, *, compressed: bool) -> bool:
+    """Wait for a second in which nothing moves; tell whether there was one within 10 s."""
+    fault = call.phone.faults.get(Fault.NEVER_IDLE)
+    if not call.phone.moves or (compressed and fault is not None and fault.compressed_helps):
+        await asyncio.sleep(QUIET_SECONDS)
+        return True
+    await asyncio.sleep(IDLE_LIMIT_SECONDS)
+    return False
+
+
+async def app_process(call: Call) -> int:
+    """Run the main class of a jar on the CLASSPATH; the UI server is the one that is known."""
+    words = list(call.arguments)
+    if Fault.STACK_TRACES in call.phone.faults:
+        await call.complain(STACK_TRACE)
+    jar = call.environment.get("CLASSPATH", "")
+    if MAIN_CLASS not in words or not _is_dex(call, jar):
+        return await call.complain(f"Error: could not load main class {words[-1:]}", status=1)
+    rest = words[words.index(MAIN_CLASS) + 1 :]
+    port = (
+        int(rest[1]) if rest[:1] == ["-p"] and rest[1:2] and rest[1].isdecimal() else DEFAULT_PORT
+    )
+    named = _NICE_NAME.search(" ".join(words))
+    arguments = " ".join([named[1] if named else "app_process", *words])
+    return await _serve_ui(call, port, arguments)
+
+
+async def _serve_ui(call: Call, port: int, arguments: str) -> int:
+    """Run the UI server until it is killed, dies, or the command's stream is closed."""
+    phone = call.phone
+    await call.say("[server] INFO: [UiAutomator2Server] Starting Server")
+    await asyncio.sleep(VM_START_SECONDS)
+    if Fault.UI_SERVER_KILLED_AT_START in phone.faults:
+        await call.complain("Killed")
+        return KILLED
+    if Fault.UI_AUTOMATION_TAKEN in phone.faults:
+        return await call.complain(ALREADY_REGISTERED)
+    taken = phone.faults.get(Fault.UI_SERVER_PORT_TAKEN)
+    if taken is not None:
+        phone.count_down(Fault.UI_SERVER_PORT_TAKEN)
+    if taken is not None or port in phone.tcp_ports:
+        return await call.complain(
+            "java.net.BindException: bind failed: EADDRINUSE (Address already in use)"
+        )
+    try:
+        with (
+            phone.ui_automation.registered(MAIN_CLASS),
+            phone.processes.running(arguments) as process,
+        ):
+            server = UiServer(phone, port)
+            phone.tcp_ports[port] = server.serve
+            await call.say(f"[server] INFO: http server listening on *:{port}")
+            try:
+                await _first_of(process.killed, server.died)
+            finally:
+                del phone.tcp_ports[port]
+                server.died.set()
+    except UiAutomationTakenError:
+        return await call.complain(ALREADY_REGISTERED)
+    return KILLED if process.killed.is_set() else 0
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _is_dex(call: Call, path: str) -> bool:
+    """Tell whether a file is a jar with Android's code in it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(call.phone.files.read(path))) as archive:
+            return "classes.dex" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+COMMANDS: Table = {"app_process": app_process, "uiautomator": uiautomator}

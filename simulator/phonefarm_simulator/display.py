@@ -1,0 +1,91 @@
+"""The display: lit or dark, turned or not, and the keyguard that lies over everything."""
+
+from collections.abc import Callable
+
+from phonefarm_simulator.faults import Fault, Faults
+from phonefarm_simulator.views import HEIGHT, WIDTH, View, turned
+
+
+class Display:
+    """What a phone shows its screen on; *changed* is called when apps are covered or shown."""
+
+    def __init__(
+        self, *, faults: Faults, monotonic: Callable[[], float], changed: Callable[[], None]
+    ) -> None:
+        self._faults = faults
+        self._monotonic = monotonic
+        self._changed = changed
+        self._lit = True
+        self._keyguard = False
+        self._touched = monotonic()
+
+    @property
+    def lit(self) -> bool:
+        """Whether the display is on; its time-out darkens it."""
+        limit = self._faults.get(Fault.DISPLAY_TIMES_OUT)
+        if self._lit and limit is not None and self._monotonic() - self._touched > limit.seconds:
+            self.darken()
+        return self._lit
+
+    @property
+    def locked(self) -> bool:
+        """Whether a keyguard with a secret lies over the screen: only a person takes it away."""
+        return Fault.SCREEN_LOCKED in self._faults
+
+    @property
+    def keyguard(self) -> bool:
+        """Whether a keyguard of either kind lies over the screen."""
+        return self.locked or (self._keyguard and Fault.KEYGUARD_SWIPE in self._faults)
+
+    @property
+    def covered(self) -> bool:
+        """Whether nobody sees the app in front."""
+        return not self.lit or self.keyguard
+
+    def touch(self) -> None:
+        """Take note of a touch or a key: the time-out begins anew."""
+        self._touched = self._monotonic()
+
+    def wake(self) -> None:
+        """Light the display, as the key WAKEUP does."""
+        if Fault.WAKE_FAILS not in self._faults:
+            self._lit = True
+            self._touched = self._monotonic()
+            self._changed()
+
+    def darken(self) -> None:
+        """Darken the display; what lies over the screen next time is the keyguard."""
+        self._lit = False
+        self._keyguard = True
+        self._changed()
+
+    def restart(self) -> None:
+        """Light the display as a boot does."""
+        self._lit = True
+        self._touched = self._monotonic()
+        self._changed()
+
+    def cover(self) -> None:
+        """Lay the keyguard over the screen, as a phone fresh from its box has it."""
+        self._keyguard = True
+        self._changed()
+
+    def dismiss_keyguard(self) -> None:
+        """Take a keyguard without a secret away; it needs a lit display."""
+        if self.lit and not self.locked:
+            self._keyguard = False
+            self._changed()
+
+    @property
+    def rotation(self) -> int:
+        """Quarters of a turn, as Surface.ROTATION_ counts them."""
+        return 1 if Fault.LANDSCAPE in self._faults else 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as the screen is turned now."""
+        return (HEIGHT, WIDTH) if self.rotation else (WIDTH, HEIGHT)
+
+    def shown(self, screen: View) -> View:
+        """Return the screen as it lies on the display now."""
+        return turned(screen) if self.rotation else screen

@@ -1,0 +1,224 @@
+"""What real phones do, by public reports, and what a run makes of it (research: real-phones)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phonefarm_simulator.commands import ui_commands
+from support.run_bench import RunBench, run_bench, step
+
+
+@pytest.fixture(autouse=True)
+def impatient_dump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `uiautomator dump` give up after a second instead of ten: nothing here is about them."""
+    monkeypatch.setattr(ui_commands, "IDLE_LIMIT_SECONDS", 1.0)
+
+
+SEARCH = (step("launch_app"), step("search", keyword="ramen"))
+
+
+async def failure_of(bench: RunBench, *actions: dict[str, Any]) -> dict[str, Any]:
+    """Run the actions and return the failure the run ends with."""
+    async with bench.run(*actions) as story:
+        code, last = await story.ending()
+    assert code == 1, last
+    return dict(last["failure"])
+
+
+async def done_by(bench: RunBench, *actions: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Run the actions to a good end and return their outputs."""
+    async with bench.run(*actions) as story:
+        code, last = await story.ending()
+    assert (code, last["failure"]) == (0, None)
+    return story.outputs()
+
+
+@pytest.mark.parametrize(
+    "personality",
+    ["pixel-14", "pixel-15", "pixel-16", "samsung", "xiaomi", "foldable", "board", "android-10"],
+)
+async def test_the_feed_is_watched_on_every_kind_of_phone(tmp_path: Path, personality: str) -> None:
+    """The main job: a feed that moves, a search, and a picture of it."""
+    async with run_bench(tmp_path, personality=personality) as bench:
+        outputs = await done_by(
+            bench,
+            step("launch_app"),
+            step("scroll_feed", videos=3, watch_seconds=0.5),
+            step("search", keyword="ramen"),
+            step("watch", index=0, seconds=0.5),
+            step("screenshot", name="player"),
+            step("stop_app"),
+        )
+
+        titles = [video["title"] for video in outputs[1]["videos"]]
+        assert len(set(titles)) == 3
+        assert [entry["query"] for entry in bench.effects("searched")] == ["ramen"]
+        picture = bench.control.evidence("player.png")
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 5000  # a black one has less
+
+
+async def test_a_dark_display_behind_a_swipe_lock_is_lit(tmp_path: Path) -> None:
+    """The run presses WAKEUP and takes the keyguard away, at its start and on the way."""
+    async with run_bench(tmp_path, personality="pixel-15") as bench:
+        await bench.phone.fault("display_times_out", seconds=1.5)
+        bench.phone.phone.display.darken()
+        await done_by(bench, step("launch_app"), step("watch", seconds=2.0), step("open_feed"))
+
+        assert 224 in [code for entry in bench.effects("keys_pressed") for code in entry["codes"]]
+
+
+async def test_a_display_that_no_key_lights_is_the_phones_fault(tmp_path: Path) -> None:
+    """An LG G5 that ignores WAKEUP (appium#8108) is told as it is, and charged to the phone."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("wake_fails")
+        bench.phone.phone.display.darken()
+        failure = await failure_of(bench, step("launch_app"))
+
+    assert (failure["code"], failure["class"]) == ("display_dark", "infra")
+    assert "WAKEUP" in failure["message"]
+
+
+async def test_a_lock_with_a_secret_is_the_phones_fault(tmp_path: Path) -> None:
+    """Nobody guesses a secret: the run ends, and the phone is counted, not the work."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("screen_locked")
+        failure = await failure_of(bench, step("launch_app"))
+
+    assert (failure["code"], failure["class"]) == ("screen_locked", "infra")
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings"),
+    [
+        ("ui_server_dies", {"nth": 4}),
+        ("ui_server_dies", {"nth": 5, "after_effect": True}),
+        ("ui_server_overflows", {}),
+        ("ui_server_port_taken", {}),
+        ("ui_server_slow", {"milliseconds": 300}),
+        ("am_wait_hangs", {}),
+        ("letters_lost", {}),
+        ("stack_traces", {}),
+        ("landscape", {}),
+        ("no_battery", {}),
+    ],
+)
+async def test_a_run_copes_with(tmp_path: Path, fault: str, settings: dict[str, Any]) -> None:
+    """What a phone may do without being unfit changes nothing of what a run brings."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault(fault, **settings)
+        outputs = await done_by(
+            bench,
+            step("launch_app"),
+            step("scroll_feed", videos=2, watch_seconds=0.3),
+            step("search", keyword="night trains"),
+            step("watch", index=0, seconds=0.3),
+        )
+
+    assert outputs[2]["keyword"] == "night trains"
+    assert [entry["query"] for entry in bench.effects("searched")] == ["night trains"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "owner"),
+    [
+        ("ui_automation_taken", "ui_automation_taken", "infra"),
+        ("ui_server_killed_at_start", "ui_server_failed", "infra"),
+        ("ui_server_not_connected", "ui_server_failed", "infra"),
+        ("ui_server_http_500", "ui_server_failed", "infra"),
+        ("ui_server_blind", "screen_unreadable", "work"),
+    ],
+)
+async def test_a_screen_that_cannot_be_read_is_told_by_whose_fault_it_is(
+    tmp_path: Path, fault: str, code: str, owner: str
+) -> None:
+    """With the UI server away and a shell that cannot dump either, the phone is blamed, or not."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault(fault)
+        if fault != "ui_server_blind":
+            await bench.phone.fault("dump_killed")
+        failure = await failure_of(bench, step("launch_app"))
+
+    assert (failure["code"], failure["class"]) == (code, owner), failure["message"]
+
+
+async def test_a_phone_without_a_ui_server_works_by_the_shell_where_nothing_moves(
+    tmp_path: Path,
+) -> None:
+    """A ROM that cannot start it (uiautomator2#1076) still serves screens that rest."""
+    async with run_bench(tmp_path, personality="ideal") as bench:
+        await bench.phone.fault("ui_server_killed_at_start")
+        outputs = await done_by(bench, *SEARCH)
+
+    assert outputs[1]["results"] == 5
+
+
+async def test_a_refused_start_tells_what_the_phone_said(tmp_path: Path) -> None:
+    """`am start` that ends with 255 (appium#11307) fails at once, in the phone's own words."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("am_start_denied")
+        failure = await failure_of(bench, step("launch_app"))
+
+    assert failure["code"] == "screen_not_reached"
+    assert "Permission Denial" in failure["message"]
+    assert "exit 255" in failure["message"]
+
+
+@pytest.mark.parametrize(
+    "text", ["plain words", "caf\u00e9 na\u00efve", "\u6771\u4eac", "noodles \U0001f35c!"]
+)
+async def test_any_text_gets_into_a_field(tmp_path: Path, text: str) -> None:
+    """Keys where there are some, setText for accents, CJK and emoji; read back either way."""
+    async with run_bench(tmp_path) as bench:
+        await done_by(bench, step("launch_app"), step("search", keyword=text))
+
+        assert [entry["query"] for entry in bench.effects("searched")] == [text]
+
+
+async def test_a_field_that_takes_no_text_is_told(tmp_path: Path) -> None:
+    """SetText that says true and does nothing, and a refused clipboard: nothing is posted."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("set_text_ignored")
+        await bench.phone.fault("clipboard_denied")
+        failure = await failure_of(bench, step("launch_app"), step("search", keyword="caf\u00e9"))
+
+    assert (failure["code"], failure["final"]) == ("text_not_typeable", True)
+    assert "setText" in failure["message"]
+
+
+async def test_a_claimed_keyboard_is_not_closed(tmp_path: Path) -> None:
+    """MInputShown without a keyboard (appium-adb#56): BACK would leave the form."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("keyboard_claimed")
+        outputs = await done_by(
+            bench,
+            step("launch_app"),
+            step("edit_profile_field", field="bio", value="Trains and noodles"),
+        )
+
+    assert outputs[1]["value"] == "Trains and noodles"
+
+
+async def test_the_pictures_of_a_foldable_are_of_the_lit_display(tmp_path: Path) -> None:
+    """The warning before the PNG is cut, and the display that is unfolded is the one shown."""
+    async with run_bench(tmp_path, personality="foldable") as bench:
+        await bench.phone.fault("screencap_warns", on_stdout=True)
+        await done_by(bench, step("launch_app"), step("screenshot", name="one"))
+
+        assert len(bench.control.evidence("one.png")) > 5000
+
+
+@pytest.mark.long
+async def test_a_shell_dump_of_a_moving_screen_is_heard_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a UI server the run waits the ten seconds and says what the phone said."""
+    monkeypatch.setattr(ui_commands, "IDLE_LIMIT_SECONDS", 10.4)
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("ui_server_killed_at_start")
+        failure = await failure_of(bench, step("launch_app"))
+
+    assert (failure["code"], failure["class"]) == ("ui_server_failed", "infra")
+    assert "could not get idle state" in failure["message"]
+    assert "Killed" in failure["message"]
