@@ -16,6 +16,7 @@ from phonefarm_agent.phones.adb.client import Adb, AdbError
 from phonefarm_agent.phones.adb.server import AdbStartError, adb_binary, adb_server
 
 CONNECT_SECONDS = 5.0
+USUAL_PORT = 5037
 USB_SECONDS = 2.0
 """How long a server of our own is given to find the phones on USB."""
 
@@ -58,7 +59,7 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
         return [fail("adb server", str(error), "see what it said; is libusb or a port in the way?")]
     except AdbError as error:
         return [fail("adb server", str(error), "systemctl restart phonefarm-agent")]
-    findings = [ok("adb server", f"answers ({whose})")]
+    findings = [ok("adb server", f"answers ({whose})"), *await check_other_server()]
     for serial in settings.connect:
         found.setdefault(serial, "not connected")
     findings += [_of_phone(serial, state) for serial, state in sorted(found.items())]
@@ -72,6 +73,27 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
             )
         )
     return findings
+
+
+async def check_other_server() -> list[Finding]:
+    """Look for another adb server: the first one takes a phone's USB interface for itself.
+
+    `adb devices`, scrcpy and IDEs start one on port 5037 (adb_shell#213, libadb.js#8).
+    """
+    other = Adb(host="127.0.0.1", port=USUAL_PORT)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await other.devices()
+    except (AdbError, TimeoutError):
+        return []
+    held = f", and has {', '.join(sorted(found))}" if found else ""
+    return [
+        warn(
+            "other adb server",
+            f"one runs on port {USUAL_PORT}{held}: the agent cannot use phones on USB that it has",
+            "`adb kill-server`, and start no other adb on this host (scrcpy, IDEs, `adb devices`)",
+        )
+    ]
 
 
 def _of_phone(serial: str, state: str) -> Finding:
