@@ -93,7 +93,7 @@ class Run:
         self._abandon_seconds = ABANDON_SECONDS * time_scale
         self._pace = Pace(signals, cap_seconds=plan.cap_seconds)
         self._link = Link(directory / "adb.sock", plan.serial, self._pace)
-        self._phone = Phone(self._link, self._pace, folder=plan.phone_folder, time_scale=time_scale)
+        self._phone = Phone(self._link, self._pace, folder=plan.phone_folder)
         self.control = Control(directory / "control.sock", plan.run_id, signals)
         server = UiServer(self._link, self._pace)
         self._reader = ScreenReader(

@@ -10,9 +10,8 @@ from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.screen import DumpError, Screen, read_screen
 
 COMMAND_SECONDS = 8.0
-LEAST_COMMAND_SECONDS = 4.0
-"""A command's limit, and how far tests may scale it down. It is less than any action's limit, so
-that a phone which hangs is told apart from an action that is slow.
+"""A command's limit. It is less than any action's limit, so that a phone which hangs is told apart
+from an action that is slow.
 """
 START_SECONDS = 30.0
 DUMP_SECONDS = 13.0
@@ -39,11 +38,10 @@ MEDIA_PAUSE_SECONDS = 0.5
 class Phone:
     """One phone. Everything raises what Link.shell raises."""
 
-    def __init__(self, link: Link, pace: Pace, *, folder: str, time_scale: float) -> None:
+    def __init__(self, link: Link, pace: Pace, *, folder: str) -> None:
         self._link = link
         self._pace = pace
         self._folder = folder
-        self._command_seconds = max(LEAST_COMMAND_SECONDS, COMMAND_SECONDS * time_scale)
         self.size = (0, 0)
         """Width and height of the upright screen; `wm size` never turns with it."""
         self.rotation: int | None = None
@@ -268,7 +266,7 @@ class Phone:
         return answer
 
     def _limit(self, seconds: float | None = None) -> float:
-        return min(seconds or self._command_seconds, self._pace.remaining())
+        return min(seconds or COMMAND_SECONDS, self._pace.remaining())
 
 
 def typed_pieces(text: str) -> Sequence[str]:

@@ -68,6 +68,7 @@ class Sweep:
     epoch: int = 0
     runs: dict[str, str] = field(default_factory=dict)  # step: run
     last: pb.Assignment | None = None
+    messages: dict[str, str] = field(default_factory=dict)  # step: why its run failed
     ahead: bool = False  # runs begin in containers made ahead
 
     async def live(self, step: str) -> None:
@@ -137,6 +138,7 @@ class Sweep:
         if ended.outcome == pb.RUN_OUTCOME_DONE:
             assert len(done) == 2, (step, story)
             return DONE
+        self.messages[step] = ended.failure.message
         return ended.failure.code
 
     def leftovers(self) -> list[str]:
@@ -173,7 +175,7 @@ async def test_an_agent_killed_behind_each_step_ends_its_run_once(dummies: Sweep
     await dummies.through(*steps)
 
     ends = {step: dummies.end(f"after {step}") for step in STEPS}
-    assert ends == {step: end[OF_DUMMIES] for step, end in STEPS.items()}
+    assert ends == {step: end[OF_DUMMIES] for step, end in STEPS.items()}, dummies.messages
     assert not dummies.leftovers()
 
 
@@ -212,7 +214,7 @@ async def test_runs_that_outlive_their_agent_end_once_at_every_step(phones: Swee
     await phones.through(*steps)
 
     ends = {step: phones.end(f"after {step}") for step in STEPS}
-    assert ends == {step: end[OF_PHONES] for step, end in STEPS.items()}
+    assert ends == {step: end[OF_PHONES] for step, end in STEPS.items()}, phones.messages
     # Before a step a run is where the step before it left it; a run never journalled begins anew.
     before = dict(zip(list(STEPS)[1:], [end[OF_PHONES] for end in STEPS.values()], strict=False))
     ends = {step: phones.end(f"before {step}") for step in STEPS}
@@ -261,5 +263,5 @@ async def test_runs_in_containers_end_once_at_every_step(boxes: Sweep) -> None:
     await boxes.through(*(f"after {step}" for step in STEPS))
 
     ends = {step: boxes.end(f"after {step}") for step in STEPS}
-    assert ends == {step: end[OF_PHONES] for step, end in STEPS.items()}
+    assert ends == {step: end[OF_PHONES] for step, end in STEPS.items()}, boxes.messages
     assert not boxes.leftovers()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phonefarm_simulator.personality import names
 from support.asset_server import mp4
 from support.run_bench import MEDIA_FOLDER, RunBench, Story, run_bench, step
 
@@ -404,3 +405,17 @@ async def test_a_post_whose_way_was_lost_before_the_tap_goes_on(tmp_path: Path) 
         assert (code, last["failure"]) == (0, None)
         assert story.outputs()[5] == {"confirmed": True}
         assert len(bench.effects("posted")) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("personality", [name for name in names() if name != "old-android"])
+async def test_a_video_is_posted_from_every_kind_of_phone(tmp_path: Path, personality: str) -> None:
+    """Accents and an emoji in the caption, whatever the phone does on the way."""
+    caption = "Caf\u00e9 f\u00fcr alle \U0001f35c"
+    async with run_bench(tmp_path, personality=personality) as bench:
+        async with posting_run(bench, *posting(caption=caption)) as story:
+            code, last = await story.ending()
+
+        assert (code, last["failure"]) == (0, None)
+        [post] = bench.effects("posted")
+        assert (post["caption"], post["sha256"]) == (caption, SHA256)
