@@ -48,7 +48,7 @@ async def simulator(directory: Path, *words: str) -> AsyncIterator[dict[str, Any
 async def test_the_command_serves_phones_and_control(tmp_path: Path) -> None:
     """The ready-file names phones that adb can drive and a control API that tells what they did."""
     async with (
-        simulator(tmp_path, "--phones", "2") as ready,
+        simulator(tmp_path, "--phones", "2", "--personality", "ideal") as ready,
         adb_server(tmp_path) as adb,
         Control.connected(ready["control"]) as control,
     ):
