@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.store.tables import metadata
+from phonefarm_controller.store.schema import metadata
 from support.backlog import SERIALS, SHAPES, furnish, pile_up
 from support.world import World, world_on
 

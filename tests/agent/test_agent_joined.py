@@ -17,7 +17,7 @@ from phonefarm_common.certificates import Member, read_member
 from phonefarm_common.channel import bearer
 from phonefarm_common.enrollment import join
 from phonefarm_common.timers import Timers
-from phonefarm_controller.store.tables import queue_items, runs
+from phonefarm_controller.store.schema.work import queue_items, runs
 from sqlalchemy import func, select
 from support.agents import SCALE, running_agent
 from support.controller import KEY, PATIENCE, Farm, farm_on, request

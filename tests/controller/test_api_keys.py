@@ -38,7 +38,8 @@ from phonefarm_controller.model.scopes import (
     key_of,
 )
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.tables import api_keys, audit
+from phonefarm_controller.store.schema.access import api_keys
+from phonefarm_controller.store.schema.cluster import audit
 from sqlalchemy import select
 from support.controller import GATEWAY_TOKEN, KEY, Farm, farm_on, request
 from support.world import World, world_on

@@ -14,7 +14,7 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.scheduler.claim import Claim, Seen
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import runs
+from phonefarm_controller.store.schema.work import runs
 from sqlalchemy import select
 from support.controller import PlayedAgent, farm_on, played_agent, request
 from support.stepped import SteppedClock

@@ -13,7 +13,7 @@ from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_controller.callbacks.delivery import GIVE_UP_SECONDS, DeliveryOutcome
 from phonefarm_controller.store.deliveries import Delivery
-from phonefarm_controller.store.tables import audit
+from phonefarm_controller.store.schema.cluster import audit
 from sqlalchemy import select
 from support.controller import KEY, Farm, request
 from support.world import World, submission, world_on

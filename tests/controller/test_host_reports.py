@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, fleet_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.model.phone_reports import Look, is_news
-from phonefarm_controller.store.tables import phone_looks, phones
+from phonefarm_controller.store.schema.fleet import phone_looks, phones
 from sqlalchemy import event
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
 

@@ -10,7 +10,8 @@ from phonefarm_controller.store.bulk_writes import LostRowError, insert_rows, up
 from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
-from phonefarm_controller.store.tables import groups, leases
+from phonefarm_controller.store.schema.fleet import groups
+from phonefarm_controller.store.schema.work import leases
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 

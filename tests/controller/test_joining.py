@@ -36,7 +36,7 @@ from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.join_tokens import Invitation, InvitationError, decode_token, encode_token
 from phonefarm_common.timers import Timers
 from phonefarm_controller.auth.ca import AuthorityBrokenError, open_authority
-from phonefarm_controller.store.tables import invitations
+from phonefarm_controller.store.schema.access import invitations
 from sqlalchemy import update
 from support.controller import KEY, PATIENCE, Farm, farm_on, told
 

@@ -29,7 +29,9 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
 )
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.tables import audit, metadata, transitions
+from phonefarm_controller.store.schema import metadata
+from phonefarm_controller.store.schema.cluster import audit
+from phonefarm_controller.store.schema.work import transitions
 from sqlalchemy import func, select, text
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import upload

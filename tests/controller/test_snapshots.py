@@ -15,7 +15,7 @@ from phonefarm_common.channel import bearer
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.store import account_snapshots
 from phonefarm_controller.store.account_snapshots import Snapshot
-from phonefarm_controller.store.tables import runs
+from phonefarm_controller.store.schema.work import runs
 from sqlalchemy import select
 from support.controller import KEY, Farm, farm_on, played_agent, request
 from support.world import World, world_on

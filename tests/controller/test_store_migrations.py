@@ -1,4 +1,4 @@
-"""The schema that migrations make is the one in store/tables.py, on each engine."""
+"""The schema that migrations make is the one in store/schema, on each engine."""
 
 import asyncio
 import zipfile
@@ -14,7 +14,7 @@ from phonefarm_common.clock import SystemClock
 from phonefarm_controller.store import migrations
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import HEAD, MOST_TRIES, migrate
-from phonefarm_controller.store.tables import metadata
+from phonefarm_controller.store.schema import metadata
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection

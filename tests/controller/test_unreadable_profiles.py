@@ -3,7 +3,8 @@
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.store import items
-from phonefarm_controller.store.tables import app_profiles, deliveries, queue_items
+from phonefarm_controller.store.schema.delivery import deliveries
+from phonefarm_controller.store.schema.work import app_profiles, queue_items
 from sqlalchemy import select
 from support.world import World, world_on
 

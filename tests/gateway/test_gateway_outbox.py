@@ -23,7 +23,7 @@ from phonefarm_controller.app.controller import _keep_profiles
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.processes.enqueue import Enqueue
-from phonefarm_controller.store.tables import deliveries
+from phonefarm_controller.store.schema.delivery import deliveries
 from sqlalchemy import func, select
 from support.controller import GATEWAY_TOKEN
 from support.world import submission

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from phonefarm_controller.store.tables import capability_requests, queue_items
+from phonefarm_controller.store.schema.work import capability_requests, queue_items
 from sqlalchemy import (
     ColumnElement,
     FromClause,

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
-from phonefarm_controller.store.tables import runtime_snapshots
+from phonefarm_controller.store.schema.fleet import runtime_snapshots
 
 _s = runtime_snapshots.c
 

@@ -10,7 +10,7 @@ from phonefarm_controller.model.states import Condition
 from phonefarm_controller.store.bulk_writes import any_of, in_parts
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
-from phonefarm_controller.store.tables import accounts
+from phonefarm_controller.store.schema.fleet import accounts
 
 _a = accounts.c
 

@@ -11,7 +11,7 @@ from sqlalchemy import Row, select, update
 from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_unless_there, upsert
-from phonefarm_controller.store.tables import agents
+from phonefarm_controller.store.schema.fleet import agents
 
 _a = agents.c
 

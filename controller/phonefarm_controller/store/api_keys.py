@@ -10,7 +10,7 @@ from sqlalchemy import Row, or_, select, text, update
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_unless_there
-from phonefarm_controller.store.tables import api_keys
+from phonefarm_controller.store.schema.access import api_keys
 
 _k = api_keys.c
 _LIVE: Final = text("revoked_at IS NULL")

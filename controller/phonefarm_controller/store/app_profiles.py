@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_unless_there
-from phonefarm_controller.store.tables import app_profiles
+from phonefarm_controller.store.schema.work import app_profiles
 
 
 async def keep_profile(tx: Transaction, *, version: str, name: str, content: str) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_missing
-from phonefarm_controller.store.tables import audit
+from phonefarm_controller.store.schema.cluster import audit
 
 _a = audit.c
 

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_unless_there
-from phonefarm_controller.store.tables import authorities, certificates, invitations
+from phonefarm_controller.store.schema.access import authorities, certificates, invitations
 
 _FARM: Final = "farm"
 _c = certificates.c

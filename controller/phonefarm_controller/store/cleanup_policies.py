@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from phonefarm_controller.model.cleanup import Step
 from phonefarm_controller.store.bulk_writes import insert_rows
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import clean_ups
+from phonefarm_controller.store.schema.fleet import clean_ups
 
 
 async def all_of(tx: Transaction) -> dict[str, frozenset[Step]]:

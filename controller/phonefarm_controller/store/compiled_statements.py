@@ -33,7 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import Instant, Words, without_nul
+from phonefarm_controller.store.schema.types import Instant, Words, without_nul
 
 T = TypeVar("T")
 Column = Sequence[Any]

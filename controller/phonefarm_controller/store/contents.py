@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select, update
 
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import contents
+from phonefarm_controller.store.schema.work import contents
 
 _c = contents.c
 

@@ -12,7 +12,8 @@ from phonefarm_controller.model.states import DeliveryState
 from phonefarm_controller.store.bulk_writes import insert_columns, update_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import Instant, deliveries
+from phonefarm_controller.store.schema.delivery import deliveries
+from phonefarm_controller.store.schema.types import Instant
 
 _d = deliveries.c
 _LOOKED_AT = 500

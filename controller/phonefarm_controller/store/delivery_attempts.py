@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, select
 from phonefarm_controller.store.bulk_writes import insert_columns
 from phonefarm_controller.store.compiled_statements import columns_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import delivery_attempts
+from phonefarm_controller.store.schema.delivery import delivery_attempts
 
 MOST_KEPT: Final = 50
 """Of one delivery, the newest; a day of attempts is about 30."""

@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, Integer, bindparam, literal_column, or_, s
 from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.deliveries import COLUMNS, RECORD, Delivery, delivery_of_row
-from phonefarm_controller.store.tables import Instant, deliveries
+from phonefarm_controller.store.schema.delivery import deliveries
+from phonefarm_controller.store.schema.types import Instant
 
 MOST_TOGETHER: Final = 3 * 1024 * 1024
 """How many characters of records are lent at once: the answer must fit in a message of 8 MiB."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import insert, select
 
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import evidence
+from phonefarm_controller.store.schema.work import evidence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from sqlalchemy import Row, func, select, update
 from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
-from phonefarm_controller.store.tables import host_incidents, hosts
+from phonefarm_controller.store.schema.fleet import host_incidents, hosts
 
 _h, _i = hosts.c, host_incidents.c
 

@@ -39,7 +39,9 @@ from phonefarm_controller.store.compiled_statements import (
     values_of,
 )
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import (
+from phonefarm_controller.store.schema.fleet import accounts
+from phonefarm_controller.store.schema.types import Instant
+from phonefarm_controller.store.schema.work import (
     CLAIMABLE,
     DUE,
     GOLDEN_JOB,
@@ -47,8 +49,6 @@ from phonefarm_controller.store.tables import (
     READY,
     UNREADY,
     WAITING,
-    Instant,
-    accounts,
     leases,
     queue_items,
     runs,

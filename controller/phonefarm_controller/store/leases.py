@@ -11,7 +11,7 @@ from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.store.bulk_writes import any_of, insert_columns, update_columns_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import leases
+from phonefarm_controller.store.schema.work import leases
 
 _l = leases.c
 _NAMES = tuple(Lease.__dataclass_fields__)

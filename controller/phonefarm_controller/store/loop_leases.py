@@ -9,7 +9,7 @@ from sqlalchemy import Update, select, update
 from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.dialect import insert_unless_there
-from phonefarm_controller.store.tables import loop_leases
+from phonefarm_controller.store.schema.cluster import loop_leases
 
 _l = loop_leases.c
 

@@ -9,7 +9,8 @@ from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.store.compiled_statements import Statement
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import leases, pauses, queue_items
+from phonefarm_controller.store.schema.cluster import pauses
+from phonefarm_controller.store.schema.work import leases, queue_items
 
 _p = pauses.c
 _ALL = Statement(

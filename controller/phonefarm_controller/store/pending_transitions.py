@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, bindparam, func, insert, literal_column
 
-from phonefarm_controller.store.tables import transitions
+from phonefarm_controller.store.schema.work import transitions
 
 
 class Noted(NamedTuple):

@@ -11,7 +11,7 @@ from sqlalchemy import Row, delete, select, update
 from phonefarm_controller.model.health import Blame
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_missing
-from phonefarm_controller.store.tables import phone_failures
+from phonefarm_controller.store.schema.fleet import phone_failures
 
 _f = phone_failures.c
 

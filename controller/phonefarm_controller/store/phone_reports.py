@@ -13,7 +13,7 @@ from phonefarm_controller.model.states import Transport
 from phonefarm_controller.store.bulk_writes import in_parts
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
-from phonefarm_controller.store.tables import phone_looks, strangers
+from phonefarm_controller.store.schema.fleet import phone_looks, strangers
 
 _l, _s = phone_looks.c, strangers.c
 _FACTS: Final = ("battery_percent", "battery_celsius", "storage_free_bytes")

@@ -16,7 +16,7 @@ from phonefarm_controller.model.states import Health, Intent, Readiness, Transpo
 from phonefarm_controller.store import cleanup_policies
 from phonefarm_controller.store.bulk_writes import any_of, in_parts, insert_rows, update_if
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import groups, phones
+from phonefarm_controller.store.schema.fleet import groups, phones
 
 _p = phones.c
 _CHANGING = (

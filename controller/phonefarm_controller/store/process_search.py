@@ -10,7 +10,7 @@ from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.states import ProcessState
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.processes import COLUMNS, process_of
-from phonefarm_controller.store.tables import capability_requests, queue_items
+from phonefarm_controller.store.schema.work import capability_requests, queue_items
 
 BYTES_PER_ITEM: Final = 500
 """The line of an item in a record, ids and a failure's sentence included."""

@@ -12,7 +12,7 @@ from phonefarm_controller.store.bulk_writes import update_columns_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import insert_into
-from phonefarm_controller.store.tables import capability_requests, queue_items
+from phonefarm_controller.store.schema.work import capability_requests, queue_items
 from phonefarm_controller.store.transitions import note_made, note_moved, note_of
 
 _p = capability_requests.c

@@ -22,7 +22,9 @@ from phonefarm_controller.model.states import ITEM_WAITING
 from phonefarm_controller.store import items
 from phonefarm_controller.store.compiled_statements import among
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import CLAIMABLE, WAITING, Instant, accounts, queue_items
+from phonefarm_controller.store.schema.fleet import accounts
+from phonefarm_controller.store.schema.types import Instant
+from phonefarm_controller.store.schema.work import CLAIMABLE, WAITING, queue_items
 
 _other: Final = queue_items.alias("other")
 _o = _other.c

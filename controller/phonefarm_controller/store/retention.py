@@ -19,14 +19,12 @@ from sqlalchemy import (
 
 from phonefarm_controller.model.states import PROCESS_TERMINAL
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import (
-    Instant,
-    Words,
+from phonefarm_controller.store.schema.delivery import deliveries, delivery_attempts
+from phonefarm_controller.store.schema.types import Instant, Words
+from phonefarm_controller.store.schema.work import (
     action_results,
     capability_requests,
     contents,
-    deliveries,
-    delivery_attempts,
     evidence,
     leases,
     queue_items,

@@ -14,13 +14,8 @@ from phonefarm_controller.model.states import RunState
 from phonefarm_controller.store.bulk_writes import update_columns_if
 from phonefarm_controller.store.compiled_statements import Statement, among, columns_of, values_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.tables import (
-    action_results,
-    agents,
-    queue_items,
-    runs,
-    runtime_snapshots,
-)
+from phonefarm_controller.store.schema.fleet import agents, runtime_snapshots
+from phonefarm_controller.store.schema.work import action_results, queue_items, runs
 
 _r = runs.c
 _CHANGING = ("state", "container", "last_sequence", "outcome", "started_at", "ended_at")

@@ -16,7 +16,7 @@ from phonefarm_controller.model.transitions import ACCEPTED, CANCEL_REQUESTED, T
 from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.pending_transitions import Noted
-from phonefarm_controller.store.tables import capability_requests, transitions
+from phonefarm_controller.store.schema.work import capability_requests, transitions
 
 LONGEST_REASON: Final = 500
 """Characters that are kept of a reason: callers and agents write some of them."""

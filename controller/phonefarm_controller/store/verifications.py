@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert
-from phonefarm_controller.store.tables import queue_items, runs, verifications
+from phonefarm_controller.store.schema.work import queue_items, runs, verifications
 
 _v = verifications.c
 _COLUMNS = (_v.capability, _v.profile_version, _v.run_id, _v.verified_by, _v.verified_at)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from phonefarm_controller.store.tables import metadata
+from phonefarm_controller.store.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

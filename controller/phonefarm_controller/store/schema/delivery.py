@@ -1,0 +1,77 @@
+"""Tables of callbacks: deliveries and their attempts."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from phonefarm_controller.model.states import DeliveryState
+from phonefarm_controller.store.schema.types import (
+    Instant,
+    Words,
+    metadata,
+    one_of,
+    partial_index,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", Words, primary_key=True),
+    Column("process_id", Words, ForeignKey("capability_requests.process_id"), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("milestone", Words, nullable=False),
+    Column("emitted_at", Instant, nullable=False),
+    Column("url", Words, nullable=False),
+    # scheme://host:port of the URL; release 0.1.0 leaves it empty
+    Column("receiver", Words, nullable=False, server_default=text("''")),
+    Column("record", Words, nullable=False),  # JSON, as of the transaction that made the event
+    Column("state", Words, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("attempts_before", Integer, nullable=False, server_default=text("0")),  # last replay
+    Column("due_at", Instant, nullable=False),
+    Column("first_attempt_at", Instant),
+    Column("lease_token", Words),
+    Column("gateway_id", Words),
+    Column("settled_at", Instant),
+    Column("last_error", Words),
+    UniqueConstraint("process_id", "sequence"),
+    one_of("state", DeliveryState),
+)
+_UNSETTLED: Final = text("state IN ('pending', 'leased')")
+partial_index("ix_deliveries_due", deliveries.c.due_at, where=_UNSETTLED)
+partial_index(
+    "ix_deliveries_unsettled", deliveries.c.process_id, deliveries.c.sequence, where=_UNSETTLED
+)
+
+_PENDING: Final = text("state = 'pending'")
+_LEASED: Final = text("state = 'leased'")
+partial_index(
+    "ix_deliveries_waiting",
+    deliveries.c.receiver,
+    deliveries.c.due_at,
+    deliveries.c.sequence,
+    where=_PENDING,
+)
+partial_index("ix_deliveries_leased", deliveries.c.due_at, where=_LEASED)
+
+delivery_attempts = Table(  # the log of what each attempt met
+    "delivery_attempts",
+    metadata,
+    Column("delivery_id", Words, ForeignKey("deliveries.delivery_id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("gateway_id", Words, nullable=False),
+    Column("ended_at", Instant, nullable=False),
+    Column("outcome", Words, nullable=False),
+    Column("http_status", Integer, nullable=False),  # 0 when no answer came
+    Column("error", Words, nullable=False),
+    CheckConstraint("outcome IN ('delivered', 'failed', 'gone', 'lapsed')", name="outcome_known"),
+)
