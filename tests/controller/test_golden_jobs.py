@@ -15,7 +15,7 @@ from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Health, Intent, Transport
-from phonefarm_controller.store import agents, items, leases
+from phonefarm_controller.store import agents, leases, queue
 from phonefarm_controller.store.phones import Phone
 from support.controller import PATIENCE
 from support.situations import change_phone, connect, offer
@@ -369,7 +369,7 @@ async def test_what_hinders_it_is_told_and_nothing_else(world: World) -> None:
     """Its phone's quarantine does not; that its agent does not offer the phone does."""
     await proving(world)
     async with world.database.reading() as tx:
-        (job,) = await items.open_alone(tx, ["ph-p1"])
+        (job,) = await queue.open_phone_only(tx, ["ph-p1"])
     connect(world, "a")
     work = await world.accept(target=ON_P1)
 

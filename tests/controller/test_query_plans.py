@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from phonefarm_controller.model.pauses import PauseScope
-from phonefarm_controller.store import items
+from phonefarm_controller.store import queue
 from phonefarm_controller.store.database import Database
 from sqlalchemy import event
 from support.backlog import SERIALS, SHAPES, furnish, pile_up
@@ -46,8 +46,8 @@ async def _what_is_asked(world: World) -> Asked:
         await world.wind.requeue()
         await world.wind.expire()
         async with world.database.reading() as tx:
-            await items.open_alone(tx, [f"ph-{serial}" for serial in SERIALS])
-            await items.golden_jobs_since(tx, tx.now)
+            await queue.open_phone_only(tx, [f"ph-{serial}" for serial in SERIALS])
+            await queue.golden_jobs_since(tx, tx.now)
     return asked
 
 
@@ -87,10 +87,10 @@ async def test_what_has_become_due_is_walked_from_then_on(database_url: str) -> 
         world.clock.advance(86_401)
         urgent = await world.accept(priority=10)
         async with world.database.reading() as tx:
-            before = len(await items.unripe(tx, limit=5000))
+            before = len(await queue.unpromoted(tx, limit=5000))
         first, second = await world.claim(world.offers("north", *SERIALS[:2]))
         async with world.database.reading() as tx:
-            after = len(await items.unripe(tx, limit=5000))
+            after = len(await queue.unpromoted(tx, limit=5000))
 
     assert first.process_id == urgent
     assert second.process_id.startswith("backlog-")
@@ -108,7 +108,7 @@ async def test_what_is_paused_when_it_becomes_due_is_read_once_as_well(database_
         world.clock.advance(86_401)
         claimed = await world.claim(world.offers("north", *SERIALS[:2]))
         async with world.database.reading() as tx:
-            left = await items.any_unripe(tx)
+            left = await queue.any_unpromoted(tx)
 
     assert claimed == []
     assert not left

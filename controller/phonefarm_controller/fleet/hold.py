@@ -28,7 +28,7 @@ from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.cancel import Cancel, CancelAsk
 from phonefarm_controller.processes.creation import Order, drafted, insert
 from phonefarm_controller.processes.targets import Slot
-from phonefarm_controller.store import accounts, agents, audit, items, runs
+from phonefarm_controller.store import accounts, agents, audit, items, queue, runs
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
 
@@ -189,7 +189,7 @@ async def _check(tx: Transaction, phone: Phone) -> None:
 
 async def _open_hold(tx: Transaction, phone_id: str) -> str | None:
     """Return the process of the phone's hold that has not ended."""
-    found = await items.open_alone(tx, [phone_id])
+    found = await queue.open_phone_only(tx, [phone_id])
     return next((each.process_id for each in found if each.by_hand), None)
 
 

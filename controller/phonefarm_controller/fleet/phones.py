@@ -38,6 +38,7 @@ from phonefarm_controller.store import (
     phone_failures,
     phones,
     processes,
+    queue,
 )
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
@@ -148,7 +149,7 @@ class Fleet:
         async with self._database.writing(actor=by_operator(actor)) as tx:
             await _end(
                 tx,
-                await items.waiting_for_phones(tx, [phone_id]),
+                await queue.waiting_for_phones(tx, [phone_id]),
                 lambda item: failures.phone_retired(item.want_phone_id or "", reason),
             )
             phone = await locked_phone(tx, phone_id)
@@ -370,7 +371,7 @@ async def _end_waiting(tx: Transaction, account_ids: Sequence[str]) -> None:
         return
     await _end(
         tx,
-        await items.waiting_for_accounts(tx, account_ids),
+        await queue.waiting_for_accounts(tx, account_ids),
         lambda item: Failure(
             code="account_inactive",
             message=f"the account {item.want_account_id} was made inactive",

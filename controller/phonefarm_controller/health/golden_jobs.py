@@ -15,7 +15,7 @@ from phonefarm_controller.model.items import GOLDEN
 from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.processes.creation import Order, drafted, insert
 from phonefarm_controller.processes.targets import Slot
-from phonefarm_controller.store import accounts, agents, items, leases, phones
+from phonefarm_controller.store import accounts, agents, leases, phones, queue
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.loop_leases import Tenure, owning
 
@@ -67,7 +67,7 @@ class GoldenJobs:
 
         Waiting for its phone it ends when the next is due.
         """
-        there = {e.phone_id for e in await items.open_alone(tx, list(apps)) if not e.by_hand}
+        there = {e.phone_id for e in await queue.open_phone_only(tx, list(apps)) if not e.by_hand}
         fresh = [phone_id for phone_id in sorted(apps) if phone_id not in there]
         if self.every is None or not fresh:
             return []
@@ -122,7 +122,7 @@ class GoldenJobs:
         None of those that somebody holds, or waits to hold, and none of a host that is away.
         """
         again = tx.now - timedelta(seconds=LOOKS_BETWEEN * self._look)
-        last = await items.golden_jobs_since(tx, tx.now - every)
+        last = await queue.golden_jobs_since(tx, tx.now - every)
         busy = (await leases.busy(tx)).phones
         known = [
             phone
@@ -137,7 +137,7 @@ class GoldenJobs:
             )
         ]
         hosts = await agents.get(tx, {phone.agent_id for phone in known})
-        there = {e.phone_id for e in await items.open_alone(tx, [p.phone_id for p in known])}
+        there = {e.phone_id for e in await queue.open_phone_only(tx, [p.phone_id for p in known])}
         free = [
             phone
             for phone in known

@@ -12,7 +12,7 @@ from phonefarm_controller.alarms.disk_alarm import Room
 from phonefarm_controller.alarms.registry import Vitals
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
-from phonefarm_controller.store import agents, certificates, queue
+from phonefarm_controller.store import agents, certificates, queue_position
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -107,7 +107,7 @@ class Examine:
             off = (self._clock.now() - tx.now).total_seconds()
             known = await agents.all_of(tx)
             ends = await certificates.last_ends(tx, role="agent")
-            queued = await queue.count(tx, most=MOST_QUEUED)
+            queued = await queue_position.count_waiting(tx, most=MOST_QUEUED)
             return [
                 _ok("database", f"it answers in {1000 * took:.0f} ms"),
                 _clock(off),

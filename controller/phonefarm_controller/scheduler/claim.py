@@ -28,20 +28,29 @@ from phonefarm_controller.processes.status import sync
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.scheduler.fleet_cache import Fleet, FleetView
 from phonefarm_controller.scheduler.matching import FreePhone, Pair, matched
-from phonefarm_controller.store import accounts, agents, items, leases, phones, processes, runs
+from phonefarm_controller.store import (
+    accounts,
+    agents,
+    items,
+    leases,
+    phones,
+    processes,
+    queue,
+    runs,
+)
 from phonefarm_controller.store.database import Database, Transaction
 
 log = structlog.get_logger()
 
-ALONE: Final = ""
+NO_ACCOUNT: Final = ""
 """The account of a lease that holds a phone alone."""
 CAP_GRACE_SECONDS = 30.0
 """A lease is kept for its run's cap, the time to start, and this, at the most."""
 
 
-MOST_UNRIPE: Final = 256
+MOST_UNPROMOTED: Final = 256
 """At most this many due items that are not yet marked ready are considered per claim."""
-MOST_RIPENED: Final = 10_000
+MOST_PROMOTED: Final = 10_000
 """At most this many due items are marked ready per claim."""
 
 
@@ -54,10 +63,10 @@ class _Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a claim would take; *unripe*: some of what is due is not in the walk of the ready."""
+    """What a claim would take; *unpromoted*: some due items are not promoted yet."""
 
     pairs: list[Pair]
-    unripe: bool = False
+    unpromoted: bool = False
 
 
 class Claim:
@@ -85,9 +94,9 @@ class Claim:
         """Return what was claimed; it is committed. At most one item per phone and account."""
         async with self._database.reading() as tx:
             seen = await self.look(tx, offers)
-        if seen.unripe:
+        if seen.unpromoted:
             async with self._database.writing() as tx:
-                await items.ripen(tx, limit=MOST_RIPENED)
+                await queue.promote(tx, limit=MOST_PROMOTED)
         if not seen.pairs:
             return []
         async with self._database.writing() as tx:
@@ -97,8 +106,8 @@ class Claim:
         """Match on what can be seen without locks; what takes the pairs looks again."""
         if self._room.shortage:
             return Seen(pairs=[])
-        unripe = await items.any_unripe(tx)
-        if not unripe and not await items.any_ready(tx):
+        unpromoted = await queue.any_unpromoted(tx)
+        if not unpromoted and not await queue.any_ready(tx):
             return Seen(pairs=[])
         fleet = await self._fleet_view.current(tx)
         busy = await leases.busy(tx)
@@ -113,9 +122,9 @@ class Claim:
         if not free or fleet.paused:
             return Seen(pairs=alone)
         candidates = await _candidates(tx, free, fleet.pauses)
-        if unripe:
-            candidates += await items.unripe(tx, limit=MOST_UNRIPE, pauses=fleet.pauses)
-        return Seen(pairs=[*alone, *matched(candidates, free)], unripe=unripe)
+        if unpromoted:
+            candidates += await queue.unpromoted(tx, limit=MOST_UNPROMOTED, pauses=fleet.pauses)
+        return Seen(pairs=[*alone, *matched(candidates, free)], unpromoted=unpromoted)
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
@@ -123,7 +132,7 @@ class Claim:
         locked = await processes.lock(tx, {pair.process_id for pair in pairs})
         before = await items.lock(tx, {pair.item_id for pair in pairs})
         known = await phones.lock(tx, {pair.phone_id for pair in pairs})
-        owners = await accounts.lock(tx, {pair.account_id for pair in pairs} - {ALONE})
+        owners = await accounts.lock(tx, {pair.account_id for pair in pairs} - {NO_ACCOUNT})
         live = await agents.get(tx, {offer.agent_id for offer in offers})
         terms = {(o.agent_id, o.phone_id): o.term for o in offers}
         busy = await leases.busy(tx)
@@ -140,7 +149,10 @@ class Claim:
             and known[pair.phone_id].agent_id == pair.agent_id
             and live[pair.agent_id].term == terms[pair.agent_id, pair.phone_id]
             and not live[pair.agent_id].drain
-            and (pair.account_id == ALONE or _can_act(owners.get(pair.account_id), pair.phone_id))
+            and (
+                pair.account_id == NO_ACCOUNT
+                or _can_act(owners.get(pair.account_id), pair.phone_id)
+            )
         ]
         unfit = await self._end_unreadable(tx, pairs, before)
         pairs = [pair for pair in pairs if pair.item_id not in unfit]
@@ -204,7 +216,7 @@ class Claim:
             epoch=epoch,
             state=LeaseState.LIVE,
             phone_held=True,
-            account_held=pair.account_id != ALONE,
+            account_held=pair.account_id != NO_ACCOUNT,
             renewals=0,
             cap_at=tx.now + timedelta(seconds=limit),
             granted_at=tx.now,
@@ -237,8 +249,8 @@ async def _alone(
         if fleet.holdable.get(offer.phone_id) == offer.agent_id
         if offer.phone_id not in busy.phones
     }
-    found = await items.open_alone(tx, list(free), claimable=True) if free else []
-    chosen: dict[str, items.Alone] = {}
+    found = await queue.open_phone_only(tx, list(free), claimable=True) if free else []
+    chosen: dict[str, queue.PhoneOnlyItem] = {}
     for each in sorted(found, key=lambda each: not each.by_hand):
         if each.by_hand or (
             each.phone_id in fleet.provable
@@ -251,7 +263,7 @@ async def _alone(
             process_id=each.process_id,
             phone_id=each.phone_id,
             agent_id=free[each.phone_id],
-            account_id=ALONE,
+            account_id=NO_ACCOUNT,
         )
         for each in chosen.values()
     ]
@@ -276,12 +288,12 @@ async def _candidates(
     tx: Transaction, free: Iterable[FreePhone], pauses: Sequence[Pause]
 ) -> list[Candidate]:
     phones_here = list(free)
-    found = await items.first_bound(tx, [phone.phone_id for phone in phones_here], pauses=pauses)
+    found = await queue.first_bound(tx, [phone.phone_id for phone in phones_here], pauses=pauses)
     keys: dict[tuple[str, str | None], int] = defaultdict(int)
     for phone in phones_here:
         for app in phone.accounts:
             for group in (None, *phone.groups):
                 keys[app, group] += 1
     for (app, group), count in keys.items():
-        found += await items.first_open(tx, app=app, phone_group=group, limit=count, pauses=pauses)
+        found += await queue.first_open(tx, app=app, phone_group=group, limit=count, pauses=pauses)
     return found

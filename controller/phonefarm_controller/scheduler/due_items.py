@@ -11,7 +11,7 @@ from phonefarm_controller.model.failures import expired
 from phonefarm_controller.model.items import Item, dead, requeued
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.processes.status import sync
-from phonefarm_controller.store import items, processes
+from phonefarm_controller.store import items, processes, queue
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.loop_leases import Tenure, owning
 
@@ -31,14 +31,14 @@ class Wind:
     async def next_due(self) -> float | None:
         """Return the seconds until the next item becomes claimable by time; None for never."""
         async with self._database.reading() as tx:
-            due: datetime | None = await items.next_due(tx)
+            due: datetime | None = await queue.next_due(tx)
             return None if due is None else (due - tx.now).total_seconds()
 
     @whole
     async def requeue(self, *, tenure: Tenure | None = None) -> int:
         """Put retryable items whose back-off is over back into the queue; return how many."""
         async with self._database.reading() as tx:
-            due = await items.due_for_retry(tx, limit=BATCH)
+            due = await queue.due_for_retry(tx, limit=BATCH)
         if not due:
             return 0
         moved = await self._move_apart(due, tenure, to=ItemState.QUEUED)
@@ -49,7 +49,7 @@ class Wind:
     async def expire(self, *, tenure: Tenure | None = None) -> int:
         """End waiting items whose deadline has passed; return how many."""
         async with self._database.reading() as tx:
-            due = await items.past_deadline(tx, limit=BATCH)
+            due = await queue.past_deadline(tx, limit=BATCH)
         if not due:
             return 0
         moved = await self._move_apart(due, tenure, to=ItemState.DEAD_LETTER)

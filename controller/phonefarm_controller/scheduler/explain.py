@@ -29,7 +29,7 @@ from phonefarm_controller.store import (
     pauses,
     phones,
     processes,
-    queue,
+    queue_position,
 )
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, Transaction
@@ -57,7 +57,7 @@ class Explain:
             if process.state in PROCESS_TERMINAL:
                 return await _of_ended(tx, process)
             tallies = (await items.tallies(tx, {process_id}))[process_id]
-            held_back = await queue.of_process(tx, process_id)
+            held_back = await queue_position.waiting_of(tx, process_id)
             away = await others(tx, self._sessions)
             offers = offered_in(self._sessions) + offers_of(away)
             seen = await self._claim.look(tx, offers if held_back else [])
@@ -122,15 +122,15 @@ async def _ahead(tx: Transaction, held_back: Sequence[Item], sight: Sight) -> di
     if not held_back:
         return {}
     bound = [item.item_id for item in held_back if item.want_phone_id is not None]
-    before = await queue.bound_ahead(tx, bound) if bound else {}
+    before = await queue_position.bound_ahead(tx, bound) if bound else {}
     # Items of one process share priority and age: what is open is before all of them, or none.
-    open_before = await queue.open_before(tx, held_back[0])
+    open_before = await queue_position.open_before(tx, held_back[0])
     ahead = {}
     for item in held_back:
         usable = sight.usable(item)
         if item.want_phone_id is None:
             names = [phone.phone_id for phone in usable]
-            first = await queue.bound_before(tx, item, names)
+            first = await queue_position.bound_before(tx, item, names)
         else:
             first = before.get(item.item_id, 0)
         fits = {

@@ -29,12 +29,12 @@ async def clockwork(
 
     It writes under *tenure*.
     """
-    ripe = math.inf
+    promote_at = math.inf
     while True:
         pulse.beat()
-        if time.monotonic() >= ripe:
+        if time.monotonic() >= promote_at:
             hints.work_made()  # it may be a scheduled item, which only a pump moves
-        ripe = math.inf
+        promote_at = math.inf
         requeued = expired = 0
         with enduring("clockwork"):
             requeued = await wind.requeue(tenure=tenure)
@@ -51,6 +51,6 @@ async def clockwork(
             due = await wind.next_due()
             if due is not None:
                 due = max(due, 0.0) + MARGIN_SECONDS
-                ripe, wait = time.monotonic() + due, min(wait, due)
+                promote_at, wait = time.monotonic() + due, min(wait, due)
         if BATCH not in {requeued, expired}:
             await hints.clockwork.taken(within=wait)

@@ -1,36 +1,24 @@
-"""Queue items: reading them under lock, moving them, finding the next to claim."""
+"""Queue items: read them, lock them, write their moves."""
 
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from phonefarm_common.reasons import FailureClass
 from sqlalchemy import (
-    ColumnElement,
-    Integer,
     Row,
-    Select,
-    TextClause,
-    bindparam,
-    exists,
     func,
-    null,
-    or_,
     select,
-    text,
-    update,
 )
 
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import HOLD, Cancel, CancelStrategy, Candidate, Item
-from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.items import Cancel, CancelStrategy, Item
 from phonefarm_controller.model.processes import Tally
 from phonefarm_controller.model.records import ItemLine
-from phonefarm_controller.model.states import ITEM_WAITING, ItemState
-from phonefarm_controller.store.bulk_writes import any_of, insert_columns, update_columns_if
+from phonefarm_controller.model.states import ItemState
+from phonefarm_controller.store.bulk_writes import insert_columns, update_columns_if
 from phonefarm_controller.store.compiled_statements import (
     Column,
     Statement,
@@ -39,24 +27,13 @@ from phonefarm_controller.store.compiled_statements import (
     values_of,
 )
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.schema.fleet import accounts
-from phonefarm_controller.store.schema.types import Instant
 from phonefarm_controller.store.schema.work import (
-    CLAIMABLE,
-    DUE,
-    GOLDEN_JOB,
-    OPEN_ALONE,
-    READY,
-    UNREADY,
-    WAITING,
-    leases,
     queue_items,
     runs,
 )
 from phonefarm_controller.store.transitions import note_items_made, note_items_moved
 
 _i = queue_items.c
-Condition = ColumnElement[bool] | TextClause
 _CHANGING = (
     "state",
     "ready_at",
@@ -170,10 +147,7 @@ _STORES: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 _NAMES = _FIXED + _CHANGING
 _COLUMNS = [queue_items.c[name] for name in _NAMES]
-_TURN = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
 
-# Built once: building a statement and its cache key costs as much as running it.
-_NOW = bindparam("now", type_=Instant())
 _LOCK = Statement(
     select(*_COLUMNS).where(among(_i.item_id, "ids")).order_by(_i.item_id).with_for_update(),
     reads=_READS,
@@ -205,75 +179,6 @@ _PLANS = Statement(
     select(_i.item_id, _i.plan, runs.c.snapshot)
     .outerjoin(runs, runs.c.run_id == _i.run_id)
     .where(among(_i.item_id, "ids"))
-)
-_ANY_READY = select(_i.item_id).where(CLAIMABLE, READY).order_by(_i.want_phone_id).limit(1)
-_ANY_UNRIPE = select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
-_CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
-    CLAIMABLE
-)
-_CANDIDATES = _CANDIDATE.where(_i.item_id.in_(any_of("ids")))
-_OWNED = accounts.c
-
-
-# One walk down the index per account, not one of the whole queue: it stops at the first.
-def _bound(
-    of_accounts: Sequence[Condition] = (), of_items: Sequence[Condition] = ()
-) -> Select[Any]:
-    first = (
-        select(_i.item_id)
-        .where(
-            CLAIMABLE,
-            READY,
-            _i.want_phone_id == _OWNED.phone_id,
-            _i.want_account_id == _OWNED.account_id,
-            # An account may have another app since: its items wait, and hold nobody back.
-            _i.app == _OWNED.app,
-            _i.ready_at <= _NOW,
-            *of_items,
-        )
-        .order_by(*_TURN)
-        .limit(1)
-        .correlate(accounts)
-        .scalar_subquery()
-    )
-    return select(first).where(
-        _OWNED.phone_id.in_(any_of("ids")),
-        _OWNED.active.is_(True),
-        _OWNED.condition == "ok",
-        # Or it has moved here while its run elsewhere goes on.
-        ~exists().where(leases.c.account_id == _OWNED.account_id, leases.c.account_held),
-        *of_accounts,
-    )
-
-
-_FIRST_BOUND = _bound()
-_OPEN = (
-    _CANDIDATE.where(
-        READY, text("want_phone_id IS NULL"), _i.app == bindparam("app"), _i.ready_at <= _NOW
-    )
-    # The group is the same for all; PostgreSQL sees the index's order only when it is named.
-    .order_by(_i.want_phone_group, *_TURN)
-    .limit(bindparam("most", type_=Integer()))
-)
-_FIRST_OPEN = _OPEN.where(_i.want_phone_group.is_(null()))
-_FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
-_UNRIPE = (
-    _CANDIDATE.where(UNREADY, _i.ready_at <= _NOW)
-    .order_by(*_TURN)
-    .limit(bindparam("most", type_=Integer()))
-)
-_RIPEN = (
-    update(queue_items)
-    .where(
-        _i.item_id.in_(
-            select(_i.item_id)
-            .where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW)
-            .order_by(_i.ready_at)
-            .limit(bindparam("most", type_=Integer()))
-            .with_for_update(skip_locked=True)
-        )
-    )
-    .values(ready=True)
 )
 
 
@@ -370,147 +275,6 @@ async def plans(tx: Transaction, item_ids: Iterable[str]) -> dict[str, tuple[str
     return {item_id: (plan, snapshot) for item_id, plan, snapshot in rows}
 
 
-async def any_ready(tx: Transaction) -> bool:
-    """Tell whether any item of the walk of the ready could be claimed, if its phone were there."""
-    return (await tx.connection.execute(_ANY_READY)).first() is not None
-
-
-async def any_unripe(tx: Transaction) -> bool:
-    """Tell whether any item that is not in that walk has become due."""
-    return (await tx.connection.execute(_ANY_UNRIPE, {"now": tx.now})).first() is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Passing:
-    """The conditions that leave out what pauses hold back: of accounts, and of items."""
-
-    accounts: Sequence[Condition]
-    items: Sequence[Condition]
-
-
-def _passing(pauses: Sequence[Pause]) -> _Passing:
-    names = {
-        scope: sorted(pause.name for pause in pauses if pause.scope is scope)
-        for scope in PauseScope
-    }
-    of_accounts: list[Condition] = []
-    of_items: list[Condition] = []
-    if names[PauseScope.APP]:
-        of_accounts.append(_OWNED.app.not_in(names[PauseScope.APP]))
-        of_items.append(_i.app.not_in(names[PauseScope.APP]))
-    if names[PauseScope.ACCOUNT]:
-        of_accounts.append(_OWNED.account_id.not_in(names[PauseScope.ACCOUNT]))
-        others = _i.want_account_id.not_in(names[PauseScope.ACCOUNT])
-        of_items.append(or_(_i.want_account_id.is_(null()), others))
-    if names[PauseScope.CAPABILITY]:
-        of_items.append(_i.capability.not_in(names[PauseScope.CAPABILITY]))
-    return _Passing(accounts=of_accounts, items=of_items)
-
-
-async def first_bound(
-    tx: Transaction, phone_ids: Sequence[str], *, pauses: Sequence[Pause] = ()
-) -> list[Candidate]:
-    """Return the next ready item of each account at the phones that can work now.
-
-    What *pauses* hold back is passed over; a pause of everything is the caller's to keep.
-    """
-    parameters = {"now": tx.now, "ids": list(phone_ids)}
-    query = _FIRST_BOUND
-    if pauses:
-        passing = _passing(pauses)
-        query = _bound(passing.accounts, passing.items)
-    firsts = (await tx.connection.execute(query, parameters)).scalars()
-    found = [item_id for item_id in firsts if item_id is not None]
-    if not found:
-        return []
-    rows = await tx.connection.execute(_CANDIDATES, {"ids": found})
-    return [_candidate(row) for row in rows]
-
-
-async def first_open(
-    tx: Transaction,
-    *,
-    app: str,
-    phone_group: str | None,
-    limit: int,
-    pauses: Sequence[Pause] = (),
-) -> list[Candidate]:
-    """Return the next *limit* ready items for any phone (of the group when given).
-
-    What *pauses* hold back is passed over.
-    """
-    parameters: dict[str, Any] = {"now": tx.now, "app": app, "most": limit}
-    query = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
-    if pauses:
-        query = query.where(*_passing(pauses).items)
-    if phone_group is not None:
-        parameters["group"] = phone_group
-    rows = await tx.connection.execute(query, parameters)
-    return [_candidate(row) for row in rows]
-
-
-async def unripe(tx: Transaction, *, limit: int, pauses: Sequence[Pause] = ()) -> list[Candidate]:
-    """Return the next *limit* items that have become due and are not in the walk of the ready."""
-    query = _UNRIPE.where(*_passing(pauses).items) if pauses else _UNRIPE
-    rows = await tx.connection.execute(query, {"now": tx.now, "most": limit})
-    return [_candidate(row) for row in rows]
-
-
-async def ripen(tx: Transaction, *, limit: int) -> None:
-    """Take at most *limit* due items into that walk, but for those that others write just now."""
-    await tx.connection.execute(_RIPEN, {"now": tx.now, "most": limit})
-
-
-async def waiting_for_accounts(
-    tx: Transaction, account_ids: Iterable[str]
-) -> list[tuple[str, str]]:
-    """Return (process, item) of waiting items that only one of these accounts can do."""
-    query = select(_i.process_id, _i.item_id).where(
-        _i.want_account_id.in_(set(account_ids)), _i.state.in_(sorted(ITEM_WAITING))
-    )
-    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
-
-
-async def waiting_for_phones(tx: Transaction, phone_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """Return (process, item) of waiting items that only one of these phones can do."""
-    query = select(_i.process_id, _i.item_id).where(
-        _i.want_phone_id.in_(set(phone_ids)), _i.state.in_(sorted(ITEM_WAITING))
-    )
-    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
-
-
-async def due_for_retry(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
-    """Return (process, item) of items whose back-off is over."""
-    query = (
-        select(_i.process_id, _i.item_id)
-        .where(DUE, _i.state == ItemState.RETRYABLE, _i.ready_at <= tx.now)
-        .order_by(_i.ready_at)
-        .limit(limit)
-    )
-    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
-
-
-async def next_due(tx: Transaction) -> datetime | None:
-    """Return when the next scheduled or retryable item becomes claimable; None when none waits."""
-    query = select(_i.ready_at).where(DUE, _i.ready_at > tx.now).order_by(_i.ready_at).limit(1)
-    return (await tx.connection.execute(query)).scalar_one_or_none()
-
-
-async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
-    """Return (process, item) of waiting items whose deadline has passed."""
-    query = (
-        select(_i.process_id, _i.item_id)
-        .where(WAITING, _i.deadline_at < tx.now)
-        .order_by(_i.deadline_at)
-        .limit(limit)
-    )
-    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
-
-
-def _candidate(row: Row[Any]) -> Candidate:
-    return Candidate(**row._asdict())
-
-
 def _ready(tx: Transaction, items: Sequence[Item]) -> Column:
     return [item.ready_at <= tx.now for item in items]
 
@@ -529,47 +293,3 @@ def _item(row: Row[Any]) -> Item:
     for name, read in _READS.items():
         values[name] = read(values[name])
     return Item(**values)
-
-
-_OPEN_ALONE = select(
-    _i.want_phone_id.label("phone_id"), _i.process_id, _i.item_id, _i.capability, _i.app
-).where(OPEN_ALONE, _i.want_phone_id.in_(any_of("ids")))
-# A hold is never tried again: whatever the clock says, nobody waits for it.
-_CLAIMABLE_ALONE = _OPEN_ALONE.where(CLAIMABLE, or_(_i.capability == HOLD, _i.ready_at <= _NOW))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alone:
-    """An item for one phone and no account: a hold or a golden job."""
-
-    phone_id: str
-    process_id: str
-    item_id: str
-    capability: str
-    app: str
-
-    @property
-    def by_hand(self) -> bool:
-        """Tell whether it is a hold."""
-        return self.capability == HOLD
-
-
-async def open_alone(
-    tx: Transaction, phone_ids: Sequence[str], *, claimable: bool = False
-) -> list[Alone]:
-    """Return the holds and golden jobs of the phones that have not ended; *claimable* ones only.
-
-    Beside the walk of the queue, which is for what acts for an account.
-    """
-    query = _CLAIMABLE_ALONE if claimable else _OPEN_ALONE
-    parameters = {"ids": list(phone_ids)} | ({"now": tx.now} if claimable else {})
-    return [Alone(**row._asdict()) for row in await tx.connection.execute(query, parameters)]
-
-
-async def golden_jobs_since(tx: Transaction, moment: datetime) -> dict[str, datetime]:
-    """Return when the last golden job was made for each phone that had one since then."""
-    query = select(_i.want_phone_id, _i.created_at).where(GOLDEN_JOB, _i.created_at > moment)
-    last: dict[str, datetime] = {}
-    for phone_id, created_at in await tx.connection.execute(query):
-        last[phone_id] = max(created_at, last.get(phone_id, created_at))
-    return last

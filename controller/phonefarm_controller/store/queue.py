@@ -1,114 +1,307 @@
-"""What waits, and what may go before it."""
+"""The queue: which waiting items may be claimed next, and which the clock makes due."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    FromClause,
-    and_,
-    func,
-    literal,
+    Integer,
+    Row,
+    Select,
+    TextClause,
+    bindparam,
+    exists,
     null,
     or_,
     select,
     text,
-    tuple_,
+    update,
 )
 
-from phonefarm_controller.model.items import Item
-from phonefarm_controller.model.states import ITEM_WAITING
-from phonefarm_controller.store import items
-from phonefarm_controller.store.compiled_statements import among
+from phonefarm_controller.model.items import HOLD, Candidate
+from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.states import ITEM_WAITING, ItemState
+from phonefarm_controller.store.bulk_writes import any_of
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import accounts
 from phonefarm_controller.store.schema.types import Instant
-from phonefarm_controller.store.schema.work import CLAIMABLE, WAITING, queue_items
+from phonefarm_controller.store.schema.work import (
+    CLAIMABLE,
+    DUE,
+    GOLDEN_JOB,
+    OPEN_PHONE_ONLY,
+    READY,
+    UNREADY,
+    WAITING,
+    leases,
+    queue_items,
+)
 
-_other: Final = queue_items.alias("other")
-_o = _other.c
-_mine: Final = queue_items.alias("mine")
-# As text, and first what an index of a part has: it is used only for the very same words.
-_OTHER_CLAIMABLE: Final = text(f"other.{WAITING} AND other.{CLAIMABLE}")
-# What the claim asks of a bound item's account; one that cannot work holds nobody back.
-_OTHER_CAN_ACT: Final = and_(
-    accounts.c.account_id == _o.want_account_id,
-    accounts.c.active.is_(True),
-    accounts.c.condition == "ok",
-    accounts.c.phone_id == _o.want_phone_id,
-    accounts.c.app == _o.app,
+_i = queue_items.c
+Condition = ColumnElement[bool] | TextClause
+_TURN = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
+
+# Built once: building a statement and its cache key costs as much as running it.
+_NOW = bindparam("now", type_=Instant())
+_ANY_READY = select(_i.item_id).where(CLAIMABLE, READY).order_by(_i.want_phone_id).limit(1)
+_ANY_UNPROMOTED = select(_i.item_id).where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW).limit(1)
+_CANDIDATE = select(*(queue_items.c[name] for name in Candidate.__dataclass_fields__)).where(
+    CLAIMABLE
+)
+_CANDIDATES = _CANDIDATE.where(_i.item_id.in_(any_of("ids")))
+_OWNED = accounts.c
+
+
+# One walk down the index per account, not one of the whole queue: it stops at the first.
+def _bound(
+    of_accounts: Sequence[Condition] = (), of_items: Sequence[Condition] = ()
+) -> Select[Any]:
+    first = (
+        select(_i.item_id)
+        .where(
+            CLAIMABLE,
+            READY,
+            _i.want_phone_id == _OWNED.phone_id,
+            _i.want_account_id == _OWNED.account_id,
+            # An account may have another app since: its items wait, and hold nobody back.
+            _i.app == _OWNED.app,
+            _i.ready_at <= _NOW,
+            *of_items,
+        )
+        .order_by(*_TURN)
+        .limit(1)
+        .correlate(accounts)
+        .scalar_subquery()
+    )
+    return select(first).where(
+        _OWNED.phone_id.in_(any_of("ids")),
+        _OWNED.active.is_(True),
+        _OWNED.condition == "ok",
+        # Or it has moved here while its run elsewhere goes on.
+        ~exists().where(leases.c.account_id == _OWNED.account_id, leases.c.account_held),
+        *of_accounts,
+    )
+
+
+_FIRST_BOUND = _bound()
+_OPEN = (
+    _CANDIDATE.where(
+        READY, text("want_phone_id IS NULL"), _i.app == bindparam("app"), _i.ready_at <= _NOW
+    )
+    # The group is the same for all; PostgreSQL sees the index's order only when it is named.
+    .order_by(_i.want_phone_group, *_TURN)
+    .limit(bindparam("most", type_=Integer()))
+)
+_FIRST_OPEN = _OPEN.where(_i.want_phone_group.is_(null()))
+_FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
+_UNPROMOTED = (
+    _CANDIDATE.where(UNREADY, _i.ready_at <= _NOW)
+    .order_by(*_TURN)
+    .limit(bindparam("most", type_=Integer()))
+)
+_PROMOTE = (
+    update(queue_items)
+    .where(
+        _i.item_id.in_(
+            select(_i.item_id)
+            .where(CLAIMABLE, UNREADY, _i.ready_at <= _NOW)
+            .order_by(_i.ready_at)
+            .limit(bindparam("most", type_=Integer()))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(ready=True)
 )
 
 
-async def of_process(tx: Transaction, process_id: str) -> list[Item]:
-    """Return the process's items that wait, by their ordinal."""
-    query = select(queue_items.c.item_id).where(
-        queue_items.c.process_id == process_id, queue_items.c.state.in_(sorted(ITEM_WAITING))
+async def any_ready(tx: Transaction) -> bool:
+    """Tell whether any promoted item could be claimed, if its phone were free."""
+    return (await tx.connection.execute(_ANY_READY)).first() is not None
+
+
+async def any_unpromoted(tx: Transaction) -> bool:
+    """Tell whether any item is due but not promoted yet."""
+    return (await tx.connection.execute(_ANY_UNPROMOTED, {"now": tx.now})).first() is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NotPaused:
+    """Conditions on accounts and on items that leave out what pauses hold back."""
+
+    accounts: Sequence[Condition]
+    items: Sequence[Condition]
+
+
+def _not_paused(pauses: Sequence[Pause]) -> _NotPaused:
+    names = {
+        scope: sorted(pause.name for pause in pauses if pause.scope is scope)
+        for scope in PauseScope
+    }
+    of_accounts: list[Condition] = []
+    of_items: list[Condition] = []
+    if names[PauseScope.APP]:
+        of_accounts.append(_OWNED.app.not_in(names[PauseScope.APP]))
+        of_items.append(_i.app.not_in(names[PauseScope.APP]))
+    if names[PauseScope.ACCOUNT]:
+        of_accounts.append(_OWNED.account_id.not_in(names[PauseScope.ACCOUNT]))
+        others = _i.want_account_id.not_in(names[PauseScope.ACCOUNT])
+        of_items.append(or_(_i.want_account_id.is_(null()), others))
+    if names[PauseScope.CAPABILITY]:
+        of_items.append(_i.capability.not_in(names[PauseScope.CAPABILITY]))
+    return _NotPaused(accounts=of_accounts, items=of_items)
+
+
+async def first_bound(
+    tx: Transaction, phone_ids: Sequence[str], *, pauses: Sequence[Pause] = ()
+) -> list[Candidate]:
+    """Return the next ready item of each account at the phones that can work now.
+
+    Items that *pauses* hold back are left out; the caller checks for a pause of everything.
+    """
+    parameters = {"now": tx.now, "ids": list(phone_ids)}
+    query = _FIRST_BOUND
+    if pauses:
+        allowed = _not_paused(pauses)
+        query = _bound(allowed.accounts, allowed.items)
+    firsts = (await tx.connection.execute(query, parameters)).scalars()
+    found = [item_id for item_id in firsts if item_id is not None]
+    if not found:
+        return []
+    rows = await tx.connection.execute(_CANDIDATES, {"ids": found})
+    return [_candidate(row) for row in rows]
+
+
+async def first_open(
+    tx: Transaction,
+    *,
+    app: str,
+    phone_group: str | None,
+    limit: int,
+    pauses: Sequence[Pause] = (),
+) -> list[Candidate]:
+    """Return the next *limit* ready items for any phone (of the group when given).
+
+    Items that *pauses* hold back are left out.
+    """
+    parameters: dict[str, Any] = {"now": tx.now, "app": app, "most": limit}
+    query = _FIRST_OPEN if phone_group is None else _FIRST_OPEN_OF
+    if pauses:
+        query = query.where(*_not_paused(pauses).items)
+    if phone_group is not None:
+        parameters["group"] = phone_group
+    rows = await tx.connection.execute(query, parameters)
+    return [_candidate(row) for row in rows]
+
+
+async def unpromoted(
+    tx: Transaction, *, limit: int, pauses: Sequence[Pause] = ()
+) -> list[Candidate]:
+    """Return the next *limit* items that are due but not promoted yet."""
+    query = _UNPROMOTED.where(*_not_paused(pauses).items) if pauses else _UNPROMOTED
+    rows = await tx.connection.execute(query, {"now": tx.now, "most": limit})
+    return [_candidate(row) for row in rows]
+
+
+async def promote(tx: Transaction, *, limit: int) -> None:
+    """Mark at most *limit* due items as ready, but for rows another transaction writes now."""
+    await tx.connection.execute(_PROMOTE, {"now": tx.now, "most": limit})
+
+
+async def waiting_for_accounts(
+    tx: Transaction, account_ids: Iterable[str]
+) -> list[tuple[str, str]]:
+    """Return (process, item) of waiting items that only one of these accounts can do."""
+    query = select(_i.process_id, _i.item_id).where(
+        _i.want_account_id.in_(set(account_ids)), _i.state.in_(sorted(ITEM_WAITING))
     )
-    found = await items.get(tx, (await tx.connection.execute(query)).scalars())
-    return sorted(found.values(), key=lambda item: item.ordinal)
+    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
 
 
-async def bound_ahead(tx: Transaction, item_ids: Collection[str]) -> dict[str, int]:
-    """Count, for each bound item, the items bound to its phone that may be claimed before it."""
+async def waiting_for_phones(tx: Transaction, phone_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (process, item) of waiting items that only one of these phones can do."""
+    query = select(_i.process_id, _i.item_id).where(
+        _i.want_phone_id.in_(set(phone_ids)), _i.state.in_(sorted(ITEM_WAITING))
+    )
+    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
+
+
+async def due_for_retry(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
+    """Return (process, item) of items whose back-off is over."""
     query = (
-        select(_mine.c.item_id, func.count().label("many"))
-        .join(_other, _other.c.want_phone_id == _mine.c.want_phone_id)
-        .join(accounts, _OTHER_CAN_ACT)
-        .where(
-            among(_mine.c.item_id, "ids"),
-            _OTHER_CLAIMABLE,
-            or_(_o.ready_at <= tx.now, _o.ready_at <= _mine.c.ready_at),
-            _turn(_other) < _turn(_mine),
-        )
-        .group_by(_mine.c.item_id)
+        select(_i.process_id, _i.item_id)
+        .where(DUE, _i.state == ItemState.RETRYABLE, _i.ready_at <= tx.now)
+        .order_by(_i.ready_at)
+        .limit(limit)
     )
-    rows = await tx.connection.execute(query, {"ids": list(item_ids)})
-    return {row.item_id: row.many for row in rows}
+    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
 
 
-async def bound_before(tx: Transaction, item: Item, phone_ids: Collection[str]) -> int:
-    """Count the items bound to any of the phones that may be claimed before this one."""
+async def next_due(tx: Transaction) -> datetime | None:
+    """Return when the next scheduled or retryable item becomes claimable; None when none waits."""
+    query = select(_i.ready_at).where(DUE, _i.ready_at > tx.now).order_by(_i.ready_at).limit(1)
+    return (await tx.connection.execute(query)).scalar_one_or_none()
+
+
+async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
+    """Return (process, item) of waiting items whose deadline has passed."""
     query = (
-        select(func.count())
-        .select_from(_other)
-        .join(accounts, _OTHER_CAN_ACT)
-        .where(among(_o.want_phone_id, "ids"), *_before(tx, item))
+        select(_i.process_id, _i.item_id)
+        .where(WAITING, _i.deadline_at < tx.now)
+        .order_by(_i.deadline_at)
+        .limit(limit)
     )
-    return (await tx.connection.execute(query, {"ids": list(phone_ids)})).scalar_one()
+    return [(row.process_id, row.item_id) for row in await tx.connection.execute(query)]
 
 
-async def open_before(tx: Transaction, item: Item) -> dict[tuple[str, str | None], int]:
-    """Count, by app and phone group, what is bound to no phone and may be claimed before it."""
-    query = (
-        select(_o.app, _o.want_phone_group, func.count().label("many"))
-        .where(_o.want_phone_id.is_(null()), *_before(tx, item))
-        .group_by(_o.app, _o.want_phone_group)
-    )
-    rows = await tx.connection.execute(query)
-    return {(row.app, row.want_phone_group): row.many for row in rows}
+def _candidate(row: Row[Any]) -> Candidate:
+    return Candidate(**row._asdict())
 
 
-def _before(tx: Transaction, item: Item) -> Sequence[Any]:
-    ready: datetime = max(tx.now, item.ready_at)
-    turn = tuple_(
-        literal(-item.priority),
-        literal(item.created_at, Instant()),
-        literal(item.ordinal),
-        literal(item.item_id),
-    )
-    return (_OTHER_CLAIMABLE, _o.ready_at <= ready, _turn(_other) < turn)
+_OPEN_PHONE_ONLY = select(
+    _i.want_phone_id.label("phone_id"), _i.process_id, _i.item_id, _i.capability, _i.app
+).where(OPEN_PHONE_ONLY, _i.want_phone_id.in_(any_of("ids")))
+# A hold is never retried, so it has no back-off to wait for.
+_CLAIMABLE_PHONE_ONLY = _OPEN_PHONE_ONLY.where(
+    CLAIMABLE, or_(_i.capability == HOLD, _i.ready_at <= _NOW)
+)
 
 
-def _turn(table: FromClause) -> "ColumnElement[Any]":
-    """Return the place in the queue, as domain.matching has it."""
-    return tuple_(-table.c.priority, table.c.created_at, table.c.ordinal, table.c.item_id)
+@dataclass(frozen=True, kw_only=True)
+class PhoneOnlyItem:
+    """An item for one phone and no account: a hold or a golden job."""
+
+    phone_id: str
+    process_id: str
+    item_id: str
+    capability: str
+    app: str
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether it is a hold."""
+        return self.capability == HOLD
 
 
-async def count(tx: Transaction, *, most: int) -> int:
-    """Return how many items wait, counting up to *most*."""
-    first = select(queue_items.c.item_id).where(WAITING).order_by(queue_items.c.deadline_at)
-    some = first.limit(most).subquery()
-    found: int = (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one()
-    return found
+async def open_phone_only(
+    tx: Transaction, phone_ids: Sequence[str], *, claimable: bool = False
+) -> list[PhoneOnlyItem]:
+    """Return the holds and golden jobs of the phones that have not ended; *claimable* ones only.
+
+    They stand beside the queue's order, which is for work that acts for an account.
+    """
+    query = _CLAIMABLE_PHONE_ONLY if claimable else _OPEN_PHONE_ONLY
+    parameters = {"ids": list(phone_ids)} | ({"now": tx.now} if claimable else {})
+    return [
+        PhoneOnlyItem(**row._asdict()) for row in await tx.connection.execute(query, parameters)
+    ]
+
+
+async def golden_jobs_since(tx: Transaction, moment: datetime) -> dict[str, datetime]:
+    """Return when the last golden job was made for each phone that had one since then."""
+    query = select(_i.want_phone_id, _i.created_at).where(GOLDEN_JOB, _i.created_at > moment)
+    last: dict[str, datetime] = {}
+    for phone_id, created_at in await tx.connection.execute(query):
+        last[phone_id] = max(created_at, last.get(phone_id, created_at))
+    return last

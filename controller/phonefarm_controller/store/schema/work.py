@@ -114,7 +114,7 @@ queue_items = Table(
     Column("priority", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("ready_at", Instant, nullable=False),
-    # Whether ready_at was seen to have come: what a claim walks is in the order of the queue.
+    # Set once ready_at has passed: claims read the ready items in the order of the queue.
     Column("ready", Boolean, nullable=False, server_default=false()),
     Column("deadline_at", Instant, nullable=False),
     Column("deadline_given", Boolean, nullable=False),
@@ -160,7 +160,7 @@ READY: Final = text("ready IS TRUE")
 UNREADY: Final = text("ready IS NOT TRUE")
 WAITING: Final = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
 DUE: Final = text("state IN ('SCHEDULED', 'RETRYABLE')")
-OPEN_ALONE: Final = text("capability IN ('hold', 'golden_job') AND finished_at IS NULL")
+OPEN_PHONE_ONLY: Final = text("capability IN ('hold', 'golden_job') AND finished_at IS NULL")
 GOLDEN_JOB: Final = text("capability = 'golden_job'")
 
 
@@ -186,7 +186,7 @@ partial_index(
     where=all_of(CLAIMABLE, READY, text("want_phone_id IS NULL")),
 )
 partial_index("ix_queue_items_unready", queue_items.c.ready_at, where=all_of(CLAIMABLE, UNREADY))
-partial_index("ix_queue_items_alone", queue_items.c.want_phone_id, where=OPEN_ALONE)
+partial_index("ix_queue_items_alone", queue_items.c.want_phone_id, where=OPEN_PHONE_ONLY)
 partial_index("ix_queue_items_golden_made", queue_items.c.created_at, where=GOLDEN_JOB)
 partial_index("ix_queue_items_deadline", queue_items.c.deadline_at, where=WAITING)
 partial_index("ix_queue_items_due", queue_items.c.ready_at, where=DUE)

@@ -1,0 +1,114 @@
+"""Where waiting items stand in the queue: how many go before each, how many there are."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    and_,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+
+from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.states import ITEM_WAITING
+from phonefarm_controller.store import items
+from phonefarm_controller.store.compiled_statements import among
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.schema.fleet import accounts
+from phonefarm_controller.store.schema.types import Instant
+from phonefarm_controller.store.schema.work import CLAIMABLE, WAITING, queue_items
+
+_other: Final = queue_items.alias("other")
+_o = _other.c
+_mine: Final = queue_items.alias("mine")
+# As text, and first what an index of a part has: it is used only for the very same words.
+_OTHER_CLAIMABLE: Final = text(f"other.{WAITING} AND other.{CLAIMABLE}")
+# What the claim asks of a bound item's account; one that cannot work holds nobody back.
+_OTHER_CAN_ACT: Final = and_(
+    accounts.c.account_id == _o.want_account_id,
+    accounts.c.active.is_(True),
+    accounts.c.condition == "ok",
+    accounts.c.phone_id == _o.want_phone_id,
+    accounts.c.app == _o.app,
+)
+
+
+async def waiting_of(tx: Transaction, process_id: str) -> list[Item]:
+    """Return the process's items that wait, by their ordinal."""
+    query = select(queue_items.c.item_id).where(
+        queue_items.c.process_id == process_id, queue_items.c.state.in_(sorted(ITEM_WAITING))
+    )
+    found = await items.get(tx, (await tx.connection.execute(query)).scalars())
+    return sorted(found.values(), key=lambda item: item.ordinal)
+
+
+async def bound_ahead(tx: Transaction, item_ids: Collection[str]) -> dict[str, int]:
+    """Count, for each bound item, the items bound to its phone that may be claimed before it."""
+    query = (
+        select(_mine.c.item_id, func.count().label("many"))
+        .join(_other, _other.c.want_phone_id == _mine.c.want_phone_id)
+        .join(accounts, _OTHER_CAN_ACT)
+        .where(
+            among(_mine.c.item_id, "ids"),
+            _OTHER_CLAIMABLE,
+            or_(_o.ready_at <= tx.now, _o.ready_at <= _mine.c.ready_at),
+            _turn(_other) < _turn(_mine),
+        )
+        .group_by(_mine.c.item_id)
+    )
+    rows = await tx.connection.execute(query, {"ids": list(item_ids)})
+    return {row.item_id: row.many for row in rows}
+
+
+async def bound_before(tx: Transaction, item: Item, phone_ids: Collection[str]) -> int:
+    """Count the items bound to any of the phones that may be claimed before this one."""
+    query = (
+        select(func.count())
+        .select_from(_other)
+        .join(accounts, _OTHER_CAN_ACT)
+        .where(among(_o.want_phone_id, "ids"), *_before(tx, item))
+    )
+    return (await tx.connection.execute(query, {"ids": list(phone_ids)})).scalar_one()
+
+
+async def open_before(tx: Transaction, item: Item) -> dict[tuple[str, str | None], int]:
+    """Count, by app and phone group, what is bound to no phone and may be claimed before it."""
+    query = (
+        select(_o.app, _o.want_phone_group, func.count().label("many"))
+        .where(_o.want_phone_id.is_(null()), *_before(tx, item))
+        .group_by(_o.app, _o.want_phone_group)
+    )
+    rows = await tx.connection.execute(query)
+    return {(row.app, row.want_phone_group): row.many for row in rows}
+
+
+def _before(tx: Transaction, item: Item) -> Sequence[Any]:
+    ready: datetime = max(tx.now, item.ready_at)
+    turn = tuple_(
+        literal(-item.priority),
+        literal(item.created_at, Instant()),
+        literal(item.ordinal),
+        literal(item.item_id),
+    )
+    return (_OTHER_CLAIMABLE, _o.ready_at <= ready, _turn(_other) < turn)
+
+
+def _turn(table: FromClause) -> "ColumnElement[Any]":
+    """Return the place in the queue, in the order of scheduler.matching."""
+    return tuple_(-table.c.priority, table.c.created_at, table.c.ordinal, table.c.item_id)
+
+
+async def count_waiting(tx: Transaction, *, most: int) -> int:
+    """Return how many items wait, counting up to *most*."""
+    first = select(queue_items.c.item_id).where(WAITING).order_by(queue_items.c.deadline_at)
+    some = first.limit(most).subquery()
+    found: int = (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one()
+    return found
