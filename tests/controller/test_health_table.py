@@ -6,12 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FailureClass, FailureCode
-from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.health import (
+from phonefarm_controller.health.policy import (
     NOT_THE_PHONES,
-    HealthPolicy,
-    Owed,
-    Verdict,
     cleaned,
     cooled,
     excused,
@@ -24,6 +20,8 @@ from phonefarm_controller.model.health import (
     soiled,
     struck,
 )
+from phonefarm_controller.model.failures import Failure
+from phonefarm_controller.model.health import HealthPolicy, Owed, Verdict
 from phonefarm_controller.model.states import (
     HEALTH_MOVES,
     Health,

@@ -14,13 +14,13 @@ from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.fleet.phone_status import Sighted, sighted
 from phonefarm_controller.health.last_in_service import warnings_of
+from phonefarm_controller.health.policy import retired, returned
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.blockers import Why, of_phone
 from phonefarm_controller.model.cleanup import Step
 from phonefarm_controller.model.errors import check_reason, invalid, invalid_field, unknown_phone
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.health import retired, returned
 from phonefarm_controller.model.items import Item, dead
 from phonefarm_controller.model.leases import Lease, ended
 from phonefarm_controller.model.phone_reports import KeptLook

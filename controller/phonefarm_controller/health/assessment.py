@@ -9,16 +9,8 @@ import structlog
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.health.last_in_service import warnings_of
-from phonefarm_controller.model.health import (
-    HealthPolicy,
-    Verdict,
-    cleaned,
-    cooled,
-    excused,
-    proved,
-    soiled,
-    struck,
-)
+from phonefarm_controller.health.policy import cleaned, cooled, excused, proved, soiled, struck
+from phonefarm_controller.model.health import HealthPolicy, Verdict
 from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.model.states import Health
 from phonefarm_controller.model.transitions import CONTROLLER

@@ -10,7 +10,8 @@ from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.health.assessment import PHONES_FAILING, tell
 from phonefarm_controller.health.golden_jobs import GoldenJobs
-from phonefarm_controller.model.health import HealthPolicy, expired
+from phonefarm_controller.health.policy import expired
+from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.transitions import CONTROLLER
 from phonefarm_controller.store import audit, hosts, phones
 from phonefarm_controller.store.database import Database, Transaction

@@ -15,13 +15,9 @@ from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.capabilities.outputs import outputs_of
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.health.policy import is_refused_for_the_phone, is_the_phones
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.health import (
-    Blame,
-    HealthPolicy,
-    is_refused_for_the_phone,
-    is_the_phones,
-)
+from phonefarm_controller.model.health import Blame, HealthPolicy
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease, stopped
 from phonefarm_controller.model.replace import replaced
