@@ -32,7 +32,7 @@ from phonefarm_controller.store import (
     accounts,
     agents,
     audit,
-    cleanup_policies,
+    groups,
     items,
     leases,
     phone_failures,
@@ -43,7 +43,8 @@ from phonefarm_controller.store import (
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.phones import Group, Phone
+from phonefarm_controller.store.groups import Group
+from phonefarm_controller.store.phones import Phone
 
 MOST_ACCOUNTS: Final = 1000
 """In one call."""
@@ -235,7 +236,7 @@ class Fleet:
                     )
                     message = f"there is no {kind} {member}"
                     raise FarmError(unknown, message, detail=member[:128], problems=(problem,))
-            await phones.replace_group(tx, kind, name, members)
+            await groups.replace(tx, kind, name, members)
             await _note(tx, actor, f"put {kind} group", name, reason.strip())
         self._hints.fleet_changed()
         return tuple(dict.fromkeys(members))
@@ -249,14 +250,14 @@ class Fleet:
         FarmError `unknown_group` when no phone is in it.
         """
         async with self._database.writing() as tx:
-            known = {g.name: g for g in await phones.all_groups(tx) if g.kind == "phone"}
+            known = {g.name: g for g in await groups.all_of(tx) if g.kind == "phone"}
             if group not in known:
                 problem = FieldProblem(field="name", message=f"names {group[:128]!r}")
                 message = f"there is no group of phones {group[:128]!r}"
                 raise FarmError(
                     Reason.UNKNOWN_GROUP, message, detail=group[:128], problems=(problem,)
                 )
-            await cleanup_policies.put(tx, group, steps)
+            await groups.put_cleanup_policy(tx, group, steps)
             told = "none" if steps is None else " ".join(sorted(steps)) or "nothing"
             await _note(tx, actor, f"set clean-up to {told}", group, reason)
         self._hints.fleet_changed()
@@ -266,7 +267,7 @@ class Fleet:
     async def groups(self) -> list[Group]:
         """Return every group of phones or accounts, by kind and name."""
         async with self._database.reading() as tx:
-            return await phones.all_groups(tx)
+            return await groups.all_of(tx)
 
     @whole
     async def agents(self) -> list[tuple[Agent, int]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from phonefarm_controller.store import accounts, phones
+from phonefarm_controller.store import accounts, groups, phones
 from phonefarm_controller.store.database import Transaction
 
 
@@ -18,7 +18,7 @@ async def warnings_of(tx: Transaction, phone_id: str) -> tuple[str, ...]:
             for account in await accounts.all_of(tx)
             if account.active and account.phone_id is not None
         ],
-        groups={(group.kind, group.name): group.members for group in await phones.all_groups(tx)},
+        groups={(group.kind, group.name): group.members for group in await groups.all_of(tx)},
     )
 
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from phonefarm_controller.model.requests import AccountFact, Facts, PhoneFact, Routing, Target
 from phonefarm_controller.model.states import Health
-from phonefarm_controller.store import accounts, phones
+from phonefarm_controller.store import accounts, groups, phones
 from phonefarm_controller.store.database import Transaction
 
 
 async def facts_of(tx: Transaction, targets: Sequence[Target]) -> Facts:
     """Read what the targets name, and what hangs on it."""
-    phone_groups = await phones.members_of(
+    phone_groups = await groups.members_of(
         tx, "phone", {t.phone_group for t in targets if t.phone_group is not None}
     )
-    account_groups = await phones.members_of(
+    account_groups = await groups.members_of(
         tx, "account", {t.account_group for t in targets if t.account_group is not None}
     )
     phone_ids = {p for t in targets for p in (*t.phone_ids, t.phone_id) if p is not None}

@@ -35,7 +35,7 @@ from phonefarm_controller.scheduler.pause_running import Halt
 from phonefarm_controller.scheduler.pauses import Pausing
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
-from phonefarm_controller.store.phones import Group
+from phonefarm_controller.store.groups import Group
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100

@@ -24,6 +24,7 @@ from phonefarm_controller.scheduler.explanation import (
 )
 from phonefarm_controller.store import (
     accounts,
+    groups,
     items,
     leases,
     pauses,
@@ -75,11 +76,11 @@ class Explain:
 
     async def _sight(self, tx: Transaction, held_back: Sequence[Item]) -> Sight:
         """Read the phones that the items could use, and all that is bound to these."""
-        groups = await phones.members_of(
+        members = await groups.members_of(
             tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
         )
         phone_ids = {i.want_phone_id for i in held_back if i.want_phone_id is not None}
-        phone_ids |= {member for members in groups.values() for member in members}
+        phone_ids |= {member for names in members.values() for member in names}
         named = {i.want_account_id for i in held_back if i.want_account_id is not None}
         if any(i.want_phone_id is None and i.want_phone_group is None for i in held_back):
             known = await accounts.all_of(tx)
@@ -94,7 +95,7 @@ class Explain:
             if account.phone_id is not None:
                 by_phone[account.phone_id].append(account)
         driven = {lease.phone_id: lease for lease in held}
-        memberships = await phones.groups_of(tx, phone_ids)
+        memberships = await groups.of_phones(tx, phone_ids)
         seen = await sighted(
             tx,
             self._sessions,
@@ -106,7 +107,7 @@ class Explain:
         return Sight(
             phones=seen.phones,
             accounts=there,
-            groups=groups,
+            groups=members,
             pauses=await pauses.all_of(tx),
             shortage=self._room.shortage,
         )

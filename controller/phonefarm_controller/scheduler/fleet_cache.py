@@ -12,7 +12,7 @@ from phonefarm_controller.model.cleanup import EVERY_STEP, Step, wanted
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.scheduler.matching import FreePhone
-from phonefarm_controller.store import accounts, agents, cleanup_policies, pauses, phones
+from phonefarm_controller.store import accounts, agents, groups, pauses, phones
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.leases import Busy
 
@@ -81,8 +81,8 @@ async def _read(tx: Transaction) -> Fleet:
     draining = await agents.drained(tx)
     known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
     workable = [phone for phone in known if phone.may_work(tx.now)]
-    groups = await phones.groups_of(tx, [phone.phone_id for phone in known])
-    policies = await cleanup_policies.all_of(tx)
+    memberships = await groups.of_phones(tx, [phone.phone_id for phone in known])
+    policies = await groups.cleanup_policies(tx)
     paused = await pauses.all_of(tx)
     resting = {pause.name for pause in paused if pause.scope is PauseScope.ACCOUNT}
     by_app: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -103,7 +103,7 @@ async def _read(tx: Transaction) -> Fleet:
         provable=frozenset(phone.phone_id for phone in known if phone.may_prove(tx.now)),
         clean_up={
             phone_id: steps
-            for phone_id, names in groups.items()
+            for phone_id, names in memberships.items()
             if (steps := wanted(names, policies)) != EVERY_STEP
         },
         phones={
@@ -111,7 +111,7 @@ async def _read(tx: Transaction) -> Fleet:
                 phone_id=phone.phone_id,
                 agent_id=phone.agent_id,
                 accounts={app: tuple(names) for app, names in by_app[phone.phone_id].items()},
-                groups=groups.get(phone.phone_id, frozenset()),
+                groups=memberships.get(phone.phone_id, frozenset()),
                 crowded=frozenset(crowded[phone.phone_id]),
             )
             for phone in workable

@@ -1,7 +1,6 @@
-"""Phones and groups of phones."""
+"""Phones on their four axes, and since when each axis is as it is."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -9,14 +8,12 @@ from typing import Any, Final
 from sqlalchemy import Row, func, select, update
 
 from phonefarm_controller.model.blockers import BY_HEALTH, BY_INTENT
-from phonefarm_controller.model.cleanup import Step
 from phonefarm_controller.model.health import Owed, Verdict
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
-from phonefarm_controller.store import cleanup_policies
 from phonefarm_controller.store.bulk_writes import any_of, in_parts, insert_rows, update_if
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.schema.fleet import groups, phones
+from phonefarm_controller.store.schema.fleet import phones
 
 _p = phones.c
 _CHANGING = (
@@ -123,16 +120,6 @@ class Axes:
     intent_by: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """A named set of phones or of accounts; `kind` is phone or account."""
-
-    kind: str
-    name: str
-    members: tuple[str, ...]
-    clean_up: frozenset[Step] | None = None  # of phones; None: it has no policy
-
-
 _NAMES = tuple(Phone.__dataclass_fields__)
 _COLUMNS = [phones.c[name] for name in _NAMES]
 _LOCK = (
@@ -237,62 +224,6 @@ async def raise_epochs(tx: Transaction, locked: Sequence[Phone]) -> dict[str, in
     ]
     await update_if(tx, phones, keys=("phone_id", "epoch"), changes=("epoch",), rows=rows)
     return raised
-
-
-async def groups_of(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Return the names of the groups that each phone is in."""
-    query = select(groups.c.member_id, groups.c.name).where(
-        groups.c.kind == "phone", groups.c.member_id.in_(set(phone_ids))
-    )
-    found: dict[str, set[str]] = defaultdict(set)
-    for row in await tx.connection.execute(query):
-        found[row.member_id].add(row.name)
-    return {phone_id: frozenset(names) for phone_id, names in found.items()}
-
-
-async def members_of(
-    tx: Transaction, kind: str, names: Iterable[str]
-) -> Mapping[str, tuple[str, ...]]:
-    """Return the members of the named groups of *kind*; unknown ones are missing."""
-    wanted = set(names)
-    if not wanted:
-        return {}
-    query = (
-        select(groups.c.name, groups.c.member_id)
-        .where(groups.c.kind == kind, groups.c.name.in_(wanted))
-        .order_by(groups.c.member_id)
-    )
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in await tx.connection.execute(query):
-        found[row.name].append(row.member_id)
-    return {name: tuple(members) for name, members in found.items()}
-
-
-async def all_groups(tx: Transaction) -> list[Group]:
-    """Return every group with its members, by kind and name."""
-    query = select(groups).order_by(groups.c.kind, groups.c.name, groups.c.member_id)
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in await tx.connection.execute(query):
-        found[row.kind, row.name].append(row.member_id)
-    policies = await cleanup_policies.all_of(tx)
-    return [
-        Group(
-            kind=kind,
-            name=name,
-            members=tuple(members),
-            clean_up=policies.get(name) if kind == "phone" else None,
-        )
-        for (kind, name), members in found.items()
-    ]
-
-
-async def replace_group(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:
-    """Make *members* the group's only ones; with the last one its policy goes."""
-    if kind == "phone" and not members:
-        await cleanup_policies.put(tx, name, None)
-    await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))
-    rows = [{"kind": kind, "name": name, "member_id": member} for member in dict.fromkeys(members)]
-    await insert_rows(tx, groups, rows)
 
 
 def _phone(row: Row[Any]) -> Phone:

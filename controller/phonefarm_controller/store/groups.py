@@ -1,0 +1,95 @@
+"""Groups of phones and of accounts, and the clean-up policy of a phone group."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+
+from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.store.bulk_writes import insert_rows
+from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.schema.fleet import clean_ups, groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A named set of phones or of accounts; `kind` is phone or account."""
+
+    kind: str
+    name: str
+    members: tuple[str, ...]
+    clean_up: frozenset[Step] | None = None  # of a phone group; None without a policy
+
+
+async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the names of the groups that each phone is in."""
+    query = select(groups.c.member_id, groups.c.name).where(
+        groups.c.kind == "phone", groups.c.member_id.in_(set(phone_ids))
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in await tx.connection.execute(query):
+        found[row.member_id].add(row.name)
+    return {phone_id: frozenset(names) for phone_id, names in found.items()}
+
+
+async def members_of(
+    tx: Transaction, kind: str, names: Iterable[str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the members of the named groups of *kind*; unknown ones are missing."""
+    wanted = set(names)
+    if not wanted:
+        return {}
+    query = (
+        select(groups.c.name, groups.c.member_id)
+        .where(groups.c.kind == kind, groups.c.name.in_(wanted))
+        .order_by(groups.c.member_id)
+    )
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in await tx.connection.execute(query):
+        found[row.name].append(row.member_id)
+    return {name: tuple(members) for name, members in found.items()}
+
+
+async def all_of(tx: Transaction) -> list[Group]:
+    """Return every group with its members, by kind and name."""
+    query = select(groups).order_by(groups.c.kind, groups.c.name, groups.c.member_id)
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in await tx.connection.execute(query):
+        found[row.kind, row.name].append(row.member_id)
+    policies = await cleanup_policies(tx)
+    return [
+        Group(
+            kind=kind,
+            name=name,
+            members=tuple(members),
+            clean_up=policies.get(name) if kind == "phone" else None,
+        )
+        for (kind, name), members in found.items()
+    ]
+
+
+async def replace(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:
+    """Make *members* the group's only ones; with the last one its policy goes."""
+    if kind == "phone" and not members:
+        await put_cleanup_policy(tx, name, None)
+    await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))
+    rows = [{"kind": kind, "name": name, "member_id": member} for member in dict.fromkeys(members)]
+    await insert_rows(tx, groups, rows)
+
+
+async def cleanup_policies(tx: Transaction) -> dict[str, frozenset[Step]]:
+    """Return the clean-up steps of each phone group that has a policy."""
+    rows = await tx.connection.execute(select(clean_ups.c.phone_group, clean_ups.c.steps))
+    return {row.phone_group: frozenset(map(Step, json.loads(row.steps))) for row in rows}
+
+
+async def put_cleanup_policy(
+    tx: Transaction, phone_group: str, steps: frozenset[Step] | None
+) -> None:
+    """Set the clean-up steps of a phone group; None removes its policy."""
+    await tx.connection.execute(delete(clean_ups).where(clean_ups.c.phone_group == phone_group))
+    if steps is not None:
+        row = {"phone_group": phone_group, "steps": json.dumps(sorted(steps))}
+        await insert_rows(tx, clean_ups, [row])
