@@ -29,8 +29,8 @@ async def test_an_agent_that_could_not_clean_its_phone_is_not_asked_again(tmp_pa
 
         await world.tell(assignment, 2, UNCLEAN)
         after = await world.desire("a")
-        (phone,) = await world.fleet.phones()
-        returned = await world.fleet.give_back("ph-p1", actor="test", reason="looked at it")
+        (phone,) = await world.phone_admin.all()
+        returned = await world.phone_admin.give_back("ph-p1", actor="test", reason="looked at it")
 
         assert [stop.run for stop in before.stops] == [assignment.run]
         assert after.stops == ()
@@ -51,7 +51,7 @@ async def test_a_silent_agent_is_asked_until_it_says_what_became_of_its_phone(
 
         await world.tell(assignment, 1, ENDED, UNCLEAN)
         after = await world.desire("a")
-        (phone,) = await world.fleet.phones()
+        (phone,) = await world.phone_admin.all()
 
         assert [stop.run for stop in before.stops] == [assignment.run]
         assert after.stops == ()
@@ -66,7 +66,7 @@ async def test_a_phone_is_freed_although_earlier_words_of_its_run_are_lost(tmp_p
         await world.reap.forget([assignment.run.lease_id], agent_id="a", term=world.terms["a"])
 
         acks = await world.tell(assignment, 3, ENDED, CLEAN)
-        (phone,) = await world.fleet.phones()
+        (phone,) = await world.phone_admin.all()
 
         assert [ack.sequence for ack in behind] == [0, 0]
         assert [ack.sequence for ack in acks] == [4, 4]

@@ -89,8 +89,8 @@ async def test_a_drained_host_stays_so_until_it_is_undrained(world: World) -> No
     await agent(world)
     await world.meet("a", "p1")
     held = await world.claim(world.offers("a", "p1"))
-    ((known, _),) = await world.fleet.agents()
-    (view,) = await world.fleet.phones()
+    ((known, _),) = await world.phone_admin.agents()
+    (view,) = await world.phone_admin.all()
 
     undrained = await world.drain.undrain("a", actor="ada", reason="it has booted")
     again = await world.drain.undrain("a", actor="ada", reason="it has booted")
@@ -114,14 +114,14 @@ async def test_a_drained_phone_works_again_when_it_is_admitted(world: World) -> 
     process_id = await world.accept(target=ON_P1)
     await phone(world)
 
-    await world.fleet.admit("ph-p1", actor="ada")
+    await world.phone_admin.admit("ph-p1", actor="ada")
 
     assert [one.process_id for one in await world.claim(world.offers("a", "p1"))] == [process_id]
 
 
 async def test_a_drain_of_nothing_is_refused(world: World) -> None:
     """A phone or agent nobody knows, one that gets no work anyway, a missing reason."""
-    await world.fleet.maintain("ph-p1", actor="ada", reason="a new battery")
+    await world.phone_admin.maintain("ph-p1", actor="ada", reason="a new battery")
     asked = {
         "unknown_phone:ph-x": world.drain.phone("ph-x", actor="ada", reason="r"),
         "state_conflict:maintenance": world.drain.phone("ph-p1", actor="ada", reason="r"),

@@ -73,7 +73,7 @@ async def quarantine(world: World) -> None:
 
 async def phone(world: World) -> Phone:
     """Return the phone as the controller has it."""
-    (view,) = await world.fleet.phones()
+    (view,) = await world.phone_admin.all()
     return view.phone
 
 

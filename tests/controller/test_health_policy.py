@@ -69,7 +69,7 @@ async def fail_often(world: World, serial: str, times: int = 3) -> None:
 
 async def seen(world: World, serial: str = "p1") -> PhoneView:
     """Return the phone."""
-    (view,) = [v for v in await world.fleet.phones() if v.phone.phone_id == f"ph-{serial}"]
+    (view,) = [v for v in await world.phone_admin.all() if v.phone.phone_id == f"ph-{serial}"]
     return view
 
 
@@ -116,7 +116,7 @@ async def test_each_engine_keeps_what_it_was_told(database_url: str) -> None:
             while (await seen(world)).phone.health is Health.QUARANTINED:
                 world.clock.advance(0.1)
                 await world.heal()
-        await world.fleet.give_back("ph-p1", actor="test", reason="well")
+        await world.phone_admin.give_back("ph-p1", actor="test", reason="well")
         for serial in ("p2", "p3", "p4"):
             await fail(world, serial)
         (incident,) = (await world.sheets.phone("ph-p1")).host.incidents
@@ -127,7 +127,7 @@ async def test_each_engine_keeps_what_it_was_told(database_url: str) -> None:
 
         assert (out.health, out.rounds) == (Health.QUARANTINED, 1)
         assert set(incident.phones) >= {"ph-p2", "ph-p3", "ph-p4"}
-        assert [v.phone.health for v in await world.fleet.phones()] == [Health.GOOD] * 4
+        assert [v.phone.health for v in await world.phone_admin.all()] == [Health.GOOD] * 4
 
 
 async def test_a_failing_plan_quarantines_no_phone(world: World) -> None:
@@ -293,7 +293,7 @@ async def test_a_lost_agent_is_no_fault_of_its_phones(world: World) -> None:
 async def test_a_return_forgets_the_past(world: World) -> None:
     """Somebody has looked at it: the next failure is the first one, the rounds begin anew."""
     await fail_often(world, "p1")
-    await world.fleet.give_back("ph-p1", actor="ada", reason="a new cable")
+    await world.phone_admin.give_back("ph-p1", actor="ada", reason="a new cable")
     back = await world.sheets.phone("ph-p1")
     await fail(world, "p1")
     failed = await seen(world)
@@ -308,10 +308,10 @@ async def test_a_return_forgets_the_past(world: World) -> None:
 
 async def test_the_last_of_its_kind_is_told_of(world: World) -> None:
     """Quarantine does not wait for it, but says so; an operator hears it in the answer."""
-    await world.fleet.put_group("phone", "shelf", ["ph-p1", "ph-p2"], actor="test")
-    other = await world.fleet.maintain("ph-p2", actor="ada", reason="battery")
+    await world.group_admin.put("phone", "shelf", ["ph-p1", "ph-p2"], actor="test")
+    other = await world.phone_admin.maintain("ph-p2", actor="ada", reason="battery")
     await fail_often(world, "p1")
-    last = await world.fleet.retire("ph-p3", actor="ada", reason="sold")
+    last = await world.phone_admin.retire("ph-p3", actor="ada", reason="sold")
     very_last = await world.drain.phone("ph-p4", actor="ada", reason="battery")
     axes = (await world.sheets.phone("ph-p4")).axes
 

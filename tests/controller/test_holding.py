@@ -80,7 +80,7 @@ async def test_a_phone_that_gets_no_work_can_be_held(world: World, state: str) -
     elif state == "paused":
         await world.pausing.pause(PauseScope.ALL, "", actor="ada", reason="a look")
     else:
-        await world.fleet.maintain("ph-p1", actor="ada", reason="a look")
+        await world.phone_admin.maintain("ph-p1", actor="ada", reason="a look")
     held = await hold(world)
     connect(world, "a")
     offer(world, "p1")
@@ -139,7 +139,7 @@ async def test_what_cannot_be_held_is_refused(world: World, case: str, told: str
     if case == "held":
         await hold(world)
     elif case == "retired":
-        await world.fleet.retire("ph-p1", actor="ada", reason="broken")
+        await world.phone_admin.retire("ph-p1", actor="ada", reason="broken")
     elif case == "old agent":
         await world.meet("a", "p1", runtime="")
     elif case == "too long":

@@ -162,7 +162,7 @@ class LeaseProtocol(RuleBasedStateMachine):
 
     async def _give_back(self, serial: str, controller: int) -> None:
         world = self.farm.controllers[controller].world
-        await world.fleet.give_back(f"ph-{serial}", actor="test", reason="looked at it")
+        await world.phone_admin.give_back(f"ph-{serial}", actor="test", reason="looked at it")
 
     @rule(of=st.sampled_from(SERIALS), to=st.sampled_from(SERIALS))
     def move_account(self, of: str, to: str) -> None:
@@ -345,7 +345,9 @@ class LeaseProtocol(RuleBasedStateMachine):
         world = self.farm.controllers[0].world
         for _ in range(int(QUIET_SECONDS / 5)):
             for serial in SERIALS:
-                await world.fleet.give_back(f"ph-{serial}", actor="test", reason="looked at it")
+                await world.phone_admin.give_back(
+                    f"ph-{serial}", actor="test", reason="looked at it"
+                )
                 await world.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
             await self.farm.mend()
             await self.farm.pass_time(5, talkers=sorted(HOSTS))

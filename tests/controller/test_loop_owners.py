@@ -159,11 +159,11 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
         session = Session(agent_id="a", term=there.terms["a"], incarnation=1)
         there.sessions.enter(session)
         there.sessions.offer(session, 1, ["ph-p1"])
-        before = [view.offered for view in await here.fleet.phones()]
+        before = [view.offered for view in await here.phone_admin.all()]
 
         await ShowOffers(database=there.database)([session])
         process_id = await here.accept()
-        after = [view.offered for view in await here.fleet.phones()]
+        after = [view.offered for view in await here.phone_admin.all()]
         told = await here.explain(process_id)
 
         assert (before, after) == ([False], [True])

@@ -31,7 +31,7 @@ async def test_a_run_refused_after_the_gate_is_tried_again_at_once(tmp_path: Pat
 
         released = PhoneReleased(clean=True, reason="", residue=())
         await world.tell(assignment, 1, RunRefused(reason="agent_restarted"), released)
-        (phone,) = await world.fleet.phones()
+        (phone,) = await world.phone_admin.all()
         async with world.database.reading() as tx:
             item = (await items.get(tx, {assignment.run.item_id}))[assignment.run.item_id]
 

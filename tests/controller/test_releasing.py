@@ -121,7 +121,7 @@ async def test_a_phone_that_was_not_cleaned_waits_for_a_person(world: World) -> 
 
     await world.tell(run, 1, STOPPED, UNCLEAN)
 
-    (phone,) = await world.fleet.phones()
+    (phone,) = await world.phone_admin.all()
     assert phone.lease is not None
     assert phone.lease.state is LeaseState.DIRTY
     assert phone.phone.health_reason == "dirty: clean_up_failed: no answer"
@@ -138,13 +138,13 @@ async def test_nobody_gets_the_phone_of_a_silent_agent_before_it_had_time_to_fen
 
     world.clock.advance(world.timers.lease_ttl - 1)
     await reaper.look()
-    await world.fleet.give_back("ph-p1", actor="ada", reason="let me have it")
+    await world.phone_admin.give_back("ph-p1", actor="ada", reason="let me have it")
     early = await lease_of(world, run)
     world.clock.advance(2)
     await reaper.look()
     late = await lease_of(world, run)
-    (phone,) = await world.fleet.phones()
-    returned = await world.fleet.give_back("ph-p1", actor="ada", reason="looked at it")
+    (phone,) = await world.phone_admin.all()
+    returned = await world.phone_admin.give_back("ph-p1", actor="ada", reason="looked at it")
 
     assert world.timers.self_fence + world.timers.kill < world.timers.lease_ttl - 1
     assert (early.state, early.account_held) == ("releasing", True)

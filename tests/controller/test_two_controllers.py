@@ -129,11 +129,11 @@ async def test_a_phone_returned_and_confirmed_clean_at_once_comes_back_once(
         await one.reap.expire(assignment.run.lease_id, renewals=0)
 
         await asyncio.gather(
-            one.fleet.give_back("ph-a", actor="test", reason="looked at it"),
+            one.phone_admin.give_back("ph-a", actor="test", reason="looked at it"),
             two.tell(assignment, 1, ENDED, RELEASED),
         )
 
-        view = next(view for view in await one.fleet.phones() if view.phone.phone_id == "ph-a")
+        view = next(view for view in await one.phone_admin.all() if view.phone.phone_id == "ph-a")
         assert view.lease is None
         assert view.phone.in_service
 

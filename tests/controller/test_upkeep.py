@@ -43,10 +43,10 @@ async def ending(world: World, process_id: str) -> tuple[str, str]:
 async def test_a_phone_in_maintenance_gets_no_work_until_it_is_admitted(world: World) -> None:
     """What waits for it goes on waiting."""
     process_id = await world.accept(target=ON_P1)
-    view = await world.fleet.maintain("ph-p1", actor="ada", reason="a new battery")
+    view = await world.phone_admin.maintain("ph-p1", actor="ada", reason="a new battery")
 
     kept = await world.claim(world.offers("a", "p1"))
-    await world.fleet.admit("ph-p1", actor="ada")
+    await world.phone_admin.admit("ph-p1", actor="ada")
     claimed = await world.claim(world.offers("a", "p1"))
 
     assert view.phone.intent is Intent.MAINTENANCE
@@ -59,7 +59,7 @@ async def test_retiring_a_phone_ends_what_waits_for_it_alone(world: World) -> No
     own = await world.accept(target=ON_P1)
     anybodys = await world.accept(target=ANYWHERE)
 
-    view = await world.fleet.retire("ph-p1", actor="ada", reason="its screen is broken")
+    view = await world.phone_admin.retire("ph-p1", actor="ada", reason="its screen is broken")
     claimed = await world.claim(world.offers("a", "p1", "p2"))
 
     assert view.phone.health is Health.RETIRED
@@ -74,7 +74,7 @@ async def test_what_runs_on_a_retired_phone_ends_by_itself(world: World) -> None
     process_id = await world.accept(target=ON_P1)
     (assignment,) = await world.claim(world.offers("a", "p1"))
     await world.begin(assignment)
-    await world.fleet.retire("ph-p1", actor="ada", reason="its screen is broken")
+    await world.phone_admin.retire("ph-p1", actor="ada", reason="its screen is broken")
 
     await world.tell(
         assignment,
@@ -83,7 +83,7 @@ async def test_what_runs_on_a_retired_phone_ends_by_itself(world: World) -> None
         PhoneReleased(clean=False, reason="its screen is broken", residue=()),
     )
     retired = await phone(world)
-    await world.fleet.give_back("ph-p1", actor="ada", reason="repaired after all")
+    await world.phone_admin.give_back("ph-p1", actor="ada", reason="repaired after all")
 
     assert (await ending(world, process_id))[0] == "DONE"
     assert retired.health is Health.RETIRED
@@ -104,7 +104,7 @@ async def test_an_account_that_is_well_again_works(world: World) -> None:
     second = await world.accept(target=ON_P1)
     held = await world.claim(world.offers("a", "p1"))
 
-    account = await world.fleet.clear_account("acc-p1", actor="ada", reason="logged in again")
+    account = await world.account_admin.clear("acc-p1", actor="ada", reason="logged in again")
     claimed = await world.claim(world.offers("a", "p1"))
 
     assert (await ending(world, first))[1] == "account_logged_out"
@@ -114,9 +114,13 @@ async def test_an_account_that_is_well_again_works(world: World) -> None:
 
 
 VERBS: dict[str, Callable[[World, str, str], Awaitable[object]]] = {
-    "maintain": lambda world, subject, why: world.fleet.maintain(subject, actor="ada", reason=why),
-    "retire": lambda world, subject, why: world.fleet.retire(subject, actor="ada", reason=why),
-    "clear": lambda world, subject, why: world.fleet.clear_account(
+    "maintain": lambda world, subject, why: world.phone_admin.maintain(
+        subject, actor="ada", reason=why
+    ),
+    "retire": lambda world, subject, why: world.phone_admin.retire(
+        subject, actor="ada", reason=why
+    ),
+    "clear": lambda world, subject, why: world.account_admin.clear(
         subject, actor="ada", reason=why
     ),
 }

@@ -88,7 +88,7 @@ class Chaos:
         """Furnish the farm."""
         for agent, serials in AGENTS.items():
             await self.world.furnish(agent, *serials)
-        await self.world.fleet.put_group("phone", "pool", ["ph-b", "ph-c"], actor="test")
+        await self.world.group_admin.put("phone", "pool", ["ph-b", "ph-c"], actor="test")
         self.now = await snapshot(self.world.database)
 
     async def run(self, steps: int) -> Snapshot:
@@ -313,7 +313,7 @@ class Chaos:
                 await self._tell(run, RELEASED)
                 self.now = await snapshot(self.world.database)
         for serial in SERIALS:
-            await self.world.fleet.give_back(f"ph-{serial}", actor="test", reason="clean")
+            await self.world.phone_admin.give_back(f"ph-{serial}", actor="test", reason="clean")
             if self.dice.random() < 0.5:
                 await self.world.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
 
@@ -522,7 +522,7 @@ class Chaos:
     async def return_phone(self) -> None:
         """Let an operator return a phone."""
         phone_id = f"ph-{self.dice.choice(SERIALS)}"
-        await self.world.fleet.give_back(phone_id, actor="test", reason="looked at it")
+        await self.world.phone_admin.give_back(phone_id, actor="test", reason="looked at it")
 
     async def put_account(self) -> None:
         """Let an operator stop, mend or move an account."""

@@ -196,7 +196,7 @@ class Crowd:
     async def return_phone(self, world: World) -> None:
         """Return a phone, whatever its agent says at this moment."""
         phone_id = f"ph-{self.dice.choice(SERIALS)}"
-        await world.fleet.give_back(phone_id, actor="test", reason="looked at it")
+        await world.phone_admin.give_back(phone_id, actor="test", reason="looked at it")
 
     async def put_account(self, world: World) -> None:
         """Stop an account, or mend it."""

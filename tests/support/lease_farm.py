@@ -152,7 +152,7 @@ class LeaseFarm:
             await self.chat(name)
         world = self.controllers[0].world
         for serial in SERIALS:
-            await world.fleet.admit(f"ph-{serial}", actor="test")
+            await world.phone_admin.admit(f"ph-{serial}", actor="test")
             await world.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
         await self.judge()
 

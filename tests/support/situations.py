@@ -47,7 +47,7 @@ async def change_phone(world: World, phone_id: str, **changes: Any) -> None:
 
 async def put_group(world: World, *members: str) -> None:
     """Make these the phones of the group `shelf`."""
-    await world.fleet.put_group("phone", "shelf", members, actor="test")
+    await world.group_admin.put("phone", "shelf", members, actor="test")
 
 
 async def claim_offered(world: World) -> list[str]:

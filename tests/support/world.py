@@ -19,11 +19,13 @@ from phonefarm_controller.callbacks.delivery import Deliver
 from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.catalog import CAPABILITIES, Capability
 from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.fleet.accounts import AccountAdmin
 from phonefarm_controller.fleet.drain import Drain
 from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.hold import Hold
 from phonefarm_controller.fleet.phone_details import Sheets
-from phonefarm_controller.fleet.phones import Fleet
+from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.health.expiry import Heal
 from phonefarm_controller.health.golden_jobs import GoldenJobs
 from phonefarm_controller.housekeeping.consistency import Mend
@@ -187,9 +189,9 @@ class World:
             chance=lambda: 0.5,
         )
         self.replay = Replay(database=database, hints=hints)
-        self.fleet = Fleet(
-            database=database, sessions=self.sessions, hints=hints, profiles=self.profiles
-        )
+        self.phone_admin = PhoneAdmin(database=database, sessions=self.sessions, hints=hints)
+        self.account_admin = AccountAdmin(database=database, hints=hints, profiles=self.profiles)
+        self.group_admin = GroupAdmin(database=database, hints=hints)
         self.rerun = Reruns(
             database=database,
             profiles=self.profiles,
@@ -255,14 +257,14 @@ class World:
         """Meet the agent, admit its phones and give each one account `acc-<phone id>`."""
         await self.meet(agent_id, *serials)
         for serial in serials:
-            await self.fleet.admit(f"ph-{serial}", actor="test")
+            await self.phone_admin.admit(f"ph-{serial}", actor="test")
             await self.put_account(f"acc-{serial}", phone_id=f"ph-{serial}")
 
     async def put_account(self, account_id: str, **changes: Any) -> None:
         """Put an active account of the app."""
         values: dict[str, Any] = {"phone_id": None, "app": "shortvideo", "active": True}
         account = Account(account_id=account_id, **(values | changes))
-        await self.fleet.put_accounts({"account": account}, actor="test")
+        await self.account_admin.put({"account": account}, actor="test")
 
     def offers(self, agent_id: str, *serials: str) -> list[OfferedPhone]:
         """Return the agent's offer of these phones, in its current term."""

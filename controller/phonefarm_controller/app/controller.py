@@ -44,11 +44,13 @@ from phonefarm_controller.evidence.backends.backend import Place
 from phonefarm_controller.evidence.backends.open import open_place
 from phonefarm_controller.evidence.read import ReadEvidence
 from phonefarm_controller.evidence.upload import KeepEvidence
+from phonefarm_controller.fleet.accounts import AccountAdmin
 from phonefarm_controller.fleet.drain import Drain
 from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.hold import Hold
 from phonefarm_controller.fleet.phone_details import Sheets
-from phonefarm_controller.fleet.phones import Fleet
+from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.health.expiry import Heal
 from phonefarm_controller.health.golden_jobs import LOOK_SECONDS, GoldenJobs
 from phonefarm_controller.housekeeping.backup import Backup
@@ -248,7 +250,6 @@ async def _wired(
         time_scale=settings.time_scale,
         lease_seconds=timers.callback_lease,
     )
-    fleet = Fleet(database=database, sessions=sessions, hints=hints, profiles=profiles)
     pausing = Pausing(database=database, hints=hints, known_profiles=profiles)
     halt = Halt(database=database, sessions=sessions, hints=hints)
     hands = HandsEdge(
@@ -437,7 +438,9 @@ async def _wired(
                     agents=agents,
                     fleet=FleetEdge(
                         keys=keys,
-                        fleet=fleet,
+                        phones=PhoneAdmin(database=database, sessions=sessions, hints=hints),
+                        accounts=AccountAdmin(database=database, hints=hints, profiles=profiles),
+                        groups=GroupAdmin(database=database, hints=hints),
                         sheets=Sheets(database=database, sessions=sessions),
                         membership=membership,
                         pausing=pausing,

@@ -1,6 +1,6 @@
 """Cancel: end what waits, put the wish on what runs, answer without waiting for any agent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -12,8 +12,9 @@ from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.errors import unknown_process
+from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import Cancel as Wish
-from phonefarm_controller.model.items import CancelStrategy, Item, cancelled
+from phonefarm_controller.model.items import CancelStrategy, Item, cancelled, dead
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.run_reports import Stop, stop_of
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
@@ -172,3 +173,20 @@ def _answer(
         termination="not_needed",
         container=None,
     )
+
+
+async def end_waiting(
+    tx: Transaction, waiting: Sequence[tuple[str, str]], why: Callable[[Item], Failure]
+) -> None:
+    """End those of these (process, item) that still wait, each with the failure of *why*."""
+    locked = await processes.lock(tx, {process_id for process_id, _ in waiting})
+    before = await items.lock(tx, {item_id for _, item_id in waiting})
+    # Read again under lock: one may have been claimed meanwhile and goes on.
+    over = [
+        dead(item, failure=why(item), now=tx.now)
+        for item in before.values()
+        if item.state in ITEM_WAITING
+    ]
+    await items.save(tx, before, over)
+    touched = {item.process_id for item in over}
+    await sync(tx, {key: p for key, p in locked.items() if key in touched})

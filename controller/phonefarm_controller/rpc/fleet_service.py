@@ -9,8 +9,10 @@ from phonefarm.v1 import fleet_pb2_grpc
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.fleet.accounts import MOST_ACCOUNTS, AccountAdmin
+from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.phone_details import Sheets
-from phonefarm_controller.fleet.phones import MOST_ACCOUNTS, Fleet, PhoneView
+from phonefarm_controller.fleet.phones import PhoneAdmin, PhoneView
 from phonefarm_controller.model.cleanup import Step
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.pauses import Pause, PauseScope
@@ -65,7 +67,9 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         self,
         *,
         keys: Keys,
-        fleet: Fleet,
+        phones: PhoneAdmin,
+        accounts: AccountAdmin,
+        groups: GroupAdmin,
         sheets: Sheets,
         membership: Membership,
         pausing: Pausing,
@@ -76,7 +80,9 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         self._halt = halt
         self._keys = keys
         self._membership = membership
-        self._fleet = fleet
+        self._phones = phones
+        self._accounts = accounts
+        self._groups = groups
 
     async def ListPhones(  # noqa: N802 - the wire's name
         self, request: pb.ListPhonesRequest, context: Context
@@ -84,7 +90,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Return every phone on its axes."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            views = await self._fleet.phones()
+            views = await self._phones.all()
         return pb.ListPhonesResponse(phones=[phone_to_wire(view) for view in views])
 
     async def ShowPhone(  # noqa: N802
@@ -125,7 +131,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Take a new phone into service."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            view = await self._fleet.admit(
+            view = await self._phones.admit(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
         return phone_to_wire(view)
@@ -136,7 +142,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """End a quarantine."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            view = await self._fleet.give_back(
+            view = await self._phones.give_back(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
         return phone_to_wire(view)
@@ -147,7 +153,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Give a phone no more work."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            view = await self._fleet.maintain(
+            view = await self._phones.maintain(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
         return phone_to_wire(view)
@@ -158,7 +164,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Take a phone out of the farm."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            view = await self._fleet.retire(
+            view = await self._phones.retire(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
         return phone_to_wire(view)
@@ -169,7 +175,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """End an account's needs_attention."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            account = await self._fleet.clear_account(
+            account = await self._accounts.clear(
                 request.account_id, actor=caller.name, reason=request.reason
             )
         return _account(account)
@@ -181,7 +187,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
             given, problems = _asked({"account": request.account})
-            (kept,) = await self._fleet.put_accounts(given, actor=caller.name, problems=problems)
+            (kept,) = await self._accounts.put(given, actor=caller.name, problems=problems)
         return _account(kept)
 
     async def PutAccounts(  # noqa: N802
@@ -193,7 +199,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
                 raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
             given, problems = _asked({f"accounts[{n}]": a for n, a in enumerate(request.accounts)})
-            kept = await self._fleet.put_accounts(given, actor=caller.name, problems=problems)
+            kept = await self._accounts.put(given, actor=caller.name, problems=problems)
         return pb.PutAccountsResponse(accounts=[_account(account) for account in kept])
 
     async def ListAccounts(  # noqa: N802
@@ -202,7 +208,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Return every account."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            known = await self._fleet.accounts()
+            known = await self._accounts.all()
         return pb.ListAccountsResponse(accounts=[_account(account) for account in known])
 
     async def PutGroup(  # noqa: N802
@@ -215,7 +221,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             kind = _GROUP_KINDS.get(group.kind)
             if kind is None:
                 raise invalid_field("group.kind", "must be phone or account")
-            members = await self._fleet.put_group(
+            members = await self._groups.put(
                 kind, group.name, list(group.member_ids), actor=caller.name, reason=request.reason
             )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
@@ -227,7 +233,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
             steps = _steps(request.clean_up) if request.HasField("clean_up") else None
-            group = await self._fleet.set_clean_up(
+            group = await self._groups.set_clean_up(
                 request.name, steps, actor=caller.name, reason=request.reason
             )
         return _group_to_wire(group)
@@ -238,7 +244,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Return every group."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            known = await self._fleet.groups()
+            known = await self._groups.all()
         return pb.ListGroupsResponse(groups=[_group_to_wire(group) for group in known])
 
     async def ListAgents(  # noqa: N802
@@ -247,7 +253,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Return every agent."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            known = await self._fleet.agents()
+            known = await self._phones.agents()
             until = await self._membership.agents_until()
         return pb.ListAgentsResponse(
             agents=[
