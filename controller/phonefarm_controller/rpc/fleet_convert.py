@@ -1,23 +1,49 @@
-"""Sheets of phones, hands needed and the audit as messages."""
+"""Phones, accounts, groups, agents, pauses and the audit: from and to messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2
 from phonefarm.v1 import fleet_pb2 as pb
+from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.fleet.phone_details import HandsNeeded, HostSheet, PhoneSheet
+from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.blockers import Why
+from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.phone_reports import Incident, StageState
+from phonefarm_controller.model.states import Condition
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.rpc.phone_report_convert import STAGES_TO_WIRE
+from phonefarm_controller.rpc.agent_convert import READINESS_TO_WIRE
+from phonefarm_controller.rpc.phone_report_convert import STAGES_TO_WIRE, TRANSPORT_TO_WIRE
 from phonefarm_controller.rpc.wire import timestamp
 from phonefarm_controller.scheduler.remedies import remedy
+from phonefarm_controller.store.accounts import Account
+from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.audit import Entry
+from phonefarm_controller.store.groups import Group
 
-LEASE_WORDS: Final = {"live": "leased", "releasing": "releasing", "dirty": "dirty"}
+_CONDITIONS: Final = {"": Condition.OK} | {str(each): each for each in Condition}
+GROUP_KINDS: Final = {pb.GROUP_KIND_PHONE: "phone", pb.GROUP_KIND_ACCOUNT: "account"}
+_PAUSE_SCOPES: Final = {
+    pb.PAUSE_SCOPE_ALL: PauseScope.ALL,
+    pb.PAUSE_SCOPE_APP: PauseScope.APP,
+    pb.PAUSE_SCOPE_ACCOUNT: PauseScope.ACCOUNT,
+    pb.PAUSE_SCOPE_CAPABILITY: PauseScope.CAPABILITY,
+}
+_SCOPES_TO_WIRE: Final = {word: scope for scope, word in _PAUSE_SCOPES.items()}
+_KINDS_TO_WIRE: Final = {word: kind for kind, word in GROUP_KINDS.items()}
+_STEPS: Final = {
+    pb.CLEAN_UP_STEP_STOP_APPS: Step.STOP_APPS,
+    pb.CLEAN_UP_STEP_REMOVE_ADDED: Step.REMOVE_ADDED,
+    pb.CLEAN_UP_STEP_HOME: Step.HOME,
+}
+_STEPS_TO_WIRE: Final = {step: word for word, step in _STEPS.items()}
+_LEASE_WORDS: Final = {"live": "leased", "releasing": "releasing", "dirty": "dirty"}
 
 
 def stamp(moment: datetime | None) -> Timestamp | None:
@@ -35,15 +61,15 @@ def whys_to_wire(whys: Iterable[Why]) -> list[pb.PhoneHindrance]:
     ]
 
 
-def sheet_to_wire(sheet: PhoneSheet, phone: pb.Phone) -> pb.PhoneSheet:
-    """Return everything that is known of *phone*."""
+def sheet_to_wire(sheet: PhoneSheet) -> pb.PhoneSheet:
+    """Return everything that is known of a phone."""
     look = sheet.look.look if sheet.look is not None else None
     return pb.PhoneSheet(
-        phone=phone,
+        phone=phone_to_wire(sheet.view),
         axes=[
             pb.PhoneAxis(
                 axis=axis.axis,
-                value=LEASE_WORDS.get(axis.value, axis.value),
+                value=_LEASE_WORDS.get(axis.value, axis.value),
                 reason=axis.reason,
                 since=stamp(axis.since),
                 by=axis.by,
@@ -133,3 +159,126 @@ def needed_to_wire(needed: Iterable[HandsNeeded]) -> list[pb.HandsNeeded]:
         )
         for each in needed
     ]
+
+
+def pause_scope_of(scope: pb.PauseScope.ValueType) -> PauseScope:
+    """Return the scope; FarmError when it is none of ours."""
+    known = _PAUSE_SCOPES.get(scope)
+    if known is None:
+        raise invalid_field("scope", f"must be one of {', '.join(PauseScope)}")
+    return known
+
+
+def pause_to_wire(pause: Pause, *, stopped: int = 0) -> pb.PauseState:
+    """Return the pause; *stopped* is the number of runs it ended."""
+    return pb.PauseState(
+        scope=_SCOPES_TO_WIRE[pause.scope],
+        name=pause.name,
+        since=timestamp(micros(pause.since) or 0),
+        by=pause.by,
+        reason=pause.reason,
+        stopped=stopped,
+    )
+
+
+def accounts_of(
+    accounts: Mapping[str, pb.Account],
+) -> tuple[dict[str, Account], list[FieldProblem]]:
+    """Return the accounts by the field they came in, and the problems found in them."""
+    problems = [
+        FieldProblem(field=f"{where}.condition", message="must be ok or needs_attention")
+        for where, account in accounts.items()
+        if account.condition not in _CONDITIONS
+    ]
+    asked = {
+        where: Account(
+            account_id=account.account_id,
+            phone_id=account.phone_id or None,
+            app=account.app,
+            active=account.active,
+            condition=_CONDITIONS.get(account.condition, Condition.OK),
+            condition_reason=account.condition_reason[:500],
+        )
+        for where, account in accounts.items()
+    }
+    return asked, problems
+
+
+def agent_to_wire(agent: Agent, *, phones: int = 0, until: datetime | None = None) -> pb.Agent:
+    """Return the agent; *until* is the end of its last certificate."""
+    return pb.Agent(
+        agent_id=agent.agent_id,
+        version=agent.version,
+        connected=agent.connected,
+        last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
+        phones=phones,
+        runtime=agent.runtime,
+        certificate_expires_at=None if until is None else timestamp(micros(until) or 0),
+        drain_since=None
+        if agent.drain_since is None
+        else timestamp(micros(agent.drain_since) or 0),
+        drain_by=agent.drain_by,
+        drain_reason=agent.drain_reason,
+    )
+
+
+def phone_to_wire(view: PhoneView) -> pb.Phone:
+    """Return the phone on its axes, and what holds it."""
+    phone, lease = view.phone, view.lease
+    return pb.Phone(
+        phone_id=phone.phone_id,
+        serialno=phone.serialno,
+        agent_id=phone.agent_id,
+        transport=TRANSPORT_TO_WIRE[phone.transport],
+        readiness=READINESS_TO_WIRE[phone.readiness],
+        readiness_reason=phone.readiness_reason,
+        health=phone.health,
+        health_reason=phone.health_reason,
+        lease=_LEASE_WORDS[lease.state] if lease else "free",
+        epoch=phone.epoch,
+        intent=phone.intent,
+        model=phone.model,
+        android_release=phone.android_release,
+        offered=view.offered,
+        run_id=lease.run_id if lease else "",
+        process_id=lease.process_id if lease else "",
+        agent_drain=view.agent_drain,
+        lease_epoch=lease.epoch if lease else 0,
+        adb_serial=phone.adb_serial,
+        health_until=stamp(phone.health_until),
+        cooling_until=stamp(phone.cooling_until),
+        needs_hands=view.look.look.needs_hands if view.look else "",
+        needs_hands_since=stamp(view.look.needs_hands_since) if view.look else None,
+        reasons=whys_to_wire(view.whys),
+        warnings=view.warnings,
+    )
+
+
+def account_to_wire(account: Account) -> pb.Account:
+    """Return the account."""
+    return pb.Account(
+        account_id=account.account_id,
+        phone_id=account.phone_id or "",
+        app=account.app,
+        active=account.active,
+        condition=account.condition,
+        condition_reason=account.condition_reason,
+    )
+
+
+def cleanup_steps_of(wanted: pb.CleanUp) -> frozenset[Step]:
+    """Return the steps; FarmError for one this controller does not know."""
+    unknown = [word for word in wanted.steps if word not in _STEPS]
+    if unknown:
+        raise invalid_field("clean_up.steps", f"{unknown[0]} is no step this controller knows")
+    return frozenset(_STEPS[word] for word in wanted.steps)
+
+
+def group_to_wire(group: Group) -> pb.Group:
+    """Return the group with its clean-up policy."""
+    wire = pb.Group(kind=_KINDS_TO_WIRE[group.kind], name=group.name, member_ids=group.members)
+    if group.clean_up is not None:
+        wire.clean_up.CopyFrom(
+            pb.CleanUp(steps=[_STEPS_TO_WIRE[step] for step in sorted(group.clean_up)])
+        )
+    return wire
