@@ -14,8 +14,7 @@ from phonefarm_common.reasons import FailureClass, FarmError
 from phonefarm_controller.capabilities.planners.post_video import caption_of
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import Outcome, RunEnded
-from phonefarm_controller.processes.content import IngestAsk
-from phonefarm_controller.processes.content_cancel import Withdrawn
+from phonefarm_controller.processes.content import IngestAsk, Withdrawn
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
 from support.world import World, world_on
 

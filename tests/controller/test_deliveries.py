@@ -25,7 +25,7 @@ from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.processes.cancel import CancelAsk
 from phonefarm_controller.rpc.auth import GATEWAY_HEADER, Keys
 from phonefarm_controller.rpc.callback_service import POLL_SECONDS, CallbackEdge
-from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.store import deliveries
 from phonefarm_controller.store.deliveries import Delivery
 from support.histories import new_item, new_process

@@ -17,7 +17,7 @@ from phonefarm_controller.callbacks.delivery import (
 )
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.processes.cancel import CancelAsk
-from phonefarm_controller.processes.receivers import LONGEST, receiver_of
+from phonefarm_controller.processes.status import LONGEST, receiver_of
 from phonefarm_controller.store import delivery_leases
 from phonefarm_controller.store.compiled_statements import Statement
 from phonefarm_controller.store.database import Transaction

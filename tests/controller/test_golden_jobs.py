@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.agents.disconnect import Part
+from phonefarm_controller.agents.handshake import Part
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import HealthPolicy, Owed
 from phonefarm_controller.model.items import GOLDEN, HOLD

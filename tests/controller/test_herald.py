@@ -8,7 +8,7 @@ import grpc
 import pytest
 from phonefarm.v1 import callback_pb2, fleet_pb2, inspect_pb2, process_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.processes import watch_loop
+from phonefarm_controller.processes import watch
 from phonefarm_controller.scheduler import dispatcher
 from support.controller import GATEWAY_TOKEN, KEY, Farm, farm_on, played_agent, request
 from support.postgres_server import PostgresServer
@@ -24,7 +24,7 @@ async def farms(
 ) -> AsyncIterator[tuple[Farm, Farm]]:
     """Run two controllers on one database that learn of each other's deeds by notices alone."""
     monkeypatch.setattr(dispatcher, "POLL_SECONDS", RARELY)
-    monkeypatch.setattr(watch_loop, "POLL_SECONDS", RARELY)
+    monkeypatch.setattr(watch, "POLL_SECONDS", RARELY)
     async with (
         farm_on(postgres_url, tmp_path / "one", desired=RARELY) as one,
         farm_on(postgres_url, tmp_path / "two", desired=RARELY) as two,

@@ -10,8 +10,7 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import ShowOffers, offered_in
 from phonefarm_controller.agents.sessions import Session
 from phonefarm_controller.alarms.registry import Pulse
-from phonefarm_controller.cluster.leader_election import elected
-from phonefarm_controller.cluster.loop_ownership import Own
+from phonefarm_controller.cluster.leader_election import Own, elected
 from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.store.loop_leases import Tenure

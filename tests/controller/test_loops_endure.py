@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.alarms.registry import Pulse
-from phonefarm_controller.runs.held_leases import Watch
-from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.runs.lease_reaper import Reaper, Watch
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.ticker import clockwork
 from support.controller import farm_on, played_agent, request

@@ -17,8 +17,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
 )
 from phonefarm_controller.model.states import Health, LeaseState
-from phonefarm_controller.runs.held_leases import Watch
-from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.runs.lease_reaper import Reaper, Watch
 from phonefarm_controller.scheduler.claim import CAP_GRACE_SECONDS
 from phonefarm_controller.store import items, leases
 from sqlalchemy import text

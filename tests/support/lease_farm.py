@@ -17,15 +17,13 @@ from typing import Any, Final, cast
 from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.disconnect import Part
-from phonefarm_controller.agents.handshake import Greeting
+from phonefarm_controller.agents.handshake import Greeting, Part
 from phonefarm_controller.agents.offers import offered_in
 from phonefarm_controller.agents.sessions import Parting, Session
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import PhoneReleased, Report
 from phonefarm_controller.model.states import LeaseState, RunState
-from phonefarm_controller.runs.held_leases import Watch
-from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.runs.lease_reaper import Reaper, Watch
 from phonefarm_controller.scheduler import dispatcher
 from phonefarm_controller.store.database import Database, Transaction
 from support.lease_agents import LANES, Agent, Beat, BeatAck, End, Hello, Offer, Phase, Up, Wire

@@ -37,8 +37,7 @@ from phonefarm_controller.model.run_reports import Assignment, Body, Report, Run
 from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
 from phonefarm_controller.processes.cancel import Cancel
-from phonefarm_controller.processes.content import Ingest
-from phonefarm_controller.processes.content_cancel import CancelContent
+from phonefarm_controller.processes.content import CancelContent, Ingest
 from phonefarm_controller.processes.enqueue import Enqueue
 from phonefarm_controller.processes.rerun import Reruns
 from phonefarm_controller.runs.assignments import AssignmentBuilder
@@ -51,8 +50,7 @@ from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.due_items import Wind
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.fleet_cache import FleetView
-from phonefarm_controller.scheduler.pause_running import Halt
-from phonefarm_controller.scheduler.pauses import Pausing
+from phonefarm_controller.scheduler.pauses import Halt, Pausing
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate

@@ -8,6 +8,7 @@ from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.agents.inventory import Inventory, PhoneName, SeenPhone
 from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.model.states import LeaseState, RunState
 from phonefarm_controller.store import agents, leases, runs
@@ -163,3 +164,19 @@ async def _lost(tx: Transaction, greeting: Greeting) -> tuple[str, ...]:
     return tuple(
         lease.lease_id for lease in missing if known[lease.run_id].state is RunState.EXECUTING
     )
+
+
+class Part:
+    """Closes sessions."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def __call__(self, agent_id: str, term: int) -> None:
+        """Note that the session is over, unless a newer one has taken over."""
+        try:
+            async with self._database.writing() as tx:
+                await agents.parted_in_term(tx, agent_id, term)
+        except DatabaseBusyError:
+            pass  # `connected` is a display; silence is judged by its age

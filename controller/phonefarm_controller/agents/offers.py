@@ -1,10 +1,14 @@
 """Which phones agents offer, here and as other controllers wrote down: an agent speaks with one."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from phonefarm_controller.agents.sessions import Session, Sessions
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.agents import Agent
@@ -58,3 +62,22 @@ def offers_of(known: Iterable[Agent]) -> list[OfferedPhone]:
         for agent in known
         for phone_id in agent.offered_ids
     ]
+
+
+PERIOD_SECONDS: Final = 1.0
+"""How late it is seen; what changes in between is never written."""
+
+
+async def showing(*, show: ShowOffers, sessions: Sessions, pulse: Pulse) -> None:
+    """Write until cancelled, in one transaction, only what has changed."""
+    shown: dict[tuple[str, int], frozenset[str]] = {}
+    while True:
+        pulse.beat()
+        await asyncio.sleep(PERIOD_SECONDS)
+        now = {(each.agent_id, each.term): each for each in sessions.all()}
+        changed = [each for key, each in now.items() if shown.get(key, frozenset()) != each.offered]
+        with enduring("showing"):
+            offered = {key: each.offered for key, each in now.items()}
+            if changed:
+                await show(changed)
+            shown = offered

@@ -16,12 +16,10 @@ import structlog
 from phonefarm_common.clock import Clock, SystemClock
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.agents.disconnect import Part
-from phonefarm_controller.agents.handshake import Greet
+from phonefarm_controller.agents.handshake import Greet, Part
 from phonefarm_controller.agents.inventory import Inventory
-from phonefarm_controller.agents.offer_publisher import PERIOD_SECONDS as SHOW_SECONDS
-from phonefarm_controller.agents.offer_publisher import showing
-from phonefarm_controller.agents.offers import ShowOffers
+from phonefarm_controller.agents.offers import PERIOD_SECONDS as SHOW_SECONDS
+from phonefarm_controller.agents.offers import ShowOffers, showing
 from phonefarm_controller.agents.sessions import Sessions, SupersededError
 from phonefarm_controller.alarms.catalog import Limits
 from phonefarm_controller.alarms.disk_alarm import Room
@@ -32,14 +30,12 @@ from phonefarm_controller.auth.enrollment import Membership
 from phonefarm_controller.callbacks.delivery import Deliver
 from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.listing import Registry
-from phonefarm_controller.cluster.leader_election import Body, elected
-from phonefarm_controller.cluster.loop_ownership import Own
+from phonefarm_controller.cluster.leader_election import Body, Own, elected
 from phonefarm_controller.cluster.notifier import QUIET_SECONDS, Herald
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.evidence.availability import claim_evidence_place
-from phonefarm_controller.evidence.availability_loop import PERIOD_SECONDS as CURATOR_SECONDS
-from phonefarm_controller.evidence.availability_loop import curator
+from phonefarm_controller.evidence.availability import PERIOD_SECONDS as CURATOR_SECONDS
+from phonefarm_controller.evidence.availability import claim_evidence_place, curator
 from phonefarm_controller.evidence.backends.backend import Place
 from phonefarm_controller.evidence.backends.open import open_place
 from phonefarm_controller.evidence.read import ReadEvidence
@@ -54,13 +50,11 @@ from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.health.expiry import Heal
 from phonefarm_controller.health.golden_jobs import LOOK_SECONDS, GoldenJobs
 from phonefarm_controller.housekeeping.backup import Backup
-from phonefarm_controller.housekeeping.consistency import Audit, Mend
-from phonefarm_controller.housekeeping.consistency_loop import PERIOD_SECONDS as AUDIT_SECONDS
-from phonefarm_controller.housekeeping.consistency_loop import auditor
+from phonefarm_controller.housekeeping.consistency import PERIOD_SECONDS as AUDIT_SECONDS
+from phonefarm_controller.housekeeping.consistency import Audit, Mend, auditor
 from phonefarm_controller.housekeeping.disk_guard import PERIOD_SECONDS, storekeeper
-from phonefarm_controller.housekeeping.retention import Retire
-from phonefarm_controller.housekeeping.retention_loop import PERIOD_SECONDS as JANITOR_SECONDS
-from phonefarm_controller.housekeeping.retention_loop import janitor
+from phonefarm_controller.housekeeping.retention import PERIOD_SECONDS as JANITOR_SECONDS
+from phonefarm_controller.housekeeping.retention import Retire, janitor
 from phonefarm_controller.housekeeping.stuck_transactions import PERIOD_SECONDS as USHER_SECONDS
 from phonefarm_controller.housekeeping.stuck_transactions import usher
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
@@ -68,21 +62,17 @@ from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Report
 from phonefarm_controller.monitoring.doctor import Examine
-from phonefarm_controller.monitoring.farm_survey import Look
 from phonefarm_controller.monitoring.metrics import serving_metrics
-from phonefarm_controller.monitoring.stall_detector import Sentry
+from phonefarm_controller.monitoring.stall_detector import Look, Sentry
 from phonefarm_controller.monitoring.watchdog import watchman
 from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
 from phonefarm_controller.processes.cancel import Cancel
-from phonefarm_controller.processes.content import Ingest
-from phonefarm_controller.processes.content_cancel import CancelContent
+from phonefarm_controller.processes.content import CancelContent, Ingest
 from phonefarm_controller.processes.enqueue import Enqueue
-from phonefarm_controller.processes.query import Read
+from phonefarm_controller.processes.query import Read, Timeline
 from phonefarm_controller.processes.rerun import Reruns
-from phonefarm_controller.processes.timeline import Timeline
 from phonefarm_controller.processes.verification import Prove
-from phonefarm_controller.processes.watch import Watching
-from phonefarm_controller.processes.watch_loop import lookout
+from phonefarm_controller.processes.watch import Watching, lookout
 from phonefarm_controller.rpc.access_service import AccessEdge
 from phonefarm_controller.rpc.agent_service import AgentEdge
 from phonefarm_controller.rpc.auth import Keys
@@ -98,9 +88,8 @@ from phonefarm_controller.rpc.server import Ports, Services, serving
 from phonefarm_controller.rpc.verification_service import ProvingEdge
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.desired_state import Desire
-from phonefarm_controller.runs.held_leases import Watch
 from phonefarm_controller.runs.lease_expiry import Reap
-from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.runs.lease_reaper import Reaper, Watch
 from phonefarm_controller.runs.lease_renewal import Renew
 from phonefarm_controller.runs.report import Ack, TakeReports
 from phonefarm_controller.runs.start_gate import Start, StartAnswer, StartAsk
@@ -109,8 +98,7 @@ from phonefarm_controller.scheduler.dispatcher import POLL_SECONDS, pump
 from phonefarm_controller.scheduler.due_items import Wind
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.fleet_cache import FleetView
-from phonefarm_controller.scheduler.pause_running import Halt
-from phonefarm_controller.scheduler.pauses import Pausing
+from phonefarm_controller.scheduler.pauses import Halt, Pausing
 from phonefarm_controller.scheduler.ticker import clockwork
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.app_profiles import keep_profile

@@ -6,13 +6,17 @@ cannot read. A marker in it names the farm.
 
 import asyncio
 import errno
+import time
+from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from phonefarm_common.config import ConfigError
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.alarms.catalog import Sign
-from phonefarm_controller.alarms.registry import Vitals
+from phonefarm_controller.alarms.registry import Pulse, Vitals
+from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.evidence.backends.backend import Place
@@ -93,3 +97,27 @@ def _claim(place: Place, farm_id: str, newest: str | None) -> None:
 
 def _belongs_to(place: Place, found: str, farm_id: str) -> str:
     return f"{place} belongs to the farm {found[:100]!r}, not to {farm_id!r}"
+
+
+PERIOD_SECONDS: Final = 15.0
+
+
+async def curator(
+    *,
+    place: Place,
+    farm_id: str,
+    vitals: Vitals,
+    period: float,
+    pulse: Pulse,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Look until cancelled; the vitals are told at once, and for how long it has been so."""
+    well = monotonic()
+    while True:
+        pulse.beat()
+        with enduring("curator"):
+            wrong = await trouble_with(place, farm_id=farm_id)
+            if not wrong:
+                well = monotonic()
+            vitals.tell(Sign.EVIDENCE_AWAY, monotonic() - well if wrong else 0.0, wrong)
+        await asyncio.sleep(period)

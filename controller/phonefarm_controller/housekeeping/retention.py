@@ -15,6 +15,8 @@ from typing import Final
 import structlog
 from phonefarm_common.ids import new_id
 
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.evidence.backends.backend import Place
@@ -175,3 +177,24 @@ class Retire:
             await audit.note(
                 tx, audit_id=new_id(), actor=ACTOR, verb=verb, subject=subject, reason=reason
             )
+
+
+PERIOD_SECONDS: Final = 600.0
+
+
+async def janitor(*, place: Place, retire: Retire, period: float, pulse: Pulse) -> None:
+    """Look until cancelled; what is not done in one round is done in the next."""
+    while True:
+        pulse.beat()
+        with enduring("janitor"):
+            await _sweep(place)
+        with enduring("janitor"):
+            await retire.files()
+        with enduring("janitor"):
+            await retire.processes()
+        await asyncio.sleep(period)
+
+
+async def _sweep(place: Place) -> None:
+    if parts := await in_thread(place.sweep):
+        log.info("evidence.parts_swept", parts=parts)

@@ -2,15 +2,54 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from phonefarm_controller.agents.offers import offered_in
+from phonefarm_controller.agents.offers import OfferedPhone, offered_in
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms.catalog import Limits, Sign
 from phonefarm_controller.alarms.registry import Pulse, Vitals
 from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
-from phonefarm_controller.monitoring.farm_survey import Look, Survey
+from phonefarm_controller.model.states import LeaseState
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.store import deliveries, leases
+from phonefarm_controller.store.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was seen."""
+
+    claimable: frozenset[str]
+    """The items that could be claimed now, by the claim's own rules, for phones offered here."""
+    unclean: Mapping[str, str]
+    """The phones whose run is over and which are not clean, by lease."""
+    oldest_callback: float
+    """Seconds since the oldest callback was made that is not delivered; 0 when all are."""
+
+
+class Look:
+    """Surveys."""
+
+    def __init__(self, *, database: Database, claim: Claim) -> None:
+        self._database = database
+        self._claim = claim
+
+    @whole
+    async def __call__(self, offers: Sequence[OfferedPhone]) -> Survey:
+        """Return what is to be seen now."""
+        async with self._database.reading() as tx:
+            seen = await self._claim.look(tx, offers)
+            held = await leases.held(tx)
+            oldest = await deliveries.oldest_undelivered(tx)
+            age = 0.0 if oldest is None else (tx.now - oldest).total_seconds()
+        return Survey(
+            claimable=frozenset(pair.item_id for pair in seen.pairs),
+            unclean={lease.lease_id: lease.phone_id for lease in held if lease.state in UNCLEAN},
+            oldest_callback=max(age, 0.0),
+        )
 
 
 class Sentry:
@@ -94,3 +133,6 @@ class Sentry:
         for name in names:
             memory.setdefault(name, now)
         return max((now - since for since in memory.values()), default=0.0)
+
+
+UNCLEAN = frozenset({LeaseState.RELEASING, LeaseState.DIRTY})

@@ -21,8 +21,7 @@ from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.requests import Facts, Submission
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.transitions import by_caller
-from phonefarm_controller.processes.creation import Draft, Order, drafted, insert
-from phonefarm_controller.processes.target_facts import facts_of
+from phonefarm_controller.processes.creation import Draft, Order, drafted, facts_of, insert
 from phonefarm_controller.processes.targets import Slot, resolve
 from phonefarm_controller.store import processes, verifications
 from phonefarm_controller.store.database import Database, Transaction

@@ -11,8 +11,9 @@ from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.records import record_of
 from phonefarm_controller.model.states import RunState
+from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.processes.item_details import AttemptSight, ItemSight, actions_seen
-from phonefarm_controller.store import items, process_search, processes, runs
+from phonefarm_controller.store import items, process_search, processes, runs, transitions
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.process_search import Place, Wanted
 
@@ -73,7 +74,7 @@ class Read:
         async with self._database.reading() as tx:
             found = await process_search.page(tx, wanted, after=after, limit=limit + 1)
             weights = await process_search.weights(tx, [process.process_id for process in found])
-            fit = _fitting(found[:limit], weights)
+            fit = _first_fitting(found[:limit], weights)
             lines = await items.lines(tx, {process.process_id for process in fit})
         records = [record_of(process, lines[process.process_id]) for process in fit]
         if len(fit) == len(found):
@@ -84,7 +85,7 @@ class Read:
         )
 
 
-def _fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list[Process]:
+def _first_fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list[Process]:
     """Return the first of *found* that fit in one message; one at least."""
     fit: list[Process] = []
     together = 0
@@ -117,3 +118,42 @@ def _unknown_item(item_id: str) -> FarmError:
     problem = FieldProblem(field="queue_item_id", message="names no queue item")
     message = f"there is no queue item {item_id[:128]}"
     return FarmError(Reason.UNKNOWN_QUEUE_ITEM, message, problems=(problem,))
+
+
+MOST_TRANSITIONS: Final = 10_000
+MOST_BYTES: Final = 6 * 1024 * 1024
+"""Of their reasons and all else: they travel in one message of 8 MiB."""
+_REST_BYTES: Final = 400
+"""A transition's fields without its reason, written out."""
+
+
+class Timeline:
+    """Reads timelines."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def __call__(self, process_id: str) -> tuple[list[Transition], bool]:
+        """Return the newest transitions, oldest first, and whether older ones are left out.
+
+        FarmError `unknown_process`.
+        """
+        async with self._database.reading() as tx:
+            if process_id not in await transitions.heads(tx, [process_id]):
+                raise unknown_process(process_id)
+            found = await transitions.newest(tx, process_id, limit=MOST_TRANSITIONS + 1)
+        told = _newest_fitting(found)
+        return told, len(told) < len(found)
+
+
+def _newest_fitting(found: Sequence[Transition]) -> list[Transition]:
+    """Return the newest that fit in one message."""
+    told: list[Transition] = []
+    size = 0
+    for transition in found[-MOST_TRANSITIONS:][::-1]:
+        size += len(transition.reason.encode()) + _REST_BYTES
+        if size > MOST_BYTES:
+            break
+        told.append(transition)
+    return told[::-1]

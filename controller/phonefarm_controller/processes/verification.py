@@ -20,8 +20,7 @@ from phonefarm_controller.model.requests import Facts, Routing, Target
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ProcessState
 from phonefarm_controller.model.transitions import by_operator
-from phonefarm_controller.processes.creation import Order, drafted, insert
-from phonefarm_controller.processes.target_facts import facts_of
+from phonefarm_controller.processes.creation import Order, drafted, facts_of, insert
 from phonefarm_controller.processes.targets import Slot, resolve
 from phonefarm_controller.store import (
     app_profiles,

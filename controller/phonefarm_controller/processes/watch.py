@@ -6,6 +6,8 @@ number, and nothing is taken for the end before everything was told.
 """
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from typing import Any, Final
 
 import structlog
 
+from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.errors import DatabaseBusyError, unknown_process
@@ -209,3 +213,24 @@ def _parts(process_ids: Iterable[str]) -> Iterator[list[str]]:
     rest = iter(list(process_ids))
     while part := list(islice(rest, MOST_AT_ONCE)):
         yield part
+
+
+POLL_SECONDS: Final = 1.0
+"""How late a move by another controller may be seen."""
+LEAST_PAUSE_SECONDS: Final = 0.01
+"""What comes closer together is told as one."""
+
+
+async def lookout(*, watching: Watching, hints: Hints, pulse: Pulse) -> None:
+    """Look until cancelled; half of the time at the most, however much is watched."""
+    looked = -math.inf
+    while True:
+        pulse.beat()
+        await hints.moves.taken(within=POLL_SECONDS)
+        begun = time.monotonic()
+        everywhere = begun - looked >= POLL_SECONDS
+        with enduring("lookout"):
+            await watching.look(everywhere=everywhere)
+        if everywhere:
+            looked = begun
+        await asyncio.sleep(max(LEAST_PAUSE_SECONDS, time.monotonic() - begun))

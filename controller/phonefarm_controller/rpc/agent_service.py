@@ -12,8 +12,7 @@ from phonefarm_common.ids import is_name
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.agents.disconnect import Part
-from phonefarm_controller.agents.handshake import Greet, Greeting
+from phonefarm_controller.agents.handshake import Greet, Greeting, Part
 from phonefarm_controller.agents.inventory import Inventory, PhoneName, SeenHost
 from phonefarm_controller.agents.sessions import Parting, Push, Session, Sessions, SupersededError
 from phonefarm_controller.concurrency.batcher import Batcher
@@ -24,8 +23,7 @@ from phonefarm_controller.model.run_reports import Assignment, Report, Stop
 from phonefarm_controller.rpc import agent_convert as words
 from phonefarm_controller.rpc import phone_report_convert
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.runs.desired_state import Desire
 from phonefarm_controller.runs.lease_expiry import Reap
 from phonefarm_controller.runs.lease_renewal import Renew

@@ -12,7 +12,7 @@ from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.enrollment import Membership
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
-from phonefarm_controller.rpc.context import Context
+from phonefarm_controller.rpc.errors import Context
 
 GATEWAY_HEADER = "x-phonefarm-gateway-token"
 

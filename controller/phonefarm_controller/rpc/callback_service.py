@@ -13,8 +13,7 @@ from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import timestamp
 from phonefarm_controller.store.deliveries import Delivery

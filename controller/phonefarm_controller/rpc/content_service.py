@@ -12,11 +12,9 @@ from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
-from phonefarm_controller.processes.content import Ingest, IngestAsk
-from phonefarm_controller.processes.content_cancel import CancelContent
+from phonefarm_controller.processes.content import CancelContent, Ingest, IngestAsk
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import (
     LONGEST_ID,
     LONGEST_JSON,

@@ -12,8 +12,7 @@ from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.states import DELIVERY_SETTLED
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import timestamp
 
 MOST_ATTEMPTS: Final = 20

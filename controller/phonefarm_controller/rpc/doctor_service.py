@@ -9,8 +9,7 @@ from phonefarm_controller.alarms.catalog import Verdict
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.monitoring.doctor import Examine
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 
 _VERDICTS: Final = {
     Verdict.OK: pb.VERDICT_OK,

@@ -2,18 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
+import grpc.aio
 import structlog
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.model.errors import DatabaseBusyError
-from phonefarm_controller.rpc.context import Context
 
 log = structlog.get_logger()
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 
 Code = grpc.StatusCode
 

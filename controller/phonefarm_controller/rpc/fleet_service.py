@@ -13,8 +13,7 @@ from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.fleet_convert import (
     GROUP_KINDS,
     account_to_wire,
@@ -30,8 +29,7 @@ from phonefarm_controller.rpc.fleet_convert import (
     sheet_to_wire,
 )
 from phonefarm_controller.rpc.wire import moment_of
-from phonefarm_controller.scheduler.pause_running import Halt
-from phonefarm_controller.scheduler.pauses import Pausing
+from phonefarm_controller.scheduler.pauses import Halt, Pausing
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100

@@ -8,14 +8,12 @@ from phonefarm_controller.capabilities.listing import Registry
 from phonefarm_controller.evidence.read import ReadEvidence
 from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.processes.query import Read
-from phonefarm_controller.processes.timeline import Timeline
+from phonefarm_controller.processes.query import Read, Timeline
 from phonefarm_controller.processes.watch import Watching
 from phonefarm_controller.rpc import inspect_convert
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
 from phonefarm_controller.rpc.delivery_log import DeliveryLog
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.scheduler.explain import Explain
 
 

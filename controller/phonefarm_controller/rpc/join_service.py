@@ -8,8 +8,7 @@ from phonefarm_common.certificates import CertificateFacts
 
 from phonefarm_controller.auth.enrollment import Membership
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 
 
 class JoinEdge(join_pb2_grpc.JoinServiceServicer):

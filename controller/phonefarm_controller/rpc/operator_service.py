@@ -13,8 +13,7 @@ from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.processes.rerun import RerunAsk, Reruns
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.fleet_convert import agent_to_wire, phone_to_wire
 from phonefarm_controller.rpc.wire import timestamp
 

@@ -12,8 +12,7 @@ from phonefarm_controller.processes.cancel import Cancel
 from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.processes.query import Read
 from phonefarm_controller.rpc.auth import Keys, scope_of
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.pagination import cursor_of, limit_of, place_of, wanted_of
 from phonefarm_controller.rpc.process_convert import cancel_of, process_to_wire, submission_of
 

@@ -12,8 +12,7 @@ from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.processes.verification import ProofAsk, Prove
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.context import Context
-from phonefarm_controller.rpc.errors import translated
+from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import LONGEST_ID, LONGEST_JSON, object_of, timestamp
 
 LONGEST_PROFILE: Final = 256 * 1024

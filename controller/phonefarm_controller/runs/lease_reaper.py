@@ -14,13 +14,41 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.alarms.registry import Pulse
 from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.leases import Lease
-from phonefarm_controller.model.states import LeaseState
-from phonefarm_controller.runs.held_leases import Watch, Watched
+from phonefarm_controller.model.states import LeaseState, RunState
 from phonefarm_controller.runs.lease_expiry import Reap
+from phonefarm_controller.store import leases, runs
+from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """A lease, and whether its run has passed the start gate."""
+
+    lease: Lease
+    started: bool
+
+
+class Watch:
+    """Reads leases."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    @whole
+    async def __call__(self) -> list[Watched]:
+        """Return every lease that keeps a phone, as of now."""
+        async with self._database.reading() as tx:
+            held = await leases.held(tx)
+            known = await runs.get(tx, {lease.run_id for lease in held})
+        return [
+            Watched(lease=lease, started=known[lease.run_id].state is not RunState.CLAIMED)
+            for lease in held
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
