@@ -7,9 +7,9 @@ from pathlib import Path
 from phonefarm_common.disk_space import MIB, RequiredFree
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.alarms.catalog import Limits
+from phonefarm_controller.alarms import Limits
 from phonefarm_controller.evidence.backends.s3_address import BucketAddress
-from phonefarm_controller.model.retention import Retention
+from phonefarm_controller.model.retention import RetentionPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Settings:
     """What of the disk of `data` must be free for new work."""
     reserve: int = 64 * MIB
     """Bytes of it that are kept for the end of what runs."""
-    keep: Retention = field(default_factory=Retention)
+    keep: RetentionPolicy = field(default_factory=RetentionPolicy)
     """How long evidence and processes are kept."""
     golden_every: timedelta | None = None
     """Each phone gets a golden job so often; None: never, nor behind a quarantine."""

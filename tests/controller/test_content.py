@@ -14,7 +14,7 @@ from phonefarm_common.reasons import FailureClass, FarmError
 from phonefarm_controller.capabilities.planners.post_video import caption_of
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import Outcome, RunEnded
-from phonefarm_controller.processes.content import IngestAsk, Withdrawn
+from phonefarm_controller.processes.content import CancelledContent, IngestRequest
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
 from support.world import World, world_on
 
@@ -287,7 +287,7 @@ async def test_what_waits_for_another_attempt_can_be_withdrawn(database_url: str
     """RETRYABLE is waiting too."""
     async with world_on(database_url) as world:
         await world.furnish("a", "p1")
-        taken = await world.ingest(ask())
+        taken = await world.content.ingest(ask())
         (assignment,) = await world.claim(world.offers("a", "p1"))
         await world.begin(assignment)
         lost = Failure(code="phone_lost", message="", failure_class=FailureClass.INFRA)
@@ -300,7 +300,7 @@ async def test_what_waits_for_another_attempt_can_be_withdrawn(database_url: str
         assert (withdrawn.item_id, withdrawn.previous) == (taken.item_id, "RETRYABLE")
 
 
-def ask(**changes: Any) -> IngestAsk:
+def ask(**changes: Any) -> IngestRequest:
     """Return a content for the account of phone p1."""
     values: dict[str, Any] = {
         "content_id": "c1",
@@ -311,12 +311,12 @@ def ask(**changes: Any) -> IngestAsk:
         "metadata": "{}",
         "digest": "d",
     }
-    return IngestAsk(**(values | changes))
+    return IngestRequest(**(values | changes))
 
 
-async def cancel(world: World, content_id: str = "c1") -> Withdrawn:
+async def cancel(world: World, content_id: str = "c1") -> CancelledContent:
     """Withdraw a content of acc-p1."""
-    withdrawn: Withdrawn = await world.cancel_content(
+    withdrawn: CancelledContent = await world.content.cancel(
         "acc-p1", content_id, reason="r", requested_by="test"
     )
     return withdrawn
@@ -331,7 +331,7 @@ async def test_two_controllers_take_a_content_in_once(postgres_url: str) -> None
             wanted = ask(content_id=f"c{number}")
 
             answers = await asyncio.gather(
-                *(world.ingest(wanted) for world in (one, two) for _ in range(3))
+                *(world.content.ingest(wanted) for world in (one, two) for _ in range(3))
             )
 
             assert len({answer.item_id for answer in answers}) == 1
@@ -348,11 +348,11 @@ async def test_a_withdrawal_that_races_a_claim_ends_it_or_is_refused(postgres_ur
         outcomes = set()
         for name in names:
             account = f"acc-{name}"
-            await one.ingest(ask(account_id=account))
+            await one.content.ingest(ask(account_id=account))
 
             claimed, answer = await asyncio.gather(
                 one.claim(one.offers("a", name)),
-                two.cancel_content(account, "c1", reason="r", requested_by="test"),
+                two.content.cancel(account, "c1", reason="r", requested_by="test"),
                 return_exceptions=True,
             )
 
@@ -361,10 +361,10 @@ async def test_a_withdrawal_that_races_a_claim_ends_it_or_is_refused(postgres_ur
                 assert answer.text == "state_conflict:CLAIMED"
                 assert len(claimed) == 1
             else:
-                assert isinstance(answer, Withdrawn)
+                assert isinstance(answer, CancelledContent)
                 assert answer.previous == "QUEUED"
                 assert claimed == []
-            state = await one.ingest(ask(account_id=account))
+            state = await one.content.ingest(ask(account_id=account))
             outcomes.add(state.state)
             assert state.state == ("CLAIMED" if claimed else "CANCELLED")
         assert outcomes <= {"CLAIMED", "CANCELLED"}

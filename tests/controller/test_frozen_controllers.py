@@ -112,20 +112,20 @@ async def test_what_an_agent_said_to_a_frozen_controller_is_not_taken_late(
 
 async def test_a_frozen_owner_loses_its_loops_and_knows_it_when_it_comes_back(two: Two) -> None:
     """The other one takes them in a new term; what is due is done without the frozen one."""
-    await eventually(lambda: _owner(two, "clockwork"), what="an owner")
-    owner = await _owner(two, "clockwork")
+    await eventually(lambda: _owner(two, "ticker"), what="an owner")
+    owner = await _owner(two, "ticker")
     other = "controller-2" if owner == "controller" else "controller"
-    term = two.logged(str(owner), "loop.taken")[-1]["term"]
+    term = two.logged(str(owner), "leadership.won")[-1]["term"]
     farm = two.two if other == "controller-2" else two.one
 
     two.made.freeze(str(owner))
-    await two.until_logged(other, "loop.taken", loop="clockwork", term=term + 1)
+    await two.until_logged(other, "leadership.won", loop="ticker", term=term + 1)
     deadline = Timestamp()
     deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=1))
     accepted = await farm.enqueue(request(deadline=deadline))
     ended = await farm.until(accepted.process_id, "failed_terminal")
     two.made.thaw(str(owner))
-    await two.until_logged(str(owner), "loop.lost", loop="clockwork")
+    await two.until_logged(str(owner), "leadership.lost", loop="ticker")
 
     assert ended.error.code == "deadline_passed"
     held = await two.database.fetchval("SELECT term FROM loop_leases WHERE loop = 'clockwork'")
@@ -159,8 +159,8 @@ async def test_a_claim_under_way_in_a_frozen_controller_is_not_made_late(two: Tw
 async def _owner(two: Two, loop: str) -> str | None:
     """Return which of the two runs the loop, by its own word."""
     for name in two.made.controllers:
-        taken = [line for line in two.logged(name, "loop.taken") if line["loop"] == loop]
-        lost = [line for line in two.logged(name, "loop.lost") if line["loop"] == loop]
+        taken = [line for line in two.logged(name, "leadership.won") if line["loop"] == loop]
+        lost = [line for line in two.logged(name, "leadership.lost") if line["loop"] == loop]
         if len(taken) > len(lost):
             return name
     return None

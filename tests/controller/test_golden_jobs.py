@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.agents.handshake import Part
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import HealthPolicy, Owed
 from phonefarm_controller.model.items import GOLDEN, HOLD
@@ -298,7 +297,7 @@ async def test_a_phone_that_is_not_free_gets_none(world: World, state: str) -> N
     elif state == "offline":
         await change_phone(world, "ph-p1", transport=Transport.OFFLINE)
     elif state == "agent gone":
-        await Part(database=world.database)("a", world.terms["a"])
+        await world.handshake.disconnect("a", world.terms["a"])
     elif state == "agent drained":
         await world.drain.agent("a", actor="ada", reason="a look")
     elif state == "quarantined":
@@ -334,7 +333,7 @@ async def test_it_waits_for_a_pause(world: World, scope: PauseScope) -> None:
     await world.golden()
     name = {PauseScope.ALL: "", PauseScope.APP: "shortvideo", PauseScope.CAPABILITY: GOLDEN}[scope]
     (assignment,) = await world.claim(world.offers("a", "p1"))
-    await world.pausing.pause(scope, name, actor="ada", reason="a look")
+    await world.pauses.pause(scope, name, actor="ada", reason="a look")
 
     answer = await world.begin(assignment)
     await world.tell(assignment, 1, CLEAN)
@@ -342,7 +341,7 @@ async def test_it_waits_for_a_pause(world: World, scope: PauseScope) -> None:
     offer(world, "p1")
     told = await world.explain(assignment.process_id)
     paused = await world.claim(world.offers("a", "p1"))
-    await world.pausing.resume(scope, name, actor="ada", reason="")
+    await world.pauses.resume(scope, name, actor="ada", reason="")
     resumed = await world.claim(world.offers("a", "p1"))
 
     assert answer.stop == "paused"

@@ -60,8 +60,8 @@ async def going(world: World, capability: str = POST, serial: str = "p1") -> Ass
 
 async def halt(world: World, scope: PauseScope = PauseScope.ALL, name: str = "") -> int:
     """Pause the scope and stop what runs in it."""
-    await world.pausing.pause(scope, name, actor="ada", reason="looks wrong")
-    told: int = await world.halt(scope, name, actor="ada", reason="looks wrong")
+    await world.pauses.pause(scope, name, actor="ada", reason="looks wrong")
+    told: int = await world.pauses.stop_running(scope, name, actor="ada", reason="looks wrong")
     return told
 
 
@@ -81,12 +81,12 @@ async def test_what_runs_is_told_to_end_and_waits_again_uncharged(
 
     told = await halt(world, *scope)
     stops = [stop for stop in (await world.desire("a")).stops if stop.run == run.run]
-    repeated = await world.halt(*scope, actor="ada", reason="again")
+    repeated = await world.pauses.stop_running(*scope, actor="ada", reason="again")
     await world.tell(run, 1, STOPPED, CLEAN)
     stopped = await item_of(world, run)
     await world.wind.requeue()
     held = await world.claim(world.offers("a", "p1"))
-    await world.pausing.resume(*scope, actor="ada")
+    await world.pauses.resume(*scope, actor="ada")
     (again,) = await world.claim(world.offers("a", "p1"))
 
     everything = scope[0] in {PauseScope.ALL, PauseScope.APP}
@@ -176,7 +176,7 @@ async def test_a_run_that_is_prepared_is_taken_back_also_when_it_was_resumed(wor
     """Its agent may have been told to stop; at the gate it hears the same."""
     run = await claimed(world)
     await halt(world)
-    await world.pausing.resume(PauseScope.ALL, "", actor="ada")
+    await world.pauses.resume(PauseScope.ALL, "", actor="ada")
 
     answer = await world.begin(run)
 

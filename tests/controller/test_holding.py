@@ -78,7 +78,7 @@ async def test_a_phone_that_gets_no_work_can_be_held(world: World, state: str) -
     elif state == "draining":
         await world.drain.phone("ph-p1", actor="ada", reason="a look")
     elif state == "paused":
-        await world.pausing.pause(PauseScope.ALL, "", actor="ada", reason="a look")
+        await world.pauses.pause(PauseScope.ALL, "", actor="ada", reason="a look")
     else:
         await world.phone_admin.maintain("ph-p1", actor="ada", reason="a look")
     held = await hold(world)

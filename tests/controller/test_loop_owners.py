@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.offers import ShowOffers, offered_in
+from phonefarm_controller.agents.offers import offered_in, publish_offers
 from phonefarm_controller.agents.sessions import Session
-from phonefarm_controller.alarms.registry import Pulse
-from phonefarm_controller.cluster.leader_election import Own, elected
+from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
 from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.store.loop_leases import Tenure
@@ -49,7 +49,7 @@ class _Loop:
             self.ended.set()
 
 
-class _Deaf(Own):
+class _Deaf(LoopOwnership):
     """An owner that cannot show that it lives, as one that is frozen or cut off."""
 
     async def beat(self, tenure: Tenure) -> bool:
@@ -95,7 +95,7 @@ async def test_an_owner_that_is_not_heard_loses_the_loop(world: World) -> None:
 
 async def test_an_owner_that_comes_back_late_stops(world: World) -> None:
     """Another has taken the loop: the former owner's ends with its next beat."""
-    loop, own = _Loop(), Own(database=world.database, owner="two")
+    loop, own = _Loop(), LoopOwnership(database=world.database, owner="two")
     async with asyncio.timeout(PATIENCE):
         one = _run(world, "one", loop)
         await loop.began.wait()
@@ -112,11 +112,11 @@ async def test_an_owner_that_comes_back_late_stops(world: World) -> None:
 async def test_a_clockwork_of_an_old_term_moves_nothing(world: World) -> None:
     """The items wait for the owner of now, whose term is checked in the same transaction."""
     await world.accept()
-    own = Own(database=world.database, owner="x")
-    old = await own.take("clockwork", seen=None)
+    own = LoopOwnership(database=world.database, owner="x")
+    old = await own.take("ticker", seen=None)
     assert old is not None
     await own.leave(old)
-    new = await own.take("clockwork", seen=await own.look("clockwork"))
+    new = await own.take("ticker", seen=await own.look("ticker"))
     world.clock.advance(100_000)
 
     with pytest.raises(OwnerLostError):
@@ -160,7 +160,7 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
         there.sessions.offer(session, 1, ["ph-p1"])
         before = [view.offered for view in await here.phone_admin.all()]
 
-        await ShowOffers(database=there.database)([session])
+        await publish_offers(there.database, [session])
         process_id = await here.accept()
         after = [view.offered for view in await here.phone_admin.all()]
         told = await here.explain(process_id)
@@ -170,10 +170,12 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
         assert offered_in(here.sessions) == []
 
 
-def _run(world: World, name: str, loop: _Loop, own: Own | None = None) -> "asyncio.Task[None]":
-    own = own or Own(database=world.database, owner=name)
+def _run(
+    world: World, name: str, loop: _Loop, own: LoopOwnership | None = None
+) -> "asyncio.Task[None]":
+    own = own or LoopOwnership(database=world.database, owner=name)
     return asyncio.create_task(
-        elected("loop", loop, own=own, timers=TIMERS, clock=SystemClock(), pulse=Pulse(1))
+        run_elected("loop", loop, own=own, timers=TIMERS, clock=SystemClock(), pulse=Pulse(1))
     )
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from phonefarm_controller.agents.offers import OfferedPhone
-from phonefarm_controller.alarms.registry import Pulse
-from phonefarm_controller.runs.lease_reaper import Reaper, Watch
+from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.runs.lease_reaper import LeaseReaper, held_leases
 from phonefarm_controller.scheduler.claim import Claim
-from phonefarm_controller.scheduler.ticker import clockwork
+from phonefarm_controller.scheduler.ticker import run_ticker
 from support.controller import farm_on, played_agent, request
 from support.world import VirtualClock, seen_phone, world_on
 
@@ -48,7 +48,7 @@ async def test_a_lease_that_cannot_be_ended_does_not_keep_the_others(
         await world.accept()
         await world.accept()
         claimed = await world.claim(world.offers("a", "p1", "p2"))
-        watched = await Watch(database=world.database)()
+        watched = await held_leases(world.database)
         bad = watched[0].lease.lease_id
         void = world.reap.void
         voided: list[str] = []
@@ -61,8 +61,8 @@ async def test_a_lease_that_cannot_be_ended_does_not_keep_the_others(
 
         monkeypatch.setattr(world.reap, "void", break_at_bad)
         clock = VirtualClock()
-        reaper = Reaper(
-            watch=Watch(database=world.database),
+        reaper = LeaseReaper(
+            database=world.database,
             reap=world.reap,
             timers=world.timers,
             clock=clock,
@@ -100,14 +100,14 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         wind: Any = Wind()
         with pytest.raises(asyncio.CancelledError):
-            await clockwork(
+            await run_ticker(
+                Pulse(1),
                 None,
                 wind=wind,
                 heal=world.heal,
                 golden=world.golden,
                 hints=world.hints,
                 poll_seconds=0.001,
-                pulse=Pulse(1),
             )
 
         assert wind.rounds == 3

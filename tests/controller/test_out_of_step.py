@@ -14,8 +14,7 @@ from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import PhoneReleased, RunRefused
 from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.processes.cancel import CancelAsk
-from phonefarm_controller.runs.lease_renewal import Renew
-from phonefarm_controller.store import accounts, agents, items
+from phonefarm_controller.store import accounts, agents, items, leases
 from phonefarm_controller.store.accounts import Account
 from support.controller import farm_on, played_agent
 from support.world import VirtualClock, world_on
@@ -121,7 +120,7 @@ async def test_trouble_inside_a_session_is_told_as_what_it_is(
     async def away(*_: object) -> None:
         raise DatabaseBusyError("gone for a moment")
 
-    monkeypatch.setattr(Renew, "__call__", away)
+    monkeypatch.setattr(leases, "renew_if_live", away)
     async with (
         farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as farm,
         played_agent(farm, "A1") as agent,

@@ -29,7 +29,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
 
 async def pause(world: World, scope: tuple[PauseScope, str]) -> None:
     """Pause it."""
-    await world.pausing.pause(*scope, actor="ada", reason="for a test")
+    await world.pauses.pause(*scope, actor="ada", reason="for a test")
 
 
 @pytest.mark.parametrize("scope", SCOPES, ids=lambda scope: str(scope[0]))
@@ -42,8 +42,8 @@ async def test_what_is_paused_is_not_claimed_until_it_is_resumed(
     await pause(world, scope)
 
     held = await world.claim(world.offers("a", "p1"))
-    resumed = await world.pausing.resume(*scope, actor="ada")
-    again = await world.pausing.resume(*scope, actor="ada")
+    resumed = await world.pauses.resume(*scope, actor="ada")
+    again = await world.pauses.resume(*scope, actor="ada")
     let_go = await world.claim(world.offers("a", "p1"))
 
     assert held == []
@@ -125,7 +125,7 @@ async def test_a_pause_of_nothing_or_without_a_reason_is_refused(
 ) -> None:
     """A mistyped name would pause nothing and say nothing."""
     with pytest.raises(FarmError) as refused:
-        await world.pausing.pause(scope, name, actor="ada", reason=reason)
+        await world.pauses.pause(scope, name, actor="ada", reason=reason)
 
     assert [problem.field for problem in refused.value.problems] == [field]
-    assert await world.pausing.all() == []
+    assert await world.pauses.all() == []

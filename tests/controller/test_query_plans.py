@@ -104,7 +104,7 @@ async def test_what_is_paused_when_it_becomes_due_is_read_once_as_well(database_
         await furnish(world)
         await pile_up(world, 1000, SHAPES["later"])
         pause = {"actor": "test", "reason": "test"}
-        await world.pausing.pause(PauseScope.CAPABILITY, "keyword_warmup", **pause)
+        await world.pauses.pause(PauseScope.CAPABILITY, "keyword_warmup", **pause)
         world.clock.advance(86_401)
         claimed = await world.claim(world.offers("north", *SERIALS[:2]))
         async with world.database.reading() as tx:

@@ -17,7 +17,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
 )
 from phonefarm_controller.model.states import Health, LeaseState
-from phonefarm_controller.runs.lease_reaper import Reaper, Watch
+from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler.claim import CAP_GRACE_SECONDS
 from phonefarm_controller.store import items, leases
 from sqlalchemy import text
@@ -73,10 +73,11 @@ async def audited(world: World, verb: str) -> list[Any]:
         return [tuple(row) for row in await tx.connection.execute(query, {"verb": verb})]
 
 
-def reaper_of(world: World) -> Reaper:
+def reaper_of(world: World) -> LeaseReaper:
     """Return a reaper on the world's clock."""
-    watch = Watch(database=world.database)
-    return Reaper(watch=watch, reap=world.reap, timers=world.timers, clock=world.clock)
+    return LeaseReaper(
+        database=world.database, reap=world.reap, timers=world.timers, clock=world.clock
+    )
 
 
 async def test_its_item_goes_on_and_the_phone_waits_for_its_agent(world: World) -> None:

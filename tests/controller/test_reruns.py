@@ -16,7 +16,7 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.processes.content import IngestAsk
+from phonefarm_controller.processes.content import IngestRequest
 from phonefarm_controller.processes.rerun import Rerun, RerunAsk
 from support.snapshots import snapshot
 from support.world import POST, World, posting_allowed, world_on
@@ -172,7 +172,7 @@ async def test_what_was_posted_is_not_posted_by_any_word(world: World) -> None:
 
 async def test_a_content_becomes_its_rerun(world: World) -> None:
     """Who sends it again is answered with the process that is about it now."""
-    ask = IngestAsk(
+    ask = IngestRequest(
         account_id="acc-p1",
         content_id="c-1",
         inputs={"video_url": "http://media.example/1.mp4", "caption": "one"},
@@ -182,11 +182,11 @@ async def test_a_content_becomes_its_rerun(world: World) -> None:
         digest="d",
         caller="crm",
     )
-    first = await world.ingest(ask)
+    first = await world.content.ingest(ask)
     await act(world, "p1", FAILED)
 
     made = await rerun(world, first.process_id)
-    repeated = await world.ingest(ask)
+    repeated = await world.content.ingest(ask)
 
     assert made.request_id == ""
     assert (repeated.process_id, repeated.duplicate) == (made.process_id, True)

@@ -14,10 +14,10 @@ from phonefarm.v1 import agent_pb2, inspect_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.evidence.backends.backend import Place
 from phonefarm_controller.evidence.backends.filesystem import Directory
-from phonefarm_controller.housekeeping.retention import ROWS, Retire
+from phonefarm_controller.housekeeping.retention import ROWS, Retention
 from phonefarm_controller.model.retention import (
     EvidenceClass,
-    Retention,
+    RetentionPolicy,
     class_of,
     read_retention,
 )
@@ -104,9 +104,9 @@ async def files_in(kept: Kept) -> set[str]:
     return set(await asyncio.to_thread(kept.files))
 
 
-def retire_of(farm: Farm, place: Place) -> Retire:
+def retire_of(farm: Farm, place: Place) -> Retention:
     """Return the operation."""
-    return Retire(database=farm.controller.database, place=place, keep=KEEP, rest=0)
+    return Retention(database=farm.controller.database, place=place, keep=KEEP, rest=0)
 
 
 async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, kept: Kept) -> None:
@@ -248,10 +248,10 @@ async def test_others_write_while_much_is_removed(database_url: str, tmp_path: P
             await tx.connection.execute(text("UPDATE deliveries SET state = 'delivered'"))
             await tx.connection.execute(text("UPDATE capability_requests SET finished_at = 1"))
         counting = Counting(world.database, process_id)
-        retire = Retire(
+        retire = Retention(
             database=cast("Database", counting),
             place=Directory(tmp_path),
-            keep=Retention(processes=timedelta(days=1)),
+            keep=RetentionPolicy(processes=timedelta(days=1)),
             rest=0,
         )
         retiring = asyncio.create_task(retire.processes())

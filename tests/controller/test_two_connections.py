@@ -14,7 +14,7 @@ from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.items import CancelStrategy

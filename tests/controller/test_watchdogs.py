@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from phonefarm.v1 import callback_pb2, doctor_pb2, doctor_pb2_grpc
 from phonefarm_common.channel import bearer
-from phonefarm_controller.alarms.catalog import Limits, Sign
-from phonefarm_controller.runs.lease_reaper import Reaper
+from phonefarm_controller.alarms import Limits, Sign
+from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler.claim import Claim
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
@@ -113,18 +113,18 @@ async def test_a_loop_that_is_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
     """One waits for what never comes; the others go on."""
-    stuck, look = asyncio.Event(), Reaper.look
+    stuck, look = asyncio.Event(), LeaseReaper.look
 
-    async def wait(self: Reaper) -> None:
+    async def wait(self: LeaseReaper) -> None:
         await stuck.wait()
         await look(self)
 
-    monkeypatch.setattr(Reaper, "look", wait)
+    monkeypatch.setattr(LeaseReaper, "look", wait)
     async with watched(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path) as farm:
-        found = await shown(farm, logs, Sign.LOOP_SILENT, "loops", stuck.set, of="reaper")
+        found = await shown(farm, logs, Sign.LOOP_SILENT, "loops", stuck.set, of="lease_reaper")
 
     assert found.verdict == doctor_pb2.VERDICT_FAIL
-    assert found.text.startswith("loop reaper has made no progress for")
+    assert found.text.startswith("loop lease_reaper has made no progress for")
 
 
 async def test_an_event_loop_that_stands(tmp_path: Path, logs: Logs) -> None:

@@ -18,8 +18,8 @@ from aiohttp import web
 from gateway.support.receiver import Received, Receiver
 from gateway.support.sending import Sending, owing, sending
 from phonefarm.v1 import process_pb2
-from phonefarm_controller.alarms.disk_alarm import Room
-from phonefarm_controller.app.controller import _keep_profiles
+from phonefarm_controller.alarms import Room
+from phonefarm_controller.app.controller import keep_app_profiles
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.processes.enqueue import Enqueue
@@ -38,7 +38,7 @@ async def owe_many(it: Sending, url: str, count: int) -> None:
     database = it.farm.controller.database
     enqueue = Enqueue(
         database=database,
-        profiles=await _keep_profiles(database, Path("/nonexistent")),
+        profiles=await keep_app_profiles(database, Path("/nonexistent")),
         policy=RetryPolicy(),
         hints=Hints(),
         room=Room(),

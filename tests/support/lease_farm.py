@@ -17,13 +17,13 @@ from typing import Any, Final, cast
 from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.handshake import Greeting, Part
+from phonefarm_controller.agents.handshake import Greeting
 from phonefarm_controller.agents.offers import offered_in
 from phonefarm_controller.agents.sessions import Parting, Session
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import PhoneReleased, Report
 from phonefarm_controller.model.states import LeaseState, RunState
-from phonefarm_controller.runs.lease_reaper import Reaper, Watch
+from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler import dispatcher
 from phonefarm_controller.store.database import Database, Transaction
 from support.lease_agents import LANES, Agent, Beat, BeatAck, End, Hello, Offer, Phase, Up, Wire
@@ -96,9 +96,8 @@ class Controller:
         self.world = World(
             database=gated, clock=self.clock, policy=policy, profiles=self.profiles, timers=TIMERS
         )
-        self.part = Part(database=gated)
-        self.reaper = Reaper(
-            watch=Watch(database=gated), reap=self.world.reap, timers=TIMERS, clock=self.clock
+        self.reaper = LeaseReaper(
+            database=gated, reap=self.world.reap, timers=TIMERS, clock=self.clock
         )
 
     async def pump(self) -> None:
@@ -223,7 +222,7 @@ class LeaseFarm:
             held=hello.held,
         )
         try:
-            greeted = await world.greet(greeting)
+            greeted = await world.handshake.connect(greeting)
         except FarmError:
             self._end(wire)
             return
@@ -251,7 +250,7 @@ class LeaseFarm:
             self._end(wire)
             if wire.session is not None:
                 controller = self.controllers[wire.controller]
-                await controller.part(wire.agent.name, wire.session.term)
+                await controller.world.handshake.disconnect(wire.agent.name, wire.session.term)
 
     def _end(self, wire: Wire) -> None:
         wire.serves = False

@@ -94,7 +94,7 @@ def situation(arrange: Situation) -> Situation:
 async def paused(world: World) -> Expected:
     """Hold back a whole kind of work."""
     process_id = await bound(world)
-    await world.pausing.pause(
+    await world.pauses.pause(
         PauseScope.CAPABILITY, "keyword_warmup", actor="ada", reason="looks wrong"
     )
     return Expected(
@@ -109,7 +109,7 @@ async def paused_for_the_only_account(world: World) -> Expected:
     """For work on any phone of a shelf, whose only account rests."""
     await put_group(world, "ph-p1")
     process_id = await world.accept(target=IN_SHELF)
-    await world.pausing.pause(PauseScope.ACCOUNT, "acc-p1", actor="ada", reason="it travels")
+    await world.pauses.pause(PauseScope.ACCOUNT, "acc-p1", actor="ada", reason="it travels")
     return Expected(
         process_id=process_id,
         reasons={"paused": 1},

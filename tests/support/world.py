@@ -4,17 +4,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 from phonefarm_common.ids import PROTOCOL_VERSION, new_id
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.handshake import Greet, Greeted, Greeting, HeldRun
+from phonefarm_controller.agents.handshake import Greeted, Greeting, Handshake, HeldRun
 from phonefarm_controller.agents.inventory import Inventory, SeenPhone
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.disk_alarm import Room
-from phonefarm_controller.app.controller import _keep_profiles
+from phonefarm_controller.alarms import Room
+from phonefarm_controller.app.controller import keep_app_profiles
 from phonefarm_controller.callbacks.delivery import Deliver
 from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.catalog import CAPABILITIES, Capability
@@ -28,29 +29,29 @@ from phonefarm_controller.fleet.phone_details import Sheets
 from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.health.expiry import Heal
 from phonefarm_controller.health.golden_jobs import GoldenJobs
-from phonefarm_controller.housekeeping.consistency import Mend
+from phonefarm_controller.housekeeping.consistency import correct_status
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.plans import Action, Plan, Repeat
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.model.states import Readiness, Transport
-from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
+from phonefarm_controller.processes.account_snapshots import upsert_snapshot
 from phonefarm_controller.processes.cancel import Cancel
-from phonefarm_controller.processes.content import CancelContent, Ingest
+from phonefarm_controller.processes.content import ContentIngest
 from phonefarm_controller.processes.enqueue import Enqueue
 from phonefarm_controller.processes.rerun import Reruns
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.desired_state import Desire
 from phonefarm_controller.runs.lease_expiry import Reap
-from phonefarm_controller.runs.lease_renewal import Renew
+from phonefarm_controller.runs.lease_renewal import renew_leases
 from phonefarm_controller.runs.report import Ack, TakeReports
 from phonefarm_controller.runs.start_gate import Start, StartAnswer, StartAsk
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.due_items import Wind
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.fleet_cache import FleetView
-from phonefarm_controller.scheduler.pauses import Halt, Pausing
+from phonefarm_controller.scheduler.pauses import Pauses
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
@@ -170,15 +171,14 @@ class World:
         self.cancel = Cancel(
             database=database, sessions=self.sessions, hints=hints, timers=self.timers
         )
-        self.ingest = Ingest(
+        self.content = ContentIngest(
             database=database,
             profiles=self.profiles,
             policy=self.policy,
             hints=hints,
             room=self.room,
         )
-        self.cancel_content = CancelContent(database=database, hints=hints)
-        self.upsert_snapshot = UpsertSnapshot(database=database)
+        self.upsert_snapshot = partial(upsert_snapshot, database)
         self.deliver = Deliver(
             database=database,
             hints=hints,
@@ -206,11 +206,12 @@ class World:
             cancel=self.cancel,
         )
         self.drain = Drain(database=database, hints=hints)
-        self.halt = Halt(database=database, sessions=self.sessions, hints=hints)
         self.sheets = Sheets(database=database, sessions=self.sessions)
-        self.pausing = Pausing(database=database, hints=hints, known_profiles=self.profiles)
-        self.greet = Greet(database=database, inventory=self.inventory, time_scale=1.0)
-        self.renew = Renew(database=database)
+        self.pauses = Pauses(
+            database=database, sessions=self.sessions, hints=hints, known_profiles=self.profiles
+        )
+        self.handshake = Handshake(database=database, inventory=self.inventory, time_scale=1.0)
+        self.renew = partial(renew_leases, database)
         self.desire = Desire(database=database, assignments=self.builder)
         self.explain = Explain(
             database=database, sessions=self.sessions, claim=self.claim, room=self.room
@@ -224,7 +225,7 @@ class World:
             monotonic=self.clock.monotonic,
         )
         self.heal = Heal(database=database, policy=self.health, hints=hints, golden=self.golden)
-        self.mend = Mend(database=database, hints=hints)
+        self.mend = partial(correct_status, database, hints)
 
     async def meet(
         self,
@@ -235,7 +236,7 @@ class World:
     ) -> Greeted:
         """Let the agent say hello with these phones, in a new life."""
         self.incarnations[agent_id] = self.incarnations.get(agent_id, 0) + 1
-        greeted: Greeted = await self.greet(
+        greeted: Greeted = await self.handshake.connect(
             Greeting(
                 agent_id=agent_id,
                 boot_id="boot",
@@ -361,7 +362,7 @@ async def world_on(
     async with open_database(url, clock) as database:
         if not migrated:
             await migrate(database)
-        profiles = await _keep_profiles(database, Path("/nonexistent"))
+        profiles = await keep_app_profiles(database, Path("/nonexistent"))
         yield World(
             database=database,
             clock=clock,

@@ -1,5 +1,6 @@
 """Greet: a new session of an agent. It gets a term; its phones and its runs are looked at."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -56,8 +57,8 @@ class Greeted:
     too_old: str = ""
 
 
-class Greet:
-    """Opens sessions."""
+class Handshake:
+    """Opens and closes the sessions of agents."""
 
     def __init__(self, *, database: Database, inventory: Inventory, time_scale: float) -> None:
         self._database = database
@@ -65,7 +66,7 @@ class Greet:
         self._time_scale = time_scale
 
     @whole
-    async def __call__(self, greeting: Greeting) -> Greeted:
+    async def connect(self, greeting: Greeting) -> Greeted:
         """Return the session's term and what the agent must know; FarmError refuses it.
 
         One that is too old is heard while it holds runs, so that they end and are reported.
@@ -103,6 +104,16 @@ class Greet:
         async with self._database.reading() as tx:
             held = await leases.held_by(tx, agent_id)
         return all(lease.state is LeaseState.DIRTY for lease in held)
+
+    @whole
+    async def disconnect(self, agent_id: str, term: int) -> None:
+        """Note that the session is over, unless a newer one has taken over.
+
+        The leases of its phones live on until they expire.
+        """
+        with suppress(DatabaseBusyError):  # `connected` is a display; silence is judged by its age
+            async with self._database.writing() as tx:
+                await agents.parted_in_term(tx, agent_id, term)
 
     def _check(self, greeting: Greeting) -> None:
         if not abs(greeting.time_scale - self._time_scale) <= 1e-9:  # also for what is no number
@@ -164,19 +175,3 @@ async def _lost(tx: Transaction, greeting: Greeting) -> tuple[str, ...]:
     return tuple(
         lease.lease_id for lease in missing if known[lease.run_id].state is RunState.EXECUTING
     )
-
-
-class Part:
-    """Closes sessions."""
-
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(self, agent_id: str, term: int) -> None:
-        """Note that the session is over, unless a newer one has taken over."""
-        try:
-            async with self._database.writing() as tx:
-                await agents.parted_in_term(tx, agent_id, term)
-        except DatabaseBusyError:
-            pass  # `connected` is a display; silence is judged by its age

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from phonefarm_controller.agents.sessions import Session, Sessions
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.store import agents
@@ -33,18 +33,15 @@ def offered_in(sessions: Sessions) -> list[OfferedPhone]:
     ]
 
 
-class ShowOffers:
-    """Writes down what the agents here offer. Nobody claims by it."""
+@whole
+async def publish_offers(database: Database, sessions: Iterable[Session]) -> None:
+    """Store what each session offers, for other controllers to show; nobody claims by it.
 
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(self, sessions: Iterable[Session]) -> None:
-        """Keep what each session offers; one whose agent has a newer session changes nothing."""
-        async with self._database.writing() as tx:
-            for session in sorted(sessions, key=lambda session: session.agent_id):
-                await agents.offer_in_term(tx, session.agent_id, session.term, session.offered)
+    A session whose agent has a newer one changes nothing.
+    """
+    async with database.writing() as tx:
+        for session in sorted(sessions, key=lambda session: session.agent_id):
+            await agents.offer_in_term(tx, session.agent_id, session.term, session.offered)
 
 
 async def others(tx: Transaction, sessions: Sessions) -> list[Agent]:
@@ -65,19 +62,19 @@ def offers_of(known: Iterable[Agent]) -> list[OfferedPhone]:
 
 
 PERIOD_SECONDS: Final = 1.0
-"""How late it is seen; what changes in between is never written."""
+"""How late others see an offer; what changes in between is never written."""
 
 
-async def showing(*, show: ShowOffers, sessions: Sessions, pulse: Pulse) -> None:
-    """Write until cancelled, in one transaction, only what has changed."""
+async def run_offer_publisher(pulse: Pulse, *, database: Database, sessions: Sessions) -> None:
+    """Publish offers until cancelled: in one transaction, only those that have changed."""
     shown: dict[tuple[str, int], frozenset[str]] = {}
     while True:
         pulse.beat()
         await asyncio.sleep(PERIOD_SECONDS)
         now = {(each.agent_id, each.term): each for each in sessions.all()}
         changed = [each for key, each in now.items() if shown.get(key, frozenset()) != each.offered]
-        with enduring("showing"):
+        with enduring("offer_publisher"):
             offered = {key: each.offered for key, each in now.items()}
             if changed:
-                await show(changed)
+                await publish_offers(database, changed)
             shown = offered

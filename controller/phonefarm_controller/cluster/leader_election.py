@@ -12,7 +12,7 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
@@ -26,7 +26,7 @@ Body = Callable[[Tenure | None], Coroutine[None, None, None]]
 """A loop that runs until cancelled; it writes under the tenure it is given."""
 
 
-class Own:
+class LoopOwnership:
     """Takes, keeps and leaves loops for one controller."""
 
     def __init__(self, *, database: Database, owner: str) -> None:
@@ -58,18 +58,20 @@ class Own:
             await loop_leases.leave_if_owned(tx, tenure)
 
 
-async def elected(
-    loop: str, body: Body, *, own: Own, timers: Timers, clock: Clock, pulse: Pulse
+async def run_elected(
+    loop: str, body: Body, *, own: LoopOwnership, timers: Timers, clock: Clock, pulse: Pulse
 ) -> None:
     """Wait for the loop, run it while it is ours, and wait again, until cancelled."""
     while True:
         tenure = await _won(loop, own=own, timers=timers, clock=clock, pulse=pulse)
-        log.info("loop.taken", loop=loop, term=tenure.term)
+        log.info("leadership.won", loop=loop, term=tenure.term)
         await _served(tenure, body, own=own, timers=timers, pulse=pulse)
-        log.warning("loop.lost", loop=loop, term=tenure.term)
+        log.warning("leadership.lost", loop=loop, term=tenure.term)
 
 
-async def _won(loop: str, *, own: Own, timers: Timers, clock: Clock, pulse: Pulse) -> Tenure:
+async def _won(
+    loop: str, *, own: LoopOwnership, timers: Timers, clock: Clock, pulse: Pulse
+) -> Tenure:
     seen: LoopLease | None = None
     since = clock.monotonic()
     while True:
@@ -86,7 +88,9 @@ async def _won(loop: str, *, own: Own, timers: Timers, clock: Clock, pulse: Puls
         await asyncio.sleep(timers.loop_beat)
 
 
-async def _served(tenure: Tenure, body: Body, *, own: Own, timers: Timers, pulse: Pulse) -> None:
+async def _served(
+    tenure: Tenure, body: Body, *, own: LoopOwnership, timers: Timers, pulse: Pulse
+) -> None:
     """Run the loop until it is another's; cancelled, leave it to whoever comes next."""
     work = asyncio.create_task(body(tenure), name=tenure.loop)
     try:

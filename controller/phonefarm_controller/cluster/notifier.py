@@ -15,8 +15,7 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.catalog import Limits, Sign
-from phonefarm_controller.alarms.registry import Pulse, Vitals
+from phonefarm_controller.alarms import Limits, Pulse, Sign, Vitals
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.wakeups import Hints, Notice
 from phonefarm_controller.store import notify
@@ -94,7 +93,7 @@ class Herald:
             await self._hints.outgoing.taken(within=QUIET_SECONDS)
 
     def _hear(self, text: str) -> None:
-        with enduring("herald"):
+        with enduring("notifier"):
             told = json.loads(text)
             if told["by"] == self._own:
                 self._came_back = told["number"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,8 +14,7 @@ from typing import Final
 from phonefarm_common.config import ConfigError
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.alarms.catalog import Sign
-from phonefarm_controller.alarms.registry import Pulse, Vitals
+from phonefarm_controller.alarms import Pulse, Sign, Vitals
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole
@@ -102,20 +101,20 @@ def _belongs_to(place: Place, found: str, farm_id: str) -> str:
 PERIOD_SECONDS: Final = 15.0
 
 
-async def curator(
+async def run_availability_check(
+    pulse: Pulse,
     *,
     place: Place,
     farm_id: str,
     vitals: Vitals,
     period: float,
-    pulse: Pulse,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Look until cancelled; the vitals are told at once, and for how long it has been so."""
     well = monotonic()
     while True:
         pulse.beat()
-        with enduring("curator"):
+        with enduring("evidence_availability"):
             wrong = await trouble_with(place, farm_id=farm_id)
             if not wrong:
                 well = monotonic()

@@ -8,7 +8,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.alarms.registry import Vitals
+from phonefarm_controller.alarms import Vitals
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.evidence.availability import check_there

@@ -13,7 +13,7 @@ import structlog
 from phonefarm_common.ids import is_uuid, new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.alarms.registry import Vitals
+from phonefarm_controller.alarms import Vitals
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.evidence.availability import check_there

@@ -9,7 +9,7 @@ from typing import Final
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.capabilities.planners import hold
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints

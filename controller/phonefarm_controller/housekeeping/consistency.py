@@ -1,10 +1,11 @@
 """Find processes whose status disagrees with their items, and correct it."""
 
 import asyncio
+from typing import Final
 
 import structlog
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
@@ -16,47 +17,38 @@ from phonefarm_controller.store.loop_leases import Tenure, owning
 log = structlog.get_logger()
 
 
-class Audit:
-    """Looks for processes that should have ended: each find is a bug of process sync."""
-
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(self, *, limit: int) -> list[str]:
-        """Return processes that are not terminal although all their items are."""
-        async with self._database.reading() as tx:
-            return await processes.unfinished_without_work(tx, limit=limit)
+PERIOD_SECONDS: Final = 30.0
 
 
-class Mend:
-    """Syncs a process that nothing else will."""
-
-    def __init__(self, *, database: Database, hints: Hints) -> None:
-        self._database = database
-        self._hints = hints
-
-    @whole
-    async def __call__(self, process_id: str, *, tenure: Tenure | None = None) -> None:
-        """Derive, save and announce the process."""
-        async with owning(self._database, tenure) as tx:
-            await sync(tx, await processes.lock(tx, {process_id}))
-        self._hints.deliveries()
+@whole
+async def unfinished_processes(database: Database, *, limit: int) -> list[str]:
+    """Return processes that have not ended although all their items have: each is a bug of ours."""
+    async with database.reading() as tx:
+        return await processes.unfinished_without_work(tx, limit=limit)
 
 
-PERIOD_SECONDS = 30.0
+@whole
+async def correct_status(
+    database: Database, hints: Hints, process_id: str, *, tenure: Tenure | None = None
+) -> None:
+    """Derive the status of the process again, store it and announce it."""
+    async with owning(database, tenure) as tx:
+        await sync(tx, await processes.lock(tx, {process_id}))
+    hints.deliveries()
 
 
-async def auditor(tenure: Tenure | None, *, audit: Audit, mend: Mend, pulse: Pulse) -> None:
-    """Look until cancelled. What two looks in a row find is mended, under *tenure*."""
+async def run_consistency_check(
+    pulse: Pulse, tenure: Tenure | None, *, database: Database, hints: Hints
+) -> None:
+    """Check until cancelled; correct, under *tenure*, what two checks in a row find."""
     suspects: set[str] = set()
     while True:
         pulse.beat()
         await asyncio.sleep(PERIOD_SECONDS)
-        with enduring("auditor"):
-            found = set(await audit(limit=100))
+        with enduring("consistency_check"):
+            found = set(await unfinished_processes(database, limit=100))
             again, suspects = sorted(found & suspects), found
             for process_id in again:
                 log.error("process.found_unsynced", process_id=process_id)
-                with enduring("auditor"):
-                    await mend(process_id, tenure=tenure)
+                with enduring("consistency_check"):
+                    await correct_status(database, hints, process_id, tenure=tenure)

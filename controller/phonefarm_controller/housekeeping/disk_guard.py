@@ -10,8 +10,7 @@ from pathlib import Path
 import structlog
 from phonefarm_common.disk_space import RequiredFree, check_disk_space
 
-from phonefarm_controller.alarms.disk_alarm import Room
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse, Room
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.wakeups import Hints
 
@@ -20,7 +19,8 @@ log = structlog.get_logger()
 PERIOD_SECONDS = 2.0
 
 
-async def storekeeper(
+async def run_disk_guard(
+    pulse: Pulse,
     *,
     data: Path,
     room: Room,
@@ -28,12 +28,11 @@ async def storekeeper(
     least: RequiredFree,
     reserve: int,
     period: float,
-    pulse: Pulse,
 ) -> None:
     """Look until cancelled; *room* and the reserve follow what is seen."""
     while True:
         pulse.beat()
-        with enduring("storekeeper"):
+        with enduring("disk_guard"):
             await _look(data, room, hints, least, reserve)
         await asyncio.sleep(period)
 

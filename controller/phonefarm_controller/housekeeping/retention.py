@@ -15,12 +15,12 @@ from typing import Final
 import structlog
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.evidence.backends.backend import Place
-from phonefarm_controller.model.retention import EvidenceClass, Retention, class_of
+from phonefarm_controller.model.retention import EvidenceClass, RetentionPolicy, class_of
 from phonefarm_controller.store import audit, retention
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.retention import OldFile
@@ -36,7 +36,7 @@ ACTOR: Final = "retention"
 
 
 @dataclass
-class Retired:
+class Removed:
     """What was removed since this controller began."""
 
     files: Counter[EvidenceClass] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class Retired:
     processes: int = 0
 
 
-class Retire:
+class Retention:
     """Removes what *keep* no longer keeps; several controllers may do so side by side."""
 
     def __init__(
@@ -52,14 +52,14 @@ class Retire:
         *,
         database: Database,
         place: Place,
-        keep: Retention,
+        keep: RetentionPolicy,
         rest: float = REST_SECONDS,
     ) -> None:
         self._database = database
         self._place = place
         self._keep = keep
         self._rest = rest
-        self.retired = Retired()
+        self.retired = Removed()
 
     async def files(self) -> None:
         """Remove the evidence that has had its time; OSError where the place refuses."""
@@ -182,15 +182,15 @@ class Retire:
 PERIOD_SECONDS: Final = 600.0
 
 
-async def janitor(*, place: Place, retire: Retire, period: float, pulse: Pulse) -> None:
+async def run_retention(pulse: Pulse, *, place: Place, retire: Retention, period: float) -> None:
     """Look until cancelled; what is not done in one round is done in the next."""
     while True:
         pulse.beat()
-        with enduring("janitor"):
+        with enduring("retention"):
             await _sweep(place)
-        with enduring("janitor"):
+        with enduring("retention"):
             await retire.files()
-        with enduring("janitor"):
+        with enduring("retention"):
             await retire.processes()
         await asyncio.sleep(period)
 

@@ -40,7 +40,7 @@ def _defaults() -> dict[EvidenceClass, timedelta | None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retention:
+class RetentionPolicy:
     """How long each is kept behind its end; None for ever."""
 
     evidence: Mapping[EvidenceClass, timedelta | None] = field(default_factory=_defaults)
@@ -89,7 +89,7 @@ def read_duration(text: str, *, name: str) -> timedelta | None:
     return timedelta(days=number) if found[2] == "d" else timedelta(hours=number)
 
 
-def read_retention(evidence: str, processes: str) -> Retention:
+def read_retention(evidence: str, processes: str) -> RetentionPolicy:
     """Return the retention that `--keep-evidence` and `--keep-processes` mean; ValueError."""
     kept = _defaults()
     for part in filter(None, (part.strip() for part in evidence.split(","))):
@@ -111,7 +111,7 @@ def read_retention(evidence: str, processes: str) -> Retention:
             "--keep-processes must be at least the longest of --keep-evidence: a process stays as"
             " long as its evidence"
         )
-    return Retention(evidence=kept, processes=whole)
+    return RetentionPolicy(evidence=kept, processes=whole)
 
 
 def _longer(one: timedelta | None, other: timedelta | None) -> bool:

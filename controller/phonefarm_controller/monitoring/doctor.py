@@ -7,9 +7,7 @@ from datetime import datetime, timedelta
 from phonefarm_common.clock import Clock
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.catalog import REMEDIES, Finding, Sign, Verdict
-from phonefarm_controller.alarms.disk_alarm import Room
-from phonefarm_controller.alarms.registry import Vitals
+from phonefarm_controller.alarms import REMEDIES, Finding, Room, Sign, Verdict, Vitals
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.store import agents, certificates, queue_position

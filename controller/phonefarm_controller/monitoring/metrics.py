@@ -9,9 +9,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.catalog import Sign
-from phonefarm_controller.alarms.registry import Vitals
-from phonefarm_controller.housekeeping.retention import Retired
+from phonefarm_controller.alarms import Sign, Vitals
+from phonefarm_controller.housekeeping.retention import Removed
 
 log = structlog.get_logger()
 
@@ -28,7 +27,7 @@ _READINGS = (
 class _Reading:
     """A collector of prometheus_client; called in its thread, so it reads what threads may."""
 
-    def __init__(self, vitals: Vitals, sessions: Sessions, retired: Retired) -> None:
+    def __init__(self, vitals: Vitals, sessions: Sessions, retired: Removed) -> None:
         self._vitals = vitals
         self._sessions = sessions
         self._retired = retired
@@ -82,7 +81,7 @@ class _Reading:
 
 @asynccontextmanager
 async def serving_metrics(
-    address: tuple[str, int] | None, *, vitals: Vitals, sessions: Sessions, retired: Retired
+    address: tuple[str, int] | None, *, vitals: Vitals, sessions: Sessions, retired: Removed
 ) -> AsyncIterator[int]:
     """Serve GET /metrics at *address*, if there is one, while the block runs; yield the port."""
     if address is None:

@@ -1,14 +1,14 @@
-"""The sentry: looks whether work that could go on does, and tells the vitals when it does not."""
+"""The stall detector: raises alarms for work that could go on and does not."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from phonefarm_controller.agents.offers import OfferedPhone, offered_in
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.catalog import Limits, Sign
-from phonefarm_controller.alarms.registry import Pulse, Vitals
+from phonefarm_controller.alarms import Limits, Pulse, Sign, Vitals
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
@@ -17,10 +17,12 @@ from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.store import deliveries, leases
 from phonefarm_controller.store.database import Database
 
+UNCLEAN: Final = frozenset({LeaseState.RELEASING, LeaseState.DIRTY})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was seen."""
+    """What waits in the farm, as of one moment."""
 
     claimable: frozenset[str]
     """The items that could be claimed now, by the claim's own rules, for phones offered here."""
@@ -30,41 +32,36 @@ class Survey:
     """Seconds since the oldest callback was made that is not delivered; 0 when all are."""
 
 
-class Look:
-    """Surveys."""
-
-    def __init__(self, *, database: Database, claim: Claim) -> None:
-        self._database = database
-        self._claim = claim
-
-    @whole
-    async def __call__(self, offers: Sequence[OfferedPhone]) -> Survey:
-        """Return what is to be seen now."""
-        async with self._database.reading() as tx:
-            seen = await self._claim.look(tx, offers)
-            held = await leases.held(tx)
-            oldest = await deliveries.oldest_undelivered(tx)
-            age = 0.0 if oldest is None else (tx.now - oldest).total_seconds()
-        return Survey(
-            claimable=frozenset(pair.item_id for pair in seen.pairs),
-            unclean={lease.lease_id: lease.phone_id for lease in held if lease.state in UNCLEAN},
-            oldest_callback=max(age, 0.0),
-        )
+@whole
+async def survey_farm(database: Database, claim: Claim, offers: Sequence[OfferedPhone]) -> Survey:
+    """Return the work and the phones that wait now."""
+    async with database.reading() as tx:
+        seen = await claim.look(tx, offers)
+        held = await leases.held(tx)
+        oldest = await deliveries.oldest_undelivered(tx)
+        age = 0.0 if oldest is None else (tx.now - oldest).total_seconds()
+    return Survey(
+        claimable=frozenset(pair.item_id for pair in seen.pairs),
+        unclean={lease.lease_id: lease.phone_id for lease in held if lease.state in UNCLEAN},
+        oldest_callback=max(age, 0.0),
+    )
 
 
-class Sentry:
-    """Remembers since when it sees what should pass: no clock but its own is read."""
+class StallDetector:
+    """Remembers since when it sees what should pass, by its own monotonic clock only."""
 
     def __init__(
         self,
         *,
-        look: Look,
+        database: Database,
+        claim: Claim,
         sessions: Sessions,
         vitals: Vitals,
         limits: Limits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look = look
+        self._database = database
+        self._claim = claim
         self._sessions = sessions
         self._vitals = vitals
         self._limits = limits
@@ -77,13 +74,15 @@ class Sentry:
         """Look until cancelled."""
         while True:
             pulse.beat()
-            with enduring("sentry"):
+            with enduring("stall_detector"):
                 await self._survey()
             await asyncio.sleep(self._limits.look)
 
     async def _survey(self) -> None:
         """Survey once, telling as long as the database does not answer."""
-        asked = asyncio.ensure_future(self._look(offered_in(self._sessions)))
+        asked = asyncio.ensure_future(
+            survey_farm(self._database, self._claim, offered_in(self._sessions))
+        )
         try:
             while not (await asyncio.wait({asked}, timeout=self._limits.look))[0]:
                 self._tell_of_database("it does not answer")
@@ -133,6 +132,3 @@ class Sentry:
         for name in names:
             memory.setdefault(name, now)
         return max((now - since for since in memory.values()), default=0.0)
-
-
-UNCLEAN = frozenset({LeaseState.RELEASING, LeaseState.DIRTY})

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from phonefarm_controller.alarms.catalog import Limits, Sign
-from phonefarm_controller.alarms.registry import Vitals
+from phonefarm_controller.alarms import Limits, Sign, Vitals
 
 log = structlog.get_logger()
 
@@ -42,7 +41,7 @@ class Watchman:
             except RuntimeError:
                 return  # the event loop is closed
             except Exception:
-                log.exception("loop.crashed", loop="watchman")
+                log.exception("loop.crashed", loop="watchdog")
 
     def _lag(self) -> bool:
         """Have the event loop turn once, telling as long as it does not; true when it was late."""

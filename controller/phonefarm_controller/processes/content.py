@@ -1,4 +1,4 @@
-"""Ingest: one content of an account becomes one post_video item, however often it is sent."""
+"""Content ingest: a content of an account becomes one post_video item, however often it comes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any, Final
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.capabilities.catalog import Planned, known_capability, planned_inputs
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
@@ -33,7 +33,7 @@ SYSTEM: Final = "ingest"
 
 
 @dataclass(frozen=True, kw_only=True)
-class IngestAsk:
+class IngestRequest:
     """A video to post. `inputs` are those of post_video; `metadata` is a JSON object."""
 
     content_id: str
@@ -56,8 +56,16 @@ class Ingested:
     duplicate: bool
 
 
-class Ingest:
-    """Takes in contents."""
+@dataclass(frozen=True, kw_only=True)
+class CancelledContent:
+    """The item that was cancelled, and the state it was in."""
+
+    item_id: str
+    previous: str
+
+
+class ContentIngest:
+    """Turns contents into processes, finds them again, and cancels those that wait."""
 
     def __init__(
         self,
@@ -85,7 +93,7 @@ class Ingest:
             return await _known(tx, account_id, content_id)
 
     @whole
-    async def __call__(self, ask: IngestAsk) -> Ingested:
+    async def ingest(self, ask: IngestRequest) -> Ingested:
         """Commit the process with its item, or return what the content became before."""
         capability = known_capability(CAPABILITY)
         planned = planned_inputs(capability, ask.inputs, dummy_allowed=False, path="")
@@ -117,7 +125,36 @@ class Ingest:
             duplicate=False,
         )
 
-    async def _draft(self, tx: Transaction, ask: IngestAsk, planned: Planned) -> Draft:
+    @whole
+    async def cancel(
+        self, account_id: str, content_id: str, *, reason: str, requested_by: str
+    ) -> CancelledContent:
+        """Cancel the waiting item; FarmError `unknown_content`, `state_conflict:<state>`."""
+        async with self._database.writing(actor=by_caller(requested_by)) as tx:
+            content = await contents.get(tx, account_id, content_id)
+            if content is None:
+                problem = FieldProblem(field="content_id", message="names no content of it")
+                message = f"the account {account_id[:128]} has no content {content_id[:256]}"
+                raise FarmError(Reason.UNKNOWN_CONTENT, message, problems=(problem,))
+            locked = await processes.lock(tx, {content.process_id})
+            before = await items.lock(tx, {content.item_id})
+            item = before[content.item_id]
+            if item.state not in ITEM_WAITING:
+                raise FarmError(
+                    Reason.STATE_CONFLICT,
+                    f"the content is {item.state}; only what waits can be cancelled here, "
+                    f"what runs by POST /processes/{content.process_id}/cancel",
+                    detail=str(item.state),
+                )
+            failure = failures.cancelled(reason)
+            over = cancelled(item, failure=failure, because=reason, now=tx.now)
+            await items.save(tx, before, [over])
+            await processes.note_cancel(tx, content.process_id, requested_by=requested_by)
+            await sync(tx, locked, cancel_requested=set(locked))
+        self._hints.deliveries()
+        return CancelledContent(item_id=item.item_id, previous=str(item.state))
+
+    async def _draft(self, tx: Transaction, ask: IngestRequest, planned: Planned) -> Draft:
         target = Target(routing=Routing.DIRECT, account_id=ask.account_id)
         (slot,) = resolve(target, app=None, facts=await facts_of(tx, [target]))
         order = Order(
@@ -164,48 +201,3 @@ async def _known(tx: Transaction, account_id: str, content_id: str) -> Ingested 
         state=str(item.state),
         duplicate=True,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Withdrawn:
-    """The item that was cancelled, and the state it was in."""
-
-    item_id: str
-    previous: str
-
-
-class CancelContent:
-    """Cancels contents."""
-
-    def __init__(self, *, database: Database, hints: Hints) -> None:
-        self._database = database
-        self._hints = hints
-
-    @whole
-    async def __call__(
-        self, account_id: str, content_id: str, *, reason: str, requested_by: str
-    ) -> Withdrawn:
-        """Cancel the waiting item; FarmError `unknown_content`, `state_conflict:<state>`."""
-        async with self._database.writing(actor=by_caller(requested_by)) as tx:
-            content = await contents.get(tx, account_id, content_id)
-            if content is None:
-                problem = FieldProblem(field="content_id", message="names no content of it")
-                message = f"the account {account_id[:128]} has no content {content_id[:256]}"
-                raise FarmError(Reason.UNKNOWN_CONTENT, message, problems=(problem,))
-            locked = await processes.lock(tx, {content.process_id})
-            before = await items.lock(tx, {content.item_id})
-            item = before[content.item_id]
-            if item.state not in ITEM_WAITING:
-                raise FarmError(
-                    Reason.STATE_CONFLICT,
-                    f"the content is {item.state}; only what waits can be cancelled here, "
-                    f"what runs by POST /processes/{content.process_id}/cancel",
-                    detail=str(item.state),
-                )
-            failure = failures.cancelled(reason)
-            over = cancelled(item, failure=failure, because=reason, now=tx.now)
-            await items.save(tx, before, [over])
-            await processes.note_cancel(tx, content.process_id, requested_by=requested_by)
-            await sync(tx, locked, cancel_requested=set(locked))
-        self._hints.deliveries()
-        return Withdrawn(item_id=item.item_id, previous=str(item.state))

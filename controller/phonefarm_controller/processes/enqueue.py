@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError
 
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.capabilities.catalog import (
     CAPABILITIES,
     Planned,

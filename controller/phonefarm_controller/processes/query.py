@@ -1,4 +1,4 @@
-"""Read: the record of a process, as of now, and pages of records."""
+"""Read processes, as of now: a record, a page of records, an item, a timeline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,11 @@ from phonefarm_controller.store import items, process_search, processes, runs, t
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.process_search import Place, Wanted
 
+MOST_TRANSITIONS: Final = 10_000
+MOST_BYTES: Final = 6 * 1024 * 1024
+"""Of their reasons and all else: they travel in one message of 8 MiB."""
+_REST_BYTES: Final = 400
+"""A transition's fields without its reason, written out."""
 MOST_TOGETHER: Final = 5 * 1024 * 1024
 """About how many bytes one page has: it must fit in a message of 8 MiB."""
 MOST_PER_CHARACTER: Final = 4
@@ -31,7 +36,7 @@ class Page:
     end: Place | None
 
 
-class Read:
+class ProcessQuery:
     """Reads processes."""
 
     def __init__(self, *, database: Database) -> None:
@@ -84,6 +89,19 @@ class Read:
             records=records, end=Place(created_at=last.created_at, process_id=last.process_id)
         )
 
+    @whole
+    async def timeline(self, process_id: str) -> tuple[list[Transition], bool]:
+        """Return the newest transitions, oldest first, and whether older ones are left out.
+
+        FarmError `unknown_process`.
+        """
+        async with self._database.reading() as tx:
+            if process_id not in await transitions.heads(tx, [process_id]):
+                raise unknown_process(process_id)
+            found = await transitions.newest(tx, process_id, limit=MOST_TRANSITIONS + 1)
+        told = _newest_fitting(found)
+        return told, len(told) < len(found)
+
 
 def _first_fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list[Process]:
     """Return the first of *found* that fit in one message; one at least."""
@@ -118,33 +136,6 @@ def _unknown_item(item_id: str) -> FarmError:
     problem = FieldProblem(field="queue_item_id", message="names no queue item")
     message = f"there is no queue item {item_id[:128]}"
     return FarmError(Reason.UNKNOWN_QUEUE_ITEM, message, problems=(problem,))
-
-
-MOST_TRANSITIONS: Final = 10_000
-MOST_BYTES: Final = 6 * 1024 * 1024
-"""Of their reasons and all else: they travel in one message of 8 MiB."""
-_REST_BYTES: Final = 400
-"""A transition's fields without its reason, written out."""
-
-
-class Timeline:
-    """Reads timelines."""
-
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(self, process_id: str) -> tuple[list[Transition], bool]:
-        """Return the newest transitions, oldest first, and whether older ones are left out.
-
-        FarmError `unknown_process`.
-        """
-        async with self._database.reading() as tx:
-            if process_id not in await transitions.heads(tx, [process_id]):
-                raise unknown_process(process_id)
-            found = await transitions.newest(tx, process_id, limit=MOST_TRANSITIONS + 1)
-        told = _newest_fitting(found)
-        return told, len(told) < len(found)
 
 
 def _newest_fitting(found: Sequence[Transition]) -> list[Transition]:

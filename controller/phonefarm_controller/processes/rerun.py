@@ -8,7 +8,7 @@ from typing import Final
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.capabilities.catalog import CAPABILITIES
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.capabilities.catalog import Capability, known_capability, planned_inputs
 from phonefarm_controller.capabilities.planners import profile_check
 from phonefarm_controller.concurrency.uninterrupted import whole

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.concurrency.wakeups import Hints
@@ -221,7 +221,7 @@ LEAST_PAUSE_SECONDS: Final = 0.01
 """What comes closer together is told as one."""
 
 
-async def lookout(*, watching: Watching, hints: Hints, pulse: Pulse) -> None:
+async def run_process_watch(pulse: Pulse, *, watching: Watching, hints: Hints) -> None:
     """Look until cancelled; half of the time at the most, however much is watched."""
     looked = -math.inf
     while True:
@@ -229,7 +229,7 @@ async def lookout(*, watching: Watching, hints: Hints, pulse: Pulse) -> None:
         await hints.moves.taken(within=POLL_SECONDS)
         begun = time.monotonic()
         everywhere = begun - looked >= POLL_SECONDS
-        with enduring("lookout"):
+        with enduring("process_watch"):
             await watching.look(everywhere=everywhere)
         if everywhere:
             looked = begun

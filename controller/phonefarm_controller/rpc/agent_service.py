@@ -1,7 +1,7 @@
 """AgentService: the conversation with each agent, and its evidence."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar, assert_never
 
@@ -12,26 +12,27 @@ from phonefarm_common.ids import is_name
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.agents.handshake import Greet, Greeting, Part
+from phonefarm_controller.agents.handshake import Greeting, Handshake
 from phonefarm_controller.agents.inventory import Inventory, PhoneName, SeenHost
 from phonefarm_controller.agents.sessions import Parting, Push, Session, Sessions, SupersededError
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.evidence.upload import KeepEvidence
 from phonefarm_controller.model.errors import DatabaseBusyError, invalid_field
 from phonefarm_controller.model.phone_reports import HostLook
-from phonefarm_controller.model.run_reports import Assignment, Report, Stop
+from phonefarm_controller.model.run_reports import Assignment, Report, RunRef, Stop
 from phonefarm_controller.rpc import agent_convert as words
 from phonefarm_controller.rpc import phone_report_convert
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.runs.desired_state import Desire
 from phonefarm_controller.runs.lease_expiry import Reap
-from phonefarm_controller.runs.lease_renewal import Renew
 from phonefarm_controller.runs.report import Ack
 from phonefarm_controller.runs.start_gate import StartAnswer, StartAsk
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
+
+RenewLeases = Callable[[str, int, Sequence[RunRef]], Awaitable[list[RunRef] | None]]
 
 UNTAKEN: Final = 256
 """How many messages of one kind may wait before the agent's stream is not read further."""
@@ -67,10 +68,9 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         farm_id: str,
         timers: Timers,
         sessions: Sessions,
-        greet: Greet,
-        part: Part,
+        handshake: Handshake,
         inventory: Inventory,
-        renew: Renew,
+        renew: RenewLeases,
         reap: Reap,
         desire: Desire,
         start: Batcher[tuple[StartAsk, ...], tuple[StartAnswer, ...]],
@@ -81,8 +81,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         self._farm_id = farm_id
         self._timers = timers
         self._sessions = sessions
-        self._greet = greet
-        self._part = part
+        self._handshake = handshake
         self._inventory = inventory
         self._renew = renew
         self._reap = reap
@@ -104,7 +103,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
             greeting = _own(words.greeting_of(words.check_hello(first)), own_id)
             if not is_name(greeting.agent_id):
                 raise invalid_field("hello.agent_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
-            greeted = await self._greet(greeting)
+            greeted = await self._handshake.connect(greeting)
             session = Session(
                 agent_id=greeting.agent_id,
                 term=greeted.term,
@@ -153,7 +152,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
     async def _parted(self, agent_id: str, term: int) -> None:
         """Note that the session is over; without a database its silence will tell."""
         try:
-            await self._part(agent_id, term)
+            await self._handshake.disconnect(agent_id, term)
         except DatabaseBusyError as error:
             log.warning("agent.not_parted", agent_id=agent_id, error=str(error))
 
@@ -244,7 +243,7 @@ class AgentEdge(agent_pb2_grpc.AgentServiceServicer):
         )
         await talk.say(pb.ControllerMessage(heartbeat_ack=ack))
         too_old = talk.session.too_old
-        if too_old and not held and await self._greet.is_done_with(talk.session.agent_id):
+        if too_old and not held and await self._handshake.is_done_with(talk.session.agent_id):
             raise FarmError(Reason.AGENT_TOO_OLD, too_old)
 
     async def _push(self, talk: _Talk) -> None:

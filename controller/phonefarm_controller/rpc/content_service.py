@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from phonefarm.v1 import content_pb2 as pb
@@ -11,8 +12,7 @@ from phonefarm_common.reasons import FieldProblem
 from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.processes.account_snapshots import UpsertSnapshot
-from phonefarm_controller.processes.content import CancelContent, Ingest, IngestAsk
+from phonefarm_controller.processes.content import ContentIngest, IngestRequest
 from phonefarm_controller.rpc.auth import Keys
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import (
@@ -37,13 +37,11 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
         self,
         *,
         keys: Keys,
-        ingest: Ingest,
-        cancel_content: CancelContent,
-        upsert_snapshot: UpsertSnapshot,
+        content: ContentIngest,
+        upsert_snapshot: Callable[[Snapshot], Awaitable[bool]],
     ) -> None:
         self._keys = keys
-        self._ingest = ingest
-        self._cancel_content = cancel_content
+        self._content = content
         self._upsert_snapshot = upsert_snapshot
 
     async def FindContent(  # noqa: N802 - the wire's name
@@ -55,7 +53,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
             problems = _ids(request)
             if problems:
                 raise invalid(*problems)
-            found = await self._ingest.find(request.account_id, request.content_id)
+            found = await self._content.find(request.account_id, request.content_id)
         if found is None:
             return pb.FindContentResponse()
         return pb.FindContentResponse(queue_item_id=found.item_id, queue_status=found.state)
@@ -66,7 +64,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
         """Take in a video."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.SUBMIT)
-            taken = await self._ingest(_ingest_ask(request, caller=caller.name))
+            taken = await self._content.ingest(_ingest_request(request, caller=caller.name))
         return pb.IngestResponse(
             queue_item_id=taken.item_id,
             content_id=request.content_id,
@@ -85,14 +83,14 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
             problems = [*_ids(request), *_text("reason", request.reason, LONGEST_TEXT)]
             if problems:
                 raise invalid(*problems)
-            withdrawn = await self._cancel_content(
+            cancelled = await self._content.cancel(
                 request.account_id,
                 request.content_id,
                 reason=request.reason,
                 requested_by=caller.name,
             )
         return pb.CancelContentResponse(
-            queue_item_id=withdrawn.item_id, previous_status=withdrawn.previous
+            queue_item_id=cancelled.item_id, previous_status=cancelled.previous
         )
 
     async def UpsertSnapshot(  # noqa: N802
@@ -105,8 +103,8 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
         return pb.UpsertSnapshotResponse(upserted=upserted)
 
 
-def _ingest_ask(request: pb.IngestRequest, *, caller: str) -> IngestAsk:
-    """Return the ask; FarmError names every wrong field that is not an input of post_video."""
+def _ingest_request(request: pb.IngestRequest, *, caller: str) -> IngestRequest:
+    """Return the request; FarmError names every wrong field that is not an input of post_video."""
     problems = _ids(request)
     if request.callback_url:
         problems += _text("callback_url", request.callback_url, LONGEST_TEXT)
@@ -131,7 +129,7 @@ def _ingest_ask(request: pb.IngestRequest, *, caller: str) -> IngestAsk:
         "sound_id": request.sound_id or None,
         "cover_image_url": request.cover_image_url or None,
     }
-    return IngestAsk(
+    return IngestRequest(
         content_id=request.content_id,
         account_id=request.account_id,
         inputs=inputs,

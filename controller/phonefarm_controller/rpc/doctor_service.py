@@ -5,7 +5,7 @@ from typing import Final
 from phonefarm.v1 import doctor_pb2 as pb
 from phonefarm.v1 import doctor_pb2_grpc
 
-from phonefarm_controller.alarms.catalog import Verdict
+from phonefarm_controller.alarms import Verdict
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.monitoring.doctor import Examine
 from phonefarm_controller.rpc.auth import Keys

@@ -29,7 +29,7 @@ from phonefarm_controller.rpc.fleet_convert import (
     sheet_to_wire,
 )
 from phonefarm_controller.rpc.wire import moment_of
-from phonefarm_controller.scheduler.pauses import Halt, Pausing
+from phonefarm_controller.scheduler.pauses import Pauses
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100
@@ -48,12 +48,10 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         groups: GroupAdmin,
         sheets: Sheets,
         membership: Membership,
-        pausing: Pausing,
-        halt: Halt,
+        pauses: Pauses,
     ) -> None:
         self._sheets = sheets
-        self._pausing = pausing
-        self._halt = halt
+        self._pauses = pauses
         self._keys = keys
         self._membership = membership
         self._phones = phones
@@ -246,7 +244,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Let nothing in the scope begin."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            pause = await self._pausing.pause(
+            pause = await self._pauses.pause(
                 pause_scope_of(request.scope),
                 request.name,
                 actor=caller.name,
@@ -254,7 +252,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
             )
             stopped = 0
             if request.stop:
-                stopped = await self._halt(
+                stopped = await self._pauses.stop_running(
                     pause.scope, pause.name, actor=caller.name, reason=pause.reason
                 )
         return pause_to_wire(pause, stopped=stopped)
@@ -265,7 +263,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """End a pause."""
         async with translated(context):
             caller = await self._keys.check_caller(context, Scope.OPERATE)
-            resumed = await self._pausing.resume(
+            resumed = await self._pauses.resume(
                 pause_scope_of(request.scope),
                 request.name,
                 actor=caller.name,
@@ -279,5 +277,5 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
         """Return every pause."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            known = await self._pausing.all()
+            known = await self._pauses.all()
         return pb.ListPausesResponse(pauses=[pause_to_wire(pause) for pause in known])

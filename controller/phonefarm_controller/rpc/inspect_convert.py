@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import process_pb2
 
+from phonefarm_controller.callbacks.replay import LoggedDelivery
 from phonefarm_controller.capabilities.listing import AppVerification, CapabilityView
 from phonefarm_controller.evidence.read import EvidenceSight, RunSight
+from phonefarm_controller.model.states import DELIVERY_SETTLED
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.processes.item_details import ActionSight, AttemptSight, ItemSight
@@ -16,6 +19,9 @@ from phonefarm_controller.processes.watch import Event
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import timestamp
 from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanation, ReasonCount
+
+MOST_ATTEMPTS: Final = 20
+"""Of a delivery that are shown, the newest."""
 
 
 def event_to_wire(event: Event) -> pb.ProcessEvent:
@@ -201,3 +207,35 @@ def _app(app: AppVerification) -> pb.AppVerification:
         run_id=app.run_id or "",
         process_id=app.process_id or "",
     )
+
+
+def delivery_to_wire(logged: LoggedDelivery) -> pb.DeliveryLine:
+    """Return a delivery with its newest attempts."""
+    delivery = logged.delivery
+    line = pb.DeliveryLine(
+        delivery_id=delivery.delivery_id,
+        sequence=delivery.sequence,
+        milestone=delivery.milestone,
+        url=delivery.url,
+        status=delivery.state,
+        attempts=delivery.attempts,
+        emitted_at=timestamp(micros(delivery.emitted_at) or 0),
+        last_error=delivery.last_error or "",
+        log=[
+            pb.DeliveryAttempt(
+                attempt=attempt.attempt,
+                ended_at=timestamp(micros(attempt.ended_at) or 0),
+                outcome=attempt.outcome,
+                http_status=attempt.http_status,
+                error=attempt.error,
+                gateway_id=attempt.gateway_id,
+            )
+            for attempt in logged.log[-MOST_ATTEMPTS:]
+        ],
+    )
+    if delivery.state not in DELIVERY_SETTLED:
+        line.due_at.CopyFrom(timestamp(micros(delivery.due_at) or 0))
+    settled = micros(delivery.settled_at)
+    if settled is not None:
+        line.settled_at.CopyFrom(timestamp(settled))
+    return line

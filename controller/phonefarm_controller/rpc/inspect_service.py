@@ -1,6 +1,7 @@
 """InspectService: look into the work."""
 
 from phonefarm.v1 import inspect_pb2 as pb
+from phonefarm.v1 import inspect_pb2_grpc
 from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.callbacks.replay import Replay
@@ -8,16 +9,15 @@ from phonefarm_controller.capabilities.listing import Registry
 from phonefarm_controller.evidence.read import ReadEvidence
 from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.processes.query import Read, Timeline
+from phonefarm_controller.processes.query import ProcessQuery
 from phonefarm_controller.processes.watch import Watching
 from phonefarm_controller.rpc import inspect_convert
 from phonefarm_controller.rpc.auth import Keys
-from phonefarm_controller.rpc.delivery_log import DeliveryLog
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.scheduler.explain import Explain
 
 
-class InspectEdge(DeliveryLog):
+class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     """Serves callers and gateways that look."""
 
     def __init__(
@@ -25,16 +25,15 @@ class InspectEdge(DeliveryLog):
         *,
         keys: Keys,
         replay: Replay,
-        read: Read,
-        timeline: Timeline,
+        processes: ProcessQuery,
         watching: Watching,
         explain: Explain,
         evidence: ReadEvidence,
         registry: Registry,
     ) -> None:
-        super().__init__(keys=keys, replay=replay)
-        self._read = read
-        self._timeline = timeline
+        self._keys = keys
+        self._replay = replay
+        self._processes = processes
         self._watching = watching
         self._explain = explain
         self._evidence = evidence
@@ -61,7 +60,7 @@ class InspectEdge(DeliveryLog):
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
             process_id = _process_id(request.process_id)
-            transitions, truncated = await self._timeline(process_id)
+            transitions, truncated = await self._processes.timeline(process_id)
         return pb.Timeline(
             process_id=process_id,
             transitions=inspect_convert.transitions_to_wire(transitions),
@@ -83,7 +82,7 @@ class InspectEdge(DeliveryLog):
         """Return one item whole."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            sight = await self._read.item(request.queue_item_id.lower())
+            sight = await self._processes.item(request.queue_item_id.lower())
         return inspect_convert.item_to_wire(sight)
 
     async def ListEvidence(  # noqa: N802
@@ -121,6 +120,27 @@ class InspectEdge(DeliveryLog):
         return pb.ListCapabilitiesResponse(
             capabilities=[inspect_convert.capability_to_wire(view) for view in views]
         )
+
+    async def ListDeliveries(  # noqa: N802
+        self, request: pb.ListDeliveriesRequest, context: Context
+    ) -> pb.ListDeliveriesResponse:
+        """Return every delivery with its newest attempts."""
+        async with translated(context):
+            await self._keys.check_caller(context, Scope.READ)
+            found = await self._replay.log(_process_id(request.process_id))
+        return pb.ListDeliveriesResponse(
+            deliveries=[inspect_convert.delivery_to_wire(each) for each in found]
+        )
+
+    async def ReplayDeliveries(  # noqa: N802
+        self, request: pb.ReplayDeliveriesRequest, context: Context
+    ) -> pb.ReplayDeliveriesResponse:
+        """Make settled ones due again."""
+        async with translated(context):
+            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            process_id = _process_id(request.process_id)
+            sequences = await self._replay(process_id, set(request.sequences), actor=caller.name)
+        return pb.ReplayDeliveriesResponse(sequences=sequences)
 
 
 def _process_id(text: str) -> str:

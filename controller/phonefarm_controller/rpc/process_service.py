@@ -10,7 +10,7 @@ from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.scopes import Scope, written
 from phonefarm_controller.processes.cancel import Cancel
 from phonefarm_controller.processes.enqueue import Accepted
-from phonefarm_controller.processes.query import Read
+from phonefarm_controller.processes.query import ProcessQuery
 from phonefarm_controller.rpc.auth import Keys, scope_of
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.pagination import cursor_of, limit_of, place_of, wanted_of
@@ -21,12 +21,17 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     """Serves callers and gateways."""
 
     def __init__(
-        self, *, keys: Keys, enqueue: Batcher[Submission, Accepted], cancel: Cancel, read: Read
+        self,
+        *,
+        keys: Keys,
+        enqueue: Batcher[Submission, Accepted],
+        cancel: Cancel,
+        processes: ProcessQuery,
     ) -> None:
         self._keys = keys
         self._enqueue = enqueue
         self._cancel = cancel
-        self._read = read
+        self._processes = processes
 
     async def Enqueue(  # noqa: N802 - the wire's name
         self, request: pb.EnqueueRequest, context: Context
@@ -53,7 +58,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
             await self._keys.check_caller(context, Scope.READ)
             if not is_uuid(request.process_id):
                 raise unknown_process(request.process_id)
-            record = await self._read.process(request.process_id.lower())
+            record = await self._processes.process(request.process_id.lower())
         return process_to_wire(record)
 
     async def ListProcesses(  # noqa: N802
@@ -62,7 +67,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
         """Return the newest that match, a page at a time."""
         async with translated(context):
             await self._keys.check_caller(context, Scope.READ)
-            page = await self._read.page(
+            page = await self._processes.page(
                 wanted_of(request), after=place_of(request.cursor), limit=limit_of(request)
             )
         return pb.ListProcessesResponse(

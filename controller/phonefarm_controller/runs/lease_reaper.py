@@ -12,7 +12,7 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model.errors import DatabaseBusyError
@@ -26,29 +26,23 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class HeldLease:
     """A lease, and whether its run has passed the start gate."""
 
     lease: Lease
     started: bool
 
 
-class Watch:
-    """Reads leases."""
-
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(self) -> list[Watched]:
-        """Return every lease that keeps a phone, as of now."""
-        async with self._database.reading() as tx:
-            held = await leases.held(tx)
-            known = await runs.get(tx, {lease.run_id for lease in held})
-        return [
-            Watched(lease=lease, started=known[lease.run_id].state is not RunState.CLAIMED)
-            for lease in held
-        ]
+@whole
+async def held_leases(database: Database) -> list[HeldLease]:
+    """Return every lease that keeps a phone, as of now."""
+    async with database.reading() as tx:
+        held = await leases.held(tx)
+        known = await runs.get(tx, {lease.run_id for lease in held})
+    return [
+        HeldLease(lease=lease, started=known[lease.run_id].state is not RunState.CLAIMED)
+        for lease in held
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +54,11 @@ class _Sight:
     started: bool
 
 
-class Reaper:
+class LeaseReaper:
     """Remembers since when each lease looks the same."""
 
-    def __init__(self, *, watch: Watch, reap: Reap, timers: Timers, clock: Clock) -> None:
-        self._watch = watch
+    def __init__(self, *, database: Database, reap: Reap, timers: Timers, clock: Clock) -> None:
+        self._database = database
         self._reap = reap
         self._timers = timers
         self._clock = clock
@@ -75,13 +69,13 @@ class Reaper:
         """Look until cancelled."""
         while True:
             pulse.beat()
-            with enduring("reaper"):
+            with enduring("lease_reaper"):
                 await self.look()
             await asyncio.sleep(self._timers.reap)
 
     async def look(self) -> None:
         """Look once at every lease that keeps a phone."""
-        seen = await self._watch()
+        seen = await held_leases(self._database)
         now = self._clock.monotonic()
         held = {watched.lease.lease_id for watched in seen}
         for memory in (self._renewals, self._phases):
@@ -96,7 +90,7 @@ class Reaper:
                 # What keeps one lease from ending must not keep the others.
                 log.exception("lease.not_judged", lease_id=watched.lease.lease_id)
 
-    async def _judge(self, watched: Watched, now: float) -> None:
+    async def _judge(self, watched: HeldLease, now: float) -> None:
         lease = watched.lease
         key = lease.lease_id
         silent = self._unchanged_renewals(lease, watched, now)
@@ -116,7 +110,7 @@ class Reaper:
             case _:
                 pass
 
-    def _unchanged_renewals(self, lease: Lease, watched: Watched, now: float) -> float:
+    def _unchanged_renewals(self, lease: Lease, watched: HeldLease, now: float) -> float:
         sight = _Sight(state=lease.state, renewals=lease.renewals, started=watched.started)
         before = self._renewals.get(lease.lease_id)
         if before is None or before[0] != sight:
@@ -124,7 +118,7 @@ class Reaper:
             return 0.0
         return now - before[1]
 
-    def _unchanged_phase(self, lease: Lease, watched: Watched, now: float) -> float:
+    def _unchanged_phase(self, lease: Lease, watched: HeldLease, now: float) -> float:
         phase = (lease.state, watched.started, lease.revoked)
         before = self._phases.get(lease.lease_id)
         if before is None or before[0] != phase:

@@ -1,4 +1,4 @@
-"""Renew: a heartbeat keeps every lease it names, in one write."""
+"""A heartbeat renews every lease it names, in one write."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,16 @@ from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database
 
 
-class Renew:
-    """Renews the leases of one agent."""
+@whole
+async def renew_leases(
+    database: Database, agent_id: str, term: int, held: Sequence[RunRef]
+) -> list[RunRef] | None:
+    """Renew the leases of these runs; return the runs whose lease is lost.
 
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
-
-    @whole
-    async def __call__(
-        self, agent_id: str, term: int, held: Sequence[RunRef]
-    ) -> list[RunRef] | None:
-        """Return the runs whose lease is lost; None when a newer session has taken over."""
-        async with self._database.writing() as tx:
-            if not await agents.heard_in_term(tx, agent_id, term):
-                return None
-            kept = await leases.renew_if_live(
-                tx, agent_id, {ref.lease_id: ref.epoch for ref in held}
-            )
-        return [ref for ref in held if ref.lease_id not in kept]
+    None when a newer session has taken over.
+    """
+    async with database.writing() as tx:
+        if not await agents.heard_in_term(tx, agent_id, term):
+            return None
+        kept = await leases.renew_if_live(tx, agent_id, {ref.lease_id: ref.epoch for ref in held})
+    return [ref for ref in held if ref.lease_id not in kept]

@@ -11,7 +11,7 @@ from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.agents.offers import OfferedPhone
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import GOLDEN, Candidate, Item, claimed, dead

@@ -7,7 +7,7 @@ import structlog
 
 from phonefarm_controller.agents.offers import OfferedPhone, offered_in
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.run_reports import Assignment
@@ -21,7 +21,7 @@ MOST_PHONES = 200
 """How many phones one transaction claims for."""
 
 
-async def pump(*, claim: Claim, sessions: Sessions, hints: Hints, pulse: Pulse) -> None:
+async def run_dispatcher(pulse: Pulse, *, claim: Claim, sessions: Sessions, hints: Hints) -> None:
     """Claim until cancelled."""
     while True:
         pulse.beat()
@@ -32,7 +32,7 @@ async def pump(*, claim: Claim, sessions: Sessions, hints: Hints, pulse: Pulse) 
             try:
                 await _claim(claim, sessions, offers[start : start + MOST_PHONES])
             except DatabaseBusyError as error:
-                log.warning("loop.delayed", loop="pump", error=str(error))
+                log.warning("loop.delayed", loop="dispatcher", error=str(error))
                 break
 
 
@@ -43,7 +43,7 @@ async def _claim(claim: Claim, sessions: Sessions, offers: Sequence[OfferedPhone
     except DatabaseBusyError:
         raise
     except Exception:
-        log.exception("loop.crashed", loop="pump", phones=len(offers))
+        log.exception("loop.crashed", loop="dispatcher", phones=len(offers))
         if len(offers) == 1:
             # Tried again when its agent offers it anew, not at every turn.
             sessions.withdraw(offers[0].agent_id, offers[0].phone_id)

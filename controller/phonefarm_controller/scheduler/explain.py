@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from phonefarm_controller.agents.offers import offered_in, offers_of, others
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms.disk_alarm import Room
+from phonefarm_controller.alarms import Room
 from phonefarm_controller.concurrency.uninterrupted import whole
 from phonefarm_controller.fleet.phone_status import sighted
 from phonefarm_controller.model.blockers import AccountNow, Sight

@@ -1,6 +1,6 @@
-"""Pause and resume: an operator's word on what may begin."""
+"""Pauses: an operator keeps work of some scope from beginning, and may stop what runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -24,16 +24,25 @@ from phonefarm_controller.store.database import Database, Transaction
 
 log = structlog.get_logger()
 
-LONGEST_REASON = 500
+LONGEST_REASON: Final = 500
+BATCH: Final = 200
+FORCE_AFTER_SECONDS: Final = 30.0
+"""How long a run has to end between its actions."""
 
 
-class Pausing:
-    """Pauses work, and lets it go on."""
+class Pauses:
+    """Pauses work, resumes it, and stops the runs of a paused scope."""
 
     def __init__(
-        self, *, database: Database, hints: Hints, known_profiles: dict[str, Profile]
+        self,
+        *,
+        database: Database,
+        sessions: Sessions,
+        hints: Hints,
+        known_profiles: Mapping[str, Profile],
     ) -> None:
         self._database = database
+        self._sessions = sessions
         self._hints = hints
         self._profiles = known_profiles
 
@@ -72,6 +81,49 @@ class Pausing:
             self._hints.fleet_changed()
         return ended
 
+    @whole
+    async def stop_running(self, scope: PauseScope, name: str, *, actor: str, reason: str) -> int:
+        """Tell every run in the scope to end; return how many were told.
+
+        The scope is paused already, so nothing of it begins meanwhile. What a caller has cancelled
+        is left to that.
+        """
+        async with self._database.writing() as tx:
+            found = await pauses.leases_in(tx, scope, name)
+            await audit.note(
+                tx,
+                audit_id=new_id(),
+                actor=actor,
+                verb="stop",
+                subject=f"{scope} {name}".strip(),
+                reason=f"{len(found)} runs: {reason}",
+            )
+        wish = Cancel(
+            reason=f"by {actor}: {reason}",
+            strategy=CancelStrategy.SOFT_THEN_FORCE,
+            force_after_seconds=FORCE_AFTER_SECONDS,
+            give_back=True,
+        )
+        told = 0
+        for first in range(0, len(found), BATCH):
+            told += await self._stop(found[first : first + BATCH], wish, actor)
+        log.warning("work.halted", scope=str(scope), name=name, runs=told, actor=actor)
+        return told
+
+    async def _stop(self, lease_ids: list[str], wish: Cancel, actor: str) -> int:
+        async with self._database.writing(actor=by_operator(actor)) as tx:
+            work, locked = await open_work(tx, set(lease_ids))
+            stops = []
+            for lease in work.leases.values():
+                item = work.items[lease.item_id]
+                current = item.lease_id == lease.lease_id and item.state in ITEM_ACTIVE
+                if lease.state is LeaseState.LIVE and current and item.cancel is None:
+                    work.items[item.item_id] = replace(item, cancel=wish)
+                    stops.append(stop_of(work.items[item.item_id], lease.agent_id))
+            await work.save(locked)
+        self._hints.orders_made(self._sessions.send(stops))
+        return len(stops)
+
     async def _check_name(self, tx: Transaction, scope: PauseScope, name: str) -> None:
         known: Sequence[str]
         match scope:
@@ -99,60 +151,3 @@ async def _note(tx: Transaction, actor: str, verb: str, what: str, reason: str) 
 
 def _what(scope: PauseScope, name: str) -> str:
     return f"{scope} {name}".strip()
-
-
-BATCH: Final = 200
-FORCE_AFTER_SECONDS: Final = 30.0
-"""How long a run has to end between its actions."""
-
-
-class Halt:
-    """Stops runs, gently first. Each ends as its agent says; its item waits again, uncharged."""
-
-    def __init__(self, *, database: Database, sessions: Sessions, hints: Hints) -> None:
-        self._database = database
-        self._sessions = sessions
-        self._hints = hints
-
-    @whole
-    async def __call__(self, scope: PauseScope, name: str, *, actor: str, reason: str) -> int:
-        """Tell every run in the scope to end; return how many were told.
-
-        The scope is paused already, so nothing of it begins meanwhile. What a caller has cancelled
-        is left to that.
-        """
-        async with self._database.writing() as tx:
-            found = await pauses.leases_in(tx, scope, name)
-            await audit.note(
-                tx,
-                audit_id=new_id(),
-                actor=actor,
-                verb="stop",
-                subject=f"{scope} {name}".strip(),
-                reason=f"{len(found)} runs: {reason}",
-            )
-        wish = Cancel(
-            reason=f"by {actor}: {reason}",
-            strategy=CancelStrategy.SOFT_THEN_FORCE,
-            force_after_seconds=FORCE_AFTER_SECONDS,
-            give_back=True,
-        )
-        told = 0
-        for first in range(0, len(found), BATCH):
-            told += await self._halt(found[first : first + BATCH], wish, actor)
-        log.warning("work.halted", scope=str(scope), name=name, runs=told, actor=actor)
-        return told
-
-    async def _halt(self, lease_ids: list[str], wish: Cancel, actor: str) -> int:
-        async with self._database.writing(actor=by_operator(actor)) as tx:
-            work, locked = await open_work(tx, set(lease_ids))
-            stops = []
-            for lease in work.leases.values():
-                item = work.items[lease.item_id]
-                current = item.lease_id == lease.lease_id and item.state in ITEM_ACTIVE
-                if lease.state is LeaseState.LIVE and current and item.cancel is None:
-                    work.items[item.item_id] = replace(item, cancel=wish)
-                    stops.append(stop_of(work.items[item.item_id], lease.agent_id))
-            await work.save(locked)
-        self._hints.orders_made(self._sessions.send(stops))
-        return len(stops)

@@ -3,7 +3,7 @@
 import math
 import time
 
-from phonefarm_controller.alarms.registry import Pulse
+from phonefarm_controller.alarms import Pulse
 from phonefarm_controller.concurrency.loop import enduring
 from phonefarm_controller.concurrency.wakeups import Hints
 from phonefarm_controller.health.expiry import Heal
@@ -15,7 +15,8 @@ MARGIN_SECONDS = 0.002
 """The database's clock and ours may differ by this when an item has just become due."""
 
 
-async def clockwork(
+async def run_ticker(
+    pulse: Pulse,
     tenure: Tenure | None,
     *,
     wind: Wind,
@@ -23,7 +24,6 @@ async def clockwork(
     golden: GoldenJobs,
     hints: Hints,
     poll_seconds: float,
-    pulse: Pulse,
 ) -> None:
     """Requeue, expire, heal, make golden jobs until cancelled; wakes when the next is due.
 
@@ -36,18 +36,18 @@ async def clockwork(
             hints.work_made()  # it may be a scheduled item, which only a pump moves
         promote_at = math.inf
         requeued = expired = 0
-        with enduring("clockwork"):
+        with enduring("ticker"):
             requeued = await wind.requeue(tenure=tenure)
-        with enduring("clockwork"):
+        with enduring("ticker"):
             expired = await wind.expire(tenure=tenure)
         wait = poll_seconds
-        with enduring("clockwork"):
+        with enduring("ticker"):
             healed = await heal(tenure=tenure)
             if healed is not None:
                 wait = min(wait, max(healed, 0.0) + MARGIN_SECONDS)
-        with enduring("clockwork"):
+        with enduring("ticker"):
             await golden(tenure=tenure)
-        with enduring("clockwork"):
+        with enduring("ticker"):
             due = await wind.next_due()
             if due is not None:
                 due = max(due, 0.0) + MARGIN_SECONDS

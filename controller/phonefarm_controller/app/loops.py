@@ -1,0 +1,207 @@
+"""The controller's loops: the name, the period and the work of each, and which one leads."""
+
+import asyncio
+import operator
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from phonefarm_common.ids import new_id
+
+from phonefarm_controller.agents import offers
+from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.app.wiring import Core, Features
+from phonefarm_controller.cluster import notifier
+from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
+from phonefarm_controller.cluster.notifier import Herald
+from phonefarm_controller.evidence import availability
+from phonefarm_controller.health.expiry import Heal
+from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
+from phonefarm_controller.monitoring.stall_detector import StallDetector
+from phonefarm_controller.processes import watch
+from phonefarm_controller.runs.lease_reaper import LeaseReaper
+from phonefarm_controller.scheduler import dispatcher
+from phonefarm_controller.scheduler.due_items import Wind
+from phonefarm_controller.scheduler.ticker import run_ticker
+from phonefarm_controller.store.loop_leases import Tenure
+
+BATCH_SECONDS: Final = 5.0
+"""How long a batch may take, for the watchdog: it stands for a period."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """A loop that every controller runs."""
+
+    name: str
+    period: float
+    run: Callable[[Pulse], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderLoop:
+    """A loop that one controller of several runs; it writes under its tenure."""
+
+    name: str
+    period: float
+    run: Callable[[Pulse, Tenure | None], Coroutine[None, None, None]]
+
+
+def start_loops(
+    core: Core, features: Features, tasks: asyncio.TaskGroup
+) -> list[asyncio.Task[None]]:
+    """Start every loop of this controller as a task of the group."""
+    vitals = core.vitals
+    started = {
+        loop.name: loop.run(vitals.pulse(loop.name, period=loop.period))
+        for loop in _loops(core, features)
+    }
+    ownership = LoopOwnership(
+        database=core.database, owner=f"{socket.gethostname()}:{os.getpid()}:{new_id()[:8]}"
+    )
+    for loop in _leader_loops(core, features):
+        body = partial(_while_ours, loop, vitals.pulse(loop.name, period=loop.period))
+        election = f"election of {loop.name}"
+        started[loop.name] = (
+            run_elected(
+                loop.name,
+                body,
+                own=ownership,
+                timers=core.timers,
+                clock=core.clock,
+                pulse=vitals.pulse(election, period=core.timers.loop_beat),
+            )
+            if core.several
+            else body(None)
+        )
+    return [tasks.create_task(work, name=name) for name, work in started.items()]
+
+
+async def _while_ours(loop: LeaderLoop, pulse: Pulse, tenure: Tenure | None) -> None:
+    """Run the loop; while another controller runs it, its silence here is no alarm."""
+    try:
+        await loop.run(pulse, tenure)
+    finally:
+        pulse.rest()
+
+
+def _loops(core: Core, features: Features) -> list[Loop]:
+    settings, database, hints, sessions = core.settings, core.database, core.hints, core.sessions
+    scaled = partial(operator.mul, settings.time_scale)
+    reaper = LeaseReaper(
+        database=database, reap=features.reap, timers=core.timers, clock=core.clock
+    )
+    stalls = StallDetector(
+        database=database,
+        claim=features.claim,
+        sessions=sessions,
+        vitals=core.vitals,
+        limits=core.limits,
+    )
+    loops = [
+        Loop(name="enqueue", period=BATCH_SECONDS, run=features.enqueue.run),
+        Loop(name="starts", period=BATCH_SECONDS, run=features.starts.run),
+        Loop(name="reports", period=BATCH_SECONDS, run=features.reports.run),
+        Loop(
+            name="dispatcher",
+            period=dispatcher.POLL_SECONDS,
+            run=partial(
+                dispatcher.run_dispatcher, claim=features.claim, sessions=sessions, hints=hints
+            ),
+        ),
+        Loop(name="lease_reaper", period=core.timers.reap, run=reaper.run),
+        Loop(
+            name="process_watch",
+            period=watch.POLL_SECONDS,
+            run=partial(watch.run_process_watch, watching=features.watching, hints=hints),
+        ),
+        Loop(name="stall_detector", period=core.limits.look, run=stalls.run),
+        Loop(
+            name="disk_guard",
+            period=scaled(disk_guard.PERIOD_SECONDS),
+            run=partial(
+                disk_guard.run_disk_guard,
+                data=settings.data,
+                room=core.room,
+                hints=hints,
+                least=settings.least_free,
+                reserve=settings.reserve,
+                period=scaled(disk_guard.PERIOD_SECONDS),
+            ),
+        ),
+        Loop(
+            name="retention",
+            period=scaled(retention.PERIOD_SECONDS),
+            run=partial(
+                retention.run_retention,
+                place=core.place,
+                retire=features.retention,
+                period=scaled(retention.PERIOD_SECONDS),
+            ),
+        ),
+        Loop(
+            name="evidence_availability",
+            period=scaled(availability.PERIOD_SECONDS),
+            run=partial(
+                availability.run_availability_check,
+                place=core.place,
+                farm_id=settings.farm_id,
+                vitals=core.vitals,
+                period=scaled(availability.PERIOD_SECONDS),
+            ),
+        ),
+    ]
+    if core.several:
+        loops += _loops_beside_others(core)
+    return loops
+
+
+def _loops_beside_others(core: Core) -> list[Loop]:
+    herald = Herald(
+        url=core.settings.database_url,
+        hints=core.hints,
+        sessions=core.sessions,
+        vitals=core.vitals,
+        limits=core.limits,
+    )
+    return [
+        Loop(
+            name="stuck_transactions",
+            period=stuck_transactions.PERIOD_SECONDS,
+            run=partial(stuck_transactions.run_stuck_transaction_check, database=core.database),
+        ),
+        Loop(
+            name="offer_publisher",
+            period=offers.PERIOD_SECONDS,
+            run=partial(offers.run_offer_publisher, database=core.database, sessions=core.sessions),
+        ),
+        Loop(name="notifier", period=notifier.QUIET_SECONDS, run=herald.run),
+    ]
+
+
+def _leader_loops(core: Core, features: Features) -> list[LeaderLoop]:
+    database, hints = core.database, core.hints
+    return [
+        LeaderLoop(
+            name="ticker",
+            period=core.timers.reap,
+            run=partial(
+                run_ticker,
+                wind=Wind(database=database, hints=hints),
+                heal=Heal(
+                    database=database, policy=core.health, hints=hints, golden=features.golden
+                ),
+                golden=features.golden,
+                hints=hints,
+                poll_seconds=core.timers.reap,
+            ),
+        ),
+        LeaderLoop(
+            name="consistency_check",
+            period=consistency.PERIOD_SECONDS,
+            run=partial(consistency.run_consistency_check, database=database, hints=hints),
+        ),
+    ]

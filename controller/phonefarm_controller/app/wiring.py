@@ -1,0 +1,220 @@
+"""Builds the operations that services and loops share, from one core."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from phonefarm_common.clock import Clock
+from phonefarm_common.timers import Timers
+
+from phonefarm_controller.agents.inventory import Inventory
+from phonefarm_controller.agents.sessions import Sessions, SupersededError
+from phonefarm_controller.alarms import Limits, Room, Vitals
+from phonefarm_controller.auth.api_keys import ApiKeys
+from phonefarm_controller.auth.ca import Authority
+from phonefarm_controller.auth.enrollment import Doors as Told
+from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.concurrency.batcher import Batcher
+from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.evidence.backends.backend import Place
+from phonefarm_controller.health.golden_jobs import LOOK_SECONDS, GoldenJobs
+from phonefarm_controller.housekeeping.retention import Retention
+from phonefarm_controller.model.app_profiles import Profile
+from phonefarm_controller.model.health import HealthPolicy
+from phonefarm_controller.model.requests import Submission
+from phonefarm_controller.model.retry_policy import RetryPolicy
+from phonefarm_controller.model.run_reports import Report
+from phonefarm_controller.processes.cancel import Cancel
+from phonefarm_controller.processes.enqueue import Accepted, Enqueue
+from phonefarm_controller.processes.query import ProcessQuery
+from phonefarm_controller.processes.watch import Watching
+from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.runs.assignments import AssignmentBuilder
+from phonefarm_controller.runs.lease_expiry import Reap
+from phonefarm_controller.runs.report import Ack, TakeReports
+from phonefarm_controller.runs.start_gate import Start, StartAnswer, StartAsk
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.scheduler.fleet_cache import FleetView
+from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.notify import reaches_others
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+ENQUEUE_BATCH: Final = 100
+AGENT_BATCH: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """What every feature is built from."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    place: Place
+    profiles: Mapping[str, Profile]
+    several: bool
+    """Whether other controllers may share the database."""
+    policy: RetryPolicy
+    health: HealthPolicy
+    limits: Limits
+    hints: Hints
+    vitals: Vitals
+    room: Room
+    sessions: Sessions
+
+    @property
+    def timers(self) -> Timers:
+        """Return the timers that all programs of the farm share."""
+        return self.settings.timers
+
+    @property
+    def dummy_allowed(self) -> bool:
+        """Tell whether callers may ask for dummy runs."""
+        return not self.settings.production
+
+
+def core_of(
+    settings: Settings,
+    clock: Clock,
+    *,
+    database: Database,
+    place: Place,
+    profiles: Mapping[str, Profile],
+) -> Core:
+    """Return the core of a controller with these settings."""
+    several = reaches_others(settings.database_url)
+    hints = Hints(alone=not several)
+    database.tell_moves(hints.processes_moved)
+    return Core(
+        settings=settings,
+        clock=clock,
+        database=database,
+        place=place,
+        profiles=profiles,
+        several=several,
+        policy=RetryPolicy().scaled(settings.time_scale),
+        health=HealthPolicy().scaled(settings.time_scale),
+        limits=settings.limits or Limits().scaled(settings.time_scale),
+        hints=hints,
+        vitals=Vitals(),
+        room=Room(),
+        sessions=Sessions(hints=hints, clock=clock, offer_lapses=settings.timers.suspect),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The operations that several services, or a service and a loop, share."""
+
+    assignments: AssignmentBuilder
+    claim: Claim
+    reap: Reap
+    inventory: Inventory
+    enqueue: Batcher[Submission, Accepted]
+    starts: Batcher[tuple[StartAsk, ...], tuple[StartAnswer, ...]]
+    reports: Batcher[tuple[Report, ...], tuple[Ack, ...]]
+    cancel: Cancel
+    processes: ProcessQuery
+    watching: Watching
+    golden: GoldenJobs
+    retention: Retention
+    api_keys: ApiKeys
+    membership: Membership
+    keys: Keys
+
+
+def build_features(
+    core: Core, authority: Authority | None, *, doors: Callable[[], Told | None]
+) -> Features:
+    """Build what is shared; *doors* tells where other hosts find this one, once it listens."""
+    settings, database, hints = core.settings, core.database, core.hints
+    fleet_view = FleetView(hints=hints, monotonic=core.clock.monotonic)
+    assignments = AssignmentBuilder(clean_up=fleet_view.clean_up)
+    start = Start(database=database, deliveries_made=hints.deliveries)
+    take = TakeReports(
+        database=database,
+        policy=core.policy,
+        health=core.health,
+        hints=hints,
+        sessions=core.sessions,
+    )
+    enqueue = Enqueue(
+        database=database,
+        profiles=core.profiles,
+        policy=core.policy,
+        hints=hints,
+        room=core.room,
+        dummy_allowed=core.dummy_allowed,
+    )
+    api_keys = ApiKeys(database=database, monotonic=core.clock.monotonic)
+    membership = Membership(
+        database=database,
+        sessions=core.sessions,
+        authority=authority,
+        doors=doors,
+        life=settings.certificate_life,
+    )
+    return Features(
+        assignments=assignments,
+        claim=Claim(
+            database=database,
+            fleet_view=fleet_view,
+            assignments=assignments,
+            room=core.room,
+            timers=core.timers,
+        ),
+        reap=Reap(
+            database=database,
+            policy=core.policy,
+            health=core.health,
+            sessions=core.sessions,
+            hints=hints,
+        ),
+        inventory=Inventory(database=database, hints=hints),
+        enqueue=Batcher(enqueue, most=ENQUEUE_BATCH),
+        starts=Batcher(_in_groups(start), most=AGENT_BATCH),
+        reports=Batcher(_in_groups(take), most=AGENT_BATCH),
+        cancel=Cancel(database=database, sessions=core.sessions, hints=hints, timers=core.timers),
+        processes=ProcessQuery(database=database),
+        watching=Watching(database=database, hints=hints),
+        golden=GoldenJobs(
+            database=database,
+            profiles=core.profiles,
+            every=settings.golden_every,
+            hints=hints,
+            monotonic=core.clock.monotonic,
+            look=LOOK_SECONDS * settings.time_scale,
+        ),
+        retention=Retention(database=database, place=core.place, keep=settings.keep),
+        api_keys=api_keys,
+        membership=membership,
+        keys=Keys(
+            ingest_secret=settings.ingest_secret,
+            agent_token=settings.agent_token,
+            gateway_token=settings.gateway_token,
+            api_keys=api_keys,
+            membership=membership,
+        ),
+    )
+
+
+def _in_groups(
+    operation: Callable[[Sequence[_In]], Awaitable[Sequence[_Out | None]]],
+) -> Callable[[Sequence[tuple[_In, ...]]], Awaitable[list[tuple[_Out, ...] | Exception]]]:
+    """Let the operation answer groups of values, one group per session.
+
+    None as an answer means that the session is superseded, which is then the group's answer.
+    """
+
+    async def answer(groups: Sequence[tuple[_In, ...]]) -> list[tuple[_Out, ...] | Exception]:
+        answers = iter(await operation([value for group in groups for value in group]))
+        grouped: list[tuple[_Out, ...] | Exception] = []
+        for group in groups:
+            own = [next(answers) for _ in group]
+            given = tuple(each for each in own if each is not None)
+            grouped.append(given if len(given) == len(own) else SupersededError())
+        return grouped
+
+    return answer
