@@ -61,7 +61,7 @@ MACHINES = (
     ),
     Machine(
         title="Health of a phone",
-        what="What the controller thinks of it (`model/health.py` has the policy). Work is given "
+        what="What the controller thinks of it (`health/policy.py` has the rules). Work is given "
         "while it is good or suspect.",
         moves=states.HEALTH_MOVES,
         begins=(states.Health.GOOD,),

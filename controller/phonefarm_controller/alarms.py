@@ -17,7 +17,7 @@ from phonefarm_common.reasons import FarmError, Reason
 log = structlog.get_logger()
 
 
-class Verdict(StrEnum):
+class Severity(StrEnum):
     """How bad it is: with `fail` work stands still, or nobody can tell."""
 
     OK = "ok"
@@ -25,8 +25,8 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
-class Sign(StrEnum):
-    """What a watchdog watches."""
+class AlarmName(StrEnum):
+    """The condition that an alarm is about."""
 
     LOOP_LAG = "event_loop_late"
     LOOP_SILENT = "loop_silent"
@@ -34,40 +34,43 @@ class Sign(StrEnum):
     SCHEDULER_STUCK = "scheduler_stuck"
     DIRTY_OLD = "dirty_old"
     CALLBACKS_LATE = "callbacks_late"
-    HERALD_DEAF = "herald_deaf"
+    NOTIFIER_SILENT = "herald_deaf"
     EVIDENCE_AWAY = "evidence_away"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line for people; the remedy is empty only where all is well."""
+    """One line of the doctor's report; the remedy is empty only where all is well."""
 
     check: str
-    verdict: Verdict
+    verdict: Severity
     text: str
     remedy: str = ""
 
 
 _LOG: Final = "read the controller's log, then restart it: runs go on meanwhile"
-REMEDIES: Final[Mapping[Sign, tuple[Verdict, str]]] = {
-    Sign.LOOP_LAG: (Verdict.FAIL, "give the machine more of a processor; if it lasts: " + _LOG),
-    Sign.LOOP_SILENT: (Verdict.FAIL, _LOG),
-    Sign.DATABASE_AWAY: (Verdict.FAIL, "see whether PostgreSQL runs and answers; --database"),
-    Sign.SCHEDULER_STUCK: (Verdict.FAIL, f"phonefarm processes explain PROCESS; {_LOG}"),
-    Sign.DIRTY_OLD: (
-        Verdict.WARN,
+REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
+    AlarmName.LOOP_LAG: (
+        Severity.FAIL,
+        "give the machine more of a processor; if it lasts: " + _LOG,
+    ),
+    AlarmName.LOOP_SILENT: (Severity.FAIL, _LOG),
+    AlarmName.DATABASE_AWAY: (Severity.FAIL, "see whether PostgreSQL runs and answers; --database"),
+    AlarmName.SCHEDULER_STUCK: (Severity.FAIL, f"phonefarm processes explain PROCESS; {_LOG}"),
+    AlarmName.DIRTY_OLD: (
+        Severity.WARN,
         "look at the phone and its agent's log; phonefarm phones return PHONE when it is clean",
     ),
-    Sign.CALLBACKS_LATE: (
-        Verdict.WARN,
+    AlarmName.CALLBACKS_LATE: (
+        Severity.WARN,
         "see that a gateway runs and the receiver answers: phonefarm processes deliveries PROCESS",
     ),
-    Sign.HERALD_DEAF: (
-        Verdict.WARN,
-        "controllers hear each other late: see the log for herald.interrupted, and PostgreSQL's",
+    AlarmName.NOTIFIER_SILENT: (
+        Severity.WARN,
+        "controllers hear each other late: see the log for notifier.interrupted, and PostgreSQL's",
     ),
-    Sign.EVIDENCE_AWAY: (
-        Verdict.WARN,
+    AlarmName.EVIDENCE_AWAY: (
+        Severity.WARN,
         "see whether the place of --evidence is there: agents keep what runs leave until it is",
     ),
 }
@@ -75,9 +78,9 @@ REMEDIES: Final[Mapping[Sign, tuple[Verdict, str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds: how long each may last, and how often it is looked at."""
+    """Seconds: how long each condition may last before its alarm, and how often it is checked."""
 
-    look: float = 5
+    interval: float = 5
     loop_late: float = 2
     silent_least: float = 10
     """No loop is called silent before this, however short its period."""
@@ -85,10 +88,10 @@ class Limits:
     stuck: float = 15
     dirty: float = 300
     callbacks: float = 600
-    deaf: float = 20
+    notifier: float = 20
 
     def scaled(self, factor: float) -> Self:
-        """Return the limits times *factor*, but none so short that a busy machine trips it."""
+        """Return the limits times *factor*, none so short that a busy machine raises its alarm."""
         return replace(
             self,
             **{f.name: max(getattr(self, f.name) * factor, _LEAST[f.name]) for f in fields(self)},
@@ -96,36 +99,36 @@ class Limits:
 
 
 SILENT_PERIODS: Final = 3
-"""A loop that has not been round for so many of its periods is silent."""
+"""A loop is silent when it has not iterated for this many of its periods."""
 _LEAST: Final[Mapping[str, float]] = {
-    "look": 0.5,
+    "interval": 0.5,
     "loop_late": 2,
     "silent_least": 5,
     "database": 5,
     "stuck": 5,
     "dirty": 10,
     "callbacks": 30,
-    "deaf": 20,
+    "notifier": 20,
 }
 
 
-Key = tuple[Sign, str]
-"""A sign, and what it is a sign of where there may be several."""
+Key = tuple[AlarmName, str]
+"""An alarm's name, and its subject where several may have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
-    """Something that is wrong now."""
+class Alarm:
+    """A condition that is wrong now."""
 
-    sign: Sign
+    name: AlarmName
     of: str
-    told: str
+    text: str
     since: float
     """On the monotonic clock."""
 
 
-class Pulse:
-    """One loop's: it beats at each turn; it rests before the first, and while it waits for work."""
+class Liveness:
+    """When a loop last iterated; at rest before the first time and while it waits for work."""
 
     def __init__(self, period: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.period = period
@@ -133,11 +136,11 @@ class Pulse:
         self._last: float | None = None
 
     def beat(self) -> None:
-        """Say that the loop has come round."""
+        """Note that the loop iterates."""
         self._last = self._monotonic()
 
     def rest(self) -> None:
-        """Say that the loop waits for what may never come."""
+        """Note that the loop waits for something that may never come."""
         self._last = None
 
     def age(self) -> float:
@@ -146,71 +149,71 @@ class Pulse:
         return 0.0 if last is None else self._monotonic() - last
 
 
-class Vitals:
-    """Readings and troubles; each trouble is logged when it begins and when it ends."""
+class Alarms:
+    """Readings, and the alarms they raise; each is logged when raised and when cleared."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._pulses: dict[str, Pulse] = {}
+        self._liveness: dict[str, Liveness] = {}
         self._readings: dict[Key, float] = {}
-        self._troubles: dict[Key, Trouble] = {}
+        self._active: dict[Key, Alarm] = {}
 
-    def pulse(self, loop: str, *, period: float) -> Pulse:
-        """Return the pulse of a loop that comes round every *period* seconds."""
-        self._pulses[loop] = Pulse(period, self._monotonic)
-        return self._pulses[loop]
+    def liveness(self, loop: str, *, period: float) -> Liveness:
+        """Return the liveness of a loop that iterates every *period* seconds."""
+        self._liveness[loop] = Liveness(period, self._monotonic)
+        return self._liveness[loop]
 
     def silences(self) -> Mapping[str, tuple[float, float]]:
-        """Return by loop how long it has been silent, and how long it may be."""
+        """Return by loop the seconds since it last iterated, and how many it may take."""
         return {
-            loop: (pulse.age(), SILENT_PERIODS * pulse.period)
-            for loop, pulse in self._pulses.items()
+            loop: (liveness.age(), SILENT_PERIODS * liveness.period)
+            for loop, liveness in self._liveness.items()
         }
 
-    def tell(self, sign: Sign, reading: float, wrong: str, *, of: str = "") -> None:
-        """Take a reading, and what is wrong with it; empty when nothing is."""
-        key, now = (sign, of), self._monotonic()
+    def tell(self, name: AlarmName, reading: float, wrong: str, *, of: str = "") -> None:
+        """Take a reading; raise the alarm with the text *wrong*, or clear it when that is empty."""
+        key, now = (name, of), self._monotonic()
         with self._lock:
             self._readings[key] = reading
-            before = self._troubles.get(key)
+            before = self._active.get(key)
             if wrong:
                 since = now if before is None else before.since
-                self._troubles[key] = Trouble(sign=sign, of=of, told=wrong, since=since)
+                self._active[key] = Alarm(name=name, of=of, text=wrong, since=since)
             else:
-                self._troubles.pop(key, None)
+                self._active.pop(key, None)
         about = {"of": of} if of else {}
         if wrong and before is None:
-            log.error("watchdog.raised", sign=str(sign), told=wrong, **about)
+            log.error("alarm.raised", alarm=str(name), text=wrong, **about)
         elif before is not None and not wrong:
             lasted = round(now - before.since, 1)
-            log.info("watchdog.cleared", sign=str(sign), lasted=lasted, **about)
+            log.info("alarm.cleared", alarm=str(name), lasted=lasted, **about)
 
-    def reading(self, sign: Sign) -> float:
-        """Return the last reading of a sign that there is one of; not a number before the first."""
+    def reading(self, name: AlarmName) -> float:
+        """Return the last reading of a condition without subject; NaN before the first."""
         with self._lock:
-            return self._readings.get((sign, ""), math.nan)
+            return self._readings.get((name, ""), math.nan)
 
-    def wrong(self, sign: Sign) -> str:
-        """Return what is wrong by a sign that there is one of; empty when nothing is."""
+    def wrong(self, name: AlarmName) -> str:
+        """Return the text of an alarm without subject; empty when it is not raised."""
         with self._lock:
-            trouble = self._troubles.get((sign, ""))
-        return "" if trouble is None else trouble.told
+            alarm = self._active.get((name, ""))
+        return "" if alarm is None else alarm.text
 
-    def troubles(self) -> list[Trouble]:
-        """Return what is wrong now, the oldest first."""
+    def active(self) -> list[Alarm]:
+        """Return the raised alarms, the oldest first."""
         with self._lock:
-            return sorted(self._troubles.values(), key=lambda trouble: trouble.since)
+            return sorted(self._active.values(), key=lambda alarm: alarm.since)
 
 
-class Room:
-    """`shortage` says in words why there is none; empty while there is room."""
+class DiskAlarm:
+    """Refuses new work while the data disk is short of space; `shortage` says why, or is empty."""
 
     def __init__(self) -> None:
         self.shortage = ""
 
     def check(self) -> None:
-        """Raise FarmError `storage_full` when nothing new may be taken in."""
+        """Raise FarmError `storage_full` while nothing new may be taken in."""
         if self.shortage:
             message = f"the controller's data disk is too full for new work: {self.shortage}"
             raise FarmError(Reason.STORAGE_FULL, message)

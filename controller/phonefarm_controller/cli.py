@@ -12,7 +12,7 @@ from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.ids import is_name
 
 from phonefarm_controller.app.controller import running
-from phonefarm_controller.evidence.availability import PlaceAwayError
+from phonefarm_controller.evidence.availability import BackendAwayError
 from phonefarm_controller.evidence.backends.s3_address import (
     FORM,
     SCHEME,
@@ -156,7 +156,7 @@ def main() -> None:
     except (config.ConfigError, ValueError) as error:
         print(f"phonefarm-controller: {error}", file=sys.stderr)
         sys.exit(2)
-    except (DatabaseTakenError, DatabaseBusyError, PlaceAwayError) as error:
+    except (DatabaseTakenError, DatabaseBusyError, BackendAwayError) as error:
         print(f"phonefarm-controller: {error}", file=sys.stderr)
         sys.exit(3)
     sys.exit(code)

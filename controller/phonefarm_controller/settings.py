@@ -55,6 +55,6 @@ class Settings:
     certificate_life: timedelta = timedelta(hours=24)
 
     @property
-    def evidence_place(self) -> Path | BucketAddress:
+    def evidence_backend(self) -> Path | BucketAddress:
         """Return where evidence is kept."""
         return self.evidence or self.data / "evidence"

@@ -12,7 +12,7 @@ import pytest
 from phonefarm.v1 import agent_pb2
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import OfferedPhone
-from phonefarm_controller.scheduler.claim import Claim, Seen
+from phonefarm_controller.scheduler.claim import Claim, Matches
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.work import runs
 from sqlalchemy import select
@@ -87,18 +87,18 @@ async def test_work_is_not_claimed_before_its_time_by_a_clock_that_was_set_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was due when it was matched is looked at again by the transaction that takes it."""
-    look = Claim.look
+    match = Claim.match
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         await world.furnish("north", "a")
         await world.accept()
 
-        async def looked(self: Claim, tx: Transaction, offers: Sequence[OfferedPhone]) -> Seen:
-            seen = await look(self, tx, offers)
+        async def looked(self: Claim, tx: Transaction, offers: Sequence[OfferedPhone]) -> Matches:
+            seen = await match(self, tx, offers)
             world.clock.advance(-60)
             return seen
 
         with monkeypatch.context() as patched:
-            patched.setattr(Claim, "look", looked)
+            patched.setattr(Claim, "match", looked)
             early = await world.claim(world.offers("north", "a"))
         world.clock.advance(60)
         due = await world.claim(world.offers("north", "a"))

@@ -11,10 +11,10 @@ import pytest
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.timers import Timers
 from phonefarm_controller.auth.api_keys import ApiKeys
-from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.auth.enrollment import Enrollment
 from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
-    Deliver,
+    CallbackDelivery,
     DeliveryOutcome,
     DeliveryReport,
 )
@@ -22,9 +22,9 @@ from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.records import line_of, record_of
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import ItemState
-from phonefarm_controller.processes.cancel import CancelAsk
-from phonefarm_controller.rpc.auth import GATEWAY_HEADER, Keys
-from phonefarm_controller.rpc.callback_service import POLL_SECONDS, CallbackEdge
+from phonefarm_controller.processes.cancel import CancelRequest
+from phonefarm_controller.rpc.auth import GATEWAY_HEADER, Authenticator
+from phonefarm_controller.rpc.callback_service import POLL_SECONDS, CallbackService
 from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.store import deliveries
 from phonefarm_controller.store.deliveries import Delivery
@@ -65,7 +65,7 @@ def told(
 async def cancel(world: World, process_id: str) -> None:
     """Ask to cancel, which is told at once."""
     await world.cancel(
-        CancelAsk(
+        CancelRequest(
             process_id=process_id,
             reason="test",
             requested_by="tester",
@@ -224,21 +224,23 @@ async def test_large_records_are_handed_out_a_few_at_a_time(world: World) -> Non
 async def test_a_delivery_made_while_a_gateway_looks_is_handed_out_at_once(world: World) -> None:
     """Between the look that found nothing and the wait for news nothing is missed."""
 
-    class Looking(Deliver):
+    class Looking(CallbackDelivery):
         async def seconds_until_due(self) -> float | None:
             await world.accept()
             return None
 
-    deliver = Looking(database=world.database, hints=world.hints, time_scale=1.0, lease_seconds=60)
+    deliver = Looking(
+        database=world.database, wakeups=world.wakeups, time_scale=1.0, lease_seconds=60
+    )
     api_keys = ApiKeys(database=world.database, monotonic=world.clock.monotonic)
-    keys = Keys(
+    auth = Authenticator(
         ingest_secret=None,
         agent_token=None,
         gateway_token="t",
         api_keys=api_keys,
-        membership=cast("Membership", None),  # nobody shows a certificate
+        enrollment=cast("Enrollment", None),  # nobody shows a certificate
     )
-    edge = CallbackEdge(keys=keys, deliver=deliver, hints=world.hints)
+    edge = CallbackService(auth=auth, deliver=deliver, wakeups=world.wakeups)
     context = cast(
         "Context",
         SimpleNamespace(

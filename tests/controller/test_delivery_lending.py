@@ -11,12 +11,12 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
     MOST_PER_RECEIVER,
-    Deliver,
+    CallbackDelivery,
     DeliveryOutcome,
     DeliveryReport,
 )
 from phonefarm_controller.model.items import CancelStrategy
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.processes.status import LONGEST, receiver_of
 from phonefarm_controller.store import delivery_leases
 from phonefarm_controller.store.compiled_statements import Statement
@@ -83,7 +83,7 @@ def told(
 async def cancel(world: World, process_id: str) -> None:
     """Ask to cancel, which makes two more deliveries."""
     await world.cancel(
-        CancelAsk(
+        CancelRequest(
             process_id=process_id,
             reason="test",
             requested_by="tester",
@@ -356,9 +356,9 @@ async def test_many_lenders_on_two_controllers_keep_every_rule(postgres_url: str
 @pytest.mark.parametrize(("chance", "wait"), [(0.0, 4.0), (1.0, 6.0)])
 async def test_waits_are_spread_by_chance(timed: World, chance: float, wait: float) -> None:
     """Give or take a fifth, so that what failed together does not come back together."""
-    deliver = Deliver(
+    deliver = CallbackDelivery(
         database=timed.database,
-        hints=timed.hints,
+        wakeups=timed.wakeups,
         time_scale=1.0,
         lease_seconds=LEASE,
         chance=lambda: chance,

@@ -46,7 +46,7 @@ async def test_a_silent_agent_is_asked_until_it_says_what_became_of_its_phone(
     """After its lease expired the agent hears `stop` until it says clean, or that it cannot."""
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         assignment = await going(world)
-        await world.reap.expire(assignment.run.lease_id, renewals=0)
+        await world.lease_expiry.expire(assignment.run.lease_id, renewals=0)
         before = await world.desire("a")
 
         await world.tell(assignment, 1, ENDED, UNCLEAN)
@@ -63,7 +63,9 @@ async def test_a_phone_is_freed_although_earlier_words_of_its_run_are_lost(tmp_p
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         assignment = await going(world)
         behind = await world.tell(assignment, 3, ENDED, CLEAN)
-        await world.reap.forget([assignment.run.lease_id], agent_id="a", term=world.terms["a"])
+        await world.lease_expiry.forget(
+            [assignment.run.lease_id], agent_id="a", term=world.terms["a"]
+        )
 
         acks = await world.tell(assignment, 3, ENDED, CLEAN)
         (phone,) = await world.phone_admin.all()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.fleet.drain import Drain
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import LeaseState
@@ -38,7 +38,7 @@ async def agent(world: World) -> None:
 
 async def elsewhere(world: World) -> None:
     """Drain its host by another controller, whose hint has not come yet."""
-    drain = Drain(database=world.database, hints=Hints())
+    drain = Drain(database=world.database, wakeups=WakeUps())
     await drain.agent("a", actor="ada", reason="a new kernel")
 
 

@@ -19,10 +19,10 @@ from aiohttp import web
 from phonefarm.v1 import doctor_pb2, doctor_pb2_grpc, inspect_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.config import ConfigError
-from phonefarm_controller.evidence.availability import PlaceAwayError, WrongPlaceError
+from phonefarm_controller.evidence.availability import BackendAwayError, WrongBackendError
 from phonefarm_controller.evidence.backends import s3 as bucket_module
-from phonefarm_controller.evidence.backends.backend import PartGoneError
-from phonefarm_controller.evidence.backends.open import open_place
+from phonefarm_controller.evidence.backends.backend import PartialFileGoneError
+from phonefarm_controller.evidence.backends.open import open_backend
 from phonefarm_controller.evidence.backends.s3 import SEGMENT, Bucket
 from phonefarm_controller.evidence.backends.s3_address import BucketAddress, read_bucket
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
@@ -121,7 +121,7 @@ async def test_a_bucket_of_another_farm_is_refused(
     """Both farms are named; another prefix of the same bucket is another place."""
     bucket.put("evidence/.farm", b"other\n")
 
-    with pytest.raises(WrongPlaceError, match="belongs to the farm 'other', not to 'test'"):
+    with pytest.raises(WrongBackendError, match="belongs to the farm 'other', not to 'test'"):
         async with farm_on(url, tmp_path / "data", evidence=bucket.address):
             pass
     async with farm_on(url, tmp_path / "data", evidence=replace(bucket.address, prefix="x/")):
@@ -140,7 +140,7 @@ async def test_controllers_of_one_database_must_share_it(
         await upload(farm, run, kind="log", name="run.log")
     bucket.delete("evidence/.farm")
 
-    with pytest.raises(WrongPlaceError, match="the place that all its controllers share") as why:
+    with pytest.raises(WrongBackendError, match="the place that all its controllers share") as why:
         async with farm_on(postgres_url, data, evidence=elsewhere):
             pass
     async with farm_on(postgres_url, data, evidence=bucket.address):
@@ -155,10 +155,14 @@ async def test_controllers_of_one_database_must_share_it(
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"secret_key": "wrong"}, WrongPlaceError, "SignatureDoesNotMatch.*AWS_SECRET_ACCESS_KEY"),
-        ({"access_key": "NOBODY"}, WrongPlaceError, "InvalidAccessKeyId.*see AWS_ACCESS_KEY_ID"),
-        ({"bucket": "never-made"}, WrongPlaceError, "there is no bucket never-made: make it"),
-        ({"endpoint": "http://127.0.0.1:9"}, PlaceAwayError, "Could not connect to the endpoint"),
+        (
+            {"secret_key": "wrong"},
+            WrongBackendError,
+            "SignatureDoesNotMatch.*AWS_SECRET_ACCESS_KEY",
+        ),
+        ({"access_key": "NOBODY"}, WrongBackendError, "InvalidAccessKeyId.*see AWS_ACCESS_KEY_ID"),
+        ({"bucket": "never-made"}, WrongBackendError, "there is no bucket never-made: make it"),
+        ({"endpoint": "http://127.0.0.1:9"}, BackendAwayError, "Could not connect to the endpoint"),
     ],
 )
 async def test_a_controller_that_cannot_use_it_does_not_start(
@@ -311,7 +315,7 @@ def test_a_segment_that_is_not_full_is_none(bucket: S3Bucket, tmp_path: Path) ->
     received = place.received("key")
 
     assert received == SEGMENT
-    with pytest.raises(PartGoneError, match="segment 1 has 0 bytes"):
+    with pytest.raises(PartialFileGoneError, match="segment 1 has 0 bytes"):
         place.begin("key", SEGMENT + 1)
 
 
@@ -414,4 +418,4 @@ def test_without_the_library_it_is_named(
     monkeypatch.delitem(sys.modules, "phonefarm_controller.evidence.backends.s3")
 
     with pytest.raises(ConfigError, match=r"pip install 'phonefarm\[s3\]'"):
-        open_place(bucket.address, scratch=tmp_path)
+        open_backend(bucket.address, scratch=tmp_path)

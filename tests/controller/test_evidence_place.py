@@ -9,7 +9,7 @@ import grpc
 import pytest
 from phonefarm.v1 import doctor_pb2, doctor_pb2_grpc
 from phonefarm_common.channel import bearer
-from phonefarm_controller.evidence.availability import WrongPlaceError
+from phonefarm_controller.evidence.availability import WrongBackendError
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import upload
 from support.live_farm import eventually
@@ -32,7 +32,7 @@ async def test_a_directory_of_another_farm_is_refused(database_url: str, tmp_pat
         assert marker.read_text() == "test\n"
     marker.write_text("other\n")
 
-    with pytest.raises(WrongPlaceError, match="belongs to the farm 'other', not to 'test'"):
+    with pytest.raises(WrongBackendError, match="belongs to the farm 'other', not to 'test'"):
         async with farm_on(database_url, data):
             pass
 
@@ -44,7 +44,7 @@ async def test_controllers_of_one_database_must_share_it(postgres_url: str, tmp_
     (tmp_path / "data" / "evidence" / ".farm").unlink()
     elsewhere = tmp_path / "elsewhere"
 
-    with pytest.raises(WrongPlaceError, match="the place that all its controllers share") as why:
+    with pytest.raises(WrongBackendError, match="the place that all its controllers share") as why:
         async with farm_on(postgres_url, elsewhere):
             pass
     async with farm_on(postgres_url, tmp_path / "data"):

@@ -13,7 +13,7 @@ from phonefarm.v1 import inspect_pb2, process_pb2
 from phonefarm_cli.main import read_arguments
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.model.blockers import Hindrance
+from phonefarm_controller.model.blockers import BlockerKind
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Outcome, RunEnded
@@ -71,7 +71,7 @@ async def test_each_situation_is_told_by_its_reason(world: World, name: str) -> 
 
 def test_every_reason_is_shown() -> None:
     """The table has a situation for each word of the vocabulary."""
-    known = {str(each) for each in Hindrance} - {"phone_retired"}
+    known = {str(each) for each in BlockerKind} - {"phone_retired"}
 
     assert known <= SITUATIONS.keys()
 

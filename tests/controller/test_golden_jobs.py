@@ -48,9 +48,9 @@ async def rest(world: World, seconds: float = 31) -> None:
     world.clock.advance(seconds)
     async with world.database.writing() as tx:
         await agents.heard_in_term(tx, "a", world.terms["a"])
-    await world.wind.requeue()
-    await world.wind.expire()
-    await world.heal()
+    await world.due_items.requeue()
+    await world.due_items.expire()
+    await world.health_expiry()
 
 
 async def run(world: World, *told: RunEnded | PhoneReleased) -> Assignment:
@@ -100,7 +100,7 @@ async def test_a_phone_comes_back_from_quarantine_when_it_has_passed_one(world: 
         "quarantine_over: it was round 1, and it passed its golden"
     )
     assert (work.process_id, work.account_id) == (waiting, "acc-p1")
-    ends = await world.sheets.audit(subject="ph-p1", since=None, limit=10)
+    ends = await world.phone_query.audit(subject="ph-p1", since=None, limit=10)
     assert [entry.verb for entry in reversed(ends) if entry.actor == "controller"] == [
         "quarantine",  # as it fails
         "quarantine",  # its time is over: it must pass a golden job
@@ -161,9 +161,9 @@ async def test_one_that_told_nothing_of_the_phone_is_followed_by_another(
     await run(world, failed(code, of, final=True), CLEAN)
     held = await world.claim(world.offers("a", "p1"))
 
-    early = await world.golden()
+    early = await world.golden_jobs()
     await rest(world, 601)
-    late = await world.golden()
+    late = await world.golden_jobs()
 
     assert held == []
     assert (await phone(world)).rounds == 1
@@ -216,9 +216,9 @@ async def test_who_must_pass_one_goes_before_who_was_only_idle(tmp_path: Path) -
             owed=Owed.PROOF,
         )
 
-        first = await world.golden()
+        first = await world.golden_jobs()
         world.clock.advance(61)
-        second = await world.golden()
+        second = await world.golden_jobs()
 
     assert "ph-p09" in first
     assert len(first) == 8
@@ -242,7 +242,7 @@ async def test_a_phone_that_it_left_dirty_does_not_come_back_for_being_clean(wor
 
 async def test_a_free_phone_gets_one_a_day(world: World) -> None:
     """However the last one ended; the first at once."""
-    first = await world.golden()
+    first = await world.golden_jobs()
     job = await run(world, failed(final=True), CLEAN)
     after = await phone(world)
     early = [await at(world, hours) for hours in (1, 22.5)]
@@ -258,19 +258,19 @@ async def test_a_free_phone_gets_one_a_day(world: World) -> None:
 async def at(world: World, hours: float) -> list[str]:
     """Look again after so many hours."""
     await rest(world, hours * 3600)
-    made: list[str] = await world.golden()
+    made: list[str] = await world.golden_jobs()
     return made
 
 
 async def test_it_is_looked_for_once_a_minute(world: World) -> None:
     """The clockwork may turn more often."""
     await change_phone(world, "ph-p1", transport=Transport.OFFLINE)
-    away = await world.golden()
+    away = await world.golden_jobs()
     await change_phone(world, "ph-p1", transport=Transport.ONLINE)
 
-    early = await world.golden()
+    early = await world.golden_jobs()
     world.clock.advance(61)
-    late = await world.golden()
+    late = await world.golden_jobs()
 
     assert (away, early, late) == ([], [], ["ph-p1"])
 
@@ -309,9 +309,9 @@ async def test_a_phone_that_is_not_free_gets_none(world: World, state: str) -> N
     elif state == "no account":
         await world.put_account("acc-p1", phone_id="ph-p1", active=False)
     else:
-        world.golden.every = None
+        world.golden_jobs.every = None
 
-    assert await world.golden() == []
+    assert await world.golden_jobs() == []
 
 
 async def test_idle_phones_of_a_host_are_not_all_taken_at_once(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ async def test_idle_phones_of_a_host_are_not_all_taken_at_once(tmp_path: Path) -
         await world.furnish("a", *(f"p{number}" for number in range(20)))
         made = []
         for _ in range(4):
-            made.append(await world.golden())
+            made.append(await world.golden_jobs())
             world.clock.advance(61)
 
     assert [len(each) for each in made] == [8, 8, 4, 0]
@@ -330,7 +330,7 @@ async def test_idle_phones_of_a_host_are_not_all_taken_at_once(tmp_path: Path) -
 @pytest.mark.parametrize("scope", [PauseScope.ALL, PauseScope.APP, PauseScope.CAPABILITY])
 async def test_it_waits_for_a_pause(world: World, scope: PauseScope) -> None:
     """Which it says; at the start gate too."""
-    await world.golden()
+    await world.golden_jobs()
     name = {PauseScope.ALL: "", PauseScope.APP: "shortvideo", PauseScope.CAPABILITY: GOLDEN}[scope]
     (assignment,) = await world.claim(world.offers("a", "p1"))
     await world.pauses.pause(scope, name, actor="ada", reason="a look")
@@ -384,7 +384,7 @@ async def test_what_hinders_it_is_told_and_nothing_else(world: World) -> None:
 
 async def test_one_that_fails_before_it_begins_is_tried_again_for_no_account(world: World) -> None:
     """Behind its back-off, by whichever walk of the queue finds it due."""
-    await world.golden()
+    await world.golden_jobs()
     (assignment,) = await world.claim(world.offers("a", "p1"))
     await world.tell(assignment, 1, failed("agent_fenced"), CLEAN)
     early = await world.claim(world.offers("a", "p1"))
@@ -402,7 +402,7 @@ async def test_without_them_a_quarantine_ends_by_time(tmp_path: Path) -> None:
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}", golden_every=DAY) as world:
         await world.furnish("a", "p1")
         await proving(world)
-        world.golden.every = None
+        world.golden_jobs.every = None
         await rest(world, 24 * 3600 - 1200)
         before = await phone(world)
         await rest(world, 1300)
@@ -422,10 +422,10 @@ async def test_each_engine_keeps_it(database_url: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while not (await phone(world)).verdict.proving:
                 world.clock.advance(0.1)
-                await world.heal()
+                await world.health_expiry()
         await run(world, DONE, CLEAN)
         back = await phone(world)
-        free = await world.golden()
+        free = await world.golden_jobs()
 
         assert (back.health, back.rounds) == (Health.SUSPECT, 1)
         assert free == []

@@ -15,7 +15,7 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.store import items
 from sqlalchemy import text
 from support.world import POST, World, posting_allowed, world_on
@@ -84,7 +84,7 @@ async def test_what_runs_is_told_to_end_and_waits_again_uncharged(
     repeated = await world.pauses.stop_running(*scope, actor="ada", reason="again")
     await world.tell(run, 1, STOPPED, CLEAN)
     stopped = await item_of(world, run)
-    await world.wind.requeue()
+    await world.due_items.requeue()
     held = await world.claim(world.offers("a", "p1"))
     await world.pauses.resume(*scope, actor="ada")
     (again,) = await world.claim(world.offers("a", "p1"))
@@ -158,7 +158,7 @@ async def test_a_callers_cancel_counts_more_than_a_pause(world: World) -> None:
     first, second = await going(world), await going(world, serial="p2")
     ask = {"reason": "no more", "requested_by": "me", "force_after_seconds": 1.0}
     cancels = [
-        CancelAsk(process_id=run.process_id, strategy=CancelStrategy.SOFT, **ask)  # type: ignore[arg-type]
+        CancelRequest(process_id=run.process_id, strategy=CancelStrategy.SOFT, **ask)  # type: ignore[arg-type]
         for run in (first, second)
     ]
 

@@ -57,7 +57,7 @@ async def rest(world: World, seconds: float = 31) -> None:
     world.clock.advance(seconds)
     async with world.database.writing() as tx:
         await agents.heard_in_term(tx, "a", world.terms["a"])
-    await world.heal()
+    await world.health_expiry()
 
 
 async def fail_often(world: World, serial: str, times: int = 3) -> None:
@@ -75,7 +75,7 @@ async def seen(world: World, serial: str = "p1") -> PhoneView:
 
 async def audit(world: World, subject: str = "ph-p1") -> list[Entry]:
     """Return what the controller did, oldest first."""
-    entries = await world.sheets.audit(subject=subject, since=None, limit=100)
+    entries = await world.phone_query.audit(subject=subject, since=None, limit=100)
     return [entry for entry in reversed(entries) if entry.actor == "controller"]
 
 
@@ -90,7 +90,7 @@ async def test_three_failures_quarantine_a_phone_and_time_brings_it_back(world: 
 
     assert out.phone.health is Health.QUARANTINED
     assert out.phone.health_until is not None
-    assert next((why.hindrance, why.moment) for why in out.whys) == (
+    assert next((why.kind, why.moment) for why in out.blockers) == (
         "phone_quarantined",
         out.phone.health_until,
     )
@@ -115,15 +115,15 @@ async def test_each_engine_keeps_what_it_was_told(database_url: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while (await seen(world)).phone.health is Health.QUARANTINED:
                 world.clock.advance(0.1)
-                await world.heal()
+                await world.health_expiry()
         await world.phone_admin.give_back("ph-p1", actor="test", reason="well")
         for serial in ("p2", "p3", "p4"):
             await fail(world, serial)
-        (incident,) = (await world.sheets.phone("ph-p1")).host.incidents
+        (incident,) = (await world.phone_query.phone("ph-p1")).host.incidents
         async with asyncio.timeout(PATIENCE):
-            while (await world.sheets.phone("ph-p1")).host.incidents[0].ended_at is None:
+            while (await world.phone_query.phone("ph-p1")).host.incidents[0].ended_at is None:
                 world.clock.advance(0.1)
-                await world.heal()
+                await world.health_expiry()
 
         assert (out.health, out.rounds) == (Health.QUARANTINED, 1)
         assert set(incident.phones) >= {"ph-p2", "ph-p3", "ph-p4"}
@@ -155,13 +155,13 @@ async def test_refusals_and_late_starts_are_set_up_failures(world: World) -> Non
         await rest(world)
     refused = await seen(world)
     lease_id = await claim(world, "p1")
-    await world.reap.void(lease_id)
+    await world.lease_expiry.void(lease_id)
     await world.tell(world.assignments["p1"], 1, RunRefused(reason="stopped"), CLEAN)
-    sheet = await world.sheets.phone("ph-p1")
+    details = await world.phone_query.phone("ph-p1")
 
     assert refused.phone.health is Health.SUSPECT
-    assert sheet.view.phone.health is Health.QUARANTINED
-    assert [(each.blame, each.code) for each in sheet.failures] == [
+    assert details.view.phone.health is Health.QUARANTINED
+    assert [(each.blame, each.code) for each in details.failures] == [
         ("set_up", "start_timed_out"),
         ("set_up", "phone_failed"),
         ("set_up", "phone_silent"),
@@ -181,7 +181,7 @@ async def test_a_phone_rests_after_a_failure(world: World) -> None:
     """For half a minute it is given nothing: it cannot drain the queue."""
     await fail(world, "p1")
     await world.accept(target=Target(routing=Routing.DIRECT, phone_id="ph-p1"))
-    due = await world.heal()
+    due = await world.health_expiry()
 
     at_once = await world.claim(world.offers("a", "p1"))
     resting = await seen(world)
@@ -191,7 +191,7 @@ async def test_a_phone_rests_after_a_failure(world: World) -> None:
     assert due is not None
     assert 29 < due <= 30
     assert at_once == []
-    assert [str(why.hindrance) for why in resting.whys if why.moment] == ["phone_cooling_down"]
+    assert [str(why.kind) for why in resting.blockers if why.moment] == ["phone_cooling_down"]
     assert len(later) == 1
 
 
@@ -206,19 +206,19 @@ async def test_one_run_is_charged_once(world: World) -> None:
     for _ in range(2):
         await world.tell(assignment, 1, ended, unclean)
 
-    sheet = await world.sheets.phone("ph-p1")
+    details = await world.phone_query.phone("ph-p1")
 
-    assert [each.code for each in sheet.failures] == ["phone_lost"]
-    assert sheet.view.phone.health_reason == "dirty: no answer"
-    assert sheet.view.phone.health_until is None
-    assert [each.phone_id for each in await world.sheets.needs_hands()] == ["ph-p1"]
+    assert [each.code for each in details.failures] == ["phone_lost"]
+    assert details.view.phone.health_reason == "dirty: no answer"
+    assert details.view.phone.health_until is None
+    assert [each.phone_id for each in await world.phone_query.needs_hands()] == ["ph-p1"]
 
 
 async def test_a_dirty_phone_proved_clean_is_watched(world: World) -> None:
     """An agent that was silent, and failed at nothing, has its phone back as good as before."""
     lease_id = await claim(world, "p1")
     await world.begin(world.assignments["p1"])
-    await world.reap.expire(lease_id, renewals=0)
+    await world.lease_expiry.expire(lease_id, renewals=0)
     dirty = await seen(world)
     await rest(world, 1)
     await world.tell(world.assignments["p1"], 1, CLEAN)
@@ -235,11 +235,11 @@ async def test_three_phones_of_a_host_that_fail_together_are_one_incident(world:
     for serial in ("p1", "p2", "p3"):
         await fail(world, serial)
     hit = [await seen(world, serial) for serial in SERIALS]
-    sheet = await world.sheets.phone("ph-p1")
+    details = await world.phone_query.phone("ph-p1")
     await fail(world, "p4")
     frozen = await seen(world, "p4")
     await rest(world, 121)
-    over = (await world.sheets.phone("ph-p1")).host.incidents
+    over = (await world.phone_query.phone("ph-p1")).host.incidents
 
     assert [view.phone.health for view in hit] == [
         Health.SUSPECT,
@@ -247,8 +247,8 @@ async def test_three_phones_of_a_host_that_fail_together_are_one_incident(world:
         Health.GOOD,
         Health.GOOD,
     ]
-    assert [incident.kind for incident in sheet.host.incidents] == ["phones_failing"]
-    assert sheet.host.incidents[0].ended_at is None
+    assert [incident.kind for incident in details.host.incidents] == ["phones_failing"]
+    assert details.host.incidents[0].ended_at is None
     assert frozen.phone.health is Health.GOOD
     assert frozen.phone.cooling_until is not None
     assert [incident.phones for incident in over] == [("ph-p1", "ph-p2", "ph-p3", "ph-p4")]
@@ -281,20 +281,20 @@ async def test_a_lost_agent_is_no_fault_of_its_phones(world: World) -> None:
     for _ in range(4):
         lease_id = await claim(world, "p1")
         world.clock.advance(46)
-        await world.reap.void(lease_id)
+        await world.lease_expiry.void(lease_id)
         await world.tell(world.assignments["p1"], 1, RunRefused(reason="late"), CLEAN)
         await rest(world)
 
-    sheet = await world.sheets.phone("ph-p1")
-    assert sheet.view.phone.health is Health.GOOD
-    assert [each.counts for each in sheet.failures] == [False] * 4
+    details = await world.phone_query.phone("ph-p1")
+    assert details.view.phone.health is Health.GOOD
+    assert [each.counts for each in details.failures] == [False] * 4
 
 
 async def test_a_return_forgets_the_past(world: World) -> None:
     """Somebody has looked at it: the next failure is the first one, the rounds begin anew."""
     await fail_often(world, "p1")
     await world.phone_admin.give_back("ph-p1", actor="ada", reason="a new cable")
-    back = await world.sheets.phone("ph-p1")
+    back = await world.phone_query.phone("ph-p1")
     await fail(world, "p1")
     failed = await seen(world)
 
@@ -313,7 +313,7 @@ async def test_the_last_of_its_kind_is_told_of(world: World) -> None:
     await fail_often(world, "p1")
     last = await world.phone_admin.retire("ph-p3", actor="ada", reason="sold")
     very_last = await world.drain.phone("ph-p4", actor="ada", reason="battery")
-    axes = (await world.sheets.phone("ph-p4")).axes
+    axes = (await world.phone_query.phone("ph-p4")).axes
 
     (entry,) = await audit(world)
     assert [(a.value, a.by) for a in axes if a.axis == "intent"] == [("draining", "operator:ada")]

@@ -10,6 +10,7 @@ from phonefarm_controller.health.policy import (
     NOT_THE_PHONES,
     cleaned,
     cooled,
+    dirtied,
     excused,
     expired,
     is_refused_for_the_phone,
@@ -17,7 +18,6 @@ from phonefarm_controller.health.policy import (
     proved,
     retired,
     returned,
-    soiled,
     struck,
 )
 from phonefarm_controller.model.failures import Failure
@@ -96,7 +96,7 @@ def test_a_day_without_quarantine_forgets_the_rounds() -> None:
 
 def test_dirt_stays_until_it_is_proved_away() -> None:
     """No time ends it; what the phone did before is looked at again then."""
-    dirty = soiled(strike(Verdict(), 1), "no answer")
+    dirty = dirtied(strike(Verdict(), 1), "no answer")
 
     late = expired(dirty, policy=POLICY, now=later(10**6))
     clean = [cleaned(dirty, strikes=n, policy=POLICY, now=NOW).health for n in (0, 1, 3)]
@@ -112,7 +112,7 @@ def test_dirt_stays_until_it_is_proved_away() -> None:
 
 def test_a_round_goes_on_when_the_phone_was_dirty_meanwhile() -> None:
     """One bad run that also soiled its phone is one round."""
-    dirty = soiled(strike(Verdict(), 3), "no answer")
+    dirty = dirtied(strike(Verdict(), 3), "no answer")
 
     clean = cleaned(dirty, strikes=3, policy=POLICY, now=later(60))
 
@@ -175,7 +175,7 @@ def test_what_was_the_hosts_leaves_a_phone_where_it_was(*, dirt: bool) -> None:
 
     def excused_after(verdict: Verdict) -> Verdict:
         if dirt:
-            verdict = soiled(verdict, "no answer")
+            verdict = dirtied(verdict, "no answer")
         back = excused(verdict, strikes=0, policy=POLICY, now=later(1310))
         return cleaned(back, strikes=0, policy=POLICY, now=later(1320)) if dirt else back
 
@@ -193,11 +193,11 @@ def test_what_was_the_hosts_leaves_a_phone_where_it_was(*, dirt: bool) -> None:
 
 def test_dirt_does_not_shorten_a_round() -> None:
     """Clean again, the phone serves what is left of it; one that needs a person waits for one."""
-    dirty = soiled(strike(Verdict(), 3), "no answer")
-    fifth = soiled(strike(Verdict(rounds=4, round_at=NOW), 3), "no answer")
+    dirty = dirtied(strike(Verdict(), 3), "no answer")
+    fifth = dirtied(strike(Verdict(rounds=4, round_at=NOW), 3), "no answer")
 
     early = cleaned(dirty, strikes=0, policy=POLICY, now=later(1199))
-    late = cleaned(soiled(dirty, "still"), strikes=0, policy=POLICY, now=later(5000))
+    late = cleaned(dirtied(dirty, "still"), strikes=0, policy=POLICY, now=later(5000))
     never = cleaned(fifth, strikes=0, policy=POLICY, now=later(10**6))
 
     assert (early.health, early.rounds, early.until) == (Health.QUARANTINED, 1, later(1200))
@@ -211,7 +211,7 @@ def test_a_phone_that_became_dirty_while_it_proved_itself_has_still_to_pass() ->
     """Its agent was lost in the golden job, say: nothing of that is the phone's, nor a proof."""
     proving = expired(strike(Verdict(), 3), policy=POLICY, now=later(1200), proof=DAY)
 
-    clean = cleaned(soiled(proving, "no answer"), strikes=0, policy=POLICY, now=later(1300))
+    clean = cleaned(dirtied(proving, "no answer"), strikes=0, policy=POLICY, now=later(1300))
 
     assert expired(clean, policy=POLICY, now=later(1300), proof=DAY).proving
 
@@ -221,7 +221,7 @@ def test_retired_is_the_operators_alone() -> None:
     gone = retired(strike(Verdict(), 1), "sold")
 
     assert strike(gone, 3) == gone
-    assert soiled(gone, "x") == gone
+    assert dirtied(gone, "x") == gone
     assert expired(gone, policy=POLICY, now=later(10**6)) == gone
     assert returned(gone) == Verdict()
     with pytest.raises(IllegalMoveError):
@@ -295,7 +295,7 @@ def _after(verdict: Verdict, event: str, strikes: int, now: datetime) -> Verdict
         case "cool":
             return cooled(verdict, policy=POLICY, now=now)
         case "soil":
-            return soiled(verdict, "x")
+            return dirtied(verdict, "x")
         case "clean":
             return cleaned(verdict, strikes=strikes, policy=POLICY, now=now)
         case "excuse":

@@ -54,7 +54,7 @@ async def test_it_waits_for_the_run_and_goes_before_all_work(world: World) -> No
     await world.tell(run, 1, DONE, CLEAN)
     (mine,) = await world.claim(world.offers("a", "p1"))
     await world.begin(mine)
-    view = await world.hold.look(held)
+    view = await world.hold.get(held)
     async with world.database.reading() as tx:
         lease = (await leases.of_phones(tx, ["ph-p1"]))["ph-p1"]
     await world.tell(mine, 1, DONE, CLEAN)
@@ -103,7 +103,7 @@ async def test_a_hold_whose_agent_lost_it_is_not_tried_again(world: World) -> No
 
     await world.tell(run, 1, RunEnded(outcome=Outcome.FAILED, failure=LOST, exit_code=1), CLEAN)
 
-    view = await world.hold.look(held)
+    view = await world.hold.get(held)
     assert (view.state, view.why) == ("DEAD_LETTER", "run_crashed: ")
 
 

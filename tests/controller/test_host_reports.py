@@ -5,7 +5,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, fleet_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.model.phone_reports import Look, is_news
+from phonefarm_controller.model.phone_reports import PhoneReport, is_news
 from phonefarm_controller.store.schema.fleet import phone_looks, phones
 from sqlalchemy import event
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
@@ -155,15 +155,23 @@ async def test_an_inventory_that_says_nothing_new_writes_nothing(farm: Farm) -> 
 
 def test_what_drifts_is_news_once_it_has_moved() -> None:
     """A charge that falls slowly is written every two percent, a first fact at once."""
-    base = Look(battery_percent=80, battery_celsius=30.0, storage_free_bytes=1000)
+    base = PhoneReport(battery_percent=80, battery_celsius=30.0, storage_free_bytes=1000)
 
-    assert not is_news(base, Look(battery_percent=79, battery_celsius=30.9, storage_free_bytes=991))
-    assert is_news(base, Look(battery_percent=78, battery_celsius=30.0, storage_free_bytes=1000))
-    assert is_news(base, Look(battery_percent=80, battery_celsius=31.0, storage_free_bytes=1000))
-    assert is_news(base, Look(battery_percent=80, battery_celsius=30.0, storage_free_bytes=990))
-    assert is_news(base, Look())
+    assert not is_news(
+        base, PhoneReport(battery_percent=79, battery_celsius=30.9, storage_free_bytes=991)
+    )
+    assert is_news(
+        base, PhoneReport(battery_percent=78, battery_celsius=30.0, storage_free_bytes=1000)
+    )
+    assert is_news(
+        base, PhoneReport(battery_percent=80, battery_celsius=31.0, storage_free_bytes=1000)
+    )
+    assert is_news(
+        base, PhoneReport(battery_percent=80, battery_celsius=30.0, storage_free_bytes=990)
+    )
+    assert is_news(base, PhoneReport())
     assert is_news(None, base)
-    assert not is_news(None, Look())
+    assert not is_news(None, PhoneReport())
 
 
 async def test_each_step_of_recovery_is_audited_once(farm: Farm) -> None:

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, inspect_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.processes import watch
 from support.controller import AGENT_TOKEN, KEY, PATIENCE, Farm, PlayedAgent, played_agent, request
 
@@ -139,14 +139,16 @@ async def test_a_story_longer_than_an_event_is_told_in_several(
 async def test_many_watchers_cost_one_reader(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing moves nobody but the reader asks the database; then all hear of it."""
     asked = 0
-    real = watch.Watcher._read
+    real = watch.ProcessWatcher._read
 
-    async def counted(self: watch.Watcher, *, record_at_least: bool) -> watch.Event | None:
+    async def counted(
+        self: watch.ProcessWatcher, *, record_at_least: bool
+    ) -> watch.ProcessEvent | None:
         nonlocal asked
         asked += 1
         return await real(self, record_at_least=record_at_least)
 
-    monkeypatch.setattr(watch.Watcher, "_read", counted)
+    monkeypatch.setattr(watch.ProcessWatcher, "_read", counted)
     many = 60
     ids = [(await farm.enqueue(request())).process_id for _ in range(3)]
     calls = [_watch(farm, ids[place % 3]) for place in range(many)]
@@ -186,18 +188,18 @@ async def test_a_watcher_that_does_not_read_holds_back_nobody(farm: Farm) -> Non
 
 async def test_what_happens_while_a_watcher_does_not_ask_is_one_event(farm: Farm) -> None:
     """Nothing piles up for a slow one, however much happens."""
-    lookout = watch.Watching(database=farm.controller.database, hints=Hints())
+    process_watch = watch.ProcessWatch(database=farm.controller.database, wakeups=WakeUps())
     async with played_agent(farm, "a") as agent:
         process_id = (await farm.enqueue(request())).process_id
-        with lookout.watch(process_id, after=0) as watcher:
+        with process_watch.watch(process_id, after=0) as watcher:
             first = await watcher.next()
             await agent.offer()
             (assignment,) = await agent.assigned()
-            await lookout.look(everywhere=True)
+            await process_watch.refresh(everywhere=True)
             await agent.start(assignment.run)
-            await lookout.look(everywhere=True)
+            await process_watch.refresh(everywhere=True)
             await agent.report(*agent.whole_run(assignment))
-            await lookout.look(everywhere=True)
+            await process_watch.refresh(everywhere=True)
 
             rest = await watcher.next()
             end = await watcher.next()

@@ -40,7 +40,7 @@ from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryRep
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import PROCESS_TERMINAL, LeaseState
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.store.database import open_database
 from phonefarm_controller.store.migrate import migrate
 from support.examples import ALL, settings
@@ -142,7 +142,7 @@ class LeaseProtocol(RuleBasedStateMachine):
     def cancel(self, which: int, strategy: CancelStrategy, controller: int) -> None:
         """Cancel a process, perhaps an ended one."""
         farm = self.farm
-        ask = CancelAsk(
+        ask = CancelRequest(
             process_id=farm.processes[which % len(farm.processes)],
             reason="test",
             requested_by="tester",
@@ -151,7 +151,7 @@ class LeaseProtocol(RuleBasedStateMachine):
         )
         self.do(self._cancel(controller, ask))
 
-    async def _cancel(self, controller: int, ask: CancelAsk) -> None:
+    async def _cancel(self, controller: int, ask: CancelRequest) -> None:
         await self.farm.controllers[controller].world.cancel(ask)
         self.farm._push()
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.offers import offered_in, publish_offers
+from phonefarm_controller.agents.offers import offers_here, publish_offers
 from phonefarm_controller.agents.sessions import Session
-from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
 from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
@@ -79,7 +79,7 @@ async def test_an_owner_that_is_not_heard_loses_the_loop(world: World) -> None:
     process_id = await world.accept()
     first, second = _Loop(), _Loop()
     async with asyncio.timeout(PATIENCE):
-        one = _run(world, "one", first, own=_Deaf(database=world.database, owner="one"))
+        one = _run(world, "one", first, ownership=_Deaf(database=world.database, owner="one"))
         await first.began.wait()
         two = _run(world, "two", second)
         await second.began.wait()
@@ -95,13 +95,13 @@ async def test_an_owner_that_is_not_heard_loses_the_loop(world: World) -> None:
 
 async def test_an_owner_that_comes_back_late_stops(world: World) -> None:
     """Another has taken the loop: the former owner's ends with its next beat."""
-    loop, own = _Loop(), LoopOwnership(database=world.database, owner="two")
+    loop, ownership = _Loop(), LoopOwnership(database=world.database, owner="two")
     async with asyncio.timeout(PATIENCE):
         one = _run(world, "one", loop)
         await loop.began.wait()
         taken = None
         while taken is None:  # it beats between our look and our taking
-            taken = await own.take("loop", seen=await own.look("loop"))
+            taken = await ownership.take("loop", seen=await ownership.get("loop"))
         await loop.ended.wait()
     await _over(one)
 
@@ -112,16 +112,16 @@ async def test_an_owner_that_comes_back_late_stops(world: World) -> None:
 async def test_a_clockwork_of_an_old_term_moves_nothing(world: World) -> None:
     """The items wait for the owner of now, whose term is checked in the same transaction."""
     await world.accept()
-    own = LoopOwnership(database=world.database, owner="x")
-    old = await own.take("ticker", seen=None)
+    ownership = LoopOwnership(database=world.database, owner="x")
+    old = await ownership.take("ticker", seen=None)
     assert old is not None
-    await own.leave(old)
-    new = await own.take("ticker", seen=await own.look("ticker"))
+    await ownership.leave(old)
+    new = await ownership.take("ticker", seen=await ownership.get("ticker"))
     world.clock.advance(100_000)
 
     with pytest.raises(OwnerLostError):
-        await world.wind.expire(tenure=old)
-    moved = await world.wind.expire(tenure=new)
+        await world.due_items.expire(tenure=old)
+    moved = await world.due_items.expire(tenure=new)
 
     assert moved == 1
 
@@ -137,7 +137,7 @@ async def test_a_session_that_was_superseded_writes_nothing(world: World) -> Non
     world.terms["a"] = old
     late_start = await world.begin(assignment)
     late_acks = await world.tell(assignment, 1, ENDED, RELEASED)
-    await world.reap.forget([assignment.run.lease_id], agent_id="a", term=old)
+    await world.lease_expiry.forget([assignment.run.lease_id], agent_id="a", term=old)
     world.terms["a"] = new
     start = await world.begin(assignment)
     acks = await world.tell(assignment, 1, ENDED, RELEASED)
@@ -153,7 +153,7 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
     """Phones and explanations are the same whichever controller is asked; nobody claims by it."""
     async with world_on(postgres_url) as here, world_on(postgres_url) as there:
         for world in (here, there):
-            world.hints.alone = False
+            world.wakeups.alone = False
         await there.furnish("a", "p1")
         session = Session(agent_id="a", term=there.terms["a"], incarnation=1)
         there.sessions.enter(session)
@@ -167,15 +167,22 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
 
         assert (before, after) == ([False], [True])
         assert told == await there.explain(process_id)
-        assert offered_in(here.sessions) == []
+        assert offers_here(here.sessions) == []
 
 
 def _run(
-    world: World, name: str, loop: _Loop, own: LoopOwnership | None = None
+    world: World, name: str, loop: _Loop, ownership: LoopOwnership | None = None
 ) -> "asyncio.Task[None]":
-    own = own or LoopOwnership(database=world.database, owner=name)
+    ownership = ownership or LoopOwnership(database=world.database, owner=name)
     return asyncio.create_task(
-        run_elected("loop", loop, own=own, timers=TIMERS, clock=SystemClock(), pulse=Pulse(1))
+        run_elected(
+            "loop",
+            loop,
+            ownership=ownership,
+            timers=TIMERS,
+            clock=SystemClock(),
+            liveness=Liveness(1),
+        )
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from phonefarm_controller.agents.offers import OfferedPhone
-from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.runs.lease_reaper import LeaseReaper, held_leases
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.ticker import run_ticker
@@ -18,14 +18,14 @@ async def test_a_phone_that_cannot_be_claimed_for_spoils_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others of its batch get their work, and the controller lives."""
-    look = Claim.look
+    match = Claim.match
 
     async def break_at_bad(self: Claim, tx: Any, offers: list[OfferedPhone]) -> Any:
         if any(offer.phone_id == "ph-bad" for offer in offers):
             raise OverflowError("a row nobody thought of")
-        return await look(self, tx, offers)
+        return await match(self, tx, offers)
 
-    monkeypatch.setattr(Claim, "look", break_at_bad)
+    monkeypatch.setattr(Claim, "match", break_at_bad)
     async with (
         farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data") as farm,
         played_agent(farm, "BAD", "GOOD") as agent,
@@ -50,7 +50,7 @@ async def test_a_lease_that_cannot_be_ended_does_not_keep_the_others(
         claimed = await world.claim(world.offers("a", "p1", "p2"))
         watched = await held_leases(world.database)
         bad = watched[0].lease.lease_id
-        void = world.reap.void
+        void = world.lease_expiry.void
         voided: list[str] = []
 
         async def break_at_bad(lease_id: str) -> bool:
@@ -59,17 +59,17 @@ async def test_a_lease_that_cannot_be_ended_does_not_keep_the_others(
             voided.append(lease_id)
             return await void(lease_id)
 
-        monkeypatch.setattr(world.reap, "void", break_at_bad)
+        monkeypatch.setattr(world.lease_expiry, "void", break_at_bad)
         clock = VirtualClock()
         reaper = LeaseReaper(
             database=world.database,
-            reap=world.reap,
+            expiry=world.lease_expiry,
             timers=world.timers,
             clock=clock,
         )
-        await reaper.look()
+        await reaper.check()
         clock.advance(world.timers.start + 1)
-        await reaper.look()
+        await reaper.check()
 
         assert voided == [a.run.lease_id for a in claimed if a.run.lease_id != bad]
 
@@ -98,19 +98,19 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
             return None
 
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
-        wind: Any = Wind()
+        due_items: Any = Wind()
         with pytest.raises(asyncio.CancelledError):
             await run_ticker(
-                Pulse(1),
+                Liveness(1),
                 None,
-                wind=wind,
-                heal=world.heal,
-                golden=world.golden,
-                hints=world.hints,
+                due_items=due_items,
+                health_expiry=world.health_expiry,
+                golden_jobs=world.golden_jobs,
+                wakeups=world.wakeups,
                 poll_seconds=0.001,
             )
 
-        assert wind.rounds == 3
+        assert due_items.rounds == 3
 
 
 async def test_a_phone_with_an_impossible_epoch_is_refused_by_name(tmp_path: Path) -> None:

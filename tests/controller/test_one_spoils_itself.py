@@ -64,8 +64,8 @@ async def test_an_item_that_cannot_be_moved_keeps_back_no_other(world: World, co
         await _write(world, "UPDATE capability_requests SET state = 'RETRYABLE'")
         await _write(world, "UPDATE queue_items SET executed = TRUE")
 
-    moved = await (world.wind.requeue() if column == "ready_at" else world.wind.expire())
-    again = await (world.wind.requeue() if column == "ready_at" else world.wind.expire())
+    moved = await (world.due_items.requeue() if column == "ready_at" else world.due_items.expire())
+    again = await (world.due_items.requeue() if column == "ready_at" else world.due_items.expire())
 
     now = await snapshot(world.database)
     states = {item["process_id"]: item["state"] for item in now.items.values()}

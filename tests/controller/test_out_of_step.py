@@ -6,14 +6,14 @@ from pathlib import Path
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2
-from phonefarm_controller.agents.sessions import Parting, Session, Sessions
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.agents.sessions import Session, Sessions, SupersededBy
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import PhoneReleased, RunRefused
 from phonefarm_controller.model.states import ItemState
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.store import accounts, agents, items, leases
 from phonefarm_controller.store.accounts import Account
 from support.controller import farm_on, played_agent
@@ -59,7 +59,7 @@ async def test_a_phone_that_moved_on_does_not_break_its_old_agents_desired_list(
 
 def test_the_session_of_the_higher_term_stays() -> None:
     """One that got its term earlier and comes in later is the one that is told."""
-    sessions = Sessions(hints=Hints(), clock=VirtualClock(), offer_lapses=1.0)
+    sessions = Sessions(wakeups=WakeUps(), clock=VirtualClock(), offer_lapses=1.0)
     first = Session(agent_id="a", term=1, incarnation=1)
     second = Session(agent_id="a", term=2, incarnation=1)
 
@@ -68,7 +68,7 @@ def test_the_session_of_the_higher_term_stays() -> None:
 
     assert sessions.of("a") is second
     assert second.outbox.empty()
-    assert first.outbox.get_nowait() == Parting(by_incarnation=1)
+    assert first.outbox.get_nowait() == SupersededBy(by_incarnation=1)
 
 
 async def test_an_item_whose_account_changed_its_app_holds_nobody_back(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_a_verdict_that_was_lost_is_not_repeated_after_a_cancel(tmp_path: 
         (assignment,) = await world.claim(world.offers("a", "p1"))
         first = await world.begin(assignment)
 
-        ask = CancelAsk(
+        ask = CancelRequest(
             process_id=process_id,
             reason="test",
             requested_by="test",

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from phonefarm_controller.evidence.backends import filesystem as directory_module
 from phonefarm_controller.evidence.backends import s3 as bucket_module
-from phonefarm_controller.evidence.backends.backend import NotKeptError, Part, PartGoneError, Place
+from phonefarm_controller.evidence.backends.backend import (
+    EvidenceBackend,
+    NotKeptError,
+    PartialFile,
+    PartialFileGoneError,
+)
 from phonefarm_controller.evidence.backends.s3 import SEGMENT
 from support.kept import Kept
 
@@ -17,19 +22,21 @@ PROCESS, RUN = "p-1", "r-1"
 BIG = random.Random(3).randbytes(3 * SEGMENT - 1000)
 
 
-def path_of(place: Place, data: bytes, name: str = "run.log", process_id: str = PROCESS) -> str:
+def path_of(
+    place: EvidenceBackend, data: bytes, name: str = "run.log", process_id: str = PROCESS
+) -> str:
     """Return where the place keeps it."""
     sha256 = hashlib.sha256(data).hexdigest()
     return place.path_of(process_id=process_id, run_id=RUN, name=name, sha256=sha256)
 
 
-def add(part: Part, data: bytes) -> None:
+def add(part: PartialFile, data: bytes) -> None:
     """Send it as an agent does."""
     for at in range(0, len(data), MIB):
         part.add(data[at : at + MIB])
 
 
-def keep(place: Place, data: bytes, *, path: str = "") -> str:
+def keep(place: EvidenceBackend, data: bytes, *, path: str = "") -> str:
     """Keep a file; return its path."""
     path = path or path_of(place, data)
     part = place.begin(hashlib.sha256(path.encode()).hexdigest(), 0)
@@ -40,7 +47,7 @@ def keep(place: Place, data: bytes, *, path: str = "") -> str:
     return path
 
 
-def read(place: Place, path: str, size: int) -> bytes:
+def read(place: EvidenceBackend, path: str, size: int) -> bytes:
     """Read a file whole."""
     reading = place.open(path, size)
     data = b"".join(iter(reading.read, b""))
@@ -134,7 +141,7 @@ def test_what_is_not_there_cannot_be_gone_on_with(kept: Kept) -> None:
     part.leave()
 
     for key, offset in (("key", 2 * SEGMENT), ("other", 1)):
-        with pytest.raises(PartGoneError):
+        with pytest.raises(PartialFileGoneError):
             place.begin(key, offset)
 
 

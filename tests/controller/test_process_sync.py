@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example
 from hypothesis import strategies as st
-from phonefarm_controller.model.processes import Tally, derive, milestone, synced
+from phonefarm_controller.model.processes import Tally, derive, milestone, rolled_up
 from phonefarm_controller.model.states import (
     ITEM_TERMINAL,
     PROCESS_MOVES,
@@ -80,7 +80,7 @@ def test_what_a_caller_hears_is_a_story(count: int, steps: list[tuple[int, str]]
 def test_an_ended_process_is_never_touched_again(count: int, steps: list[tuple[int, str]]) -> None:
     """Looking again at ended items changes nothing, not even the moment it finished."""
     for history in played(count, steps):
-        later = synced(
+        later = rolled_up(
             history.process, tallied(history.items), next_attempt=None, now=BEGIN.replace(year=2030)
         )
 
@@ -110,7 +110,7 @@ def test_sync_obeys_the_table_whatever_it_is_given(
     object.__setattr__(process, "state", before)
 
     try:
-        after = synced(process, counts, next_attempt=None, now=BEGIN)
+        after = rolled_up(process, counts, next_attempt=None, now=BEGIN)
     except IllegalMoveError:
         assert derive(counts) not in PROCESS_MOVES[before] | {before}
     else:

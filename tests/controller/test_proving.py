@@ -11,7 +11,7 @@ import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2, proving_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.app.controller import keep_app_profiles
-from phonefarm_controller.capabilities.listing import Registry
+from phonefarm_controller.capabilities.listing import CapabilityList
 from phonefarm_controller.model.app_profiles import read_profile
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request, told
 from support.hostile import AS_AGENT, NO_ID
@@ -120,7 +120,7 @@ async def test_a_verified_capability_runs_unattended_until_the_profile_changes(
         assert recorded.verified_by == "ada"
         assert await unattended(farm) == ""
         assert await record(farm, process_id) == recorded
-        registry = Registry(
+        registry = CapabilityList(
             database=farm.controller.database,
             profiles=await keep_app_profiles(farm.controller.database, data / "profiles"),
             dummy_allowed=False,

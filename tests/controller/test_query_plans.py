@@ -42,9 +42,9 @@ async def _what_is_asked(world: World) -> Asked:
     """Do what is done all the time, once."""
     with _statements(world.database) as asked:
         await world.claim(world.offers("north", *SERIALS))
-        await world.wind.next_due()
-        await world.wind.requeue()
-        await world.wind.expire()
+        await world.due_items.next_due()
+        await world.due_items.requeue()
+        await world.due_items.expire()
         async with world.database.reading() as tx:
             await queue.open_phone_only(tx, [f"ph-{serial}" for serial in SERIALS])
             await queue.golden_jobs_since(tx, tx.now)

@@ -76,7 +76,7 @@ async def audited(world: World, verb: str) -> list[Any]:
 def reaper_of(world: World) -> LeaseReaper:
     """Return a reaper on the world's clock."""
     return LeaseReaper(
-        database=world.database, reap=world.reap, timers=world.timers, clock=world.clock
+        database=world.database, expiry=world.lease_expiry, timers=world.timers, clock=world.clock
     )
 
 
@@ -134,14 +134,14 @@ async def test_nobody_gets_the_phone_of_a_silent_agent_before_it_had_time_to_fen
     run = await going(world)
     reaper = reaper_of(world)
     await release(world)
-    await reaper.look()
+    await reaper.check()
 
     world.clock.advance(world.timers.lease_ttl - 1)
-    await reaper.look()
+    await reaper.check()
     await world.phone_admin.give_back("ph-p1", actor="ada", reason="let me have it")
     early = await lease_of(world, run)
     world.clock.advance(2)
-    await reaper.look()
+    await reaper.check()
     late = await lease_of(world, run)
     (phone,) = await world.phone_admin.all()
     returned = await world.phone_admin.give_back("ph-p1", actor="ada", reason="looked at it")
@@ -157,7 +157,7 @@ async def test_a_run_that_its_agent_does_not_end_at_its_cap_loses_its_phone(worl
     """However well it is heard: as by an operator's release, and not a moment before."""
     run = await going(world)
     reaper, terms = reaper_of(world), world.terms["a"]
-    await reaper.look()
+    await reaper.check()
     most = (await lease_of(world, run)).most_seconds
     step = most / (most // world.timers.heartbeat)
     kept = 0.0
@@ -165,12 +165,12 @@ async def test_a_run_that_its_agent_does_not_end_at_its_cap_loses_its_phone(worl
         world.clock.advance(step)
         kept += step
         assert await world.renew("a", terms, [run.run]) == []
-        await reaper.look()
+        await reaper.check()
     before = await lease_of(world, run)
 
     world.clock.advance(step)
     assert await world.renew("a", terms, [run.run]) == []
-    await reaper.look()
+    await reaper.check()
 
     item, lease = await item_of(world, run), await lease_of(world, run)
     assert most == run.cap_seconds + CAP_GRACE_SECONDS + world.timers.start

@@ -17,7 +17,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
 )
 from phonefarm_controller.processes.content import IngestRequest
-from phonefarm_controller.processes.rerun import Rerun, RerunAsk
+from phonefarm_controller.processes.rerun import RerunRequest, RerunResult
 from support.snapshots import snapshot
 from support.world import POST, World, posting_allowed, world_on
 
@@ -47,11 +47,11 @@ async def act(world: World, serial: str, *bodies: Body) -> Assignment:
     return run
 
 
-async def rerun(world: World, process_id: str, **changes: Any) -> Rerun:
+async def rerun(world: World, process_id: str, **changes: Any) -> RerunResult:
     """Rerun it by ada's word."""
     values: dict[str, Any] = {"failed_only": False, "not_posted": False, "reason": "mended"}
-    made: Rerun = await world.rerun(
-        RerunAsk(process_id=process_id, caller="ada", **(values | changes))
+    made: RerunResult = await world.rerun(
+        RerunRequest(process_id=process_id, caller="ada", **(values | changes))
     )
     return made
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.evidence.backends.backend import Place
+from phonefarm_controller.evidence.backends.backend import EvidenceBackend
 from phonefarm_controller.evidence.backends.filesystem import Directory
 from phonefarm_controller.housekeeping.retention import ROWS, Retention
 from phonefarm_controller.model.retention import (
@@ -104,9 +104,9 @@ async def files_in(kept: Kept) -> set[str]:
     return set(await asyncio.to_thread(kept.files))
 
 
-def retire_of(farm: Farm, place: Place) -> Retention:
+def retire_of(farm: Farm, place: EvidenceBackend) -> Retention:
     """Return the operation."""
-    return Retention(database=farm.controller.database, place=place, keep=KEEP, rest=0)
+    return Retention(database=farm.controller.database, backend=place, keep=KEEP, rest=0)
 
 
 async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, kept: Kept) -> None:
@@ -129,7 +129,7 @@ async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, kept: Kept) ->
     assert await read(farm, gone) == "evidence_removed"
     assert await read(farm, seen[failed]["run.log"]) == "there"
     assert await read(farm, seen[stopped]["manifest.json"]) == "there"
-    assert retire.retired.files == {EvidenceClass.SUCCESS: 1, EvidenceClass.CANCELLED: 1}
+    assert retire.removed.files == {EvidenceClass.SUCCESS: 1, EvidenceClass.CANCELLED: 1}
     async with farm.controller.database.reading() as tx:
         rows = await tx.connection.execute(select(audit).where(audit.c.actor == "retention"))
         assert {(row.verb, row.subject, row.reason) for row in rows} == {
@@ -202,7 +202,7 @@ async def test_an_old_process_goes_whole(farm: Farm, kept: Kept) -> None:
     assert with_evidence == before
     assert await mentions(farm, names) == set()
     assert await files_in(kept) == set()
-    assert retire.retired.processes == 1
+    assert retire.removed.processes == 1
 
 
 async def mentions(farm: Farm, names: list[str]) -> set[str]:
@@ -250,7 +250,7 @@ async def test_others_write_while_much_is_removed(database_url: str, tmp_path: P
         counting = Counting(world.database, process_id)
         retire = Retention(
             database=cast("Database", counting),
-            place=Directory(tmp_path),
+            backend=Directory(tmp_path),
             keep=RetentionPolicy(processes=timedelta(days=1)),
             rest=0,
         )
@@ -265,7 +265,7 @@ async def test_others_write_while_much_is_removed(database_url: str, tmp_path: P
         assert accepted > 5, "everybody else waited"
         assert max(steps) == ROWS
         assert counting.left[-1] == 0
-        assert retire.retired.processes == 1
+        assert retire.removed.processes == 1
 
 
 class Counting:

@@ -16,7 +16,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from support.snapshots import snapshot
 from support.world import World, submission, world_on
 
@@ -69,8 +69,8 @@ async def _begun(world: World) -> Assignment:
     return assignment
 
 
-def _wish(process_id: str, strategy: CancelStrategy = CancelStrategy.SOFT) -> CancelAsk:
-    return CancelAsk(
+def _wish(process_id: str, strategy: CancelStrategy = CancelStrategy.SOFT) -> CancelRequest:
+    return CancelRequest(
         process_id=process_id,
         reason="changed my mind",
         requested_by="me",
@@ -137,7 +137,7 @@ async def test_a_failed_attempt_and_the_end_of_its_back_off_are_told(world: Worl
 
     await world.tell(run, 1, FAILED, CLEAN)
     await _overdue(world, "ready_at")
-    await world.wind.requeue()
+    await world.due_items.requeue()
 
     assert (await _steps(world, process_id, behind=6)) == [
         ("i", "RETRYABLE", "agent:north", "app_crashed"),
@@ -165,7 +165,7 @@ async def test_a_claim_that_did_not_start_in_time_is_told(world: World) -> None:
     process_id = await world.accept()
     run = await _claimed(world)
 
-    await world.reap.void(run.run.lease_id)
+    await world.lease_expiry.void(run.run.lease_id)
 
     steps = await _steps(world, process_id, behind=4)
     assert steps[0] == ("i", "QUEUED", "controller", "not_started_in_time")
@@ -176,7 +176,7 @@ async def test_a_lease_that_expired_is_told(world: World) -> None:
     process_id = await world.accept()
     run = await _begun(world)
 
-    await world.reap.expire(run.run.lease_id, renewals=0)
+    await world.lease_expiry.expire(run.run.lease_id, renewals=0)
 
     steps = await _steps(world, process_id, behind=6)
     assert steps[0] == ("i", "RETRYABLE", "controller", "lease_expired")
@@ -215,7 +215,7 @@ async def test_a_passed_deadline_is_told(world: World) -> None:
     process_id = await world.accept()
     await _overdue(world, "deadline_at")
 
-    await world.wind.expire()
+    await world.due_items.expire()
 
     steps = await _steps(world, process_id)
     assert [step[2:] for step in steps] == [("controller", "phone_unavailable")] * 2

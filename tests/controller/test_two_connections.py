@@ -14,17 +14,17 @@ from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Room
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.alarms import DiskAlarm
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Outcome, Report, RunEnded, RunRef
-from phonefarm_controller.processes.cancel import Cancel, CancelAsk
+from phonefarm_controller.processes.cancel import CancelProcess, CancelRequest
 from phonefarm_controller.runs.assignments import AssignmentBuilder
-from phonefarm_controller.runs.report import TakeReports
+from phonefarm_controller.runs.report import RecordReports
 from phonefarm_controller.scheduler.claim import Claim
-from phonefarm_controller.scheduler.fleet_cache import FleetView
+from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.store import processes
 from phonefarm_controller.store.database import Database, open_database
 from sqlalchemy import text
@@ -45,15 +45,15 @@ async def two_databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
         yield first, second
 
 
-def taking(database: Database) -> TakeReports:
+def taking(database: Database) -> RecordReports:
     """Return the operation on one connection pool."""
-    hints = Hints()
-    sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
-    return TakeReports(
+    wakeups = WakeUps()
+    sessions = Sessions(wakeups=wakeups, clock=SystemClock(), offer_lapses=1)
+    return RecordReports(
         database=database,
         policy=RetryPolicy(),
         health=HealthPolicy(),
-        hints=hints,
+        wakeups=wakeups,
         sessions=sessions,
     )
 
@@ -118,12 +118,12 @@ async def test_a_cancel_and_a_completion_at_once_end_the_process_once(
         farm_on(postgres_url, tmp_path / "data") as farm,
         two_databases(postgres_url) as (first, second),
     ):
-        hints = Hints()
-        sessions = Sessions(hints=hints, clock=SystemClock(), offer_lapses=1)
-        cancel = Cancel(database=second, sessions=sessions, hints=hints, timers=Timers())
+        wakeups = WakeUps()
+        sessions = Sessions(wakeups=wakeups, clock=SystemClock(), offer_lapses=1)
+        cancel = CancelProcess(database=second, sessions=sessions, wakeups=wakeups, timers=Timers())
         for number in range(ROUNDS):
             process_id, (run,), term = await executing_group(farm, (f"A{number}",))
-            ask = CancelAsk(
+            ask = CancelRequest(
                 process_id=process_id,
                 reason="race",
                 requested_by="test",
@@ -146,13 +146,15 @@ async def test_two_claims_for_one_phone_make_one_lease(postgres_url: str, tmp_pa
         two_databases(postgres_url) as databases,
         played_agent(farm, "A1") as agent,
     ):
-        views = [FleetView(hints=Hints(), monotonic=SystemClock().monotonic) for _ in databases]
+        views = [
+            FleetCache(wakeups=WakeUps(), monotonic=SystemClock().monotonic) for _ in databases
+        ]
         claims = [
             Claim(
                 database=database,
-                fleet_view=view,
+                fleet_cache=view,
                 assignments=AssignmentBuilder(clean_up=view.clean_up),
-                room=Room(),
+                disk_alarm=DiskAlarm(),
                 timers=Timers(),
                 ids=new_id,
             )

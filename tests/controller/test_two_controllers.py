@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from phonefarm_controller.agents.handshake import Greeted
+from phonefarm_controller.agents.handshake import Welcome
 from phonefarm_controller.model.leases import dirty
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
@@ -111,7 +111,7 @@ async def test_an_expiry_behind_a_heartbeat_leaves_the_lease(worlds: tuple[World
     lease_id = assignment.run.lease_id
     async with one.database.writing() as tx:
         await leases.renew_if_live(tx, "agent", {lease_id: assignment.run.epoch})
-        reaping = asyncio.ensure_future(two.reap.expire(lease_id, renewals=0))
+        reaping = asyncio.ensure_future(two.lease_expiry.expire(lease_id, renewals=0))
         await blocked(one)
 
     assert await reaping is False
@@ -126,7 +126,7 @@ async def test_a_phone_returned_and_confirmed_clean_at_once_comes_back_once(
         await one.accept()
         (assignment,) = await one.claim(one.offers("agent", "a"))
         await one.begin(assignment)
-        await one.reap.expire(assignment.run.lease_id, renewals=0)
+        await one.lease_expiry.expire(assignment.run.lease_id, renewals=0)
 
         await asyncio.gather(
             one.phone_admin.give_back("ph-a", actor="test", reason="looked at it"),
@@ -145,5 +145,5 @@ async def test_the_first_two_hellos_of_an_agent_get_two_terms(worlds: tuple[Worl
         name = f"new-{number}"
         greeted = await asyncio.gather(one.meet(name), two.meet(name), return_exceptions=True)
 
-        terms = [answer.term for answer in greeted if isinstance(answer, Greeted)]
+        terms = [answer.term for answer in greeted if isinstance(answer, Welcome)]
         assert sorted(terms) == [1, 2]

@@ -94,7 +94,7 @@ async def test_a_claim_that_becomes_unreadable_does_not_silence_its_agent(
         await freeze_broken(world, first)
 
         desired = await world.desire("a")
-        await world.reap.void(lost.run.lease_id)
+        await world.lease_expiry.void(lost.run.lease_id)
         async with world.database.writing() as tx:
             (item,) = (await items.lock_of_processes(tx, {first})).values()
 

@@ -214,7 +214,7 @@ async def test_without_a_deadline_the_wait_ends_after_a_day(tmp_path: Path) -> N
         states = []
         for hours in (23.9, 0.2, 9.8, 0.2):
             world.clock.advance(hours * HOUR)
-            await world.wind.expire()
+            await world.due_items.expire()
             states.append([(await state_of(world, p))[0] for p in (at_once, later)])
 
         assert states == [
@@ -258,7 +258,7 @@ async def test_an_account_that_needs_attention_is_never_chosen(tmp_path: Path) -
         await world.accept()
         async with world.database.writing() as tx:
             await accounts.needs_attention(tx, "acc-p1", reason="account_challenged")
-        world.hints.fleet_changed()
+        world.wakeups.fleet_changed()
 
         assert await world.claim(world.offers("a", "p1")) == []
 
@@ -302,7 +302,7 @@ async def test_a_once_action_that_was_done_is_skipped_by_the_next_attempt(tmp_pa
                 PhoneReleased(clean=True, reason="", residue=()),
             )
             world.clock.advance(700)
-            await world.wind.requeue()
+            await world.due_items.requeue()
 
             (again,) = await world.claim(world.offers("a", "p1"))
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from phonefarm.v1 import callback_pb2, doctor_pb2, doctor_pb2_grpc
 from phonefarm_common.channel import bearer
-from phonefarm_controller.alarms import Limits, Sign
+from phonefarm_controller.alarms import AlarmName, Limits
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler.claim import Claim
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,14 +20,14 @@ from support.controller import KEY, PATIENCE, Farm, PlayedAgent, farm_on, played
 from support.postgres_server import PostgresServer
 
 LIMITS = Limits(
-    look=0.1,
+    interval=0.1,
     loop_late=1,
     silent_least=1,
     database=2,
     stuck=1,
     dirty=1,
     callbacks=1,
-    deaf=2,
+    notifier=2,
 )
 Logs = list[MutableMapping[str, Any]]
 
@@ -67,7 +67,7 @@ async def doctor(farm: Farm) -> dict[str, doctor_pb2.Finding]:
     return {f.check: f for f in sorted(answer.findings, key=lambda finding: finding.verdict)}
 
 
-async def until(farm: Farm, sign: Sign, *, of: str = "", wrong: bool) -> None:
+async def until(farm: Farm, sign: AlarmName, *, of: str = "", wrong: bool) -> None:
     """Wait until the metric says that it is so; TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -77,22 +77,22 @@ async def until(farm: Farm, sign: Sign, *, of: str = "", wrong: bool) -> None:
             await asyncio.sleep(0.02)
 
 
-def told(logs: Logs, sign: Sign, *, of: str | None = None) -> list[str]:
+def told(logs: Logs, sign: AlarmName, *, of: str | None = None) -> list[str]:
     """Return the events that the log has of a sign, in order."""
     return [
-        str(line["event"]) for line in logs if line.get("sign") == sign and line.get("of") == of
+        str(line["event"]) for line in logs if line.get("alarm") == sign and line.get("of") == of
     ]
 
 
 async def shown(
-    farm: Farm, logs: Logs, sign: Sign, check: str, mend: Callable[[], Any], *, of: str = ""
+    farm: Farm, logs: Logs, sign: AlarmName, check: str, mend: Callable[[], Any], *, of: str = ""
 ) -> doctor_pb2.Finding:
     """Wait for the sign, have it mended, wait for its end; return what the doctor said before.
 
     It is logged once when it begins, however long it lasts, and once when it ends.
     """
     await until(farm, sign, of=of, wrong=True)
-    await asyncio.sleep(3 * LIMITS.look)  # several looks; nothing is waited for
+    await asyncio.sleep(3 * LIMITS.interval)  # several looks; nothing is waited for
     finding = (await doctor(farm))[check]
     raised = told(logs, sign, of=of or None)
     mended = mend()
@@ -101,8 +101,8 @@ async def shown(
     await until(farm, sign, of=of, wrong=False)
     after = (await doctor(farm))[check]
 
-    assert raised == ["watchdog.raised"]
-    assert told(logs, sign, of=of or None) == ["watchdog.raised", "watchdog.cleared"]
+    assert raised == ["alarm.raised"]
+    assert told(logs, sign, of=of or None) == ["alarm.raised", "alarm.cleared"]
     assert finding.verdict > doctor_pb2.VERDICT_OK
     assert finding.remedy
     assert after.verdict == doctor_pb2.VERDICT_OK
@@ -113,15 +113,17 @@ async def test_a_loop_that_is_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
     """One waits for what never comes; the others go on."""
-    stuck, look = asyncio.Event(), LeaseReaper.look
+    stuck, check = asyncio.Event(), LeaseReaper.check
 
     async def wait(self: LeaseReaper) -> None:
         await stuck.wait()
-        await look(self)
+        await check(self)
 
-    monkeypatch.setattr(LeaseReaper, "look", wait)
+    monkeypatch.setattr(LeaseReaper, "check", wait)
     async with watched(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path) as farm:
-        found = await shown(farm, logs, Sign.LOOP_SILENT, "loops", stuck.set, of="lease_reaper")
+        found = await shown(
+            farm, logs, AlarmName.LOOP_SILENT, "loops", stuck.set, of="lease_reaper"
+        )
 
     assert found.verdict == doctor_pb2.VERDICT_FAIL
     assert found.text.startswith("loop lease_reaper has made no progress for")
@@ -130,21 +132,21 @@ async def test_a_loop_that_is_stuck(
 async def test_an_event_loop_that_stands(tmp_path: Path, logs: Logs) -> None:
     """Metric and log come from threads, while nothing in the loop can move."""
     async with watched(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path) as farm:
-        await until(farm, Sign.LOOP_LAG, wrong=False)
+        await until(farm, AlarmName.LOOP_LAG, wrong=False)
         seen = asyncio.create_task(asyncio.to_thread(_late, farm))
         await asyncio.sleep(0.05)
         time.sleep(3 * LIMITS.loop_late)  # noqa: ASYNC251 - that is it
-        during = told(logs, Sign.LOOP_LAG)
+        during = told(logs, AlarmName.LOOP_LAG)
         metrics = await seen
-        await until(farm, Sign.LOOP_LAG, wrong=False)
+        await until(farm, AlarmName.LOOP_LAG, wrong=False)
         after = (await doctor(farm))["controller"]
 
     assert metrics["event_loop_lag_seconds",] >= LIMITS.loop_late
-    assert during == ["watchdog.raised"]
-    assert told(logs, Sign.LOOP_LAG) == ["watchdog.raised", "watchdog.cleared"]
+    assert during == ["alarm.raised"]
+    assert told(logs, AlarmName.LOOP_LAG) == ["alarm.raised", "alarm.cleared"]
     assert after.verdict == doctor_pb2.VERDICT_OK
     assert not any(
-        line.get("sign") == Sign.LOOP_SILENT for line in logs if "raised" in line["event"]
+        line.get("sign") == AlarmName.LOOP_SILENT for line in logs if "raised" in line["event"]
     )
 
 
@@ -153,7 +155,7 @@ def _late(farm: Farm) -> dict[tuple[str, ...], float]:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         metrics = page(farm)
-        if metrics["trouble", "", Sign.LOOP_LAG]:
+        if metrics["trouble", "", AlarmName.LOOP_LAG]:
             return metrics
     raise TimeoutError
 
@@ -174,7 +176,7 @@ async def test_work_that_could_be_claimed_and_is_not(
     ):
         await farm.enqueue(request())
         await asyncio.sleep(1.5 * LIMITS.stuck)  # the time in which it would have been told
-        idle = told(logs, Sign.SCHEDULER_STUCK)
+        idle = told(logs, AlarmName.SCHEDULER_STUCK)
         waiting = (await doctor(farm))["queue"]
         offering = asyncio.create_task(offer_on(agent))
 
@@ -182,7 +184,7 @@ async def test_work_that_could_be_claimed_and_is_not(
             monkeypatch.setattr(Claim, "__call__", claim)
             await agent.assigned()
 
-        found = await shown(farm, logs, Sign.SCHEDULER_STUCK, "scheduler", mend)
+        found = await shown(farm, logs, AlarmName.SCHEDULER_STUCK, "scheduler", mend)
         offering.cancel()
         await asyncio.gather(offering, return_exceptions=True)
 
@@ -211,7 +213,7 @@ async def test_a_phone_that_is_never_cleaned(farm_url: str, tmp_path: Path, logs
         async def mend() -> None:
             await agent.report(released)
 
-        found = await shown(farm, logs, Sign.DIRTY_OLD, "dirty phones", mend)
+        found = await shown(farm, logs, AlarmName.DIRTY_OLD, "dirty phones", mend)
 
     assert found.verdict == doctor_pb2.VERDICT_WARN
     assert found.text.endswith(": ph-a1")
@@ -230,7 +232,7 @@ async def test_callbacks_that_nobody_takes(farm_url: str, tmp_path: Path, logs: 
                     await asyncio.sleep(0.02)
             await farm.settle(again)
 
-        found = await shown(farm, logs, Sign.CALLBACKS_LATE, "callbacks", mend)
+        found = await shown(farm, logs, AlarmName.CALLBACKS_LATE, "callbacks", mend)
 
     assert "see that a gateway runs and the receiver answers" in found.remedy
 
@@ -239,13 +241,13 @@ async def test_a_place_for_evidence_that_is_gone(tmp_path: Path, logs: Logs) -> 
     """A directory is not mounted any more: its marker tells."""
     marker = tmp_path / "data" / "evidence" / ".farm"
     async with watched(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path) as farm:
-        await until(farm, Sign.EVIDENCE_AWAY, wrong=False)
+        await until(farm, AlarmName.EVIDENCE_AWAY, wrong=False)
         marker.unlink()
 
         def mend() -> None:
             marker.write_text("test\n")
 
-        found = await shown(farm, logs, Sign.EVIDENCE_AWAY, "evidence", mend)
+        found = await shown(farm, logs, AlarmName.EVIDENCE_AWAY, "evidence", mend)
 
     assert found.verdict == doctor_pb2.VERDICT_WARN
     assert found.text == f"{marker.parent} has lost its marker: it is not what it was at the start"
@@ -270,7 +272,7 @@ async def test_a_database_that_is_away(
     The doctor cannot be asked meanwhile: nobody knows the key.
     """
     name = postgres_url.rpartition("/")[2]
-    signs = (Sign.DATABASE_AWAY, Sign.HERALD_DEAF)
+    signs = (AlarmName.DATABASE_AWAY, AlarmName.NOTIFIER_SILENT)
     async with watched(postgres_url, tmp_path) as farm:
         for sign in signs:
             await until(farm, sign, wrong=False)
@@ -285,8 +287,8 @@ async def test_a_database_that_is_away(
             await until(farm, sign, wrong=False)
         found = await doctor(farm)
 
-    assert raised == [["watchdog.raised"]] * 2
-    assert [told(logs, sign) for sign in signs] == [["watchdog.raised", "watchdog.cleared"]] * 2
+    assert raised == [["alarm.raised"]] * 2
+    assert [told(logs, sign) for sign in signs] == [["alarm.raised", "alarm.cleared"]] * 2
     assert found["database"].text.startswith("it answers in")
     assert found["controllers"].verdict == doctor_pb2.VERDICT_OK
     assert found["clock"].text == "as the database's"

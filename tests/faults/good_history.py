@@ -19,7 +19,7 @@ from phonefarm_controller.model.run_reports import (
     PhoneReleased,
     RunEnded,
 )
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from support.snapshots import micros, snapshot
 from support.world import POST, World, posting_allowed, world_on
 
@@ -58,7 +58,7 @@ class Story:
         await self.ask("again", capability="keyword_warmup")
         await self.work(_BROKEN)
         world.clock.advance(60)
-        await world.wind.requeue()
+        await world.due_items.requeue()
         await self.work()
         later = world.clock.now() + timedelta(seconds=30)
         await self.ask("later", capability="keyword_warmup", not_before=later)
@@ -66,7 +66,7 @@ class Story:
         await self.work()
         await self.ask("late", deadline=world.clock.now() + timedelta(seconds=5))
         world.clock.advance(10)
-        await world.wind.expire()
+        await world.due_items.expire()
         await self.cancel(await self.ask("unwanted"))
         await self.work(_STOPPED, cancel=await self.ask("stopped"))
         await self.deliver()
@@ -102,7 +102,7 @@ class Story:
     async def cancel(self, process_id: str) -> None:
         """Cancel what waits."""
         answer = await self._world.cancel(
-            CancelAsk(
+            CancelRequest(
                 process_id=process_id,
                 reason="test",
                 requested_by="tester",

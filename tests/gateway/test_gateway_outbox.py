@@ -18,9 +18,9 @@ from aiohttp import web
 from gateway.support.receiver import Received, Receiver
 from gateway.support.sending import Sending, owing, sending
 from phonefarm.v1 import process_pb2
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.app.controller import keep_app_profiles
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.processes.enqueue import Enqueue
 from phonefarm_controller.store.schema.delivery import deliveries
@@ -40,8 +40,8 @@ async def owe_many(it: Sending, url: str, count: int) -> None:
         database=database,
         profiles=await keep_app_profiles(database, Path("/nonexistent")),
         policy=RetryPolicy(),
-        hints=Hints(),
-        room=Room(),
+        wakeups=WakeUps(),
+        disk_alarm=DiskAlarm(),
         dummy_allowed=True,
     )
     for _ in range(count // AT_ONCE):

@@ -49,8 +49,6 @@ KEPT = (
     "scroll_feed",  # an action of a plan
     "shelf-1",  # a group of the operator's, named for where its phones lie
     # Until they are renamed, before 0.2.0:
-    "herald.interrupted",
-    "herald.listening",
     "herald_deaf",
 )
 """What still bears such a word, because something stored, sent or typed does."""
@@ -60,23 +58,17 @@ GESTURES = ("agent/phonefarm_executor", "simulator", "tests/executor", "tests/si
 
 FILES_LEFT = (
     "tests/controller/test_delivery_lending.py",
-    "tests/controller/test_herald.py",
 )
 """Files still to be renamed. This list only shrinks."""
 
 FOLDERS_LEFT = (
-    "controller/phonefarm_controller/alarms/",
-    "controller/phonefarm_controller/cluster/",
-    "controller/phonefarm_controller/concurrency/",
-    "controller/phonefarm_controller/evidence/",
-    "controller/phonefarm_controller/fleet/",
-    "controller/phonefarm_controller/housekeeping/",
-    "controller/phonefarm_controller/model/",
-    "controller/phonefarm_controller/monitoring/",
-    "controller/phonefarm_controller/processes/",
-    "controller/phonefarm_controller/rpc/",
-    "controller/phonefarm_controller/scheduler/",
-    "controller/phonefarm_controller/store/",
+    "agent/phonefarm_agent/app/",
+    "agent/phonefarm_agent/host/",
+    "agent/phonefarm_agent/phones/",
+    "agent/phonefarm_agent/rpc/",
+    "agent/phonefarm_agent/runs/",
+    "agent/phonefarm_agent/runtimes/",
+    "tests/agent/",
     "tests/controller/",
     "tests/support/",
 )

@@ -30,8 +30,8 @@ from phonefarm_controller.model.run_reports import (
     RunRefused,
 )
 from phonefarm_controller.model.states import ITEM_WAITING, Condition, LeaseState
-from phonefarm_controller.processes.cancel import CancelAsk
-from phonefarm_controller.runs.start_gate import StartAsk
+from phonefarm_controller.processes.cancel import CancelRequest
+from phonefarm_controller.runs.start_gate import StartRequest
 from support.snapshots import Snapshot, check, check_step, micros, snapshot
 from support.world import POST, World, moved_ref
 
@@ -73,7 +73,7 @@ class Chaos:
             self.renew: 5,
             self.come_back: 2,
             self.wait: 10,
-            self.wind: 6,
+            self.due_items: 6,
             self.expire_lease: 2,
             self.void: 1,
             self.take_from_its_run: 2,
@@ -175,7 +175,7 @@ class Chaos:
         """Cancel some process, also an ended one."""
         if not self.processes:
             return
-        ask = CancelAsk(
+        ask = CancelRequest(
             process_id=self.dice.choice(self.processes[-8:]),
             reason="test",
             requested_by="tester",
@@ -258,7 +258,7 @@ class Chaos:
                 ref = moved_ref(ref, run_id="nobody")
         term = self.world.terms.get(agent, 1)
         (answer,) = await self.world.start(
-            [StartAsk(agent_id=agent, term=term, run=ref, container="box")]
+            [StartRequest(agent_id=agent, term=term, run=ref, container="box")]
         )
         assert answer is None or answer.stop is not None
         await self._unchanged()
@@ -462,7 +462,7 @@ class Chaos:
         states = {run.run: self._state_of(run) for run in held}
         for ref, stop in greeted.verdicts:
             assert (stop is None) == (states[ref] == LeaseState.LIVE)
-        await self.world.reap.forget(greeted.lost, agent_id=agent, term=greeted.term)
+        await self.world.lease_expiry.forget(greeted.lost, agent_id=agent, term=greeted.term)
         after = await snapshot(self.world.database)
         for lease in after.leases.values():
             if lease["agent_id"] == agent and lease["state"] == LeaseState.LIVE:
@@ -480,10 +480,10 @@ class Chaos:
         self._say(seconds)
         self.world.clock.advance(seconds)
 
-    async def wind(self) -> None:
+    async def due_items(self) -> None:
         """Let the clockwork look."""
-        await self.world.wind.requeue()
-        await self.world.wind.expire()
+        await self.world.due_items.requeue()
+        await self.world.due_items.expire()
         now = self._micros()
         for item in (await snapshot(self.world.database)).items.values():
             if item["state"] in ITEM_WAITING:
@@ -498,7 +498,9 @@ class Chaos:
             return
         stale = self.dice.random() < 0.2
         lease = self.seen.leases[run.run.lease_id]
-        did = await self.world.reap.expire(run.run.lease_id, renewals=lease["renewals"] - stale)
+        did = await self.world.lease_expiry.expire(
+            run.run.lease_id, renewals=lease["renewals"] - stale
+        )
         assert did == (lease["state"] == LeaseState.LIVE and not stale)
         if not did:
             await self._unchanged()
@@ -507,14 +509,14 @@ class Chaos:
         """Let the reaper take back a claim that did not start."""
         run = self._a_run()
         if run is not None:
-            did = await self.world.reap.void(run.run.lease_id)
+            did = await self.world.lease_expiry.void(run.run.lease_id)
             assert did == (self.seen.runs[run.run.run_id]["state"] == "CLAIMED")
 
     async def give_up_clean_up(self) -> None:
         """Let the reaper call a phone dirty."""
         run = self._a_run()
         if run is not None:
-            did = await self.world.reap.give_up_clean_up(run.run.lease_id)
+            did = await self.world.lease_expiry.give_up_clean_up(run.run.lease_id)
             assert did == (self._state_of(run) == LeaseState.RELEASING)
 
     # What operators and gateways do
@@ -566,11 +568,11 @@ class Chaos:
         """Let every agent fall silent and a month pass: then everything must have ended."""
         for _ in range(4):
             for lease_id, lease in (await snapshot(self.world.database)).leases.items():
-                await self.world.reap.expire(lease_id, renewals=lease["renewals"])
+                await self.world.lease_expiry.expire(lease_id, renewals=lease["renewals"])
             self.world.clock.advance(10 * 24 * 3600)
-            while await self.world.wind.requeue():
+            while await self.world.due_items.requeue():
                 pass
-            while await self.world.wind.expire():
+            while await self.world.due_items.expire():
                 pass
         self.now = await snapshot(self.world.database)
         check(self.now)

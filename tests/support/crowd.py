@@ -22,7 +22,7 @@ from phonefarm_controller.model.run_reports import (
     RunEnded,
     RunRefused,
 )
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from support.world import POST, World, submission
 
 SERIALS: Final = ("a", "b", "c", "d")
@@ -51,7 +51,7 @@ class Crowd:
             self.renew: 6,
             self.reap: 3,
             self.come_back: 2,
-            self.wind: 5,
+            self.due_items: 5,
             self.return_phone: 8,
             self.put_account: 2,
             self.deliver: 8,
@@ -104,7 +104,7 @@ class Crowd:
         """Cancel what somebody may be finishing."""
         if self.processes:
             await world.cancel(
-                CancelAsk(
+                CancelRequest(
                     process_id=self.dice.choice(self.processes[-5:]),
                     reason="test",
                     requested_by="tester",
@@ -167,13 +167,15 @@ class Crowd:
             match self.dice.randrange(4):
                 case 0:
                     renewals = self.dice.randrange(3)
-                    await world.reap.expire(lease_id, renewals=renewals)
+                    await world.lease_expiry.expire(lease_id, renewals=renewals)
                 case 1:
-                    await world.reap.void(lease_id)
+                    await world.lease_expiry.void(lease_id)
                 case 2:
-                    await world.reap.give_up_clean_up(lease_id)
+                    await world.lease_expiry.give_up_clean_up(lease_id)
                 case _:
-                    await world.reap.forget([lease_id], agent_id="agent", term=world.terms["agent"])
+                    await world.lease_expiry.forget(
+                        [lease_id], agent_id="agent", term=world.terms["agent"]
+                    )
 
     async def come_back(self, world: World) -> None:
         """Open a new session at one of the controllers."""
@@ -188,10 +190,10 @@ class Crowd:
             other.terms["agent"] = max(other.terms["agent"], greeted.term)
             other.incarnations["agent"] = world.incarnations["agent"]
 
-    async def wind(self, world: World) -> None:
+    async def due_items(self, world: World) -> None:
         """Let the clockwork look."""
-        await world.wind.requeue()
-        await world.wind.expire()
+        await world.due_items.requeue()
+        await world.due_items.expire()
 
     async def return_phone(self, world: World) -> None:
         """Return a phone, whatever its agent says at this moment."""

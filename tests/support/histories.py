@@ -9,14 +9,14 @@ from typing import Final
 from phonefarm_common.reasons import FailureClass
 from phonefarm_controller.model import failures, items
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import Cancel, CancelStrategy, Item
-from phonefarm_controller.model.processes import Process, Tally, milestone, synced
+from phonefarm_controller.model.items import Cancellation, CancelStrategy, Item
+from phonefarm_controller.model.processes import Process, Tally, milestone, rolled_up
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, PublicStatus
 
 BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY: Final = RetryPolicy(infra_attempts=3)
-WISH: Final = Cancel(reason="enough", strategy=CancelStrategy.SOFT, force_after_seconds=1)
+WISH: Final = Cancellation(reason="enough", strategy=CancelStrategy.SOFT, force_after_seconds=1)
 
 
 def new_item(ordinal: int = 0, *, once: tuple[int, ...] = (), **changes: object) -> Item:
@@ -158,7 +158,7 @@ class History:
     def sync(self) -> None:
         """Let the process follow; keep what callers hear."""
         due = [item.ready_at for item in self.items if item.executed and not item.terminal]
-        after = synced(
+        after = rolled_up(
             self.process,
             tallied(self.items),
             next_attempt=min(due, default=None),

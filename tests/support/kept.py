@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from phonefarm_controller.evidence.backends.backend import MARKER, PARTS, Place
-from phonefarm_controller.evidence.backends.open import open_place
+from phonefarm_controller.evidence.backends.backend import MARKER, PARTS, EvidenceBackend
+from phonefarm_controller.evidence.backends.open import open_backend
 from phonefarm_controller.evidence.backends.s3_address import BucketAddress
 from support.s3 import S3Bucket
 
@@ -19,9 +19,9 @@ class Kept:
     scratch: Path
     bucket: S3Bucket | None = None
 
-    def place(self, host: str = "one") -> Place:
+    def place(self, host: str = "one") -> EvidenceBackend:
         """Open it as a controller on that host does."""
-        return open_place(self.where, scratch=self.scratch / host)
+        return open_backend(self.where, scratch=self.scratch / host)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of runs by `run_id/name`."""

@@ -14,8 +14,8 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.handshake import Greeted, HeldRun
-from phonefarm_controller.agents.sessions import Parting, Session
+from phonefarm_controller.agents.handshake import HeldRun, Welcome
+from phonefarm_controller.agents.sessions import Session, SupersededBy
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.run_reports import (
     ActionDone,
@@ -30,9 +30,9 @@ from phonefarm_controller.model.run_reports import (
     RunRefused,
     Stop,
 )
-from phonefarm_controller.runs.desired_state import Desired
+from phonefarm_controller.runs.desired_state import DesiredState
 from phonefarm_controller.runs.report import Ack
-from phonefarm_controller.runs.start_gate import StartAnswer, StartAsk
+from phonefarm_controller.runs.start_gate import StartAnswer, StartRequest
 from support.world import POST, VirtualClock
 
 CLEAN: Final = PhoneReleased(clean=True, reason="", residue=())
@@ -81,8 +81,8 @@ class End:
     """The controller has ended the session."""
 
 
-Up = Hello | Beat | Offer | tuple[StartAsk, ...] | tuple[Report, ...]
-Down = Greeted | BeatAck | StartAnswer | Ack | Desired | Assignment | Stop | Parting | End
+Up = Hello | Beat | Offer | tuple[StartRequest, ...] | tuple[Report, ...]
+Down = Welcome | BeatAck | StartAnswer | Ack | DesiredState | Assignment | Stop | SupersededBy | End
 LANES: Final = ("control", "starts", "records")
 """What one controller takes in order; between them it may take anything first."""
 
@@ -249,7 +249,7 @@ class Agent:
     def ask(self) -> None:
         """Ask at the start gate for all that wait there."""
         asks = tuple(
-            StartAsk(agent_id=self.name, term=UNTOLD, run=run.ref, container="box")
+            StartRequest(agent_id=self.name, term=UNTOLD, run=run.ref, container="box")
             for run in self.runs.values()
             if run.phase is Phase.READY and not run.stopping and not run.cut
         )
@@ -273,7 +273,7 @@ class Agent:
         if self.wire is None or not self.wire.down:
             return
         match self.wire.down.popleft():
-            case Greeted(verdicts=verdicts, phones=phones):
+            case Welcome(verdicts=verdicts, phones=phones):
                 self.welcomed = True
                 self._basis = max(self._basis, self._hello_at)
                 self._named = frozenset(p.serialno for p in phones if not p.refused)
@@ -296,7 +296,7 @@ class Agent:
                     self._stop(ref, hard=strategy == "hard")
             case Ack(run_id=run_id, epoch=epoch, sequence=sequence):
                 self._acknowledged(run_id, epoch, sequence)
-            case Desired(claimed=claimed, stops=stops):
+            case DesiredState(claimed=claimed, stops=stops):
                 for order in stops:
                     self._stop(order.run, hard=order.strategy == "hard")
                 for assignment in claimed:
@@ -305,7 +305,7 @@ class Agent:
                 self._assign(assignment)
             case Stop(run=ref, strategy=strategy):
                 self._stop(ref, hard=strategy == "hard")
-            case Parting() | End():
+            case SupersededBy() | End():
                 self.leave()
 
     # What it does.

@@ -17,9 +17,9 @@ from typing import Any, Final, cast
 from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.handshake import Greeting
-from phonefarm_controller.agents.offers import offered_in
-from phonefarm_controller.agents.sessions import Parting, Session
+from phonefarm_controller.agents.handshake import AgentHello
+from phonefarm_controller.agents.offers import offers_here
+from phonefarm_controller.agents.sessions import Session, SupersededBy
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import PhoneReleased, Report
 from phonefarm_controller.model.states import LeaseState, RunState
@@ -97,12 +97,12 @@ class Controller:
             database=gated, clock=self.clock, policy=policy, profiles=self.profiles, timers=TIMERS
         )
         self.reaper = LeaseReaper(
-            database=gated, reap=self.world.reap, timers=TIMERS, clock=self.clock
+            database=gated, expiry=self.world.lease_expiry, timers=TIMERS, clock=self.clock
         )
 
     async def pump(self) -> None:
         """Claim once for what is offered here."""
-        assignments = await self.world.claim(offered_in(self.world.sessions))
+        assignments = await self.world.claim(offers_here(self.world.sessions))
         dispatcher._push(assignments, self.world.sessions)
 
 
@@ -210,7 +210,7 @@ class LeaseFarm:
 
     async def _greet(self, wire: Wire, hello: Hello) -> None:
         world, name = self.controllers[wire.controller].world, wire.agent.name
-        greeting = Greeting(
+        greeting = AgentHello(
             agent_id=name,
             boot_id=f"boot-{hello.incarnation}",
             incarnation=hello.incarnation,
@@ -232,7 +232,7 @@ class LeaseFarm:
         wire.down.append(greeted)
         world.sessions.enter(session)
         if greeted.lost and wire.listens:  # else its Welcome could not be written
-            await world.reap.forget(greeted.lost, agent_id=name, term=greeted.term)
+            await world.lease_expiry.forget(greeted.lost, agent_id=name, term=greeted.term)
 
     async def desire(self, wire: Wire) -> None:
         """Repeat the desired list."""
@@ -271,7 +271,7 @@ class LeaseFarm:
                 push = wire.session.outbox.get_nowait()
                 if wire.serves:
                     wire.down.append(push)
-                    if isinstance(push, Parting):
+                    if isinstance(push, SupersededBy):
                         self._end(wire)
 
     # Loops
@@ -283,7 +283,11 @@ class LeaseFarm:
 
     def _loops(self, controller: int) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         here = self.controllers[controller]
-        return {"pump": here.pump, "reaper": here.reaper.look, "clockwork": lambda: _wind(here)}
+        return {
+            "pump": here.pump,
+            "reaper": here.reaper.check,
+            "clockwork": lambda: _run_due_items(here),
+        }
 
     async def hold(self, controller: int, kind: str) -> None:
         """Let a loop begin its turn, and hold it at its second transaction."""
@@ -418,6 +422,6 @@ def _late(now: Snapshot, message: Up) -> bool:
     return True
 
 
-async def _wind(controller: Controller) -> None:
-    await controller.world.wind.requeue()
-    await controller.world.wind.expire()
+async def _run_due_items(controller: Controller) -> None:
+    await controller.world.due_items.requeue()
+    await controller.world.due_items.expire()

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.agents.inventory import SeenHost
-from phonefarm_controller.agents.offers import offered_in
+from phonefarm_controller.agents.inventory import ReportedHost
+from phonefarm_controller.agents.offers import offers_here
 from phonefarm_controller.agents.sessions import Session
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.pauses import PauseScope
-from phonefarm_controller.model.phone_reports import HostLook, Look
+from phonefarm_controller.model.phone_reports import HostReport, PhoneReport
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Condition, Health, Intent, Readiness, Transport
@@ -42,7 +42,7 @@ async def change_phone(world: World, phone_id: str, **changes: Any) -> None:
     async with world.database.writing() as tx:
         known = await phones.lock(tx, {phone_id})
         await phones.save(tx, [replace(known[phone_id], **changes)])
-    world.hints.fleet_changed()
+    world.wakeups.fleet_changed()
 
 
 async def put_group(world: World, *members: str) -> None:
@@ -52,7 +52,7 @@ async def put_group(world: World, *members: str) -> None:
 
 async def claim_offered(world: World) -> list[str]:
     """Claim for everything offered; return the processes."""
-    return [each.process_id for each in await world.claim(offered_in(world.sessions))]
+    return [each.process_id for each in await world.claim(offers_here(world.sessions))]
 
 
 async def occupy(world: World, serial: str = "p1") -> str:
@@ -346,7 +346,7 @@ async def phone_cooling_down(world: World) -> Expected:
 async def host_incident(world: World) -> Expected:
     """Let the agent withhold everything it has."""
     process_id = await bound(world)
-    host = SeenHost(incarnation=1, look=HostLook(withheld="adb_down: no answer"))
+    host = ReportedHost(incarnation=1, report=HostReport(withheld="adb_down: no answer"))
     reports = [seen_phone("p1"), seen_phone("p2")]
     await world.inventory("a", world.terms["a"], reports, host=host)
     offer(world)
@@ -365,7 +365,7 @@ async def phone_needs_hands(world: World) -> Expected:
     ill = seen_phone(
         "p1",
         transport=Transport.UNAUTHORIZED,
-        look=Look(needs_hands="allow debugging on its screen"),
+        report=PhoneReport(needs_hands="allow debugging on its screen"),
     )
     await world.inventory("a", world.terms["a"], [ill, seen_phone("p2")])
     offer(world, "p2")
@@ -429,7 +429,7 @@ async def account_needs_attention(world: World) -> Expected:
     process_id = await bound(world)
     async with world.database.writing() as tx:
         await accounts.needs_attention(tx, "acc-p1", reason="account_challenged")
-    world.hints.fleet_changed()
+    world.wakeups.fleet_changed()
     return Expected(
         process_id=process_id,
         reasons={"account_needs_attention": 1},
@@ -586,7 +586,7 @@ async def several_phones(world: World) -> Expected:
 async def storage_full(world: World) -> Expected:
     """Let the controller's disk have no room; a phone would be free."""
     process_id = await bound(world)
-    world.room.shortage = "5 MiB free, at least 1024 MiB are needed"
+    world.disk_alarm.shortage = "5 MiB free, at least 1024 MiB are needed"
     return Expected(
         process_id=process_id,
         reasons={"storage_full": 1},

@@ -10,24 +10,24 @@ from typing import Any, Final, cast
 
 from phonefarm_common.ids import PROTOCOL_VERSION, new_id
 from phonefarm_common.timers import Timers
-from phonefarm_controller.agents.handshake import Greeted, Greeting, Handshake, HeldRun
-from phonefarm_controller.agents.inventory import Inventory, SeenPhone
+from phonefarm_controller.agents.handshake import AgentHello, Handshake, HeldRun, Welcome
+from phonefarm_controller.agents.inventory import Inventory, ReportedPhone
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.app.controller import keep_app_profiles
-from phonefarm_controller.callbacks.delivery import Deliver
+from phonefarm_controller.callbacks.delivery import CallbackDelivery
 from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.catalog import CAPABILITIES, Capability
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.fleet.accounts import AccountAdmin
 from phonefarm_controller.fleet.drain import Drain
-from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.force_release import ForceRelease
 from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.hold import Hold
-from phonefarm_controller.fleet.phone_details import Sheets
+from phonefarm_controller.fleet.phone_details import PhoneQuery
 from phonefarm_controller.fleet.phones import PhoneAdmin
-from phonefarm_controller.health.expiry import Heal
+from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.health.golden_jobs import GoldenJobs
 from phonefarm_controller.housekeeping.consistency import correct_status
 from phonefarm_controller.model.health import HealthPolicy
@@ -37,20 +37,20 @@ from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Assignment, Body, Report, RunRef
 from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.processes.account_snapshots import upsert_snapshot
-from phonefarm_controller.processes.cancel import Cancel
+from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.content import ContentIngest
 from phonefarm_controller.processes.enqueue import Enqueue
-from phonefarm_controller.processes.rerun import Reruns
+from phonefarm_controller.processes.rerun import RerunProcess
 from phonefarm_controller.runs.assignments import AssignmentBuilder
-from phonefarm_controller.runs.desired_state import Desire
-from phonefarm_controller.runs.lease_expiry import Reap
+from phonefarm_controller.runs.desired_state import DesiredStateReader
+from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.runs.lease_renewal import renew_leases
-from phonefarm_controller.runs.report import Ack, TakeReports
-from phonefarm_controller.runs.start_gate import Start, StartAnswer, StartAsk
+from phonefarm_controller.runs.report import Ack, RecordReports
+from phonefarm_controller.runs.start_gate import StartAnswer, StartGate, StartRequest
 from phonefarm_controller.scheduler.claim import Claim
-from phonefarm_controller.scheduler.due_items import Wind
+from phonefarm_controller.scheduler.due_items import DueItems
 from phonefarm_controller.scheduler.explain import Explain
-from phonefarm_controller.scheduler.fleet_cache import FleetView
+from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.scheduler.pauses import Pauses
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.database import Database, open_database
@@ -112,8 +112,8 @@ class World:
     policy: RetryPolicy
     profiles: dict[str, Any]
     timers: Timers = field(default_factory=Timers)
-    hints: Hints = field(default_factory=Hints)
-    room: Room = field(default_factory=Room)
+    wakeups: WakeUps = field(default_factory=WakeUps)
+    disk_alarm: DiskAlarm = field(default_factory=DiskAlarm)
     health: HealthPolicy = field(default_factory=HealthPolicy)
     golden_every: timedelta | None = None
     terms: dict[str, int] = field(default_factory=dict)  # by agent
@@ -124,108 +124,114 @@ class World:
 
     def __post_init__(self) -> None:
         """Wire the operations as the app does."""
-        database, hints = self.database, self.hints
-        self.sessions = Sessions(hints=hints, clock=self.clock, offer_lapses=self.timers.suspect)
-        view = FleetView(hints=hints, monotonic=self.clock.monotonic)
+        database, wakeups = self.database, self.wakeups
+        self.sessions = Sessions(
+            wakeups=wakeups, clock=self.clock, offer_lapses=self.timers.suspect
+        )
+        view = FleetCache(wakeups=wakeups, monotonic=self.clock.monotonic)
         self.builder = AssignmentBuilder(clean_up=view.clean_up)
         self.claim = Claim(
             database=database,
-            fleet_view=view,
+            fleet_cache=view,
             assignments=self.builder,
-            room=self.room,
+            disk_alarm=self.disk_alarm,
             timers=self.timers,
         )
-        self.reap = Reap(
+        self.lease_expiry = LeaseExpiry(
             database=database,
             policy=self.policy,
             health=self.health,
             sessions=self.sessions,
-            hints=hints,
+            wakeups=wakeups,
             chance=lambda: 0.5,
         )
-        self.release = Release(
+        self.release = ForceRelease(
             database=database,
             policy=self.policy,
             sessions=self.sessions,
-            hints=hints,
+            wakeups=wakeups,
             chance=lambda: 0.5,
         )
-        self.inventory = Inventory(database=database, hints=hints)
+        self.inventory = Inventory(database=database, wakeups=wakeups)
         self.enqueue = Enqueue(
             database=database,
             profiles=self.profiles,
             policy=self.policy,
-            hints=hints,
-            room=self.room,
+            wakeups=wakeups,
+            disk_alarm=self.disk_alarm,
             dummy_allowed=True,
         )
-        self.start = Start(database=database, deliveries_made=hints.deliveries)
-        self.take = TakeReports(
+        self.start = StartGate(database=database, deliveries_made=wakeups.deliveries)
+        self.take = RecordReports(
             database=database,
             policy=self.policy,
             health=self.health,
-            hints=hints,
+            wakeups=wakeups,
             sessions=self.sessions,
             chance=lambda: 0.5,
         )
-        self.cancel = Cancel(
-            database=database, sessions=self.sessions, hints=hints, timers=self.timers
+        self.cancel = CancelProcess(
+            database=database, sessions=self.sessions, wakeups=wakeups, timers=self.timers
         )
         self.content = ContentIngest(
             database=database,
             profiles=self.profiles,
             policy=self.policy,
-            hints=hints,
-            room=self.room,
+            wakeups=wakeups,
+            disk_alarm=self.disk_alarm,
         )
         self.upsert_snapshot = partial(upsert_snapshot, database)
-        self.deliver = Deliver(
+        self.deliver = CallbackDelivery(
             database=database,
-            hints=hints,
+            wakeups=wakeups,
             time_scale=1.0,
             lease_seconds=self.timers.callback_lease,
             chance=lambda: 0.5,
         )
-        self.replay = Replay(database=database, hints=hints)
-        self.phone_admin = PhoneAdmin(database=database, sessions=self.sessions, hints=hints)
-        self.account_admin = AccountAdmin(database=database, hints=hints, profiles=self.profiles)
-        self.group_admin = GroupAdmin(database=database, hints=hints)
-        self.rerun = Reruns(
+        self.replay = Replay(database=database, wakeups=wakeups)
+        self.phone_admin = PhoneAdmin(database=database, sessions=self.sessions, wakeups=wakeups)
+        self.account_admin = AccountAdmin(
+            database=database, wakeups=wakeups, profiles=self.profiles
+        )
+        self.group_admin = GroupAdmin(database=database, wakeups=wakeups)
+        self.rerun = RerunProcess(
             database=database,
             profiles=self.profiles,
             policy=self.policy,
-            hints=hints,
-            room=self.room,
+            wakeups=wakeups,
+            disk_alarm=self.disk_alarm,
         )
         self.hold = Hold(
             database=database,
             profiles=self.profiles,
             policy=self.policy,
-            hints=hints,
-            room=self.room,
+            wakeups=wakeups,
+            disk_alarm=self.disk_alarm,
             cancel=self.cancel,
         )
-        self.drain = Drain(database=database, hints=hints)
-        self.sheets = Sheets(database=database, sessions=self.sessions)
+        self.drain = Drain(database=database, wakeups=wakeups)
+        self.phone_query = PhoneQuery(database=database, sessions=self.sessions)
         self.pauses = Pauses(
-            database=database, sessions=self.sessions, hints=hints, known_profiles=self.profiles
+            database=database, sessions=self.sessions, wakeups=wakeups, known_profiles=self.profiles
         )
         self.handshake = Handshake(database=database, inventory=self.inventory, time_scale=1.0)
         self.renew = partial(renew_leases, database)
-        self.desire = Desire(database=database, assignments=self.builder)
+        self.desire = DesiredStateReader(database=database, assignments=self.builder)
         self.explain = Explain(
-            database=database, sessions=self.sessions, claim=self.claim, room=self.room
+            database=database, sessions=self.sessions, claim=self.claim, disk_alarm=self.disk_alarm
         )
-        self.wind = Wind(database=database, hints=hints)
-        self.golden = GoldenJobs(
+        self.due_items = DueItems(database=database, wakeups=wakeups)
+        self.golden_jobs = GoldenJobs(
             database=database,
             profiles=self.profiles,
             every=self.golden_every,
-            hints=hints,
+            wakeups=wakeups,
             monotonic=self.clock.monotonic,
         )
-        self.heal = Heal(database=database, policy=self.health, hints=hints, golden=self.golden)
-        self.mend = partial(correct_status, database, hints)
+        self.health_expiry = HealthExpiry(
+            database=database, policy=self.health, wakeups=wakeups, golden_jobs=self.golden_jobs
+        )
+        self.mend = partial(correct_status, database, wakeups)
 
     async def meet(
         self,
@@ -233,11 +239,11 @@ class World:
         *serials: str,
         held: Sequence[HeldRun] = (),
         runtime: str = "process",
-    ) -> Greeted:
+    ) -> Welcome:
         """Let the agent say hello with these phones, in a new life."""
         self.incarnations[agent_id] = self.incarnations.get(agent_id, 0) + 1
-        greeted: Greeted = await self.handshake.connect(
-            Greeting(
+        greeted: Welcome = await self.handshake.connect(
+            AgentHello(
                 agent_id=agent_id,
                 boot_id="boot",
                 incarnation=self.incarnations[agent_id],
@@ -284,7 +290,9 @@ class World:
     async def begin(self, assignment: Assignment) -> StartAnswer:
         """Bring the run to the start gate."""
         term = self.terms[assignment.agent_id]
-        ask = StartAsk(agent_id=assignment.agent_id, term=term, run=assignment.run, container="box")
+        ask = StartRequest(
+            agent_id=assignment.agent_id, term=term, run=assignment.run, container="box"
+        )
         (answer,) = await self.start([ask])
         return answer or StartAnswer(run=assignment.run, stop="superseded")
 
@@ -305,7 +313,7 @@ class World:
         return [ack for ack in acks if ack is not None]
 
 
-def seen_phone(serial: str, **changes: Any) -> SeenPhone:
+def seen_phone(serial: str, **changes: Any) -> ReportedPhone:
     """Return a phone that is fit; *changes* replace fields."""
     values: dict[str, Any] = {
         "serialno": serial,
@@ -317,7 +325,7 @@ def seen_phone(serial: str, **changes: Any) -> SeenPhone:
         "android_release": "",
         "epoch": 0,
     }
-    return SeenPhone(**(values | changes))
+    return ReportedPhone(**(values | changes))
 
 
 def submission(**changes: Any) -> Submission:

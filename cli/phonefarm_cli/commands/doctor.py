@@ -46,7 +46,7 @@ async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> 
         found = list(answer.findings)
     except UnreachableError as error:
         remedy = (
-            "start it; if it runs, look for watchdog.raised in its log: its event loop may be stuck"
+            "start it; if it runs, look for alarm.raised in its log: its event loop may be stuck"
         )
         away = {"check": "controller", "text": str(error), "remedy": remedy}
         found = [doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)]

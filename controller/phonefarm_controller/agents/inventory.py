@@ -1,4 +1,4 @@
-"""Inventory: what an agent sees of its phones, written down when it changed."""
+"""The inventory: store what an agent sees of its phones and its host, when it has changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,14 +7,14 @@ from typing import Final
 import structlog
 from phonefarm_common.ids import is_name
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.phone_reports import (
-    HostLook,
+    HostReport,
     Incident,
-    Look,
-    Recovery,
-    Stranger,
+    PhoneReport,
+    RecoveryStep,
+    UnidentifiedDevice,
     is_news,
 )
 from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
@@ -35,7 +35,7 @@ RECOVERY: Final = "recover "
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenPhone:
+class ReportedPhone:
     """One phone as its agent sees it."""
 
     serialno: str
@@ -46,15 +46,15 @@ class SeenPhone:
     model: str
     android_release: str
     epoch: int
-    look: Look = field(default_factory=Look)
+    report: PhoneReport = field(default_factory=PhoneReport)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenHost:
-    """A host as its agent sees it, in which of the agent's lives."""
+class ReportedHost:
+    """A host as its agent sees it; *incarnation* numbers the agent's lives."""
 
     incarnation: int
-    look: HostLook
+    report: HostReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +67,32 @@ class PhoneName:
 
 
 class Inventory:
-    """Takes inventories."""
+    """Stores inventories."""
 
-    def __init__(self, *, database: Database, hints: Hints) -> None:
+    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
 
-    @whole
+    @uninterrupted
     async def __call__(
         self,
         agent_id: str,
         term: int,
-        seen: Sequence[SeenPhone],
+        seen: Sequence[ReportedPhone],
         *,
-        strangers: Sequence[Stranger] = (),
-        host: SeenHost | None = None,
+        unidentified: Sequence[UnidentifiedDevice] = (),
+        host: ReportedHost | None = None,
     ) -> tuple[PhoneName, ...] | None:
         """Write what changed; return the phones' names, None when a newer session took over.
 
-        *strangers* are what adb lists and nobody could identify; *host* is None from an agent
-        before 0.2.0.
+        *unidentified* are devices that adb lists and nobody could identify; *host* is None from
+        an agent before 0.2.0.
         """
         async with self._database.writing() as tx:
             if not await agents.heard_in_term(tx, agent_id, term):
                 return None
             names = await self.take(tx, agent_id, seen)
-            await phone_reports.replace_strangers(tx, agent_id, strangers)
+            await phone_reports.replace_unidentified_devices(tx, agent_id, unidentified)
             if host is not None:
                 await _take_host(tx, agent_id, host)
         self.announce()
@@ -100,10 +100,10 @@ class Inventory:
 
     def announce(self) -> None:
         """Let the change be seen by whoever matches items with phones."""
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
 
     async def take(
-        self, tx: Transaction, agent_id: str, seen: Sequence[SeenPhone]
+        self, tx: Transaction, agent_id: str, seen: Sequence[ReportedPhone]
     ) -> tuple[PhoneName, ...]:
         """Write what changed within the caller's transaction."""
         known = await phones.lock_reported(tx, agent_id, [phone.serialno for phone in seen])
@@ -112,19 +112,19 @@ class Inventory:
         fresh = {_phone_id(p.serialno): p.serialno for p in seen if p.serialno not in known}
         taken = {p.phone_id: p.serialno for p in (await phones.get(tx, fresh)).values()}
         names, new, changed = [], [], []
-        for report in seen:
-            before = known.pop(report.serialno, None)
-            spelled = taken.setdefault(_phone_id(report.serialno), report.serialno)
-            refused = _refusal(report, before, agent_id, owners)
-            if spelled != report.serialno:
+        for reported in seen:
+            before = known.pop(reported.serialno, None)
+            spelled = taken.setdefault(_phone_id(reported.serialno), reported.serialno)
+            refused = _refusal(reported, before, agent_id, owners)
+            if spelled != reported.serialno:
                 refused = (
                     f"there is a phone {spelled}: serial numbers must differ in more than case"
                 )
             if refused:
-                names.append(PhoneName(serialno=report.serialno, phone_id="", refused=refused))
+                names.append(PhoneName(serialno=reported.serialno, phone_id="", refused=refused))
                 continue
-            after = _seen(report, before, agent_id)
-            names.append(PhoneName(serialno=report.serialno, phone_id=after.phone_id))
+            after = _seen(reported, before, agent_id)
+            names.append(PhoneName(serialno=reported.serialno, phone_id=after.phone_id))
             if before is None:
                 new.append(after)
                 log.info("phone.found", phone_id=after.phone_id, agent_id=agent_id)
@@ -138,36 +138,38 @@ class Inventory:
         await phones.insert(tx, new)
         await phones.save(tx, changed)
         ids = {name.serialno: name.phone_id for name in names if not name.refused}
-        told = {ids[report.serialno]: report.look for report in seen if report.serialno in ids}
+        told = {
+            ids[reported.serialno]: reported.report for reported in seen if reported.serialno in ids
+        }
         kept = await phone_reports.of_phones(tx, told)
         news = {
-            phone_id: look
-            for phone_id, look in told.items()
-            if is_news(kept[phone_id].look if phone_id in kept else None, look)
+            phone_id: report
+            for phone_id, report in told.items()
+            if is_news(kept[phone_id].report if phone_id in kept else None, report)
         }
         await phone_reports.keep(tx, news, kept)
         return tuple(names)
 
 
-async def _take_host(tx: Transaction, agent_id: str, seen: SeenHost) -> None:
+async def _take_host(tx: Transaction, agent_id: str, seen: ReportedHost) -> None:
     """Write what changed of the host; each step of recovery goes into the audit once."""
-    look = seen.look
+    report = seen.report
     before = (await hosts.get(tx, [agent_id])).get(agent_id) or hosts.Host(agent_id=agent_id)
     after = before
-    if look.withheld != before.withheld:
-        log.info("host.withheld", agent_id=agent_id, why=look.withheld)
-        since = tx.now if look.withheld else None
-        after = replace(after, withheld=look.withheld, withheld_since=since)
+    if report.withheld != before.withheld:
+        log.info("host.withheld", agent_id=agent_id, why=report.withheld)
+        since = tx.now if report.withheld else None
+        after = replace(after, withheld=report.withheld, withheld_since=since)
     same_life = before.recovery_incarnation == seen.incarnation
     known = before.recovery_number if same_life else 0
-    steps = [step for step in look.recovery if step.number > known]
+    steps = [step for step in report.recovery if step.number > known]
     if steps:
         await audit.keep_once(tx, await _entries(tx, agent_id, seen.incarnation, steps))
         number = max(step.number for step in steps)
         after = replace(after, recovery_incarnation=seen.incarnation, recovery_number=number)
     if after != before:
         await hosts.put(tx, after)
-    await _take_incidents(tx, agent_id, look.incidents)
+    await _take_incidents(tx, agent_id, report.incidents)
 
 
 async def _take_incidents(tx: Transaction, agent_id: str, told: Sequence[Incident]) -> None:
@@ -198,7 +200,7 @@ async def _named(tx: Transaction, told: Sequence[Incident]) -> list[Incident]:
 
 
 async def _entries(
-    tx: Transaction, agent_id: str, incarnation: int, steps: Sequence[Recovery]
+    tx: Transaction, agent_id: str, incarnation: int, steps: Sequence[RecoveryStep]
 ) -> list[audit.Entry]:
     known = await phones.get(tx, {_phone_id(step.serialno) for step in steps})
     ids = {phone.serialno: phone.phone_id for phone in known.values()}
@@ -220,12 +222,14 @@ def _phone_id(serialno: str) -> str:
 
 
 def _refusal(
-    report: SeenPhone, before: Phone | None, agent_id: str, owners: dict[str, agents.Agent]
+    reported: ReportedPhone, before: Phone | None, agent_id: str, owners: dict[str, agents.Agent]
 ) -> str:
-    if not is_name(_phone_id(report.serialno)) or not report.serialno:
+    if not is_name(_phone_id(reported.serialno)) or not reported.serialno:
         return "the serial number is empty or unusable"
-    if report.epoch > MOST_EPOCH:
-        return f"its lease file names epoch {report.epoch}, which no farm reaches: remove the file"
+    if reported.epoch > MOST_EPOCH:
+        return (
+            f"its lease file names epoch {reported.epoch}, which no farm reaches: remove the file"
+        )
     if before is None or before.agent_id == agent_id:
         return ""
     owner = owners.get(before.agent_id)
@@ -234,11 +238,11 @@ def _refusal(
     return ""
 
 
-def _seen(report: SeenPhone, before: Phone | None, agent_id: str) -> Phone:
+def _seen(reported: ReportedPhone, before: Phone | None, agent_id: str) -> Phone:
     if before is None:
         before = Phone(
-            phone_id=_phone_id(report.serialno),
-            serialno=report.serialno,
+            phone_id=_phone_id(reported.serialno),
+            serialno=reported.serialno,
             agent_id=agent_id,
             adb_serial="",
             transport=Transport.ABSENT,
@@ -254,12 +258,12 @@ def _seen(report: SeenPhone, before: Phone | None, agent_id: str) -> Phone:
     return replace(
         before,
         agent_id=agent_id,
-        adb_serial=report.adb_serial,
-        transport=report.transport,
-        readiness=report.readiness,
-        readiness_reason=report.reason,
-        model=report.model or before.model,
-        android_release=report.android_release or before.android_release,
+        adb_serial=reported.adb_serial,
+        transport=reported.transport,
+        readiness=reported.readiness,
+        readiness_reason=reported.reason,
+        model=reported.model or before.model,
+        android_release=reported.android_release or before.android_release,
         # The next epoch is above every epoch that the phone has seen.
-        epoch=max(before.epoch, report.epoch),
+        epoch=max(before.epoch, reported.epoch),
     )

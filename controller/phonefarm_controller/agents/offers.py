@@ -1,4 +1,4 @@
-"""Which phones agents offer, here and as other controllers wrote down: an agent speaks with one."""
+"""Which phones agents offer: to this controller, and to others as those have stored it."""
 
 import asyncio
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Final
 
 from phonefarm_controller.agents.sessions import Session, Sessions
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
@@ -24,7 +24,7 @@ class OfferedPhone:
     phone_id: str
 
 
-def offered_in(sessions: Sessions) -> list[OfferedPhone]:
+def offers_here(sessions: Sessions) -> list[OfferedPhone]:
     """Return every phone that an agent here offers now."""
     return [
         OfferedPhone(agent_id=session.agent_id, term=session.term, phone_id=phone_id)
@@ -33,7 +33,7 @@ def offered_in(sessions: Sessions) -> list[OfferedPhone]:
     ]
 
 
-@whole
+@uninterrupted
 async def publish_offers(database: Database, sessions: Iterable[Session]) -> None:
     """Store what each session offers, for other controllers to show; nobody claims by it.
 
@@ -44,7 +44,7 @@ async def publish_offers(database: Database, sessions: Iterable[Session]) -> Non
             await agents.offer_in_term(tx, session.agent_id, session.term, session.offered)
 
 
-async def others(tx: Transaction, sessions: Sessions) -> list[Agent]:
+async def agents_elsewhere(tx: Transaction, sessions: Sessions) -> list[Agent]:
     """Return the agents that speak with other controllers; those that fell silent do not."""
     if sessions.alone:
         return []
@@ -52,7 +52,7 @@ async def others(tx: Transaction, sessions: Sessions) -> list[Agent]:
     return [agent for agent in known if sessions.of(agent.agent_id) is None]
 
 
-def offers_of(known: Iterable[Agent]) -> list[OfferedPhone]:
+def stored_offers(known: Iterable[Agent]) -> list[OfferedPhone]:
     """Return what these agents offer, as last shown."""
     return [
         OfferedPhone(agent_id=agent.agent_id, term=agent.term, phone_id=phone_id)
@@ -65,15 +65,17 @@ PERIOD_SECONDS: Final = 1.0
 """How late others see an offer; what changes in between is never written."""
 
 
-async def run_offer_publisher(pulse: Pulse, *, database: Database, sessions: Sessions) -> None:
+async def run_offer_publisher(
+    liveness: Liveness, *, database: Database, sessions: Sessions
+) -> None:
     """Publish offers until cancelled: in one transaction, only those that have changed."""
     shown: dict[tuple[str, int], frozenset[str]] = {}
     while True:
-        pulse.beat()
+        liveness.beat()
         await asyncio.sleep(PERIOD_SECONDS)
         now = {(each.agent_id, each.term): each for each in sessions.all()}
         changed = [each for key, each in now.items() if shown.get(key, frozenset()) != each.offered]
-        with enduring("offer_publisher"):
+        with logged_errors("offer_publisher"):
             offered = {key: each.offered for key, each in now.items()}
             if changed:
                 await publish_offers(database, changed)

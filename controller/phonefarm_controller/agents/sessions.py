@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from phonefarm_controller.concurrency.wakeups import Hint, Hints
+from phonefarm_controller.concurrency.wakeups import WakeUp, WakeUps
 from phonefarm_controller.model.run_reports import Assignment, Stop
 
 OUTBOX_SIZE: Final = 1000
@@ -20,16 +20,16 @@ class SlowAgentError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parting:
+class SupersededBy:
     """The session's end, as a message to the agent: a newer session took over."""
 
     by_incarnation: int
 
 
-Push = Assignment | Stop | Parting
+Push = Assignment | Stop | SupersededBy
 
 
-class Timed(Protocol):
+class MonotonicClock(Protocol):
     """The part of a clock that a session needs."""
 
     def monotonic(self) -> float:
@@ -39,7 +39,7 @@ class Timed(Protocol):
 
 @dataclass(kw_only=True)
 class Session:
-    """One stream of one agent, alive."""
+    """One agent's stream, while it is open."""
 
     agent_id: str
     term: int
@@ -50,7 +50,7 @@ class Session:
     offer_number: int = -1
     phone_ids: Mapping[str, str] = field(default_factory=dict)  # by serial number
     too_old: str = ""  # why it gets no more work, and is heard until its runs have ended
-    reminded: Hint = field(default_factory=Hint)  # the desired list is worth sending now
+    reminded: WakeUp = field(default_factory=WakeUp)  # the desired list is worth sending now
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def push(self, message: Push) -> None:
@@ -67,16 +67,16 @@ class Sessions:
     `offer_lapses` is after how many seconds an offer that was not repeated does not count.
     """
 
-    def __init__(self, *, hints: Hints, clock: Timed, offer_lapses: float) -> None:
+    def __init__(self, *, wakeups: WakeUps, clock: MonotonicClock, offer_lapses: float) -> None:
         self._sessions: dict[str, Session] = {}
-        self._hints = hints
+        self._wakeups = wakeups
         self._clock = clock
         self.offer_lapses = offer_lapses
 
     @property
     def alone(self) -> bool:
         """Tell whether no other controller can have agents of this farm."""
-        return self._hints.alone
+        return self._wakeups.alone
 
     def enter(self, session: Session) -> None:
         """Make it the agent's session; an older one is told, and ends.
@@ -85,11 +85,11 @@ class Sessions:
         """
         other = self._sessions.get(session.agent_id)
         if other is not None and other.term > session.term:
-            session.push(Parting(by_incarnation=other.incarnation))
+            session.push(SupersededBy(by_incarnation=other.incarnation))
             return
         self._sessions[session.agent_id] = session
         if other is not None:
-            other.push(Parting(by_incarnation=session.incarnation))
+            other.push(SupersededBy(by_incarnation=session.incarnation))
 
     def leave(self, session: Session) -> None:
         """Forget the session, unless a newer one has taken its place."""
@@ -112,7 +112,7 @@ class Sessions:
         session.offered = frozenset(phone_ids)
         session.offered_at = self._clock.monotonic()
         if session.offered:
-            self._hints.work.give()
+            self._wakeups.work.set()
 
     def offers(self) -> list[tuple[Session, frozenset[str]]]:
         """Return the offers that have not lapsed."""
@@ -151,4 +151,4 @@ class Sessions:
         for agent_id in agent_ids:
             session = self._sessions.get(agent_id)
             if session is not None:
-                session.reminded.give()
+                session.reminded.set()

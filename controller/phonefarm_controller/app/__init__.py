@@ -1,1 +1,1 @@
-"""A whole controller: what is opened, wired and closed again."""
+"""The controller as a whole: what is opened, built, run and closed again."""

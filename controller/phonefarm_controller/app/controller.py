@@ -10,15 +10,19 @@ from pathlib import Path
 import structlog
 from phonefarm_common.clock import Clock, SystemClock
 
-from phonefarm_controller.app.listeners import doors, opened_authority, told
+from phonefarm_controller.app.listeners import (
+    advertised_addresses,
+    open_farm_authority,
+    tls_listeners,
+)
 from phonefarm_controller.app.loops import start_loops
 from phonefarm_controller.app.services import build_services
 from phonefarm_controller.app.wiring import Core, build_features, core_of
-from phonefarm_controller.evidence.availability import claim_evidence_place
-from phonefarm_controller.evidence.backends.open import open_place
+from phonefarm_controller.evidence.availability import claim_backend
+from phonefarm_controller.evidence.backends.open import open_backend
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
 from phonefarm_controller.monitoring.metrics import serving_metrics
-from phonefarm_controller.monitoring.watchdog import watchman
+from phonefarm_controller.monitoring.watchdog import watchdog
 from phonefarm_controller.rpc.server import Ports, serving
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.app_profiles import keep_profile
@@ -49,15 +53,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database_url, clock))
         await migrate(database)
-        place = open_place(settings.evidence_place, scratch=settings.data / "uploads")
-        await claim_evidence_place(
+        backend = open_backend(settings.evidence_backend, scratch=settings.data / "uploads")
+        await claim_backend(
             database,
-            place,
+            backend,
             farm_id=settings.farm_id,
             shared=reaches_others(settings.database_url),
         )
         profiles = await keep_app_profiles(database, settings.data / "profiles")
-        core = core_of(settings, clock, database=database, place=place, profiles=profiles)
+        core = core_of(settings, clock, database=database, backend=backend, profiles=profiles)
         ports, metrics_port = await stack.enter_async_context(_started(core))
         log.info(
             "controller.ready",
@@ -79,19 +83,21 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
     """Run the loops and serve while the block runs; yield the ports, and that of the metrics."""
     settings = core.settings
-    authority = await opened_authority(settings, core.database)
+    authority = await open_farm_authority(settings, core.database)
     ports: Ports | None = None
     features = build_features(
-        core, authority, doors=lambda: None if ports is None else told(settings, ports)
+        core,
+        authority,
+        doors=lambda: None if ports is None else advertised_addresses(settings, ports),
     )
     async with (
         serving_metrics(
             settings.metrics,
-            vitals=core.vitals,
+            alarms=core.alarms,
             sessions=core.sessions,
-            retired=features.retention.retired,
+            removed=features.retention.removed,
         ) as metrics_port,
-        watchman(core.vitals, core.limits),
+        watchdog(core.alarms, core.limits),
         asyncio.TaskGroup() as tasks,
     ):
         loops = start_loops(core, features, tasks)
@@ -101,7 +107,7 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
                 port=settings.port,
                 timers=core.timers,
                 services=build_services(core, features),
-                doors=doors(settings, authority),
+                doors=tls_listeners(settings, authority),
             ) as ports:
                 yield ports, metrics_port
         finally:

@@ -1,4 +1,4 @@
-"""The doors for other hosts, from the settings: authority, names, certificates."""
+"""The ports for other hosts, from the settings: authority, names, certificates."""
 
 import ipaddress
 import socket
@@ -6,15 +6,15 @@ import socket
 from phonefarm_common.channel import is_loopback
 
 from phonefarm_controller.auth.ca import Authority, AuthorityBrokenError, open_authority
-from phonefarm_controller.auth.enrollment import Doors as Told
+from phonefarm_controller.auth.enrollment import AdvertisedAddresses as Told
 from phonefarm_controller.rpc.server import Ports
-from phonefarm_controller.rpc.tls import Doors
+from phonefarm_controller.rpc.tls import TlsListeners
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.certificates import authority_or_new
 from phonefarm_controller.store.database import Database
 
 
-async def opened_authority(settings: Settings, database: Database) -> Authority | None:
+async def open_farm_authority(settings: Settings, database: Database) -> Authority | None:
     """Return the farm's authority, None without doors; AuthorityBrokenError for another farm's."""
     if settings.tls is None:
         return None
@@ -30,12 +30,12 @@ async def opened_authority(settings: Settings, database: Database) -> Authority 
     return authority
 
 
-def doors(settings: Settings, authority: Authority | None) -> Doors | None:
+def tls_listeners(settings: Settings, authority: Authority | None) -> TlsListeners | None:
     """Return where to listen and what to show there."""
     if authority is None or settings.tls is None or settings.mtls is None:
         return None
     names = _names(settings)
-    return Doors(
+    return TlsListeners(
         tls=settings.tls,
         mtls=settings.mtls,
         authority=authority.pem,
@@ -43,7 +43,7 @@ def doors(settings: Settings, authority: Authority | None) -> Doors | None:
     )
 
 
-def told(settings: Settings, ports: Ports) -> Told | None:
+def advertised_addresses(settings: Settings, ports: Ports) -> Told | None:
     """Return where other hosts find the doors."""
     if not ports.mtls:
         return None

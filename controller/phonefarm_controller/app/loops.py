@@ -12,19 +12,18 @@ from typing import Final
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents import offers
-from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.app.wiring import Core, Features
-from phonefarm_controller.cluster import notifier
 from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
-from phonefarm_controller.cluster.notifier import Herald
+from phonefarm_controller.cluster.notifier import QUIET_SECONDS, Notifier
 from phonefarm_controller.evidence import availability
-from phonefarm_controller.health.expiry import Heal
+from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
 from phonefarm_controller.monitoring.stall_detector import StallDetector
 from phonefarm_controller.processes import watch
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler import dispatcher
-from phonefarm_controller.scheduler.due_items import Wind
+from phonefarm_controller.scheduler.due_items import DueItems
 from phonefarm_controller.scheduler.ticker import run_ticker
 from phonefarm_controller.store.loop_leases import Tenure
 
@@ -38,7 +37,7 @@ class Loop:
 
     name: str
     period: float
-    run: Callable[[Pulse], Coroutine[None, None, None]]
+    run: Callable[[Liveness], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +46,32 @@ class LeaderLoop:
 
     name: str
     period: float
-    run: Callable[[Pulse, Tenure | None], Coroutine[None, None, None]]
+    run: Callable[[Liveness, Tenure | None], Coroutine[None, None, None]]
 
 
 def start_loops(
     core: Core, features: Features, tasks: asyncio.TaskGroup
 ) -> list[asyncio.Task[None]]:
     """Start every loop of this controller as a task of the group."""
-    vitals = core.vitals
+    alarms = core.alarms
     started = {
-        loop.name: loop.run(vitals.pulse(loop.name, period=loop.period))
+        loop.name: loop.run(alarms.liveness(loop.name, period=loop.period))
         for loop in _loops(core, features)
     }
     ownership = LoopOwnership(
         database=core.database, owner=f"{socket.gethostname()}:{os.getpid()}:{new_id()[:8]}"
     )
     for loop in _leader_loops(core, features):
-        body = partial(_while_ours, loop, vitals.pulse(loop.name, period=loop.period))
+        body = partial(_while_ours, loop, alarms.liveness(loop.name, period=loop.period))
         election = f"election of {loop.name}"
         started[loop.name] = (
             run_elected(
                 loop.name,
                 body,
-                own=ownership,
+                ownership=ownership,
                 timers=core.timers,
                 clock=core.clock,
-                pulse=vitals.pulse(election, period=core.timers.loop_beat),
+                liveness=alarms.liveness(election, period=core.timers.loop_beat),
             )
             if core.several
             else body(None)
@@ -80,25 +79,30 @@ def start_loops(
     return [tasks.create_task(work, name=name) for name, work in started.items()]
 
 
-async def _while_ours(loop: LeaderLoop, pulse: Pulse, tenure: Tenure | None) -> None:
+async def _while_ours(loop: LeaderLoop, liveness: Liveness, tenure: Tenure | None) -> None:
     """Run the loop; while another controller runs it, its silence here is no alarm."""
     try:
-        await loop.run(pulse, tenure)
+        await loop.run(liveness, tenure)
     finally:
-        pulse.rest()
+        liveness.rest()
 
 
 def _loops(core: Core, features: Features) -> list[Loop]:
-    settings, database, hints, sessions = core.settings, core.database, core.hints, core.sessions
+    settings, database, wakeups, sessions = (
+        core.settings,
+        core.database,
+        core.wakeups,
+        core.sessions,
+    )
     scaled = partial(operator.mul, settings.time_scale)
     reaper = LeaseReaper(
-        database=database, reap=features.reap, timers=core.timers, clock=core.clock
+        database=database, expiry=features.lease_expiry, timers=core.timers, clock=core.clock
     )
     stalls = StallDetector(
         database=database,
         claim=features.claim,
         sessions=sessions,
-        vitals=core.vitals,
+        alarms=core.alarms,
         limits=core.limits,
     )
     loops = [
@@ -109,24 +113,26 @@ def _loops(core: Core, features: Features) -> list[Loop]:
             name="dispatcher",
             period=dispatcher.POLL_SECONDS,
             run=partial(
-                dispatcher.run_dispatcher, claim=features.claim, sessions=sessions, hints=hints
+                dispatcher.run_dispatcher, claim=features.claim, sessions=sessions, wakeups=wakeups
             ),
         ),
         Loop(name="lease_reaper", period=core.timers.reap, run=reaper.run),
         Loop(
             name="process_watch",
             period=watch.POLL_SECONDS,
-            run=partial(watch.run_process_watch, watching=features.watching, hints=hints),
+            run=partial(
+                watch.run_process_watch, process_watch=features.process_watch, wakeups=wakeups
+            ),
         ),
-        Loop(name="stall_detector", period=core.limits.look, run=stalls.run),
+        Loop(name="stall_detector", period=core.limits.interval, run=stalls.run),
         Loop(
             name="disk_guard",
             period=scaled(disk_guard.PERIOD_SECONDS),
             run=partial(
                 disk_guard.run_disk_guard,
                 data=settings.data,
-                room=core.room,
-                hints=hints,
+                disk_alarm=core.disk_alarm,
+                wakeups=wakeups,
                 least=settings.least_free,
                 reserve=settings.reserve,
                 period=scaled(disk_guard.PERIOD_SECONDS),
@@ -137,8 +143,8 @@ def _loops(core: Core, features: Features) -> list[Loop]:
             period=scaled(retention.PERIOD_SECONDS),
             run=partial(
                 retention.run_retention,
-                place=core.place,
-                retire=features.retention,
+                backend=core.backend,
+                retention=features.retention,
                 period=scaled(retention.PERIOD_SECONDS),
             ),
         ),
@@ -147,9 +153,9 @@ def _loops(core: Core, features: Features) -> list[Loop]:
             period=scaled(availability.PERIOD_SECONDS),
             run=partial(
                 availability.run_availability_check,
-                place=core.place,
+                backend=core.backend,
                 farm_id=settings.farm_id,
-                vitals=core.vitals,
+                alarms=core.alarms,
                 period=scaled(availability.PERIOD_SECONDS),
             ),
         ),
@@ -160,11 +166,11 @@ def _loops(core: Core, features: Features) -> list[Loop]:
 
 
 def _loops_beside_others(core: Core) -> list[Loop]:
-    herald = Herald(
+    notifier = Notifier(
         url=core.settings.database_url,
-        hints=core.hints,
+        wakeups=core.wakeups,
         sessions=core.sessions,
-        vitals=core.vitals,
+        alarms=core.alarms,
         limits=core.limits,
     )
     return [
@@ -178,30 +184,33 @@ def _loops_beside_others(core: Core) -> list[Loop]:
             period=offers.PERIOD_SECONDS,
             run=partial(offers.run_offer_publisher, database=core.database, sessions=core.sessions),
         ),
-        Loop(name="notifier", period=notifier.QUIET_SECONDS, run=herald.run),
+        Loop(name="notifier", period=QUIET_SECONDS, run=notifier.run),
     ]
 
 
 def _leader_loops(core: Core, features: Features) -> list[LeaderLoop]:
-    database, hints = core.database, core.hints
+    database, wakeups = core.database, core.wakeups
     return [
         LeaderLoop(
             name="ticker",
             period=core.timers.reap,
             run=partial(
                 run_ticker,
-                wind=Wind(database=database, hints=hints),
-                heal=Heal(
-                    database=database, policy=core.health, hints=hints, golden=features.golden
+                due_items=DueItems(database=database, wakeups=wakeups),
+                health_expiry=HealthExpiry(
+                    database=database,
+                    policy=core.health,
+                    wakeups=wakeups,
+                    golden_jobs=features.golden_jobs,
                 ),
-                golden=features.golden,
-                hints=hints,
+                golden_jobs=features.golden_jobs,
+                wakeups=wakeups,
                 poll_seconds=core.timers.reap,
             ),
         ),
         LeaderLoop(
             name="consistency_check",
             period=consistency.PERIOD_SECONDS,
-            run=partial(consistency.run_consistency_check, database=database, hints=hints),
+            run=partial(consistency.run_consistency_check, database=database, wakeups=wakeups),
         ),
     ]

@@ -5,37 +5,37 @@ from functools import partial
 
 from phonefarm_controller.agents.handshake import Handshake
 from phonefarm_controller.app.wiring import Core, Features
-from phonefarm_controller.callbacks.delivery import Deliver
+from phonefarm_controller.callbacks.delivery import CallbackDelivery
 from phonefarm_controller.callbacks.replay import Replay
-from phonefarm_controller.capabilities.listing import Registry
-from phonefarm_controller.evidence.read import ReadEvidence
-from phonefarm_controller.evidence.upload import KeepEvidence
+from phonefarm_controller.capabilities.listing import CapabilityList
+from phonefarm_controller.evidence.read import EvidenceReader
+from phonefarm_controller.evidence.upload import EvidenceUpload
 from phonefarm_controller.fleet.accounts import AccountAdmin
 from phonefarm_controller.fleet.drain import Drain
-from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.force_release import ForceRelease
 from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.hold import Hold
-from phonefarm_controller.fleet.phone_details import Sheets
+from phonefarm_controller.fleet.phone_details import PhoneQuery
 from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.housekeeping.backup import Backup
-from phonefarm_controller.monitoring.doctor import Examine
+from phonefarm_controller.monitoring.doctor import Doctor
 from phonefarm_controller.processes.account_snapshots import upsert_snapshot
 from phonefarm_controller.processes.content import ContentIngest
-from phonefarm_controller.processes.rerun import Reruns
-from phonefarm_controller.processes.verification import Prove
-from phonefarm_controller.rpc.access_service import AccessEdge
-from phonefarm_controller.rpc.agent_service import AgentEdge
-from phonefarm_controller.rpc.callback_service import CallbackEdge
-from phonefarm_controller.rpc.content_service import ContentEdge
-from phonefarm_controller.rpc.doctor_service import DoctorEdge
-from phonefarm_controller.rpc.fleet_service import FleetEdge
-from phonefarm_controller.rpc.inspect_service import InspectEdge
-from phonefarm_controller.rpc.join_service import JoinEdge, MemberEdge
-from phonefarm_controller.rpc.operator_service import HandsEdge
-from phonefarm_controller.rpc.process_service import ProcessEdge
+from phonefarm_controller.processes.rerun import RerunProcess
+from phonefarm_controller.processes.verification import VerificationRuns
+from phonefarm_controller.rpc.access_service import AccessService
+from phonefarm_controller.rpc.agent_service import AgentService
+from phonefarm_controller.rpc.callback_service import CallbackService
+from phonefarm_controller.rpc.content_service import ContentService
+from phonefarm_controller.rpc.doctor_service import DoctorService
+from phonefarm_controller.rpc.fleet_service import FleetService
+from phonefarm_controller.rpc.inspect_service import InspectService
+from phonefarm_controller.rpc.join_service import JoinService, MemberService
+from phonefarm_controller.rpc.operator_service import OperatorService
+from phonefarm_controller.rpc.process_service import ProcessService
 from phonefarm_controller.rpc.server import Services
-from phonefarm_controller.rpc.verification_service import ProvingEdge
-from phonefarm_controller.runs.desired_state import Desire
+from phonefarm_controller.rpc.verification_service import VerificationService
+from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_renewal import renew_leases
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.pauses import Pauses
@@ -43,10 +43,10 @@ from phonefarm_controller.scheduler.pauses import Pauses
 
 def build_services(core: Core, features: Features) -> Services:
     """Build every gRPC service."""
-    settings, keys, membership = core.settings, features.keys, features.membership
+    settings, auth, enrollment = core.settings, features.auth, features.enrollment
     return Services(
-        processes=ProcessEdge(
-            keys=keys,
+        processes=ProcessService(
+            auth=auth,
             enqueue=features.enqueue,
             cancel=features.cancel,
             processes=features.processes,
@@ -54,13 +54,13 @@ def build_services(core: Core, features: Features) -> Services:
         agents=_agent_service(core, features),
         fleet=_fleet_service(core, features),
         hands=_operator_service(core, features),
-        doctor=DoctorEdge(
-            keys=keys,
-            examine=Examine(
+        doctor=DoctorService(
+            auth=auth,
+            doctor=Doctor(
                 database=core.database,
                 sessions=core.sessions,
-                vitals=core.vitals,
-                room=core.room,
+                alarms=core.alarms,
+                disk_alarm=core.disk_alarm,
                 clock=core.clock,
                 version=importlib.metadata.version("phonefarm"),
                 certificate_life=settings.certificate_life,
@@ -69,27 +69,27 @@ def build_services(core: Core, features: Features) -> Services:
         ),
         content=_content_service(core, features),
         proving=_verification_service(core, features),
-        callbacks=CallbackEdge(
-            keys=keys,
-            deliver=Deliver(
+        callbacks=CallbackService(
+            auth=auth,
+            deliver=CallbackDelivery(
                 database=core.database,
-                hints=core.hints,
+                wakeups=core.wakeups,
                 time_scale=settings.time_scale,
                 lease_seconds=core.timers.callback_lease,
             ),
-            hints=core.hints,
+            wakeups=core.wakeups,
         ),
         inspect=_inspect_service(core, features),
-        access=AccessEdge(keys=keys, api_keys=features.api_keys, membership=membership),
-        joining=JoinEdge(membership=membership, controllers=settings.controllers),
-        members=MemberEdge(keys=keys, membership=membership, controllers=settings.controllers),
+        access=AccessService(auth=auth, api_keys=features.api_keys, enrollment=enrollment),
+        joining=JoinService(enrollment=enrollment, controllers=settings.controllers),
+        members=MemberService(auth=auth, enrollment=enrollment, controllers=settings.controllers),
     )
 
 
-def _agent_service(core: Core, features: Features) -> AgentEdge:
+def _agent_service(core: Core, features: Features) -> AgentService:
     database = core.database
-    return AgentEdge(
-        keys=features.keys,
+    return AgentService(
+        auth=features.auth,
         farm_id=core.settings.farm_id,
         timers=core.timers,
         sessions=core.sessions,
@@ -98,94 +98,99 @@ def _agent_service(core: Core, features: Features) -> AgentEdge:
         ),
         inventory=features.inventory,
         renew=partial(renew_leases, database),
-        reap=features.reap,
-        desire=Desire(database=database, assignments=features.assignments),
+        expiry=features.lease_expiry,
+        desired_state=DesiredStateReader(database=database, assignments=features.assignments),
         start=features.starts,
         report=features.reports,
-        keep_evidence=KeepEvidence(database=database, place=core.place, vitals=core.vitals),
+        evidence=EvidenceUpload(database=database, backend=core.backend, alarms=core.alarms),
     )
 
 
-def _fleet_service(core: Core, features: Features) -> FleetEdge:
-    database, sessions, hints = core.database, core.sessions, core.hints
-    return FleetEdge(
-        keys=features.keys,
-        phones=PhoneAdmin(database=database, sessions=sessions, hints=hints),
-        accounts=AccountAdmin(database=database, hints=hints, profiles=core.profiles),
-        groups=GroupAdmin(database=database, hints=hints),
-        sheets=Sheets(database=database, sessions=sessions),
-        membership=features.membership,
+def _fleet_service(core: Core, features: Features) -> FleetService:
+    database, sessions, wakeups = core.database, core.sessions, core.wakeups
+    return FleetService(
+        auth=features.auth,
+        phones=PhoneAdmin(database=database, sessions=sessions, wakeups=wakeups),
+        accounts=AccountAdmin(database=database, wakeups=wakeups, profiles=core.profiles),
+        groups=GroupAdmin(database=database, wakeups=wakeups),
+        phone_query=PhoneQuery(database=database, sessions=sessions),
+        enrollment=features.enrollment,
         pauses=Pauses(
-            database=database, sessions=sessions, hints=hints, known_profiles=core.profiles
+            database=database, sessions=sessions, wakeups=wakeups, known_profiles=core.profiles
         ),
     )
 
 
-def _operator_service(core: Core, features: Features) -> HandsEdge:
-    database, sessions, hints = core.database, core.sessions, core.hints
-    return HandsEdge(
-        keys=features.keys,
-        release=Release(database=database, policy=core.policy, sessions=sessions, hints=hints),
-        drain=Drain(database=database, hints=hints),
+def _operator_service(core: Core, features: Features) -> OperatorService:
+    database, sessions, wakeups = core.database, core.sessions, core.wakeups
+    return OperatorService(
+        auth=features.auth,
+        release=ForceRelease(
+            database=database, policy=core.policy, sessions=sessions, wakeups=wakeups
+        ),
+        drain=Drain(database=database, wakeups=wakeups),
         hold=Hold(
             database=database,
             profiles=core.profiles,
             policy=core.policy,
-            hints=hints,
-            room=core.room,
+            wakeups=wakeups,
+            disk_alarm=core.disk_alarm,
             cancel=features.cancel,
         ),
         backup=Backup(database=database, data=core.settings.data),
-        reruns=Reruns(
+        reruns=RerunProcess(
             database=database,
             profiles=core.profiles,
             policy=core.policy,
-            hints=hints,
-            room=core.room,
+            wakeups=wakeups,
+            disk_alarm=core.disk_alarm,
         ),
     )
 
 
-def _content_service(core: Core, features: Features) -> ContentEdge:
-    return ContentEdge(
-        keys=features.keys,
+def _content_service(core: Core, features: Features) -> ContentService:
+    return ContentService(
+        auth=features.auth,
         content=ContentIngest(
             database=core.database,
             profiles=core.profiles,
             policy=core.policy,
-            hints=core.hints,
-            room=core.room,
+            wakeups=core.wakeups,
+            disk_alarm=core.disk_alarm,
         ),
         upsert_snapshot=partial(upsert_snapshot, core.database),
     )
 
 
-def _verification_service(core: Core, features: Features) -> ProvingEdge:
-    return ProvingEdge(
-        keys=features.keys,
-        prove=Prove(
+def _verification_service(core: Core, features: Features) -> VerificationService:
+    return VerificationService(
+        auth=features.auth,
+        verification=VerificationRuns(
             database=core.database,
             profiles=core.profiles,
             policy=core.policy,
-            hints=core.hints,
-            room=core.room,
+            wakeups=core.wakeups,
+            disk_alarm=core.disk_alarm,
             dummy_allowed=core.dummy_allowed,
         ),
     )
 
 
-def _inspect_service(core: Core, features: Features) -> InspectEdge:
+def _inspect_service(core: Core, features: Features) -> InspectService:
     database = core.database
-    return InspectEdge(
-        keys=features.keys,
-        replay=Replay(database=database, hints=core.hints),
+    return InspectService(
+        auth=features.auth,
+        replay=Replay(database=database, wakeups=core.wakeups),
         processes=features.processes,
-        watching=features.watching,
+        process_watch=features.process_watch,
         explain=Explain(
-            database=database, sessions=core.sessions, claim=features.claim, room=core.room
+            database=database,
+            sessions=core.sessions,
+            claim=features.claim,
+            disk_alarm=core.disk_alarm,
         ),
-        evidence=ReadEvidence(database=database, place=core.place, vitals=core.vitals),
-        registry=Registry(
+        evidence=EvidenceReader(database=database, backend=core.backend, alarms=core.alarms),
+        capabilities=CapabilityList(
             database=database, profiles=core.profiles, dummy_allowed=core.dummy_allowed
         ),
     )

@@ -9,32 +9,32 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.agents.inventory import Inventory
 from phonefarm_controller.agents.sessions import Sessions, SupersededError
-from phonefarm_controller.alarms import Limits, Room, Vitals
+from phonefarm_controller.alarms import Alarms, DiskAlarm, Limits
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.ca import Authority
-from phonefarm_controller.auth.enrollment import Doors as Told
-from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.auth.enrollment import AdvertisedAddresses as Told
+from phonefarm_controller.auth.enrollment import Enrollment
 from phonefarm_controller.concurrency.batcher import Batcher
-from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.evidence.backends.backend import Place
-from phonefarm_controller.health.golden_jobs import LOOK_SECONDS, GoldenJobs
+from phonefarm_controller.concurrency.wakeups import WakeUps
+from phonefarm_controller.evidence.backends.backend import EvidenceBackend
+from phonefarm_controller.health.golden_jobs import CHECK_SECONDS, GoldenJobs
 from phonefarm_controller.housekeeping.retention import Retention
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Report
-from phonefarm_controller.processes.cancel import Cancel
+from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted, Enqueue
 from phonefarm_controller.processes.query import ProcessQuery
-from phonefarm_controller.processes.watch import Watching
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.processes.watch import ProcessWatch
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.runs.assignments import AssignmentBuilder
-from phonefarm_controller.runs.lease_expiry import Reap
-from phonefarm_controller.runs.report import Ack, TakeReports
-from phonefarm_controller.runs.start_gate import Start, StartAnswer, StartAsk
+from phonefarm_controller.runs.lease_expiry import LeaseExpiry
+from phonefarm_controller.runs.report import Ack, RecordReports
+from phonefarm_controller.runs.start_gate import StartAnswer, StartGate, StartRequest
 from phonefarm_controller.scheduler.claim import Claim
-from phonefarm_controller.scheduler.fleet_cache import FleetView
+from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.notify import reaches_others
@@ -52,16 +52,16 @@ class Core:
     settings: Settings
     clock: Clock
     database: Database
-    place: Place
+    backend: EvidenceBackend
     profiles: Mapping[str, Profile]
     several: bool
     """Whether other controllers may share the database."""
     policy: RetryPolicy
     health: HealthPolicy
     limits: Limits
-    hints: Hints
-    vitals: Vitals
-    room: Room
+    wakeups: WakeUps
+    alarms: Alarms
+    disk_alarm: DiskAlarm
     sessions: Sessions
 
     @property
@@ -80,27 +80,27 @@ def core_of(
     clock: Clock,
     *,
     database: Database,
-    place: Place,
+    backend: EvidenceBackend,
     profiles: Mapping[str, Profile],
 ) -> Core:
     """Return the core of a controller with these settings."""
     several = reaches_others(settings.database_url)
-    hints = Hints(alone=not several)
-    database.tell_moves(hints.processes_moved)
+    wakeups = WakeUps(alone=not several)
+    database.tell_moves(wakeups.processes_moved)
     return Core(
         settings=settings,
         clock=clock,
         database=database,
-        place=place,
+        backend=backend,
         profiles=profiles,
         several=several,
         policy=RetryPolicy().scaled(settings.time_scale),
         health=HealthPolicy().scaled(settings.time_scale),
         limits=settings.limits or Limits().scaled(settings.time_scale),
-        hints=hints,
-        vitals=Vitals(),
-        room=Room(),
-        sessions=Sessions(hints=hints, clock=clock, offer_lapses=settings.timers.suspect),
+        wakeups=wakeups,
+        alarms=Alarms(),
+        disk_alarm=DiskAlarm(),
+        sessions=Sessions(wakeups=wakeups, clock=clock, offer_lapses=settings.timers.suspect),
     )
 
 
@@ -110,46 +110,46 @@ class Features:
 
     assignments: AssignmentBuilder
     claim: Claim
-    reap: Reap
+    lease_expiry: LeaseExpiry
     inventory: Inventory
     enqueue: Batcher[Submission, Accepted]
-    starts: Batcher[tuple[StartAsk, ...], tuple[StartAnswer, ...]]
+    starts: Batcher[tuple[StartRequest, ...], tuple[StartAnswer, ...]]
     reports: Batcher[tuple[Report, ...], tuple[Ack, ...]]
-    cancel: Cancel
+    cancel: CancelProcess
     processes: ProcessQuery
-    watching: Watching
-    golden: GoldenJobs
+    process_watch: ProcessWatch
+    golden_jobs: GoldenJobs
     retention: Retention
     api_keys: ApiKeys
-    membership: Membership
-    keys: Keys
+    enrollment: Enrollment
+    auth: Authenticator
 
 
 def build_features(
     core: Core, authority: Authority | None, *, doors: Callable[[], Told | None]
 ) -> Features:
     """Build what is shared; *doors* tells where other hosts find this one, once it listens."""
-    settings, database, hints = core.settings, core.database, core.hints
-    fleet_view = FleetView(hints=hints, monotonic=core.clock.monotonic)
-    assignments = AssignmentBuilder(clean_up=fleet_view.clean_up)
-    start = Start(database=database, deliveries_made=hints.deliveries)
-    take = TakeReports(
+    settings, database, wakeups = core.settings, core.database, core.wakeups
+    fleet_cache = FleetCache(wakeups=wakeups, monotonic=core.clock.monotonic)
+    assignments = AssignmentBuilder(clean_up=fleet_cache.clean_up)
+    start = StartGate(database=database, deliveries_made=wakeups.deliveries)
+    take = RecordReports(
         database=database,
         policy=core.policy,
         health=core.health,
-        hints=hints,
+        wakeups=wakeups,
         sessions=core.sessions,
     )
     enqueue = Enqueue(
         database=database,
         profiles=core.profiles,
         policy=core.policy,
-        hints=hints,
-        room=core.room,
+        wakeups=wakeups,
+        disk_alarm=core.disk_alarm,
         dummy_allowed=core.dummy_allowed,
     )
     api_keys = ApiKeys(database=database, monotonic=core.clock.monotonic)
-    membership = Membership(
+    enrollment = Enrollment(
         database=database,
         sessions=core.sessions,
         authority=authority,
@@ -160,42 +160,44 @@ def build_features(
         assignments=assignments,
         claim=Claim(
             database=database,
-            fleet_view=fleet_view,
+            fleet_cache=fleet_cache,
             assignments=assignments,
-            room=core.room,
+            disk_alarm=core.disk_alarm,
             timers=core.timers,
         ),
-        reap=Reap(
+        lease_expiry=LeaseExpiry(
             database=database,
             policy=core.policy,
             health=core.health,
             sessions=core.sessions,
-            hints=hints,
+            wakeups=wakeups,
         ),
-        inventory=Inventory(database=database, hints=hints),
+        inventory=Inventory(database=database, wakeups=wakeups),
         enqueue=Batcher(enqueue, most=ENQUEUE_BATCH),
         starts=Batcher(_in_groups(start), most=AGENT_BATCH),
         reports=Batcher(_in_groups(take), most=AGENT_BATCH),
-        cancel=Cancel(database=database, sessions=core.sessions, hints=hints, timers=core.timers),
+        cancel=CancelProcess(
+            database=database, sessions=core.sessions, wakeups=wakeups, timers=core.timers
+        ),
         processes=ProcessQuery(database=database),
-        watching=Watching(database=database, hints=hints),
-        golden=GoldenJobs(
+        process_watch=ProcessWatch(database=database, wakeups=wakeups),
+        golden_jobs=GoldenJobs(
             database=database,
             profiles=core.profiles,
             every=settings.golden_every,
-            hints=hints,
+            wakeups=wakeups,
             monotonic=core.clock.monotonic,
-            look=LOOK_SECONDS * settings.time_scale,
+            interval=CHECK_SECONDS * settings.time_scale,
         ),
-        retention=Retention(database=database, place=core.place, keep=settings.keep),
+        retention=Retention(database=database, backend=core.backend, keep=settings.keep),
         api_keys=api_keys,
-        membership=membership,
-        keys=Keys(
+        enrollment=enrollment,
+        auth=Authenticator(
             ingest_secret=settings.ingest_secret,
             agent_token=settings.agent_token,
             gateway_token=settings.gateway_token,
             api_keys=api_keys,
-            membership=membership,
+            enrollment=enrollment,
         ),
     )
 

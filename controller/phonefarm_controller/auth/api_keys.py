@@ -9,7 +9,7 @@ import structlog
 from phonefarm_common.ids import new_id, new_secret
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import (
     Scope,
@@ -45,7 +45,7 @@ class ApiKeys:
         self._monotonic = monotonic
         self._noted: dict[str, float] = {}  # by key_id, when this controller last wrote its use
 
-    @whole
+    @uninterrupted
     async def create(
         self, name: str, scopes: Sequence[Scope], *, expires_at: datetime | None, actor: str
     ) -> MadeKey:
@@ -81,13 +81,13 @@ class ApiKeys:
         log.info("key.created", name=name, scopes=list(key.scopes), by=actor)
         return MadeKey(key=key, text=text)
 
-    @whole
+    @uninterrupted
     async def all(self) -> list[ApiKey]:
         """Return the unrevoked keys by name, then revoked ones, the newest first."""
         async with self._database.reading() as tx:
             return await api_keys.all_of(tx, limit=MOST_LISTED)
 
-    @whole
+    @uninterrupted
     async def revoke(self, name: str, *, actor: str) -> ApiKey:
         """End the key of this name for good; FarmError `unknown_key` when there is none."""
         async with self._database.writing() as tx:
@@ -103,7 +103,7 @@ class ApiKeys:
         log.info("key.revoked", name=name, by=actor)
         return revoked
 
-    @whole
+    @uninterrupted
     async def find(self, text: str) -> ApiKey | None:
         """Return the key that *text* is if it is good now; note its use once a minute."""
         if not is_key(text):
@@ -119,7 +119,7 @@ class ApiKeys:
             await self._note_use(key)
         return key
 
-    @whole
+    @uninterrupted
     async def any(self) -> bool:
         """Tell whether there is a key that was not revoked."""
         async with self._database.reading() as tx:

@@ -1,4 +1,4 @@
-"""The farm's certificate authority: made once, kept in a directory, signs for members and doors."""
+"""The farm's certificate authority: made once, kept in a directory; signs for members and ports."""
 
 import ipaddress
 import os

@@ -1,4 +1,4 @@
-"""Membership: invite a host, let it join once, renew its certificate, revoke it."""
+"""Enrollment: invite a host, let it join once, renew its certificate, revoke it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.auth.ca import Authority, Issued, RequestRefusedError
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import digest_of
 from phonefarm_controller.store import agents, audit, certificates
@@ -28,7 +28,7 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doors:
+class AdvertisedAddresses:
     """Where hosts find this controller: HOST:PORT before they have a certificate, and with one."""
 
     join: str
@@ -43,7 +43,7 @@ class Token:
     expires_at: datetime
 
 
-class Membership:
+class Enrollment:
     """The members of this farm. A certificate is asked for at each call: a revocation counts."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Membership:
         database: Database,
         sessions: Sessions,
         authority: Authority | None,
-        doors: Callable[[], Doors | None],
+        doors: Callable[[], AdvertisedAddresses | None],
         life: timedelta = LIFE,
     ) -> None:
         """Take the farm's authority; None where no other host may join."""
@@ -62,7 +62,7 @@ class Membership:
         self._doors = doors
         self._life = life
 
-    @whole
+    @uninterrupted
     async def invite(
         self, role: str, member_id: str, *, good_for: timedelta, actor: str, reason: str = ""
     ) -> Token:
@@ -98,10 +98,8 @@ class Membership:
         )
         return Token(text=encode_token(invitation), expires_at=kept.expires_at)
 
-    @whole
-    async def join(
-        self, secret: str, request: bytes, *, wanted: str
-    ) -> tuple[CertificateFacts, str]:
+    @uninterrupted
+    async def join(self, secret: str, request: bytes, *, wanted: str) -> tuple[CertificateFacts, str]:
         """Trade the secret for a certificate (what it says, PEM); FarmError.
 
         One transaction uses the invitation up and keeps the certificate: refused, it stays open.
@@ -145,7 +143,7 @@ class Membership:
         )
         return issued.facts, issued.pem
 
-    @whole
+    @uninterrupted
     async def renew(self, shown: CertificateFacts, request: bytes) -> tuple[CertificateFacts, str]:
         """Issue another certificate to whom *shown*, which counts, names."""
         authority, _ = self._open()
@@ -157,7 +155,7 @@ class Membership:
         log.info("member.renewed", role=shown.role, member_id=shown.member_id)
         return issued.facts, issued.pem
 
-    @whole
+    @uninterrupted
     async def revoke(self, role: str, member_id: str, *, actor: str, reason: str = "") -> int:
         """End every certificate of the member, and its session; return how many counted."""
         _check_role(role)
@@ -178,20 +176,20 @@ class Membership:
         log.info("member.revoked", role=role, member_id=member_id, by=actor, certificates=ended)
         return ended
 
-    @whole
+    @uninterrupted
     async def check(self, shown: CertificateFacts) -> None:
         """Raise FarmError `certificate_refused` unless the certificate counts now."""
         async with self._database.reading() as tx:
             if not await _counts(tx, shown):
                 raise _refused(shown)
 
-    @whole
+    @uninterrupted
     async def agents_until(self) -> dict[str, datetime]:
         """Return until when each agent has a certificate."""
         async with self._database.reading() as tx:
             return await certificates.last_ends(tx, role="agent")
 
-    def _open(self) -> tuple[Authority, Doors]:
+    def _open(self) -> tuple[Authority, AdvertisedAddresses]:
         doors = self._doors()
         if self._authority is None or doors is None:
             raise FarmError(

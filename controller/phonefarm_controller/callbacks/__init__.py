@@ -1,1 +1,1 @@
-"""Which gateway may send which callback now, and what came of each attempt."""
+"""Which gateway may send which callback now, and how each attempt ended."""

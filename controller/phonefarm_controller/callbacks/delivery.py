@@ -1,4 +1,4 @@
-"""Deliver: lend due callbacks to gateways and settle their attempts."""
+"""Lease due deliveries to gateways, and settle their attempts."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.ids import new_secret
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.states import DeliveryState
 from phonefarm_controller.store import deliveries, delivery_attempts, delivery_leases, processes
 from phonefarm_controller.store.database import Database, Transaction
@@ -49,25 +49,25 @@ class DeliveryReport:
     retry_after_seconds: float
 
 
-class Deliver:
-    """Lends and settles deliveries."""
+class CallbackDelivery:
+    """Leases and settles deliveries."""
 
     def __init__(
         self,
         *,
         database: Database,
-        hints: Hints,
+        wakeups: WakeUps,
         time_scale: float,
         lease_seconds: float,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
         self._scale = time_scale
         self._lease_seconds = lease_seconds
         self._chance = chance
 
-    @whole
+    @uninterrupted
     async def lease(self, *, limit: int, gateway_id: str = "") -> list[Delivery]:
         """Lend at most *limit* due deliveries until their leases lapse.
 
@@ -89,17 +89,17 @@ class Deliver:
                 tx, [_lapsed(d) for d in due if d.state is DeliveryState.LEASED]
             )
         if any(delivery.state is DeliveryState.DEAD for delivery in after):
-            self._hints.deliveries()  # the next of that process has its turn
+            self._wakeups.deliveries()  # the next of that process has its turn
         return [delivery for delivery in after if delivery.state is DeliveryState.LEASED]
 
-    @whole
+    @uninterrupted
     async def seconds_until_due(self) -> float | None:
         """Return how long until the next unsettled delivery is due; None when none waits."""
         async with self._database.reading() as tx:
             due = await deliveries.next_due(tx)
             return None if due is None else max(0.0, (due - tx.now).total_seconds())
 
-    @whole
+    @uninterrupted
     async def settle(self, reports: Sequence[DeliveryReport]) -> list[str]:
         """Settle attempts whose lease still stands; return their ids."""
         by_id = {report.delivery_id: report for report in reports}
@@ -119,7 +119,7 @@ class Deliver:
             gone = {d.process_id for d in after if d.state is DeliveryState.STOPPED}
             if gone:
                 await deliveries.stop_rest(tx, gone)
-        self._hints.deliveries()
+        self._wakeups.deliveries()
         return list(before)
 
     def _lent(self, tx: Transaction, delivery: Delivery, gateway_id: str) -> Delivery:

@@ -1,4 +1,4 @@
-"""Replay: show what was told to whom, and make settled deliveries due again."""
+"""Replay: show the deliveries of a process, and make settled ones due again."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.states import DELIVERY_SETTLED, DeliveryState
 from phonefarm_controller.store import audit, deliveries, delivery_attempts, processes
@@ -27,13 +27,13 @@ class LoggedDelivery:
 
 
 class Replay:
-    """The log of deliveries, and its second chances."""
+    """Shows deliveries with their attempts, and makes settled ones due again."""
 
-    def __init__(self, *, database: Database, hints: Hints) -> None:
+    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
 
-    @whole
+    @uninterrupted
     async def log(self, process_id: str) -> list[LoggedDelivery]:
         """Return the process's deliveries in order; FarmError `unknown_process`."""
         async with self._database.reading() as tx:
@@ -43,7 +43,7 @@ class Replay:
             logs = await delivery_attempts.of_deliveries(tx, [d.delivery_id for d in kept])
         return [LoggedDelivery(delivery=d, log=logs[d.delivery_id]) for d in kept]
 
-    @whole
+    @uninterrupted
     async def __call__(
         self, process_id: str, sequences: Collection[int], *, actor: str
     ) -> list[int]:
@@ -73,7 +73,7 @@ class Replay:
                 subject=process_id,
                 reason=" ".join(str(number) for number in numbers),
             )
-        self._hints.deliveries()
+        self._wakeups.deliveries()
         return numbers
 
 

@@ -1,4 +1,4 @@
-"""The capabilities, as data: what each takes, which modes and routings it allows, who plans it."""
+"""The capabilities, as data: inputs, modes and routings allowed, and the planner of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The registry: which capabilities there are, what they take, and where they are live verified."""
+"""List the capabilities: what they take, and with which apps they are verified."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phonefarm_controller.capabilities.catalog import CAPABILITIES, Capability
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.store import verifications
 from phonefarm_controller.store.database import Database
@@ -43,8 +43,8 @@ class CapabilityView:
     apps: tuple[AppVerification, ...]
 
 
-class Registry:
-    """Shows the capabilities of this farm."""
+class CapabilityList:
+    """Lists the capabilities of this farm."""
 
     def __init__(
         self, *, database: Database, profiles: Mapping[str, Profile], dummy_allowed: bool
@@ -53,7 +53,7 @@ class Registry:
         self._profiles = profiles
         self._dummy_allowed = dummy_allowed
 
-    @whole
+    @uninterrupted
     async def capabilities(self) -> list[CapabilityView]:
         """Return every capability, by name."""
         versions = {profile.version for profile in self._profiles.values()}

@@ -1,1 +1,1 @@
-"""How several controllers share the work: one owner per loop, and notices between them."""
+"""How several controllers share the work: leader election, and notifications between them."""

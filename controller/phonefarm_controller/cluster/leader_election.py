@@ -1,7 +1,7 @@
-"""Runs a loop on one controller of several: its owner is elected by a lease row with a term.
+"""Leader election: one controller of several runs a loop, elected by a lease row with a term.
 
-No clock of two machines is compared: an owner is dead when this controller has itself seen the same
-counter for the whole time. What a former owner still writes is refused by its term (`store`).
+No clocks of two machines are compared: an owner is dead when this controller has itself seen the
+same counter for the whole time. Writes of a former owner are refused by its term (`store`).
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.store import loop_leases
 from phonefarm_controller.store.database import Database
@@ -27,83 +27,91 @@ Body = Callable[[Tenure | None], Coroutine[None, None, None]]
 
 
 class LoopOwnership:
-    """Takes, keeps and leaves loops for one controller."""
+    """Takes, keeps and gives up loops for one controller."""
 
     def __init__(self, *, database: Database, owner: str) -> None:
         self._database = database
         self._owner = owner
 
-    @whole
-    async def look(self, loop: str) -> LoopLease | None:
-        """Return who has the loop; None: nobody ever had."""
+    @uninterrupted
+    async def get(self, loop: str) -> LoopLease | None:
+        """Return the loop's lease; None when no controller ever owned it."""
         async with self._database.reading() as tx:
             return await loop_leases.get(tx, loop)
 
-    @whole
+    @uninterrupted
     async def take(self, loop: str, *, seen: LoopLease | None) -> Tenure | None:
-        """Begin a term; None when its owner was heard since it was *seen*, or another was first."""
+        """Begin a term; None when the owner was heard since *seen*, or another was first."""
         async with self._database.writing() as tx:
             return await loop_leases.take_if_unchanged(tx, loop, seen=seen, owner=self._owner)
 
-    @whole
+    @uninterrupted
     async def beat(self, tenure: Tenure) -> bool:
-        """Show that we live; False when the loop is another's."""
+        """Renew our ownership; False when another controller owns the loop."""
         async with self._database.writing() as tx:
             return await loop_leases.beat_if_owned(tx, tenure)
 
-    @whole
+    @uninterrupted
     async def leave(self, tenure: Tenure) -> None:
-        """Give the loop up, if we still have it."""
+        """Give the loop up, if we still own it."""
         async with self._database.writing() as tx:
             await loop_leases.leave_if_owned(tx, tenure)
 
 
 async def run_elected(
-    loop: str, body: Body, *, own: LoopOwnership, timers: Timers, clock: Clock, pulse: Pulse
+    loop: str,
+    body: Body,
+    *,
+    ownership: LoopOwnership,
+    timers: Timers,
+    clock: Clock,
+    liveness: Liveness,
 ) -> None:
-    """Wait for the loop, run it while it is ours, and wait again, until cancelled."""
+    """Wait to be elected, run the loop while we own it, and wait again, until cancelled."""
     while True:
-        tenure = await _won(loop, own=own, timers=timers, clock=clock, pulse=pulse)
+        tenure = await _elected(
+            loop, ownership=ownership, timers=timers, clock=clock, liveness=liveness
+        )
         log.info("leadership.won", loop=loop, term=tenure.term)
-        await _served(tenure, body, own=own, timers=timers, pulse=pulse)
+        await _led(tenure, body, ownership=ownership, timers=timers, liveness=liveness)
         log.warning("leadership.lost", loop=loop, term=tenure.term)
 
 
-async def _won(
-    loop: str, *, own: LoopOwnership, timers: Timers, clock: Clock, pulse: Pulse
+async def _elected(
+    loop: str, *, ownership: LoopOwnership, timers: Timers, clock: Clock, liveness: Liveness
 ) -> Tenure:
     seen: LoopLease | None = None
     since = clock.monotonic()
     while True:
-        pulse.beat()
-        with enduring(f"election of {loop}"):
-            found = await own.look(loop)
+        liveness.beat()
+        with logged_errors(f"election of {loop}"):
+            found = await ownership.get(loop)
             now = clock.monotonic()
             if found != seen:
                 seen, since = found, now
             if found is None or not found.owner or now - since >= timers.loop_lapse:
-                tenure = await own.take(loop, seen=found)
+                tenure = await ownership.take(loop, seen=found)
                 if tenure is not None:
                     return tenure
         await asyncio.sleep(timers.loop_beat)
 
 
-async def _served(
-    tenure: Tenure, body: Body, *, own: LoopOwnership, timers: Timers, pulse: Pulse
+async def _led(
+    tenure: Tenure, body: Body, *, ownership: LoopOwnership, timers: Timers, liveness: Liveness
 ) -> None:
-    """Run the loop until it is another's; cancelled, leave it to whoever comes next."""
+    """Run the loop until another controller owns it; when cancelled, give it up at once."""
     work = asyncio.create_task(body(tenure), name=tenure.loop)
     try:
         while True:
-            pulse.beat()
+            liveness.beat()
             done, _ = await asyncio.wait({work}, timeout=timers.loop_beat)
             if done:
                 work.result()
-            with enduring(tenure.loop):
-                if not await own.beat(tenure):
+            with logged_errors(tenure.loop):
+                if not await ownership.beat(tenure):
                     return
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         with suppress(DatabaseBusyError):
-            await own.leave(tenure)
+            await ownership.leave(tenure)

@@ -1,8 +1,8 @@
-"""The herald: tells the other controllers what was hinted at here, and hears them.
+"""The notifier: tells other controllers by NOTIFY what they should look at, and hears them.
 
-One notice is under way at a time; what gathers meanwhile becomes the next one. Every notice comes
-back to its sender: one that does not, or a server that is away, makes the herald open its line
-anew. Meanwhile and always, polling is the truth.
+One notification is under way at a time; what gathers meanwhile becomes the next. Each comes back to
+its sender: when one does not, or the server is away, the notifier opens its connection again.
+Losing one costs a poll, never correctness.
 """
 
 import asyncio
@@ -15,116 +15,118 @@ from phonefarm_common.backoff import backoff
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Limits, Pulse, Sign, Vitals
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.wakeups import Hints, Notice
+from phonefarm_controller.alarms import AlarmName, Alarms, Limits, Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.wakeups import Notification, WakeUps
 from phonefarm_controller.store import notify
 
 log = structlog.get_logger()
 
 QUIET_SECONDS: Final = 10.0
-"""How often an idle line is tried."""
+"""How often an idle connection is tried."""
 ECHO_SECONDS: Final = 5.0
-"""How long a notice may take to come back."""
+"""How long a notification may take to come back."""
 
 
-class DeafError(Exception):
-    """What was told did not come back."""
+class NotificationLostError(Exception):
+    """A notification did not come back."""
 
 
-class Herald:
-    """Keeps one line to the other controllers."""
+class Notifier:
+    """Keeps one connection to the other controllers."""
 
     def __init__(
-        self, *, url: str, hints: Hints, sessions: Sessions, vitals: Vitals, limits: Limits
+        self, *, url: str, wakeups: WakeUps, sessions: Sessions, alarms: Alarms, limits: Limits
     ) -> None:
         self._url = url
-        self._vitals = vitals
+        self._alarms = alarms
         self._limits = limits
-        self._heard_at = time.monotonic()
-        self._hints = hints
+        self._echoed_at = time.monotonic()
+        self._wakeups = wakeups
         self._sessions = sessions
         self._own = new_id()
         self._told = 0
         self._came_back = 0
         self._echo = asyncio.Event()
 
-    async def run(self, pulse: Pulse) -> None:
-        """Tell and hear until cancelled."""
+    async def run(self, liveness: Liveness) -> None:
+        """Send and receive until cancelled."""
         failures = 0
         while True:
-            pulse.beat()
+            liveness.beat()
             opened_at = time.monotonic()
             try:
-                broken = self._hints.outgoing.give  # the next word on it finds out why
-                async with notify.listening(self._url, self._hear, broken=broken) as line:
-                    log.info("herald.listening")
-                    self._hear_everything()
-                    await self._tell(line, pulse)
-            except (DeafError, *notify.ERRORS) as error:
+                broken = self._wakeups.outgoing.set  # sending on it finds out why
+                async with notify.listening(self._url, self._receive, broken=broken) as line:
+                    log.info("notifier.connected")
+                    self._receive_everything()
+                    await self._send(line, liveness)
+            except (NotificationLostError, *notify.ERRORS) as error:
                 failures = 1 if time.monotonic() - opened_at > QUIET_SECONDS else failures + 1
-                log.warning("herald.interrupted", error=str(error) or type(error).__name__)
-                self._tell_of_silence(str(error) or type(error).__name__)
+                log.warning("notifier.interrupted", error=str(error) or type(error).__name__)
+                self._report_silence(str(error) or type(error).__name__)
                 await asyncio.sleep(backoff(failures, first=0.2, factor=2, most=10))
-                self._hints.take_notice()  # the first words on the next line are `everything`
+                self._wakeups.take_notification()  # the next connection begins with `everything`
 
-    def _tell_of_silence(self, why: str) -> None:
-        silent = time.monotonic() - self._heard_at
-        wrong = f"no notice came back for {silent:.0f} s: {why}"
-        self._vitals.tell(Sign.HERALD_DEAF, silent, wrong if silent >= self._limits.deaf else "")
+    def _report_silence(self, why: str) -> None:
+        silent = time.monotonic() - self._echoed_at
+        wrong = f"no notification came back for {silent:.0f} s: {why}"
+        self._alarms.tell(
+            AlarmName.NOTIFIER_SILENT, silent, wrong if silent >= self._limits.notifier else ""
+        )
 
-    async def _tell(self, line: notify.Line, pulse: Pulse) -> None:
+    async def _send(self, line: notify.Line, liveness: Liveness) -> None:
         everything = True
         while True:
-            pulse.beat()
+            liveness.beat()
             self._told += 1
-            notice = self._hints.take_notice()
-            await line.tell(_text(self._own, self._told, notice, everything=everything))
+            notification = self._wakeups.take_notification()
+            await line.tell(_text(self._own, self._told, notification, everything=everything))
             try:
                 async with asyncio.timeout(ECHO_SECONDS):
                     while self._came_back < self._told:
                         await self._echo.wait()
                         self._echo.clear()
             except TimeoutError as error:
-                raise DeafError("a notice did not come back") from error
-            self._heard_at = time.monotonic()
-            self._vitals.tell(Sign.HERALD_DEAF, 0.0, "")
+                raise NotificationLostError("a notification did not come back") from error
+            self._echoed_at = time.monotonic()
+            self._alarms.tell(AlarmName.NOTIFIER_SILENT, 0.0, "")
             everything = False
-            await self._hints.outgoing.taken(within=QUIET_SECONDS)
+            await self._wakeups.outgoing.wait(within=QUIET_SECONDS)
 
-    def _hear(self, text: str) -> None:
-        with enduring("notifier"):
+    def _receive(self, text: str) -> None:
+        with logged_errors("notifier"):
             told = json.loads(text)
             if told["by"] == self._own:
                 self._came_back = told["number"]
                 self._echo.set()
             elif told.get("everything"):
-                self._hear_everything()
+                self._receive_everything()
             else:
-                self._hints.hear(_notice(told))
+                self._wakeups.receive(_notification(told))
                 self._sessions.remind(told.get("agents", ()))
 
-    def _hear_everything(self) -> None:
-        self._hints.hear_all()
+    def _receive_everything(self) -> None:
+        self._wakeups.receive_all()
         self._sessions.remind([session.agent_id for session in self._sessions.all()])
 
 
-def _text(own: str, number: int, notice: Notice, *, everything: bool) -> str:
+def _text(own: str, number: int, notification: Notification, *, everything: bool) -> str:
     told: dict[str, Any] = {"by": own, "number": number}
-    flags = ("work", "clockwork", "fleet", "deliveries")
-    parts: dict[str, Any] = {flag: True for flag in flags if getattr(notice, flag)}
-    parts |= {"moved": sorted(notice.moved), "agents": sorted(notice.agents)}
+    flags = ("work", "ticker", "fleet", "deliveries")
+    parts: dict[str, Any] = {flag: True for flag in flags if getattr(notification, flag)}
+    parts |= {"moved": sorted(notification.moved), "agents": sorted(notification.agents)}
     text = json.dumps(told | parts, separators=(",", ":"))
     if everything or len(text) > notify.MOST_BYTES:
         return json.dumps(told | {"everything": True})
     return text
 
 
-def _notice(told: dict[str, Any]) -> Notice:
-    """Return what another controller told; a newer one may tell more than we know."""
-    return Notice(
+def _notification(told: dict[str, Any]) -> Notification:
+    """Return the notification of another controller; a newer one may tell more than we know."""
+    return Notification(
         work=bool(told.get("work")),
-        clockwork=bool(told.get("clockwork")),
+        ticker=bool(told.get("ticker")),
         fleet=bool(told.get("fleet")),
         deliveries=bool(told.get("deliveries")),
         moved=set(told.get("moved", ())),

@@ -1,10 +1,10 @@
-"""Natural batching: flush at once when idle, collect while a flush is in flight."""
+"""Natural batching: run at once when idle, collect while a run is under way."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from phonefarm_controller.alarms import Pulse
+from phonefarm_controller.alarms import Liveness
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,14 +32,14 @@ class Batcher(Generic[T, R]):
         self._arrived.set()
         return await future
 
-    async def run(self, pulse: Pulse) -> None:
+    async def run(self, liveness: Liveness) -> None:
         """Flush until cancelled."""
         while True:
-            pulse.rest()
+            liveness.rest()
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                pulse.beat()
+                liveness.beat()
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._flush(batch)
 

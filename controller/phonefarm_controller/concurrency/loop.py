@@ -1,7 +1,7 @@
-"""What a loop does with a fault of its own round: tell it whole and look again.
+"""Loops survive the errors of one iteration: they log it and go on.
 
-A fault that one row provokes would come back with every restart: a controller that died of it would
-take all other work along, for ever.
+An error that one row provokes would come back after every restart: a controller that died of it
+would stop all other work, for ever.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def enduring(loop: str) -> Iterator[None]:
-    """Log what the body raises and go on behind it; cancellation passes."""
+def logged_errors(loop: str) -> Iterator[None]:
+    """Log what the body raises and go on after it; cancellation passes."""
     try:
         yield
     except DatabaseBusyError as error:

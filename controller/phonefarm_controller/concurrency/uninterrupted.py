@@ -1,4 +1,4 @@
-"""Operations end whole: a caller that goes away does not cut a transaction in the middle.
+"""Operations run to their end: a caller that goes away does not cut a transaction in the middle.
 
 A cancelled query would cost its connection (SQLAlchemy invalidates it), and with SQLite the only
 writer. So cancellation waits for the operation, which is short, and then goes on.
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def whole(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Awaitable[R]]:
+def uninterrupted(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Awaitable[R]]:
     """Let *operation* finish before its caller's cancellation is raised."""
 
     @functools.wraps(operation)

@@ -1,4 +1,4 @@
-"""Hints that there may be something to do. Losing one costs a poll, never correctness."""
+"""Wake-ups: there may be something to do. Losing one costs a poll, never correctness."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
-class Hint:
-    """A level: set by whoever made work, awaited by the one who does it."""
+class WakeUp:
+    """Set by those that make work, awaited by the loop that does it; it stays set until taken."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def give(self) -> None:
-        """Wake whoever waits, now or next."""
+    def set(self) -> None:
+        """Wake the waiting loop, or the next time it waits."""
         self._event.set()
 
-    async def taken(self, *, within: float) -> bool:
-        """Wait for a hint at most *within* seconds and take it; False when none came."""
+    async def wait(self, *, within: float) -> bool:
+        """Wait for a wake-up at most *within* seconds and take it; False when none came."""
         try:
             async with asyncio.timeout(within):
                 await self._event.wait()
@@ -28,110 +28,110 @@ class Hint:
 
 
 @dataclass(kw_only=True)
-class Notice:
-    """What one controller has to tell the others; several become one."""
+class Notification:
+    """What one controller tells the others; several become one."""
 
     work: bool = False  # something may have become claimable
-    clockwork: bool = False  # something becomes due at a new time
+    ticker: bool = False  # something becomes due at a new time
     fleet: bool = False  # phones or accounts have changed
     deliveries: bool = False  # there are new callbacks
     moved: set[str] = field(default_factory=set)  # processes
-    agents: set[str] = field(default_factory=set)  # with orders that are waiting for them
+    agents: set[str] = field(default_factory=set)  # for which assignments or stops wait
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to tell."""
-        told = self.work, self.clockwork, self.fleet, self.deliveries, self.moved, self.agents
+        """Return whether there is anything to tell."""
+        told = self.work, self.ticker, self.fleet, self.deliveries, self.moved, self.agents
         return any(told)
 
 
-class Hints:
-    """The hints of one controller.
+class WakeUps:
+    """The wake-ups of one controller.
 
-    What is given here for others too gathers in a Notice, which the herald takes. Without others
-    (`alone`) nothing gathers.
+    Those that concern other controllers too gather in a notification, which the notifier takes.
+    Without other controllers (`alone`) nothing gathers.
     """
 
     def __init__(self, *, alone: bool = True) -> None:
-        self.work = Hint()  # an item or a phone may have become claimable
-        self.clockwork = Hint()  # something became due at a new time
+        self.work = WakeUp()  # an item or a phone may have become claimable
+        self.ticker = WakeUp()  # something became due at a new time
         self.fleet_version = 0
-        self.moves = Hint()  # a watched process has moved
-        self.moved: set[str] = set()  # which ones; whoever takes the hint empties it
+        self.moves = WakeUp()  # a watched process has moved
+        self.moved: set[str] = set()  # which ones; the loop that takes the wake-up empties it
         self.watched: Collection[str] = ()
-        self.outgoing = Hint()
+        self.outgoing = WakeUp()
         self.alone = alone
-        self._notice = Notice()
+        self._notification = Notification()
         self._deliveries: set[asyncio.Event] = set()
 
     def work_made(self) -> None:
         """Let every controller look for work."""
-        self.work.give()
-        self._notice.work = True
+        self.work.set()
+        self._notification.work = True
         self._tell()
 
-    def times_changed(self) -> None:
-        """Let every clockwork look at what is due next."""
-        self.clockwork.give()
-        self._notice.clockwork = True
+    def due_times_changed(self) -> None:
+        """Let the ticker, here or elsewhere, look at what is due next."""
+        self.ticker.set()
+        self._notification.ticker = True
         self._tell()
 
     def fleet_changed(self) -> None:
-        """Let phones and accounts be read anew; there may be work for them."""
+        """Have phones and accounts read again; there may be work for them."""
         self._fleet_changed_here()
-        self._notice.fleet = True
+        self._notification.fleet = True
         self._tell()
 
     def deliveries(self) -> None:
         """Wake every gateway that waits for deliveries."""
         self._deliveries_here()
-        self._notice.deliveries = True
+        self._notification.deliveries = True
         self._tell()
 
     def processes_moved(self, process_ids: Iterable[str]) -> None:
-        """Let watched processes be looked at."""
+        """Have those of the processes read that are watched."""
         moved = set(process_ids)
         self._moved_here(moved)
         if not self.alone:
-            self._notice.moved |= moved
+            self._notification.moved |= moved
             self._tell()
 
     def orders_made(self, agent_ids: Iterable[str]) -> None:
-        """Let the controllers that these agents are connected to look what they should do."""
+        """Have the controllers that these agents are connected to send the desired state."""
         if self.alone:
             return
-        self._notice.agents.update(agent_ids)
-        if self._notice.agents:
+        self._notification.agents.update(agent_ids)
+        if self._notification.agents:
             self._tell()
 
-    def take_notice(self) -> Notice:
-        """Return what gathered, and begin anew."""
-        notice, self._notice = self._notice, Notice()
+    def take_notification(self) -> Notification:
+        """Return what gathered, and start to gather again."""
+        notice, self._notification = self._notification, Notification()
         return notice
 
-    def hear(self, notice: Notice) -> None:
-        """Take in what another controller tells."""
+    def receive(self, notice: Notification) -> None:
+        """Apply what another controller told."""
         if notice.work:
-            self.work.give()
-        if notice.clockwork:
-            self.clockwork.give()
+            self.work.set()
+        if notice.ticker:
+            self.ticker.set()
         if notice.fleet:
             self._fleet_changed_here()
         if notice.deliveries:
             self._deliveries_here()
         self._moved_here(notice.moved)
 
-    def hear_all(self) -> None:
-        """Look at everything: something may have been told that nobody here heard."""
-        self.hear(Notice(work=True, clockwork=True, fleet=True, deliveries=True))
+    def receive_all(self) -> None:
+        """Wake everything: a notification may have been lost."""
+        self.receive(Notification(work=True, ticker=True, fleet=True, deliveries=True))
         self._moved_here(self.watched)
 
     def _tell(self) -> None:
         if not self.alone:
-            self.outgoing.give()
+            self.outgoing.set()
 
     def _fleet_changed_here(self) -> None:
         self.fleet_version += 1
-        self.work.give()
+        self.work.set()
 
     def _deliveries_here(self) -> None:
         for event in self._deliveries:
@@ -141,10 +141,10 @@ class Hints:
         moved = [process_id for process_id in process_ids if process_id in self.watched]
         if moved:
             self.moved.update(moved)
-            self.moves.give()
+            self.moves.set()
 
     @contextmanager
-    def deliveries_heard(self) -> Iterator[asyncio.Event]:
+    def delivery_event(self) -> Iterator[asyncio.Event]:
         """Yield an event that every delivery made while the block runs sets."""
         event = asyncio.Event()
         self._deliveries.add(event)

@@ -1,6 +1,6 @@
-"""Check that the place for evidence is this farm's own: at the start, and while it is used.
+"""Check that the evidence backend is this farm's own: at the start, and while it is used.
 
-Controllers on one database must share the place: one that had another would list files which it
+Controllers on one database must share the backend: one that had another would list files which it
 cannot read. A marker in it names the farm.
 """
 
@@ -14,26 +14,26 @@ from typing import Final
 from phonefarm_common.config import ConfigError
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.alarms import Pulse, Sign, Vitals
-from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.alarms import AlarmName, Alarms, Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
 from phonefarm_controller.concurrency.threads import in_thread
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.evidence.backends.backend import Place
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.evidence.backends.backend import EvidenceBackend
 from phonefarm_controller.store import evidence
 from phonefarm_controller.store.database import Database
 
 
-class WrongPlaceError(ConfigError):
-    """The place is not this farm's, or not for us; the text says what to do."""
+class WrongBackendError(ConfigError):
+    """The backend is not this farm's, or we may not use it; the text says what to do."""
 
 
-class PlaceAwayError(Exception):
-    """The place does not answer; the text names it."""
+class BackendAwayError(Exception):
+    """The backend does not answer; the text names it."""
 
 
-@whole
-async def claim_evidence_place(
-    database: Database, place: Place, *, farm_id: str, shared: bool
+@uninterrupted
+async def claim_backend(
+    database: Database, backend: EvidenceBackend, *, farm_id: str, shared: bool
 ) -> None:
     """Find or leave the farm's marker in *place*; WrongPlaceError, PlaceAwayError.
 
@@ -43,19 +43,19 @@ async def claim_evidence_place(
     async with database.reading() as tx:
         newest = await evidence.newest_evidence(tx)
     try:
-        await in_thread(partial(_claim, place, farm_id, newest if shared else None))
+        await in_thread(partial(_claim, backend, farm_id, newest if shared else None))
     except OSError as error:
         if error.errno in _OURS:
-            raise WrongPlaceError(f"{place} cannot be used: {error.strerror}") from error
-        raise PlaceAwayError(f"{place} does not answer: {error.strerror}") from error
+            raise WrongBackendError(f"{backend} cannot be used: {error.strerror}") from error
+        raise BackendAwayError(f"{backend} does not answer: {error.strerror}") from error
 
 
-def check_there(vitals: Vitals) -> None:
+def check_available(alarms: Alarms) -> None:
     """Raise FarmError `evidence_away` while the place is known not to be as it was at the start.
 
     Nobody waits then for what does not answer, and nothing is written where a directory was.
     """
-    if wrong := vitals.wrong(Sign.EVIDENCE_AWAY):
+    if wrong := alarms.wrong(AlarmName.EVIDENCE_AWAY):
         raise FarmError(Reason.EVIDENCE_AWAY, wrong)
 
 
@@ -63,60 +63,60 @@ _OURS = frozenset({errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOTDIR, errno
 """What another try does not mend."""
 
 
-@whole
-async def trouble_with(place: Place, *, farm_id: str) -> str:
+@uninterrupted
+async def why_unavailable(backend: EvidenceBackend, *, farm_id: str) -> str:
     """Return what keeps the place from being used now; empty when nothing does."""
     try:
         # Not behind the calls that hang because of it.
-        found = await asyncio.to_thread(place.marker)
+        found = await asyncio.to_thread(backend.marker)
     except OSError as error:
-        return f"{place} does not answer: {error.strerror}"
+        return f"{backend} does not answer: {error.strerror}"
     if found is None:
-        return f"{place} has lost its marker: it is not what it was at the start"
-    return "" if found == farm_id else _belongs_to(place, found, farm_id)
+        return f"{backend} has lost its marker: it is not what it was at the start"
+    return "" if found == farm_id else _belongs_to(backend, found, farm_id)
 
 
-def _claim(place: Place, farm_id: str, newest: str | None) -> None:
-    found = place.marker()
+def _claim(backend: EvidenceBackend, farm_id: str, newest: str | None) -> None:
+    found = backend.marker()
     if found == farm_id:
         return
     if found is not None:
-        raise WrongPlaceError(
-            f"{_belongs_to(place, found, farm_id)}: give this controller the --data and --evidence,"
-            " or the --farm, that go with its database"
+        raise WrongBackendError(
+            f"{_belongs_to(backend, found, farm_id)}: give this controller the --data and"
+            " --evidence, or the --farm, that go with its database"
         )
-    if newest is not None and not place.has(newest):
-        raise WrongPlaceError(
-            f"{place} has no marker and not the evidence this farm has kept: give --evidence the"
+    if newest is not None and not backend.has(newest):
+        raise WrongBackendError(
+            f"{backend} has no marker and not the evidence this farm has kept: give --evidence the"
             f" place that all its controllers share, mounted if it is a directory; or, if the"
-            f" evidence is lost, write the farm's name into the marker: {place.marking(farm_id)}"
+            f" evidence is lost, write the farm's name into the marker: {backend.marking(farm_id)}"
         )
-    place.mark(farm_id)
+    backend.mark(farm_id)
 
 
-def _belongs_to(place: Place, found: str, farm_id: str) -> str:
-    return f"{place} belongs to the farm {found[:100]!r}, not to {farm_id!r}"
+def _belongs_to(backend: EvidenceBackend, found: str, farm_id: str) -> str:
+    return f"{backend} belongs to the farm {found[:100]!r}, not to {farm_id!r}"
 
 
 PERIOD_SECONDS: Final = 15.0
 
 
 async def run_availability_check(
-    pulse: Pulse,
+    liveness: Liveness,
     *,
-    place: Place,
+    backend: EvidenceBackend,
     farm_id: str,
-    vitals: Vitals,
+    alarms: Alarms,
     period: float,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Look until cancelled; the vitals are told at once, and for how long it has been so."""
+    """Check until cancelled; raise the alarm at once, with the seconds it has lasted."""
     well = monotonic()
     while True:
-        pulse.beat()
-        with enduring("evidence_availability"):
-            wrong = await trouble_with(place, farm_id=farm_id)
+        liveness.beat()
+        with logged_errors("evidence_availability"):
+            wrong = await why_unavailable(backend, farm_id=farm_id)
             if not wrong:
                 well = monotonic()
-            vitals.tell(Sign.EVIDENCE_AWAY, monotonic() - well if wrong else 0.0, wrong)
+            alarms.tell(AlarmName.EVIDENCE_AWAY, monotonic() - well if wrong else 0.0, wrong)
         await asyncio.sleep(period)

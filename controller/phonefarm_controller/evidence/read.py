@@ -8,11 +8,11 @@ from typing import Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.alarms import Vitals
+from phonefarm_controller.alarms import Alarms
 from phonefarm_controller.concurrency.threads import in_thread
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.evidence.availability import check_there
-from phonefarm_controller.evidence.backends.backend import NotKeptError, Place, Reading
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.evidence.availability import check_available
+from phonefarm_controller.evidence.backends.backend import EvidenceBackend, NotKeptError, Reading
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.store import evidence, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
@@ -24,7 +24,7 @@ MOST_LINES: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvidenceSight:
+class EvidenceDetails:
     """A kept file, and whose it is."""
 
     evidence: Evidence
@@ -33,7 +33,7 @@ class EvidenceSight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSight:
+class RunEvidence:
     """An attempt that was begun; `complete` once its manifest is kept, which comes last."""
 
     run_id: str
@@ -46,7 +46,7 @@ class RunSight:
 class EvidenceFile:
     """One file, open."""
 
-    sight: EvidenceSight
+    details: EvidenceDetails
     reading: Reading
 
     async def chunk(self) -> bytes:
@@ -54,19 +54,19 @@ class EvidenceFile:
         try:
             return await in_thread(self.reading.read)
         except OSError as error:
-            raise _away(self.sight.evidence, error) from error
+            raise _away(self.details.evidence, error) from error
 
 
-class ReadEvidence:
-    """Reads what is kept in the farm's place for it, and nothing else."""
+class EvidenceReader:
+    """Reads files of the evidence backend, and nothing else."""
 
-    def __init__(self, *, database: Database, place: Place, vitals: Vitals) -> None:
+    def __init__(self, *, database: Database, backend: EvidenceBackend, alarms: Alarms) -> None:
         self._database = database
-        self._place = place
-        self._vitals = vitals
+        self._backend = backend
+        self._alarms = alarms
 
-    @whole
-    async def of(self, process_id: str) -> tuple[list[EvidenceSight], list[RunSight]]:
+    @uninterrupted
+    async def of(self, process_id: str) -> tuple[list[EvidenceDetails], list[RunEvidence]]:
         """Return the newest MOST_LINES, oldest first, and the runs; FarmError `unknown_process`."""
         async with self._database.reading() as tx:
             if await processes.get(tx, process_id) is None:
@@ -74,7 +74,7 @@ class ReadEvidence:
             kept = await evidence.evidence_of(tx, process_id)
             whole_runs = {line.run_id for line in kept if line.kind == MANIFEST}
             begun = [
-                RunSight(
+                RunEvidence(
                     run_id=run.run_id,
                     item_id=run.item_id,
                     attempt=run.attempt,
@@ -91,33 +91,33 @@ class ReadEvidence:
         Of one that retention removed, FarmError `evidence_removed`; `evidence_away` when it cannot
         be read now.
         """
-        sight = await self._find(process_id, evidence_id)
-        kept = sight.evidence
+        details = await self._find(process_id, evidence_id)
+        kept = details.evidence
         if kept.removed_at is not None:
             when = f"{kept.removed_at:%Y-%m-%d %H:%M} UTC"
             message = f"{kept.name} was removed on {when} ({kept.removed_why})"
             raise FarmError(Reason.EVIDENCE_REMOVED, message)
-        check_there(self._vitals)
+        check_available(self._alarms)
         reading = await self._open(kept)
         try:
-            yield EvidenceFile(sight=sight, reading=reading)
+            yield EvidenceFile(details=details, reading=reading)
         finally:
             await in_thread(reading.close)
 
-    @whole
-    async def _find(self, process_id: str, evidence_id: str) -> EvidenceSight:
+    @uninterrupted
+    async def _find(self, process_id: str, evidence_id: str) -> EvidenceDetails:
         async with self._database.reading() as tx:
             kept = await evidence.evidence_of(tx, process_id, evidence_id=evidence_id)
             if not kept:
                 raise _unknown(f"the process {process_id} has no evidence {evidence_id}")
-            (sight,) = await _seen(tx, kept)
-            return sight
+            (details,) = await _seen(tx, kept)
+            return details
 
     async def _open(self, kept: Evidence) -> Reading:
         """Open the file; a caller that is cancelled meanwhile leaves none open."""
         opened: list[Reading] = []
         try:
-            await in_thread(lambda: opened.append(self._place.open(kept.path, kept.bytes)))
+            await in_thread(lambda: opened.append(self._backend.open(kept.path, kept.bytes)))
         except NotKeptError as error:
             raise _unknown(f"{kept.name} {error}") from error
         except OSError as error:
@@ -129,10 +129,10 @@ class ReadEvidence:
         return opened[0]
 
 
-async def _seen(tx: Transaction, kept: list[Evidence]) -> list[EvidenceSight]:
+async def _seen(tx: Transaction, kept: list[Evidence]) -> list[EvidenceDetails]:
     known = await runs.get(tx, {evidence.run_id for evidence in kept})
     return [
-        EvidenceSight(
+        EvidenceDetails(
             evidence=evidence,
             item_id=known[evidence.run_id].item_id,
             attempt=known[evidence.run_id].attempt,

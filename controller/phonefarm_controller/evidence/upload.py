@@ -13,11 +13,15 @@ import structlog
 from phonefarm_common.ids import is_uuid, new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.alarms import Vitals
+from phonefarm_controller.alarms import Alarms
 from phonefarm_controller.concurrency.threads import in_thread
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.evidence.availability import check_there
-from phonefarm_controller.evidence.backends.backend import Part, PartGoneError, Place
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.evidence.availability import check_available
+from phonefarm_controller.evidence.backends.backend import (
+    EvidenceBackend,
+    PartialFile,
+    PartialFileGoneError,
+)
 from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.store import evidence, items, runs
@@ -61,24 +65,24 @@ class Progress:
     received: int
 
 
-class KeepEvidence:
-    """Keeps files in the farm's place for them."""
+class EvidenceUpload:
+    """Stores files in the evidence backend."""
 
-    def __init__(self, *, database: Database, place: Place, vitals: Vitals) -> None:
+    def __init__(self, *, database: Database, backend: EvidenceBackend, alarms: Alarms) -> None:
         self._database = database
-        self._place = place
-        self._vitals = vitals
+        self._backend = backend
+        self._alarms = alarms
 
     async def ask(self, head: EvidenceHead) -> Progress:
         """Return what is here of the file; FarmError when it could not be kept."""
         _check(head)
-        check_there(self._vitals)
+        check_available(self._alarms)
         await self._process_of(head)
         present = await self._present(head)
         if present is not None:
             return Progress(evidence_id=present.evidence_id, received=head.bytes)
         try:
-            received = await in_thread(partial(self._place.received, head.key))
+            received = await in_thread(partial(self._backend.received, head.key))
         except OSError as error:
             raise self._unwritable(error) from error
         return Progress(evidence_id="", received=min(received, head.bytes))
@@ -90,11 +94,11 @@ class KeepEvidence:
         upload that is cut what came stays for the next one.
         """
         _check(head)
-        check_there(self._vitals)
+        check_available(self._alarms)
         process_id = await self._process_of(head)
         try:
             part = await self._begin(head)
-        except PartGoneError as error:
+        except PartialFileGoneError as error:
             raise invalid_field("head.offset", f"must be 0: {error}") from error
         except OSError as error:
             raise self._unwritable(error) from error
@@ -104,7 +108,7 @@ class KeepEvidence:
         except FarmError:
             await in_thread(part.remove)
             raise
-        except PartGoneError as error:
+        except PartialFileGoneError as error:
             message = "another upload of this file took over"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="uploading") from error
         except OSError as error:
@@ -112,18 +116,18 @@ class KeepEvidence:
         finally:
             await in_thread(part.leave)
 
-    async def _begin(self, head: EvidenceHead) -> Part:
+    async def _begin(self, head: EvidenceHead) -> PartialFile:
         """Open a part; a caller that is cancelled meanwhile leaves none open."""
-        begun: list[Part] = []
+        begun: list[PartialFile] = []
         try:
-            await in_thread(lambda: begun.append(self._place.begin(head.key, head.offset)))
+            await in_thread(lambda: begun.append(self._backend.begin(head.key, head.offset)))
         except asyncio.CancelledError:
             for part in begun:
                 await in_thread(part.leave)
             raise
         return begun[0]
 
-    @whole
+    @uninterrupted
     async def _process_of(self, head: EvidenceHead) -> str:
         async with self._database.reading() as tx:
             run = (await runs.get(tx, {head.run.run_id})).get(head.run.run_id)
@@ -135,19 +139,19 @@ class KeepEvidence:
             raise unknown_process(head.run.item_id)
         return process_id
 
-    @whole
+    @uninterrupted
     async def _present(self, head: EvidenceHead) -> Evidence | None:
         async with self._database.reading() as tx:
             present = await evidence.evidence_named(tx, head.run.run_id, head.name)
         return None if present is None else _same(present, head)
 
-    @whole
-    async def _keep(self, process_id: str, head: EvidenceHead, part: Part) -> str:
+    @uninterrupted
+    async def _keep(self, process_id: str, head: EvidenceHead, part: PartialFile) -> str:
         present = await self._present(head)
         if present is not None:
             await in_thread(part.remove)
             return present.evidence_id
-        path = self._place.path_of(
+        path = self._backend.path_of(
             process_id=process_id, run_id=head.run.run_id, name=head.name, sha256=head.sha256
         )
         # The place may take seconds; whoever writes would wait in a transaction of ours.
@@ -174,19 +178,19 @@ class KeepEvidence:
                 return kept.evidence_id
         await in_thread(part.remove)
         if present.path != path:  # What this part has settled is nobody's.
-            await in_thread(partial(self._place.remove, [path]))
+            await in_thread(partial(self._backend.remove, [path]))
         return _same(present, head).evidence_id
 
     def _unwritable(self, error: OSError) -> FarmError:
         """Return what the agent is told, who keeps the file and comes again."""
-        log.warning("evidence.not_taken", place=str(self._place), why=error.strerror)
+        log.warning("evidence.not_taken", backend=str(self._backend), why=error.strerror)
         if error.errno in _FULL:
-            return FarmError(Reason.STORAGE_FULL, f"{self._place} is full: {error.strerror}")
-        message = f"{self._place} does not take evidence now: {error.strerror}"
+            return FarmError(Reason.STORAGE_FULL, f"{self._backend} is full: {error.strerror}")
+        message = f"{self._backend} does not take evidence now: {error.strerror}"
         return FarmError(Reason.EVIDENCE_AWAY, message)
 
 
-async def _fill(part: Part, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> None:
+async def _fill(part: PartialFile, head: EvidenceHead, chunks: AsyncIterator[bytes]) -> None:
     """Write what comes, to the disk; FarmError when the whole is not what was told."""
     async for chunk in chunks:
         if len(chunk) > MOST_CHUNK:

@@ -7,8 +7,8 @@ from typing import Final
 from phonefarm_common.ids import is_name, new_id
 from phonefarm_common.reasons import FailureClass, FarmError, FieldProblem, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.errors import check_reason, invalid, invalid_field
 from phonefarm_controller.model.failures import Failure
@@ -32,19 +32,19 @@ class AccountAdmin:
     """Lists and changes accounts."""
 
     def __init__(
-        self, *, database: Database, hints: Hints, profiles: Mapping[str, Profile]
+        self, *, database: Database, wakeups: WakeUps, profiles: Mapping[str, Profile]
     ) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
         self._profiles = profiles
 
-    @whole
+    @uninterrupted
     async def all(self) -> Sequence[Account]:
         """Return every account, by id."""
         async with self._database.reading() as tx:
             return await accounts.all_of(tx)
 
-    @whole
+    @uninterrupted
     async def put(
         self, given: Mapping[str, Account], *, actor: str, problems: Sequence[FieldProblem] = ()
     ) -> list[Account]:
@@ -65,11 +65,11 @@ class AccountAdmin:
             await accounts.put(tx, asked)
             for account in asked:
                 await _note(tx, actor, "put account", account.account_id, "")
-        self._hints.fleet_changed()
-        self._hints.deliveries()
+        self._wakeups.fleet_changed()
+        self._wakeups.deliveries()
         return asked
 
-    @whole
+    @uninterrupted
     async def clear(self, account_id: str, *, actor: str, reason: str) -> Account:
         """Say that an account is well again; FarmError `unknown_account`."""
         check_reason(reason)
@@ -84,7 +84,7 @@ class AccountAdmin:
             after = replace(known[account_id], condition=Condition.OK, condition_reason="")
             await accounts.put(tx, [after])
             await _note(tx, actor, "clear account", account_id, reason)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return after
 
 

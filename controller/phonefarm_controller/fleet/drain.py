@@ -5,8 +5,8 @@ from dataclasses import replace
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.fleet.phones import PhoneView, locked_phone
 from phonefarm_controller.health.last_in_service import warnings_of
 from phonefarm_controller.model.errors import check_reason
@@ -25,11 +25,11 @@ _NEEDLESS = {
 class Drain:
     """Empties phones and hosts. What is claimed and has not begun goes back to the queue."""
 
-    def __init__(self, *, database: Database, hints: Hints) -> None:
+    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
 
-    @whole
+    @uninterrupted
     async def phone(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """Give a phone no more work until it is admitted again; repeating it changes nothing.
 
@@ -52,10 +52,10 @@ class Drain:
             await phones.save(tx, [after])
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "drain", phone_id, reason)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return PhoneView(phone=after, lease=held.get(phone_id), offered=False, warnings=warnings)
 
-    @whole
+    @uninterrupted
     async def agent(self, agent_id: str, *, actor: str, reason: str) -> Agent:
         """Give the phones of a host no more work until it is undrained; FarmError for nobody's id.
 
@@ -67,10 +67,10 @@ class Drain:
                 raise _unknown(agent_id)
             await _note(tx, actor, "drain agent", agent_id, reason)
             drained = (await agents.get(tx, {agent_id}))[agent_id]
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return drained
 
-    @whole
+    @uninterrupted
     async def undrain(self, agent_id: str, *, actor: str, reason: str) -> bool:
         """Give the host's phones work again; tell whether they had been given none."""
         check_reason(reason)
@@ -81,7 +81,7 @@ class Drain:
             if ended:
                 await _note(tx, actor, "undrain agent", agent_id, reason)
         if ended:
-            self._hints.fleet_changed()
+            self._wakeups.fleet_changed()
         return ended
 
 

@@ -8,8 +8,8 @@ from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.fleet.phones import PhoneView, known_phone
 from phonefarm_controller.model.errors import check_reason, conflict
 from phonefarm_controller.model.items import voided
@@ -19,14 +19,14 @@ from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
-from phonefarm_controller.runs.unit_of_work import Work, open_work
+from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
 from phonefarm_controller.store import audit, leases
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
 
 
-class Release:
+class ForceRelease:
     """Takes phones from runs, by compare-and-set of the epoch."""
 
     def __init__(
@@ -35,16 +35,16 @@ class Release:
         database: Database,
         policy: RetryPolicy,
         sessions: Sessions,
-        hints: Hints,
+        wakeups: WakeUps,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._policy = policy
         self._sessions = sessions
-        self._hints = hints
+        self._wakeups = wakeups
         self._chance = chance
 
-    @whole
+    @uninterrupted
     async def __call__(self, phone_id: str, *, epoch: int, actor: str, reason: str) -> PhoneView:
         """End the attempt whose lease has *epoch*, and tell its agent to stop.
 
@@ -56,7 +56,7 @@ class Release:
         async with self._database.writing(actor=by_operator(actor)) as tx:
             phone = await known_phone(tx, phone_id)
             held = await leases.of_phones(tx, [phone_id])
-            work, locked = await open_work(tx, {lease.lease_id for lease in held.values()})
+            work, locked = await open_unit_of_work(tx, {lease.lease_id for lease in held.values()})
             lease = _checked(phone_id, next(iter(work.leases.values()), None), epoch)
             self._end(work, lease, actor, reason)
             after = revoked(lease, reason=f"released by {actor}: {reason}"[:500])
@@ -72,13 +72,13 @@ class Release:
             )
             stop = stop_at_once(work, lease, "an operator released the phone")
         log.warning("phone.released_by_operator", phone_id=phone_id, epoch=epoch, actor=actor)
-        self._hints.orders_made(self._sessions.send([stop]))
-        self._hints.fleet_changed()
-        self._hints.times_changed()
-        self._hints.deliveries()
+        self._wakeups.orders_made(self._sessions.send([stop]))
+        self._wakeups.fleet_changed()
+        self._wakeups.due_times_changed()
+        self._wakeups.deliveries()
         return PhoneView(phone=phone, lease=after, offered=False)
 
-    def _end(self, work: Work, lease: Lease, actor: str, reason: str) -> None:
+    def _end(self, work: UnitOfWork, lease: Lease, actor: str, reason: str) -> None:
         item, run = work.items[lease.item_id], work.runs[lease.run_id]
         if item.state is ItemState.CLAIMED and item.lease_id == lease.lease_id:
             work.items[item.item_id] = voided(item, because="lease_released", now=work.tx.now)

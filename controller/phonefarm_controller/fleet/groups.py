@@ -7,9 +7,9 @@ from typing import Final
 from phonefarm_common.ids import is_name, new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
+from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.store import (
     accounts,
@@ -27,17 +27,17 @@ MOST_MEMBERS: Final = 10_000
 class GroupAdmin:
     """Lists and changes groups, and the clean-up policies of phone groups."""
 
-    def __init__(self, *, database: Database, hints: Hints) -> None:
+    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
 
-    @whole
+    @uninterrupted
     async def all(self) -> list[Group]:
         """Return every group of phones or accounts, by kind and name."""
         async with self._database.reading() as tx:
             return await groups.all_of(tx)
 
-    @whole
+    @uninterrupted
     async def put(
         self, kind: str, name: str, members: Sequence[str], *, actor: str, reason: str = ""
     ) -> tuple[str, ...]:
@@ -62,12 +62,12 @@ class GroupAdmin:
                     raise FarmError(unknown, message, detail=member[:128], problems=(problem,))
             await groups.replace(tx, kind, name, members)
             await _note(tx, actor, f"put {kind} group", name, reason.strip())
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return tuple(dict.fromkeys(members))
 
-    @whole
+    @uninterrupted
     async def set_clean_up(
-        self, group: str, steps: frozenset[Step] | None, *, actor: str, reason: str
+        self, group: str, steps: frozenset[CleanupStep] | None, *, actor: str, reason: str
     ) -> Group:
         """Set which steps the clean-up of a phone group's phones has, None for no policy.
 
@@ -84,7 +84,7 @@ class GroupAdmin:
             await groups.put_cleanup_policy(tx, group, steps)
             told = "none" if steps is None else " ".join(sorted(steps)) or "nothing"
             await _note(tx, actor, f"set clean-up to {told}", group, reason)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return replace(known[group], clean_up=steps)
 
 

@@ -9,10 +9,10 @@ from typing import Final
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.capabilities.planners import hold
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.fleet.phones import locked_phone
 from phonefarm_controller.model.app_profiles import Profile, profile_of
 from phonefarm_controller.model.errors import (
@@ -25,8 +25,8 @@ from phonefarm_controller.model.items import HOLD, CancelStrategy
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.model.transitions import by_operator
-from phonefarm_controller.processes.cancel import Cancel, CancelAsk
-from phonefarm_controller.processes.creation import Order, drafted, insert
+from phonefarm_controller.processes.cancel import CancelProcess, CancelRequest
+from phonefarm_controller.processes.creation import ProcessSpec, insert_processes, new_process
 from phonefarm_controller.processes.targets import Slot
 from phonefarm_controller.store import accounts, agents, audit, items, queue, runs
 from phonefarm_controller.store.database import Database, Transaction
@@ -60,20 +60,20 @@ class Hold:
         database: Database,
         profiles: Mapping[str, Profile],
         policy: RetryPolicy,
-        hints: Hints,
-        room: Room,
-        cancel: Cancel,
+        wakeups: WakeUps,
+        disk_alarm: DiskAlarm,
+        cancel: CancelProcess,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._profiles = profiles
         self._policy = policy
-        self._hints = hints
-        self._room = room
+        self._wakeups = wakeups
+        self._disk_alarm = disk_alarm
         self._cancel = cancel
         self._ids = ids
 
-    @whole
+    @uninterrupted
     async def hold(self, phone_id: str, *, seconds: int, wait: int, actor: str, reason: str) -> str:
         """Commit a hold of so many seconds, which begins within *wait*; return its process.
 
@@ -89,9 +89,9 @@ class Hold:
         async with self._database.writing(actor=by_operator(actor)) as tx:
             phone = await locked_phone(tx, phone_id)
             await _check(tx, phone)
-            self._room.check()
+            self._disk_alarm.check()
             app = await self._app(tx, phone_id)
-            order = Order(
+            order = ProcessSpec(
                 process_type=HOLD,
                 request_id=None,
                 system=SYSTEM,
@@ -102,7 +102,7 @@ class Hold:
                 ready_at=tx.now,
                 deadline=tx.now + timedelta(seconds=wait),
             )
-            draft = drafted(
+            draft = new_process(
                 order,
                 hold.plan(float(seconds)),
                 [(Slot(app=app, phone_id=phone_id), profile_of(self._profiles, app).version)],
@@ -110,14 +110,14 @@ class Hold:
                 max_wait=self._policy.max_wait,
                 ids=self._ids,
             )
-            await insert(tx, [draft])
+            await insert_processes(tx, [draft])
             await _note(tx, actor, "hold", phone_id, f"{seconds} s: {reason}")
-        self._hints.work_made()
-        self._hints.times_changed()
+        self._wakeups.work_made()
+        self._wakeups.due_times_changed()
         return draft.process.process_id
 
-    @whole
-    async def look(self, process_id: str) -> HoldView:
+    @uninterrupted
+    async def get(self, process_id: str) -> HoldView:
         """Return the hold as it is; FarmError `unknown_process`."""
         async with self._database.reading() as tx:
             lines = (await items.lines(tx, {process_id})).get(process_id, [])
@@ -141,7 +141,7 @@ class Hold:
             why="" if item.failure is None else f"{item.failure.code}: {item.failure.message}",
         )
 
-    @whole
+    @uninterrupted
     async def unhold(self, phone_id: str, *, actor: str, reason: str) -> HoldView:
         """End the phone's hold at once; FarmError `unknown_phone`, `state_conflict:not_held`."""
         check_reason(reason)
@@ -153,7 +153,7 @@ class Hold:
                 raise conflict("phone_id", "not_held", message)
             await _note(tx, actor, "unhold", phone_id, reason)
         await self._cancel(
-            CancelAsk(
+            CancelRequest(
                 process_id=process_id,
                 reason=f"unhold by {actor}: {reason}"[:500],
                 requested_by=actor,
@@ -162,7 +162,7 @@ class Hold:
                 caller=actor,
             )
         )
-        return await self.look(process_id)
+        return await self.get(process_id)
 
     async def _app(self, tx: Transaction, phone_id: str) -> str:
         """Return the app that is stopped at the end: that of the account there, if there is one."""

@@ -1,4 +1,4 @@
-"""Sheets: everything that is known of a phone; what a person must do; who did what."""
+"""Everything that is known of a phone; what a person must do; who did what."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Final
 
 from phonefarm_controller.agents.inventory import RECOVERY
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.fleet.phone_status import sighted
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.fleet.phone_status import read_phone_status
 from phonefarm_controller.fleet.phones import PhoneView, known_phone
 from phonefarm_controller.health.last_in_service import warnings_of
-from phonefarm_controller.model.blockers import of_phone
+from phonefarm_controller.model.blockers import blockers_of_phone
 from phonefarm_controller.model.leases import Lease
-from phonefarm_controller.model.phone_reports import Incident, KeptLook
+from phonefarm_controller.model.phone_reports import Incident, StoredPhoneReport
 from phonefarm_controller.model.states import Health
 from phonefarm_controller.model.transitions import CONTROLLER, by_agent
 from phonefarm_controller.store import (
@@ -29,10 +29,10 @@ from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.audit import Entry
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.hosts import Host
-from phonefarm_controller.store.phone_failures import Charge
+from phonefarm_controller.store.phone_failures import PhoneFailure
 
 SHOWN: Final = 20
-"""Of each kind of history on a sheet."""
+"""Of each kind of history."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostSheet:
+class HostDetails:
     """A host as it is now."""
 
     agent: Agent | None
@@ -56,14 +56,14 @@ class HostSheet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhoneSheet:
+class PhoneDetails:
     """Everything that is known of a phone; what has a past is told newest first."""
 
     view: PhoneView
     axes: Sequence[Axis]
-    look: KeptLook | None
-    failures: Sequence[Charge]
-    host: HostSheet
+    report: StoredPhoneReport | None
+    failures: Sequence[PhoneFailure]
+    host: HostDetails
     recovery: Sequence[Entry]
     audit: Sequence[Entry]
 
@@ -79,37 +79,37 @@ class HandsNeeded:
     since: datetime | None
 
 
-class Sheets:
-    """Tells operators what there is to know."""
+class PhoneQuery:
+    """Reads phones, what a person must do at them, and the audit."""
 
     def __init__(self, *, database: Database, sessions: Sessions) -> None:
         self._database = database
         self._sessions = sessions
 
-    @whole
-    async def phone(self, phone_id: str) -> PhoneSheet:
-        """Return the phone's sheet; FarmError `unknown_phone`."""
+    @uninterrupted
+    async def phone(self, phone_id: str) -> PhoneDetails:
+        """Return everything that is known of the phone; FarmError `unknown_phone`."""
         async with self._database.reading() as tx:
             phone = await known_phone(tx, phone_id)
             held = await leases.of_phones(tx, [phone_id])
-            seen = await sighted(tx, self._sessions, [phone], held)
-            whys = tuple(of_phone(seen.phones[phone_id]))
+            seen = await read_phone_status(tx, self._sessions, [phone], held)
+            blockers = tuple(blockers_of_phone(seen.phones[phone_id]))
             owner = phone.agent_id
             entries = await audit.newest(tx, subjects=[phone_id], limit=2 * SHOWN)
-            return PhoneSheet(
+            return PhoneDetails(
                 view=PhoneView(
                     phone=phone,
                     lease=held.get(phone_id),
-                    offered=not whys,
+                    offered=not blockers,
                     agent_drain=seen.phones[phone_id].agent_drain,
-                    look=seen.looks.get(phone_id),
-                    whys=whys,
+                    report=seen.reports.get(phone_id),
+                    blockers=blockers,
                     warnings=await warnings_of(tx, phone_id),
                 ),
                 axes=await _axes(tx, phone, held.get(phone_id)),
-                look=seen.looks.get(phone_id),
+                report=seen.reports.get(phone_id),
                 failures=await phone_failures.recent(tx, phone_id, limit=SHOWN),
-                host=HostSheet(
+                host=HostDetails(
                     agent=(await agents.get(tx, {owner})).get(owner),
                     host=seen.hosts.get(owner) or Host(agent_id=owner),
                     incidents=await hosts.incidents_of(tx, owner, limit=SHOWN),
@@ -118,28 +118,28 @@ class Sheets:
                 audit=[each for each in entries if not each.verb.startswith(RECOVERY)][:SHOWN],
             )
 
-    @whole
+    @uninterrupted
     async def needs_hands(self) -> list[HandsNeeded]:
         """Return what a person must do, by agent and phone."""
         async with self._database.reading() as tx:
             known = [p for p in await phones.all_of(tx) if p.health is not Health.RETIRED]
-            looked = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
+            reports = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
             found = [
                 HandsNeeded(
                     phone_id="",
                     agent_id=kept.agent_id,
-                    adb_serial=kept.stranger.adb_serial,
-                    reason=kept.stranger.needs_hands,
+                    adb_serial=kept.device.adb_serial,
+                    reason=kept.device.needs_hands,
                     since=kept.since,
                 )
-                for kept in await phone_reports.strangers_of(tx)
-                if kept.stranger.needs_hands
+                for kept in await phone_reports.unidentified_devices(tx)
+                if kept.device.needs_hands
             ]
             for phone in known:
-                kept_look = looked.get(phone.phone_id)
-                if kept_look is not None and kept_look.look.needs_hands:
-                    since = kept_look.needs_hands_since
-                    found.append(_needed(phone, kept_look.look.needs_hands, since))
+                stored = reports.get(phone.phone_id)
+                if stored is not None and stored.report.needs_hands:
+                    since = stored.needs_hands_since
+                    found.append(_needed(phone, stored.report.needs_hands, since))
                 if phone.verdict.needs_person:
                     axes = await phones.axes_of(tx, phone.phone_id)
                     back = f"phonefarm phones return {phone.phone_id}"
@@ -147,7 +147,7 @@ class Sheets:
                     found.append(_needed(phone, told, axes.health_since))
         return sorted(found, key=lambda each: (each.agent_id, each.phone_id, each.adb_serial))
 
-    @whole
+    @uninterrupted
     async def audit(self, *, subject: str, since: datetime | None, limit: int) -> list[Entry]:
         """Return the newest entries (about *subject*), newest first."""
         async with self._database.reading() as tx:

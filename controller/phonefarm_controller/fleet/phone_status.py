@@ -1,13 +1,13 @@
-"""Phones on all their axes as of now, for who explains."""
+"""Read phones on all their axes, as of now."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phonefarm_controller.agents.offers import offered_in, offers_of, others
+from phonefarm_controller.agents.offers import agents_elsewhere, offers_here, stored_offers
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.model.blockers import AccountNow, PhoneNow
 from phonefarm_controller.model.leases import Lease
-from phonefarm_controller.model.phone_reports import KeptLook
+from phonefarm_controller.model.phone_reports import StoredPhoneReport
 from phonefarm_controller.store import agents, hosts, phone_reports
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.hosts import Host
@@ -18,15 +18,15 @@ _NONE: Mapping[str, frozenset[str]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sighted:
+class PhoneStatuses:
     """Phones by id, what their agents last told of them, and of their hosts, by agent."""
 
     phones: Mapping[str, PhoneNow]
-    looks: Mapping[str, KeptLook]
+    reports: Mapping[str, StoredPhoneReport]
     hosts: Mapping[str, Host] = field(default_factory=dict)
 
 
-async def sighted(
+async def read_phone_status(
     tx: Transaction,
     sessions: Sessions,
     known: Sequence[Phone],
@@ -34,15 +34,15 @@ async def sighted(
     *,
     accounts: Mapping[str, Sequence[AccountNow]] = _NOBODY,
     groups: Mapping[str, frozenset[str]] = _NONE,
-) -> Sighted:
+) -> PhoneStatuses:
     """Return these phones; *held*, *accounts* and *groups* are what is known of each."""
-    looked = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
+    reports = await phone_reports.of_phones(tx, [phone.phone_id for phone in known])
     withheld = await hosts.get(tx, {phone.agent_id for phone in known})
     emptied = await agents.drained(tx)
-    away = await others(tx, sessions)
+    away = await agents_elsewhere(tx, sessions)
     connected = {agent.agent_id for agent in away}
     connected |= {each.agent_id for each in sessions.all() if not each.closed.is_set()}
-    offers = offered_in(sessions) + offers_of(away)
+    offers = offers_here(sessions) + stored_offers(away)
     offered = {offer.phone_id: offer.agent_id for offer in offers}
     seen = {}
     for phone in known:
@@ -65,8 +65,8 @@ async def sighted(
             accounts=accounts.get(at, ()),
             health_until=phone.health_until,
             cooling_until=phone.cooling_until if resting else None,
-            needs_hands=looked[at].look.needs_hands if at in looked else "",
+            needs_hands=reports[at].report.needs_hands if at in reports else "",
             host_withheld=withheld[owner].withheld if owner in withheld else "",
             proving=phone.verdict.proving,
         )
-    return Sighted(phones=seen, looks=looked, hosts=withheld)
+    return PhoneStatuses(phones=seen, reports=reports, hosts=withheld)

@@ -5,22 +5,22 @@ from datetime import datetime
 
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.agents.offers import offers_of, others
+from phonefarm_controller.agents.offers import agents_elsewhere, stored_offers
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.fleet.phone_status import Sighted, sighted
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
+from phonefarm_controller.fleet.phone_status import PhoneStatuses, read_phone_status
 from phonefarm_controller.health.last_in_service import warnings_of
 from phonefarm_controller.health.policy import retired, returned
 from phonefarm_controller.model import failures
-from phonefarm_controller.model.blockers import Why, of_phone
+from phonefarm_controller.model.blockers import Blocker, blockers_of_phone
 from phonefarm_controller.model.errors import check_reason, unknown_phone
 from phonefarm_controller.model.leases import Lease, ended
-from phonefarm_controller.model.phone_reports import KeptLook
+from phonefarm_controller.model.phone_reports import StoredPhoneReport
 from phonefarm_controller.model.states import Intent, LeaseState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.cancel import end_waiting
-from phonefarm_controller.runs.unit_of_work import open_work
+from phonefarm_controller.runs.unit_of_work import open_unit_of_work
 from phonefarm_controller.store import (
     agents,
     audit,
@@ -44,29 +44,29 @@ class PhoneView:
     agent_drain: str = ""
     # Where it was asked for; `whys` is everything that keeps work from it, `warnings` what nobody
     # else in service can do when it is withheld.
-    look: KeptLook | None = None
-    whys: tuple[Why, ...] = ()
+    report: StoredPhoneReport | None = None
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 class PhoneAdmin:
     """Lists and changes phones, and lists agents."""
 
-    def __init__(self, *, database: Database, sessions: Sessions, hints: Hints) -> None:
+    def __init__(self, *, database: Database, sessions: Sessions, wakeups: WakeUps) -> None:
         self._database = database
         self._sessions = sessions
-        self._hints = hints
+        self._wakeups = wakeups
 
-    @whole
+    @uninterrupted
     async def all(self) -> list[PhoneView]:
         """Return every phone, by id, with what keeps work from it."""
         async with self._database.reading() as tx:
             known = await phones.all_of(tx)
             held = await leases.of_phones(tx, [phone.phone_id for phone in known])
-            seen = await sighted(tx, self._sessions, known, held)
+            seen = await read_phone_status(tx, self._sessions, known, held)
         return [self._seen(phone, held.get(phone.phone_id), seen) for phone in known]
 
-    @whole
+    @uninterrupted
     async def admit(self, phone_id: str, *, actor: str, reason: str = "") -> PhoneView:
         """Take a new phone into service; FarmError `unknown_phone`."""
         async with self._database.writing(actor=by_operator(actor)) as tx:
@@ -76,17 +76,17 @@ class PhoneAdmin:
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "admit", phone_id, reason.strip())
             there = await self._elsewhere(tx)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return self._view(after, held.get(phone_id), there, tx.now)
 
-    @whole
+    @uninterrupted
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """End a quarantine and a dirty state, because somebody has looked at the phone."""
         check_reason(reason)
         async with self._database.writing(actor=by_operator(actor)) as tx:
             held = await leases.of_phones(tx, [phone_id])
             # Whoever moves a lease holds its process and item; an agent may say "clean" just now.
-            work, _ = await open_work(tx, {lease.lease_id for lease in held.values()})
+            work, _ = await open_unit_of_work(tx, {lease.lease_id for lease in held.values()})
             phone = await locked_phone(tx, phone_id)
             after = phone.judged(returned(phone.verdict))
             await phone_failures.forgive(tx, phone_id)
@@ -99,10 +99,10 @@ class PhoneAdmin:
                 lease = None
             await _note(tx, actor, "return", phone_id, reason)
             there = await self._elsewhere(tx)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return self._view(after, lease, there, tx.now)
 
-    @whole
+    @uninterrupted
     async def maintain(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """Give a phone no more work until it is admitted again; what runs on it goes on."""
         check_reason(reason)
@@ -114,10 +114,10 @@ class PhoneAdmin:
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "maintain", phone_id, reason)
             there = await self._elsewhere(tx)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return replace(self._view(after, held.get(phone_id), there, tx.now), warnings=warnings)
 
-    @whole
+    @uninterrupted
     async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
         """Take a phone out of the farm; what waits for it alone ends, what runs on it goes on."""
         check_reason(reason)
@@ -134,11 +134,11 @@ class PhoneAdmin:
             held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "retire", phone_id, reason)
             there = await self._elsewhere(tx)
-        self._hints.fleet_changed()
-        self._hints.deliveries()
+        self._wakeups.fleet_changed()
+        self._wakeups.deliveries()
         return replace(self._view(after, held.get(phone_id), there, tx.now), warnings=warnings)
 
-    @whole
+    @uninterrupted
     async def agents(self) -> list[tuple[Agent, int]]:
         """Return every agent with the number of its phones, by id."""
         async with self._database.reading() as tx:
@@ -148,19 +148,19 @@ class PhoneAdmin:
 
     async def _elsewhere(self, tx: Transaction) -> frozenset[tuple[str, str]]:
         """Return agent and phone of what is offered to other controllers."""
-        offers = offers_of(await others(tx, self._sessions))
+        offers = stored_offers(await agents_elsewhere(tx, self._sessions))
         return frozenset((offer.agent_id, offer.phone_id) for offer in offers)
 
-    def _seen(self, phone: Phone, lease: Lease | None, seen: Sighted) -> PhoneView:
-        sight = seen.phones[phone.phone_id]
-        whys = tuple(of_phone(sight))
+    def _seen(self, phone: Phone, lease: Lease | None, seen: PhoneStatuses) -> PhoneView:
+        farm = seen.phones[phone.phone_id]
+        blockers = tuple(blockers_of_phone(farm))
         return PhoneView(
             phone=phone,
             lease=lease,
-            offered=not whys,
-            agent_drain=sight.agent_drain,
-            look=seen.looks.get(phone.phone_id),
-            whys=whys,
+            offered=not blockers,
+            agent_drain=farm.agent_drain,
+            report=seen.reports.get(phone.phone_id),
+            blockers=blockers,
         )
 
     def _view(

@@ -1,4 +1,4 @@
-"""Judging: what failures, dirt and clean-ups make of phones, inside a batch of moves."""
+"""Assess phones by their failures, dirt and clean-ups, inside a unit of work."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ import structlog
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.health.last_in_service import warnings_of
-from phonefarm_controller.health.policy import cleaned, cooled, excused, proved, soiled, struck
+from phonefarm_controller.health.policy import cleaned, cooled, dirtied, excused, proved, struck
 from phonefarm_controller.model.health import HealthPolicy, Verdict
 from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.model.states import Health
 from phonefarm_controller.model.transitions import CONTROLLER
 from phonefarm_controller.store import agents, audit, hosts, phone_failures, phones
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.phone_failures import Charge
+from phonefarm_controller.store.phone_failures import PhoneFailure
 from phonefarm_controller.store.phones import Phone
 
 log = structlog.get_logger()
@@ -31,14 +31,14 @@ class _Hosts:
     """What of a batch is the hosts': agents whose phones are not to blame, charges taken back."""
 
     frozen: frozenset[str]
-    excused: Mapping[str, tuple[Charge, ...]]  # by phone
+    excused: Mapping[str, tuple[PhoneFailure, ...]]  # by phone
 
 
-async def judge(
+async def assess(
     tx: Transaction,
     *,
     policy: HealthPolicy,
-    charged: Sequence[Charge],
+    charged: Sequence[PhoneFailure],
     soiled_by: Mapping[str, str],
     cleaned_now: Iterable[str],
     proved_now: Iterable[str],
@@ -87,7 +87,7 @@ async def judge(
             else:
                 verdict = cooled(verdict, policy=policy, now=tx.now)
         if phone_id in soiled_by:
-            verdict = soiled(verdict, soiled_by[phone_id])
+            verdict = dirtied(verdict, soiled_by[phone_id])
         elif phone_id in cleaned_ids:
             verdict = cleaned(verdict, strikes=strikes, policy=policy, now=tx.now)
         if verdict != phone.verdict:
@@ -121,7 +121,9 @@ async def tell(tx: Transaction, before: Phone, verdict: Verdict) -> None:
         await _note(tx, "end quarantine", at, verdict.reason or "clean: its agent says so")
 
 
-async def _on_hosts(tx: Transaction, policy: HealthPolicy, charged: Sequence[Charge]) -> _Hosts:
+async def _on_hosts(
+    tx: Transaction, policy: HealthPolicy, charged: Sequence[PhoneFailure]
+) -> _Hosts:
     """Tell which of these charges are the hosts'; opens an incident where too many phones fail."""
     owners = {charge.agent_id for charge in charged}
     if not owners:
@@ -134,7 +136,7 @@ async def _on_hosts(tx: Transaction, policy: HealthPolicy, charged: Sequence[Cha
     lately = await phone_failures.of_hosts(
         tx, owners, tx.now - timedelta(seconds=policy.host_window)
     )
-    taken_back: dict[str, tuple[Charge, ...]] = {}
+    taken_back: dict[str, tuple[PhoneFailure, ...]] = {}
     for each in lasting:
         if each.incident.kind == PHONES_FAILING:
             names = {c.phone_id for c in charged if c.agent_id == each.agent_id}
@@ -181,8 +183,10 @@ async def _note(tx: Transaction, verb: str, subject: str, reason: str) -> None:
 
 
 def _new(
-    charged: Sequence[Charge], past: Mapping[str, Sequence[Charge]], frozen: frozenset[str]
-) -> list[Charge]:
+    charged: Sequence[PhoneFailure],
+    past: Mapping[str, Sequence[PhoneFailure]],
+    frozen: frozenset[str],
+) -> list[PhoneFailure]:
     """Return the charges of runs that were not charged before."""
     known = {charge.run_id for some in past.values() for charge in some}
     fresh = {charge.run_id: charge for charge in reversed(charged) if charge.run_id not in known}

@@ -8,12 +8,12 @@ from typing import Final
 from phonefarm_common.ids import new_id
 
 from phonefarm_controller.capabilities.planners import golden_job
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.items import GOLDEN
 from phonefarm_controller.model.states import Readiness, Transport
-from phonefarm_controller.processes.creation import Order, drafted, insert
+from phonefarm_controller.processes.creation import ProcessSpec, insert_processes, new_process
 from phonefarm_controller.processes.targets import Slot
 from phonefarm_controller.store import accounts, agents, leases, phones, queue
 from phonefarm_controller.store.database import Database, Transaction
@@ -21,7 +21,7 @@ from phonefarm_controller.store.loop_leases import Tenure, owning
 
 SYSTEM: Final = "phonefarm"
 """The `requested_by.system` of golden jobs."""
-LOOK_SECONDS: Final = 60.0
+CHECK_SECONDS: Final = 60.0
 MOST_AT_ONCE: Final = 8
 """So many free phones begin one with each look: not all phones of a host at the same moment."""
 LOOKS_BETWEEN: Final = 10
@@ -42,19 +42,19 @@ class GoldenJobs:
         database: Database,
         profiles: Mapping[str, Profile],
         every: timedelta | None,
-        hints: Hints,
+        wakeups: WakeUps,
         monotonic: Callable[[], float],
-        look: float = LOOK_SECONDS,
+        interval: float = CHECK_SECONDS,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self.every = every
         self._database = database
         self._profiles = profiles
-        self._hints = hints
+        self._wakeups = wakeups
         self._monotonic = monotonic
-        self._look = look
+        self._interval = interval
         self._ids = ids
-        self._next_look = monotonic()
+        self._next_check = monotonic()
 
     async def apps(self, tx: Transaction, phone_ids: Iterable[str]) -> dict[str, str]:
         """Return the app of each phone that could pass one: a run looks whether it is installed."""
@@ -72,8 +72,8 @@ class GoldenJobs:
         if self.every is None or not fresh:
             return []
         drafts = [
-            drafted(
-                Order(
+            new_process(
+                ProcessSpec(
                     process_type=GOLDEN,
                     request_id=None,
                     system=SYSTEM,
@@ -93,18 +93,18 @@ class GoldenJobs:
             )
             for phone_id in fresh
         ]
-        await insert(tx, drafts)
+        await insert_processes(tx, drafts)
         return fresh
 
-    @whole
+    @uninterrupted
     async def __call__(self, *, tenure: Tenure | None = None) -> list[str]:
         """Make one for free phones that had none for so long; return the phones that got one.
 
         It looks once in a while, however often it is called.
         """
-        if self.every is None or self._monotonic() < self._next_look:
+        if self.every is None or self._monotonic() < self._next_check:
             return []
-        self._next_look = self._monotonic() + self._look
+        self._next_check = self._monotonic() + self._interval
         async with self._database.reading() as tx:
             due = await self._due(tx, self.every)
         if not due:
@@ -113,7 +113,7 @@ class GoldenJobs:
             await phones.lock(tx, due)  # so that nobody else makes one for them
             made = await self.make(tx, due)
         if made:
-            self._hints.work_made()
+            self._wakeups.work_made()
         return made
 
     async def _due(self, tx: Transaction, every: timedelta) -> dict[str, str]:
@@ -121,7 +121,7 @@ class GoldenJobs:
 
         None of those that somebody holds, or waits to hold, and none of a host that is away.
         """
-        again = tx.now - timedelta(seconds=LOOKS_BETWEEN * self._look)
+        again = tx.now - timedelta(seconds=LOOKS_BETWEEN * self._interval)
         last = await queue.golden_jobs_since(tx, tx.now - every)
         busy = (await leases.busy(tx)).phones
         known = [

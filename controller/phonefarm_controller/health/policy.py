@@ -92,7 +92,7 @@ def cooled(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
     return replace(verdict, cooling_until=now + timedelta(seconds=policy.cool_down))
 
 
-def soiled(verdict: Verdict, why: str) -> Verdict:
+def dirtied(verdict: Verdict, why: str) -> Verdict:
     """Return the verdict on a phone that is not known clean."""
     if verdict.health is Health.RETIRED:
         return verdict

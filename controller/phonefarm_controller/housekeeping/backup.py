@@ -1,4 +1,4 @@
-"""Backup: a consistent copy of the controller's SQLite database, while it works."""
+"""Back up the controller's SQLite database, consistently, while it works."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from phonefarm_common.disk_space import MIB, disk_figures
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import check_reason
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.times import moment_of
@@ -42,7 +42,7 @@ class Copy:
     descriptor: int
 
     # Whole, or a cancelled caller would close the file under the thread that reads it.
-    @whole
+    @uninterrupted
     async def chunk(self) -> bytes:
         """Return the next bytes, none at the end."""
         return await asyncio.to_thread(os.read, self.descriptor, CHUNK_BYTES)
@@ -84,7 +84,7 @@ class Backup:
             self._place.unlink(missing_ok=True)
             self._busy = False
 
-    @whole
+    @uninterrupted
     async def _note(self, actor: str, reason: str) -> datetime:
         async with self._database.writing() as tx:
             await audit.note(
@@ -97,7 +97,7 @@ class Backup:
             )
             return tx.now
 
-    @whole
+    @uninterrupted
     async def _write(self, source: Path, taken_at: datetime) -> tuple[int, str]:
         when = moment_of(taken_at)
         pause = Pause(

@@ -1,7 +1,7 @@
-"""The storekeeper: looks at the data disk, and keeps some of it for the end of what runs.
+"""The disk guard: watches the data disk, and keeps a reserve of it for the end of what runs.
 
-New work ends while there is still room. When even that is nearly gone, the reserve is given back to
-the disk: results, endings and their callbacks find room where nothing else does any more.
+New work is refused while there is still space. When even that is nearly gone, the reserve is given
+back to the disk: results and callbacks of running work find space where nothing else does.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from pathlib import Path
 import structlog
 from phonefarm_common.disk_space import RequiredFree, check_disk_space
 
-from phonefarm_controller.alarms import Pulse, Room
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.alarms import DiskAlarm, Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.wakeups import WakeUps
 
 log = structlog.get_logger()
 
@@ -20,30 +20,32 @@ PERIOD_SECONDS = 2.0
 
 
 async def run_disk_guard(
-    pulse: Pulse,
+    liveness: Liveness,
     *,
     data: Path,
-    room: Room,
-    hints: Hints,
+    disk_alarm: DiskAlarm,
+    wakeups: WakeUps,
     least: RequiredFree,
     reserve: int,
     period: float,
 ) -> None:
-    """Look until cancelled; *room* and the reserve follow what is seen."""
+    """Watch until cancelled; set the disk alarm and the reserve by what is free."""
     while True:
-        pulse.beat()
-        with enduring("disk_guard"):
-            await _look(data, room, hints, least, reserve)
+        liveness.beat()
+        with logged_errors("disk_guard"):
+            await _look(data, disk_alarm, wakeups, least, reserve)
         await asyncio.sleep(period)
 
 
-async def _look(data: Path, room: Room, hints: Hints, least: RequiredFree, reserve: int) -> None:
+async def _look(
+    data: Path, disk_alarm: DiskAlarm, wakeups: WakeUps, least: RequiredFree, reserve: int
+) -> None:
     shortage = await asyncio.to_thread(check_disk_space, data, least, reserve)
-    if shortage == room.shortage:
+    if shortage == disk_alarm.shortage:
         return
-    before, room.shortage = room.shortage, shortage
+    before, disk_alarm.shortage = disk_alarm.shortage, shortage
     if shortage and not before:
         log.error("storage.full", data=str(data), shortage=shortage)
     elif not shortage:
         log.info("storage.recovered", data=str(data))
-        hints.work_made()
+        wakeups.work_made()

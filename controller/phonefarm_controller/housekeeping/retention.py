@@ -15,11 +15,11 @@ from typing import Final
 import structlog
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
 from phonefarm_controller.concurrency.threads import in_thread
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.evidence.backends.backend import Place
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.evidence.backends.backend import EvidenceBackend
 from phonefarm_controller.model.retention import EvidenceClass, RetentionPolicy, class_of
 from phonefarm_controller.store import audit, retention
 from phonefarm_controller.store.database import Database
@@ -36,7 +36,7 @@ ACTOR: Final = "retention"
 
 
 @dataclass
-class Removed:
+class RemovedTotals:
     """What was removed since this controller began."""
 
     files: Counter[EvidenceClass] = field(default_factory=Counter)
@@ -51,20 +51,20 @@ class Retention:
         self,
         *,
         database: Database,
-        place: Place,
+        backend: EvidenceBackend,
         keep: RetentionPolicy,
         rest: float = REST_SECONDS,
     ) -> None:
         self._database = database
-        self._place = place
+        self._backend = backend
         self._keep = keep
         self._rest = rest
-        self.retired = Removed()
+        self.removed = RemovedTotals()
 
     async def files(self) -> None:
         """Remove the evidence that has had its time; OSError where the place refuses."""
         after = None
-        before = Counter(self.retired.files), Counter(self.retired.bytes)
+        before = Counter(self.removed.files), Counter(self.removed.bytes)
         try:
             while page := await self._old_files(after):
                 after = page[-1].received_at, page[-1].evidence_id
@@ -84,11 +84,11 @@ class Retention:
                     gone += 1
             await asyncio.sleep(self._rest)
         if gone:
-            self.retired.processes += gone
+            self.removed.processes += gone
             log.info("retention.processes_removed", processes=gone)
             await self._note("remove processes", "old", f"{gone} by retention")
 
-    @whole
+    @uninterrupted
     async def _old_files(self, after: tuple[datetime, str] | None) -> list[OldFile]:
         """Return a page of old files; those that have had their time are said to be gone."""
         shortest = self._keep.shortest
@@ -116,20 +116,20 @@ class Retention:
         async with self._database.writing() as tx:
             # Another controller may have been first with some.
             sizes = await retention.mark_removed(tx, ids, why=why)
-        self.retired.files[of] += len(sizes)
-        self.retired.bytes[of] += sum(sizes)
+        self.removed.files[of] += len(sizes)
+        self.removed.bytes[of] += sum(sizes)
 
-    @whole
+    @uninterrupted
     async def _remove_leftovers(self) -> int:
         async with self._database.reading() as tx:
             left = await retention.leftovers(tx, limit=ROWS)
         if left:
-            await in_thread(partial(self._place.remove, [path for _, path in left]))
+            await in_thread(partial(self._backend.remove, [path for _, path in left]))
             async with self._database.writing() as tx:
                 await retention.forget_paths(tx, [evidence_id for evidence_id, _ in left])
         return len(left)
 
-    @whole
+    @uninterrupted
     async def _old_processes(
         self, after: tuple[datetime, str] | None
     ) -> list[tuple[datetime, str, bool]]:
@@ -145,14 +145,14 @@ class Retention:
             await asyncio.sleep(self._rest)
         return await self._remove(process_id)
 
-    @whole
+    @uninterrupted
     async def _thin(self, process_id: str) -> int:
         async with self._database.writing() as tx:
             if not await retention.may_go(tx, process_id):
                 return 0
             return await retention.thin(tx, process_id, limit=ROWS)
 
-    @whole
+    @uninterrupted
     async def _remove(self, process_id: str) -> bool:
         async with self._database.writing() as tx:
             if not await retention.may_go(tx, process_id):
@@ -160,18 +160,18 @@ class Retention:
             await retention.remove(tx, process_id)
         # What no line names: a controller died between a file's last byte and its line. Behind the
         # commit no upload begins that it could take along.
-        await in_thread(partial(self._place.clear, process_id))
+        await in_thread(partial(self._backend.clear, process_id))
         return True
 
     async def _note_files(
         self, files: Counter[EvidenceClass], sizes: Counter[EvidenceClass]
     ) -> None:
-        for of, count in (self.retired.files - files).items():
-            size = self.retired.bytes[of] - sizes[of]
+        for of, count in (self.removed.files - files).items():
+            size = self.removed.bytes[of] - sizes[of]
             log.info("retention.evidence_removed", of=str(of), files=count, bytes=size)
             await self._note("remove evidence", of, f"{count} files, {size} bytes by retention")
 
-    @whole
+    @uninterrupted
     async def _note(self, verb: str, subject: str, reason: str) -> None:
         async with self._database.writing() as tx:
             await audit.note(
@@ -182,19 +182,21 @@ class Retention:
 PERIOD_SECONDS: Final = 600.0
 
 
-async def run_retention(pulse: Pulse, *, place: Place, retire: Retention, period: float) -> None:
+async def run_retention(
+    liveness: Liveness, *, backend: EvidenceBackend, retention: Retention, period: float
+) -> None:
     """Look until cancelled; what is not done in one round is done in the next."""
     while True:
-        pulse.beat()
-        with enduring("retention"):
-            await _sweep(place)
-        with enduring("retention"):
-            await retire.files()
-        with enduring("retention"):
-            await retire.processes()
+        liveness.beat()
+        with logged_errors("retention"):
+            await _sweep(backend)
+        with logged_errors("retention"):
+            await retention.files()
+        with logged_errors("retention"):
+            await retention.processes()
         await asyncio.sleep(period)
 
 
-async def _sweep(place: Place) -> None:
-    if parts := await in_thread(place.sweep):
+async def _sweep(backend: EvidenceBackend) -> None:
+    if parts := await in_thread(backend.sweep):
         log.info("evidence.parts_swept", parts=parts)

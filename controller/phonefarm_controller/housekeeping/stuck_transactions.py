@@ -1,12 +1,12 @@
-"""The usher: ends what stands still in the database and keeps others from what it has locked."""
+"""Ends transactions in the database whose client is frozen and that lock out others."""
 
 import asyncio
 from typing import Final
 
 import structlog
 
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.stuck_transactions import end_standing
 
@@ -15,11 +15,11 @@ log = structlog.get_logger()
 PERIOD_SECONDS: Final = 2.0
 
 
-async def run_stuck_transaction_check(pulse: Pulse, *, database: Database) -> None:
-    """Look until cancelled."""
+async def run_stuck_transaction_check(liveness: Liveness, *, database: Database) -> None:
+    """Check until cancelled."""
     while True:
-        pulse.beat()
-        with enduring("stuck_transactions"):
+        liveness.beat()
+        with logged_errors("stuck_transactions"):
             for pid, seconds in (await end_standing(database)).items():
                 log.warning("transaction.ended", backend=pid, seconds=round(seconds, 1))
         await asyncio.sleep(PERIOD_SECONDS)

@@ -20,7 +20,7 @@ from phonefarm_controller.model.states import (
 )
 
 
-class Hindrance(StrEnum):
+class BlockerKind(StrEnum):
     """Why an item is not claimed on a phone, or at all, now."""
 
     PAUSED = "paused"
@@ -52,47 +52,47 @@ class Hindrance(StrEnum):
     STORAGE_FULL = "storage_full"
 
 
-_H = Hindrance
+_K = BlockerKind
 
-BY_HEALTH: Final[Mapping[Health, Hindrance | None]] = {
+BY_HEALTH: Final[Mapping[Health, BlockerKind | None]] = {
     Health.GOOD: None,
     Health.SUSPECT: None,
-    Health.QUARANTINED: _H.PHONE_QUARANTINED,
-    Health.RETIRED: _H.PHONE_RETIRED,
+    Health.QUARANTINED: _K.PHONE_QUARANTINED,
+    Health.RETIRED: _K.PHONE_RETIRED,
 }
-BY_INTENT: Final[Mapping[Intent, Hindrance | None]] = {
-    Intent.NEW: _H.PHONE_NOT_ADMITTED,
+BY_INTENT: Final[Mapping[Intent, BlockerKind | None]] = {
+    Intent.NEW: _K.PHONE_NOT_ADMITTED,
     Intent.IN_SERVICE: None,
-    Intent.MAINTENANCE: _H.PHONE_IN_MAINTENANCE,
-    Intent.DRAINING: _H.PHONE_DRAINING,
+    Intent.MAINTENANCE: _K.PHONE_IN_MAINTENANCE,
+    Intent.DRAINING: _K.PHONE_DRAINING,
 }
 FOR_WORK: Final = frozenset(
     {
-        _H.PHONE_QUARANTINED,
-        _H.PHONE_NOT_ADMITTED,
-        _H.PHONE_IN_MAINTENANCE,
-        _H.PHONE_DRAINING,
-        _H.PHONE_COOLING_DOWN,
+        _K.PHONE_QUARANTINED,
+        _K.PHONE_NOT_ADMITTED,
+        _K.PHONE_IN_MAINTENANCE,
+        _K.PHONE_DRAINING,
+        _K.PHONE_COOLING_DOWN,
     }
 )
 """What keeps work from a phone, and no person who holds it."""
 PASSING: Final = frozenset(
     {
-        _H.PHONE_BUSY,
-        _H.ACCOUNT_BUSY,
-        _H.NOT_OFFERED,
-        _H.BEHIND_OTHERS,
-        _H.PHONE_COOLING_DOWN,
+        _K.PHONE_BUSY,
+        _K.ACCOUNT_BUSY,
+        _K.NOT_OFFERED,
+        _K.BEHIND_OTHERS,
+        _K.PHONE_COOLING_DOWN,
     }
 )
 """What work and turns bring with them; it says nothing of a moment to come."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Why:
+class Blocker:
     """One thing that hinders. `subject` is the account, agent, process or group it is about."""
 
-    hindrance: Hindrance
+    kind: BlockerKind
     phone_id: str = ""  # empty when it is not about a phone
     detail: str = ""
     subject: str = ""
@@ -143,7 +143,7 @@ class PhoneNow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class FarmSnapshot:
     """The farm as far as some items may use it."""
 
     phones: Mapping[str, PhoneNow] = field(default_factory=dict)
@@ -163,9 +163,9 @@ class Sight:
         return [self.phones[name] for name in names if name in self.phones]
 
 
-def of_item(
+def blockers_of_item(
     item: Item, usable: Sequence[PhoneNow], *, pauses: Sequence[Pause], now: datetime
-) -> Iterator[Why]:
+) -> Iterator[Blocker]:
     """Yield what hinders the item on whichever phone."""
     pause = pause_of(
         pauses, app=item.app, account_id=item.want_account_id, capability=item.capability
@@ -173,47 +173,47 @@ def of_item(
     if pause is not None and not item.by_hand:
         yield _paused(pause)
     if item.state is ItemState.RETRYABLE:
-        yield Why(hindrance=_H.BACKING_OFF, moment=item.ready_at, detail=_last(item))
+        yield Blocker(kind=_K.BACKING_OFF, moment=item.ready_at, detail=_last(item))
     elif item.ready_at > now:
         # An attempt that failed before the start gate goes back to the queue, with a wait.
-        late = _H.NOT_DUE if item.failure is None else _H.BACKING_OFF
-        yield Why(hindrance=late, moment=item.ready_at, detail=_last(item))
+        late = _K.NOT_DUE if item.failure is None else _K.BACKING_OFF
+        yield Blocker(kind=late, moment=item.ready_at, detail=_last(item))
     if usable:
         return
     if item.want_phone_group is not None:
-        yield Why(hindrance=_H.NO_PHONE_IN_GROUP, subject=item.want_phone_group)
+        yield Blocker(kind=_K.NO_PHONE_IN_GROUP, subject=item.want_phone_group)
     elif item.want_phone_id is None:
-        yield Why(hindrance=_H.NO_PHONE_WITH_APP, app=item.app)
+        yield Blocker(kind=_K.NO_PHONE_WITH_APP, app=item.app)
 
 
-def of_phone(phone: PhoneNow) -> Iterator[Why]:
+def blockers_of_phone(phone: PhoneNow) -> Iterator[Blocker]:
     """Yield what keeps everybody from the phone."""
     health, intent = BY_HEALTH[phone.health], BY_INTENT[phone.intent]
     if health is not None:
-        yield Why(
-            hindrance=health,
+        yield Blocker(
+            kind=health,
             phone_id=phone.phone_id,
             detail=phone.health_reason,
             moment=phone.health_until,
         )
     if phone.cooling_until is not None and (health is None or phone.proving):
-        yield Why(
-            hindrance=_H.PHONE_COOLING_DOWN,
+        yield Blocker(
+            kind=_K.PHONE_COOLING_DOWN,
             phone_id=phone.phone_id,
             detail=phone.health_reason,
             moment=phone.cooling_until,
         )
     if intent is not None:
-        yield Why(hindrance=intent, phone_id=phone.phone_id)
+        yield Blocker(kind=intent, phone_id=phone.phone_id)
     if phone.agent_drain:
         agent = phone.agent_id
         told = f"{agent}, {phone.agent_drain}"
-        yield Why(hindrance=_H.AGENT_DRAINING, phone_id=phone.phone_id, detail=told, subject=agent)
+        yield Blocker(kind=_K.AGENT_DRAINING, phone_id=phone.phone_id, detail=told, subject=agent)
     lease = phone.lease
     if lease is not None and not (lease.state is LeaseState.DIRTY and health is not None):
         at_work = lease.state is LeaseState.LIVE
-        yield Why(
-            hindrance=_H.PHONE_BUSY,
+        yield Blocker(
+            kind=_K.PHONE_BUSY,
             phone_id=phone.phone_id,
             detail=f"process {lease.process_id}{'' if at_work else f', {lease.state}'}",
             subject=lease.process_id if at_work else "",
@@ -222,30 +222,30 @@ def of_phone(phone: PhoneNow) -> Iterator[Why]:
         yield from _not_offered(phone)
 
 
-def _not_offered(phone: PhoneNow) -> Iterator[Why]:
+def _not_offered(phone: PhoneNow) -> Iterator[Blocker]:
     """Yield why its agent does not offer it; what a gone agent last saw is no evidence."""
     at = phone.phone_id
     if not phone.connected:
         agent = phone.agent_id
-        yield Why(hindrance=_H.AGENT_DISCONNECTED, phone_id=at, detail=agent, subject=agent)
+        yield Blocker(kind=_K.AGENT_DISCONNECTED, phone_id=at, detail=agent, subject=agent)
         return
     if phone.host_withheld:
         withheld = phone.host_withheld
-        yield Why(hindrance=_H.HOST_INCIDENT, phone_id=at, detail=withheld, subject=phone.agent_id)
+        yield Blocker(kind=_K.HOST_INCIDENT, phone_id=at, detail=withheld, subject=phone.agent_id)
     if phone.needs_hands:
-        yield Why(hindrance=_H.PHONE_NEEDS_HANDS, phone_id=at, detail=phone.needs_hands)
+        yield Blocker(kind=_K.PHONE_NEEDS_HANDS, phone_id=at, detail=phone.needs_hands)
     if phone.transport is not Transport.ONLINE:
-        yield Why(hindrance=_H.PHONE_OFFLINE, phone_id=at, detail=str(phone.transport))
+        yield Blocker(kind=_K.PHONE_OFFLINE, phone_id=at, detail=str(phone.transport))
     elif phone.lease is not None:
         return  # nobody offers a phone at work
     elif phone.readiness is not Readiness.READY:
         said = ": ".join(filter(None, (str(phone.readiness), phone.readiness_reason)))
-        yield Why(hindrance=_H.PHONE_UNFIT, phone_id=at, detail=said)
+        yield Blocker(kind=_K.PHONE_UNFIT, phone_id=at, detail=said)
     elif not phone.host_withheld and not phone.needs_hands:
-        yield Why(hindrance=_H.NOT_OFFERED, phone_id=at, subject=phone.agent_id)
+        yield Blocker(kind=_K.NOT_OFFERED, phone_id=at, subject=phone.agent_id)
 
 
-def of_account(item: Item, phone: PhoneNow, sight: Sight) -> Iterator[Why]:
+def blockers_of_account(item: Item, phone: PhoneNow, farm: FarmSnapshot) -> Iterator[Blocker]:
     """Yield what keeps the item from acting on the phone for an account."""
     if item.want_phone_id is None:
         active = phone.active(item.app)
@@ -253,51 +253,51 @@ def of_account(item: Item, phone: PhoneNow, sight: Sight) -> Iterator[Why]:
             yield _not_one(item, phone, active)
             return
         account: AccountNow | None = active[0]
-        for pause in sight.pauses:
+        for pause in farm.pauses:
             if (pause.scope, pause.name) == (PauseScope.ACCOUNT, active[0].account_id):
                 yield _paused(pause, phone.phone_id)
     else:
-        account = sight.accounts.get(item.want_account_id or "")
+        account = farm.accounts.get(item.want_account_id or "")
     if account is None:
         name = item.want_account_id or "no account"
-        yield _about(item, phone, _H.ACCOUNT_INACTIVE, f"{name}, which nobody knows", name)
+        yield _about(item, phone, _K.ACCOUNT_INACTIVE, f"{name}, which nobody knows", name)
     else:
         yield from _unable(item, phone, account)
 
 
-def _unable(item: Item, phone: PhoneNow, account: AccountNow) -> Iterator[Why]:
+def _unable(item: Item, phone: PhoneNow, account: AccountNow) -> Iterator[Blocker]:
     name = account.account_id
     if not account.active:
-        yield _about(item, phone, _H.ACCOUNT_INACTIVE, name, name)
+        yield _about(item, phone, _K.ACCOUNT_INACTIVE, name, name)
     if account.phone_id != phone.phone_id:
         where = f"{name} is on {account.phone_id or 'no phone'}"
-        yield _about(item, phone, _H.ACCOUNT_ELSEWHERE, where, name)
+        yield _about(item, phone, _K.ACCOUNT_ELSEWHERE, where, name)
     if account.app != item.app:
-        yield _about(item, phone, _H.WRONG_APP, f"{name} is of {account.app}", name)
+        yield _about(item, phone, _K.WRONG_APP, f"{name} is of {account.app}", name)
     if account.condition is not Condition.OK:
         said = ": ".join(filter(None, (name, account.condition_reason)))
-        yield _about(item, phone, _H.ACCOUNT_NEEDS_ATTENTION, said, name)
+        yield _about(item, phone, _K.ACCOUNT_NEEDS_ATTENTION, said, name)
     lease = account.lease
     # On this very phone it is the one lease that makes the phone busy.
     if lease is not None and lease.phone_id != phone.phone_id:
         by = f"{name}, by process {lease.process_id} on {lease.phone_id}"
-        yield _about(item, phone, _H.ACCOUNT_BUSY, by, lease.process_id)
+        yield _about(item, phone, _K.ACCOUNT_BUSY, by, lease.process_id)
 
 
-def _not_one(item: Item, phone: PhoneNow, active: Sequence[AccountNow]) -> Why:
+def _not_one(item: Item, phone: PhoneNow, active: Sequence[AccountNow]) -> Blocker:
     """Return why an open item finds no one account: there are several, or none."""
     if active:
         names = [account.account_id for account in active]
-        return _about(item, phone, _H.ACCOUNT_AMBIGUOUS, ", ".join(names), names[-1])
+        return _about(item, phone, _K.ACCOUNT_AMBIGUOUS, ", ".join(names), names[-1])
     asleep = [account.account_id for account in phone.accounts if account.app == item.app]
     if asleep:
-        return _about(item, phone, _H.ACCOUNT_INACTIVE, ", ".join(asleep), asleep[0])
-    return _about(item, phone, _H.WRONG_APP, f"it has no account of {item.app}", "")
+        return _about(item, phone, _K.ACCOUNT_INACTIVE, ", ".join(asleep), asleep[0])
+    return _about(item, phone, _K.WRONG_APP, f"it has no account of {item.app}", "")
 
 
-def _about(item: Item, phone: PhoneNow, hindrance: Hindrance, detail: str, subject: str) -> Why:
-    return Why(
-        hindrance=hindrance,
+def _about(item: Item, phone: PhoneNow, kind: BlockerKind, detail: str, subject: str) -> Blocker:
+    return Blocker(
+        kind=kind,
         phone_id=phone.phone_id,
         detail=detail,
         subject=subject,
@@ -305,9 +305,9 @@ def _about(item: Item, phone: PhoneNow, hindrance: Hindrance, detail: str, subje
     )
 
 
-def _paused(pause: Pause, phone_id: str = "") -> Why:
+def _paused(pause: Pause, phone_id: str = "") -> Blocker:
     words = f"--{pause.scope} {pause.name}".strip()
-    return Why(hindrance=_H.PAUSED, phone_id=phone_id, detail=pause.told, subject=words)
+    return Blocker(kind=_K.PAUSED, phone_id=phone_id, detail=pause.told, subject=words)
 
 
 def _last(item: Item) -> str:

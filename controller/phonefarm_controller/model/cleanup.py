@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Step(StrEnum):
+class CleanupStep(StrEnum):
     """A step of a clean-up, by its name in plan.json (docs/seams.md)."""
 
     STOP_APPS = "stop_apps"
@@ -13,10 +13,12 @@ class Step(StrEnum):
     HOME = "home"
 
 
-EVERY_STEP: Final = frozenset(Step)
+EVERY_STEP: Final = frozenset(CleanupStep)
 
 
-def wanted(groups: Iterable[str], policies: Mapping[str, frozenset[Step]]) -> frozenset[Step]:
+def wanted(
+    groups: Iterable[str], policies: Mapping[str, frozenset[CleanupStep]]
+) -> frozenset[CleanupStep]:
     """Return the steps for a phone in these groups: all that any of them wants.
 
     A group without a policy says nothing; without any policy every step is done.

@@ -31,7 +31,7 @@ class CancelStrategy(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cancel:
+class Cancellation:
     """A wish to end an item's run, kept on the item until that has ended.
 
     A caller's ends the item with it. An operator's who pauses what runs gives it back to the queue.
@@ -81,7 +81,7 @@ class Item:
     last_phone_id: str | None = None
     failure: Failure | None = None
     outputs: str | None = None  # JSON object
-    cancel: Cancel | None = None
+    cancel: Cancellation | None = None
     finished_at: datetime | None = None
     # Why the last move was made; kept in its transition, not with the item:
     because: str = ACCEPTED
@@ -236,7 +236,7 @@ def failed(
     return _moved(charged, to, failure.code, failure=failure, ready_at=ready_at, **_unheld(item))
 
 
-def _as_wished(item: Item, wish: Cancel, *, now: datetime) -> Item:
+def _as_wished(item: Item, wish: Cancellation, *, now: datetime) -> Item:
     failure = failures.cancelled(wish.reason)
     return cancelled(item, failure=failure, because=wish.reason, now=now)
 

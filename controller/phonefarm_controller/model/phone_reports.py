@@ -36,7 +36,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class PhoneReport:
     """What an agent last told of a phone; facts are None while never read."""
 
     stages: tuple[Stage, ...] = ()
@@ -47,16 +47,16 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptLook:
+class StoredPhoneReport:
     """A look as it is kept."""
 
-    look: Look
+    report: PhoneReport
     needs_hands_since: datetime | None
     told_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stranger:
+class UnidentifiedDevice:
     """What adb lists and nobody could identify."""
 
     adb_serial: str
@@ -79,7 +79,7 @@ class Incident:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recovery:
+class RecoveryStep:
     """One step an agent took to get a phone back."""
 
     number: int
@@ -91,18 +91,18 @@ class Recovery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostLook:
+class HostReport:
     """What an agent tells of its host."""
 
     withheld: str = ""
     incidents: Sequence[Incident] = ()
-    recovery: Sequence[Recovery] = ()
+    recovery: Sequence[RecoveryStep] = ()
 
 
-def is_news(before: Look | None, after: Look) -> bool:
+def is_news(before: PhoneReport | None, after: PhoneReport) -> bool:
     """Tell whether the look is worth a write: more than time has passed."""
     if before is None:
-        return after != Look()
+        return after != PhoneReport()
     return (
         _told(before) != _told(after)
         or _moved(before.battery_percent, after.battery_percent, PERCENT)
@@ -115,8 +115,8 @@ def is_news(before: Look | None, after: Look) -> bool:
     )
 
 
-def _told(look: Look) -> tuple[object, ...]:
-    return (look.needs_hands, tuple(replace(stage, seconds=0.0) for stage in look.stages))
+def _told(report: PhoneReport) -> tuple[object, ...]:
+    return (report.needs_hands, tuple(replace(stage, seconds=0.0) for stage in report.stages))
 
 
 def _moved(before: float | None, after: float | None, by: float) -> bool:

@@ -82,7 +82,7 @@ def _ended(states: set[ItemState]) -> ProcessState:
     return ProcessState.PARTIAL
 
 
-def synced(
+def rolled_up(
     process: Process, tallies: Iterable[Tally], *, next_attempt: datetime | None, now: datetime
 ) -> Process:
     """Return the process as its items now are; IllegalMoveError when the table forbids the move.

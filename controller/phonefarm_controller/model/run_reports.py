@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import Cancel, CancelStrategy, Item
+from phonefarm_controller.model.items import Cancellation, CancelStrategy, Item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Assignment:
 
 def stop_of(item: Item, agent_id: str) -> Stop:
     """Return the order that an active, cancelled item sends to its agent."""
-    wish = item.cancel or Cancel(
+    wish = item.cancel or Cancellation(
         reason="cancelled", strategy=CancelStrategy.HARD, force_after_seconds=0
     )
     return Stop(

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from phonefarm_common.clock import Clock
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import REMEDIES, Finding, Room, Sign, Verdict, Vitals
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.alarms import REMEDIES, AlarmName, Alarms, DiskAlarm, Finding, Severity
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.store import agents, certificates, queue_position
 from phonefarm_controller.store.agents import Agent
@@ -21,7 +21,7 @@ LAST_SHARE = 0.25
 """A certificate is renewed at half its life: with a quarter left something keeps it from it."""
 
 
-class Examine:
+class Doctor:
     """Looks at everything; what cannot be looked at is a finding too."""
 
     def __init__(
@@ -29,8 +29,8 @@ class Examine:
         *,
         database: Database,
         sessions: Sessions,
-        vitals: Vitals,
-        room: Room,
+        alarms: Alarms,
+        disk_alarm: DiskAlarm,
         clock: Clock,
         version: str,
         certificate_life: timedelta,
@@ -38,66 +38,68 @@ class Examine:
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._vitals = vitals
-        self._room = room
+        self._alarms = alarms
+        self._disk_alarm = disk_alarm
         self._clock = clock
         self._version = version
         self._certificate_life = certificate_life
         self._alone = alone
         self._since = time.monotonic()
 
-    async def __call__(self) -> list[Finding]:
+    async def examine(self) -> list[Finding]:
         """Return the findings, in a fixed order of checks."""
         found = [self._controller(), *self._loops()]
         try:
             found += await self._in_database()
         except DatabaseBusyError as error:
-            _, remedy = REMEDIES[Sign.DATABASE_AWAY]
+            _, remedy = REMEDIES[AlarmName.DATABASE_AWAY]
             found.append(_fail("database", f"it does not answer: {error}", remedy))
         found += [
-            self._of(Sign.SCHEDULER_STUCK, "scheduler", "what can be claimed is"),
-            self._of(Sign.DIRTY_OLD, "dirty phones", "no phone has been unclean for long"),
-            self._of(Sign.CALLBACKS_LATE, "callbacks", "none has waited for long"),
+            self._of(AlarmName.SCHEDULER_STUCK, "scheduler", "what can be claimed is"),
+            self._of(AlarmName.DIRTY_OLD, "dirty phones", "no phone has been unclean for long"),
+            self._of(AlarmName.CALLBACKS_LATE, "callbacks", "none has waited for long"),
             self._disk(),
-            self._of(Sign.EVIDENCE_AWAY, "evidence", "the place for it is there"),
-            self._herald(),
+            self._of(AlarmName.EVIDENCE_AWAY, "evidence", "the place for it is there"),
+            self._notifier(),
         ]
         return found
 
     def _controller(self) -> Finding:
         hours = (time.monotonic() - self._since) / 3600
-        lag = self._vitals.reading(Sign.LOOP_LAG)
+        lag = self._alarms.reading(AlarmName.LOOP_LAG)
         text = f"version {self._version}, up {hours:.1f} h, event loop turns in {1000 * lag:.0f} ms"
-        return self._of(Sign.LOOP_LAG, "controller", text)
+        return self._of(AlarmName.LOOP_LAG, "controller", text)
 
     def _loops(self) -> list[Finding]:
-        verdict, remedy = REMEDIES[Sign.LOOP_SILENT]
+        verdict, remedy = REMEDIES[AlarmName.LOOP_SILENT]
         silent = [
-            Finding(check="loops", verdict=verdict, text=trouble.told, remedy=remedy)
-            for trouble in self._vitals.troubles()
-            if trouble.sign is Sign.LOOP_SILENT
+            Finding(check="loops", verdict=verdict, text=alarm.text, remedy=remedy)
+            for alarm in self._alarms.active()
+            if alarm.name is AlarmName.LOOP_SILENT
         ]
-        return silent or [_ok("loops", f"all {len(self._vitals.silences())} make progress")]
+        return silent or [_ok("loops", f"all {len(self._alarms.silences())} make progress")]
 
-    def _of(self, sign: Sign, check: str, well: str) -> Finding:
-        for trouble in self._vitals.troubles():
-            if trouble.sign is sign:
-                verdict, remedy = REMEDIES[sign]
-                return Finding(check=check, verdict=verdict, text=trouble.told, remedy=remedy)
+    def _of(self, name: AlarmName, check: str, well: str) -> Finding:
+        for alarm in self._alarms.active():
+            if alarm.name is name:
+                verdict, remedy = REMEDIES[name]
+                return Finding(check=check, verdict=verdict, text=alarm.text, remedy=remedy)
         return _ok(check, well)
 
     def _disk(self) -> Finding:
-        if not self._room.shortage:
+        if not self._disk_alarm.shortage:
             return _ok("disk", "there is room for new work")
         remedy = "make room on the disk of --data; new work is refused until then"
-        return _fail("disk", self._room.shortage, remedy)
+        return _fail("disk", self._disk_alarm.shortage, remedy)
 
-    def _herald(self) -> Finding:
+    def _notifier(self) -> Finding:
         if self._alone:
             return _ok("controllers", "this is the only one of its database")
-        return self._of(Sign.HERALD_DEAF, "controllers", "what this one tells others comes back")
+        return self._of(
+            AlarmName.NOTIFIER_SILENT, "controllers", "what this one tells others comes back"
+        )
 
-    @whole
+    @uninterrupted
     async def _in_database(self) -> list[Finding]:
         begun = time.monotonic()
         async with self._database.reading() as tx:
@@ -176,12 +178,12 @@ def _some(names: list[str]) -> str:
 
 
 def _ok(check: str, text: str) -> Finding:
-    return Finding(check=check, verdict=Verdict.OK, text=text)
+    return Finding(check=check, verdict=Severity.OK, text=text)
 
 
 def _warn(check: str, text: str, remedy: str) -> Finding:
-    return Finding(check=check, verdict=Verdict.WARN, text=text, remedy=remedy)
+    return Finding(check=check, verdict=Severity.WARN, text=text, remedy=remedy)
 
 
 def _fail(check: str, text: str, remedy: str) -> Finding:
-    return Finding(check=check, verdict=Verdict.FAIL, text=text, remedy=remedy)
+    return Finding(check=check, verdict=Severity.FAIL, text=text, remedy=remedy)

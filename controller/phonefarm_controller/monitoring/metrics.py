@@ -9,36 +9,46 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Sign, Vitals
-from phonefarm_controller.housekeeping.retention import Removed
+from phonefarm_controller.alarms import AlarmName, Alarms
+from phonefarm_controller.housekeeping.retention import RemovedTotals
 
 log = structlog.get_logger()
 
 _READINGS = (
-    (Sign.LOOP_LAG, "event_loop_lag_seconds", "Seconds the event loop was last blocked"),
-    (Sign.DATABASE_AWAY, "database_silence_seconds", "Seconds since the database last answered"),
-    (Sign.SCHEDULER_STUCK, "claim_delay_seconds", "Seconds the oldest claimable item waits"),
-    (Sign.DIRTY_OLD, "unclean_phone_seconds", "Seconds the oldest dirty phone is dirty"),
-    (Sign.CALLBACKS_LATE, "undelivered_callback_seconds", "Seconds the oldest callback waits"),
-    (Sign.HERALD_DEAF, "herald_silence_seconds", "Seconds since its own notification came back"),
+    (AlarmName.LOOP_LAG, "event_loop_lag_seconds", "Seconds the event loop was last blocked"),
+    (
+        AlarmName.DATABASE_AWAY,
+        "database_silence_seconds",
+        "Seconds since the database last answered",
+    ),
+    (AlarmName.SCHEDULER_STUCK, "claim_delay_seconds", "Seconds the oldest claimable item waits"),
+    (AlarmName.DIRTY_OLD, "unclean_phone_seconds", "Seconds the oldest dirty phone is dirty"),
+    (AlarmName.CALLBACKS_LATE, "undelivered_callback_seconds", "Seconds the oldest callback waits"),
+    (
+        AlarmName.NOTIFIER_SILENT,
+        "herald_silence_seconds",
+        "Seconds since its own notification came back",
+    ),
 )
 
 
 class _Reading:
     """A collector of prometheus_client; called in its thread, so it reads what threads may."""
 
-    def __init__(self, vitals: Vitals, sessions: Sessions, retired: Removed) -> None:
-        self._vitals = vitals
+    def __init__(self, alarms: Alarms, sessions: Sessions, removed: RemovedTotals) -> None:
+        self._alarms = alarms
         self._sessions = sessions
-        self._retired = retired
+        self._removed = removed
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
         wrong = GaugeMetricFamily(
             "phonefarm_controller_trouble", "1 while it is wrong", labels=["sign", "of"]
         )
-        now = {(trouble.sign, trouble.of) for trouble in self._vitals.troubles()}
-        for key in sorted(now | {(sign, "") for sign in Sign if sign is not Sign.LOOP_SILENT}):
+        now = {(alarm.name, alarm.of) for alarm in self._alarms.active()}
+        for key in sorted(
+            now | {(alarm, "") for alarm in AlarmName if alarm is not AlarmName.LOOP_SILENT}
+        ):
             wrong.add_metric([str(key[0]), key[1]], float(key in now))
         yield wrong
         silent = GaugeMetricFamily(
@@ -46,12 +56,12 @@ class _Reading:
             "Since a loop came round; 0 while it waits for work",
             labels=["loop"],
         )
-        for loop, (age, _) in self._vitals.silences().items():
+        for loop, (age, _) in self._alarms.silences().items():
             silent.add_metric([loop], age)
         yield silent
-        for sign, name, about in _READINGS:
+        for alarm, name, about in _READINGS:
             yield GaugeMetricFamily(
-                f"phonefarm_controller_{name}", about, value=self._vitals.reading(sign)
+                f"phonefarm_controller_{name}", about, value=self._alarms.reading(alarm)
             )
         yield GaugeMetricFamily(
             "phonefarm_controller_sessions",
@@ -67,28 +77,28 @@ class _Reading:
         sizes = CounterMetricFamily(
             "phonefarm_controller_evidence_removed_bytes", "Their bytes", labels=["of"]
         )
-        for of, count in tuple(self._retired.files.items()):
+        for of, count in tuple(self._removed.files.items()):
             files.add_metric([str(of)], count)
-            sizes.add_metric([str(of)], self._retired.bytes[of])
+            sizes.add_metric([str(of)], self._removed.bytes[of])
         yield files
         yield sizes
         yield CounterMetricFamily(
             "phonefarm_controller_processes_removed",
             "Processes, by retention",
-            value=self._retired.processes,
+            value=self._removed.processes,
         )
 
 
 @asynccontextmanager
 async def serving_metrics(
-    address: tuple[str, int] | None, *, vitals: Vitals, sessions: Sessions, retired: Removed
+    address: tuple[str, int] | None, *, alarms: Alarms, sessions: Sessions, removed: RemovedTotals
 ) -> AsyncIterator[int]:
     """Serve GET /metrics at *address*, if there is one, while the block runs; yield the port."""
     if address is None:
         yield 0
         return
     registry = CollectorRegistry()
-    registry.register(_Reading(vitals, sessions, retired))
+    registry.register(_Reading(alarms, sessions, removed))
     host, port = address
     server, thread = start_http_server(port, host, registry)
     try:

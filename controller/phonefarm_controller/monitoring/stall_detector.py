@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from phonefarm_controller.agents.offers import OfferedPhone, offered_in
+from phonefarm_controller.agents.offers import OfferedPhone, offers_here
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Limits, Pulse, Sign, Vitals
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.alarms import AlarmName, Alarms, Limits, Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.states import LeaseState
 from phonefarm_controller.scheduler.claim import Claim
@@ -32,11 +32,11 @@ class Survey:
     """Seconds since the oldest callback was made that is not delivered; 0 when all are."""
 
 
-@whole
+@uninterrupted
 async def survey_farm(database: Database, claim: Claim, offers: Sequence[OfferedPhone]) -> Survey:
     """Return the work and the phones that wait now."""
     async with database.reading() as tx:
-        seen = await claim.look(tx, offers)
+        seen = await claim.match(tx, offers)
         held = await leases.held(tx)
         oldest = await deliveries.oldest_undelivered(tx)
         age = 0.0 if oldest is None else (tx.now - oldest).total_seconds()
@@ -56,35 +56,35 @@ class StallDetector:
         database: Database,
         claim: Claim,
         sessions: Sessions,
-        vitals: Vitals,
+        alarms: Alarms,
         limits: Limits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._claim = claim
         self._sessions = sessions
-        self._vitals = vitals
+        self._alarms = alarms
         self._limits = limits
         self._monotonic = monotonic
         self._claimable: dict[str, float] = {}
         self._unclean: dict[str, float] = {}
         self._answered = monotonic()
 
-    async def run(self, pulse: Pulse) -> None:
+    async def run(self, liveness: Liveness) -> None:
         """Look until cancelled."""
         while True:
-            pulse.beat()
-            with enduring("stall_detector"):
+            liveness.beat()
+            with logged_errors("stall_detector"):
                 await self._survey()
-            await asyncio.sleep(self._limits.look)
+            await asyncio.sleep(self._limits.interval)
 
     async def _survey(self) -> None:
         """Survey once, telling as long as the database does not answer."""
         asked = asyncio.ensure_future(
-            survey_farm(self._database, self._claim, offered_in(self._sessions))
+            survey_farm(self._database, self._claim, offers_here(self._sessions))
         )
         try:
-            while not (await asyncio.wait({asked}, timeout=self._limits.look))[0]:
+            while not (await asyncio.wait({asked}, timeout=self._limits.interval))[0]:
                 self._tell_of_database("it does not answer")
             survey = asked.result()
         except DatabaseBusyError as error:
@@ -94,16 +94,16 @@ class StallDetector:
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
         self._answered = self._monotonic()
-        self._vitals.tell(Sign.DATABASE_AWAY, 0.0, "")
+        self._alarms.tell(AlarmName.DATABASE_AWAY, 0.0, "")
         self._judge(survey)
 
     def _tell_of_database(self, why: str) -> None:
         silent = self._monotonic() - self._answered
         wrong = f"no answer for {silent:.0f} s: {why}" if silent >= self._limits.database else ""
-        self._vitals.tell(Sign.DATABASE_AWAY, silent, wrong)
+        self._alarms.tell(AlarmName.DATABASE_AWAY, silent, wrong)
 
     def _judge(self, survey: Survey) -> None:
-        limits, tell = self._limits, self._vitals.tell
+        limits, tell = self._limits, self._alarms.tell
         waited = self._oldest(self._claimable, survey.claimable)
         wrong = ""
         if waited >= limits.stuck:
@@ -111,7 +111,7 @@ class StallDetector:
                 f"{len(survey.claimable)} items could be claimed for phones that are offered, and"
                 f" one has not been for {waited:.0f} s"
             )
-        tell(Sign.SCHEDULER_STUCK, waited, wrong)
+        tell(AlarmName.SCHEDULER_STUCK, waited, wrong)
         unclean = self._oldest(self._unclean, survey.unclean)
         wrong = ""
         if unclean >= limits.dirty:
@@ -119,10 +119,10 @@ class StallDetector:
             old = [lease for lease, at in self._unclean.items() if now - at >= limits.dirty]
             phones = ", ".join(sorted(survey.unclean[lease] for lease in old)[:5])
             wrong = f"{len(old)} phones are not clean, one for {unclean:.0f} s: {phones}"
-        tell(Sign.DIRTY_OLD, unclean, wrong)
+        tell(AlarmName.DIRTY_OLD, unclean, wrong)
         late = survey.oldest_callback
         wrong = f"one has waited {late:.0f} s" if late >= limits.callbacks else ""
-        tell(Sign.CALLBACKS_LATE, late, wrong)
+        tell(AlarmName.CALLBACKS_LATE, late, wrong)
 
     def _oldest(self, memory: dict[str, float], seen: Iterable[str]) -> float:
         """Take what is seen into *memory*; return for how long the oldest of it is."""

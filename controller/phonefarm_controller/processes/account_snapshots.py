@@ -1,13 +1,13 @@
 """Store the newest runtime snapshot that a caller's strategy sends for an account."""
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.processes.content import check_account
 from phonefarm_controller.store import account_snapshots, accounts
 from phonefarm_controller.store.account_snapshots import Snapshot
 from phonefarm_controller.store.database import Database
 
 
-@whole
+@uninterrupted
 async def upsert_snapshot(database: Database, snapshot: Snapshot) -> bool:
     """Store the snapshot unless a newer one is stored; return whether it was stored.
 

@@ -8,18 +8,18 @@ from typing import Final
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import Cancel as Wish
+from phonefarm_controller.model.items import Cancellation as Wish
 from phonefarm_controller.model.items import CancelStrategy, Item, cancelled, dead
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.run_reports import Stop, stop_of
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
 from phonefarm_controller.model.transitions import by_caller
-from phonefarm_controller.processes.status import sync
+from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.store import agents, items, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -31,7 +31,7 @@ _STRENGTH: Final[Mapping[CancelStrategy, int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CancelAsk:
+class CancelRequest:
     """A caller's wish to end a process."""
 
     process_id: str
@@ -55,19 +55,19 @@ class CancelAnswer:
     container: str | None
 
 
-class Cancel:
+class CancelProcess:
     """Cancels one process."""
 
     def __init__(
-        self, *, database: Database, sessions: Sessions, hints: Hints, timers: Timers
+        self, *, database: Database, sessions: Sessions, wakeups: WakeUps, timers: Timers
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._hints = hints
+        self._wakeups = wakeups
         self._timers = timers
 
-    @whole
-    async def __call__(self, ask: CancelAsk) -> CancelAnswer:
+    @uninterrupted
+    async def __call__(self, ask: CancelRequest) -> CancelAnswer:
         """Commit the wish and send it on its way; FarmError `unknown_process`."""
         async with self._database.writing(actor=by_caller(ask.caller)) as tx:
             locked = await processes.lock(tx, {ask.process_id})
@@ -81,16 +81,16 @@ class Cancel:
             changed = [item for item in after if item is not before[item.item_id]]
             await items.save(tx, before, changed)
             await processes.note_cancel(tx, ask.process_id, requested_by=ask.requested_by)
-            synced = await sync(tx, locked, cancel_requested={ask.process_id})
+            synced = await roll_up_status(tx, locked, cancel_requested={ask.process_id})
             answer, stops = await self._consequences(tx, ask, synced[ask.process_id], after, before)
-        self._hints.orders_made(self._sessions.send(stops))
-        self._hints.deliveries()
+        self._wakeups.orders_made(self._sessions.send(stops))
+        self._wakeups.deliveries()
         return answer
 
     async def _consequences(
         self,
         tx: Transaction,
-        ask: CancelAsk,
+        ask: CancelRequest,
         process: Process,
         after: list[Item],
         before: Mapping[str, Item],
@@ -125,7 +125,7 @@ class Cancel:
         )
 
 
-def _wish(ask: CancelAsk) -> Wish:
+def _wish(ask: CancelRequest) -> Wish:
     return Wish(
         reason=ask.reason,
         strategy=ask.strategy,
@@ -133,7 +133,7 @@ def _wish(ask: CancelAsk) -> Wish:
     )
 
 
-def _wished(item: Item, ask: CancelAsk, tx: Transaction) -> Item:
+def _wished(item: Item, ask: CancelRequest, tx: Transaction) -> Item:
     """End a waiting item; give an active one the wish, unless it has a stronger one."""
     if item.state in ITEM_WAITING:
         failure = failures.cancelled(ask.reason)
@@ -189,4 +189,4 @@ async def end_waiting(
     ]
     await items.save(tx, before, over)
     touched = {item.process_id for item in over}
-    await sync(tx, {key: p for key, p in locked.items() if key in touched})
+    await roll_up_status(tx, {key: p for key, p in locked.items() if key in touched})

@@ -9,10 +9,10 @@ from typing import Any, Final
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.capabilities.catalog import Planned, known_capability, planned_inputs
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.app_profiles import Profile, profile_of
 from phonefarm_controller.model.items import cancelled
@@ -20,8 +20,14 @@ from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ITEM_WAITING
 from phonefarm_controller.model.transitions import by_caller
-from phonefarm_controller.processes.creation import Draft, Order, drafted, facts_of, insert
-from phonefarm_controller.processes.status import sync
+from phonefarm_controller.processes.creation import (
+    NewProcess,
+    ProcessSpec,
+    insert_processes,
+    new_process,
+    read_facts,
+)
+from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.processes.targets import resolve
 from phonefarm_controller.store import accounts, contents, items, processes
 from phonefarm_controller.store.contents import Content
@@ -73,18 +79,18 @@ class ContentIngest:
         database: Database,
         profiles: Mapping[str, Profile],
         policy: RetryPolicy,
-        hints: Hints,
-        room: Room,
+        wakeups: WakeUps,
+        disk_alarm: DiskAlarm,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._profiles = profiles
         self._policy = policy
-        self._hints = hints
-        self._room = room
+        self._wakeups = wakeups
+        self._disk_alarm = disk_alarm
         self._ids = ids
 
-    @whole
+    @uninterrupted
     async def find(self, account_id: str, content_id: str) -> Ingested | None:
         """Return what the content became, None when it is new; FarmError for the account."""
         async with self._database.reading() as tx:
@@ -92,7 +98,7 @@ class ContentIngest:
             check_account(account_id, {account.account_id: account for account in known})
             return await _known(tx, account_id, content_id)
 
-    @whole
+    @uninterrupted
     async def ingest(self, ask: IngestRequest) -> Ingested:
         """Commit the process with its item, or return what the content became before."""
         capability = known_capability(CAPABILITY)
@@ -103,9 +109,9 @@ class ContentIngest:
             known = await _known(tx, ask.account_id, ask.content_id)
             if known is not None:
                 return known
-            self._room.check()
+            self._disk_alarm.check()
             draft = await self._draft(tx, ask, planned)
-            await insert(tx, [draft])
+            await insert_processes(tx, [draft])
             (item,) = draft.items
             content = Content(
                 account_id=ask.account_id,
@@ -114,10 +120,10 @@ class ContentIngest:
                 item_id=item.item_id,
             )
             await contents.insert_new(tx, content)
-        self._hints.work_made()
+        self._wakeups.work_made()
         if ask.not_before is not None:
-            self._hints.times_changed()
-        self._hints.deliveries()
+            self._wakeups.due_times_changed()
+        self._wakeups.deliveries()
         return Ingested(
             process_id=item.process_id,
             item_id=item.item_id,
@@ -125,7 +131,7 @@ class ContentIngest:
             duplicate=False,
         )
 
-    @whole
+    @uninterrupted
     async def cancel(
         self, account_id: str, content_id: str, *, reason: str, requested_by: str
     ) -> CancelledContent:
@@ -150,14 +156,14 @@ class ContentIngest:
             over = cancelled(item, failure=failure, because=reason, now=tx.now)
             await items.save(tx, before, [over])
             await processes.note_cancel(tx, content.process_id, requested_by=requested_by)
-            await sync(tx, locked, cancel_requested=set(locked))
-        self._hints.deliveries()
+            await roll_up_status(tx, locked, cancel_requested=set(locked))
+        self._wakeups.deliveries()
         return CancelledContent(item_id=item.item_id, previous=str(item.state))
 
-    async def _draft(self, tx: Transaction, ask: IngestRequest, planned: Planned) -> Draft:
+    async def _draft(self, tx: Transaction, ask: IngestRequest, planned: Planned) -> NewProcess:
         target = Target(routing=Routing.DIRECT, account_id=ask.account_id)
-        (slot,) = resolve(target, app=None, facts=await facts_of(tx, [target]))
-        order = Order(
+        (slot,) = resolve(target, app=None, facts=await read_facts(tx, [target]))
+        order = ProcessSpec(
             process_type=CAPABILITY,
             request_id=None,
             system=SYSTEM,
@@ -168,7 +174,7 @@ class ContentIngest:
             inputs_json=json.dumps(dict(ask.inputs) | {"content_id": ask.content_id}),
             ready_at=max(ask.not_before or tx.now, tx.now),
         )
-        return drafted(
+        return new_process(
             order,
             planned.plan,
             [(slot, profile_of(self._profiles, slot.app).version)],

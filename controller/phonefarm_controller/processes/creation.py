@@ -18,7 +18,7 @@ from phonefarm_controller.store.database import Transaction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class ProcessSpec:
     """Work that somebody asked for, whichever way. `ready_at` is not in the past."""
 
     process_type: str
@@ -40,7 +40,7 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class NewProcess:
     """One process, whole."""
 
     process: Process
@@ -50,15 +50,15 @@ class Draft:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def drafted(
-    order: Order,
+def new_process(
+    order: ProcessSpec,
     plan: Plan,
     places: Sequence[tuple[Slot, str]],
     *,
     now: datetime,
     max_wait: float,
     ids: Callable[[], str],
-) -> Draft:
+) -> NewProcess:
     """Return the process with one item per place; a place is a slot and its profile's version.
 
     *max_wait* is in seconds, from the moment the work is due: without a deadline it ends then.
@@ -107,12 +107,12 @@ def drafted(
         "inputs": order.inputs_json,
         "verification": order.verification,
     }
-    return Draft(
+    return NewProcess(
         process=process, items=made, plan=plan.to_json(), actor=order.actor, details=details
     )
 
 
-async def insert(tx: Transaction, drafts: Sequence[Draft]) -> set[str]:
+async def insert_processes(tx: Transaction, drafts: Sequence[NewProcess]) -> set[str]:
     """Insert those whose key is free, with the deliveries that say so; return their process ids."""
     inserted = await processes.insert_if_new(
         tx,
@@ -134,7 +134,7 @@ async def insert(tx: Transaction, drafts: Sequence[Draft]) -> set[str]:
     return inserted
 
 
-async def facts_of(tx: Transaction, targets: Sequence[Target]) -> Facts:
+async def read_facts(tx: Transaction, targets: Sequence[Target]) -> Facts:
     """Read what the targets name, and what hangs on it."""
     phone_groups = await groups.members_of(
         tx, "phone", {t.phone_group for t in targets if t.phone_group is not None}

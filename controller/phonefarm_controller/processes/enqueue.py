@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError
 
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.capabilities.catalog import (
     CAPABILITIES,
     Planned,
@@ -14,14 +14,20 @@ from phonefarm_controller.capabilities.catalog import (
     not_verified,
     planned,
 )
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile, profile_of
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.requests import Facts, Submission
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.transitions import by_caller
-from phonefarm_controller.processes.creation import Draft, Order, drafted, facts_of, insert
+from phonefarm_controller.processes.creation import (
+    NewProcess,
+    ProcessSpec,
+    insert_processes,
+    new_process,
+    read_facts,
+)
 from phonefarm_controller.processes.targets import Slot, resolve
 from phonefarm_controller.store import processes, verifications
 from phonefarm_controller.store.database import Database, Transaction
@@ -49,20 +55,20 @@ class Enqueue:
         database: Database,
         profiles: Mapping[str, Profile],
         policy: RetryPolicy,
-        hints: Hints,
-        room: Room,
+        wakeups: WakeUps,
+        disk_alarm: DiskAlarm,
         dummy_allowed: bool,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._profiles = profiles
         self._policy = policy
-        self._hints = hints
-        self._room = room
+        self._wakeups = wakeups
+        self._disk_alarm = disk_alarm
         self._dummy_allowed = dummy_allowed
         self._ids = ids
 
-    @whole
+    @uninterrupted
     async def __call__(self, batch: Sequence[Submission]) -> list[Accepted | Exception]:
         """Return an Accepted or a FarmError for each submission, in order; one transaction."""
         answers: list[Accepted | Exception | None] = [None] * len(batch)
@@ -74,10 +80,10 @@ class Enqueue:
                 answers[place] = error
         async with self._database.writing() as tx:
             await self._accept(tx, batch, plans, answers)
-        self._hints.work_made()
+        self._wakeups.work_made()
         if any(submission.not_before is not None for submission in batch):
-            self._hints.times_changed()
-        self._hints.deliveries()
+            self._wakeups.due_times_changed()
+        self._wakeups.deliveries()
         return [answer for answer in answers if answer is not None]
 
     async def _accept(
@@ -89,8 +95,8 @@ class Enqueue:
     ) -> None:
         # A repeat is answered as one even if it could no longer be planned today.
         first = await processes.first_of(tx, [submission.key for submission in batch])
-        facts = await facts_of(tx, [submission.target for submission in batch])
-        drafts: dict[tuple[str, str, str], Draft] = {}
+        facts = await read_facts(tx, [submission.target for submission in batch])
+        drafts: dict[tuple[str, str, str], NewProcess] = {}
         places: dict[int, tuple[str, str, str]] = {}
         for place, submission in enumerate(batch):
             if submission.key in first:
@@ -99,7 +105,7 @@ class Enqueue:
             if place not in plans:
                 continue
             try:
-                self._room.check()
+                self._disk_alarm.check()
                 draft = await self._draft(tx, submission, plans[place], facts)
             except FarmError as error:
                 answers[place] = error
@@ -116,7 +122,7 @@ class Enqueue:
             drafts.setdefault(submission.key, draft)
             places[place] = submission.key
         # In one order, or two controllers could each wait for a key of the other.
-        inserted = await insert(tx, [drafts[key] for key in sorted(drafts)])
+        inserted = await insert_processes(tx, [drafts[key] for key in sorted(drafts)])
         again = [key for key, draft in drafts.items() if draft.process.process_id not in inserted]
         first = await processes.first_of(tx, again)
         for place, key in places.items():
@@ -130,7 +136,7 @@ class Enqueue:
 
     async def _draft(
         self, tx: Transaction, submission: Submission, planned: Planned, facts: Facts
-    ) -> Draft:
+    ) -> NewProcess:
         if planned.app is not None:
             self._profile(planned.app)
         slots = resolve(submission.target, app=planned.app, facts=facts)
@@ -140,7 +146,7 @@ class Enqueue:
         if submission.deadline is not None and submission.deadline <= ready_at:
             wrong = "is in the past" if submission.deadline <= tx.now else "is before not_before"
             raise invalid_field("deadline", wrong)
-        order = Order(
+        order = ProcessSpec(
             process_type=submission.capability,
             request_id=submission.request_id,
             system=submission.system,
@@ -157,7 +163,7 @@ class Enqueue:
             deadline=submission.deadline,
             actor=by_caller(submission.caller),
         )
-        return drafted(
+        return new_process(
             order,
             planned.plan,
             [(slot, self._profile(slot.app).version) for slot in slots],
@@ -181,7 +187,7 @@ class Enqueue:
         return profile_of(self._profiles, app)
 
 
-def _accepted(submission: Submission, draft: Draft) -> Accepted:
+def _accepted(submission: Submission, draft: NewProcess) -> Accepted:
     return Accepted(
         process_id=draft.process.process_id,
         request_id=submission.request_id,

@@ -10,7 +10,7 @@ from phonefarm_controller.model.states import RunState
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActionSight:
+class ActionDetails:
     """One planned action, and how far the attempt now or last came with it."""
 
     index: int
@@ -21,7 +21,7 @@ class ActionSight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttemptSight:
+class AttemptDetails:
     """One attempt."""
 
     attempt: int
@@ -38,18 +38,18 @@ class AttemptSight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ItemSight:
+class ItemDetails:
     """An item with everything that is known of it."""
 
     item: Item
     process_type: str
-    actions: tuple[ActionSight, ...]
-    attempts: tuple[AttemptSight, ...]
+    actions: tuple[ActionDetails, ...]
+    attempts: tuple[AttemptDetails, ...]
 
 
-def actions_seen(
+def action_details(
     item: Item, plan: str, results: Iterable[tuple[str, str]], *, under_way: bool
-) -> tuple[ActionSight, ...]:
+) -> tuple[ActionDetails, ...]:
     """Return the plan's actions as the run's reports, (kind, body) in order, leave them.
 
     *under_way*: the run goes on, so what has begun and not ended is running, not failed.
@@ -68,7 +68,7 @@ def actions_seen(
             case _:
                 pass
     return tuple(
-        ActionSight(
+        ActionDetails(
             index=action["index"],
             kind=action["kind"],
             limit_seconds=float(action["limit_seconds"]),

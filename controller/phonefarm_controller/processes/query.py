@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.records import record_of
 from phonefarm_controller.model.states import RunState
 from phonefarm_controller.model.transitions import Transition
-from phonefarm_controller.processes.item_details import AttemptSight, ItemSight, actions_seen
+from phonefarm_controller.processes.item_details import AttemptDetails, ItemDetails, action_details
 from phonefarm_controller.store import items, process_search, processes, runs, transitions
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.process_search import Place, Wanted
@@ -42,7 +42,7 @@ class ProcessQuery:
     def __init__(self, *, database: Database) -> None:
         self._database = database
 
-    @whole
+    @uninterrupted
     async def process(self, process_id: str) -> dict[str, Any]:
         """Return the record; FarmError `unknown_process`."""
         async with self._database.reading() as tx:
@@ -52,8 +52,8 @@ class ProcessQuery:
             lines = await items.lines(tx, {process_id})
         return record_of(process, lines[process_id])
 
-    @whole
-    async def item(self, item_id: str) -> ItemSight:
+    @uninterrupted
+    async def item(self, item_id: str) -> ItemDetails:
         """Return the item with its plan and its attempts; FarmError `unknown_queue_item`."""
         async with self._database.reading() as tx:
             item = (await items.get(tx, {item_id})).get(item_id)
@@ -66,14 +66,14 @@ class ProcessQuery:
             told = await runs.results_of(tx, {last.run_id}) if last else {}
         results = told.get(last.run_id, []) if last else []
         under_way = last is not None and last.state is RunState.EXECUTING
-        return ItemSight(
+        return ItemDetails(
             item=item,
             process_type=process.process_type,
-            actions=actions_seen(item, plan, results, under_way=under_way),
+            actions=action_details(item, plan, results, under_way=under_way),
             attempts=tuple(_attempt(run) for run in attempts),
         )
 
-    @whole
+    @uninterrupted
     async def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> Page:
         """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
         async with self._database.reading() as tx:
@@ -89,7 +89,7 @@ class ProcessQuery:
             records=records, end=Place(created_at=last.created_at, process_id=last.process_id)
         )
 
-    @whole
+    @uninterrupted
     async def timeline(self, process_id: str) -> tuple[list[Transition], bool]:
         """Return the newest transitions, oldest first, and whether older ones are left out.
 
@@ -116,8 +116,8 @@ def _first_fitting(found: Sequence[Process], weights: Mapping[str, int]) -> list
     return fit
 
 
-def _attempt(run: runs.Run) -> AttemptSight:
-    return AttemptSight(
+def _attempt(run: runs.Run) -> AttemptDetails:
+    return AttemptDetails(
         attempt=run.attempt,
         run_id=run.run_id,
         phone_id=run.phone_id,

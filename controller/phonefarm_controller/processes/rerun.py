@@ -8,10 +8,10 @@ from typing import Final
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.capabilities.catalog import CAPABILITIES
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile, profile_of
 from phonefarm_controller.model.errors import check_reason, conflict, unknown_process
 from phonefarm_controller.model.items import Item
@@ -21,7 +21,12 @@ from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import PROCESS_TERMINAL, ItemState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.content import check_account
-from phonefarm_controller.processes.creation import Draft, Order, drafted, insert
+from phonefarm_controller.processes.creation import (
+    NewProcess,
+    ProcessSpec,
+    insert_processes,
+    new_process,
+)
 from phonefarm_controller.processes.targets import Slot
 from phonefarm_controller.store import accounts, audit, contents, items, processes
 from phonefarm_controller.store.database import Database, Transaction
@@ -33,7 +38,7 @@ _NUMBERED: Final = re.compile(r"(.*)~([1-9][0-9]{0,3})", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RerunAsk:
+class RerunRequest:
     """Which process, and which of its items; `not_posted`: somebody looked, and it was not."""
 
     process_id: str
@@ -44,7 +49,7 @@ class RerunAsk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rerun:
+class RerunResult:
     """The process that repeats the request; `already`: it did before."""
 
     process_id: str
@@ -53,7 +58,7 @@ class Rerun:
     already: bool
 
 
-class Reruns:
+class RerunProcess:
     """Repeats requests; each once, so that asking twice makes no second process."""
 
     def __init__(
@@ -62,19 +67,19 @@ class Reruns:
         database: Database,
         profiles: Mapping[str, Profile],
         policy: RetryPolicy,
-        hints: Hints,
-        room: Room,
+        wakeups: WakeUps,
+        disk_alarm: DiskAlarm,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._profiles = profiles
         self._policy = policy
-        self._hints = hints
-        self._room = room
+        self._wakeups = wakeups
+        self._disk_alarm = disk_alarm
         self._ids = ids
 
-    @whole
-    async def __call__(self, ask: RerunAsk) -> Rerun:
+    @uninterrupted
+    async def __call__(self, ask: RerunRequest) -> RerunResult:
         """Commit the new process, under a request id made from the old one.
 
         It has the plan, target and callback of the old one, the app profiles of today, and no
@@ -93,9 +98,9 @@ class Reruns:
             if asked.rerun_as is not None:
                 return await _again(tx, asked.rerun_as)
             chosen = _chosen(before, list(known.values()), asked, ask)
-            self._room.check()
+            self._disk_alarm.check()
             draft = await self._draft(tx, before, asked, chosen)
-            await insert(tx, [draft])
+            await insert_processes(tx, [draft])
             await processes.note_rerun(tx, before, draft.process)
             for old, new in zip(chosen, draft.items, strict=True):
                 await contents.become(
@@ -110,9 +115,9 @@ class Reruns:
                 subject=ask.process_id,
                 reason=word,
             )
-        self._hints.work_made()
-        self._hints.deliveries()
-        return Rerun(
+        self._wakeups.work_made()
+        self._wakeups.deliveries()
+        return RerunResult(
             process_id=draft.process.process_id,
             request_id=draft.process.request_id or "",
             items=len(draft.items),
@@ -121,7 +126,7 @@ class Reruns:
 
     async def _draft(
         self, tx: Transaction, before: Process, asked: Asked, chosen: Sequence[Item]
-    ) -> Draft:
+    ) -> NewProcess:
         wanted = {item.want_account_id for item in chosen if item.want_account_id is not None}
         there = {each.account_id: each for each in await accounts.named_or_on(tx, wanted, ())}
         places = []
@@ -139,7 +144,7 @@ class Reruns:
             places.append((slot, profile_of(self._profiles, item.app).version))
         # All items of a process have one plan.
         text, _ = (await items.plans(tx, [chosen[0].item_id]))[chosen[0].item_id]
-        order = Order(
+        order = ProcessSpec(
             process_type=before.process_type,
             request_id=await _request_id(tx, before),
             system=before.system,
@@ -153,7 +158,7 @@ class Reruns:
             priority=chosen[0].priority,
             ready_at=tx.now,
         )
-        return drafted(
+        return new_process(
             order,
             Plan.of_json(text),
             places,
@@ -163,7 +168,7 @@ class Reruns:
         )
 
 
-def _chosen(before: Process, known: list[Item], asked: Asked, ask: RerunAsk) -> list[Item]:
+def _chosen(before: Process, known: list[Item], asked: Asked, ask: RerunRequest) -> list[Item]:
     """Return the items to repeat, in their order; FarmError says why there are none."""
     if before.state not in PROCESS_TERMINAL:
         remedy = "wait for its end, or `phonefarm processes cancel` it"
@@ -220,9 +225,9 @@ async def _request_id(tx: Transaction, before: Process) -> str | None:
     )
 
 
-async def _again(tx: Transaction, process_id: str) -> Rerun:
+async def _again(tx: Transaction, process_id: str) -> RerunResult:
     known = (await processes.lock(tx, {process_id}))[process_id]
     count = len(await items.lock_of_processes(tx, {process_id}))
-    return Rerun(
+    return RerunResult(
         process_id=process_id, request_id=known.request_id or "", items=count, already=True
     )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.model.processes import Process, derive, milestone, synced
+from phonefarm_controller.model.processes import Process, derive, milestone, rolled_up
 from phonefarm_controller.model.records import ItemLine, record_of
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.states import DeliveryState, ProcessState
@@ -22,7 +22,7 @@ from phonefarm_controller.store.database import Transaction
 CANCEL_REQUESTED = "cancel_requested"
 
 
-async def sync(
+async def roll_up_status(
     tx: Transaction, locked: Mapping[str, Process], *, cancel_requested: Collection[str] = ()
 ) -> dict[str, Process]:
     """Derive each locked process from its items, save it, and write its deliveries.
@@ -40,7 +40,7 @@ async def sync(
         if process_id in cancel_requested and before.cancel_requested_at is None:
             wished = replace(before, cancel_requested_at=tx.now)
             events.append((process_id, CANCEL_REQUESTED))
-        after[process_id] = synced(
+        after[process_id] = rolled_up(
             wished, tallies[process_id], next_attempt=due.get(process_id), now=tx.now
         )
         reached = milestone(before, after[process_id])

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.alarms import Room
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.capabilities.catalog import Capability, known_capability, planned_inputs
 from phonefarm_controller.capabilities.planners import profile_check
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, profile_of, read_profile
 from phonefarm_controller.model.errors import conflict, invalid_field, unknown_process
 from phonefarm_controller.model.items import Item
@@ -20,7 +20,12 @@ from phonefarm_controller.model.requests import Facts, Routing, Target
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ProcessState
 from phonefarm_controller.model.transitions import by_operator
-from phonefarm_controller.processes.creation import Order, drafted, facts_of, insert
+from phonefarm_controller.processes.creation import (
+    ProcessSpec,
+    insert_processes,
+    new_process,
+    read_facts,
+)
 from phonefarm_controller.processes.targets import Slot, resolve
 from phonefarm_controller.store import (
     app_profiles,
@@ -46,7 +51,7 @@ REAL_RUNTIMES: Final = frozenset({"docker", "process"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProofAsk:
+class VerificationRequest:
     """Who wants to try something on which phone; without an account the one active there."""
 
     phone_id: str
@@ -60,7 +65,7 @@ class ProofAsk:
         return Target(routing=Routing.DIRECT, phone_id=self.phone_id, account_id=self.account_id)
 
 
-class Prove:
+class VerificationRuns:
     """Enqueues proofs, and records them once they are done."""
 
     def __init__(
@@ -69,21 +74,23 @@ class Prove:
         database: Database,
         profiles: Mapping[str, Profile],
         policy: RetryPolicy,
-        hints: Hints,
-        room: Room,
+        wakeups: WakeUps,
+        disk_alarm: DiskAlarm,
         dummy_allowed: bool,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
         self._profiles = profiles
         self._policy = policy
-        self._hints = hints
-        self._room = room
+        self._wakeups = wakeups
+        self._disk_alarm = disk_alarm
         self._dummy_allowed = dummy_allowed
         self._ids = ids
 
-    @whole
-    async def verify(self, name: str, ask: ProofAsk, inputs: Mapping[str, Any] | None) -> str:
+    @uninterrupted
+    async def verify(
+        self, name: str, ask: VerificationRequest, inputs: Mapping[str, Any] | None
+    ) -> str:
         """Commit a run of the capability that leaves evidence; return its process.
 
         Without *inputs* it does little. FarmError for what enqueue refuses, and for a capability
@@ -94,7 +101,7 @@ class Prove:
             capability, _small(capability, inputs), dummy_allowed=self._dummy_allowed
         )
         async with self._database.writing(actor=by_operator(ask.caller)) as tx:
-            facts = await facts_of(tx, [ask.target])
+            facts = await read_facts(tx, [ask.target])
             (slot,) = resolve(ask.target, app=planned.app, facts=facts)
             version = profile_of(self._profiles, slot.app).version
             plan = with_evidence(planned.plan, EVIDENCE)
@@ -102,11 +109,11 @@ class Prove:
             process_id = await self._accept(
                 tx, ask, plan, (slot, version), process_type=name, inputs=given
             )
-        self._hints.work_made()
+        self._wakeups.work_made()
         return process_id
 
-    @whole
-    async def check_profile(self, name: str, toml: str, ask: ProofAsk) -> str:
+    @uninterrupted
+    async def check_profile(self, name: str, toml: str, ask: VerificationRequest) -> str:
         """Commit a run that looks for everything the profile names; return its process.
 
         The profile is kept under its version and frozen on the item; it is not put to use.
@@ -116,7 +123,7 @@ class Prove:
         except ProfileError as error:
             raise invalid_field("profile_toml", str(error)) from error
         async with self._database.writing(actor=by_operator(ask.caller)) as tx:
-            facts = await facts_of(tx, [ask.target])
+            facts = await read_facts(tx, [ask.target])
             slot = _place(ask, name, facts)
             await app_profiles.keep_profile(tx, version=profile.version, name=name, content=toml)
             process_id = await self._accept(
@@ -127,10 +134,10 @@ class Prove:
                 process_type=profile_check.CAPABILITY,
                 inputs={"profile": name, "profile_version": profile.version},
             )
-        self._hints.work_made()
+        self._wakeups.work_made()
         return process_id
 
-    @whole
+    @uninterrupted
     async def record(self, process_id: str, *, actor: str) -> tuple[Verification, str]:
         """Record that the process proved its capability; repeating it changes nothing.
 
@@ -197,15 +204,15 @@ class Prove:
     async def _accept(
         self,
         tx: Transaction,
-        ask: ProofAsk,
+        ask: VerificationRequest,
         plan: Plan,
         place: tuple[Slot, str],
         *,
         process_type: str,
         inputs: Mapping[str, Any],
     ) -> str:
-        self._room.check()
-        order = Order(
+        self._disk_alarm.check()
+        order = ProcessSpec(
             process_type=process_type,
             request_id=None,
             system=SYSTEM,
@@ -215,10 +222,10 @@ class Prove:
             verification=process_type != profile_check.CAPABILITY,
             ready_at=tx.now,
         )
-        draft = drafted(
+        draft = new_process(
             order, plan, [place], now=tx.now, max_wait=self._policy.max_wait, ids=self._ids
         )
-        await insert(tx, [draft])
+        await insert_processes(tx, [draft])
         return draft.process.process_id
 
 
@@ -234,7 +241,7 @@ def _small(capability: Capability, inputs: Mapping[str, Any] | None) -> Mapping[
     return capability.small
 
 
-def _place(ask: ProofAsk, name: str, facts: Facts) -> Slot:
+def _place(ask: VerificationRequest, name: str, facts: Facts) -> Slot:
     """Return the phone with its account: of the profile's app when there is one."""
     of_app: Sequence[object] = facts.accounts_on(ask.phone_id, name)
     app = name if of_app and ask.account_id is None else None

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import structlog
 
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError, unknown_process
 from phonefarm_controller.model.records import record_of
 from phonefarm_controller.model.transitions import Transition
@@ -43,7 +43,7 @@ _UNSEEN: Final = Head(number=0, ended=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class ProcessEvent:
     """What a watcher had not seen, oldest first, and the record as of then or a moment later.
 
     `number` is that of the newest transition in it; of the last one seen before when there is none.
@@ -56,14 +56,14 @@ class Event:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Topic:
+class _WatchedProcess:
     """A watched process, as far as the reader has seen it."""
 
     head: Head = _UNSEEN
     since: int = 0  # every transition behind this number, up to the head, is in `recent`
     recent: deque[Transition] = field(default_factory=deque)
     record: dict[str, Any] = field(default_factory=dict)
-    watchers: "set[Watcher]" = field(default_factory=set)
+    watchers: "set[ProcessWatcher]" = field(default_factory=set)
 
     def begin(self, head: Head) -> None:
         """Take what a first watcher read for seen: the reader need not begin at the making."""
@@ -84,20 +84,22 @@ class _Topic:
             watcher.wake()
 
 
-class Watching:
+class ProcessWatch:
     """Lets processes be watched, and looks at those that are."""
 
-    def __init__(self, *, database: Database, hints: Hints) -> None:
+    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
-        self._hints = hints
-        self._topics: dict[str, _Topic] = {}
-        hints.watched = self._topics
+        self._wakeups = wakeups
+        self._topics: dict[str, _WatchedProcess] = {}
+        wakeups.watched = self._topics
 
     @contextmanager
-    def watch(self, process_id: str, *, after: int) -> "Iterator[Watcher]":
+    def watch(self, process_id: str, *, after: int) -> "Iterator[ProcessWatcher]":
         """Yield a watcher of what comes behind transition *after*; 0 begins with the record."""
-        topic = self._topics.setdefault(process_id, _Topic())
-        watcher = Watcher(database=self._database, process_id=process_id, topic=topic, after=after)
+        topic = self._topics.setdefault(process_id, _WatchedProcess())
+        watcher = ProcessWatcher(
+            database=self._database, process_id=process_id, topic=topic, after=after
+        )
         topic.watchers.add(watcher)
         try:
             yield watcher
@@ -106,14 +108,14 @@ class Watching:
             if not topic.watchers:
                 del self._topics[process_id]
 
-    async def look(self, *, everywhere: bool) -> None:
+    async def refresh(self, *, everywhere: bool) -> None:
         """Look at the watched processes that are said to have moved, or at all of them."""
-        moved, self._hints.moved = self._hints.moved, set()
+        moved, self._wakeups.moved = self._wakeups.moved, set()
         for some in _parts(self._topics.keys() if everywhere else self._topics.keys() & moved):
-            await self._look_at(some)
+            await self._refresh(some)
 
-    @whole
-    async def _look_at(self, process_ids: Sequence[str]) -> None:
+    @uninterrupted
+    async def _refresh(self, process_ids: Sequence[str]) -> None:
         async with self._database.reading() as tx:
             heads = await transitions.heads(tx, process_ids)
             for process_id, head in heads.items():
@@ -129,10 +131,12 @@ class Watching:
                     log.exception("process.not_told", process_id=process_id)
 
 
-class Watcher:
+class ProcessWatcher:
     """One who watches one process. What happens while it does not ask becomes one event."""
 
-    def __init__(self, *, database: Database, process_id: str, topic: _Topic, after: int) -> None:
+    def __init__(
+        self, *, database: Database, process_id: str, topic: _WatchedProcess, after: int
+    ) -> None:
         self._database = database
         self._process_id = process_id
         self._topic = topic
@@ -144,7 +148,7 @@ class Watcher:
         """Let it look at its topic."""
         self._awake.set()
 
-    async def next(self) -> Event | None:
+    async def next(self) -> ProcessEvent | None:
         """Return what is new once there is something; None when nothing more can come.
 
         FarmError `unknown_process`.
@@ -165,15 +169,15 @@ class Watcher:
             else:
                 await self._awake.wait()
 
-    def _remembered(self) -> Event | None:
+    def _remembered(self) -> ProcessEvent | None:
         topic = self._topic
         if self._after < topic.since or not topic.recent:
             return None
         new = tuple(one for one in topic.recent if one.number > self._after)
         return self._told(new, topic.record, at=new[-1].at) if new else None
 
-    @whole
-    async def _read(self, *, record_at_least: bool) -> Event | None:
+    @uninterrupted
+    async def _read(self, *, record_at_least: bool) -> ProcessEvent | None:
         """Read what comes behind the last event; None for nothing."""
         async with self._database.reading() as tx:
             head = (await transitions.heads(tx, [self._process_id])).get(self._process_id)
@@ -189,13 +193,15 @@ class Watcher:
             return None
         return self._told(tuple(new), record, at=new[-1].at if new else tx.now)
 
-    def _told(self, new: tuple[Transition, ...], record: dict[str, Any], *, at: datetime) -> Event:
+    def _told(
+        self, new: tuple[Transition, ...], record: dict[str, Any], *, at: datetime
+    ) -> ProcessEvent:
         if new:
             self._after = new[-1].number
-        return Event(number=self._after, emitted_at=at, record=record, transitions=new)
+        return ProcessEvent(number=self._after, emitted_at=at, record=record, transitions=new)
 
 
-async def _read_on(tx: Transaction, process_id: str, topic: _Topic, head: Head) -> None:
+async def _read_on(tx: Transaction, process_id: str, topic: _WatchedProcess, head: Head) -> None:
     newest = await transitions.newest(tx, process_id, limit=REMEMBERED)
     new = [one for one in newest if one.number > topic.head.number]
     topic.go_on(head, new, await _record(tx, process_id))
@@ -221,16 +227,18 @@ LEAST_PAUSE_SECONDS: Final = 0.01
 """What comes closer together is told as one."""
 
 
-async def run_process_watch(pulse: Pulse, *, watching: Watching, hints: Hints) -> None:
+async def run_process_watch(
+    liveness: Liveness, *, process_watch: ProcessWatch, wakeups: WakeUps
+) -> None:
     """Look until cancelled; half of the time at the most, however much is watched."""
     looked = -math.inf
     while True:
-        pulse.beat()
-        await hints.moves.taken(within=POLL_SECONDS)
+        liveness.beat()
+        await wakeups.moves.wait(within=POLL_SECONDS)
         begun = time.monotonic()
         everywhere = begun - looked >= POLL_SECONDS
-        with enduring("process_watch"):
-            await watching.look(everywhere=everywhere)
+        with logged_errors("process_watch"):
+            await process_watch.refresh(everywhere=everywhere)
         if everywhere:
             looked = begun
         await asyncio.sleep(max(LEAST_PAUSE_SECONDS, time.monotonic() - begun))

@@ -7,22 +7,22 @@ from phonefarm.v1 import access_pb2 as pb
 from phonefarm.v1 import access_pb2_grpc
 
 from phonefarm_controller.auth.api_keys import ApiKeys
-from phonefarm_controller.auth.enrollment import GOOD_FOR, Membership
+from phonefarm_controller.auth.enrollment import GOOD_FOR, Enrollment
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import moment_of, timestamp
 from phonefarm_controller.store.api_keys import ApiKey
 
 
-class AccessEdge(access_pb2_grpc.AccessServiceServicer):
+class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Serves administrators."""
 
-    def __init__(self, *, keys: Keys, api_keys: ApiKeys, membership: Membership) -> None:
-        self._keys = keys
-        self._membership = membership
+    def __init__(self, *, auth: Authenticator, api_keys: ApiKeys, enrollment: Enrollment) -> None:
+        self._auth = auth
+        self._enrollment = enrollment
         self._api_keys = api_keys
 
     async def CreateKey(  # noqa: N802 - the wire's name
@@ -30,7 +30,7 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.CreateKeyResponse:
         """Make a key."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.ADMIN)
+            caller = await self._auth.check_caller(context, Scope.ADMIN)
             made = await self._api_keys.create(
                 request.name,
                 [_scope(word) for word in request.scopes],
@@ -44,7 +44,7 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.ListKeysResponse:
         """Return every key."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.ADMIN)
+            await self._auth.check_caller(context, Scope.ADMIN)
             known = await self._api_keys.all()
         return pb.ListKeysResponse(keys=[_to_wire(key) for key in known])
 
@@ -53,7 +53,7 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.ApiKey:
         """End a key."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.ADMIN)
+            caller = await self._auth.check_caller(context, Scope.ADMIN)
             revoked = await self._api_keys.revoke(request.name, actor=caller.name)
         return _to_wire(revoked)
 
@@ -62,9 +62,9 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.InviteResponse:
         """Invite one host."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.ADMIN)
+            caller = await self._auth.check_caller(context, Scope.ADMIN)
             seconds = request.good_for_seconds
-            token = await self._membership.invite(
+            token = await self._enrollment.invite(
                 request.role,
                 request.member_id,
                 good_for=timedelta(seconds=seconds) if seconds else GOOD_FOR,
@@ -78,8 +78,8 @@ class AccessEdge(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.RevokeMemberResponse:
         """End a member's certificates."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.ADMIN)
-            ended = await self._membership.revoke(
+            caller = await self._auth.check_caller(context, Scope.ADMIN)
+            ended = await self._enrollment.revoke(
                 request.role, request.member_id, actor=caller.name, reason=request.reason
             )
         return pb.RevokeMemberResponse(certificates=ended)

@@ -6,8 +6,8 @@ from typing import Final
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.reasons import FailureClass
 
-from phonefarm_controller.agents.handshake import Greeted, Greeting, HeldRun
-from phonefarm_controller.agents.inventory import PhoneName, SeenPhone
+from phonefarm_controller.agents.handshake import AgentHello, HeldRun, Welcome
+from phonefarm_controller.agents.inventory import PhoneName, ReportedPhone
 from phonefarm_controller.evidence.upload import EvidenceHead
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.failures import Failure
@@ -26,9 +26,9 @@ from phonefarm_controller.model.run_reports import (
     Stop,
 )
 from phonefarm_controller.model.states import Readiness, Transport
-from phonefarm_controller.rpc.phone_report_convert import TRANSPORTS, look_of
+from phonefarm_controller.rpc.phone_report_convert import TRANSPORTS, phone_report_of
 from phonefarm_controller.rpc.wire import object_of
-from phonefarm_controller.runs.desired_state import Desired
+from phonefarm_controller.runs.desired_state import DesiredState
 from phonefarm_controller.runs.report import Ack
 from phonefarm_controller.runs.start_gate import StartAnswer
 
@@ -85,10 +85,10 @@ def ref_to_wire(run: RunRef) -> pb.RunRef:
     )
 
 
-def phones_of(reports: Iterable[pb.PhoneReport]) -> tuple[SeenPhone, ...]:
+def phones_of(reports: Iterable[pb.PhoneReport]) -> tuple[ReportedPhone, ...]:
     """Return the phones as the agent sees them, each serial number once."""
     seen = {
-        report.serialno: SeenPhone(
+        report.serialno: ReportedPhone(
             serialno=report.serialno,
             adb_serial=report.adb_serial[:256],
             transport=TRANSPORTS.get(report.transport, Transport.OFFLINE),
@@ -97,16 +97,16 @@ def phones_of(reports: Iterable[pb.PhoneReport]) -> tuple[SeenPhone, ...]:
             model=report.model[:256],
             android_release=report.android_release[:64],
             epoch=max(0, report.epoch),
-            look=look_of(report),
+            report=phone_report_of(report),
         )
         for report in reports
     }
     return tuple(seen.values())
 
 
-def greeting_of(hello: pb.Hello) -> Greeting:
+def hello_of(hello: pb.Hello) -> AgentHello:
     """Return the agent's first words."""
-    return Greeting(
+    return AgentHello(
         agent_id=hello.agent_id,
         boot_id=hello.boot_id,
         incarnation=hello.incarnation,
@@ -215,10 +215,10 @@ def names_to_wire(names: Iterable[PhoneName]) -> list[pb.PhoneName]:
     ]
 
 
-def welcome_to_wire(greeted: Greeted, farm_id: str) -> pb.ControllerMessage:
+def welcome_to_wire(welcome: Welcome, farm_id: str) -> pb.ControllerMessage:
     """Return the answer to a hello."""
     verdicts = []
-    for run, stop in greeted.verdicts:
+    for run, stop in welcome.verdicts:
         verdict = pb.RunVerdict(run=ref_to_wire(run))
         if stop is None:
             getattr(verdict, "continue").SetInParent()
@@ -229,9 +229,9 @@ def welcome_to_wire(greeted: Greeted, farm_id: str) -> pb.ControllerMessage:
         verdicts.append(verdict)
     return pb.ControllerMessage(
         welcome=pb.Welcome(
-            term=greeted.term,
+            term=welcome.term,
             verdicts=verdicts,
-            phones=names_to_wire(greeted.phones),
+            phones=names_to_wire(welcome.phones),
             farm_id=farm_id,
         )
     )
@@ -269,7 +269,7 @@ def assignments_to_wire(assignments: Iterable[Assignment]) -> list[pb.Controller
     ]
 
 
-def desired_to_wire(desired: Desired) -> list[pb.ControllerMessage]:
+def desired_to_wire(desired: DesiredState) -> list[pb.ControllerMessage]:
     """Return the desired list as messages; what does not fit in the first is only assigned again.
 
     Absence from the list means nothing to an agent, so the rest may come beside it.

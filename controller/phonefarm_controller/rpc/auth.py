@@ -9,7 +9,7 @@ from phonefarm_common.certificates import CertificateFacts, certificate_facts
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.auth.api_keys import ApiKeys
-from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.auth.enrollment import Enrollment
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
 from phonefarm_controller.rpc.errors import Context
@@ -35,14 +35,14 @@ class Caller:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
+class Authenticator:
     """The secrets this controller accepts; None where none is configured."""
 
     ingest_secret: str | None
     agent_token: str | None
     gateway_token: str | None
     api_keys: ApiKeys
-    membership: Membership
+    enrollment: Enrollment
 
     async def check_caller(self, context: Context, scope: Scope) -> Caller:
         """Return the caller; FarmError unless it shows a key that may do what *scope* names."""
@@ -97,7 +97,7 @@ class Keys:
         shown = shown_by(context)
         if shown is None:
             raise _unauthenticated("a certificate of this farm")
-        await self.membership.check(shown)
+        await self.enrollment.check(shown)
         return shown
 
     async def _member(self, context: Context, role: str) -> CertificateFacts | None:

@@ -1,4 +1,4 @@
-"""CallbackService: lend deliveries to gateways, take their reports."""
+"""CallbackService: lease deliveries to gateways, take their reports."""
 
 import asyncio
 import time
@@ -8,11 +8,15 @@ from typing import Final
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
 
-from phonefarm_controller.callbacks.delivery import Deliver, DeliveryOutcome, DeliveryReport
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.callbacks.delivery import (
+    CallbackDelivery,
+    DeliveryOutcome,
+    DeliveryReport,
+)
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import timestamp
@@ -31,27 +35,27 @@ _OUTCOMES: Final = {
 }
 
 
-class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
+class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
     """Serves gateways."""
 
-    def __init__(self, *, keys: Keys, deliver: Deliver, hints: Hints) -> None:
-        self._keys = keys
+    def __init__(self, *, auth: Authenticator, deliver: CallbackDelivery, wakeups: WakeUps) -> None:
+        self._auth = auth
         self._deliver = deliver
-        self._hints = hints
+        self._wakeups = wakeups
 
     async def LeaseDeliveries(  # noqa: N802 - the wire's name
         self, request: pb.LeaseDeliveriesRequest, context: Context
     ) -> pb.LeaseDeliveriesResponse:
         """Hand out due deliveries, waiting for the first."""
         async with translated(context):
-            await self._keys.check_gateway(context)
+            await self._auth.check_gateway(context)
             if not 1 <= request.limit <= MOST_LEASED:
                 raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
             if len(request.gateway_id) > LONGEST_GATEWAY_ID:
                 message = f"must be at most {LONGEST_GATEWAY_ID} characters"
                 raise invalid_field("gateway_id", message)
             until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
-            with self._hints.deliveries_heard() as heard:
+            with self._wakeups.delivery_event() as heard:
                 lent = await self._lease(request)
                 while not lent and (left := until - time.monotonic()) > 0:
                     due = await self._deliver.seconds_until_due()
@@ -71,7 +75,7 @@ class CallbackEdge(callback_pb2_grpc.CallbackServiceServicer):
     ) -> pb.ReportDeliveriesResponse:
         """Settle attempts."""
         async with translated(context):
-            await self._keys.check_gateway(context)
+            await self._auth.check_gateway(context)
             reports = [_report(report) for report in request.reports]
             settled = await self._deliver.settle(reports) if reports else []
         return pb.ReportDeliveriesResponse(settled_delivery_ids=settled)

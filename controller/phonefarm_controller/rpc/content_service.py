@@ -13,7 +13,7 @@ from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.content import ContentIngest, IngestRequest
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import (
     LONGEST_ID,
@@ -30,17 +30,17 @@ LONGEST_SNAPSHOT: Final = 64 * 1024
 """Characters of JSON: every run of the account carries it."""
 
 
-class ContentEdge(content_pb2_grpc.ContentServiceServicer):
+class ContentService(content_pb2_grpc.ContentServiceServicer):
     """Serves callers and gateways."""
 
     def __init__(
         self,
         *,
-        keys: Keys,
+        auth: Authenticator,
         content: ContentIngest,
         upsert_snapshot: Callable[[Snapshot], Awaitable[bool]],
     ) -> None:
-        self._keys = keys
+        self._auth = auth
         self._content = content
         self._upsert_snapshot = upsert_snapshot
 
@@ -49,7 +49,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.FindContentResponse:
         """Tell whether the content was taken in before."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.SUBMIT)
+            await self._auth.check_caller(context, Scope.SUBMIT)
             problems = _ids(request)
             if problems:
                 raise invalid(*problems)
@@ -63,7 +63,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.IngestResponse:
         """Take in a video."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.SUBMIT)
+            caller = await self._auth.check_caller(context, Scope.SUBMIT)
             taken = await self._content.ingest(_ingest_request(request, caller=caller.name))
         return pb.IngestResponse(
             queue_item_id=taken.item_id,
@@ -79,7 +79,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.CancelContentResponse:
         """End an item that waits."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.CANCEL)
+            caller = await self._auth.check_caller(context, Scope.CANCEL)
             problems = [*_ids(request), *_text("reason", request.reason, LONGEST_TEXT)]
             if problems:
                 raise invalid(*problems)
@@ -98,7 +98,7 @@ class ContentEdge(content_pb2_grpc.ContentServiceServicer):
     ) -> pb.UpsertSnapshotResponse:
         """Keep the newer of what is stored and what comes."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.SUBMIT)
+            await self._auth.check_caller(context, Scope.SUBMIT)
             upserted = await self._upsert_snapshot(_snapshot(request))
         return pb.UpsertSnapshotResponse(upserted=upserted)
 

@@ -9,10 +9,10 @@ from phonefarm.v1 import agent_pb2
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_controller.fleet.phone_details import HandsNeeded, HostSheet, PhoneSheet
+from phonefarm_controller.fleet.phone_details import HandsNeeded, HostDetails, PhoneDetails
 from phonefarm_controller.fleet.phones import PhoneView
-from phonefarm_controller.model.blockers import Why
-from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.blockers import Blocker
+from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.phone_reports import Incident, StageState
@@ -38,9 +38,9 @@ _PAUSE_SCOPES: Final = {
 _SCOPES_TO_WIRE: Final = {word: scope for scope, word in _PAUSE_SCOPES.items()}
 _KINDS_TO_WIRE: Final = {word: kind for kind, word in GROUP_KINDS.items()}
 _STEPS: Final = {
-    pb.CLEAN_UP_STEP_STOP_APPS: Step.STOP_APPS,
-    pb.CLEAN_UP_STEP_REMOVE_ADDED: Step.REMOVE_ADDED,
-    pb.CLEAN_UP_STEP_HOME: Step.HOME,
+    pb.CLEAN_UP_STEP_STOP_APPS: CleanupStep.STOP_APPS,
+    pb.CLEAN_UP_STEP_REMOVE_ADDED: CleanupStep.REMOVE_ADDED,
+    pb.CLEAN_UP_STEP_HOME: CleanupStep.HOME,
 }
 _STEPS_TO_WIRE: Final = {step: word for word, step in _STEPS.items()}
 _LEASE_WORDS: Final = {"live": "leased", "releasing": "releasing", "dirty": "dirty"}
@@ -51,21 +51,24 @@ def stamp(moment: datetime | None) -> Timestamp | None:
     return None if moment is None else timestamp(micros(moment) or 0)
 
 
-def whys_to_wire(whys: Iterable[Why]) -> list[pb.PhoneHindrance]:
+def blockers_to_wire(blockers: Iterable[Blocker]) -> list[pb.PhoneHindrance]:
     """Return what hinders, each with its remedy."""
     return [
         pb.PhoneHindrance(
-            reason=why.hindrance, detail=why.detail, remedy=remedy([why]), until=stamp(why.moment)
+            reason=blocker.kind,
+            detail=blocker.detail,
+            remedy=remedy([blocker]),
+            until=stamp(blocker.moment),
         )
-        for why in whys
+        for blocker in blockers
     ]
 
 
-def sheet_to_wire(sheet: PhoneSheet) -> pb.PhoneSheet:
+def phone_details_to_wire(details: PhoneDetails) -> pb.PhoneSheet:
     """Return everything that is known of a phone."""
-    look = sheet.look.look if sheet.look is not None else None
+    report = details.report.report if details.report is not None else None
     return pb.PhoneSheet(
-        phone=phone_to_wire(sheet.view),
+        phone=phone_to_wire(details.view),
         axes=[
             pb.PhoneAxis(
                 axis=axis.axis,
@@ -74,7 +77,7 @@ def sheet_to_wire(sheet: PhoneSheet) -> pb.PhoneSheet:
                 since=stamp(axis.since),
                 by=axis.by,
             )
-            for axis in sheet.axes
+            for axis in details.axes
         ],
         stages=[
             agent_pb2.Stage(
@@ -84,13 +87,13 @@ def sheet_to_wire(sheet: PhoneSheet) -> pb.PhoneSheet:
                 seconds=stage.seconds,
                 error=stage.error,
             )
-            for stage in (look.stages if look is not None else ())
+            for stage in (report.stages if report is not None else ())
         ],
-        battery_percent=None if look is None else look.battery_percent,
-        battery_celsius=None if look is None else look.battery_celsius,
-        storage_free_bytes=None if look is None else look.storage_free_bytes,
-        looked_at=None if sheet.look is None else stamp(sheet.look.told_at),
-        rounds=sheet.view.phone.rounds,
+        battery_percent=None if report is None else report.battery_percent,
+        battery_celsius=None if report is None else report.battery_celsius,
+        storage_free_bytes=None if report is None else report.storage_free_bytes,
+        looked_at=None if details.report is None else stamp(details.report.told_at),
+        rounds=details.view.phone.rounds,
         failures=[
             pb.PhoneFailure(
                 at=stamp(charge.at),
@@ -101,23 +104,23 @@ def sheet_to_wire(sheet: PhoneSheet) -> pb.PhoneSheet:
                 process_id=charge.process_id,
                 counts=charge.counts,
             )
-            for charge in sheet.failures
+            for charge in details.failures
         ],
-        host=_host(sheet.host),
-        recovery=entries_to_wire(sheet.recovery),
-        audit=entries_to_wire(sheet.audit),
+        host=_host(details.host),
+        recovery=entries_to_wire(details.recovery),
+        audit=entries_to_wire(details.audit),
     )
 
 
-def _host(sheet: HostSheet) -> pb.HostState:
-    agent = sheet.agent
+def _host(details: HostDetails) -> pb.HostState:
+    agent = details.agent
     return pb.HostState(
-        agent_id=sheet.host.agent_id,
+        agent_id=details.host.agent_id,
         connected=agent is not None and agent.connected,
         heard_at=None if agent is None else stamp(agent.heard_at),
-        withheld=sheet.host.withheld,
-        withheld_since=stamp(sheet.host.withheld_since),
-        incidents=[_incident(incident) for incident in sheet.incidents],
+        withheld=details.host.withheld,
+        withheld_since=stamp(details.host.withheld_since),
+        incidents=[_incident(incident) for incident in details.incidents],
     )
 
 
@@ -247,9 +250,9 @@ def phone_to_wire(view: PhoneView) -> pb.Phone:
         adb_serial=phone.adb_serial,
         health_until=stamp(phone.health_until),
         cooling_until=stamp(phone.cooling_until),
-        needs_hands=view.look.look.needs_hands if view.look else "",
-        needs_hands_since=stamp(view.look.needs_hands_since) if view.look else None,
-        reasons=whys_to_wire(view.whys),
+        needs_hands=view.report.report.needs_hands if view.report else "",
+        needs_hands_since=stamp(view.report.needs_hands_since) if view.report else None,
+        reasons=blockers_to_wire(view.blockers),
         warnings=view.warnings,
     )
 
@@ -266,7 +269,7 @@ def account_to_wire(account: Account) -> pb.Account:
     )
 
 
-def cleanup_steps_of(wanted: pb.CleanUp) -> frozenset[Step]:
+def cleanup_steps_of(wanted: pb.CleanUp) -> frozenset[CleanupStep]:
     """Return the steps; FarmError for one this controller does not know."""
     unknown = [word for word in wanted.steps if word not in _STEPS]
     if unknown:

@@ -5,14 +5,14 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 
-from phonefarm_controller.auth.enrollment import Membership
+from phonefarm_controller.auth.enrollment import Enrollment
 from phonefarm_controller.fleet.accounts import MOST_ACCOUNTS, AccountAdmin
 from phonefarm_controller.fleet.groups import GroupAdmin
-from phonefarm_controller.fleet.phone_details import Sheets
+from phonefarm_controller.fleet.phone_details import PhoneQuery
 from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.fleet_convert import (
     GROUP_KINDS,
@@ -25,8 +25,8 @@ from phonefarm_controller.rpc.fleet_convert import (
     needed_to_wire,
     pause_scope_of,
     pause_to_wire,
+    phone_details_to_wire,
     phone_to_wire,
-    sheet_to_wire,
 )
 from phonefarm_controller.rpc.wire import moment_of
 from phonefarm_controller.scheduler.pauses import Pauses
@@ -36,24 +36,24 @@ ENTRIES: Final = 100
 """Of the audit in one answer, and where no number is asked for."""
 
 
-class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
+class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     """Serves operators."""
 
     def __init__(
         self,
         *,
-        keys: Keys,
+        auth: Authenticator,
         phones: PhoneAdmin,
         accounts: AccountAdmin,
         groups: GroupAdmin,
-        sheets: Sheets,
-        membership: Membership,
+        phone_query: PhoneQuery,
+        enrollment: Enrollment,
         pauses: Pauses,
     ) -> None:
-        self._sheets = sheets
+        self._phone_query = phone_query
         self._pauses = pauses
-        self._keys = keys
-        self._membership = membership
+        self._auth = auth
+        self._enrollment = enrollment
         self._phones = phones
         self._accounts = accounts
         self._groups = groups
@@ -63,7 +63,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListPhonesResponse:
         """Return every phone on its axes."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             views = await self._phones.all()
         return pb.ListPhonesResponse(phones=[phone_to_wire(view) for view in views])
 
@@ -72,17 +72,17 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.PhoneSheet:
         """Return everything that is known of a phone."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
-            sheet = await self._sheets.phone(request.phone_id)
-        return sheet_to_wire(sheet)
+            await self._auth.check_caller(context, Scope.READ)
+            details = await self._phone_query.phone(request.phone_id)
+        return phone_details_to_wire(details)
 
     async def ListNeedsHands(  # noqa: N802
         self, request: pb.ListNeedsHandsRequest, context: Context
     ) -> pb.ListNeedsHandsResponse:
         """Return what a person must do."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
-            needed = await self._sheets.needs_hands()
+            await self._auth.check_caller(context, Scope.READ)
+            needed = await self._phone_query.needs_hands()
         return pb.ListNeedsHandsResponse(needed=needed_to_wire(needed))
 
     async def ListAudit(  # noqa: N802
@@ -90,11 +90,11 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListAuditResponse:
         """Return who did what."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.OPERATE)
+            await self._auth.check_caller(context, Scope.OPERATE)
             if not 0 <= request.limit <= MOST_ENTRIES:
                 raise invalid_field("limit", f"must be 1 to {MOST_ENTRIES}, or 0 for {ENTRIES}")
             since = moment_of("since", request.since) if request.HasField("since") else None
-            entries = await self._sheets.audit(
+            entries = await self._phone_query.audit(
                 subject=request.subject, since=since, limit=request.limit or ENTRIES
             )
         return pb.ListAuditResponse(entries=entries_to_wire(entries))
@@ -104,7 +104,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Phone:
         """Take a new phone into service."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._phones.admit(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
@@ -115,7 +115,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Phone:
         """End a quarantine."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._phones.give_back(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
@@ -126,7 +126,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Phone:
         """Give a phone no more work."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._phones.maintain(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
@@ -137,7 +137,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Phone:
         """Take a phone out of the farm."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._phones.retire(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
@@ -148,7 +148,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Account:
         """End an account's needs_attention."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             account = await self._accounts.clear(
                 request.account_id, actor=caller.name, reason=request.reason
             )
@@ -159,7 +159,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Account:
         """Create or replace an account."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             given, problems = accounts_of({"account": request.account})
             (kept,) = await self._accounts.put(given, actor=caller.name, problems=problems)
         return account_to_wire(kept)
@@ -169,7 +169,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.PutAccountsResponse:
         """Create or replace many accounts, all or none."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
                 raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
             given, problems = accounts_of(
@@ -183,7 +183,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListAccountsResponse:
         """Return every account."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             known = await self._accounts.all()
         return pb.ListAccountsResponse(accounts=[account_to_wire(account) for account in known])
 
@@ -192,7 +192,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Group:
         """Replace the members of a group."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             group = request.group
             kind = GROUP_KINDS.get(group.kind)
             if kind is None:
@@ -207,7 +207,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.Group:
         """Set the clean-up of a group's phones."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             steps = cleanup_steps_of(request.clean_up) if request.HasField("clean_up") else None
             group = await self._groups.set_clean_up(
                 request.name, steps, actor=caller.name, reason=request.reason
@@ -219,7 +219,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListGroupsResponse:
         """Return every group."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             known = await self._groups.all()
         return pb.ListGroupsResponse(groups=[group_to_wire(group) for group in known])
 
@@ -228,9 +228,9 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListAgentsResponse:
         """Return every agent."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             known = await self._phones.agents()
-            until = await self._membership.agents_until()
+            until = await self._enrollment.agents_until()
         return pb.ListAgentsResponse(
             agents=[
                 agent_to_wire(agent, phones=count, until=until.get(agent.agent_id))
@@ -243,7 +243,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.PauseState:
         """Let nothing in the scope begin."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             pause = await self._pauses.pause(
                 pause_scope_of(request.scope),
                 request.name,
@@ -262,7 +262,7 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ResumeResponse:
         """End a pause."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             resumed = await self._pauses.resume(
                 pause_scope_of(request.scope),
                 request.name,
@@ -276,6 +276,6 @@ class FleetEdge(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListPausesResponse:
         """Return every pause."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             known = await self._pauses.all()
         return pb.ListPausesResponse(pauses=[pause_to_wire(pause) for pause in known])

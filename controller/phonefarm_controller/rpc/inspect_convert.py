@@ -10,12 +10,12 @@ from phonefarm.v1 import process_pb2
 
 from phonefarm_controller.callbacks.replay import LoggedDelivery
 from phonefarm_controller.capabilities.listing import AppVerification, CapabilityView
-from phonefarm_controller.evidence.read import EvidenceSight, RunSight
+from phonefarm_controller.evidence.read import EvidenceDetails, RunEvidence
 from phonefarm_controller.model.states import DELIVERY_SETTLED
 from phonefarm_controller.model.times import micros
 from phonefarm_controller.model.transitions import Transition
-from phonefarm_controller.processes.item_details import ActionSight, AttemptSight, ItemSight
-from phonefarm_controller.processes.watch import Event
+from phonefarm_controller.processes.item_details import ActionDetails, AttemptDetails, ItemDetails
+from phonefarm_controller.processes.watch import ProcessEvent
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import timestamp
 from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanation, ReasonCount
@@ -24,7 +24,7 @@ MOST_ATTEMPTS: Final = 20
 """Of a delivery that are shown, the newest."""
 
 
-def event_to_wire(event: Event) -> pb.ProcessEvent:
+def event_to_wire(event: ProcessEvent) -> pb.ProcessEvent:
     """Return the event of a watched process."""
     return pb.ProcessEvent(
         number=event.number,
@@ -83,9 +83,9 @@ def _reason(each: ReasonCount) -> pb.ReasonCount:
     return pb.ReasonCount(reason=each.reason, count=each.count, remedy=each.remedy)
 
 
-def item_to_wire(sight: ItemSight) -> pb.QueueItem:
+def item_to_wire(farm: ItemDetails) -> pb.QueueItem:
     """Return an item, whole."""
-    item, failure = sight.item, sight.item.failure
+    item, failure = farm.item, farm.item.failure
     error = None
     if failure is not None:
         error = process_pb2.ProcessError(
@@ -99,7 +99,7 @@ def item_to_wire(sight: ItemSight) -> pb.QueueItem:
     return pb.QueueItem(
         queue_item_id=item.item_id,
         process_id=item.process_id,
-        process_type=sight.process_type,
+        process_type=farm.process_type,
         status=item.state,
         priority=item.priority,
         created_at=moment(item.created_at),
@@ -113,22 +113,22 @@ def item_to_wire(sight: ItemSight) -> pb.QueueItem:
         attempt=item.attempt,
         work_failures=item.work_failures,
         infra_failures=item.infra_failures,
-        actions=[_action(action) for action in sight.actions],
-        attempts=[_attempt(attempt) for attempt in sight.attempts],
+        actions=[_action(action) for action in farm.actions],
+        attempts=[_attempt(attempt) for attempt in farm.attempts],
         error=error,
         outputs_json=item.outputs or "",
     )
 
 
-def evidence_to_wire(sight: EvidenceSight) -> pb.EvidenceLine:
+def evidence_to_wire(farm: EvidenceDetails) -> pb.EvidenceLine:
     """Return the line of a kept file."""
-    kept = sight.evidence
+    kept = farm.evidence
     return pb.EvidenceLine(
         evidence_id=kept.evidence_id,
         process_id=kept.process_id,
-        queue_item_id=sight.item_id,
+        queue_item_id=farm.item_id,
         run_id=kept.run_id,
-        attempt=sight.attempt,
+        attempt=farm.attempt,
         name=kept.name,
         kind=kept.kind,
         bytes=kept.bytes,
@@ -141,7 +141,7 @@ def evidence_to_wire(sight: EvidenceSight) -> pb.EvidenceLine:
     )
 
 
-def run_evidence_to_wire(run: RunSight) -> pb.EvidenceOfRun:
+def run_evidence_to_wire(run: RunEvidence) -> pb.EvidenceOfRun:
     """Return whether all of a run is here."""
     return pb.EvidenceOfRun(
         run_id=run.run_id,
@@ -171,7 +171,7 @@ def moment(at: datetime | None) -> Timestamp | None:
     return None if since is None else timestamp(since)
 
 
-def _action(action: ActionSight) -> pb.PlannedAction:
+def _action(action: ActionDetails) -> pb.PlannedAction:
     return pb.PlannedAction(
         index=action.index,
         kind=action.kind,
@@ -181,7 +181,7 @@ def _action(action: ActionSight) -> pb.PlannedAction:
     )
 
 
-def _attempt(attempt: AttemptSight) -> pb.Attempt:
+def _attempt(attempt: AttemptDetails) -> pb.Attempt:
     return pb.Attempt(
         attempt=attempt.attempt,
         run_id=attempt.run_id,

@@ -1,43 +1,43 @@
-"""InspectService: look into the work."""
+"""InspectService: processes, items, evidence, deliveries and capabilities, to read."""
 
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import inspect_pb2_grpc
 from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.callbacks.replay import Replay
-from phonefarm_controller.capabilities.listing import Registry
-from phonefarm_controller.evidence.read import ReadEvidence
+from phonefarm_controller.capabilities.listing import CapabilityList
+from phonefarm_controller.evidence.read import EvidenceReader
 from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.query import ProcessQuery
-from phonefarm_controller.processes.watch import Watching
+from phonefarm_controller.processes.watch import ProcessWatch
 from phonefarm_controller.rpc import inspect_convert
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.scheduler.explain import Explain
 
 
-class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
+class InspectService(inspect_pb2_grpc.InspectServiceServicer):
     """Serves callers and gateways that look."""
 
     def __init__(
         self,
         *,
-        keys: Keys,
+        auth: Authenticator,
         replay: Replay,
         processes: ProcessQuery,
-        watching: Watching,
+        process_watch: ProcessWatch,
         explain: Explain,
-        evidence: ReadEvidence,
-        registry: Registry,
+        evidence: EvidenceReader,
+        capabilities: CapabilityList,
     ) -> None:
-        self._keys = keys
+        self._auth = auth
         self._replay = replay
         self._processes = processes
-        self._watching = watching
+        self._process_watch = process_watch
         self._explain = explain
         self._evidence = evidence
-        self._registry = registry
+        self._capabilities = capabilities
 
     # The stubs only know generators; a coroutine gets its cancellation in the call's own task.
     async def WatchProcess(  # type: ignore[override] # noqa: N802 - the wire's name
@@ -45,11 +45,11 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> None:
         """Send the record now and as it moves, until the process has ended."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             if request.after < 0:
                 raise invalid_field("after", "must be the number of an event")
             process_id = _process_id(request.process_id)
-            with self._watching.watch(process_id, after=request.after) as watcher:
+            with self._process_watch.watch(process_id, after=request.after) as watcher:
                 while (event := await watcher.next()) is not None:
                     await context.write(inspect_convert.event_to_wire(event))
 
@@ -58,7 +58,7 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> pb.Timeline:
         """Return every transition."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             process_id = _process_id(request.process_id)
             transitions, truncated = await self._processes.timeline(process_id)
         return pb.Timeline(
@@ -72,7 +72,7 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> pb.Explanation:
         """Tell why what waits does so."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             told = await self._explain(_process_id(request.process_id))
         return inspect_convert.explanation_to_wire(told)
 
@@ -81,19 +81,19 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> pb.QueueItem:
         """Return one item whole."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
-            sight = await self._processes.item(request.queue_item_id.lower())
-        return inspect_convert.item_to_wire(sight)
+            await self._auth.check_caller(context, Scope.READ)
+            details = await self._processes.item(request.queue_item_id.lower())
+        return inspect_convert.item_to_wire(details)
 
     async def ListEvidence(  # noqa: N802
         self, request: pb.ListEvidenceRequest, context: Context
     ) -> pb.ListEvidenceResponse:
         """Return the lines of every kept file."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             found, begun = await self._evidence.of(_process_id(request.process_id))
         return pb.ListEvidenceResponse(
-            evidence=[inspect_convert.evidence_to_wire(sight) for sight in found],
+            evidence=[inspect_convert.evidence_to_wire(details) for details in found],
             runs=[inspect_convert.run_evidence_to_wire(run) for run in begun],
         )
 
@@ -102,10 +102,10 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> None:
         """Send the file's line, then its bytes."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             process_id = _process_id(request.process_id)
             async with self._evidence.opened(process_id, request.evidence_id.lower()) as file:
-                line = inspect_convert.evidence_to_wire(file.sight)
+                line = inspect_convert.evidence_to_wire(file.details)
                 await context.write(pb.EvidencePart(line=line))
                 while data := await file.chunk():
                     await context.write(pb.EvidencePart(data=data))
@@ -115,8 +115,8 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> pb.ListCapabilitiesResponse:
         """Return the registry."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
-            views = await self._registry.capabilities()
+            await self._auth.check_caller(context, Scope.READ)
+            views = await self._capabilities.capabilities()
         return pb.ListCapabilitiesResponse(
             capabilities=[inspect_convert.capability_to_wire(view) for view in views]
         )
@@ -126,7 +126,7 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> pb.ListDeliveriesResponse:
         """Return every delivery with its newest attempts."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             found = await self._replay.log(_process_id(request.process_id))
         return pb.ListDeliveriesResponse(
             deliveries=[inspect_convert.delivery_to_wire(each) for each in found]
@@ -137,7 +137,7 @@ class InspectEdge(inspect_pb2_grpc.InspectServiceServicer):
     ) -> pb.ReplayDeliveriesResponse:
         """Make settled ones due again."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             process_id = _process_id(request.process_id)
             sequences = await self._replay(process_id, set(request.sequences), actor=caller.name)
         return pb.ReplayDeliveriesResponse(sequences=sequences)

@@ -6,17 +6,17 @@ from phonefarm.v1 import join_pb2 as pb
 from phonefarm.v1 import join_pb2_grpc
 from phonefarm_common.certificates import CertificateFacts
 
-from phonefarm_controller.auth.enrollment import Membership
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.auth.enrollment import Enrollment
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 
 
-class JoinEdge(join_pb2_grpc.JoinServiceServicer):
+class JoinService(join_pb2_grpc.JoinServiceServicer):
     """Serves hosts that have no certificate yet."""
 
-    def __init__(self, *, membership: Membership, controllers: Sequence[str] = ()) -> None:
+    def __init__(self, *, enrollment: Enrollment, controllers: Sequence[str] = ()) -> None:
         """Tell members of the *controllers* of the farm, as they call them."""
-        self._membership = membership
+        self._enrollment = enrollment
         self._controllers = controllers
 
     async def Join(  # noqa: N802 - the wire's name
@@ -24,21 +24,21 @@ class JoinEdge(join_pb2_grpc.JoinServiceServicer):
     ) -> pb.Membership:
         """Trade a token for a certificate."""
         async with translated(context):
-            facts, pem = await self._membership.join(
+            facts, pem = await self._enrollment.join(
                 request.secret, request.request, wanted=request.member_id
             )
         return _to_wire(facts, pem, self._controllers)
 
 
-class MemberEdge(join_pb2_grpc.MemberServiceServicer):
+class MemberService(join_pb2_grpc.MemberServiceServicer):
     """Serves members."""
 
     def __init__(
-        self, *, keys: Keys, membership: Membership, controllers: Sequence[str] = ()
+        self, *, auth: Authenticator, enrollment: Enrollment, controllers: Sequence[str] = ()
     ) -> None:
         """Tell members of the *controllers* of the farm, as they call them."""
-        self._keys = keys
-        self._membership = membership
+        self._auth = auth
+        self._enrollment = enrollment
         self._controllers = controllers
 
     async def Renew(  # noqa: N802
@@ -46,8 +46,8 @@ class MemberEdge(join_pb2_grpc.MemberServiceServicer):
     ) -> pb.Membership:
         """Issue another certificate."""
         async with translated(context):
-            shown = await self._keys.check_member(context)
-            facts, pem = await self._membership.renew(shown, request.request)
+            shown = await self._auth.check_member(context)
+            facts, pem = await self._enrollment.renew(shown, request.request)
         return _to_wire(facts, pem, self._controllers)
 
 

@@ -5,33 +5,33 @@ from phonefarm.v1 import hands_pb2 as pb
 from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.fleet.drain import Drain
-from phonefarm_controller.fleet.force_release import Release
+from phonefarm_controller.fleet.force_release import ForceRelease
 from phonefarm_controller.fleet.hold import Hold, HoldView
 from phonefarm_controller.housekeeping.backup import Backup
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.processes.rerun import RerunAsk, Reruns
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.processes.rerun import RerunProcess, RerunRequest
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.fleet_convert import agent_to_wire, phone_to_wire
 from phonefarm_controller.rpc.wire import timestamp
 
 
-class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
+class OperatorService(hands_pb2_grpc.HandsServiceServicer):
     """Serves operators."""
 
     def __init__(
         self,
         *,
-        keys: Keys,
-        release: Release,
+        auth: Authenticator,
+        release: ForceRelease,
         drain: Drain,
-        reruns: Reruns,
+        reruns: RerunProcess,
         backup: Backup,
         hold: Hold,
     ) -> None:
-        self._keys = keys
+        self._auth = auth
         self._hold = hold
         self._backup = backup
         self._reruns = reruns
@@ -43,7 +43,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> fleet_pb2.Phone:
         """Take a phone from its run."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._release(
                 request.phone_id, epoch=request.epoch, actor=caller.name, reason=request.reason
             )
@@ -54,7 +54,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> fleet_pb2.Phone:
         """Give a phone no more work."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._drain.phone(
                 request.phone_id, actor=caller.name, reason=request.reason
             )
@@ -65,7 +65,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> fleet_pb2.Agent:
         """Give the phones of a host no more work."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             agent = await self._drain.agent(
                 request.agent_id, actor=caller.name, reason=request.reason
             )
@@ -76,7 +76,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> pb.UndrainAgentResponse:
         """Give the phones of a host work again."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             undrained = await self._drain.undrain(
                 request.agent_id, actor=caller.name, reason=request.reason
             )
@@ -87,11 +87,11 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> pb.RerunProcessResponse:
         """Repeat the request of a process that has ended."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             if not is_uuid(request.process_id):
                 raise unknown_process(request.process_id)
             made = await self._reruns(
-                RerunAsk(
+                RerunRequest(
                     process_id=request.process_id.lower(),
                     failed_only=request.failed_only,
                     not_posted=request.not_posted,
@@ -112,7 +112,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> None:
         """Send a copy of the database."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.ADMIN)
+            caller = await self._auth.check_caller(context, Scope.ADMIN)
             async with self._backup.taken(actor=caller.name, reason=request.reason) as copy:
                 head = pb.BackupHead(
                     taken_at=timestamp(micros(copy.taken_at) or 0),
@@ -128,7 +128,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> pb.Hold:
         """Hold a phone for a person."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             process_id = await self._hold.hold(
                 request.phone_id,
                 seconds=request.seconds,
@@ -136,7 +136,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
                 actor=caller.name,
                 reason=request.reason,
             )
-            view = await self._hold.look(process_id)
+            view = await self._hold.get(process_id)
         return _hold(view)
 
     async def GetHold(  # noqa: N802
@@ -144,8 +144,8 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> pb.Hold:
         """Return a hold."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
-            view = await self._hold.look(request.process_id)
+            await self._auth.check_caller(context, Scope.READ)
+            view = await self._hold.get(request.process_id)
         return _hold(view)
 
     async def UnholdPhone(  # noqa: N802
@@ -153,7 +153,7 @@ class HandsEdge(hands_pb2_grpc.HandsServiceServicer):
     ) -> pb.Hold:
         """End a hold."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             view = await self._hold.unhold(
                 request.phone_id, actor=caller.name, reason=request.reason
             )

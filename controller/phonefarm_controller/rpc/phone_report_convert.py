@@ -1,4 +1,4 @@
-"""What agents tell of phones and hosts beside the axes, as the domain's values."""
+"""What agents tell of phones and hosts beside the axes, as the model's values."""
 
 import math
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2 as pb
 
 from phonefarm_controller.model.phone_reports import (
-    HostLook,
+    HostReport,
     Incident,
-    Look,
-    Recovery,
+    PhoneReport,
+    RecoveryStep,
     Stage,
     StageState,
-    Stranger,
+    UnidentifiedDevice,
 )
 from phonefarm_controller.model.states import Transport
 
@@ -44,10 +44,10 @@ MOST_TOLD: Final = 100
 """Incidents, and steps of recovery."""
 
 
-def strangers_of(reports: Iterable[pb.PhoneReport]) -> tuple[Stranger, ...]:
+def unidentified_devices_of(reports: Iterable[pb.PhoneReport]) -> tuple[UnidentifiedDevice, ...]:
     """Return what adb lists and the agent could not identify, each name once."""
     seen = {
-        report.adb_serial: Stranger(
+        report.adb_serial: UnidentifiedDevice(
             adb_serial=report.adb_serial[:256],
             transport=TRANSPORTS.get(report.transport, Transport.OFFLINE),
             reason=report.reason[:500],
@@ -59,12 +59,12 @@ def strangers_of(reports: Iterable[pb.PhoneReport]) -> tuple[Stranger, ...]:
     return tuple(seen.values())[:MOST_STRANGERS]
 
 
-def host_of(inventory: pb.Inventory) -> HostLook | None:
+def host_of(inventory: pb.Inventory) -> HostReport | None:
     """Return the host as its agent sees it; None from an agent that does not tell."""
     if not inventory.HasField("host"):
         return None
     host = inventory.host
-    return HostLook(
+    return HostReport(
         withheld=host.withheld[:500],
         incidents=tuple(
             Incident(
@@ -79,7 +79,7 @@ def host_of(inventory: pb.Inventory) -> HostLook | None:
             if incident.incident_id
         ),
         recovery=tuple(
-            Recovery(
+            RecoveryStep(
                 number=step.number,
                 serialno=step.serialno[:256],
                 adb_serial=step.adb_serial[:256],
@@ -93,9 +93,9 @@ def host_of(inventory: pb.Inventory) -> HostLook | None:
     )
 
 
-def look_of(report: pb.PhoneReport) -> Look:
+def phone_report_of(report: pb.PhoneReport) -> PhoneReport:
     """Return what the agent tells of a phone beside its axes."""
-    return Look(
+    return PhoneReport(
         stages=tuple(
             Stage(
                 name=stage.name[:64],

@@ -1,4 +1,4 @@
-"""ProcessService messages as the domain's values, and back."""
+"""ProcessService messages as the model's values, and back."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid, unknown_process
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
-from phonefarm_controller.processes.cancel import CancelAsk
+from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.rpc.wire import (
     DEEPEST,
     LONGEST_ID,
@@ -131,7 +131,7 @@ def _digest(request: pb.EnqueueRequest) -> str:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
 
 
-def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelAsk:
+def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelRequest:
     """Return the wish of the named key; FarmError for an unknown id or a wrong field."""
     if not is_uuid(request.process_id):
         raise unknown_process(request.process_id)
@@ -153,7 +153,7 @@ def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelAsk:
         problems.append(FieldProblem(field="force_after_seconds", message="must not be negative"))
     if problems or strategy is None:
         raise invalid(*problems)
-    return CancelAsk(
+    return CancelRequest(
         process_id=request.process_id.lower(),
         reason=request.reason,
         requested_by=request.requested_by,

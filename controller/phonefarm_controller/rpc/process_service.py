@@ -8,27 +8,27 @@ from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.scopes import Scope, written
-from phonefarm_controller.processes.cancel import Cancel
+from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.processes.query import ProcessQuery
-from phonefarm_controller.rpc.auth import Keys, scope_of
+from phonefarm_controller.rpc.auth import Authenticator, scope_of
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.pagination import cursor_of, limit_of, place_of, wanted_of
 from phonefarm_controller.rpc.process_convert import cancel_of, process_to_wire, submission_of
 
 
-class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
+class ProcessService(process_pb2_grpc.ProcessServiceServicer):
     """Serves callers and gateways."""
 
     def __init__(
         self,
         *,
-        keys: Keys,
+        auth: Authenticator,
         enqueue: Batcher[Submission, Accepted],
-        cancel: Cancel,
+        cancel: CancelProcess,
         processes: ProcessQuery,
     ) -> None:
-        self._keys = keys
+        self._auth = auth
         self._enqueue = enqueue
         self._cancel = cancel
         self._processes = processes
@@ -38,7 +38,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.EnqueueResponse:
         """Accept work."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.SUBMIT)
+            caller = await self._auth.check_caller(context, Scope.SUBMIT)
             answer = await self._enqueue.do(submission_of(request, caller=caller.name))
         return pb.EnqueueResponse(
             process_id=answer.process_id,
@@ -55,7 +55,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.Process:
         """Return the whole record."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             if not is_uuid(request.process_id):
                 raise unknown_process(request.process_id)
             record = await self._processes.process(request.process_id.lower())
@@ -66,7 +66,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.ListProcessesResponse:
         """Return the newest that match, a page at a time."""
         async with translated(context):
-            await self._keys.check_caller(context, Scope.READ)
+            await self._auth.check_caller(context, Scope.READ)
             page = await self._processes.page(
                 wanted_of(request), after=place_of(request.cursor), limit=limit_of(request)
             )
@@ -80,7 +80,7 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.CancelProcessResponse:
         """Record the wish to end a process."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.CANCEL)
+            caller = await self._auth.check_caller(context, Scope.CANCEL)
             answer = await self._cancel(cancel_of(request, caller=caller.name))
         active = answer.first_active
         return pb.CancelProcessResponse(
@@ -102,6 +102,6 @@ class ProcessEdge(process_pb2_grpc.ProcessServiceServicer):
     ) -> pb.CheckKeyResponse:
         """Tell whether the caller's key is good, and good for what is asked."""
         async with translated(context):
-            caller = await self._keys.identify(context)
+            caller = await self._auth.identify(context)
             caller.check(scope_of(request.scope))
         return pb.CheckKeyResponse(name=caller.name, scopes=written(caller.scopes))

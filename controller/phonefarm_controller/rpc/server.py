@@ -37,18 +37,18 @@ from phonefarm.v1 import (
 from phonefarm_common.channel import is_loopback, server_options
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.rpc.access_service import AccessEdge
-from phonefarm_controller.rpc.agent_service import AgentEdge
-from phonefarm_controller.rpc.callback_service import CallbackEdge
-from phonefarm_controller.rpc.content_service import ContentEdge
-from phonefarm_controller.rpc.doctor_service import DoctorEdge
-from phonefarm_controller.rpc.fleet_service import FleetEdge
-from phonefarm_controller.rpc.inspect_service import InspectEdge
-from phonefarm_controller.rpc.join_service import JoinEdge, MemberEdge
-from phonefarm_controller.rpc.operator_service import HandsEdge
-from phonefarm_controller.rpc.process_service import ProcessEdge
-from phonefarm_controller.rpc.tls import Doors, Shown
-from phonefarm_controller.rpc.verification_service import ProvingEdge
+from phonefarm_controller.rpc.access_service import AccessService
+from phonefarm_controller.rpc.agent_service import AgentService
+from phonefarm_controller.rpc.callback_service import CallbackService
+from phonefarm_controller.rpc.content_service import ContentService
+from phonefarm_controller.rpc.doctor_service import DoctorService
+from phonefarm_controller.rpc.fleet_service import FleetService
+from phonefarm_controller.rpc.inspect_service import InspectService
+from phonefarm_controller.rpc.join_service import JoinService, MemberService
+from phonefarm_controller.rpc.operator_service import OperatorService
+from phonefarm_controller.rpc.process_service import ProcessService
+from phonefarm_controller.rpc.tls import Shown, TlsListeners
+from phonefarm_controller.rpc.verification_service import VerificationService
 
 GRACE_SECONDS = 2.0
 
@@ -57,18 +57,18 @@ GRACE_SECONDS = 2.0
 class Services:
     """Everything that is served on one port or another."""
 
-    processes: ProcessEdge
-    agents: AgentEdge
-    fleet: FleetEdge
-    hands: HandsEdge
-    doctor: DoctorEdge
-    callbacks: CallbackEdge
-    content: ContentEdge
-    proving: ProvingEdge
-    inspect: InspectEdge
-    access: AccessEdge
-    joining: JoinEdge
-    members: MemberEdge
+    processes: ProcessService
+    agents: AgentService
+    fleet: FleetService
+    hands: OperatorService
+    doctor: DoctorService
+    callbacks: CallbackService
+    content: ContentService
+    proving: VerificationService
+    inspect: InspectService
+    access: AccessService
+    joining: JoinService
+    members: MemberService
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def _adding(messages: Any, name: str, stubs: Any, edge: object) -> Add:
 
 @asynccontextmanager
 async def serving(
-    *, host: str, port: int, timers: Timers, services: Services, doors: Doors | None = None
+    *, host: str, port: int, timers: Timers, services: Services, doors: TlsListeners | None = None
 ) -> AsyncIterator[Ports]:
     """Serve on HOST:PORT (0 for any), and on the doors, while the block runs; yield the ports.
 

@@ -11,7 +11,7 @@ from phonefarm_controller.auth.ca import ServerIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doors:
+class TlsListeners:
     """Where to listen, as (host, port), and what to show there."""
 
     tls: tuple[str, int]
@@ -24,7 +24,7 @@ class Doors:
 class Shown:
     """What a port shows at each handshake: half through its life a certificate is replaced."""
 
-    def __init__(self, doors: Doors, *, ask: bool) -> None:
+    def __init__(self, doors: TlsListeners, *, ask: bool) -> None:
         self._doors = doors
         self._roots = doors.authority if ask else None
         self._lock = threading.Lock()  # handshakes come on threads of grpc's

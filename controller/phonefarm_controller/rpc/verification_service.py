@@ -10,8 +10,8 @@ from phonefarm_common.reasons import FieldProblem
 from phonefarm_controller.model.errors import invalid, invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.model.times import micros
-from phonefarm_controller.processes.verification import ProofAsk, Prove
-from phonefarm_controller.rpc.auth import Keys
+from phonefarm_controller.processes.verification import VerificationRequest, VerificationRuns
+from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.wire import LONGEST_ID, LONGEST_JSON, object_of, timestamp
 
@@ -19,21 +19,21 @@ LONGEST_PROFILE: Final = 256 * 1024
 LONGEST_PROFILE_NAME: Final = 64
 
 
-class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
+class VerificationService(proving_pb2_grpc.ProvingServiceServicer):
     """Serves operators."""
 
-    def __init__(self, *, keys: Keys, prove: Prove) -> None:
-        self._keys = keys
-        self._prove = prove
+    def __init__(self, *, auth: Authenticator, verification: VerificationRuns) -> None:
+        self._auth = auth
+        self._verification = verification
 
     async def VerifyCapability(  # noqa: N802 - the wire's name
         self, request: pb.VerifyCapabilityRequest, context: Context
     ) -> pb.VerifyCapabilityResponse:
         """Enqueue a run that leaves evidence."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             inputs = _inputs(request.inputs_json) if request.inputs_json else None
-            process_id = await self._prove.verify(
+            process_id = await self._verification.verify(
                 request.capability, _ask(request, caller.name), inputs
             )
         return pb.VerifyCapabilityResponse(process_id=process_id)
@@ -43,14 +43,14 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.CheckProfileResponse:
         """Enqueue a run that looks for what the profile names."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             if not is_name(request.name) or len(request.name) > LONGEST_PROFILE_NAME:
                 message = f"must be 1 to {LONGEST_PROFILE_NAME} of A-Z a-z 0-9 . _ : -"
                 raise invalid_field("name", message)
             if not 0 < len(request.profile_toml) <= LONGEST_PROFILE:
                 message = f"is required, at most {LONGEST_PROFILE} characters"
                 raise invalid_field("profile_toml", message)
-            process_id = await self._prove.check_profile(
+            process_id = await self._verification.check_profile(
                 request.name, request.profile_toml, _ask(request, caller.name)
             )
         return pb.CheckProfileResponse(process_id=process_id)
@@ -60,10 +60,12 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
     ) -> pb.Verification:
         """Make a completed verification count."""
         async with translated(context):
-            caller = await self._keys.check_caller(context, Scope.OPERATE)
+            caller = await self._auth.check_caller(context, Scope.OPERATE)
             if not is_uuid(request.process_id):
                 raise unknown_process(request.process_id)
-            recorded, app = await self._prove.record(request.process_id.lower(), actor=caller.name)
+            recorded, app = await self._verification.record(
+                request.process_id.lower(), actor=caller.name
+            )
         return pb.Verification(
             capability=recorded.capability,
             app=app,
@@ -76,7 +78,9 @@ class ProvingEdge(proving_pb2_grpc.ProvingServiceServicer):
         )
 
 
-def _ask(request: pb.VerifyCapabilityRequest | pb.CheckProfileRequest, caller: str) -> ProofAsk:
+def _ask(
+    request: pb.VerifyCapabilityRequest | pb.CheckProfileRequest, caller: str
+) -> VerificationRequest:
     problems = []
     for field, value in (("phone_id", request.phone_id), ("requested_by", request.requested_by)):
         if not value.strip() or len(value) > LONGEST_ID or "\0" in value:
@@ -84,7 +88,7 @@ def _ask(request: pb.VerifyCapabilityRequest | pb.CheckProfileRequest, caller: s
             problems.append(FieldProblem(field=field, message=message))
     if problems:
         raise invalid(*problems)
-    return ProofAsk(
+    return VerificationRequest(
         phone_id=request.phone_id,
         account_id=request.account_id or None,
         requested_by=request.requested_by,

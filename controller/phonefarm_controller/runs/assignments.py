@@ -1,17 +1,17 @@
-"""Assignments: what agents must be told of the claims they hold."""
+"""Build the assignments that agents get for the claims they hold."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from phonefarm_controller.model.app_profiles import ProfileError, read_profile
-from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.run_reports import Assignment, RunRef
 from phonefarm_controller.store import app_profiles, items
 from phonefarm_controller.store.database import Transaction
 
-CleanUpSteps = Callable[[Transaction], Awaitable[Mapping[str, frozenset[Step]]]]
+CleanUpSteps = Callable[[Transaction], Awaitable[Mapping[str, frozenset[CleanupStep]]]]
 """Returns the steps of the phones whose pools want other than every step."""
 
 
@@ -94,7 +94,7 @@ def _plan_json(
     snapshot: str | None,
     *,
     profile: str,
-    clean_up: frozenset[Step] | None,
+    clean_up: frozenset[CleanupStep] | None,
 ) -> str:
     """Put the frozen parts together as text; parsing them for each claim would cost the most."""
     account = json.dumps(lease.account_id), json.dumps(item.app)

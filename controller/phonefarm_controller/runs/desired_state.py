@@ -1,8 +1,8 @@
-"""Desire: all that an agent should be doing, whole; repeated, so that a lost message heals."""
+"""The desired state: all that an agent should do; repeated, so that a lost message does no harm."""
 
 from dataclasses import dataclass
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.run_reports import Assignment, RunRef, Stop, stop_of
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.runs.assignments import AssignmentBuilder
@@ -11,7 +11,7 @@ from phonefarm_controller.store.database import Database
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desired:
+class DesiredState:
     """What one agent should do."""
 
     claimed: tuple[Assignment, ...]
@@ -19,16 +19,16 @@ class Desired:
     stops: tuple[Stop, ...]
 
 
-class Desire:
-    """Reads desired lists."""
+class DesiredStateReader:
+    """Reads the desired state of agents."""
 
     def __init__(self, *, database: Database, assignments: AssignmentBuilder) -> None:
         self._database = database
         self._assignments = assignments
 
-    @whole
-    async def __call__(self, agent_id: str) -> Desired:
-        """Return the list of this agent as of now."""
+    @uninterrupted
+    async def __call__(self, agent_id: str) -> DesiredState:
+        """Return the desired state of this agent as of now."""
         async with self._database.reading() as tx:
             held = await leases.held_by(tx, agent_id)
             lines = await items.get(tx, {lease.item_id for lease in held})
@@ -67,4 +67,4 @@ class Desire:
                         )
                     )
             claimed = await self._assignments.build(tx, claims, serials)
-        return Desired(claimed=tuple(claimed), executing=tuple(executing), stops=tuple(stops))
+        return DesiredState(claimed=tuple(claimed), executing=tuple(executing), stops=tuple(stops))

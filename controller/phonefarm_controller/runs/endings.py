@@ -1,4 +1,4 @@
-"""How attempts end and phones come back, inside a batch of moves."""
+"""How attempts end and phones come back, inside a unit of work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,14 +22,14 @@ from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
 from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
-from phonefarm_controller.runs.unit_of_work import Work
+from phonefarm_controller.runs.unit_of_work import UnitOfWork
 from phonefarm_controller.store import runs
 
 log = structlog.get_logger()
 
 
 def end_run(
-    work: Work,
+    work: UnitOfWork,
     item: Item,
     lease: Lease,
     run: runs.Run,
@@ -76,7 +76,7 @@ def end_run(
     )
 
 
-def end_in_vain(work: Work, item: Item, lease: Lease, run: runs.Run) -> None:
+def end_in_vain(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run) -> None:
     """End the item of a run whose `go` was lost until behind the deadline: nothing was done."""
     now = work.tx.now
     failure = failures.expired(deadline=item.deadline_given, last=item.failure)
@@ -88,7 +88,12 @@ def end_in_vain(work: Work, item: Item, lease: Lease, run: runs.Run) -> None:
 
 
 def end_unheard(
-    work: Work, lease: Lease, body: RunEnded, *, policy: RetryPolicy, chance: Callable[[], float]
+    work: UnitOfWork,
+    lease: Lease,
+    body: RunEnded,
+    *,
+    policy: RetryPolicy,
+    chance: Callable[[], float],
 ) -> None:
     """End the attempt that holds *lease* without its agent's word; an item gone on is left alone.
 
@@ -113,7 +118,7 @@ def end_unheard(
     end_run(work, item, lease, run, body, policy=policy, chance=chance)
 
 
-def refuse_run(work: Work, item: Item, lease: Lease, run: runs.Run, *, reason: str) -> None:
+def refuse_run(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run, *, reason: str) -> None:
     """Give item and account back: the agent did not begin. A cancelled item ends.
 
     The phone comes back with the agent's word that it is clean, which follows every refusal.
@@ -124,7 +129,7 @@ def refuse_run(work: Work, item: Item, lease: Lease, run: runs.Run, *, reason: s
     work.runs[run.run_id] = replace(run, state=RunState.VOIDED, ended_at=now, outcome=reason)
 
 
-def release(work: Work, lease: Lease, body: PhoneReleased) -> None:
+def release(work: UnitOfWork, lease: Lease, body: PhoneReleased) -> None:
     """Free the phone when it is clean, else keep it from work with the reason."""
     if lease.state not in {LeaseState.RELEASING, LeaseState.DIRTY}:
         return
@@ -145,7 +150,7 @@ def release(work: Work, lease: Lease, body: PhoneReleased) -> None:
     log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
 
 
-def stop_at_once(work: Work, lease: Lease, reason: str) -> Stop:
+def stop_at_once(work: UnitOfWork, lease: Lease, reason: str) -> Stop:
     """Return the order that ends the lease's run now."""
     run = work.runs_before[lease.run_id]
     return Stop(

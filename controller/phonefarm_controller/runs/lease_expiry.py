@@ -1,4 +1,4 @@
-"""Reap: end what nobody speaks for any more. Each call is decided by compare-and-set under lock."""
+"""End leases and runs that no agent speaks for, each by compare-and-set under lock."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -8,8 +8,8 @@ import structlog
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.health import Blame, HealthPolicy
 from phonefarm_controller.model.items import voided
 from phonefarm_controller.model.leases import (
@@ -25,14 +25,14 @@ from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import RunEnded
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
-from phonefarm_controller.runs.unit_of_work import Work, open_work
+from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
 from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database
 
 log = structlog.get_logger()
 
 
-class Reap:
+class LeaseExpiry:
     """Ends silent leases, late starts, endless runs and clean-ups, and what an agent forgot."""
 
     def __init__(
@@ -42,21 +42,21 @@ class Reap:
         policy: RetryPolicy,
         health: HealthPolicy,
         sessions: Sessions,
-        hints: Hints,
+        wakeups: WakeUps,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._policy = policy
         self._health = health
         self._sessions = sessions
-        self._hints = hints
+        self._wakeups = wakeups
         self._chance = chance
 
-    @whole
+    @uninterrupted
     async def expire(self, lease_id: str, *, renewals: int) -> bool:
         """End a live lease that was not renewed since; the phone is dirty. False: it was."""
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {lease_id})
+            work, locked = await open_unit_of_work(tx, {lease_id})
             lease = work.leases.get(lease_id)
             if lease is None or not await leases.unrenewed(tx, lease_id, renewals=renewals):
                 return False
@@ -69,7 +69,7 @@ class Reap:
         self._wake()
         return True
 
-    @whole
+    @uninterrupted
     async def forget(self, lease_ids: Iterable[str], *, agent_id: str, term: int) -> None:
         """End runs past the start gate that their agent, back again, does not know of.
 
@@ -77,7 +77,7 @@ class Reap:
         session than the *term* has taken over.
         """
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, set(lease_ids))
+            work, locked = await open_unit_of_work(tx, set(lease_ids))
             told = []
             if (await agents.terms(tx, [agent_id])).get(agent_id) != term:
                 return
@@ -87,14 +87,14 @@ class Reap:
                     self._end(work, lease, lost(FailureCode.RUN_CRASHED, message))
                     told.append(stop_at_once(work, lease, "the run is over"))
             await work.save(locked)
-        self._hints.orders_made(self._sessions.send(told))
+        self._wakeups.orders_made(self._sessions.send(told))
         self._wake()
 
-    @whole
+    @uninterrupted
     async def void(self, lease_id: str) -> bool:
         """Take back a claim whose run did not reach the start gate in time, uncharged."""
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {lease_id}, health=self._health)
+            work, locked = await open_unit_of_work(tx, {lease_id}, health=self._health)
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.LIVE:
                 return False
@@ -110,18 +110,18 @@ class Reap:
             stop = stop_at_once(work, lease, "not started in time")
             await work.save(locked)
         log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
-        self._hints.orders_made(self._sessions.send([stop]))
+        self._wakeups.orders_made(self._sessions.send([stop]))
         self._wake()
         return True
 
-    @whole
+    @uninterrupted
     async def overrun(self, lease_id: str) -> bool:
         """Take the phone from a run that its agent did not end at its cap; False: it has ended.
 
         Phone and account wait for the agent's word, or for the time it has to fence itself.
         """
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {lease_id})
+            work, locked = await open_unit_of_work(tx, {lease_id})
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.LIVE:
                 return False
@@ -131,15 +131,15 @@ class Reap:
             stop = stop_at_once(work, lease, LEASE_OVERRUN)
             await work.save(locked)
         log.warning("lease.overrun", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
-        self._hints.orders_made(self._sessions.send([stop]))
+        self._wakeups.orders_made(self._sessions.send([stop]))
         self._wake()
         return True
 
-    @whole
+    @uninterrupted
     async def give_up_clean_up(self, lease_id: str) -> bool:
         """Call a phone dirty whose clean-up was not confirmed in time, and keep it from work."""
         async with self._database.writing() as tx:
-            work, locked = await open_work(tx, {lease_id}, health=self._health)
+            work, locked = await open_unit_of_work(tx, {lease_id}, health=self._health)
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.RELEASING:
                 return False
@@ -151,10 +151,10 @@ class Reap:
         log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
         return True
 
-    def _end(self, work: Work, lease: Lease, body: RunEnded) -> None:
+    def _end(self, work: UnitOfWork, lease: Lease, body: RunEnded) -> None:
         end_unheard(work, lease, body, policy=self._policy, chance=self._chance)
 
     def _wake(self) -> None:
-        self._hints.fleet_changed()
-        self._hints.times_changed()
-        self._hints.deliveries()
+        self._wakeups.fleet_changed()
+        self._wakeups.due_times_changed()
+        self._wakeups.deliveries()

@@ -1,4 +1,4 @@
-"""The reaper: watches leases on its own monotonic clock and ends what stays silent.
+"""The lease reaper: watches leases on its own monotonic clock and ends those that stay silent.
 
 No wall clock is read and no two machines' clocks are compared: a lease is expired when this reaper
 has itself seen the same renewal counter for the whole TTL, and overrun when it has seen the run go
@@ -12,13 +12,13 @@ import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.states import LeaseState, RunState
-from phonefarm_controller.runs.lease_expiry import Reap
+from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.store import leases, runs
 from phonefarm_controller.store.database import Database
 
@@ -33,7 +33,7 @@ class HeldLease:
     started: bool
 
 
-@whole
+@uninterrupted
 async def held_leases(database: Database) -> list[HeldLease]:
     """Return every lease that keeps a phone, as of now."""
     async with database.reading() as tx:
@@ -46,8 +46,8 @@ async def held_leases(database: Database) -> list[HeldLease]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sight:
-    """What a lease looked like; equal sights mean that nothing moved."""
+class _LeaseProgress:
+    """How far a lease was; equal ones mean that it was not renewed in between."""
 
     state: LeaseState
     renewals: int
@@ -55,26 +55,28 @@ class _Sight:
 
 
 class LeaseReaper:
-    """Remembers since when each lease looks the same."""
+    """Remembers since when each lease is unchanged."""
 
-    def __init__(self, *, database: Database, reap: Reap, timers: Timers, clock: Clock) -> None:
+    def __init__(
+        self, *, database: Database, expiry: LeaseExpiry, timers: Timers, clock: Clock
+    ) -> None:
         self._database = database
-        self._reap = reap
+        self._expiry = expiry
         self._timers = timers
         self._clock = clock
-        self._renewals: dict[str, tuple[_Sight, float]] = {}
+        self._renewals: dict[str, tuple[_LeaseProgress, float]] = {}
         self._phases: dict[str, tuple[tuple[LeaseState, bool, bool], float]] = {}
 
-    async def run(self, pulse: Pulse) -> None:
-        """Look until cancelled."""
+    async def run(self, liveness: Liveness) -> None:
+        """Check until cancelled."""
         while True:
-            pulse.beat()
-            with enduring("lease_reaper"):
-                await self.look()
+            liveness.beat()
+            with logged_errors("lease_reaper"):
+                await self.check()
             await asyncio.sleep(self._timers.reap)
 
-    async def look(self) -> None:
-        """Look once at every lease that keeps a phone."""
+    async def check(self) -> None:
+        """Check every lease that keeps a phone, once."""
         seen = await held_leases(self._database)
         now = self._clock.monotonic()
         held = {watched.lease.lease_id for watched in seen}
@@ -97,24 +99,26 @@ class LeaseReaper:
         waiting = self._unchanged_phase(lease, watched, now)
         match lease.state:
             case LeaseState.LIVE if silent >= self._timers.lease_ttl:
-                await self._reap.expire(key, renewals=lease.renewals)
+                await self._expiry.expire(key, renewals=lease.renewals)
             case LeaseState.LIVE if not watched.started and waiting >= self._timers.start:
-                await self._reap.void(key)
+                await self._expiry.void(key)
             case LeaseState.LIVE if waiting >= lease.most_seconds:
-                await self._reap.overrun(key)
+                await self._expiry.overrun(key)
             # Its run may still act, until its agent has had the time to fence itself.
             case LeaseState.RELEASING if lease.revoked and waiting < self._timers.lease_ttl:
                 pass
             case LeaseState.RELEASING if waiting >= self._timers.clean_up:
-                await self._reap.give_up_clean_up(key)
+                await self._expiry.give_up_clean_up(key)
             case _:
                 pass
 
     def _unchanged_renewals(self, lease: Lease, watched: HeldLease, now: float) -> float:
-        sight = _Sight(state=lease.state, renewals=lease.renewals, started=watched.started)
+        progress = _LeaseProgress(
+            state=lease.state, renewals=lease.renewals, started=watched.started
+        )
         before = self._renewals.get(lease.lease_id)
-        if before is None or before[0] != sight:
-            self._renewals[lease.lease_id] = (sight, now)
+        if before is None or before[0] != progress:
+            self._renewals[lease.lease_id] = (progress, now)
             return 0.0
         return now - before[1]
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database
 
 
-@whole
+@uninterrupted
 async def renew_leases(
     database: Database, agent_id: str, term: int, held: Sequence[RunRef]
 ) -> list[RunRef] | None:

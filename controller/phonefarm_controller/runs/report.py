@@ -1,4 +1,4 @@
-"""Take what agents report of runs: progress, endings, released phones. Fenced and idempotent."""
+"""Record what agents report of runs: progress, endings, released phones. Fenced and idempotent."""
 
 import json
 import random
@@ -13,8 +13,8 @@ from phonefarm_common.reasons import FailureClass, FailureCode
 
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.capabilities.outputs import outputs_of
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.health.policy import is_refused_for_the_phone, is_the_phones
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import Blame, HealthPolicy
@@ -36,7 +36,7 @@ from phonefarm_controller.model.run_reports import (
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
 from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.runs.endings import end_in_vain, end_run, lost, refuse_run, release
-from phonefarm_controller.runs.unit_of_work import Work, changed, open_work
+from phonefarm_controller.runs.unit_of_work import UnitOfWork, changed, open_unit_of_work
 from phonefarm_controller.store import agents, runs
 from phonefarm_controller.store.database import Database
 
@@ -64,7 +64,7 @@ class Ack:
     sequence: int
 
 
-class TakeReports:
+class RecordReports:
     """Takes records of many runs at once."""
 
     def __init__(
@@ -73,18 +73,18 @@ class TakeReports:
         database: Database,
         policy: RetryPolicy,
         health: HealthPolicy,
-        hints: Hints,
+        wakeups: WakeUps,
         sessions: Sessions,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._policy = policy
         self._health = health
-        self._hints = hints
+        self._wakeups = wakeups
         self._sessions = sessions
         self._chance = chance
 
-    @whole
+    @uninterrupted
     async def __call__(self, batch: Sequence[Report]) -> list[Ack | None]:
         """Return for each record how far its run's records are taken, in order; committed.
 
@@ -93,7 +93,7 @@ class TakeReports:
         """
         async with self._database.writing() as tx:
             named = {report.run.lease_id for report in batch}
-            work, locked = await open_work(tx, named, health=self._health)
+            work, locked = await open_unit_of_work(tx, named, health=self._health)
             # Behind the locks: what a newer session wrote of these runs is ordered behind its term.
             terms = await agents.terms(tx, {report.agent_id for report in batch})
             told: dict[str, list[Report]] = defaultdict(list)
@@ -110,21 +110,21 @@ class TakeReports:
             await self._collect_outputs(work)
             await work.save(locked)
             acks = {run_id: _ack(work, reports[-1]) for run_id, reports in told.items()}
-        self._hints.deliveries()
+        self._wakeups.deliveries()
         judged = work.quarantined or work.cleaned or work.charged or work.proved
         if judged or work.attention:
-            self._hints.fleet_changed()
+            self._wakeups.fleet_changed()
         else:
-            self._hints.work_made()
+            self._wakeups.work_made()
         moved = changed(work.items_before, work.items)
         if judged or any(item.state in ITEM_WAITING for item in moved):
-            self._hints.times_changed()  # its back-off may end before anything else is due
+            self._wakeups.due_times_changed()  # its back-off may end before anything else is due
         return [
             acks[report.run.run_id] if terms.get(report.agent_id) == report.term else None
             for report in batch
         ]
 
-    def _take(self, work: Work, reports: Sequence[Report]) -> list[tuple[object, ...]]:
+    def _take(self, work: UnitOfWork, reports: Sequence[Report]) -> list[tuple[object, ...]]:
         """Apply one run's records; return the rows to keep: no repeats, nothing behind a gap.
 
         But the end of what is over here already: this database may have been restored, and what was
@@ -154,7 +154,7 @@ class TakeReports:
             work.runs[ref.run_id] = replaced(work.runs[ref.run_id], last_sequence=last)
         return rows
 
-    def _apply(self, work: Work, report: Report, *, current: bool) -> None:
+    def _apply(self, work: UnitOfWork, report: Report, *, current: bool) -> None:
         item, lease = work.items[report.run.item_id], work.leases[report.run.lease_id]
         run = work.runs[report.run.run_id]
         match report.body:
@@ -190,7 +190,7 @@ class TakeReports:
             case PhoneReleased() as body:
                 release(work, lease, body)
 
-    async def _collect_outputs(self, work: Work) -> None:
+    async def _collect_outputs(self, work: UnitOfWork) -> None:
         """Give each item that has just become DONE what its actions brought."""
         fresh = [
             item
@@ -207,7 +207,7 @@ class TakeReports:
             work.items[item.item_id] = replaced(item, outputs=outputs_of(item.capability, steps))
 
 
-def _in_vain(work: Work, item: Item, report: Report, body: RunEnded) -> bool:
+def _in_vain(work: UnitOfWork, item: Item, report: Report, body: RunEnded) -> bool:
     """Tell whether the run was stopped behind its deadline without ever having heard `go`."""
     nothing_done = report.sequence == 1 and body.outcome is Outcome.STOPPED
     return nothing_done and item.cancel is None and item.deadline_at < work.tx.now
@@ -221,7 +221,7 @@ def _progressed(item: Item, index: int) -> Item:
     return item if done_here == item.actions_done else replaced(item, actions_done=done_here)
 
 
-def _is_its_run(work: Work, ref: RunRef, agent_id: str) -> bool:
+def _is_its_run(work: UnitOfWork, ref: RunRef, agent_id: str) -> bool:
     """Tell whether the run is known under this lease and epoch, and is this agent's."""
     lease, run = work.leases.get(ref.lease_id), work.runs.get(ref.run_id)
     if lease is None or run is None or lease.agent_id != agent_id:
@@ -230,7 +230,7 @@ def _is_its_run(work: Work, ref: RunRef, agent_id: str) -> bool:
     return (lease.run_id, lease.item_id, lease.epoch) == named and lease.item_id in work.items
 
 
-def _charge(work: Work, item: Item, lease: Lease, failure: Failure | None) -> None:
+def _charge(work: UnitOfWork, item: Item, lease: Lease, failure: Failure | None) -> None:
     """Charge the phone with how its run ended, when it may be to blame for that.
 
     A golden job asks nothing of a phone but to work: where its plan fails, the phone did, unless
@@ -247,7 +247,7 @@ def _charge(work: Work, item: Item, lease: Lease, failure: Failure | None) -> No
         work.charge(lease, Blame.INFRA, failure.code, failure.message)
 
 
-def _is_current(work: Work, ref: RunRef) -> bool:
+def _is_current(work: UnitOfWork, ref: RunRef) -> bool:
     """Tell whether the run is the attempt that its item is at, and still holds its lease."""
     item = work.items[ref.item_id]
     return (
@@ -257,7 +257,7 @@ def _is_current(work: Work, ref: RunRef) -> bool:
     )
 
 
-def _harmless(work: Work, report: Report) -> int:
+def _harmless(work: UnitOfWork, report: Report) -> int:
     """Return how far a run that was taken from its phone, and may not know it, may be acknowledged.
 
     A `once` action begins with its acknowledgement, and the item may be on its way elsewhere.
@@ -274,7 +274,7 @@ def _row(report: Report, *, late: bool, now: datetime) -> tuple[object, ...]:
     return (ref.run_id, ref.epoch, report.sequence, _KINDS[type(body)], text, late, now)
 
 
-def _ack(work: Work, report: Report) -> Ack:
+def _ack(work: UnitOfWork, report: Report) -> Ack:
     run = work.runs.get(report.run.run_id)
     known = run is not None and run.agent_id == report.agent_id
     taken = run.last_sequence if run is not None and known else report.sequence

@@ -7,7 +7,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureCode
 
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import CancelStrategy, Item, dead, started, voided
 from phonefarm_controller.model.leases import Lease, releasing
@@ -16,7 +16,7 @@ from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.model.transitions import by_agent
-from phonefarm_controller.processes.status import sync
+from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.store import agents, items, leases, pauses, phones, processes, runs
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -27,7 +27,7 @@ DRAINING: Final = "draining"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartAsk:
+class StartRequest:
     """A run that is prepared and has not acted; *term* is of the session that tells it.
 
     *asked_at* is the agent's own, for its answer.
@@ -55,15 +55,15 @@ class StartAnswer:
     force_after_seconds: float = 0.0
 
 
-class Start:
+class StartGate:
     """Answers many runs at once; repeating a question repeats its answer."""
 
     def __init__(self, *, database: Database, deliveries_made: Callable[[], None]) -> None:
         self._database = database
         self._deliveries_made = deliveries_made
 
-    @whole
-    async def __call__(self, asks: Sequence[StartAsk]) -> list[StartAnswer | None]:
+    @uninterrupted
+    async def __call__(self, asks: Sequence[StartRequest]) -> list[StartAnswer | None]:
         """Return go or stop for each, in order; the items that may act are EXECUTING.
 
         None: a newer session of the agent has taken over, and nothing was decided.
@@ -73,7 +73,9 @@ class Start:
         self._deliveries_made()
         return answers
 
-    async def _decide(self, tx: Transaction, asks: Sequence[StartAsk]) -> list[StartAnswer | None]:
+    async def _decide(
+        self, tx: Transaction, asks: Sequence[StartRequest]
+    ) -> list[StartAnswer | None]:
         named = await leases.get(tx, [ask.run.lease_id for ask in asks])
         locked = await processes.lock(tx, {lease.process_id for lease in named.values()})
         before = await items.lock(tx, {lease.item_id for lease in named.values()})
@@ -83,7 +85,7 @@ class Start:
         new_items: dict[str, Item] = {}
         new_leases: dict[str, Lease] = {}
         new_runs: dict[str, runs.Run] = {}
-        stops: dict[StartAsk, str | None] = {}
+        stops: dict[StartRequest, str | None] = {}
         # Behind the locks: what a newer session wrote of these items is ordered behind its term.
         terms = await agents.terms(tx, {ask.agent_id for ask in asks})
         # And so is the time: it may have passed while the locks were waited for.
@@ -139,7 +141,9 @@ class Start:
         await leases.save(tx, held, list(new_leases.values()))
         await runs.save(tx, old_runs, list(new_runs.values()))
         touched = {item.process_id for item in new_items.values()}
-        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        await roll_up_status(
+            tx, {key: process for key, process in locked.items() if key in touched}
+        )
         return [
             _answer(ask, stops[ask], before.get(ask.run.item_id), tx.now) if ask in stops else None
             for ask in asks
@@ -166,7 +170,7 @@ async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:
     return why
 
 
-def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | None:
+def _refusal(ask: StartRequest, lease: Lease | None, item: Item | None) -> str | None:
     if lease is None or item is None:
         return "unknown_run"
     if lease.agent_id != ask.agent_id or lease.run_id != ask.run.run_id:
@@ -183,7 +187,7 @@ def _refusal(ask: StartAsk, lease: Lease | None, item: Item | None) -> str | Non
     return PAUSED if item.cancel.give_back else FailureCode.CANCELLED
 
 
-def _answer(ask: StartAsk, stop: str | None, item: Item | None, now: datetime) -> StartAnswer:
+def _answer(ask: StartRequest, stop: str | None, item: Item | None, now: datetime) -> StartAnswer:
     """Return the answer; a run that may have begun after all is stopped as somebody wished."""
     if stop is None and item is not None:
         left = max(0.0, (item.deadline_at - now).total_seconds())

@@ -1,24 +1,24 @@
-"""One batch of moves: what it read under lock, and what becomes of it."""
+"""A unit of work: rows read under lock, moved, and written together."""
 
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from phonefarm_controller.health.assessment import judge
+from phonefarm_controller.health.assessment import assess
 from phonefarm_controller.model.health import Blame, HealthPolicy
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.processes import Process
-from phonefarm_controller.processes.status import sync
+from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.store import accounts, items, leases, processes, runs
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.phone_failures import Charge
+from phonefarm_controller.store.phone_failures import PhoneFailure
 
 _T = TypeVar("_T")
 
 _UNSCALED: Final = HealthPolicy()
 
 
-class Work:
+class UnitOfWork:
     """The rows one batch touches, read under lock, and what they become."""
 
     def __init__(
@@ -39,7 +39,9 @@ class Work:
         self.cleaned: set[str] = set()  # phone ids
         self.proved: set[str] = set()  # ids of phones that passed a golden job
         self.unproved: set[str] = set()  # ids of runs of golden jobs that failed
-        self.charged: dict[str, Charge] = {}  # by run: the first thing that was its phone's fault
+        self.charged: dict[
+            str, PhoneFailure
+        ] = {}  # by run: the first thing that was its phone's fault
         self.attention: dict[str, str] = {}  # account id -> why
         self.actors: dict[str, str] = {}  # item id -> who moves it, if not the transaction's actor
 
@@ -48,7 +50,7 @@ class Work:
         moved_items = changed(self.items_before, self.items)
         await items.save(self.tx, self.items_before, moved_items, actors=self.actors)
         if self.quarantined or self.cleaned or self.charged or self.proved:
-            await judge(
+            await assess(
                 self.tx,
                 policy=self.health,
                 charged=list(self.charged.values()),
@@ -63,13 +65,15 @@ class Work:
         await leases.save(self.tx, self.leases_before, changed(self.leases_before, self.leases))
         await runs.save(self.tx, self.runs_before, changed(self.runs_before, self.runs))
         moved = {item.process_id for item in changed(self.items_before, self.items)}
-        await sync(self.tx, {key: process for key, process in locked.items() if key in moved})
+        await roll_up_status(
+            self.tx, {key: process for key, process in locked.items() if key in moved}
+        )
 
     def charge(self, lease: Lease, blame: Blame, code: str, message: str = "") -> None:
         """Charge the lease's phone with what went wrong in its run."""
         self.charged.setdefault(
             lease.run_id,
-            Charge(
+            PhoneFailure(
                 run_id=lease.run_id,
                 phone_id=lease.phone_id,
                 agent_id=lease.agent_id,
@@ -82,9 +86,9 @@ class Work:
         )
 
 
-async def open_work(
+async def open_unit_of_work(
     tx: Transaction, lease_ids: set[str], *, health: HealthPolicy = _UNSCALED
-) -> tuple[Work, dict[str, Process]]:
+) -> tuple[UnitOfWork, dict[str, Process]]:
     """Lock what hangs on these leases, in the one order, and read it.
 
     *health* is for who charges phones.
@@ -94,7 +98,9 @@ async def open_work(
     before = await items.lock(tx, {lease.item_id for lease in named.values()})
     held = await leases.get(tx, named)  # again: now nobody else moves them
     old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
-    work = Work(tx=tx, items_before=before, leases_before=held, runs_before=old_runs, health=health)
+    work = UnitOfWork(
+        tx=tx, items_before=before, leases_before=held, runs_before=old_runs, health=health
+    )
     return work, locked
 
 

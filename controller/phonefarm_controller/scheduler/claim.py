@@ -11,8 +11,8 @@ from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.agents.offers import OfferedPhone
-from phonefarm_controller.alarms import Room
-from phonefarm_controller.concurrency.uninterrupted import whole
+from phonefarm_controller.alarms import DiskAlarm
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import GOLDEN, Candidate, Item, claimed, dead
 from phonefarm_controller.model.leases import Lease
@@ -24,10 +24,10 @@ from phonefarm_controller.model.states import (
     LeaseState,
     RunState,
 )
-from phonefarm_controller.processes.status import sync
+from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.runs.assignments import AssignmentBuilder
-from phonefarm_controller.scheduler.fleet_cache import Fleet, FleetView
-from phonefarm_controller.scheduler.matching import FreePhone, Pair, matched
+from phonefarm_controller.scheduler.fleet_cache import FleetCache, FleetSnapshot
+from phonefarm_controller.scheduler.matching import FreePhone, Pair, match_items
 from phonefarm_controller.store import (
     accounts,
     agents,
@@ -62,7 +62,7 @@ class _Chosen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Matches:
     """What a claim would take; *unpromoted*: some due items are not promoted yet."""
 
     pairs: list[Pair]
@@ -76,24 +76,24 @@ class Claim:
         self,
         *,
         database: Database,
-        fleet_view: FleetView,
+        fleet_cache: FleetCache,
         assignments: AssignmentBuilder,
-        room: Room,
+        disk_alarm: DiskAlarm,
         timers: Timers,
         ids: Callable[[], str] = new_id,
     ) -> None:
         self._database = database
-        self._fleet_view = fleet_view
+        self._fleet_cache = fleet_cache
         self._assignments = assignments
-        self._room = room
+        self._disk_alarm = disk_alarm
         self._timers = timers
         self._ids = ids
 
-    @whole
+    @uninterrupted
     async def __call__(self, offers: Sequence[OfferedPhone]) -> list[Assignment]:
         """Return what was claimed; it is committed. At most one item per phone and account."""
         async with self._database.reading() as tx:
-            seen = await self.look(tx, offers)
+            seen = await self.match(tx, offers)
         if seen.unpromoted:
             async with self._database.writing() as tx:
                 await queue.promote(tx, limit=MOST_PROMOTED)
@@ -102,14 +102,14 @@ class Claim:
         async with self._database.writing() as tx:
             return await self._take(tx, seen.pairs, offers)
 
-    async def look(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Seen:
+    async def match(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Matches:
         """Match on what can be seen without locks; what takes the pairs looks again."""
-        if self._room.shortage:
-            return Seen(pairs=[])
+        if self._disk_alarm.shortage:
+            return Matches(pairs=[])
         unpromoted = await queue.any_unpromoted(tx)
         if not unpromoted and not await queue.any_ready(tx):
-            return Seen(pairs=[])
-        fleet = await self._fleet_view.current(tx)
+            return Matches(pairs=[])
+        fleet = await self._fleet_cache.current(tx)
         busy = await leases.busy(tx)
         alone = await _alone(tx, offers, fleet, busy)
         held = {pair.phone_id for pair in alone}
@@ -120,11 +120,11 @@ class Claim:
             if (phone := fleet.free(offer.phone_id, offer.agent_id, busy)) is not None
         ]
         if not free or fleet.paused:
-            return Seen(pairs=alone)
+            return Matches(pairs=alone)
         candidates = await _candidates(tx, free, fleet.pauses)
         if unpromoted:
             candidates += await queue.unpromoted(tx, limit=MOST_UNPROMOTED, pauses=fleet.pauses)
-        return Seen(pairs=[*alone, *matched(candidates, free)], unpromoted=unpromoted)
+        return Matches(pairs=[*alone, *match_items(candidates, free)], unpromoted=unpromoted)
 
     async def _take(
         self, tx: Transaction, pairs: Sequence[Pair], offers: Sequence[OfferedPhone]
@@ -158,7 +158,9 @@ class Claim:
         pairs = [pair for pair in pairs if pair.item_id not in unfit]
         if unfit:
             touched = {before[item_id].process_id for item_id in unfit}
-            await sync(tx, {key: process for key, process in locked.items() if key in touched})
+            await roll_up_status(
+                tx, {key: process for key, process in locked.items() if key in touched}
+            )
         if not pairs:
             return []
         epochs = await phones.raise_epochs(tx, [known[pair.phone_id] for pair in pairs])
@@ -171,7 +173,9 @@ class Claim:
         touched = {choice.item.process_id for choice in chosen}
         if unfit:  # what was synced above is no longer as it was locked
             locked = await processes.lock(tx, touched)
-        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        await roll_up_status(
+            tx, {key: process for key, process in locked.items() if key in touched}
+        )
         serials = {phone.phone_id: phone.serialno for phone in known.values()}
         return await self._assignments.build(tx, [(c.item, c.lease) for c in chosen], serials)
 
@@ -237,7 +241,7 @@ class Claim:
 
 
 async def _alone(
-    tx: Transaction, offers: Sequence[OfferedPhone], fleet: Fleet, busy: leases.Busy
+    tx: Transaction, offers: Sequence[OfferedPhone], fleet: FleetSnapshot, busy: leases.Busy
 ) -> list[Pair]:
     """Return what waits for an offered phone and no account, at most one a phone, before all work.
 

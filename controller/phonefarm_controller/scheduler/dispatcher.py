@@ -1,14 +1,14 @@
-"""The pump: claims for offered phones the moment there may be work."""
+"""The dispatcher: claims for offered phones the moment there may be work."""
 
 import random
 from collections.abc import Sequence
 
 import structlog
 
-from phonefarm_controller.agents.offers import OfferedPhone, offered_in
+from phonefarm_controller.agents.offers import OfferedPhone, offers_here
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.run_reports import Assignment
 from phonefarm_controller.scheduler.claim import Claim
@@ -16,18 +16,20 @@ from phonefarm_controller.scheduler.claim import Claim
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
-"""How late work can be noticed whose hint was lost."""
+"""How late work can be noticed whose wake-up was lost."""
 MOST_PHONES = 200
 """How many phones one transaction claims for."""
 
 
-async def run_dispatcher(pulse: Pulse, *, claim: Claim, sessions: Sessions, hints: Hints) -> None:
+async def run_dispatcher(
+    liveness: Liveness, *, claim: Claim, sessions: Sessions, wakeups: WakeUps
+) -> None:
     """Claim until cancelled."""
     while True:
-        pulse.beat()
+        liveness.beat()
         # Give or take a quarter: controllers on one database must not look in step.
-        await hints.work.taken(within=POLL_SECONDS * random.uniform(0.75, 1.25))
-        offers = offered_in(sessions)
+        await wakeups.work.wait(within=POLL_SECONDS * random.uniform(0.75, 1.25))
+        offers = offers_here(sessions)
         for start in range(0, len(offers), MOST_PHONES):
             try:
                 await _claim(claim, sessions, offers[start : start + MOST_PHONES])

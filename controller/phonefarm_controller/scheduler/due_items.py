@@ -1,16 +1,16 @@
-"""Wind: move what the clock moves. Back-offs that are over, deadlines that have passed."""
+"""Due items: back-offs that are over, deadlines that have passed."""
 
 from datetime import datetime
 
 import structlog
 
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError, OwnerLostError
 from phonefarm_controller.model.failures import expired
 from phonefarm_controller.model.items import Item, dead, requeued
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
-from phonefarm_controller.processes.status import sync
+from phonefarm_controller.processes.status import roll_up_status
 from phonefarm_controller.store import items, processes, queue
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.loop_leases import Tenure, owning
@@ -20,21 +20,21 @@ log = structlog.get_logger()
 BATCH = 200
 
 
-class Wind:
-    """Moves due items."""
+class DueItems:
+    """Requeues items after their back-off, and ends those past their deadline."""
 
-    def __init__(self, *, database: Database, hints: Hints) -> None:
+    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
-        self._hints = hints
+        self._wakeups = wakeups
 
-    @whole
+    @uninterrupted
     async def next_due(self) -> float | None:
         """Return the seconds until the next item becomes claimable by time; None for never."""
         async with self._database.reading() as tx:
             due: datetime | None = await queue.next_due(tx)
             return None if due is None else (due - tx.now).total_seconds()
 
-    @whole
+    @uninterrupted
     async def requeue(self, *, tenure: Tenure | None = None) -> int:
         """Put retryable items whose back-off is over back into the queue; return how many."""
         async with self._database.reading() as tx:
@@ -42,10 +42,10 @@ class Wind:
         if not due:
             return 0
         moved = await self._move_apart(due, tenure, to=ItemState.QUEUED)
-        self._hints.work_made()
+        self._wakeups.work_made()
         return moved
 
-    @whole
+    @uninterrupted
     async def expire(self, *, tenure: Tenure | None = None) -> int:
         """End waiting items whose deadline has passed; return how many."""
         async with self._database.reading() as tx:
@@ -53,7 +53,7 @@ class Wind:
         if not due:
             return 0
         moved = await self._move_apart(due, tenure, to=ItemState.DEAD_LETTER)
-        self._hints.deliveries()
+        self._wakeups.deliveries()
         return moved
 
     async def _move_apart(
@@ -77,7 +77,9 @@ class Wind:
         after = [moved for item in before.values() if (moved := _moved(item, tx, to)) is not None]
         await items.save(tx, before, after)
         touched = {item.process_id for item in after}
-        await sync(tx, {key: process for key, process in locked.items() if key in touched})
+        await roll_up_status(
+            tx, {key: process for key, process in locked.items() if key in touched}
+        )
         return len(after)
 
 

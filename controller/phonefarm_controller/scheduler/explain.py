@@ -1,14 +1,14 @@
-"""Explain: why what waits does so, phone by phone, as of now."""
+"""Explain why items wait, phone by phone, as of now."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from phonefarm_controller.agents.offers import offered_in, offers_of, others
+from phonefarm_controller.agents.offers import agents_elsewhere, offers_here, stored_offers
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import Room
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.fleet.phone_status import sighted
-from phonefarm_controller.model.blockers import AccountNow, Sight
+from phonefarm_controller.alarms import DiskAlarm
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.fleet.phone_status import read_phone_status
+from phonefarm_controller.model.blockers import AccountNow, FarmSnapshot
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
@@ -18,9 +18,9 @@ from phonefarm_controller.model.states import PROCESS_TERMINAL
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.explanation import (
     Explanation,
-    explained,
-    explained_end,
-    hindrances_of,
+    blockers_of,
+    explain_end,
+    explain_waiting,
 )
 from phonefarm_controller.store import (
     accounts,
@@ -37,15 +37,17 @@ from phonefarm_controller.store.database import Database, Transaction
 
 
 class Explain:
-    """Tells why processes wait."""
+    """Explains why processes wait."""
 
-    def __init__(self, *, database: Database, sessions: Sessions, claim: Claim, room: Room) -> None:
+    def __init__(
+        self, *, database: Database, sessions: Sessions, claim: Claim, disk_alarm: DiskAlarm
+    ) -> None:
         self._database = database
         self._sessions = sessions
         self._claim = claim
-        self._room = room
+        self._disk_alarm = disk_alarm
 
-    @whole
+    @uninterrupted
     async def __call__(self, process_id: str) -> Explanation:
         """Return why each item that waits does so; FarmError `unknown_process`.
 
@@ -59,22 +61,22 @@ class Explain:
                 return await _of_ended(tx, process)
             tallies = (await items.tallies(tx, {process_id}))[process_id]
             held_back = await queue_position.waiting_of(tx, process_id)
-            away = await others(tx, self._sessions)
-            offers = offered_in(self._sessions) + offers_of(away)
-            seen = await self._claim.look(tx, offers if held_back else [])
-            sight = await self._sight(tx, held_back)
-            ahead = await _ahead(tx, held_back, sight)
+            away = await agents_elsewhere(tx, self._sessions)
+            offers = offers_here(self._sessions) + stored_offers(away)
+            seen = await self._claim.match(tx, offers if held_back else [])
+            farm = await self._farm(tx, held_back)
+            ahead = await _ahead(tx, held_back, farm)
             now = tx.now
         chosen = {pair.item_id for pair in seen.pairs}
-        whys = {
-            item.item_id: hindrances_of(
-                item, sight, chosen=chosen, ahead=ahead.get(item.item_id, 0), now=now
+        blockers = {
+            item.item_id: blockers_of(
+                item, farm, chosen=chosen, ahead=ahead.get(item.item_id, 0), now=now
             )
             for item in held_back
         }
-        return explained(process, tallies, held_back, whys, ahead=ahead, now=now)
+        return explain_waiting(process, tallies, held_back, blockers, ahead=ahead, now=now)
 
-    async def _sight(self, tx: Transaction, held_back: Sequence[Item]) -> Sight:
+    async def _farm(self, tx: Transaction, held_back: Sequence[Item]) -> FarmSnapshot:
         """Read the phones that the items could use, and all that is bound to these."""
         members = await groups.members_of(
             tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
@@ -96,7 +98,7 @@ class Explain:
                 by_phone[account.phone_id].append(account)
         driven = {lease.phone_id: lease for lease in held}
         memberships = await groups.of_phones(tx, phone_ids)
-        seen = await sighted(
+        seen = await read_phone_status(
             tx,
             self._sessions,
             list((await phones.get(tx, phone_ids)).values()),
@@ -104,21 +106,21 @@ class Explain:
             accounts=by_phone,
             groups=memberships,
         )
-        return Sight(
+        return FarmSnapshot(
             phones=seen.phones,
             accounts=there,
             groups=members,
             pauses=await pauses.all_of(tx),
-            shortage=self._room.shortage,
+            shortage=self._disk_alarm.shortage,
         )
 
 
 async def _of_ended(tx: Transaction, process: Process) -> Explanation:
     lines = (await items.lines(tx, {process.process_id}))[process.process_id]
-    return explained_end(process, record_of(process, lines)["error"])
+    return explain_end(process, record_of(process, lines)["error"])
 
 
-async def _ahead(tx: Transaction, held_back: Sequence[Item], sight: Sight) -> dict[str, int]:
+async def _ahead(tx: Transaction, held_back: Sequence[Item], farm: FarmSnapshot) -> dict[str, int]:
     """Count, by item, what waits and may be claimed before it on the phones it could use."""
     if not held_back:
         return {}
@@ -128,7 +130,7 @@ async def _ahead(tx: Transaction, held_back: Sequence[Item], sight: Sight) -> di
     open_before = await queue_position.open_before(tx, held_back[0])
     ahead = {}
     for item in held_back:
-        usable = sight.usable(item)
+        usable = farm.usable(item)
         if item.want_phone_id is None:
             names = [phone.phone_id for phone in usable]
             first = await queue_position.bound_before(tx, item, names)

@@ -1,4 +1,4 @@
-"""Why not yet: each waiting item against each phone it could use, summed up for people."""
+"""The explanation: the blockers of each waiting item at each phone, summed up for people."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ from typing import Any, Final
 from phonefarm_controller.model.blockers import (
     FOR_WORK,
     PASSING,
-    Hindrance,
+    Blocker,
+    BlockerKind,
+    FarmSnapshot,
     PhoneNow,
-    Sight,
-    Why,
-    of_account,
-    of_item,
-    of_phone,
+    blockers_of_account,
+    blockers_of_item,
+    blockers_of_phone,
 )
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.processes import Process, Tally
@@ -28,8 +28,8 @@ MOST_ITEMS: Final = 100
 MOST_PHONES: Final = 20
 """Lines of phones told of one item."""
 
-_FOR_ALL: Final = frozenset({Hindrance.PAUSED, Hindrance.STORAGE_FULL})
-_AT_WORK: Final = frozenset({Hindrance.PHONE_BUSY, Hindrance.ACCOUNT_BUSY})
+_FOR_ALL: Final = frozenset({BlockerKind.PAUSED, BlockerKind.STORAGE_FULL})
+_AT_WORK: Final = frozenset({BlockerKind.PHONE_BUSY, BlockerKind.ACCOUNT_BUSY})
 
 NOTHING_HINDERS: Final = "about to be claimed"
 
@@ -38,7 +38,7 @@ NOTHING_HINDERS: Final = "about to be claimed"
 class ReasonCount:
     """How many items, or phones of one item, a reason holds back; what would unblock them."""
 
-    reason: Hindrance
+    reason: BlockerKind
     count: int
     remedy: str
 
@@ -48,7 +48,7 @@ class PhoneReason:
     """Why one item is not claimed on one phone."""
 
     phone_id: str
-    reason: Hindrance
+    reason: BlockerKind
     detail: str
 
 
@@ -76,9 +76,9 @@ class Explanation:
     items: tuple[ItemExplanation, ...] = ()
 
 
-def hindrances_of(
-    item: Item, sight: Sight, *, chosen: Collection[str], ahead: int, now: datetime
-) -> list[Why]:
+def blockers_of(
+    item: Item, farm: FarmSnapshot, *, chosen: Collection[str], ahead: int, now: datetime
+) -> list[Blocker]:
     """Return what keeps the item waiting; nothing when it is among *chosen*.
 
     *chosen* are the items that the claim would take this moment, *ahead* how many go before this
@@ -87,59 +87,63 @@ def hindrances_of(
     """
     if item.item_id in chosen:
         return []
-    usable = sight.usable(item)
-    found = list(of_item(item, usable, pauses=sight.pauses, now=now))
-    if sight.shortage:
-        found.append(Why(hindrance=Hindrance.STORAGE_FULL, detail=sight.shortage))
-    early = any(why.moment is not None or why.hindrance in _FOR_ALL for why in found)
+    usable = farm.usable(item)
+    found = list(blockers_of_item(item, usable, pauses=farm.pauses, now=now))
+    if farm.shortage:
+        found.append(Blocker(kind=BlockerKind.STORAGE_FULL, detail=farm.shortage))
+    early = any(blocker.moment is not None or blocker.kind in _FOR_ALL for blocker in found)
     for phone in usable:
-        here = [why for why in of_phone(phone) if not _is_for_work(why, item, phone)]
-        here += () if item.by_hand or item.golden else of_account(item, phone, sight)
-        passing = all(why.hindrance in _AT_WORK for why in here)
+        here = [
+            blocker
+            for blocker in blockers_of_phone(phone)
+            if not _is_for_work(blocker, item, phone)
+        ]
+        here += () if item.by_hand or item.golden else blockers_of_account(item, phone, farm)
+        passing = all(blocker.kind in _AT_WORK for blocker in here)
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):
-            here.append(Why(hindrance=Hindrance.BEHIND_OTHERS, phone_id=phone.phone_id))
-        found += [why for why in here if not (early and why.hindrance in PASSING)]
+            here.append(Blocker(kind=BlockerKind.BEHIND_OTHERS, phone_id=phone.phone_id))
+        found += [blocker for blocker in here if not (early and blocker.kind in PASSING)]
     return found
 
 
-def _is_for_work(why: Why, item: Item, phone: PhoneNow) -> bool:
+def _is_for_work(blocker: Blocker, item: Item, phone: PhoneNow) -> bool:
     """Tell whether this keeps other work from the phone, and not the item."""
     if item.golden:
-        return phone.proving and why.hindrance is Hindrance.PHONE_QUARANTINED
-    return item.by_hand and why.hindrance in FOR_WORK
+        return phone.proving and blocker.kind is BlockerKind.PHONE_QUARANTINED
+    return item.by_hand and blocker.kind in FOR_WORK
 
 
-def explained(
+def explain_waiting(
     process: Process,
     tallies: Iterable[Tally],
     waiting: Sequence[Item],
-    whys: Mapping[str, Sequence[Why]],
+    blockers: Mapping[str, Sequence[Blocker]],
     *,
     ahead: Mapping[str, int],
     now: datetime,
 ) -> Explanation:
     """Return why the process is where it is while it has not ended; *whys* and *ahead* by item."""
-    held: dict[Hindrance, list[Why]] = defaultdict(list)
-    counts: dict[Hindrance, int] = defaultdict(int)
+    held: dict[BlockerKind, list[Blocker]] = defaultdict(list)
+    counts: dict[BlockerKind, int] = defaultdict(int)
     for item in waiting:
-        for kind, found in _by_kind(whys[item.item_id]).items():
+        for kind, found in _by_kind(blockers[item.item_id]).items():
             held[kind] += found
             counts[kind] += 1
     reasons = _counted(held, counts)
     return Explanation(
         process_id=process.process_id,
         status=str(process.status),
-        summary=_summary(process, list(tallies), waiting, whys, reasons),
+        summary=_summary(process, list(tallies), waiting, blockers, reasons),
         reasons=reasons,
         items=tuple(
-            _explained_item(item, whys[item.item_id], ahead=ahead.get(item.item_id, 0), now=now)
+            _explained_item(item, blockers[item.item_id], ahead=ahead.get(item.item_id, 0), now=now)
             for item in waiting[:MOST_ITEMS]
         ),
     )
 
 
-def explained_end(process: Process, error: Mapping[str, Any] | None) -> Explanation:
+def explain_end(process: Process, error: Mapping[str, Any] | None) -> Explanation:
     """Return that and why the process has ended; *error* is that of its record."""
     when = "" if process.finished_at is None else f" at {moment_of(process.finished_at)}"
     why = "" if error is None else f": {error['code']}: {error['message']}"
@@ -149,33 +153,33 @@ def explained_end(process: Process, error: Mapping[str, Any] | None) -> Explanat
 
 
 def _explained_item(
-    item: Item, whys: Sequence[Why], *, ahead: int, now: datetime
+    item: Item, blockers: Sequence[Blocker], *, ahead: int, now: datetime
 ) -> ItemExplanation:
     late = item.ready_at > now
-    at_phones = [why for why in whys if why.phone_id]
+    at_phones = [blocker for blocker in blockers if blocker.phone_id]
     return ItemExplanation(
         queue_item_id=item.item_id,
         status=str(item.state),
         ready_at=item.ready_at if late else None,
         deadline_at=item.deadline_at,
         items_ahead=ahead,
-        reasons=_counted(_by_kind(whys)),
+        reasons=_counted(_by_kind(blockers)),
         phones=tuple(
-            PhoneReason(phone_id=why.phone_id, reason=why.hindrance, detail=why.detail)
-            for why in at_phones[:MOST_PHONES]
+            PhoneReason(phone_id=blocker.phone_id, reason=blocker.kind, detail=blocker.detail)
+            for blocker in at_phones[:MOST_PHONES]
         ),
     )
 
 
-def _by_kind(whys: Iterable[Why]) -> dict[Hindrance, list[Why]]:
-    kinds: dict[Hindrance, list[Why]] = defaultdict(list)
-    for why in whys:
-        kinds[why.hindrance].append(why)
+def _by_kind(blockers: Iterable[Blocker]) -> dict[BlockerKind, list[Blocker]]:
+    kinds: dict[BlockerKind, list[Blocker]] = defaultdict(list)
+    for blocker in blockers:
+        kinds[blocker.kind].append(blocker)
     return kinds
 
 
 def _counted(
-    kinds: Mapping[Hindrance, Sequence[Why]], counts: Mapping[Hindrance, int] | None = None
+    kinds: Mapping[BlockerKind, Sequence[Blocker]], counts: Mapping[BlockerKind, int] | None = None
 ) -> tuple[ReasonCount, ...]:
     """Return the reasons, those that hold back most first, else in the order of the vocabulary."""
     found = [
@@ -184,7 +188,7 @@ def _counted(
             count=len(kinds[kind]) if counts is None else counts[kind],
             remedy=remedy(kinds[kind]),
         )
-        for kind in Hindrance
+        for kind in BlockerKind
         if kind in kinds
     ]
     return tuple(sorted(found, key=lambda each: -each.count))
@@ -194,7 +198,7 @@ def _summary(
     process: Process,
     tallies: Sequence[Tally],
     waiting: Sequence[Item],
-    whys: Mapping[str, Sequence[Why]],
+    blockers: Mapping[str, Sequence[Blocker]],
     reasons: Sequence[ReasonCount],
 ) -> str:
     active = sum(tally.count for tally in tallies if tally.state in ITEM_ACTIVE)
@@ -206,7 +210,7 @@ def _summary(
         return f"it runs: {_items(total)}, {others}; {word}"
     if not reasons:
         return NOTHING_HINDERS
-    free = sum(not whys[item.item_id] for item in waiting)
+    free = sum(not blockers[item.item_id] for item in waiting)
     why = ", ".join(
         str(each.reason) if len(waiting) == 1 else f"{each.reason} ({each.count})"
         for each in reasons

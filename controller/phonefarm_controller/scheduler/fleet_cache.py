@@ -1,4 +1,4 @@
-"""What the matcher needs to know of phones and accounts, remembered for a moment.
+"""The fleet cache: what the matcher needs to know of phones and accounts, at most a second old.
 
 It is only for looking: a claim reads everything again under lock before it commits.
 """
@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.model.cleanup import EVERY_STEP, Step, wanted
+from phonefarm_controller.concurrency.wakeups import WakeUps
+from phonefarm_controller.model.cleanup import EVERY_STEP, CleanupStep, wanted
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.scheduler.matching import FreePhone
@@ -21,7 +21,7 @@ FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class FleetSnapshot:
     """The phones that may work, with their accounts, as of a moment ago."""
 
     phones: Mapping[str, FreePhone]
@@ -30,7 +30,7 @@ class Fleet:
     """Agents of the phones that a person may hold, also of those that get no work."""
     provable: frozenset[str] = frozenset()
     """The phones that may do a golden job."""
-    clean_up: Mapping[str, frozenset[Step]] = field(default_factory=dict)
+    clean_up: Mapping[str, frozenset[CleanupStep]] = field(default_factory=dict)
     """The steps of the phones whose pools want other than every step."""
 
     @property
@@ -53,31 +53,31 @@ class Fleet:
         return replace(phone, accounts=accounts_left)
 
 
-class FleetView:
-    """Reads the fleet when somebody said that it changed, else once a second."""
+class FleetCache:
+    """Reads the fleet after a wake-up said that it changed, else once a second."""
 
-    def __init__(self, *, hints: Hints, monotonic: Callable[[], float]) -> None:
-        self._hints = hints
+    def __init__(self, *, wakeups: WakeUps, monotonic: Callable[[], float]) -> None:
+        self._wakeups = wakeups
         self._monotonic = monotonic
-        self._fleet = Fleet(phones={})
+        self._fleet = FleetSnapshot(phones={})
         self._version = -1
         self._read_at = 0.0
 
-    async def current(self, tx: Transaction) -> Fleet:
+    async def current(self, tx: Transaction) -> FleetSnapshot:
         """Return the fleet, at most a second old."""
         now = self._monotonic()
-        version = self._hints.fleet_version
+        version = self._wakeups.fleet_version
         if version != self._version or now - self._read_at > FRESH_SECONDS:
             self._fleet = await _read(tx)
             self._version, self._read_at = version, now
         return self._fleet
 
-    async def clean_up(self, tx: Transaction) -> Mapping[str, frozenset[Step]]:
+    async def clean_up(self, tx: Transaction) -> Mapping[str, frozenset[CleanupStep]]:
         """Return the steps of the phones whose pools want other than every step."""
         return (await self.current(tx)).clean_up
 
 
-async def _read(tx: Transaction) -> Fleet:
+async def _read(tx: Transaction) -> FleetSnapshot:
     draining = await agents.drained(tx)
     known = [phone for phone in await phones.all_of(tx) if phone.agent_id not in draining]
     workable = [phone for phone in known if phone.may_work(tx.now)]
@@ -97,7 +97,7 @@ async def _read(tx: Transaction) -> Fleet:
     for (phone_id, app), count in active.items():
         if count > 1:
             crowded[phone_id].add(app)
-    return Fleet(
+    return FleetSnapshot(
         pauses=paused,
         holdable={phone.phone_id: phone.agent_id for phone in known if phone.may_be_held},
         provable=frozenset(phone.phone_id for phone in known if phone.may_prove(tx.now)),

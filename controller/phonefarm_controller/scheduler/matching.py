@@ -1,4 +1,4 @@
-"""Who gets which phone: values in, pairs out."""
+"""The matcher: waiting items and free phones in, pairs out."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Pair:
     account_id: str
 
 
-def matched(candidates: Iterable[Candidate], phones: Collection[FreePhone]) -> list[Pair]:
+def match_items(candidates: Iterable[Candidate], phones: Collection[FreePhone]) -> list[Pair]:
     """Return at most one item per phone and per account, in queue order.
 
     An item that fits no phone never holds back the next. An open item takes a phone that no bound

@@ -9,16 +9,16 @@ from phonefarm_common.ids import new_id
 
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.capabilities.catalog import CAPABILITIES
-from phonefarm_controller.concurrency.uninterrupted import whole
-from phonefarm_controller.concurrency.wakeups import Hints
+from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.model.items import GOLDEN, Cancel, CancelStrategy
+from phonefarm_controller.model.items import GOLDEN, Cancellation, CancelStrategy
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.run_reports import stop_of
 from phonefarm_controller.model.states import ITEM_ACTIVE, LeaseState
 from phonefarm_controller.model.transitions import by_operator
-from phonefarm_controller.runs.unit_of_work import open_work
+from phonefarm_controller.runs.unit_of_work import open_unit_of_work
 from phonefarm_controller.store import accounts, audit, pauses
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -38,21 +38,21 @@ class Pauses:
         *,
         database: Database,
         sessions: Sessions,
-        hints: Hints,
+        wakeups: WakeUps,
         known_profiles: Mapping[str, Profile],
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._hints = hints
+        self._wakeups = wakeups
         self._profiles = known_profiles
 
-    @whole
+    @uninterrupted
     async def all(self) -> list[Pause]:
         """Return every pause, by scope and name."""
         async with self._database.reading() as tx:
             return await pauses.all_of(tx)
 
-    @whole
+    @uninterrupted
     async def pause(self, scope: PauseScope, name: str, *, actor: str, reason: str) -> Pause:
         """Let nothing in the scope begin, until it is resumed; repeating it renews its reason.
 
@@ -67,10 +67,10 @@ class Pauses:
             pause = Pause(scope=scope, name=name, since=tx.now, by=actor, reason=reason.strip())
             await pauses.put(tx, [pause])
             await _note(tx, actor, "pause", _what(scope, name), reason)
-        self._hints.fleet_changed()
+        self._wakeups.fleet_changed()
         return pause
 
-    @whole
+    @uninterrupted
     async def resume(self, scope: PauseScope, name: str, *, actor: str, reason: str = "") -> bool:
         """End a pause; tell whether there was one. Other pauses stay."""
         async with self._database.writing() as tx:
@@ -78,10 +78,10 @@ class Pauses:
             if ended:
                 await _note(tx, actor, "resume", _what(scope, name), reason)
         if ended:
-            self._hints.fleet_changed()
+            self._wakeups.fleet_changed()
         return ended
 
-    @whole
+    @uninterrupted
     async def stop_running(self, scope: PauseScope, name: str, *, actor: str, reason: str) -> int:
         """Tell every run in the scope to end; return how many were told.
 
@@ -98,7 +98,7 @@ class Pauses:
                 subject=f"{scope} {name}".strip(),
                 reason=f"{len(found)} runs: {reason}",
             )
-        wish = Cancel(
+        wish = Cancellation(
             reason=f"by {actor}: {reason}",
             strategy=CancelStrategy.SOFT_THEN_FORCE,
             force_after_seconds=FORCE_AFTER_SECONDS,
@@ -110,9 +110,9 @@ class Pauses:
         log.warning("work.halted", scope=str(scope), name=name, runs=told, actor=actor)
         return told
 
-    async def _stop(self, lease_ids: list[str], wish: Cancel, actor: str) -> int:
+    async def _stop(self, lease_ids: list[str], wish: Cancellation, actor: str) -> int:
         async with self._database.writing(actor=by_operator(actor)) as tx:
-            work, locked = await open_work(tx, set(lease_ids))
+            work, locked = await open_unit_of_work(tx, set(lease_ids))
             stops = []
             for lease in work.leases.values():
                 item = work.items[lease.item_id]
@@ -121,7 +121,7 @@ class Pauses:
                     work.items[item.item_id] = replace(item, cancel=wish)
                     stops.append(stop_of(work.items[item.item_id], lease.agent_id))
             await work.save(locked)
-        self._hints.orders_made(self._sessions.send(stops))
+        self._wakeups.orders_made(self._sessions.send(stops))
         return len(stops)
 
     async def _check_name(self, tx: Transaction, scope: PauseScope, name: str) -> None:

@@ -1,14 +1,14 @@
-"""The clockwork: moves items and phones that the database's clock makes due."""
+"""The ticker: moves items and phones that the database's clock makes due."""
 
 import math
 import time
 
-from phonefarm_controller.alarms import Pulse
-from phonefarm_controller.concurrency.loop import enduring
-from phonefarm_controller.concurrency.wakeups import Hints
-from phonefarm_controller.health.expiry import Heal
+from phonefarm_controller.alarms import Liveness
+from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.wakeups import WakeUps
+from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.health.golden_jobs import GoldenJobs
-from phonefarm_controller.scheduler.due_items import BATCH, Wind
+from phonefarm_controller.scheduler.due_items import BATCH, DueItems
 from phonefarm_controller.store.loop_leases import Tenure
 
 MARGIN_SECONDS = 0.002
@@ -16,41 +16,41 @@ MARGIN_SECONDS = 0.002
 
 
 async def run_ticker(
-    pulse: Pulse,
+    liveness: Liveness,
     tenure: Tenure | None,
     *,
-    wind: Wind,
-    heal: Heal,
-    golden: GoldenJobs,
-    hints: Hints,
+    due_items: DueItems,
+    health_expiry: HealthExpiry,
+    golden_jobs: GoldenJobs,
+    wakeups: WakeUps,
     poll_seconds: float,
 ) -> None:
-    """Requeue, expire, heal, make golden jobs until cancelled; wakes when the next is due.
+    """Move what is due, and make golden jobs, until cancelled; wake when the next is due.
 
     It writes under *tenure*.
     """
     promote_at = math.inf
     while True:
-        pulse.beat()
+        liveness.beat()
         if time.monotonic() >= promote_at:
-            hints.work_made()  # it may be a scheduled item, which only a pump moves
+            wakeups.work_made()  # it may be a scheduled item, which only a pump moves
         promote_at = math.inf
         requeued = expired = 0
-        with enduring("ticker"):
-            requeued = await wind.requeue(tenure=tenure)
-        with enduring("ticker"):
-            expired = await wind.expire(tenure=tenure)
+        with logged_errors("ticker"):
+            requeued = await due_items.requeue(tenure=tenure)
+        with logged_errors("ticker"):
+            expired = await due_items.expire(tenure=tenure)
         wait = poll_seconds
-        with enduring("ticker"):
-            healed = await heal(tenure=tenure)
+        with logged_errors("ticker"):
+            healed = await health_expiry(tenure=tenure)
             if healed is not None:
                 wait = min(wait, max(healed, 0.0) + MARGIN_SECONDS)
-        with enduring("ticker"):
-            await golden(tenure=tenure)
-        with enduring("ticker"):
-            due = await wind.next_due()
+        with logged_errors("ticker"):
+            await golden_jobs(tenure=tenure)
+        with logged_errors("ticker"):
+            due = await due_items.next_due()
             if due is not None:
                 due = max(due, 0.0) + MARGIN_SECONDS
                 promote_at, wait = time.monotonic() + due, min(wait, due)
         if BATCH not in {requeued, expired}:
-            await hints.clockwork.taken(within=wait)
+            await wakeups.ticker.wait(within=wait)

@@ -33,7 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.schema.types import Instant, Words, without_nul
+from phonefarm_controller.store.schema.types import Instant, SafeText, without_nul
 
 T = TypeVar("T")
 Column = Sequence[Any]
@@ -206,7 +206,7 @@ class _Names(TypeDecorator[Sequence[str]]):
 
 def _binder(kind: "TypeEngine[Any]", dialect: Dialect) -> Convert | None:
     """Return what makes a column of values storable; None when it is."""
-    if isinstance(kind, Words):
+    if isinstance(kind, SafeText):
         return _clean
     if isinstance(kind, Instant):
         return _micros

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
-from phonefarm_controller.model.cleanup import Step
+from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.store.bulk_writes import insert_rows
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import clean_ups, groups
@@ -20,7 +20,7 @@ class Group:
     kind: str
     name: str
     members: tuple[str, ...]
-    clean_up: frozenset[Step] | None = None  # of a phone group; None without a policy
+    clean_up: frozenset[CleanupStep] | None = None  # of a phone group; None without a policy
 
 
 async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -79,14 +79,14 @@ async def replace(tx: Transaction, kind: str, name: str, members: Sequence[str])
     await insert_rows(tx, groups, rows)
 
 
-async def cleanup_policies(tx: Transaction) -> dict[str, frozenset[Step]]:
+async def cleanup_policies(tx: Transaction) -> dict[str, frozenset[CleanupStep]]:
     """Return the clean-up steps of each phone group that has a policy."""
     rows = await tx.connection.execute(select(clean_ups.c.phone_group, clean_ups.c.steps))
-    return {row.phone_group: frozenset(map(Step, json.loads(row.steps))) for row in rows}
+    return {row.phone_group: frozenset(map(CleanupStep, json.loads(row.steps))) for row in rows}
 
 
 async def put_cleanup_policy(
-    tx: Transaction, phone_group: str, steps: frozenset[Step] | None
+    tx: Transaction, phone_group: str, steps: frozenset[CleanupStep] | None
 ) -> None:
     """Set the clean-up steps of a phone group; None removes its policy."""
     await tx.connection.execute(delete(clean_ups).where(clean_ups.c.phone_group == phone_group))

@@ -29,7 +29,7 @@ class Host:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Open:
+class OpenIncident:
     """An incident that lasts, with when it was last added to."""
 
     agent_id: str
@@ -60,13 +60,13 @@ async def incidents_of(tx: Transaction, agent_id: str, *, limit: int) -> list[In
     return [_incident(row) for row in await tx.connection.execute(query)]
 
 
-async def open_of(tx: Transaction, agent_ids: Iterable[str] | None = None) -> list[Open]:
+async def open_of(tx: Transaction, agent_ids: Iterable[str] | None = None) -> list[OpenIncident]:
     """Return the incidents that last (of these hosts)."""
     query = select(host_incidents).where(_i.ended_at.is_(None)).order_by(_i.agent_id, _i.began_at)
     if agent_ids is not None:
         query = query.where(_i.agent_id.in_(set(agent_ids)))
     return [
-        Open(agent_id=row.agent_id, incident=_incident(row), last_at=row.last_at)
+        OpenIncident(agent_id=row.agent_id, incident=_incident(row), last_at=row.last_at)
         for row in await tx.connection.execute(query)
     ]
 

@@ -14,7 +14,7 @@ from sqlalchemy import (
 )
 
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import Cancel, CancelStrategy, Item
+from phonefarm_controller.model.items import Cancellation, CancelStrategy, Item
 from phonefarm_controller.model.processes import Tally
 from phonefarm_controller.model.records import ItemLine
 from phonefarm_controller.model.states import ItemState
@@ -101,7 +101,7 @@ def _failure(text: str | None) -> Failure | None:
     )
 
 
-def _cancel_to_json(cancel: Cancel) -> str:
+def _cancel_to_json(cancel: Cancellation) -> str:
     return json.dumps(
         {
             "reason": cancel.reason,
@@ -112,11 +112,11 @@ def _cancel_to_json(cancel: Cancel) -> str:
     )
 
 
-def _cancel(text: str | None) -> Cancel | None:
+def _cancel(text: str | None) -> Cancellation | None:
     if text is None:
         return None
     value = json.loads(text)
-    return Cancel(
+    return Cancellation(
         reason=value["reason"],
         strategy=CancelStrategy(value["strategy"]),
         force_after_seconds=value["force_after_seconds"],

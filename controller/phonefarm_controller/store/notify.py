@@ -1,6 +1,6 @@
-"""What controllers on one PostgreSQL tell each other: LISTEN and NOTIFY, as a hint and no more.
+"""LISTEN and NOTIFY between controllers on one PostgreSQL: wake-ups, and no more.
 
-The notice goes on a connection of its own, behind the commit it tells of: a NOTIFY inside the
+The notification goes on a connection of its own, after the commit it tells of: a NOTIFY inside the
 transaction would make every commit wait for one lock of the whole server (its documentation:
 notifications are handed out in commit order).
 """

@@ -17,7 +17,7 @@ _f = phone_failures.c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Charge:
+class PhoneFailure:
     """What went wrong with a phone in one run.
 
     `counts`: not while its host has an incident, nor once somebody has looked at the phone.
@@ -36,14 +36,14 @@ class Charge:
 
 async def of_phones(
     tx: Transaction, phone_ids: Iterable[str], since: datetime
-) -> dict[str, list[Charge]]:
+) -> dict[str, list[PhoneFailure]]:
     """Return what each phone was charged since then, oldest first."""
     query = (
         select(phone_failures)
         .where(_f.phone_id.in_(set(phone_ids)), _f.at > since)
         .order_by(_f.at, _f.run_id)
     )
-    found: dict[str, list[Charge]] = defaultdict(list)
+    found: dict[str, list[PhoneFailure]] = defaultdict(list)
     for row in await tx.connection.execute(query):
         found[row.phone_id].append(_charge(row))
     return found
@@ -51,16 +51,16 @@ async def of_phones(
 
 async def of_hosts(
     tx: Transaction, agent_ids: Iterable[str], since: datetime
-) -> dict[str, list[Charge]]:
+) -> dict[str, list[PhoneFailure]]:
     """Return what phones of each agent were charged since then."""
     query = select(phone_failures).where(_f.agent_id.in_(set(agent_ids)), _f.at > since)
-    found: dict[str, list[Charge]] = defaultdict(list)
+    found: dict[str, list[PhoneFailure]] = defaultdict(list)
     for row in await tx.connection.execute(query):
         found[row.agent_id].append(_charge(row))
     return found
 
 
-async def recent(tx: Transaction, phone_id: str, *, limit: int) -> list[Charge]:
+async def recent(tx: Transaction, phone_id: str, *, limit: int) -> list[PhoneFailure]:
     """Return what the phone was charged last, newest first."""
     query = (
         select(phone_failures)
@@ -71,9 +71,9 @@ async def recent(tx: Transaction, phone_id: str, *, limit: int) -> list[Charge]:
     return [_charge(row) for row in await tx.connection.execute(query)]
 
 
-async def keep(tx: Transaction, new: Sequence[Charge]) -> None:
+async def keep(tx: Transaction, new: Sequence[PhoneFailure]) -> None:
     """Keep charges; a run that was charged before keeps its first."""
-    rows = [{n: getattr(charge, n) for n in Charge.__dataclass_fields__} for charge in new]
+    rows = [{n: getattr(charge, n) for n in PhoneFailure.__dataclass_fields__} for charge in new]
     await insert_missing(tx, phone_failures, rows)
 
 
@@ -96,7 +96,7 @@ async def forget(tx: Transaction, phone_ids: Iterable[str], before: datetime) ->
     await tx.connection.execute(delete(phone_failures).where(of_them))
 
 
-def _charge(row: Row[Any]) -> Charge:
+def _charge(row: Row[Any]) -> PhoneFailure:
     values = row._asdict()
     values["blame"] = Blame(values["blame"])
-    return Charge(**values)
+    return PhoneFailure(**values)

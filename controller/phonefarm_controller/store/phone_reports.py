@@ -8,7 +8,13 @@ from typing import Any, Final
 
 from sqlalchemy import Row, delete, select
 
-from phonefarm_controller.model.phone_reports import KeptLook, Look, Stage, StageState, Stranger
+from phonefarm_controller.model.phone_reports import (
+    PhoneReport,
+    Stage,
+    StageState,
+    StoredPhoneReport,
+    UnidentifiedDevice,
+)
 from phonefarm_controller.model.states import Transport
 from phonefarm_controller.store.bulk_writes import in_parts
 from phonefarm_controller.store.database import Transaction
@@ -20,48 +26,52 @@ _FACTS: Final = ("battery_percent", "battery_celsius", "storage_free_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptStranger:
-    """A stranger as it is kept."""
+class StoredUnidentifiedDevice:
+    """An unidentified device, and since when it is known."""
 
     agent_id: str
-    stranger: Stranger
+    device: UnidentifiedDevice
     since: datetime
 
 
-async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, KeptLook]:
+async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, StoredPhoneReport]:
     """Return the last look at each phone; phones never told of are missing."""
-    found: dict[str, KeptLook] = {}
+    found: dict[str, StoredPhoneReport] = {}
     for part in in_parts(phone_ids):
         query = select(phone_looks).where(_l.phone_id.in_(part))
         found |= {row.phone_id: _look(row) for row in await tx.connection.execute(query)}
     return found
 
 
-async def keep(tx: Transaction, seen: Mapping[str, Look], before: Mapping[str, KeptLook]) -> None:
+async def keep(
+    tx: Transaction, seen: Mapping[str, PhoneReport], before: Mapping[str, StoredPhoneReport]
+) -> None:
     """Keep these looks, by phone; *before* is what was kept of them."""
     rows = [
         {
             "phone_id": phone_id,
-            "stages": json.dumps([asdict(stage) for stage in look.stages]),
-            "needs_hands": look.needs_hands,
-            "needs_hands_since": _since(look, before.get(phone_id), tx.now),
+            "stages": json.dumps([asdict(stage) for stage in report.stages]),
+            "needs_hands": report.needs_hands,
+            "needs_hands_since": _since(report, before.get(phone_id), tx.now),
             "told_at": tx.now,
         }
-        | {name: getattr(look, name) for name in _FACTS}
-        for phone_id, look in sorted(seen.items())
+        | {name: getattr(report, name) for name in _FACTS}
+        for phone_id, report in sorted(seen.items())
     ]
     await upsert(tx, phone_looks, rows, key=["phone_id"])
 
 
-async def strangers_of(tx: Transaction, agent_id: str | None = None) -> list[KeptStranger]:
+async def unidentified_devices(
+    tx: Transaction, agent_id: str | None = None
+) -> list[StoredUnidentifiedDevice]:
     """Return what nobody could identify (on the agent's host), by agent and adb's name."""
     query = select(strangers).order_by(_s.agent_id, _s.adb_serial)
     if agent_id is not None:
         query = query.where(_s.agent_id == agent_id)
     return [
-        KeptStranger(
+        StoredUnidentifiedDevice(
             agent_id=row.agent_id,
-            stranger=Stranger(
+            device=UnidentifiedDevice(
                 adb_serial=row.adb_serial,
                 transport=Transport(row.transport),
                 reason=row.reason,
@@ -73,34 +83,38 @@ async def strangers_of(tx: Transaction, agent_id: str | None = None) -> list[Kep
     ]
 
 
-async def replace_strangers(tx: Transaction, agent_id: str, here: Sequence[Stranger]) -> None:
+async def replace_unidentified_devices(
+    tx: Transaction, agent_id: str, here: Sequence[UnidentifiedDevice]
+) -> None:
     """Make these the only ones of the agent; writes only what changed."""
-    known = {kept.stranger.adb_serial: kept.stranger for kept in await strangers_of(tx, agent_id)}
-    now_here = {stranger.adb_serial: stranger for stranger in here}
-    gone = [name for name, stranger in known.items() if now_here.get(name) != stranger]
+    known = {
+        kept.device.adb_serial: kept.device for kept in await unidentified_devices(tx, agent_id)
+    }
+    now_here = {device.adb_serial: device for device in here}
+    gone = [name for name, device in known.items() if now_here.get(name) != device]
     if gone:
         of_it = (_s.agent_id == agent_id) & _s.adb_serial.in_(gone)
         await tx.connection.execute(delete(strangers).where(of_it))
-    new = [stranger for name, stranger in now_here.items() if known.get(name) != stranger]
+    new = [device for name, device in now_here.items() if known.get(name) != device]
     if new:
-        rows = [{"agent_id": agent_id, "since": tx.now} | asdict(stranger) for stranger in new]
+        rows = [{"agent_id": agent_id, "since": tx.now} | asdict(device) for device in new]
         await tx.connection.execute(strangers.insert(), rows)
 
 
-def _since(look: Look, before: KeptLook | None, now: datetime) -> datetime | None:
-    if not look.needs_hands:
+def _since(report: PhoneReport, before: StoredPhoneReport | None, now: datetime) -> datetime | None:
+    if not report.needs_hands:
         return None
-    same = before is not None and before.look.needs_hands == look.needs_hands
+    same = before is not None and before.report.needs_hands == report.needs_hands
     return before.needs_hands_since if before is not None and same else now
 
 
-def _look(row: Row[Any]) -> KeptLook:
+def _look(row: Row[Any]) -> StoredPhoneReport:
     stages = tuple(
         Stage(**(stage | {"state": StageState(stage["state"])})) for stage in json.loads(row.stages)
     )
     facts = {name: getattr(row, name) for name in _FACTS}
-    return KeptLook(
-        look=Look(stages=stages, needs_hands=row.needs_hands, **facts),
+    return StoredPhoneReport(
+        report=PhoneReport(stages=stages, needs_hands=row.needs_hands, **facts),
         needs_hands_since=row.needs_hands_since,
         told_at=row.told_at,
     )

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from phonefarm_controller.model.states import PROCESS_TERMINAL
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.delivery import deliveries, delivery_attempts
-from phonefarm_controller.store.schema.types import Instant, Words
+from phonefarm_controller.store.schema.types import Instant, SafeText
 from phonefarm_controller.store.schema.work import (
     action_results,
     capability_requests,
@@ -78,7 +78,7 @@ async def old_files(
 def _behind(
     after: tuple[datetime, str], at: Column[datetime], name: Column[str]
 ) -> ColumnElement[bool]:
-    return tuple_(at, name) > tuple_(literal(after[0], Instant), literal(after[1], Words))
+    return tuple_(at, name) > tuple_(literal(after[0], Instant), literal(after[1], SafeText))
 
 
 async def mark_removed(tx: Transaction, evidence_ids: Collection[str], *, why: str) -> list[int]:

@@ -21,7 +21,7 @@ from phonefarm_controller.store.schema.work import capability_requests, transiti
 LONGEST_REASON: Final = 500
 """Characters that are kept of a reason: callers and agents write some of them."""
 SYNCED: Final = "synced"
-"""The reason of a process that moved although no item did: the auditor mended it."""
+"""The reason of a process that moved although no item did: the consistency check mended it."""
 
 
 def note_made(

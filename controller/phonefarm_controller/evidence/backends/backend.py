@@ -1,6 +1,6 @@
-"""What a place for evidence does. Every call blocks, and may do so for as long as a network does.
+"""The interface of an evidence backend. Every call blocks, and may do so as long as a network.
 
-Whatever keeps a place from doing it is an OSError whose `strerror` is for people: ENOSPC where it
+What keeps a backend from doing it is an OSError whose `strerror` is for people: ENOSPC where it
 is full, EACCES where it refuses us.
 """
 
@@ -15,7 +15,7 @@ MOST_SECONDS = 24 * 3600.0
 """How long a part waits for its upload to go on."""
 
 
-class PartGoneError(Exception):
+class PartialFileGoneError(Exception):
     """The part is not there (any more), or shorter than was asked for."""
 
 
@@ -23,8 +23,8 @@ class NotKeptError(Exception):
     """The file is not there as it was kept; the text says how."""
 
 
-class Part(Protocol):
-    """One upload, open; made by `Place.begin`. It becomes a file or it leaves."""
+class PartialFile(Protocol):
+    """One upload, open; made by `EvidenceBackend.begin`. It becomes a file or it leaves."""
 
     @property
     def size(self) -> int:
@@ -45,7 +45,7 @@ class Part(Protocol):
         ...
 
     def become(self, path: str) -> None:
-        """Be the file from now on: a settled part takes moments for it. PartGoneError, OSError."""
+        """Be the file from now on; quick once settled. PartialFileGoneError, OSError."""
         ...
 
     def leave(self) -> None:
@@ -72,7 +72,7 @@ class Reading(Protocol):
 CHUNK_BYTES = 64 * 1024
 
 
-class Place(Protocol):
+class EvidenceBackend(Protocol):
     """Keeps files by their path. All controllers of a farm share one; its text is its name."""
 
     def path_of(self, *, process_id: str, run_id: str, name: str, sha256: str) -> str:
@@ -83,8 +83,8 @@ class Place(Protocol):
         """Return how many bytes of the beginning of the file that *key* means are here; OSError."""
         ...
 
-    def begin(self, key: str, offset: int) -> Part:
-        """Open a part that has the first *offset* bytes; PartGoneError, OSError."""
+    def begin(self, key: str, offset: int) -> PartialFile:
+        """Open a part that has the first *offset* bytes; PartialFileGoneError, OSError."""
         ...
 
     def open(self, path: str, size: int) -> Reading:

@@ -24,7 +24,7 @@ from phonefarm_controller.evidence.backends.backend import (
     MOST_SECONDS,
     PARTS,
     NotKeptError,
-    PartGoneError,
+    PartialFileGoneError,
 )
 
 LEAST_BYTES: Final = 64 * 1024
@@ -63,7 +63,7 @@ class DirectoryPart:
         while self.size < size:
             data = source.read(min(COPY_BYTES, size - self.size))
             if not data:
-                raise PartGoneError(f"has {self.size} bytes, not {size}")
+                raise PartialFileGoneError(f"has {self.size} bytes, not {size}")
             self.add(data)
 
     def settle(self, path: str) -> None:
@@ -79,7 +79,7 @@ class DirectoryPart:
         try:
             self._path.replace(self._directory / path)
         except FileNotFoundError as error:
-            raise PartGoneError(str(error)) from error
+            raise PartialFileGoneError(str(error)) from error
 
     def leave(self) -> None:
         """Close; of one that the disk refused to write nothing stays."""
@@ -142,7 +142,7 @@ class Directory:
         self._parts.mkdir(parents=True, exist_ok=True)
         others = self._of(key)
         if offset and (not others or others[-1][0] < offset):
-            raise PartGoneError(f"no part has {offset} bytes")
+            raise PartialFileGoneError(f"no part has {offset} bytes")
         part = DirectoryPart(self._directory, self._parts / f"{key}.{new_id()}")
         try:
             if offset:
@@ -150,7 +150,7 @@ class Directory:
                     part.copy(source, offset)
         except FileNotFoundError as error:
             part.remove()
-            raise PartGoneError(str(error)) from error
+            raise PartialFileGoneError(str(error)) from error
         except BaseException:
             part.remove()
             raise

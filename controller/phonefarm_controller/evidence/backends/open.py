@@ -1,15 +1,15 @@
-"""Open the place that the settings name."""
+"""Open the evidence backend that the settings name."""
 
 from pathlib import Path
 
 from phonefarm_common.config import ConfigError
 
-from phonefarm_controller.evidence.backends.backend import Place
+from phonefarm_controller.evidence.backends.backend import EvidenceBackend
 from phonefarm_controller.evidence.backends.filesystem import Directory
 from phonefarm_controller.evidence.backends.s3_address import BucketAddress
 
 
-def open_place(where: Path | BucketAddress, *, scratch: Path) -> Place:
+def open_backend(where: Path | BucketAddress, *, scratch: Path) -> EvidenceBackend:
     """Return the place; nothing is asked of it yet. *scratch* is a folder of this host's own."""
     if isinstance(where, Path):
         return Directory(where)

@@ -30,7 +30,7 @@ from phonefarm_controller.evidence.backends.backend import (
     MOST_SECONDS,
     PARTS,
     NotKeptError,
-    PartGoneError,
+    PartialFileGoneError,
 )
 from phonefarm_controller.evidence.backends.s3_address import BucketAddress
 
@@ -172,9 +172,9 @@ class BucketPart:
             try:
                 data = self._objects.get(_segment(self._folder, self._segments))
             except FileNotFoundError as error:
-                raise PartGoneError(f"segment {self._segments} is not there") from error
+                raise PartialFileGoneError(f"segment {self._segments} is not there") from error
             if len(data) != SEGMENT:
-                raise PartGoneError(f"segment {self._segments} has {len(data)} bytes")
+                raise PartialFileGoneError(f"segment {self._segments} has {len(data)} bytes")
             self._gather(data[: size - self.size])
             self._segments += 1
 

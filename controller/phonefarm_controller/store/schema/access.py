@@ -2,22 +2,17 @@
 
 from sqlalchemy import Column, Index, Table, text
 
-from phonefarm_controller.store.schema.types import (
-    Instant,
-    Words,
-    metadata,
-    partial_index,
-)
+from phonefarm_controller.store.schema.types import Instant, SafeText, metadata, partial_index
 
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("key_id", Words, primary_key=True),
-    Column("name", Words, nullable=False),
-    Column("digest", Words, nullable=False, unique=True),  # SHA-256 of the key, hexadecimal
-    Column("scopes", Words, nullable=False),  # words between spaces
+    Column("key_id", SafeText, primary_key=True),
+    Column("name", SafeText, nullable=False),
+    Column("digest", SafeText, nullable=False, unique=True),  # SHA-256 of the key, hexadecimal
+    Column("scopes", SafeText, nullable=False),  # words between spaces
     Column("created_at", Instant, nullable=False),
-    Column("created_by", Words, nullable=False),
+    Column("created_by", SafeText, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
@@ -27,19 +22,19 @@ partial_index("uq_api_keys_name", api_keys.c.name, unique=True, where=text("revo
 authorities = Table(
     "authorities",
     metadata,
-    Column("farm", Words, primary_key=True),  # always "farm": there is one
-    Column("fingerprint", Words, nullable=False),  # SHA-256 of the certificate, hexadecimal
+    Column("farm", SafeText, primary_key=True),  # always "farm": there is one
+    Column("fingerprint", SafeText, nullable=False),  # SHA-256 of the certificate, hexadecimal
 )
 
 invitations = Table(
     "invitations",
     metadata,
-    Column("invitation_id", Words, primary_key=True),
-    Column("digest", Words, nullable=False, unique=True),  # SHA-256 of the secret, hexadecimal
-    Column("role", Words, nullable=False),
-    Column("member_id", Words, nullable=False),  # empty: the host chooses
+    Column("invitation_id", SafeText, primary_key=True),
+    Column("digest", SafeText, nullable=False, unique=True),  # SHA-256 of the secret, hexadecimal
+    Column("role", SafeText, nullable=False),
+    Column("member_id", SafeText, nullable=False),  # empty: the host chooses
     Column("created_at", Instant, nullable=False),
-    Column("created_by", Words, nullable=False),
+    Column("created_by", SafeText, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),
 )
@@ -47,9 +42,9 @@ invitations = Table(
 certificates = Table(
     "certificates",
     metadata,
-    Column("serial", Words, primary_key=True),  # hexadecimal
-    Column("role", Words, nullable=False),
-    Column("member_id", Words, nullable=False),
+    Column("serial", SafeText, primary_key=True),  # hexadecimal
+    Column("role", SafeText, nullable=False),
+    Column("member_id", SafeText, nullable=False),
     Column("issued_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),

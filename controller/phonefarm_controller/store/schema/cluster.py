@@ -3,29 +3,24 @@
 from sqlalchemy import BigInteger, Column, Index, Table
 
 from phonefarm_controller.model.pauses import PauseScope
-from phonefarm_controller.store.schema.types import (
-    Instant,
-    Words,
-    metadata,
-    one_of,
-)
+from phonefarm_controller.store.schema.types import Instant, SafeText, metadata, one_of
 
 pauses = Table(
     "pauses",
     metadata,
-    Column("scope", Words, primary_key=True),
-    Column("name", Words, primary_key=True),  # empty for the scope `all`
+    Column("scope", SafeText, primary_key=True),
+    Column("name", SafeText, primary_key=True),  # empty for the scope `all`
     Column("since", Instant, nullable=False),
-    Column("by", Words, nullable=False),
-    Column("reason", Words, nullable=False),
+    Column("by", SafeText, nullable=False),
+    Column("reason", SafeText, nullable=False),
     one_of("scope", PauseScope),
 )
 
 loop_leases = Table(
     "loop_leases",
     metadata,
-    Column("loop", Words, primary_key=True),
-    Column("owner", Words, nullable=False),  # empty: it was left
+    Column("loop", SafeText, primary_key=True),
+    Column("owner", SafeText, nullable=False),  # empty: it was left
     Column("term", BigInteger, nullable=False),
     Column("beats", BigInteger, nullable=False),
 )
@@ -33,12 +28,12 @@ loop_leases = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("audit_id", Words, primary_key=True),
+    Column("audit_id", SafeText, primary_key=True),
     Column("at", Instant, nullable=False),
-    Column("actor", Words, nullable=False),
-    Column("verb", Words, nullable=False),
-    Column("subject", Words, nullable=False),
-    Column("reason", Words, nullable=False),
+    Column("actor", SafeText, nullable=False),
+    Column("verb", SafeText, nullable=False),
+    Column("subject", SafeText, nullable=False),
+    Column("reason", SafeText, nullable=False),
 )
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_subject", audit.c.subject, audit.c.at)

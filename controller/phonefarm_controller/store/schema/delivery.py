@@ -16,7 +16,7 @@ from sqlalchemy import (
 from phonefarm_controller.model.states import DeliveryState
 from phonefarm_controller.store.schema.types import (
     Instant,
-    Words,
+    SafeText,
     metadata,
     one_of,
     partial_index,
@@ -25,24 +25,24 @@ from phonefarm_controller.store.schema.types import (
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("delivery_id", Words, primary_key=True),
-    Column("process_id", Words, ForeignKey("capability_requests.process_id"), nullable=False),
+    Column("delivery_id", SafeText, primary_key=True),
+    Column("process_id", SafeText, ForeignKey("capability_requests.process_id"), nullable=False),
     Column("sequence", BigInteger, nullable=False),
-    Column("milestone", Words, nullable=False),
+    Column("milestone", SafeText, nullable=False),
     Column("emitted_at", Instant, nullable=False),
-    Column("url", Words, nullable=False),
+    Column("url", SafeText, nullable=False),
     # scheme://host:port of the URL; release 0.1.0 leaves it empty
-    Column("receiver", Words, nullable=False, server_default=text("''")),
-    Column("record", Words, nullable=False),  # JSON, as of the transaction that made the event
-    Column("state", Words, nullable=False),
+    Column("receiver", SafeText, nullable=False, server_default=text("''")),
+    Column("record", SafeText, nullable=False),  # JSON, as of the transaction that made the event
+    Column("state", SafeText, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("attempts_before", Integer, nullable=False, server_default=text("0")),  # last replay
     Column("due_at", Instant, nullable=False),
     Column("first_attempt_at", Instant),
-    Column("lease_token", Words),
-    Column("gateway_id", Words),
+    Column("lease_token", SafeText),
+    Column("gateway_id", SafeText),
     Column("settled_at", Instant),
-    Column("last_error", Words),
+    Column("last_error", SafeText),
     UniqueConstraint("process_id", "sequence"),
     one_of("state", DeliveryState),
 )
@@ -66,12 +66,12 @@ partial_index("ix_deliveries_leased", deliveries.c.due_at, where=_LEASED)
 delivery_attempts = Table(  # the log of what each attempt met
     "delivery_attempts",
     metadata,
-    Column("delivery_id", Words, ForeignKey("deliveries.delivery_id"), primary_key=True),
+    Column("delivery_id", SafeText, ForeignKey("deliveries.delivery_id"), primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    Column("gateway_id", Words, nullable=False),
+    Column("gateway_id", SafeText, nullable=False),
     Column("ended_at", Instant, nullable=False),
-    Column("outcome", Words, nullable=False),
+    Column("outcome", SafeText, nullable=False),
     Column("http_status", Integer, nullable=False),  # 0 when no answer came
-    Column("error", Words, nullable=False),
+    Column("error", SafeText, nullable=False),
     CheckConstraint("outcome IN ('delivered', 'failed', 'gone', 'lapsed')", name="outcome_known"),
 )

@@ -19,7 +19,7 @@ from phonefarm_controller.model.health import Blame
 from phonefarm_controller.model.states import Condition, Health, Intent, Readiness, Transport
 from phonefarm_controller.store.schema.types import (
     Instant,
-    Words,
+    SafeText,
     metadata,
     one_of,
     partial_index,
@@ -28,49 +28,49 @@ from phonefarm_controller.store.schema.types import (
 agents = Table(
     "agents",
     metadata,
-    Column("agent_id", Words, primary_key=True),
-    Column("boot_id", Words, nullable=False),
+    Column("agent_id", SafeText, primary_key=True),
+    Column("boot_id", SafeText, nullable=False),
     Column("incarnation", BigInteger, nullable=False),
-    Column("version", Words, nullable=False),
-    Column("runtime", Words, nullable=False, server_default=text("''")),
+    Column("version", SafeText, nullable=False),
+    Column("runtime", SafeText, nullable=False, server_default=text("''")),
     Column("term", BigInteger, nullable=False),
     Column("connected", Boolean, nullable=False),
     Column("heard_at", Instant, nullable=False),
     # Phone ids as JSON, for other controllers to show; a moment late.
-    Column("offered", Words, nullable=False, server_default=text("'[]'")),
+    Column("offered", SafeText, nullable=False, server_default=text("'[]'")),
     Column("drain_since", Instant),  # an operator wants its host empty
-    Column("drain_by", Words, nullable=False, server_default=text("''")),
-    Column("drain_reason", Words, nullable=False, server_default=text("''")),
+    Column("drain_by", SafeText, nullable=False, server_default=text("''")),
+    Column("drain_reason", SafeText, nullable=False, server_default=text("''")),
 )
 
 phones = Table(
     "phones",
     metadata,
-    Column("phone_id", Words, primary_key=True),
-    Column("serialno", Words, nullable=False, unique=True),
-    Column("agent_id", Words, nullable=False, index=True),
-    Column("adb_serial", Words, nullable=False),
-    Column("transport", Words, nullable=False),
-    Column("readiness", Words, nullable=False),
-    Column("readiness_reason", Words, nullable=False),
-    Column("health", Words, nullable=False),
-    Column("health_reason", Words, nullable=False),
-    Column("intent", Words, nullable=False),
+    Column("phone_id", SafeText, primary_key=True),
+    Column("serialno", SafeText, nullable=False, unique=True),
+    Column("agent_id", SafeText, nullable=False, index=True),
+    Column("adb_serial", SafeText, nullable=False),
+    Column("transport", SafeText, nullable=False),
+    Column("readiness", SafeText, nullable=False),
+    Column("readiness_reason", SafeText, nullable=False),
+    Column("health", SafeText, nullable=False),
+    Column("health_reason", SafeText, nullable=False),
+    Column("intent", SafeText, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("model", Words, nullable=False),
-    Column("android_release", Words, nullable=False),
+    Column("model", SafeText, nullable=False),
+    Column("android_release", SafeText, nullable=False),
     Column("health_until", Instant),  # when health changes by itself
     Column("cooling_until", Instant),  # no work before this
     Column("rounds", Integer, nullable=False, server_default=text("0")),  # quarantines by failures
     Column("round_at", Instant),
-    Column("owed", Words, nullable=False, server_default=text("''")),  # domain.health.Owed
+    Column("owed", SafeText, nullable=False, server_default=text("''")),  # domain.health.Owed
     # Since when each axis is as it is, and who wrote it; None from release 0.1.0.
     Column("transport_since", Instant),
     Column("readiness_since", Instant),
     Column("health_since", Instant),
-    Column("health_by", Words),
+    Column("health_by", SafeText),
     Column("intent_since", Instant),
-    Column("intent_by", Words),
+    Column("intent_by", SafeText),
     one_of("transport", Transport),
     one_of("readiness", Readiness),
     one_of("health", Health),
@@ -82,9 +82,9 @@ partial_index("ix_phones_until", phones.c.phone_id, where=_CHANGES_BY_TIME)
 phone_looks = Table(  # what the agent tells besides the axes; apart from what claims lock and read
     "phone_looks",
     metadata,
-    Column("phone_id", Words, ForeignKey("phones.phone_id"), primary_key=True),
-    Column("stages", Words, nullable=False),  # JSON
-    Column("needs_hands", Words, nullable=False),
+    Column("phone_id", SafeText, ForeignKey("phones.phone_id"), primary_key=True),
+    Column("stages", SafeText, nullable=False),  # JSON
+    Column("needs_hands", SafeText, nullable=False),
     Column("needs_hands_since", Instant),
     Column("battery_percent", Integer),
     Column("battery_celsius", Float),
@@ -95,11 +95,11 @@ phone_looks = Table(  # what the agent tells besides the axes; apart from what c
 strangers = Table(  # what adb lists and nobody could identify: there is no phone yet
     "strangers",
     metadata,
-    Column("agent_id", Words, primary_key=True),
-    Column("adb_serial", Words, primary_key=True),
-    Column("transport", Words, nullable=False),
-    Column("reason", Words, nullable=False),
-    Column("needs_hands", Words, nullable=False),
+    Column("agent_id", SafeText, primary_key=True),
+    Column("adb_serial", SafeText, primary_key=True),
+    Column("transport", SafeText, nullable=False),
+    Column("reason", SafeText, nullable=False),
+    Column("needs_hands", SafeText, nullable=False),
     Column("since", Instant, nullable=False),
     one_of("transport", Transport),
 )
@@ -107,8 +107,8 @@ strangers = Table(  # what adb lists and nobody could identify: there is no phon
 hosts = Table(
     "hosts",
     metadata,
-    Column("agent_id", Words, primary_key=True),
-    Column("withheld", Words, nullable=False),  # why none of its phones is offered
+    Column("agent_id", SafeText, primary_key=True),
+    Column("withheld", SafeText, nullable=False),  # why none of its phones is offered
     Column("withheld_since", Instant),
     # Up to here its steps of recovery are in the audit.
     Column("recovery_incarnation", BigInteger, nullable=False),
@@ -118,12 +118,12 @@ hosts = Table(
 host_incidents = Table(
     "host_incidents",
     metadata,
-    Column("agent_id", Words, primary_key=True),
-    Column("incident_id", Words, primary_key=True),
-    Column("seen_by", Words, nullable=False),
-    Column("kind", Words, nullable=False),
-    Column("error", Words, nullable=False),
-    Column("phones", Words, nullable=False),  # JSON: ids, or serial numbers nobody knows
+    Column("agent_id", SafeText, primary_key=True),
+    Column("incident_id", SafeText, primary_key=True),
+    Column("seen_by", SafeText, nullable=False),
+    Column("kind", SafeText, nullable=False),
+    Column("error", SafeText, nullable=False),
+    Column("phones", SafeText, nullable=False),  # JSON: ids, or serial numbers nobody knows
     Column("began_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
     Column("ended_at", Instant),
@@ -135,14 +135,14 @@ partial_index("ix_host_incidents_open", host_incidents.c.agent_id, where=_LASTS)
 phone_failures = Table(  # what was charged to phones, each run once
     "phone_failures",
     metadata,
-    Column("run_id", Words, primary_key=True),
-    Column("phone_id", Words, nullable=False),
-    Column("agent_id", Words, nullable=False),
-    Column("process_id", Words, nullable=False),
+    Column("run_id", SafeText, primary_key=True),
+    Column("phone_id", SafeText, nullable=False),
+    Column("agent_id", SafeText, nullable=False),
+    Column("process_id", SafeText, nullable=False),
     Column("at", Instant, nullable=False),
-    Column("blame", Words, nullable=False),
-    Column("code", Words, nullable=False),
-    Column("message", Words, nullable=False),
+    Column("blame", SafeText, nullable=False),
+    Column("code", SafeText, nullable=False),
+    Column("message", SafeText, nullable=False),
     Column("counts", Boolean, nullable=False),  # not while its host has an incident
     one_of("blame", Blame),
 )
@@ -152,38 +152,38 @@ Index("ix_phone_failures_agent", phone_failures.c.agent_id, phone_failures.c.at)
 accounts = Table(
     "accounts",
     metadata,
-    Column("account_id", Words, primary_key=True),
-    Column("phone_id", Words, index=True),
-    Column("app", Words, nullable=False),
+    Column("account_id", SafeText, primary_key=True),
+    Column("phone_id", SafeText, index=True),
+    Column("app", SafeText, nullable=False),
     Column("active", Boolean, nullable=False),
-    Column("condition", Words, nullable=False),
-    Column("condition_reason", Words, nullable=False),
+    Column("condition", SafeText, nullable=False),
+    Column("condition_reason", SafeText, nullable=False),
     one_of("condition", Condition),
 )
 
 groups = Table(
     "groups",
     metadata,
-    Column("kind", Words, primary_key=True),  # phone or account
-    Column("name", Words, primary_key=True),
-    Column("member_id", Words, primary_key=True),
+    Column("kind", SafeText, primary_key=True),  # phone or account
+    Column("name", SafeText, primary_key=True),
+    Column("member_id", SafeText, primary_key=True),
     CheckConstraint("kind IN ('phone', 'account')", name="kind_known"),
 )
 
 clean_ups = Table(
     "clean_ups",
     metadata,
-    Column("phone_group", Words, primary_key=True),
-    Column("steps", Words, nullable=False),  # JSON
+    Column("phone_group", SafeText, primary_key=True),
+    Column("steps", SafeText, nullable=False),  # JSON
 )
 
 runtime_snapshots = Table(
     "runtime_snapshots",
     metadata,
-    Column("account_id", Words, ForeignKey("accounts.account_id"), primary_key=True),
-    Column("snapshot_id", Words, nullable=False),
+    Column("account_id", SafeText, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("snapshot_id", SafeText, nullable=False),
     Column("strategy_version", BigInteger, nullable=False),
     Column("strategy_synced_at", Instant, nullable=False),
-    Column("body", Words, nullable=False),  # JSON: all fields of the request, as they came
+    Column("body", SafeText, nullable=False),  # JSON: all fields of the request, as they came
     Column("updated_at", Instant, nullable=False),
 )

@@ -43,7 +43,7 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 
-class Words(TypeDecorator[str]):
+class SafeText(TypeDecorator[str]):
     """Text. A NUL, which PostgreSQL cannot hold, becomes U+FFFD, which is part of no name."""
 
     impl = Text
