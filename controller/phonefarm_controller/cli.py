@@ -13,12 +13,7 @@ from phonefarm_common.ids import is_name
 
 from phonefarm_controller.app.controller import running
 from phonefarm_controller.evidence.availability import BackendAwayError
-from phonefarm_controller.evidence.backends.s3_address import (
-    FORM,
-    SCHEME,
-    BucketAddress,
-    read_bucket,
-)
+from phonefarm_controller.evidence.backends.s3_address import FORM, SCHEME, S3Address, read_bucket
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.retention import DAYS, FOREVER, read_duration, read_retention
 from phonefarm_controller.settings import Settings
@@ -206,7 +201,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
-def _evidence(text: str | None) -> Path | BucketAddress | None:
+def _evidence(text: str | None) -> Path | S3Address | None:
     if not text:
         return None
     if text.startswith(SCHEME):

@@ -8,7 +8,7 @@ from phonefarm_common.disk_space import MIB, RequiredFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.alarms import Limits
-from phonefarm_controller.evidence.backends.s3_address import BucketAddress
+from phonefarm_controller.evidence.backends.s3_address import S3Address
 from phonefarm_controller.model.retention import RetentionPolicy
 
 
@@ -50,11 +50,11 @@ class Settings:
     """HOST:PORT of every controller's `mtls`, told to hosts that join or renew."""
     authority: Path | None = None
     """The directory of the farm's authority; `data`/ca when None."""
-    evidence: Path | BucketAddress | None = None
+    evidence: Path | S3Address | None = None
     """The place that all controllers on one database share; `data`/evidence when None."""
     certificate_life: timedelta = timedelta(hours=24)
 
     @property
-    def evidence_backend(self) -> Path | BucketAddress:
+    def evidence_backend(self) -> Path | S3Address:
         """Return where evidence is kept."""
         return self.evidence or self.data / "evidence"

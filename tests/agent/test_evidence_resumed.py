@@ -9,7 +9,7 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import inspect_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.evidence.backends.backend import MOST_SECONDS, PARTS
-from phonefarm_controller.evidence.backends.filesystem import LEAST_BYTES, Directory
+from phonefarm_controller.evidence.backends.filesystem import LEAST_BYTES, FilesystemBackend
 from phonefarm_controller.evidence.backends.s3 import SEGMENT
 from support.controller import KEY, Farm, farm_on, played_agent, request
 from support.controller_script import ScriptedController
@@ -154,7 +154,7 @@ async def test_a_file_that_is_kept_already_is_not_sent_again(tmp_path: Path) -> 
 
 def test_parts_that_nobody_goes_on_with_are_removed(tmp_path: Path) -> None:
     """After a day, by the disk's own clock; younger ones stay."""
-    place = Directory(tmp_path)
+    place = FilesystemBackend(tmp_path)
     for name in ("old", "young"):
         part = place.begin(name, 0)
         part.add(bytes(LEAST_BYTES))

@@ -140,7 +140,7 @@ async def test_a_client_that_is_frozen_within_a_statement_loses_its_locks_as_wel
         ended: dict[int, float] = {}
         async with asyncio.timeout(60):
             while not ended:
-                ended = await stuck_transactions.end_standing(one)
+                ended = await stuck_transactions.terminate_stuck(one)
         await waiting
         alive = await stranger.fetchval("SELECT word FROM notes")
         await stranger.close()

@@ -23,8 +23,8 @@ from phonefarm_controller.evidence.availability import BackendAwayError, WrongBa
 from phonefarm_controller.evidence.backends import s3 as bucket_module
 from phonefarm_controller.evidence.backends.backend import PartialFileGoneError
 from phonefarm_controller.evidence.backends.open import open_backend
-from phonefarm_controller.evidence.backends.s3 import SEGMENT, Bucket
-from phonefarm_controller.evidence.backends.s3_address import BucketAddress, read_bucket
+from phonefarm_controller.evidence.backends.s3 import SEGMENT, S3Backend
+from phonefarm_controller.evidence.backends.s3_address import S3Address, read_bucket
 from support.controller import KEY, Farm, farm_on, played_agent, request, told
 from support.evidence import carried, log_of, upload
 from support.live_farm import bare_environment, eventually
@@ -308,7 +308,7 @@ async def test_one_that_hangs_holds_up_nothing_else(
 
 def test_a_segment_that_is_not_full_is_none(bucket: S3Bucket, tmp_path: Path) -> None:
     """Whoever put it there: an upload goes on before it, or begins anew."""
-    place = Bucket(bucket.address, scratch=tmp_path)
+    place = S3Backend(bucket.address, scratch=tmp_path)
     bucket.put("evidence/.parts/key/0000", bytes(SEGMENT))
     bucket.put("evidence/.parts/key/0001", b"")
 
@@ -339,7 +339,7 @@ async def test_one_that_is_full_says_so(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    place = Bucket(bucket.by(f"{host}:{port}"), scratch=tmp_path)
+    place = S3Backend(bucket.by(f"{host}:{port}"), scratch=tmp_path)
     part = place.begin("key", 0)
     part.add(b"x")
     try:
@@ -357,7 +357,7 @@ def test_a_url_is_read() -> None:
     own = read_bucket("s3://farms/a/b/?endpoint=https://store.example:9000&region=eu", CREDENTIALS)
     amazon = read_bucket("s3://farms", CREDENTIALS | {"AWS_REGION": "eu-west-1"})
 
-    assert own == BucketAddress(
+    assert own == S3Address(
         bucket="farms",
         prefix="a/b/",
         endpoint="https://store.example:9000",

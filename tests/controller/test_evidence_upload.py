@@ -12,7 +12,10 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc
 from phonefarm_common.ids import new_id
-from phonefarm_controller.evidence.backends.filesystem import Directory, DirectoryPart
+from phonefarm_controller.evidence.backends.filesystem import (
+    FilesystemBackend,
+    FilesystemPartialFile,
+)
 from support.controller import Farm, played_agent, request
 from support.hostile import AS_AGENT
 from support.live_farm import eventually
@@ -172,16 +175,16 @@ async def test_a_part_whose_upload_is_cancelled_while_it_is_opened_is_closed(
     """Nobody will close it later: what was opened is given back at once."""
     _, run = await a_run(farm)
     opened, go_on = threading.Event(), threading.Event()
-    begun: list[DirectoryPart] = []
-    begin = Directory.begin
+    begun: list[FilesystemPartialFile] = []
+    begin = FilesystemBackend.begin
 
-    def slowly(place: Directory, key: str, offset: int) -> DirectoryPart:
+    def slowly(place: FilesystemBackend, key: str, offset: int) -> FilesystemPartialFile:
         begun.append(begin(place, key, offset))
         opened.set()
         assert go_on.wait(10)
         return begun[0]
 
-    monkeypatch.setattr(Directory, "begin", slowly)
+    monkeypatch.setattr(FilesystemBackend, "begin", slowly)
     sending = asyncio.create_task(upload(farm, head_for(run), PNG))
     assert await asyncio.to_thread(opened.wait, 10)
 

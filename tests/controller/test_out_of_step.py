@@ -48,7 +48,7 @@ async def test_a_phone_that_moved_on_does_not_break_its_old_agents_desired_list(
         await world.accept()
         (assignment,) = await world.claim(world.offers("a", "p1"))
         async with world.database.writing() as tx:
-            await agents.parted_in_term(tx, "a", world.terms["a"])
+            await agents.disconnect_in_term(tx, "a", world.terms["a"])
 
         await world.meet("b", "p1")
         desired = await world.desire("a")

@@ -13,7 +13,7 @@ import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
-from phonefarm_controller.evidence.backends.filesystem import Directory
+from phonefarm_controller.evidence.backends.filesystem import FilesystemBackend
 from phonefarm_controller.housekeeping.retention import ROWS, Retention
 from phonefarm_controller.model.retention import (
     EvidenceClass,
@@ -250,7 +250,7 @@ async def test_others_write_while_much_is_removed(database_url: str, tmp_path: P
         counting = Counting(world.database, process_id)
         retire = Retention(
             database=cast("Database", counting),
-            backend=Directory(tmp_path),
+            backend=FilesystemBackend(tmp_path),
             keep=RetentionPolicy(processes=timedelta(days=1)),
             rest=0,
         )

@@ -82,7 +82,7 @@ async def test_a_key_is_taken_once(world: World) -> None:
     async with world.database.writing() as tx:
         other_request = fresh_process(3, request_id="other")
         second = await processes.insert_if_new(tx, [fresh_process(2), other_request], details)
-        found = await processes.first_of(tx, [_key(twins[0])])
+        found = await processes.originals_of(tx, [_key(twins[0])])
 
     assert first == {"00-0"}
     assert second == {"00-3"}

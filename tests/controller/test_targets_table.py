@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.model.requests import AccountFact, Facts, PhoneFact, Routing, Target
+from phonefarm_controller.model.requests import AccountFact, PhoneFact, Routing, Target, TargetFacts
 from phonefarm_controller.processes.targets import MOST_IN_A_GROUP, Slot, resolve
 from support.examples import given
 
@@ -25,7 +25,7 @@ ACCOUNTS = (
     ("t2", "twoapps", "photo", True),
     ("dead1", "retired", "video", True),
 )
-FACTS = Facts(
+FACTS = TargetFacts(
     phones={
         **{name: PhoneFact(phone_id=name, retired=False) for name in PHONES},
         "retired": PhoneFact(phone_id="retired", retired=True),
@@ -38,7 +38,7 @@ FACTS = Facts(
     account_groups={"team": ("a1", "a2"), "mixed": ("a1", "off")},
     apps_in_use=frozenset({"video", "photo"}),
 )
-ONE_APP = Facts(apps_in_use=frozenset({"video"}), phone_groups={"pool": ("p1", "p2")})
+ONE_APP = TargetFacts(apps_in_use=frozenset({"video"}), phone_groups={"pool": ("p1", "p2")})
 
 
 def slot(name: str, phone: str, app: str = "video") -> Slot:
@@ -53,7 +53,7 @@ class Good:
     target: dict[str, Any]
     slots: tuple[Slot, ...]
     app: str | None = None
-    facts: Facts = field(default=FACTS, repr=False)
+    facts: TargetFacts = field(default=FACTS, repr=False)
 
 
 GOOD = (
@@ -185,7 +185,7 @@ def test_a_bad_target_is_refused_with_its_reason(
 def test_a_group_has_an_end(count: int, fits: bool) -> None:
     """A thousand distinct members fit; naming one of them twice does not count."""
     names = tuple(f"n{number}" for number in range(count))
-    facts = Facts(
+    facts = TargetFacts(
         accounts={
             name: AccountFact(account_id=name, phone_id=f"p{name}", app="video", active=True)
             for name in names

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from phonefarm_controller.evidence.backends.backend import MARKER, PARTS, EvidenceBackend
 from phonefarm_controller.evidence.backends.open import open_backend
-from phonefarm_controller.evidence.backends.s3_address import BucketAddress
+from phonefarm_controller.evidence.backends.s3_address import S3Address
 from support.s3 import S3Bucket
 
 
@@ -15,7 +15,7 @@ from support.s3 import S3Bucket
 class Kept:
     """A place for evidence as a test sees it: beside the farm. What it does is blocking."""
 
-    where: Path | BucketAddress
+    where: Path | S3Address
     scratch: Path
     bucket: S3Bucket | None = None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from phonefarm_controller.evidence.backends.s3_address import BucketAddress
+from phonefarm_controller.evidence.backends.s3_address import S3Address
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -56,9 +56,9 @@ class S3Bucket:
     """A bucket of a test's own."""
 
     server: S3Server
-    address: BucketAddress
+    address: S3Address
 
-    def by(self, endpoint: str) -> BucketAddress:
+    def by(self, endpoint: str) -> S3Address:
         """Return the same bucket by another way (HOST:PORT)."""
         return replace(self.address, endpoint=f"http://{endpoint}")
 
@@ -128,7 +128,7 @@ def bucket(s3: S3Server) -> Iterator[S3Bucket]:
     """Return an empty bucket."""
     name = f"farm-{os.getpid()}-{next(_numbers)}"
     s3.client.create_bucket(Bucket=name)
-    address = BucketAddress(
+    address = S3Address(
         bucket=name,
         prefix="evidence/",
         endpoint=s3.endpoint,

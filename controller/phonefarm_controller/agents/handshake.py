@@ -113,7 +113,7 @@ class Handshake:
         """
         with suppress(DatabaseBusyError):  # `connected` is a display; silence is judged by its age
             async with self._database.writing() as tx:
-                await agents.parted_in_term(tx, agent_id, term)
+                await agents.disconnect_in_term(tx, agent_id, term)
 
     def _check(self, hello: AgentHello) -> None:
         if not abs(hello.time_scale - self._time_scale) <= 1e-9:  # also for what is no number

@@ -28,7 +28,7 @@ from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.app_profiles import keep_profile
 from phonefarm_controller.store.database import Database, open_database
 from phonefarm_controller.store.migrate import migrate
-from phonefarm_controller.store.notify import reaches_others
+from phonefarm_controller.store.notify import may_be_shared
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             database,
             backend,
             farm_id=settings.farm_id,
-            shared=reaches_others(settings.database_url),
+            shared=may_be_shared(settings.database_url),
         )
         profiles = await keep_app_profiles(database, settings.data / "profiles")
         core = core_of(settings, clock, database=database, backend=backend, profiles=profiles)

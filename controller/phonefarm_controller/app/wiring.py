@@ -37,7 +37,7 @@ from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.notify import reaches_others
+from phonefarm_controller.store.notify import may_be_shared
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -84,7 +84,7 @@ def core_of(
     profiles: Mapping[str, Profile],
 ) -> Core:
     """Return the core of a controller with these settings."""
-    several = reaches_others(settings.database_url)
+    several = may_be_shared(settings.database_url)
     wakeups = WakeUps(alone=not several)
     database.tell_moves(wakeups.processes_moved)
     return Core(

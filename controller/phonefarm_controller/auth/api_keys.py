@@ -30,7 +30,7 @@ MOST_LISTED: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeKey:
+class NewApiKey:
     """A new key with its text, which is told this once."""
 
     key: ApiKey
@@ -48,7 +48,7 @@ class ApiKeys:
     @uninterrupted
     async def create(
         self, name: str, scopes: Sequence[Scope], *, expires_at: datetime | None, actor: str
-    ) -> MadeKey:
+    ) -> NewApiKey:
         """Make a key; FarmError names the field that is wrong, `state_conflict` a taken name."""
         if not is_key_name(name):
             raise invalid_field("name", "must be 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -79,7 +79,7 @@ class ApiKeys:
                 reason=" ".join(key.scopes),
             )
         log.info("key.created", name=name, scopes=list(key.scopes), by=actor)
-        return MadeKey(key=key, text=text)
+        return NewApiKey(key=key, text=text)
 
     @uninterrupted
     async def all(self) -> list[ApiKey]:

@@ -38,7 +38,7 @@ class RequestRefusedError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Issued:
+class IssuedCertificate:
     """A certificate and what it says."""
 
     pem: str
@@ -76,7 +76,9 @@ class Authority:
         """Return the SHA-256 of the certificate, hexadecimal."""
         return self._certificate.fingerprint(hashes.SHA256()).hex()
 
-    def issue(self, request: bytes, *, role: str, member_id: str, life: timedelta) -> Issued:
+    def issue(
+        self, request: bytes, *, role: str, member_id: str, life: timedelta
+    ) -> IssuedCertificate:
         """Return a client certificate for the request's key; RequestRefusedError.
 
         Nothing but the key is taken from the request: the name is the controller's to give.
@@ -97,7 +99,7 @@ class Authority:
         )
         signed = builder.sign(self._key, hashes.SHA256())
         pem = signed.public_bytes(serialization.Encoding.PEM)
-        return Issued(pem=pem.decode(), facts=certificate_facts(pem))
+        return IssuedCertificate(pem=pem.decode(), facts=facts_of(pem))
 
     def serve_as(self, names: Sequence[str]) -> ServerIdentity:
         """Return a new server certificate for these host names and addresses."""

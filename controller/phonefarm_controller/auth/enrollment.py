@@ -12,12 +12,12 @@ from phonefarm_common.join_tokens import Invitation, encode_token
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.auth.ca import Authority, Issued, RequestRefusedError
+from phonefarm_controller.auth.ca import Authority, IssuedCertificate, RequestRefusedError
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import digest_of
 from phonefarm_controller.store import agents, audit, certificates
-from phonefarm_controller.store.certificates import Certificate, Invited
+from phonefarm_controller.store.certificates import Certificate, StoredInvitation
 from phonefarm_controller.store.database import Database, Transaction
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class AdvertisedAddresses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Token:
+class JoinToken:
     """An invitation's text, told this once."""
 
     text: str
@@ -65,7 +65,7 @@ class Enrollment:
     @uninterrupted
     async def invite(
         self, role: str, member_id: str, *, good_for: timedelta, actor: str, reason: str = ""
-    ) -> Token:
+    ) -> JoinToken:
         """Return a token with which one host joins; FarmError `joining_closed`."""
         authority, doors = self._open()
         _check_role(role)
@@ -75,7 +75,7 @@ class Enrollment:
             raise invalid_field("good_for_seconds", "must be 60 to 86,400")
         secret = new_secret()
         async with self._database.writing() as tx:
-            kept = Invited(
+            kept = StoredInvitation(
                 invitation_id=new_id(),
                 role=role,
                 member_id=member_id,
@@ -96,7 +96,7 @@ class Enrollment:
             authority=authority.der,
             secret=secret,
         )
-        return Token(text=encode_token(invitation), expires_at=kept.expires_at)
+        return JoinToken(text=token_of(invitation), expires_at=kept.expires_at)
 
     @uninterrupted
     async def join(self, secret: str, request: bytes, *, wanted: str) -> tuple[CertificateFacts, str]:
@@ -201,7 +201,7 @@ class Enrollment:
 
     async def _issue(
         self, tx: Transaction, authority: Authority, request: bytes, role: str, member_id: str
-    ) -> Issued:
+    ) -> IssuedCertificate:
         try:
             issued = authority.issue(request, role=role, member_id=member_id, life=self._life)
         except RequestRefusedError as error:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_controller.capabilities.fields import Field, Free, Text
+from phonefarm_controller.capabilities.fields import Field, FreeObject, Text
 from phonefarm_controller.capabilities.inputs import read_inputs, schema_of
 from phonefarm_controller.capabilities.planners import (
     fyp_warmup,
@@ -24,7 +24,7 @@ INGEST: Final = "/ingest"
 _APP: Final = Text(
     name="app", description="the app profile; the account's app when absent", most=64
 )
-_DUMMY: Final = Free(name="dummy", description="steers the dummy runtime, see docs/seams.md")
+_DUMMY: Final = FreeObject(name="dummy", description="steers the dummy runtime, see docs/seams.md")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ class Text:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link(Text):
+class Url(Text):
     """An http or https URL. Whether its address may be dialled is for whoever dials it."""
 
     def read(self, value: Any, where: str, problems: Problems) -> Any:
@@ -102,7 +102,7 @@ class Link(Text):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
+class Integer:
     """A whole number between two bounds. 2.0 is one: JSON knows only numbers."""
 
     name: str
@@ -136,7 +136,7 @@ class Whole:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts:
+class TextList:
     """A list of strings that are not blank."""
 
     name: str
@@ -177,7 +177,7 @@ class Texts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Free:
+class FreeObject:
     """An object whose content nobody here looks at."""
 
     name: str
@@ -202,7 +202,7 @@ class Free:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class EditStep:
     """One step as read: its action and the params given for it."""
 
     action: str
@@ -210,7 +210,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
+class EditSteps:
     """A list of steps `{"action": ..., "params": {...}}`, each with at least one known param."""
 
     name: str
@@ -221,7 +221,7 @@ class Steps:
     missing: FarmError | None = None
 
     @property
-    def default(self) -> list[Step]:
+    def default(self) -> list[EditStep]:
         """An absent list is empty."""
         return []
 
@@ -233,7 +233,7 @@ class Steps:
             return []
         return [self._step(step, f"{where}[{n}]", problems) for n, step in enumerate(value)]
 
-    def _step(self, step: Any, where: str, problems: Problems) -> Step | None:
+    def _step(self, step: Any, where: str, problems: Problems) -> EditStep | None:
         if not isinstance(step, dict):
             message = "must be an object with action and params"
             problems.append(FieldProblem(field=where, message=message))
@@ -268,7 +268,9 @@ class Steps:
                 message = f"is not supported; use {', '.join(fields)}"
                 problems.append(FieldProblem(field=f"{where}.params.{name}", message=message))
         # In the order that is declared, whatever the order they came in.
-        return Step(action=action, params={name: given[name] for name in fields if name in given})
+        return EditStep(
+            action=action, params={name: given[name] for name in fields if name in given}
+        )
 
     def schema(self) -> Schema:
         """Return the list's limits and what each action's params may be."""

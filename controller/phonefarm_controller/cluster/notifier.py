@@ -75,7 +75,7 @@ class Notifier:
             AlarmName.NOTIFIER_SILENT, silent, wrong if silent >= self._limits.notifier else ""
         )
 
-    async def _send(self, line: notify.Line, liveness: Liveness) -> None:
+    async def _send(self, line: notify.NotifyConnection, liveness: Liveness) -> None:
         everything = True
         while True:
             liveness.beat()

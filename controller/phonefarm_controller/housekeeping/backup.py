@@ -19,7 +19,7 @@ from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import check_reason
 from phonefarm_controller.model.pauses import Pause, PauseScope
-from phonefarm_controller.model.times import moment_of
+from phonefarm_controller.model.times import moment_text
 from phonefarm_controller.store import audit
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.sqlite_backup import copy_paused
@@ -33,7 +33,7 @@ NAME: Final = "backup.part"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class BackupCopy:
     """The copy, open; it is gone when its block ends."""
 
     taken_at: datetime
@@ -57,7 +57,7 @@ class Backup:
         self._busy = False
 
     @asynccontextmanager
-    async def taken(self, *, actor: str, reason: str) -> AsyncIterator[Copy]:
+    async def taken(self, *, actor: str, reason: str) -> AsyncIterator[BackupCopy]:
         """Yield the database as of now, paused as a whole: what was done since is not in it.
 
         The event loop goes on meanwhile. FarmError `state_conflict:` postgresql or backup_running,
@@ -77,7 +77,7 @@ class Backup:
             size, digest = await self._write(source, taken_at)
             descriptor = os.open(self._place, os.O_RDONLY)
             try:
-                yield Copy(taken_at=taken_at, size=size, sha256=digest, descriptor=descriptor)
+                yield BackupCopy(taken_at=taken_at, size=size, sha256=digest, descriptor=descriptor)
             finally:
                 os.close(descriptor)
         finally:
@@ -99,7 +99,7 @@ class Backup:
 
     @uninterrupted
     async def _write(self, source: Path, taken_at: datetime) -> tuple[int, str]:
-        when = moment_of(taken_at)
+        when = moment_text(taken_at)
         pause = Pause(
             scope=PauseScope.ALL,
             name="",

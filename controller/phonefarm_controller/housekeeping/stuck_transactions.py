@@ -8,7 +8,7 @@ import structlog
 from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.concurrency.loop import logged_errors
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.stuck_transactions import end_standing
+from phonefarm_controller.store.stuck_transactions import terminate_stuck
 
 log = structlog.get_logger()
 
@@ -20,6 +20,6 @@ async def run_stuck_transaction_check(liveness: Liveness, *, database: Database)
     while True:
         liveness.beat()
         with logged_errors("stuck_transactions"):
-            for pid, seconds in (await end_standing(database)).items():
+            for pid, seconds in (await terminate_stuck(database)).items():
                 log.warning("transaction.ended", backend=pid, seconds=round(seconds, 1))
         await asyncio.sleep(PERIOD_SECONDS)

@@ -76,7 +76,7 @@ FOR_WORK: Final = frozenset(
     }
 )
 """What keeps work from a phone, and no person who holds it."""
-PASSING: Final = frozenset(
+TRANSIENT: Final = frozenset(
     {
         _K.PHONE_BUSY,
         _K.ACCOUNT_BUSY,

@@ -122,7 +122,7 @@ class Candidate:
     last_phone_id: str | None
 
     @property
-    def turn(self) -> tuple[int, datetime, int, str]:
+    def queue_order(self) -> tuple[int, datetime, int, str]:
         """Return the place in the queue: priority first, then age."""
         return (-self.priority, self.created_at, self.ordinal, self.item_id)
 

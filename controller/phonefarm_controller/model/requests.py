@@ -83,7 +83,7 @@ class AccountFact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class TargetFacts:
     """The farm as far as one batch of requests names it, and the phones of named accounts."""
 
     phones: Mapping[str, PhoneFact] = field(default_factory=dict)

@@ -8,6 +8,6 @@ def micros(moment: datetime | None) -> int | None:
     return None if moment is None else round(moment.timestamp() * 1_000_000)
 
 
-def moment_of(at: datetime) -> str:
+def moment_text(at: datetime) -> str:
     """Return the moment as callers write it: ISO-8601, UTC, milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

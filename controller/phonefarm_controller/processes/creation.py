@@ -9,7 +9,14 @@ from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.plans import Plan
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.records import line_of
-from phonefarm_controller.model.requests import AccountFact, Facts, Mode, PhoneFact, Routing, Target
+from phonefarm_controller.model.requests import (
+    AccountFact,
+    Mode,
+    PhoneFact,
+    Routing,
+    Target,
+    TargetFacts,
+)
 from phonefarm_controller.model.states import Health, ItemState
 from phonefarm_controller.processes.status import delivery_of
 from phonefarm_controller.processes.targets import Slot
@@ -134,7 +141,7 @@ async def insert_processes(tx: Transaction, drafts: Sequence[NewProcess]) -> set
     return inserted
 
 
-async def read_facts(tx: Transaction, targets: Sequence[Target]) -> Facts:
+async def read_facts(tx: Transaction, targets: Sequence[Target]) -> TargetFacts:
     """Read what the targets name, and what hangs on it."""
     phone_groups = await groups.members_of(
         tx, "phone", {t.phone_group for t in targets if t.phone_group is not None}
@@ -151,7 +158,7 @@ async def read_facts(tx: Transaction, targets: Sequence[Target]) -> Facts:
     phone_ids |= {account.phone_id for account in named if account.phone_id is not None}
     known = await phones.get(tx, phone_ids) if phone_ids else {}
     anywhere = any(t.routing is Routing.QUEUE and t.account_id is None for t in targets)
-    return Facts(
+    return TargetFacts(
         phones={
             phone.phone_id: PhoneFact(
                 phone_id=phone.phone_id, retired=phone.health is Health.RETIRED

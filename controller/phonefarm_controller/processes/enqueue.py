@@ -18,7 +18,7 @@ from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile, profile_of
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.model.requests import Facts, Submission
+from phonefarm_controller.model.requests import Submission, TargetFacts
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.transitions import by_caller
 from phonefarm_controller.processes.creation import (
@@ -94,7 +94,7 @@ class Enqueue:
         answers: list[Accepted | Exception | None],
     ) -> None:
         # A repeat is answered as one even if it could no longer be planned today.
-        first = await processes.first_of(tx, [submission.key for submission in batch])
+        first = await processes.originals_of(tx, [submission.key for submission in batch])
         facts = await read_facts(tx, [submission.target for submission in batch])
         drafts: dict[tuple[str, str, str], NewProcess] = {}
         places: dict[int, tuple[str, str, str]] = {}
@@ -124,18 +124,18 @@ class Enqueue:
         # In one order, or two controllers could each wait for a key of the other.
         inserted = await insert_processes(tx, [drafts[key] for key in sorted(drafts)])
         again = [key for key, draft in drafts.items() if draft.process.process_id not in inserted]
-        first = await processes.first_of(tx, again)
+        first = await processes.originals_of(tx, again)
         for place, key in places.items():
             if key in first:
                 answers[place] = _duplicate(batch[place], first[key])
             else:
                 answers[place] = _accepted(batch[place], drafts[key])
-                first[key] = processes.First(
+                first[key] = processes.OriginalProcess(
                     process=drafts[key].process, digest=batch[place].digest
                 )
 
     async def _draft(
-        self, tx: Transaction, submission: Submission, planned: Planned, facts: Facts
+        self, tx: Transaction, submission: Submission, planned: Planned, facts: TargetFacts
     ) -> NewProcess:
         if planned.app is not None:
             self._profile(planned.app)
@@ -197,7 +197,7 @@ def _accepted(submission: Submission, draft: NewProcess) -> Accepted:
     )
 
 
-def _duplicate(submission: Submission, first: processes.First) -> Accepted:
+def _duplicate(submission: Submission, first: processes.OriginalProcess) -> Accepted:
     return Accepted(
         process_id=first.process.process_id,
         request_id=submission.request_id,

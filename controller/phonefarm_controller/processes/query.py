@@ -15,7 +15,7 @@ from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.processes.item_details import AttemptDetails, ItemDetails, action_details
 from phonefarm_controller.store import items, process_search, processes, runs, transitions
 from phonefarm_controller.store.database import Database
-from phonefarm_controller.store.process_search import Place, Wanted
+from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 MOST_TRANSITIONS: Final = 10_000
 MOST_BYTES: Final = 6 * 1024 * 1024
@@ -33,7 +33,7 @@ class Page:
     """Records, newest first; *end* is where the next page begins, None when there is none."""
 
     records: list[dict[str, Any]]
-    end: Place | None
+    end: PageEnd | None
 
 
 class ProcessQuery:
@@ -74,7 +74,7 @@ class ProcessQuery:
         )
 
     @uninterrupted
-    async def page(self, wanted: Wanted, *, after: Place | None, limit: int) -> Page:
+    async def page(self, wanted: ProcessFilter, *, after: PageEnd | None, limit: int) -> Page:
         """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
         async with self._database.reading() as tx:
             found = await process_search.page(tx, wanted, after=after, limit=limit + 1)
@@ -86,7 +86,7 @@ class ProcessQuery:
             return Page(records=records, end=None)
         last = fit[-1]
         return Page(
-            records=records, end=Place(created_at=last.created_at, process_id=last.process_id)
+            records=records, end=PageEnd(created_at=last.created_at, process_id=last.process_id)
         )
 
     @uninterrupted

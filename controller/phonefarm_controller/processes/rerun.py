@@ -30,7 +30,7 @@ from phonefarm_controller.processes.creation import (
 from phonefarm_controller.processes.targets import Slot
 from phonefarm_controller.store import accounts, audit, contents, items, processes
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.processes import Asked
+from phonefarm_controller.store.processes import StoredRequest
 
 LONGEST_BASE: Final = 240
 """Characters that are kept of a request id, so that the number behind it has room."""
@@ -94,7 +94,7 @@ class RerunProcess:
             if before is None:
                 raise unknown_process(ask.process_id)
             known = await items.lock_of_processes(tx, {ask.process_id})
-            asked = await processes.asked(tx, ask.process_id)
+            asked = await processes.stored_request(tx, ask.process_id)
             if asked.rerun_as is not None:
                 return await _again(tx, asked.rerun_as)
             chosen = _chosen(before, list(known.values()), asked, ask)
@@ -125,7 +125,7 @@ class RerunProcess:
         )
 
     async def _draft(
-        self, tx: Transaction, before: Process, asked: Asked, chosen: Sequence[Item]
+        self, tx: Transaction, before: Process, asked: StoredRequest, chosen: Sequence[Item]
     ) -> NewProcess:
         wanted = {item.want_account_id for item in chosen if item.want_account_id is not None}
         there = {each.account_id: each for each in await accounts.named_or_on(tx, wanted, ())}
@@ -168,7 +168,9 @@ class RerunProcess:
         )
 
 
-def _chosen(before: Process, known: list[Item], asked: Asked, ask: RerunRequest) -> list[Item]:
+def _chosen(
+    before: Process, known: list[Item], asked: StoredRequest, ask: RerunRequest
+) -> list[Item]:
     """Return the items to repeat, in their order; FarmError says why there are none."""
     if before.state not in PROCESS_TERMINAL:
         remedy = "wait for its end, or `phonefarm processes cancel` it"
@@ -218,7 +220,7 @@ async def _request_id(tx: Transaction, before: Process) -> str | None:
     for count in range(number + 1, number + 100):
         name = f"{base[:LONGEST_BASE]}~{count}"
         key = (before.process_type, before.system, name)
-        if not await processes.first_of(tx, [key]):
+        if not await processes.originals_of(tx, [key]):
             return name
     raise conflict(
         "process_id", "no_request_id", "its caller uses all request ids that would follow"

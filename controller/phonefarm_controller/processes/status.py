@@ -62,7 +62,7 @@ async def announce(
         return numbered
     lines = await items.lines(tx, {process_id for process_id, _ in heard})
     told = {p: current[p].sequence for p, _ in heard if current[p].sequence}
-    standing = await deliveries.standing(tx, told)
+    standing = await deliveries.constraints_of(tx, told)
     new = []
     for process_id, reached in heard:
         process = numbered[process_id]

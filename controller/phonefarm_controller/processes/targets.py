@@ -6,7 +6,7 @@ from typing import Final
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_controller.model.errors import invalid, invalid_field
-from phonefarm_controller.model.requests import AccountFact, Facts, Routing, Target
+from phonefarm_controller.model.requests import AccountFact, Routing, Target, TargetFacts
 
 MOST_IN_A_GROUP: Final = 1000
 
@@ -21,7 +21,7 @@ class Slot:
     phone_group: str | None = None
 
 
-def resolve(target: Target, *, app: str | None, facts: Facts) -> tuple[Slot, ...]:
+def resolve(target: Target, *, app: str | None, facts: TargetFacts) -> tuple[Slot, ...]:
     """Return one slot per item; FarmError names the id or field that cannot be used."""
     _check_fields(target)
     match target.routing:
@@ -49,7 +49,7 @@ def _check_fields(target: Target) -> None:
         raise invalid(*problems)
 
 
-def _direct(target: Target, app: str | None, facts: Facts) -> Slot:
+def _direct(target: Target, app: str | None, facts: TargetFacts) -> Slot:
     if target.account_id is not None:
         slot = _slot_of_account(target.account_id, app, facts, field="target.account_id")
         if target.phone_id is not None:
@@ -62,7 +62,7 @@ def _direct(target: Target, app: str | None, facts: Facts) -> Slot:
     raise invalid_field("target", "needs phone_id or account_id when routing is direct")
 
 
-def _queue(target: Target, app: str | None, facts: Facts) -> Slot:
+def _queue(target: Target, app: str | None, facts: TargetFacts) -> Slot:
     if target.phone_group is not None and target.phone_group not in facts.phone_groups:
         raise _missing(Reason.UNKNOWN_GROUP, target.phone_group, "target.phone_group")
     if target.account_id is not None:
@@ -74,7 +74,7 @@ def _queue(target: Target, app: str | None, facts: Facts) -> Slot:
     return Slot(app=app or _only_app(facts), phone_group=target.phone_group)
 
 
-def _group(target: Target, app: str | None, facts: Facts) -> tuple[Slot, ...]:
+def _group(target: Target, app: str | None, facts: TargetFacts) -> tuple[Slot, ...]:
     phones = list(target.phone_ids)
     accounts = list(target.account_ids)
     if target.phone_group is not None:
@@ -107,7 +107,7 @@ def _group(target: Target, app: str | None, facts: Facts) -> tuple[Slot, ...]:
     return distinct
 
 
-def _slot_of_account(account_id: str, app: str | None, facts: Facts, *, field: str) -> Slot:
+def _slot_of_account(account_id: str, app: str | None, facts: TargetFacts, *, field: str) -> Slot:
     account = facts.accounts.get(account_id)
     if account is None:
         raise _missing(Reason.UNKNOWN_ACCOUNT, account_id, field)
@@ -124,7 +124,7 @@ def _slot_of_account(account_id: str, app: str | None, facts: Facts, *, field: s
     return Slot(app=account.app, phone_id=account.phone_id, account_id=account_id)
 
 
-def _slot_of_phone(phone_id: str, app: str | None, facts: Facts, *, field: str) -> Slot:
+def _slot_of_phone(phone_id: str, app: str | None, facts: TargetFacts, *, field: str) -> Slot:
     _known_phone(phone_id, facts, field=field)
     accounts = facts.accounts_on(phone_id, app)
     if not accounts:
@@ -136,7 +136,7 @@ def _slot_of_phone(phone_id: str, app: str | None, facts: Facts, *, field: str) 
     return Slot(app=account.app, phone_id=phone_id, account_id=account.account_id)
 
 
-def _known_phone(phone_id: str, facts: Facts, *, field: str) -> None:
+def _known_phone(phone_id: str, facts: TargetFacts, *, field: str) -> None:
     phone = facts.phones.get(phone_id)
     if phone is None:
         raise _missing(Reason.UNKNOWN_PHONE, phone_id, field)
@@ -144,7 +144,7 @@ def _known_phone(phone_id: str, facts: Facts, *, field: str) -> None:
         raise _missing(Reason.INACTIVE_PHONE, phone_id, field)
 
 
-def _only_app(facts: Facts) -> str:
+def _only_app(facts: TargetFacts) -> str:
     if len(facts.apps_in_use) == 1:
         return next(iter(facts.apps_in_use))
     if not facts.apps_in_use:

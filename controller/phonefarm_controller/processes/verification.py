@@ -16,7 +16,7 @@ from phonefarm_controller.model.app_profiles import Profile, ProfileError, profi
 from phonefarm_controller.model.errors import conflict, invalid_field, unknown_process
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.plans import Plan, with_evidence
-from phonefarm_controller.model.requests import Facts, Routing, Target
+from phonefarm_controller.model.requests import Routing, Target, TargetFacts
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ProcessState
 from phonefarm_controller.model.transitions import by_operator
@@ -241,7 +241,7 @@ def _small(capability: Capability, inputs: Mapping[str, Any] | None) -> Mapping[
     return capability.small
 
 
-def _place(ask: VerificationRequest, name: str, facts: Facts) -> Slot:
+def _place(ask: VerificationRequest, name: str, facts: TargetFacts) -> Slot:
     """Return the phone with its account: of the profile's app when there is one."""
     of_app: Sequence[object] = facts.accounts_on(ask.phone_id, name)
     app = name if of_app and ask.account_id is None else None

@@ -13,16 +13,16 @@ from phonefarm_common.ids import is_uuid
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.states import PUBLIC, ProcessState, PublicStatus
 from phonefarm_controller.rpc.wire import moment_of
-from phonefarm_controller.store.process_search import Place, Wanted
+from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 500
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def wanted_of(request: pb.ListProcessesRequest) -> Wanted:
+def filter_of(request: pb.ListProcessesRequest) -> ProcessFilter:
     """Return what is looked for; FarmError names the field that is wrong."""
-    return Wanted(
+    return ProcessFilter(
         states=_states(request.statuses),
         process_types=tuple(request.process_types),
         system=request.system,
@@ -46,7 +46,7 @@ def limit_of(request: pb.ListProcessesRequest) -> int:
     return limit
 
 
-def cursor_of(place: Place | None) -> str:
+def cursor_of(place: PageEnd | None) -> str:
     """Return the place as a cursor, '' for none."""
     if place is None:
         return ""
@@ -54,7 +54,7 @@ def cursor_of(place: Place | None) -> str:
     return base64.urlsafe_b64encode(json.dumps([micros, place.process_id]).encode()).decode()
 
 
-def place_of(cursor: str) -> Place | None:
+def page_end_of(cursor: str) -> PageEnd | None:
     """Return the place a cursor names, None for ''; FarmError for what is none of ours."""
     if not cursor:
         return None
@@ -66,7 +66,7 @@ def place_of(cursor: str) -> Place | None:
         raise invalid_field("cursor", message) from error
     if not isinstance(process_id, str) or not is_uuid(process_id):
         raise invalid_field("cursor", message)
-    return Place(created_at=created_at, process_id=process_id)
+    return PageEnd(created_at=created_at, process_id=process_id)
 
 
 def _states(statuses: Iterable[str]) -> tuple[ProcessState, ...]:

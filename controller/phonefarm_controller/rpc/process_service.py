@@ -13,7 +13,7 @@ from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.processes.query import ProcessQuery
 from phonefarm_controller.rpc.auth import Authenticator, scope_of
 from phonefarm_controller.rpc.errors import Context, translated
-from phonefarm_controller.rpc.pagination import cursor_of, limit_of, place_of, wanted_of
+from phonefarm_controller.rpc.pagination import cursor_of, filter_of, limit_of, page_end_of
 from phonefarm_controller.rpc.process_convert import cancel_of, process_to_wire, submission_of
 
 
@@ -68,7 +68,7 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         async with translated(context):
             await self._auth.check_caller(context, Scope.READ)
             page = await self._processes.page(
-                wanted_of(request), after=place_of(request.cursor), limit=limit_of(request)
+                filter_of(request), after=page_end_of(request.cursor), limit=limit_of(request)
             )
         return pb.ListProcessesResponse(
             processes=[process_to_wire(record) for record in page.records],

@@ -47,7 +47,7 @@ from phonefarm_controller.rpc.inspect_service import InspectService
 from phonefarm_controller.rpc.join_service import JoinService, MemberService
 from phonefarm_controller.rpc.operator_service import OperatorService
 from phonefarm_controller.rpc.process_service import ProcessService
-from phonefarm_controller.rpc.tls import Shown, TlsListeners
+from phonefarm_controller.rpc.tls import ServerCertificate, TlsListeners
 from phonefarm_controller.rpc.verification_service import VerificationService
 
 GRACE_SECONDS = 2.0
@@ -135,9 +135,9 @@ async def serving(
             return
         join = _adding(join_pb2, "JoinService", join_pb2_grpc, services.joining)
         member = _adding(join_pb2, "MemberService", join_pb2_grpc, services.members)
-        shown = Shown(doors, ask=False).credentials()
+        shown = ServerCertificate(doors, ask=False).credentials()
         tls = await stack.enter_async_context(_port(*doors.tls, timers, [*callers, join], shown))
-        shown = Shown(doors, ask=True).credentials()
+        shown = ServerCertificate(doors, ask=True).credentials()
         mtls = await stack.enter_async_context(_port(*doors.mtls, timers, [*every, member], shown))
         yield Ports(plain=plain, tls=tls, mtls=mtls)
 

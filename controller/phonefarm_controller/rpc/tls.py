@@ -21,7 +21,7 @@ class TlsListeners:
     new_identity: Callable[[], ServerIdentity]
 
 
-class Shown:
+class ServerCertificate:
     """What a port shows at each handshake: half through its life a certificate is replaced."""
 
     def __init__(self, doors: TlsListeners, *, ask: bool) -> None:

@@ -111,7 +111,7 @@ class Claim:
             return Matches(pairs=[])
         fleet = await self._fleet_cache.current(tx)
         busy = await leases.busy(tx)
-        alone = await _alone(tx, offers, fleet, busy)
+        alone = await _phone_only(tx, offers, fleet, busy)
         held = {pair.phone_id for pair in alone}
         free = [
             phone
@@ -240,7 +240,7 @@ class Claim:
         return _Chosen(item=moved, lease=lease, run=run)
 
 
-async def _alone(
+async def _phone_only(
     tx: Transaction, offers: Sequence[OfferedPhone], fleet: FleetSnapshot, busy: leases.Busy
 ) -> list[Pair]:
     """Return what waits for an offered phone and no account, at most one a phone, before all work.

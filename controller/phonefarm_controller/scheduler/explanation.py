@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from phonefarm_controller.model.blockers import (
     FOR_WORK,
-    PASSING,
+    TRANSIENT,
     Blocker,
     BlockerKind,
     FarmSnapshot,
@@ -20,7 +20,7 @@ from phonefarm_controller.model.blockers import (
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.processes import Process, Tally
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_TERMINAL, ITEM_WAITING
-from phonefarm_controller.model.times import moment_of
+from phonefarm_controller.model.times import moment_text
 from phonefarm_controller.scheduler.remedies import remedy
 
 MOST_ITEMS: Final = 100
@@ -103,7 +103,7 @@ def blockers_of(
         # A phone that nothing keeps from this item goes to another one.
         if passing and (ahead or not here):
             here.append(Blocker(kind=BlockerKind.BEHIND_OTHERS, phone_id=phone.phone_id))
-        found += [blocker for blocker in here if not (early and blocker.kind in PASSING)]
+        found += [blocker for blocker in here if not (early and blocker.kind in TRANSIENT)]
     return found
 
 
@@ -145,7 +145,7 @@ def explain_waiting(
 
 def explain_end(process: Process, error: Mapping[str, Any] | None) -> Explanation:
     """Return that and why the process has ended; *error* is that of its record."""
-    when = "" if process.finished_at is None else f" at {moment_of(process.finished_at)}"
+    when = "" if process.finished_at is None else f" at {moment_text(process.finished_at)}"
     why = "" if error is None else f": {error['code']}: {error['message']}"
     status = str(process.status)
     summary = f"it ended {status}{when}{why}"

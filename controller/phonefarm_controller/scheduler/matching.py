@@ -42,7 +42,7 @@ def match_items(candidates: Iterable[Candidate], phones: Collection[FreePhone]) 
     An item that fits no phone never holds back the next. An open item takes a phone that no bound
     item waits for, and another one than it failed on, when there is such a phone.
     """
-    queue = sorted(candidates, key=lambda candidate: candidate.turn)
+    queue = sorted(candidates, key=lambda candidate: candidate.queue_order)
     wanted = {c.want_phone_id for c in queue if c.want_phone_id is not None}
     free = {phone.phone_id: phone for phone in phones}
     busy_accounts: set[str] = set()

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from phonefarm_controller.model.blockers import Blocker, BlockerKind
 from phonefarm_controller.model.health import PROVING
-from phonefarm_controller.model.times import moment_of
+from phonefarm_controller.model.times import moment_text
 
 _K = BlockerKind
 
@@ -56,17 +56,17 @@ def remedy(blockers: Sequence[Blocker]) -> str:
 
 def _of_time(blockers: Sequence[Blocker]) -> str:
     moments = [blocker.moment for blocker in blockers if blocker.moment is not None]
-    first = moment_of(min(moments))
+    first = moment_text(min(moments))
     when = f"from {first} on"
     if len(set(moments)) > 1:
-        when = f"the first from {first}, the last from {moment_of(max(moments))} on"
+        when = f"the first from {first}, the last from {moment_text(max(moments))} on"
     verb = "claimable" if blockers[0].kind is _K.NOT_DUE else "tried again"
     return f"nothing to do: {verb} {when}"
 
 
 def _of_rest(blockers: Sequence[Blocker]) -> str:
     until = max(blocker.moment for blocker in blockers if blocker.moment is not None)
-    return f"{_phones(blockers)} rests after a failure, until {moment_of(until)}"
+    return f"{_phones(blockers)} rests after a failure, until {moment_text(until)}"
 
 
 def _of_turn(first: Blocker, blockers: Sequence[Blocker]) -> str:
@@ -114,7 +114,7 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
                 return f"look at {phones}, then {back}"
             if first.detail.startswith(PROVING):
                 return f"nothing to do: once offered it does its golden job; sooner by {back}"
-            return f"it is given work again from {moment_of(first.moment)} on; sooner by {back}"
+            return f"it is given work again from {moment_text(first.moment)} on; sooner by {back}"
         case _K.PHONE_COOLING_DOWN:
             return f"nothing to do: {_of_rest(blockers)}"
         case _K.HOST_INCIDENT:

@@ -128,7 +128,7 @@ async def terms(tx: Transaction, agent_ids: Iterable[str]) -> dict[str, int]:
     return {str(agent_id): int(term) for agent_id, term in rows}
 
 
-async def parted_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
+async def disconnect_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
     """Note that the session is over; False when a newer one has taken over."""
     result = await tx.connection.execute(
         update(agents).where(_a.agent_id == agent_id, _a.term == term).values(connected=False)

@@ -16,7 +16,7 @@ _i = invitations.c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invited:
+class StoredInvitation:
     """An invitation as it is kept; its secret is known to nobody but who was given it."""
 
     invitation_id: str
@@ -46,25 +46,25 @@ async def authority_or_new(tx: Transaction, fingerprint: str) -> str:
     return known
 
 
-async def invite(tx: Transaction, new: Invited, *, digest: str) -> None:
+async def invite(tx: Transaction, new: StoredInvitation, *, digest: str) -> None:
     """Keep the invitation; those that ended a week ago are forgotten."""
     await tx.connection.execute(
         delete(invitations).where(_i.expires_at < tx.now - timedelta(days=7))
     )
-    values = {name: getattr(new, name) for name in Invited.__dataclass_fields__}
+    values = {name: getattr(new, name) for name in StoredInvitation.__dataclass_fields__}
     await tx.connection.execute(insert(invitations).values(values | {"digest": digest}))
 
 
-async def use_if_open(tx: Transaction, digest: str) -> Invited | None:
+async def use_if_open(tx: Transaction, digest: str) -> StoredInvitation | None:
     """Use up the invitation with this digest and return it; None unless it is open now."""
     statement = (
         update(invitations)
         .where(_i.digest == digest, _i.used_at.is_(None), _i.expires_at > tx.now)
         .values(used_at=tx.now)
-        .returning(*(invitations.c[name] for name in Invited.__dataclass_fields__))
+        .returning(*(invitations.c[name] for name in StoredInvitation.__dataclass_fields__))
     )
     row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else Invited(**row._asdict())
+    return None if row is None else StoredInvitation(**row._asdict())
 
 
 async def keep_certificate(tx: Transaction, new: Certificate) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.transitions import CONTROLLER
 from phonefarm_controller.store import sqlite_connection
-from phonefarm_controller.store.pending_transitions import Noted, insert_for
+from phonefarm_controller.store.pending_transitions import PendingTransition, insert_for
 
 READERS = 4
 CLOSE_SECONDS = 5.0
@@ -61,7 +61,7 @@ class Transaction:
     now: datetime
     sqlite: sqlite_connection.InlineConnection | None = None
     actor: str = CONTROLLER
-    noted: list[Noted] = field(default_factory=list)
+    noted: list[PendingTransition] = field(default_factory=list)
     clock: Callable[[], datetime] | None = None  # instead of the database's own
 
     async def later(self) -> "Transaction":

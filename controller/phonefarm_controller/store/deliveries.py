@@ -60,7 +60,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class DeliveryConstraint:
     """What a process's deliveries mean for its next one.
 
     `closed`: its receiver is gone for good (410) and nobody has asked for a replay since.
@@ -84,16 +84,18 @@ async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
         await insert_columns(tx, deliveries, columns)
 
 
-async def standing(tx: Transaction, newest: Mapping[str, int]) -> dict[str, Standing]:
+async def constraints_of(
+    tx: Transaction, newest: Mapping[str, int]
+) -> dict[str, DeliveryConstraint]:
     """Return how things stand with the receiver of each process that has something to hear of it.
 
     *newest* gives the sequence of the newest delivery by process.
     """
     if not newest:
         return {}
-    found: dict[str, Standing] = {}
+    found: dict[str, DeliveryConstraint] = {}
     for process_id, sequence, state, due_at in await _STANDING.rows(tx, ids=list(newest)):
-        before = found.get(process_id, Standing())
+        before = found.get(process_id, DeliveryConstraint())
         if state == DeliveryState.STOPPED:
             closed = before.closed or sequence == newest[process_id]
             found[process_id] = replace(before, closed=closed)

@@ -29,7 +29,7 @@ The last when a connection is ended between its first words and the next.
 """
 
 
-class Line:
+class NotifyConnection:
     """One connection that listens and tells."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -45,7 +45,7 @@ class Line:
         )
 
 
-def reaches_others(url: str) -> bool:
+def may_be_shared(url: str) -> bool:
     """Tell whether other controllers may share this database."""
     return make_url(url).get_backend_name() != "sqlite"
 
@@ -53,7 +53,7 @@ def reaches_others(url: str) -> bool:
 @asynccontextmanager
 async def listening(
     url: str, hear: Callable[[str], None], *, broken: Callable[[], None]
-) -> AsyncIterator[Line]:
+) -> AsyncIterator[NotifyConnection]:
     """Yield a line on which *hear* is called with every text, and *broken* when it ends by itself.
 
     One of ERRORS without a server.
@@ -65,7 +65,7 @@ async def listening(
     try:
         connection.add_termination_listener(lambda _: broken())
         await connection.add_listener(CHANNEL, lambda *heard: hear(heard[-1]))
-        yield Line(connection)
+        yield NotifyConnection(connection)
     finally:
         with suppress(*ERRORS):
             await connection.close(timeout=CALL_SECONDS)

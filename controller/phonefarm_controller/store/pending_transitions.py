@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ColumnElement, Dialect, bindparam, func, inse
 from phonefarm_controller.store.schema.work import transitions
 
 
-class Noted(NamedTuple):
+class PendingTransition(NamedTuple):
     """A row of transitions, as the engines store it, without its number."""
 
     process_id: str
@@ -41,4 +41,4 @@ def insert_for(dialect: Dialect) -> str:
     if dialect.name == "postgresql":
         begun = bindparam("begun", type_=BigInteger)
         statement = statement.values(at=func.greatest(begun, _WRITTEN))
-    return str(statement.compile(dialect=dialect, column_keys=Noted._fields))
+    return str(statement.compile(dialect=dialect, column_keys=PendingTransition._fields))

@@ -20,7 +20,7 @@ _q = queue_items.c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PageEnd:
     """Where a page ended: pages are ordered by created_at, newest first, then by process_id."""
 
     created_at: datetime
@@ -28,7 +28,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ProcessFilter:
     """What a process must match; what is empty or None matches everything."""
 
     states: tuple[ProcessState, ...] = ()
@@ -42,7 +42,7 @@ class Wanted:
 
 
 async def page(
-    tx: Transaction, wanted: Wanted, *, after: Place | None, limit: int
+    tx: Transaction, wanted: ProcessFilter, *, after: PageEnd | None, limit: int
 ) -> list[Process]:
     """Return at most *limit* processes behind *after*, the newest first."""
     query = select(*COLUMNS).order_by(_p.created_at.desc(), _p.process_id).limit(limit)
@@ -60,7 +60,7 @@ async def weights(tx: Transaction, process_ids: list[str]) -> dict[str, int]:
 
 
 def _matching(
-    query: Select[tuple[object, ...]], wanted: Wanted, after: Place | None
+    query: Select[tuple[object, ...]], wanted: ProcessFilter, after: PageEnd | None
 ) -> Select[tuple[object, ...]]:
     if wanted.states:
         query = query.where(_p.state.in_(wanted.states))

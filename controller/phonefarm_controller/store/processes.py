@@ -47,16 +47,16 @@ _LOCK = Statement(
 
 
 @dataclass(frozen=True, kw_only=True)
-class First:
+class OriginalProcess:
     """The process that a repeated request is a duplicate of."""
 
     process: Process
     digest: str
 
 
-async def first_of(
+async def originals_of(
     tx: Transaction, keys: Iterable[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], First]:
+) -> dict[tuple[str, str, str], OriginalProcess]:
     """Return the processes that already have these (process_type, system, request_id)."""
     wanted = list(set(keys))
     if not wanted:
@@ -68,7 +68,7 @@ async def first_of(
     for row in await tx.connection.execute(query):
         process = process_of(row)
         key = (process.process_type, process.system, process.request_id or "")
-        found[key] = First(process=process, digest=row.digest)
+        found[key] = OriginalProcess(process=process, digest=row.digest)
     return found
 
 
@@ -127,7 +127,7 @@ async def save(tx: Transaction, before: Mapping[str, Process], after: Sequence[P
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class StoredRequest:
     """What a process was asked for with, as it came; `rerun_as` is the process that repeats it."""
 
     digest: str
@@ -137,13 +137,13 @@ class Asked:
     rerun_as: str | None
 
 
-async def asked(tx: Transaction, process_id: str) -> Asked:
+async def stored_request(tx: Transaction, process_id: str) -> StoredRequest:
     """Return what the process was asked for with."""
     again = capability_requests.alias()
     later = select(again.c.process_id).where(again.c.rerun_of == process_id).scalar_subquery()
     query = select(_p.digest, _p.target, _p.inputs, _p.verification, later.label("rerun_as"))
     row = (await tx.connection.execute(query.where(_p.process_id == process_id))).one()
-    return Asked(**row._asdict())
+    return StoredRequest(**row._asdict())
 
 
 async def note_rerun(tx: Transaction, before: Process, after: Process) -> None:

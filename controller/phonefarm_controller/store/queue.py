@@ -41,7 +41,7 @@ from phonefarm_controller.store.schema.work import (
 
 _i = queue_items.c
 Condition = ColumnElement[bool] | TextClause
-_TURN = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
+_ORDER = (_i.priority.desc(), _i.created_at, _i.ordinal, _i.item_id)
 
 # Built once: building a statement and its cache key costs as much as running it.
 _NOW = bindparam("now", type_=Instant())
@@ -70,7 +70,7 @@ def _bound(
             _i.ready_at <= _NOW,
             *of_items,
         )
-        .order_by(*_TURN)
+        .order_by(*_ORDER)
         .limit(1)
         .correlate(accounts)
         .scalar_subquery()
@@ -91,14 +91,14 @@ _OPEN = (
         READY, text("want_phone_id IS NULL"), _i.app == bindparam("app"), _i.ready_at <= _NOW
     )
     # The group is the same for all; PostgreSQL sees the index's order only when it is named.
-    .order_by(_i.want_phone_group, *_TURN)
+    .order_by(_i.want_phone_group, *_ORDER)
     .limit(bindparam("most", type_=Integer()))
 )
 _FIRST_OPEN = _OPEN.where(_i.want_phone_group.is_(null()))
 _FIRST_OPEN_OF = _OPEN.where(_i.want_phone_group == bindparam("group"))
 _UNPROMOTED = (
     _CANDIDATE.where(UNREADY, _i.ready_at <= _NOW)
-    .order_by(*_TURN)
+    .order_by(*_ORDER)
     .limit(bindparam("most", type_=Integer()))
 )
 _PROMOTE = (

@@ -60,7 +60,7 @@ async def bound_ahead(tx: Transaction, item_ids: Collection[str]) -> dict[str, i
             among(_mine.c.item_id, "ids"),
             _OTHER_CLAIMABLE,
             or_(_o.ready_at <= tx.now, _o.ready_at <= _mine.c.ready_at),
-            _turn(_other) < _turn(_mine),
+            _order(_other) < _order(_mine),
         )
         .group_by(_mine.c.item_id)
     )
@@ -98,10 +98,10 @@ def _before(tx: Transaction, item: Item) -> Sequence[Any]:
         literal(item.ordinal),
         literal(item.item_id),
     )
-    return (_OTHER_CLAIMABLE, _o.ready_at <= ready, _turn(_other) < turn)
+    return (_OTHER_CLAIMABLE, _o.ready_at <= ready, _order(_other) < turn)
 
 
-def _turn(table: FromClause) -> "ColumnElement[Any]":
+def _order(table: FromClause) -> "ColumnElement[Any]":
     """Return the place in the queue, in the order of scheduler.matching."""
     return tuple_(-table.c.priority, table.c.created_at, table.c.ordinal, table.c.item_id)
 

@@ -24,7 +24,7 @@ _END = text(
 )
 
 
-async def end_standing(database: Database) -> dict[int, float]:
+async def terminate_stuck(database: Database) -> dict[int, float]:
     """End them; return the seconds that each had lasted, by the server's process."""
     async with database.reading() as tx:
         found = await tx.connection.execute(_END, {"name": APPLICATION, "limit": IDLE_SECONDS + 1})

@@ -15,7 +15,7 @@ from phonefarm_controller.model.times import micros
 from phonefarm_controller.model.transitions import ACCEPTED, CANCEL_REQUESTED, Transition
 from phonefarm_controller.store.compiled_statements import Statement, among
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.pending_transitions import Noted
+from phonefarm_controller.store.pending_transitions import PendingTransition
 from phonefarm_controller.store.schema.work import capability_requests, transitions
 
 LONGEST_REASON: Final = 500
@@ -86,7 +86,7 @@ def _note_item(tx: Transaction, item: Item, old: Item | None, *, actor: str) -> 
     """Note the item with the phone and account it is about: those of the attempt, else wanted."""
     was_phone, was_account = (old.phone_id, old.account_id) if old else (None, None)
     tx.noted.append(
-        Noted(
+        PendingTransition(
             process_id=item.process_id,
             item_id=item.item_id,
             at=micros(tx.now) or 0,
@@ -111,7 +111,7 @@ def _note(
     reason: str,
 ) -> None:
     tx.noted.append(
-        Noted(
+        PendingTransition(
             process_id=process_id,
             item_id=None,
             at=micros(tx.now) or 0,

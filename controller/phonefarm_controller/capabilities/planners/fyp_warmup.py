@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from phonefarm_common.reasons import Reason
 
-from phonefarm_controller.capabilities.fields import Field, Text, Whole
+from phonefarm_controller.capabilities.fields import Field, Integer, Text
 from phonefarm_controller.model.plans import Action, Plan
 
 FIELDS: Final[tuple[Field, ...]] = (
@@ -16,14 +16,14 @@ FIELDS: Final[tuple[Field, ...]] = (
         required=True,
         missing_reason=Reason.MISSING_FYP_JUDGE_PROMPT,
     ),
-    Whole(
+    Integer(
         name="max_videos",
         description="how many videos of the feed to watch",
         least=1,
         most=200,
         default=20,
     ),
-    Whole(
+    Integer(
         name="watch_seconds",
         description="how long to watch each",
         least=1,

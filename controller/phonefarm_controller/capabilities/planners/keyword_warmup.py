@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from phonefarm_controller.capabilities.fields import Field, Texts, Whole
+from phonefarm_controller.capabilities.fields import Field, Integer, TextList
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.plans import Action, Plan
 
@@ -11,21 +11,21 @@ MOST_WATCH_SECONDS: Final = 3 * 3600
 """A longer plan could not end within a run's cap of four hours."""
 
 FIELDS: Final[tuple[Field, ...]] = (
-    Texts(
+    TextList(
         name="keywords",
         description="what to search for, one after the other",
         most=20,
         longest=100,
         required=True,
     ),
-    Whole(
+    Integer(
         name="videos_per_keyword",
         description="how many results of each search to watch",
         least=1,
         most=50,
         default=5,
     ),
-    Whole(
+    Integer(
         name="watch_seconds",
         description="how long to watch each; keywords x videos x seconds is at most "
         f"{MOST_WATCH_SECONDS}",

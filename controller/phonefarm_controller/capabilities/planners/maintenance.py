@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from phonefarm_controller.capabilities.fields import Field, Free, Steps, Text
+from phonefarm_controller.capabilities.fields import EditSteps, Field, FreeObject, Text
 from phonefarm_controller.model.plans import Action, Plan
 
 MOST_STEPS: Final = 20
 LONGEST_VALUE: Final = 500
 
 FIELDS: Final[tuple[Field, ...]] = (
-    Steps(
+    EditSteps(
         name="steps",
         description="what to do, in order; a step may also carry mutation_kind and randomized",
         most=MOST_STEPS,
@@ -23,7 +23,7 @@ FIELDS: Final[tuple[Field, ...]] = (
             )
         },
     ),
-    Free(name="metadata", description="kept with the request; nobody looks at it"),
+    FreeObject(name="metadata", description="kept with the request; nobody looks at it"),
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from phonefarm_controller.capabilities.fields import Field, Link, Text, Texts
+from phonefarm_controller.capabilities.fields import Field, Text, TextList, Url
 from phonefarm_controller.model.plans import Action, Plan, Repeat
 
 VIDEO: Final = "video"
@@ -16,14 +16,14 @@ POST_SECONDS: Final = 300.0
 TYPED_PER_SECOND: Final = 10
 
 FIELDS: Final[tuple[Field, ...]] = (
-    Link(
+    Url(
         name="video_url",
         description="where the phone host fetches the video",
         most=4000,
         required=True,
     ),
     Text(name="caption", description="the text of the post", most=4000, required=True),
-    Texts(
+    TextList(
         name="hashtags",
         description="put behind the caption, with or without the leading #",
         least=0,
@@ -31,7 +31,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         longest=100,
     ),
     Text(name="sound_id", description="kept with the request; not used on the phone", most=256),
-    Link(
+    Url(
         name="cover_image_url",
         description="kept with the request; not used on the phone",
         most=4000,

@@ -34,7 +34,7 @@ _NOT_KEPT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EN
 """What opening says of a file that is gone, or is none."""
 
 
-class DirectoryPart:
+class FilesystemPartialFile:
     """One upload's file."""
 
     def __init__(self, directory: Path, path: Path) -> None:
@@ -100,7 +100,7 @@ class DirectoryPart:
             self._file.close()
 
 
-class DirectoryReading:
+class FilesystemReading:
     """An open file."""
 
     def __init__(self, descriptor: int) -> None:
@@ -115,7 +115,7 @@ class DirectoryReading:
         os.close(self._descriptor)
 
 
-class Directory:
+class FilesystemBackend:
     """Keeps DIRECTORY/<process>/<run>/<name>."""
 
     def __init__(self, directory: Path) -> None:
@@ -134,7 +134,7 @@ class Directory:
         """Return the size of the longest part."""
         return max((size for size, _ in self._of(key)), default=0)
 
-    def begin(self, key: str, offset: int) -> DirectoryPart:
+    def begin(self, key: str, offset: int) -> FilesystemPartialFile:
         """Begin a new part as a copy of the longest.
 
         Every other part of the file goes: whoever still writes to one has lost its agent.
@@ -143,7 +143,7 @@ class Directory:
         others = self._of(key)
         if offset and (not others or others[-1][0] < offset):
             raise PartialFileGoneError(f"no part has {offset} bytes")
-        part = DirectoryPart(self._directory, self._parts / f"{key}.{new_id()}")
+        part = FilesystemPartialFile(self._directory, self._parts / f"{key}.{new_id()}")
         try:
             if offset:
                 with others[-1][1].open("rb") as source:
@@ -158,7 +158,7 @@ class Directory:
             other.unlink(missing_ok=True)
         return part
 
-    def open(self, path: str, size: int) -> DirectoryReading:
+    def open(self, path: str, size: int) -> FilesystemReading:
         """Open what is below the directory, by no link, and whole."""
         root = self._directory.resolve()
         place = root / path
@@ -175,7 +175,7 @@ class Directory:
         if not stat.S_ISREG(about.st_mode) or about.st_size != size:
             os.close(descriptor)
             raise NotKeptError(f"in {self} is not what was kept")
-        return DirectoryReading(descriptor)
+        return FilesystemReading(descriptor)
 
     def has(self, path: str) -> bool:
         """Tell whether it is a file."""

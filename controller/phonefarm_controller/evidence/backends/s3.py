@@ -32,7 +32,7 @@ from phonefarm_controller.evidence.backends.backend import (
     NotKeptError,
     PartialFileGoneError,
 )
-from phonefarm_controller.evidence.backends.s3_address import BucketAddress
+from phonefarm_controller.evidence.backends.s3_address import S3Address
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -52,7 +52,7 @@ _NO_BUCKET: Final = "NoSuchBucket"
 class _Objects:
     """The objects of one bucket below a prefix, by their path there. Each call raises OSError."""
 
-    def __init__(self, address: BucketAddress) -> None:
+    def __init__(self, address: S3Address) -> None:
         self.address = address
         session = boto3.session.Session(
             aws_access_key_id=address.access_key,
@@ -149,7 +149,7 @@ class _Objects:
         return OSError(errno.EIO, said)
 
 
-class BucketPart:
+class S3PartialFile:
     """One upload, gathered on this host."""
 
     def __init__(self, objects: _Objects, key: str, file: IO[bytes]) -> None:
@@ -222,7 +222,7 @@ class BucketPart:
                 self._segments -= 1
 
 
-class BucketReading:
+class S3Reading:
     """An object that is read block by block."""
 
     def __init__(self, objects: _Objects, path: str, size: int) -> None:
@@ -247,10 +247,10 @@ class BucketReading:
         """Nothing is open."""
 
 
-class Bucket:
+class S3Backend:
     """Keeps PREFIX<process>/<run>/<sha256>/<name>."""
 
-    def __init__(self, address: BucketAddress, *, scratch: Path) -> None:
+    def __init__(self, address: S3Address, *, scratch: Path) -> None:
         self._objects = _Objects(address)
         self._scratch = scratch
 
@@ -271,11 +271,11 @@ class Bucket:
             count += 1
         return count * SEGMENT
 
-    def begin(self, key: str, offset: int) -> BucketPart:
+    def begin(self, key: str, offset: int) -> S3PartialFile:
         """Begin a file of this host's own; it ends with this process too."""
         self._scratch.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - the part closes it
-        part = BucketPart(self._objects, key, file)
+        part = S3PartialFile(self._objects, key, file)
         try:
             part.resume(offset)
         except BaseException:
@@ -283,7 +283,7 @@ class Bucket:
             raise
         return part
 
-    def open(self, path: str, size: int) -> BucketReading:
+    def open(self, path: str, size: int) -> S3Reading:
         """Look whether it is there and whole."""
         try:
             found = self._objects.size(path)
@@ -291,7 +291,7 @@ class Bucket:
             raise NotKeptError(f"is no longer in {self}") from error
         if found != size:
             raise NotKeptError(f"in {self} is not what was kept")
-        return BucketReading(self._objects, path, size)
+        return S3Reading(self._objects, path, size)
 
     def has(self, path: str) -> bool:
         """Tell whether there is such an object."""

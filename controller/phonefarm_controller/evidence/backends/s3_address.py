@@ -18,7 +18,7 @@ _REGION: Final = "us-east-1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BucketAddress:
+class S3Address:
     """A bucket, and who we are there."""
 
     bucket: str
@@ -36,7 +36,7 @@ class BucketAddress:
         return f"{SCHEME}{self.bucket}/{self.prefix}"
 
 
-def read_bucket(url: str, environment: Mapping[str, str] = os.environ) -> BucketAddress:
+def read_bucket(url: str, environment: Mapping[str, str] = os.environ) -> S3Address:
     """Read the URL, and the credentials from the environment; ConfigError."""
     parts = urlsplit(url)
     bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
@@ -53,7 +53,7 @@ def read_bucket(url: str, environment: Mapping[str, str] = os.environ) -> Bucket
     if endpoint is not None:
         _check_endpoint(endpoint)
     region = given.get("region") or environment.get("AWS_REGION") or _REGION
-    return BucketAddress(
+    return S3Address(
         bucket=bucket,
         prefix=f"{prefix}/" if prefix else "",
         endpoint=endpoint,

@@ -164,7 +164,7 @@ OPEN_PHONE_ONLY: Final = text("capability IN ('hold', 'golden_job') AND finished
 GOLDEN_JOB: Final = text("capability = 'golden_job'")
 
 
-_TURN: Final = (
+_ORDER: Final = (
     queue_items.c.priority.desc(),
     queue_items.c.created_at,
     queue_items.c.ordinal,
@@ -175,14 +175,14 @@ partial_index(
     queue_items.c.want_phone_id,
     queue_items.c.want_account_id,
     queue_items.c.app,
-    *_TURN,
+    *_ORDER,
     where=all_of(CLAIMABLE, READY),
 )
 partial_index(
     "ix_queue_items_open_ready",
     queue_items.c.app,
     queue_items.c.want_phone_group,
-    *_TURN,
+    *_ORDER,
     where=all_of(CLAIMABLE, READY, text("want_phone_id IS NULL")),
 )
 partial_index("ix_queue_items_unready", queue_items.c.ready_at, where=all_of(CLAIMABLE, UNREADY))
