@@ -217,7 +217,7 @@ async def test_what_another_controller_moves_is_seen(farm: Farm) -> None:
     call = _watch(farm, process_id)
     first = await _watched(call)
 
-    farm.controller.database.tell_moves(lambda _: None)  # as if this one had not done it
+    farm.controller.database.on_processes_moved(lambda _: None)  # as if this one had not done it
     await farm.cancel(process_id)
     events = await _to_the_end(call)
 

@@ -35,7 +35,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from phonefarm_common.reasons import FarmError
-from phonefarm_controller.app.controller import keep_app_profiles
+from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
@@ -97,7 +97,7 @@ class LeaseProtocol(RuleBasedStateMachine):
             database._now = clock.now
             databases.append(database)
         await migrate(databases[0])
-        profiles = await keep_app_profiles(databases[0], Path("/nonexistent"))
+        profiles = await store_app_profiles(databases[0], Path("/nonexistent"))
         self.farm = LeaseFarm((databases[0], databases[-1]), clock, profiles)
         await self.farm.begin()
         for where in (None, *SERIALS):

@@ -10,7 +10,7 @@ import phonefarm_controller
 import pytest
 from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2, proving_pb2
 from phonefarm_common.channel import bearer
-from phonefarm_controller.app.controller import keep_app_profiles
+from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.capabilities.listing import CapabilityList
 from phonefarm_controller.model.app_profiles import read_profile
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request, told
@@ -122,7 +122,7 @@ async def test_a_verified_capability_runs_unattended_until_the_profile_changes(
         assert await record(farm, process_id) == recorded
         registry = CapabilityList(
             database=farm.controller.database,
-            profiles=await keep_app_profiles(farm.controller.database, data / "profiles"),
+            profiles=await store_app_profiles(farm.controller.database, data / "profiles"),
             dummy_allowed=False,
         )
         known = {view.name: view for view in await registry.capabilities()}

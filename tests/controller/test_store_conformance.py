@@ -200,7 +200,7 @@ async def test_only_the_oldest_unsettled_delivery_of_a_process_is_due(world: Wor
         assert await due(world) == ["d2"]
     async with world.database.writing() as tx:
         assert await deliveries.of_process(tx, second) == []
-        await deliveries.stop_rest(tx, [first])
+        await deliveries.stop_remaining(tx, [first])
     assert await due(world) == []
 
 

@@ -19,7 +19,7 @@ from gateway.support.receiver import Received, Receiver
 from gateway.support.sending import Sending, owing, sending
 from phonefarm.v1 import process_pb2
 from phonefarm_controller.alarms import DiskAlarm
-from phonefarm_controller.app.controller import keep_app_profiles
+from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.processes.enqueue import Enqueue
@@ -38,7 +38,7 @@ async def owe_many(it: Sending, url: str, count: int) -> None:
     database = it.farm.controller.database
     enqueue = Enqueue(
         database=database,
-        profiles=await keep_app_profiles(database, Path("/nonexistent")),
+        profiles=await store_app_profiles(database, Path("/nonexistent")),
         policy=RetryPolicy(),
         wakeups=WakeUps(),
         disk_alarm=DiskAlarm(),

@@ -100,7 +100,7 @@ async def test_a_controller_is_pinged(made: Programs, tmp_path: Path) -> None:
     assert "has no certificate" in far.findings["controller"]["text"]
     assert unknown.code == nobody.code == far.code == 1
     assert known.findings["certificate"]["verdict"] == "warn"
-    assert not [e for e in made.log("controller") if e.get("event") == "agent.entered"]
+    assert not [e for e in made.log("controller") if e.get("event") == "agent.connected"]
 
 
 @pytest.mark.long

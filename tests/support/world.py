@@ -15,7 +15,7 @@ from phonefarm_controller.agents.inventory import Inventory, ReportedPhone
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms import DiskAlarm
-from phonefarm_controller.app.controller import keep_app_profiles
+from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.callbacks.delivery import CallbackDelivery
 from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.catalog import CAPABILITIES, Capability
@@ -370,7 +370,7 @@ async def world_on(
     async with open_database(url, clock) as database:
         if not migrated:
             await migrate(database)
-        profiles = await keep_app_profiles(database, Path("/nonexistent"))
+        profiles = await store_app_profiles(database, Path("/nonexistent"))
         yield World(
             database=database,
             clock=clock,

@@ -185,7 +185,7 @@ async def _take_incidents(tx: Transaction, agent_id: str, told: Sequence[Inciden
     for key, incident in changed.items():
         if key not in own or own[key].ended_at != incident.ended_at:
             over = incident.ended_at is not None
-            log.warning("host.incident_told", agent_id=agent_id, kind=incident.kind, over=over)
+            log.warning("host.incident_reported", agent_id=agent_id, kind=incident.kind, over=over)
 
 
 async def _named(tx: Transaction, told: Sequence[Incident]) -> list[Incident]:

@@ -60,7 +60,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             farm_id=settings.farm_id,
             shared=may_be_shared(settings.database_url),
         )
-        profiles = await keep_app_profiles(database, settings.data / "profiles")
+        profiles = await store_app_profiles(database, settings.data / "profiles")
         core = core_of(settings, clock, database=database, backend=backend, profiles=profiles)
         ports, metrics_port = await stack.enter_async_context(_started(core))
         log.info(
@@ -115,7 +115,7 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
                 loop.cancel()
 
 
-async def keep_app_profiles(database: Database, own: Path) -> dict[str, Profile]:
+async def store_app_profiles(database: Database, own: Path) -> dict[str, Profile]:
     """Return the usable profiles by name; each version is kept in the database."""
     profiles = {}
     for name, text in _profile_texts(own).items():

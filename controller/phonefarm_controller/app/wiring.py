@@ -86,7 +86,7 @@ def core_of(
     """Return the core of a controller with these settings."""
     several = may_be_shared(settings.database_url)
     wakeups = WakeUps(alone=not several)
-    database.tell_moves(wakeups.processes_moved)
+    database.on_processes_moved(wakeups.processes_moved)
     return Core(
         settings=settings,
         clock=clock,

@@ -14,10 +14,10 @@ from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import (
     Scope,
     digest_of,
+    in_order,
     is_key,
     is_key_name,
     key_of,
-    written,
 )
 from phonefarm_controller.store import api_keys, audit
 from phonefarm_controller.store.api_keys import ApiKey
@@ -61,7 +61,7 @@ class ApiKeys:
             key = ApiKey(
                 key_id=new_id(),
                 name=name,
-                scopes=written(scopes),
+                scopes=in_order(scopes),
                 created_at=tx.now,
                 created_by=actor,
                 expires_at=expires_at,

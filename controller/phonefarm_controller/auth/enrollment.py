@@ -124,7 +124,7 @@ class Enrollment:
             # Who is invited by name takes the place of whoever has it.
             await certificates.revoke_live(tx, role=invited.role, member_id=member_id)
             if invited.role == "agent":
-                await agents.begin_anew(tx, member_id)
+                await agents.reset_identity(tx, member_id)
             issued = await self._issue(tx, authority, request, invited.role, member_id)
             await _note(
                 tx,
@@ -184,7 +184,7 @@ class Enrollment:
                 raise _refused(shown)
 
     @uninterrupted
-    async def agents_until(self) -> dict[str, datetime]:
+    async def certificate_ends(self) -> dict[str, datetime]:
         """Return until when each agent has a certificate."""
         async with self._database.reading() as tx:
             return await certificates.last_ends(tx, role="agent")

@@ -115,10 +115,12 @@ class CallbackDelivery:
             await delivery_attempts.keep(
                 tx, [_told(tx, d, by_id[d.delivery_id]) for d in before.values()]
             )
-            await deliveries.hold_behind(tx, [d for d in after if d.state is DeliveryState.PENDING])
+            await deliveries.delay_following(
+                tx, [d for d in after if d.state is DeliveryState.PENDING]
+            )
             gone = {d.process_id for d in after if d.state is DeliveryState.STOPPED}
             if gone:
-                await deliveries.stop_rest(tx, gone)
+                await deliveries.stop_remaining(tx, gone)
         self._wakeups.deliveries()
         return list(before)
 

@@ -183,7 +183,7 @@ class EvidenceUpload:
 
     def _unwritable(self, error: OSError) -> FarmError:
         """Return what the agent is told, who keeps the file and comes again."""
-        log.warning("evidence.not_taken", backend=str(self._backend), why=error.strerror)
+        log.warning("evidence.upload_failed", backend=str(self._backend), why=error.strerror)
         if error.errno in _FULL:
             return FarmError(Reason.STORAGE_FULL, f"{self._backend} is full: {error.strerror}")
         message = f"{self._backend} does not take evidence now: {error.strerror}"

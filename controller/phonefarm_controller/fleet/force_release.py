@@ -18,7 +18,7 @@ from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.model.transitions import by_operator
-from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
+from phonefarm_controller.runs.endings import end_unreported, hard_stop, lost_run
 from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
 from phonefarm_controller.store import audit, leases
 from phonefarm_controller.store.database import Database
@@ -70,7 +70,7 @@ class ForceRelease:
                 subject=phone_id,
                 reason=f"epoch {epoch}, process {lease.process_id}: {reason}",
             )
-            stop = stop_at_once(work, lease, "an operator released the phone")
+            stop = hard_stop(work, lease, "an operator released the phone")
         log.warning("phone.released_by_operator", phone_id=phone_id, epoch=epoch, actor=actor)
         self._wakeups.orders_made(self._sessions.send([stop]))
         self._wakeups.fleet_changed()
@@ -86,8 +86,8 @@ class ForceRelease:
                 run, state=RunState.VOIDED, ended_at=work.tx.now, outcome="lease released"
             )
             return
-        body = lost(FailureCode.LEASE_RELEASED, f"{actor} released its phone: {reason}"[:500])
-        end_unheard(work, lease, body, policy=self._policy, chance=self._chance)
+        body = lost_run(FailureCode.LEASE_RELEASED, f"{actor} released its phone: {reason}"[:500])
+        end_unreported(work, lease, body, policy=self._policy, chance=self._chance)
 
 
 def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:

@@ -94,17 +94,17 @@ async def assess(
             after.append(phone.judged(verdict))
     await phones.save(tx, after)
     for phone in after:
-        await tell(tx, locked[phone.phone_id], phone.verdict)
+        await note_health_change(tx, locked[phone.phone_id], phone.verdict)
 
 
-async def tell(tx: Transaction, before: Phone, verdict: Verdict) -> None:
+async def note_health_change(tx: Transaction, before: Phone, verdict: Verdict) -> None:
     """Log how a verdict changed; keep begin and end of a quarantine in the audit."""
     was = before.verdict
     if (was.health, was.reason) == (verdict.health, verdict.reason):
         return
     at = before.phone_id
     log.info(
-        "phone.judged",
+        "phone.health_changed",
         phone_id=at,
         was=str(was.health),
         now=str(verdict.health),
@@ -114,7 +114,7 @@ async def tell(tx: Transaction, before: Phone, verdict: Verdict) -> None:
         until = "" if verdict.until is None else f"; until {verdict.until:%Y-%m-%d %H:%M:%S} UTC"
         warnings = await warnings_of(tx, at)
         for warning in warnings:
-            log.warning("phone.last_of_its_kind", phone_id=at, told=warning)
+            log.warning("phone.last_in_service", phone_id=at, told=warning)
         said = "; ".join([f"{verdict.reason}{until}", *warnings])
         await _note(tx, "quarantine", at, said)
     elif was.health is Health.QUARANTINED:

@@ -8,7 +8,7 @@ from phonefarm_common.ids import new_id
 
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.health.assessment import PHONES_FAILING, tell
+from phonefarm_controller.health.assessment import PHONES_FAILING, note_health_change
 from phonefarm_controller.health.golden_jobs import GoldenJobs
 from phonefarm_controller.health.policy import expired
 from phonefarm_controller.model.health import HealthPolicy
@@ -50,7 +50,7 @@ class HealthExpiry:
                 tx, {key: apps[key] for key in proving & apps.keys()}
             )
             for was, phone in zip(before, after, strict=True):
-                await tell(tx, was, phone.verdict)
+                await note_health_change(tx, was, phone.verdict)
             for each in await self._incidents(tx):
                 if self._ends(each) <= tx.now:
                     await _end(tx, each)

@@ -49,6 +49,6 @@ async def run_consistency_check(
             found = set(await unfinished_processes(database, limit=100))
             again, suspects = sorted(found & suspects), found
             for process_id in again:
-                log.error("process.found_unsynced", process_id=process_id)
+                log.error("process.status_corrected", process_id=process_id)
                 with logged_errors("consistency_check"):
                     await correct_status(database, wakeups, process_id, tenure=tenure)

@@ -148,14 +148,14 @@ class Retention:
     @uninterrupted
     async def _thin(self, process_id: str) -> int:
         async with self._database.writing() as tx:
-            if not await retention.may_go(tx, process_id):
+            if not await retention.is_removable(tx, process_id):
                 return 0
-            return await retention.thin(tx, process_id, limit=ROWS)
+            return await retention.remove_some_rows(tx, process_id, limit=ROWS)
 
     @uninterrupted
     async def _remove(self, process_id: str) -> bool:
         async with self._database.writing() as tx:
-            if not await retention.may_go(tx, process_id):
+            if not await retention.is_removable(tx, process_id):
                 return False
             await retention.remove(tx, process_id)
         # What no line names: a controller died between a file's last byte and its line. Behind the
@@ -199,4 +199,4 @@ async def run_retention(
 
 async def _sweep(backend: EvidenceBackend) -> None:
     if parts := await in_thread(backend.sweep):
-        log.info("evidence.parts_swept", parts=parts)
+        log.info("evidence.partial_files_removed", parts=parts)

@@ -21,5 +21,5 @@ async def run_stuck_transaction_check(liveness: Liveness, *, database: Database)
         liveness.beat()
         with logged_errors("stuck_transactions"):
             for pid, seconds in (await terminate_stuck(database)).items():
-                log.warning("transaction.ended", backend=pid, seconds=round(seconds, 1))
+                log.warning("transaction.terminated", backend=pid, seconds=round(seconds, 1))
         await asyncio.sleep(PERIOD_SECONDS)

@@ -35,7 +35,7 @@ def allowed(given: Iterable[Scope]) -> frozenset[Scope]:
     return held | {Scope.READ} if Scope.OPERATE in held else held
 
 
-def written(scopes: Collection[Scope]) -> tuple[Scope, ...]:
+def in_order(scopes: Collection[Scope]) -> tuple[Scope, ...]:
     """Return each of *scopes* once, in the order in which they are always shown."""
     return tuple(scope for scope in Scope if scope in scopes)
 

@@ -103,7 +103,7 @@ class RerunProcess:
             await insert_processes(tx, [draft])
             await processes.note_rerun(tx, before, draft.process)
             for old, new in zip(chosen, draft.items, strict=True):
-                await contents.become(
+                await contents.reassign(
                     tx, item_id=old.item_id, by_process=new.process_id, by_item=new.item_id
                 )
             word = f"as {draft.process.process_id}: {ask.reason}"

@@ -128,7 +128,7 @@ class ProcessWatch:
                     raise
                 except Exception:
                     # What cannot be told of one process must not keep the others untold.
-                    log.exception("process.not_told", process_id=process_id)
+                    log.exception("process.not_watched", process_id=process_id)
 
 
 class ProcessWatcher:

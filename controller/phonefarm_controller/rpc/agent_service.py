@@ -120,7 +120,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             conversation = _Conversation(session, context)
             await conversation.say(words.welcome_to_wire(welcome, self._farm_id))
             self._sessions.enter(session)
-            log.info("agent.entered", agent_id=session.agent_id, term=session.term)
+            log.info("agent.connected", agent_id=session.agent_id, term=session.term)
             try:
                 if welcome.lost:
                     await self._expiry.forget(
@@ -129,7 +129,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 await self._converse(conversation)
             finally:
                 self._sessions.leave(session)
-                log.info("agent.left", agent_id=session.agent_id, term=session.term)
+                log.info("agent.disconnected", agent_id=session.agent_id, term=session.term)
                 await asyncio.shield(self._parted(session.agent_id, session.term))
 
     async def UploadEvidence(  # noqa: N802
@@ -158,7 +158,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         try:
             await self._handshake.disconnect(agent_id, term)
         except DatabaseBusyError as error:
-            log.warning("agent.not_parted", agent_id=agent_id, error=str(error))
+            log.warning("agent.disconnect_not_stored", agent_id=agent_id, error=str(error))
 
     async def _converse(self, conversation: _Conversation) -> None:
         """Talk until one of the tasks ends it; what ended it is raised, if it is for the agent."""
@@ -234,7 +234,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             case "run_records":
                 await conversation.records.put(_reports(session, message.run_records.records))
             case "goodbye":
-                log.info("agent.parted", agent_id=session.agent_id, why=message.goodbye.reason)
+                log.info(
+                    "agent.said_goodbye", agent_id=session.agent_id, why=message.goodbye.reason
+                )
                 raise _SessionOver
             case "hello":
                 raise invalid_field("hello", "must come once, at the begin of a session")

@@ -56,7 +56,7 @@ class Authenticator:
         A gateway that calls for someone shows its certificate or its token too, and a wrong one is
         refused first.
         """
-        if shown_by(context) is not None or _metadata(context, GATEWAY_HEADER) is not None:
+        if peer_certificate(context) is not None or _metadata(context, GATEWAY_HEADER) is not None:
             await self.check_gateway(context)
         shown = _bearer(context)
         if self.ingest_secret is not None and _equal(shown, self.ingest_secret):
@@ -94,14 +94,14 @@ class Authenticator:
 
     async def check_member(self, context: Context) -> CertificateFacts:
         """Return whom the certificate of the connection names, if it counts; FarmError."""
-        shown = shown_by(context)
+        shown = peer_certificate(context)
         if shown is None:
             raise _unauthenticated("a certificate of this farm")
         await self.enrollment.check(shown)
         return shown
 
     async def _member(self, context: Context, role: str) -> CertificateFacts | None:
-        if shown_by(context) is None:
+        if peer_certificate(context) is None:
             return None
         shown = await self.check_member(context)
         if shown.role != role:
@@ -113,7 +113,7 @@ class Authenticator:
         return shown
 
 
-def shown_by(context: Context) -> CertificateFacts | None:
+def peer_certificate(context: Context) -> CertificateFacts | None:
     """Return whom the connection's certificate names; None on a port that asks for none.
 
     The handshake has proved the key and that our authority signed; FarmError for another's names.

@@ -230,7 +230,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         async with translated(context):
             await self._auth.check_caller(context, Scope.READ)
             known = await self._phones.agents()
-            until = await self._enrollment.agents_until()
+            until = await self._enrollment.certificate_ends()
         return pb.ListAgentsResponse(
             agents=[
                 agent_to_wire(agent, phones=count, until=until.get(agent.agent_id))

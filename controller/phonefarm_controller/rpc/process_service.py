@@ -7,7 +7,7 @@ from phonefarm_common.ids import is_uuid
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.requests import Submission
-from phonefarm_controller.model.scopes import Scope, written
+from phonefarm_controller.model.scopes import Scope, in_order
 from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.processes.query import ProcessQuery
@@ -104,4 +104,4 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         async with translated(context):
             caller = await self._auth.identify(context)
             caller.check(scope_of(request.scope))
-        return pb.CheckKeyResponse(name=caller.name, scopes=written(caller.scopes))
+        return pb.CheckKeyResponse(name=caller.name, scopes=in_order(caller.scopes))

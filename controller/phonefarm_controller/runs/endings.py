@@ -76,7 +76,7 @@ def end_run(
     )
 
 
-def end_in_vain(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run) -> None:
+def end_expired(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run) -> None:
     """End the item of a run whose `go` was lost until behind the deadline: nothing was done."""
     now = work.tx.now
     failure = failures.expired(deadline=item.deadline_given, last=item.failure)
@@ -87,7 +87,7 @@ def end_in_vain(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run) -> No
     )
 
 
-def end_unheard(
+def end_unreported(
     work: UnitOfWork,
     lease: Lease,
     body: RunEnded,
@@ -150,7 +150,7 @@ def release(work: UnitOfWork, lease: Lease, body: PhoneReleased) -> None:
     log.warning("phone.left_dirty", phone_id=lease.phone_id, reason=reason)
 
 
-def stop_at_once(work: UnitOfWork, lease: Lease, reason: str) -> Stop:
+def hard_stop(work: UnitOfWork, lease: Lease, reason: str) -> Stop:
     """Return the order that ends the lease's run now."""
     run = work.runs_before[lease.run_id]
     return Stop(
@@ -168,7 +168,7 @@ def stop_at_once(work: UnitOfWork, lease: Lease, reason: str) -> Stop:
     )
 
 
-def lost(code: FailureCode, message: str) -> RunEnded:
+def lost_run(code: FailureCode, message: str) -> RunEnded:
     """Return the ending of a run that nobody can report on any more."""
     failure = failures.infra(code, message)
     return RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=None)

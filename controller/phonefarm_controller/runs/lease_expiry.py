@@ -24,7 +24,7 @@ from phonefarm_controller.model.leases import (
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import RunEnded
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
-from phonefarm_controller.runs.endings import end_unheard, lost, stop_at_once
+from phonefarm_controller.runs.endings import end_unreported, hard_stop, lost_run
 from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
 from phonefarm_controller.store import agents, leases
 from phonefarm_controller.store.database import Database
@@ -61,7 +61,7 @@ class LeaseExpiry:
             if lease is None or not await leases.unrenewed(tx, lease_id, renewals=renewals):
                 return False
             silence = "the agent was not heard until the lease expired"
-            self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, silence))
+            self._end(work, lease, lost_run(FailureCode.LEASE_EXPIRED, silence))
             work.leases[lease_id] = dirty(lease, reason=LEASE_EXPIRED)
             work.quarantined[lease.phone_id] = LEASE_EXPIRED
             await work.save(locked)
@@ -84,8 +84,8 @@ class LeaseExpiry:
             for lease in list(work.leases.values()):
                 if lease.state is LeaseState.LIVE and lease.agent_id == agent_id:
                     message = "the agent came back without this run"
-                    self._end(work, lease, lost(FailureCode.RUN_CRASHED, message))
-                    told.append(stop_at_once(work, lease, "the run is over"))
+                    self._end(work, lease, lost_run(FailureCode.RUN_CRASHED, message))
+                    told.append(hard_stop(work, lease, "the run is over"))
             await work.save(locked)
         self._wakeups.orders_made(self._sessions.send(told))
         self._wake()
@@ -107,7 +107,7 @@ class LeaseExpiry:
                 run, state=RunState.VOIDED, ended_at=tx.now, outcome="not started in time"
             )
             work.charge(lease, Blame.SET_UP, "start_timed_out", "it did not start in time")
-            stop = stop_at_once(work, lease, "not started in time")
+            stop = hard_stop(work, lease, "not started in time")
             await work.save(locked)
         log.warning("run.voided", run_id=lease.run_id, phone_id=lease.phone_id)
         self._wakeups.orders_made(self._sessions.send([stop]))
@@ -126,9 +126,9 @@ class LeaseExpiry:
             if lease is None or lease.state is not LeaseState.LIVE:
                 return False
             beyond = f"its agent did not end it within {lease.most_seconds:g} s"
-            self._end(work, lease, lost(FailureCode.LEASE_EXPIRED, beyond))
+            self._end(work, lease, lost_run(FailureCode.LEASE_EXPIRED, beyond))
             work.leases[lease_id] = revoked(lease, reason=LEASE_OVERRUN)
-            stop = stop_at_once(work, lease, LEASE_OVERRUN)
+            stop = hard_stop(work, lease, LEASE_OVERRUN)
             await work.save(locked)
         log.warning("lease.overrun", lease_id=lease_id, phone_id=lease.phone_id, run=lease.run_id)
         self._wakeups.orders_made(self._sessions.send([stop]))
@@ -152,7 +152,7 @@ class LeaseExpiry:
         return True
 
     def _end(self, work: UnitOfWork, lease: Lease, body: RunEnded) -> None:
-        end_unheard(work, lease, body, policy=self._policy, chance=self._chance)
+        end_unreported(work, lease, body, policy=self._policy, chance=self._chance)
 
     def _wake(self) -> None:
         self._wakeups.fleet_changed()

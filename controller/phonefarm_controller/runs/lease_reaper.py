@@ -90,7 +90,7 @@ class LeaseReaper:
                 raise
             except Exception:
                 # What keeps one lease from ending must not keep the others.
-                log.exception("lease.not_judged", lease_id=watched.lease.lease_id)
+                log.exception("lease.not_checked", lease_id=watched.lease.lease_id)
 
     async def _judge(self, watched: HeldLease, now: float) -> None:
         lease = watched.lease

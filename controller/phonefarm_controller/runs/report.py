@@ -35,7 +35,7 @@ from phonefarm_controller.model.run_reports import (
 )
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
 from phonefarm_controller.model.transitions import by_agent
-from phonefarm_controller.runs.endings import end_in_vain, end_run, lost, refuse_run, release
+from phonefarm_controller.runs.endings import end_expired, end_run, lost_run, refuse_run, release
 from phonefarm_controller.runs.unit_of_work import UnitOfWork, changed, open_unit_of_work
 from phonefarm_controller.store import agents, runs
 from phonefarm_controller.store.database import Database
@@ -170,7 +170,7 @@ class RecordReports:
                 if lease.revoked:
                     work.leases[lease.lease_id] = stopped(lease)
                 elif current and _in_vain(work, item, report, body):
-                    end_in_vain(work, item, lease, run)
+                    end_expired(work, item, lease, run)
                 elif current:
                     _charge(work, item, lease, body.failure)
                     end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
@@ -185,7 +185,7 @@ class RecordReports:
                 elif current:
                     # It asked at the gate and died before it wrote that down: nothing was done.
                     message = f"the agent lost the run after the start gate: {reason}"
-                    body = lost(FailureCode.RUN_CRASHED, message)
+                    body = lost_run(FailureCode.RUN_CRASHED, message)
                     end_run(work, item, lease, run, body, policy=self._policy, chance=self._chance)
             case PhoneReleased() as body:
                 release(work, lease, body)

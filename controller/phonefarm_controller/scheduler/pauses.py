@@ -107,7 +107,7 @@ class Pauses:
         told = 0
         for first in range(0, len(found), BATCH):
             told += await self._stop(found[first : first + BATCH], wish, actor)
-        log.warning("work.halted", scope=str(scope), name=name, runs=told, actor=actor)
+        log.warning("runs.stopped", scope=str(scope), name=name, runs=told, actor=actor)
         return told
 
     async def _stop(self, lease_ids: list[str], wish: Cancellation, actor: str) -> int:

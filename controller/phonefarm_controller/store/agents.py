@@ -46,7 +46,7 @@ class Agent:
 
 
 _NAMES = tuple(Agent.__dataclass_fields__)
-_GREETED = tuple(name for name in _NAMES if not name.startswith("drain"))
+_HELLO = tuple(name for name in _NAMES if not name.startswith("drain"))
 _COLUMNS = [agents.c[name] for name in _NAMES]
 _TERMS = Statement(select(_a.agent_id, _a.term).where(among(_a.agent_id, "ids")))
 
@@ -67,7 +67,7 @@ async def get(tx: Transaction, agent_ids: set[str]) -> dict[str, Agent]:
 
 async def put(tx: Transaction, agent: Agent) -> None:
     """Create the agent, or replace all that it says of itself."""
-    values = {name: getattr(agent, name) for name in _GREETED}
+    values = {name: getattr(agent, name) for name in _HELLO}
     await upsert(tx, agents, [values], key=["agent_id"])
 
 
@@ -143,7 +143,7 @@ async def end_session(tx: Transaction, agent_id: str) -> None:
     )
 
 
-async def begin_anew(tx: Transaction, agent_id: str) -> None:
+async def reset_identity(tx: Transaction, agent_id: str) -> None:
     """End the agent's session and let another host go on under its name, from any incarnation."""
     await end_session(tx, agent_id)
     await tx.connection.execute(update(agents).where(_a.agent_id == agent_id).values(incarnation=0))

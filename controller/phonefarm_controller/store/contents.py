@@ -33,7 +33,7 @@ async def insert_new(tx: Transaction, content: Content) -> None:
     await tx.connection.execute(insert(contents).values(values))
 
 
-async def become(tx: Transaction, *, item_id: str, by_process: str, by_item: str) -> None:
+async def reassign(tx: Transaction, *, item_id: str, by_process: str, by_item: str) -> None:
     """Say that what was that item is another one now, if it was a content."""
     values = {"process_id": by_process, "item_id": by_item}
     await tx.connection.execute(update(contents).where(_c.item_id == item_id).values(values))

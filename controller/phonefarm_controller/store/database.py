@@ -112,7 +112,7 @@ class Database:
         """Return the engine that writes, for migrations and tests."""
         return self._writer
 
-    def tell_moves(self, hear: Callable[[Iterable[str]], None]) -> None:
+    def on_processes_moved(self, hear: Callable[[Iterable[str]], None]) -> None:
         """Call *hear* with the processes that moved, behind each commit that moved any."""
         self._hear = hear
 

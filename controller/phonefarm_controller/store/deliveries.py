@@ -142,7 +142,7 @@ async def processes_of(tx: Transaction, delivery_ids: Collection[str]) -> set[st
     return set((await tx.connection.execute(query)).scalars())
 
 
-async def hold_behind(tx: Transaction, waiting: Sequence[Delivery]) -> None:
+async def delay_following(tx: Transaction, waiting: Sequence[Delivery]) -> None:
     """Let nothing later of a process be due before its delivery in *waiting* is.
 
     It could not be lent anyhow; this keeps it out of the way of those who look for what can.
@@ -166,7 +166,7 @@ async def hold_behind(tx: Transaction, waiting: Sequence[Delivery]) -> None:
     await tx.connection.execute(statement, rows)
 
 
-async def stop_rest(tx: Transaction, process_ids: Iterable[str]) -> None:
+async def stop_remaining(tx: Transaction, process_ids: Iterable[str]) -> None:
     """Stop every unsettled delivery of the processes: their receiver is gone for good."""
     await tx.connection.execute(
         update(deliveries)

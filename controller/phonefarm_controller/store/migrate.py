@@ -43,7 +43,7 @@ async def migrate(
         except DBAPIError as error:
             if not left or getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
                 raise
-            log.warning("migration.in_the_way", why=str(error.orig), tries_left=left)
+            log.warning("migration.blocked", why=str(error.orig), tries_left=left)
             await pause(PAUSE_SECONDS * random.uniform(0.5, 1.5))
         else:
             return

@@ -147,14 +147,14 @@ async def old_processes(
     return [(row.finished_at, row.process_id, bool(row.may_go)) for row in found]
 
 
-async def may_go(tx: Transaction, process_id: str) -> bool:
+async def is_removable(tx: Transaction, process_id: str) -> bool:
     """Lock the process; tell whether it has ended and nothing needs it."""
     query = select(_p.state).where(_p.process_id == process_id, ~_is_needed())
     state = (await tx.connection.execute(query.with_for_update())).scalar_one_or_none()
     return state in PROCESS_TERMINAL
 
 
-async def thin(tx: Transaction, process_id: str, *, limit: int) -> int:
+async def remove_some_rows(tx: Transaction, process_id: str, *, limit: int) -> int:
     """Remove up to *limit* rows that only a closer look shows; return how many went."""
     item_ids = select(queue_items.c.item_id).where(queue_items.c.process_id == process_id)
     run_ids = select(runs.c.run_id).where(runs.c.item_id.in_(item_ids))
