@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import access_pb2 as pb
 from phonefarm.v1 import access_pb2_grpc
 
@@ -10,10 +9,9 @@ from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.enrollment import GOOD_FOR, Enrollment
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.model.times import micros
 from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
-from phonefarm_controller.rpc.wire import moment_of, timestamp
+from phonefarm_controller.rpc.wire import moment_of, moment_to_wire
 from phonefarm_controller.store.api_keys import ApiKey
 
 
@@ -71,7 +69,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
                 actor=caller.name,
                 reason=request.reason,
             )
-        return pb.InviteResponse(token=token.text, expires_at=_stamp(token.expires_at))
+        return pb.InviteResponse(token=token.text, expires_at=moment_to_wire(token.expires_at))
 
     async def RevokeMember(  # noqa: N802
         self, request: pb.RevokeMemberRequest, context: Context
@@ -103,14 +101,9 @@ def _to_wire(key: ApiKey) -> pb.ApiKey:
         key_id=key.key_id,
         name=key.name,
         scopes=key.scopes,
-        created_at=timestamp(micros(key.created_at) or 0),
-        expires_at=_stamp(key.expires_at),
-        revoked_at=_stamp(key.revoked_at),
-        last_used_at=_stamp(key.last_used_at),
+        created_at=moment_to_wire(key.created_at),
+        expires_at=moment_to_wire(key.expires_at),
+        revoked_at=moment_to_wire(key.revoked_at),
+        last_used_at=moment_to_wire(key.last_used_at),
         created_by=key.created_by,
     )
-
-
-def _stamp(moment: datetime | None) -> Timestamp | None:
-    known = micros(moment)
-    return None if known is None else timestamp(known)

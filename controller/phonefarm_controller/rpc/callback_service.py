@@ -15,11 +15,10 @@ from phonefarm_controller.callbacks.delivery import (
 )
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.model.times import micros
 from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.process_convert import process_to_wire
-from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.rpc.wire import moment_to_wire
 from phonefarm_controller.store.deliveries import Delivery
 
 MOST_LEASED: Final = 100
@@ -101,7 +100,7 @@ def _to_wire(delivery: Delivery) -> pb.Delivery:
         process_id=delivery.process_id,
         sequence=delivery.sequence,
         milestone=delivery.milestone,
-        emitted_at=timestamp(micros(delivery.emitted_at) or 0),
+        emitted_at=moment_to_wire(delivery.emitted_at),
         url=delivery.url,
         attempt=delivery.attempts,
         lease_token=delivery.lease_token or "",

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm_common.reasons import FieldProblem
@@ -17,10 +16,9 @@ from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.phone_reports import Incident, StageState
 from phonefarm_controller.model.states import Condition
-from phonefarm_controller.model.times import micros
 from phonefarm_controller.rpc.agent_convert import READINESS_TO_WIRE
 from phonefarm_controller.rpc.phone_report_convert import STAGES_TO_WIRE, TRANSPORT_TO_WIRE
-from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.rpc.wire import moment_to_wire
 from phonefarm_controller.scheduler.remedies import remedy
 from phonefarm_controller.store.accounts import Account
 from phonefarm_controller.store.agents import Agent
@@ -46,11 +44,6 @@ _STEPS_TO_WIRE: Final = {step: word for word, step in _STEPS.items()}
 _LEASE_WORDS: Final = {"live": "leased", "releasing": "releasing", "dirty": "dirty"}
 
 
-def stamp(moment: datetime | None) -> Timestamp | None:
-    """Return the moment as a message; None stays absent."""
-    return None if moment is None else timestamp(micros(moment) or 0)
-
-
 def blockers_to_wire(blockers: Iterable[Blocker]) -> list[pb.PhoneHindrance]:
     """Return what hinders, each with its remedy."""
     return [
@@ -58,7 +51,7 @@ def blockers_to_wire(blockers: Iterable[Blocker]) -> list[pb.PhoneHindrance]:
             reason=blocker.kind,
             detail=blocker.detail,
             remedy=remedy([blocker]),
-            until=stamp(blocker.moment),
+            until=moment_to_wire(blocker.moment),
         )
         for blocker in blockers
     ]
@@ -74,7 +67,7 @@ def phone_details_to_wire(details: PhoneDetails) -> pb.PhoneSheet:
                 axis=axis.axis,
                 value=_LEASE_WORDS.get(axis.value, axis.value),
                 reason=axis.reason,
-                since=stamp(axis.since),
+                since=moment_to_wire(axis.since),
                 by=axis.by,
             )
             for axis in details.axes
@@ -92,11 +85,11 @@ def phone_details_to_wire(details: PhoneDetails) -> pb.PhoneSheet:
         battery_percent=None if report is None else report.battery_percent,
         battery_celsius=None if report is None else report.battery_celsius,
         storage_free_bytes=None if report is None else report.storage_free_bytes,
-        looked_at=None if details.report is None else stamp(details.report.told_at),
+        looked_at=None if details.report is None else moment_to_wire(details.report.told_at),
         rounds=details.view.phone.rounds,
         failures=[
             pb.PhoneFailure(
-                at=stamp(charge.at),
+                at=moment_to_wire(charge.at),
                 blame=charge.blame,
                 code=charge.code,
                 message=charge.message,
@@ -117,9 +110,9 @@ def _host(details: HostDetails) -> pb.HostState:
     return pb.HostState(
         agent_id=details.host.agent_id,
         connected=agent is not None and agent.connected,
-        heard_at=None if agent is None else stamp(agent.heard_at),
+        heard_at=None if agent is None else moment_to_wire(agent.heard_at),
         withheld=details.host.withheld,
-        withheld_since=stamp(details.host.withheld_since),
+        withheld_since=moment_to_wire(details.host.withheld_since),
         incidents=[_incident(incident) for incident in details.incidents],
     )
 
@@ -129,8 +122,8 @@ def _incident(incident: Incident) -> pb.HostIncidentState:
         incident_id=incident.incident_id,
         kind=incident.kind,
         error=incident.error,
-        began_at=stamp(incident.began_at),
-        ended_at=stamp(incident.ended_at),
+        began_at=moment_to_wire(incident.began_at),
+        ended_at=moment_to_wire(incident.ended_at),
         phones=incident.phones,
         seen_by=incident.seen_by,
     )
@@ -140,7 +133,7 @@ def entries_to_wire(entries: Iterable[Entry]) -> list[pb.AuditEntry]:
     """Return entries of the audit."""
     return [
         pb.AuditEntry(
-            at=stamp(entry.at),
+            at=moment_to_wire(entry.at),
             actor=entry.actor,
             verb=entry.verb,
             subject=entry.subject,
@@ -158,7 +151,7 @@ def needed_to_wire(needed: Iterable[HandsNeeded]) -> list[pb.HandsNeeded]:
             agent_id=each.agent_id,
             adb_serial=each.adb_serial,
             reason=each.reason,
-            since=stamp(each.since),
+            since=moment_to_wire(each.since),
         )
         for each in needed
     ]
@@ -177,7 +170,7 @@ def pause_to_wire(pause: Pause, *, stopped: int = 0) -> pb.PauseState:
     return pb.PauseState(
         scope=_SCOPES_TO_WIRE[pause.scope],
         name=pause.name,
-        since=timestamp(micros(pause.since) or 0),
+        since=moment_to_wire(pause.since),
         by=pause.by,
         reason=pause.reason,
         stopped=stopped,
@@ -213,13 +206,11 @@ def agent_to_wire(agent: Agent, *, phones: int = 0, until: datetime | None = Non
         agent_id=agent.agent_id,
         version=agent.version,
         connected=agent.connected,
-        last_heartbeat_at=timestamp(micros(agent.heard_at) or 0),
+        last_heartbeat_at=moment_to_wire(agent.heard_at),
         phones=phones,
         runtime=agent.runtime,
-        certificate_expires_at=None if until is None else timestamp(micros(until) or 0),
-        drain_since=None
-        if agent.drain_since is None
-        else timestamp(micros(agent.drain_since) or 0),
+        certificate_expires_at=moment_to_wire(until),
+        drain_since=moment_to_wire(agent.drain_since),
         drain_by=agent.drain_by,
         drain_reason=agent.drain_reason,
     )
@@ -248,10 +239,10 @@ def phone_to_wire(view: PhoneView) -> pb.Phone:
         agent_drain=view.agent_drain,
         lease_epoch=lease.epoch if lease else 0,
         adb_serial=phone.adb_serial,
-        health_until=stamp(phone.health_until),
-        cooling_until=stamp(phone.cooling_until),
+        health_until=moment_to_wire(phone.health_until),
+        cooling_until=moment_to_wire(phone.cooling_until),
         needs_hands=view.report.report.needs_hands if view.report else "",
-        needs_hands_since=stamp(view.report.needs_hands_since) if view.report else None,
+        needs_hands_since=moment_to_wire(view.report.needs_hands_since) if view.report else None,
         reasons=blockers_to_wire(view.blockers),
         warnings=view.warnings,
     )

@@ -1,10 +1,8 @@
 """What InspectService shows, as messages."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import inspect_pb2 as pb
 from phonefarm.v1 import process_pb2
 
@@ -12,12 +10,11 @@ from phonefarm_controller.callbacks.replay import LoggedDelivery
 from phonefarm_controller.capabilities.listing import AppVerification, CapabilityView
 from phonefarm_controller.evidence.read import EvidenceDetails, RunEvidence
 from phonefarm_controller.model.states import DELIVERY_SETTLED
-from phonefarm_controller.model.times import micros
 from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.processes.item_details import ActionDetails, AttemptDetails, ItemDetails
 from phonefarm_controller.processes.watch import ProcessEvent
 from phonefarm_controller.rpc.process_convert import process_to_wire
-from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.rpc.wire import moment_to_wire
 from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanation, ReasonCount
 
 MOST_ATTEMPTS: Final = 20
@@ -28,7 +25,7 @@ def event_to_wire(event: ProcessEvent) -> pb.ProcessEvent:
     """Return the event of a watched process."""
     return pb.ProcessEvent(
         number=event.number,
-        emitted_at=moment(event.emitted_at),
+        emitted_at=moment_to_wire(event.emitted_at),
         process=process_to_wire(event.record),
         transitions=transitions_to_wire(event.transitions),
     )
@@ -39,7 +36,7 @@ def transitions_to_wire(transitions: Iterable[Transition]) -> list[pb.Transition
     return [
         pb.Transition(
             number=one.number,
-            at=moment(one.at),
+            at=moment_to_wire(one.at),
             queue_item_id=one.item_id or "",
             from_state=one.from_state or "",
             to_state=one.to_state,
@@ -68,8 +65,8 @@ def _item_explanation(item: ItemExplanation) -> pb.ItemExplanation:
     return pb.ItemExplanation(
         queue_item_id=item.queue_item_id,
         status=item.status,
-        ready_at=moment(item.ready_at),
-        deadline_at=moment(item.deadline_at),
+        ready_at=moment_to_wire(item.ready_at),
+        deadline_at=moment_to_wire(item.deadline_at),
         items_ahead=item.items_ahead,
         reasons=[_reason(each) for each in item.reasons],
         phones=[
@@ -102,10 +99,10 @@ def item_to_wire(farm: ItemDetails) -> pb.QueueItem:
         process_type=farm.process_type,
         status=item.state,
         priority=item.priority,
-        created_at=moment(item.created_at),
-        ready_at=moment(item.ready_at),
-        deadline_at=moment(item.deadline_at),
-        finished_at=moment(item.finished_at),
+        created_at=moment_to_wire(item.created_at),
+        ready_at=moment_to_wire(item.ready_at),
+        deadline_at=moment_to_wire(item.deadline_at),
+        finished_at=moment_to_wire(item.finished_at),
         phone_id=item.phone_id or item.want_phone_id or item.last_phone_id or "",
         account_id=item.account_id or item.want_account_id or "",
         app=item.app,
@@ -135,8 +132,8 @@ def evidence_to_wire(farm: EvidenceDetails) -> pb.EvidenceLine:
         sha256=kept.sha256,
         truncated=kept.truncated,
         action_index=kept.action_index,
-        received_at=moment(kept.received_at),
-        removed_at=moment(kept.removed_at),
+        received_at=moment_to_wire(kept.received_at),
+        removed_at=moment_to_wire(kept.removed_at),
         removed_why=kept.removed_why or "",
     )
 
@@ -165,12 +162,6 @@ def capability_to_wire(view: CapabilityView) -> pb.Capability:
     )
 
 
-def moment(at: datetime | None) -> Timestamp | None:
-    """Return a moment; None stays absent."""
-    since = micros(at)
-    return None if since is None else timestamp(since)
-
-
 def _action(action: ActionDetails) -> pb.PlannedAction:
     return pb.PlannedAction(
         index=action.index,
@@ -191,9 +182,9 @@ def _attempt(attempt: AttemptDetails) -> pb.Attempt:
         status=attempt.state,
         outcome=attempt.outcome or "",
         container=attempt.container or "",
-        claimed_at=moment(attempt.claimed_at),
-        started_at=moment(attempt.started_at),
-        ended_at=moment(attempt.ended_at),
+        claimed_at=moment_to_wire(attempt.claimed_at),
+        started_at=moment_to_wire(attempt.started_at),
+        ended_at=moment_to_wire(attempt.ended_at),
     )
 
 
@@ -202,7 +193,7 @@ def _app(app: AppVerification) -> pb.AppVerification:
         app=app.app,
         profile_version=app.profile_version,
         live_verified=app.live_verified,
-        verified_at=moment(app.verified_at),
+        verified_at=moment_to_wire(app.verified_at),
         verified_by=app.verified_by or "",
         run_id=app.run_id or "",
         process_id=app.process_id or "",
@@ -212,19 +203,21 @@ def _app(app: AppVerification) -> pb.AppVerification:
 def delivery_to_wire(logged: LoggedDelivery) -> pb.DeliveryLine:
     """Return a delivery with its newest attempts."""
     delivery = logged.delivery
-    line = pb.DeliveryLine(
+    return pb.DeliveryLine(
         delivery_id=delivery.delivery_id,
         sequence=delivery.sequence,
         milestone=delivery.milestone,
         url=delivery.url,
         status=delivery.state,
         attempts=delivery.attempts,
-        emitted_at=timestamp(micros(delivery.emitted_at) or 0),
+        emitted_at=moment_to_wire(delivery.emitted_at),
         last_error=delivery.last_error or "",
+        due_at=None if delivery.state in DELIVERY_SETTLED else moment_to_wire(delivery.due_at),
+        settled_at=moment_to_wire(delivery.settled_at),
         log=[
             pb.DeliveryAttempt(
                 attempt=attempt.attempt,
-                ended_at=timestamp(micros(attempt.ended_at) or 0),
+                ended_at=moment_to_wire(attempt.ended_at),
                 outcome=attempt.outcome,
                 http_status=attempt.http_status,
                 error=attempt.error,
@@ -233,9 +226,3 @@ def delivery_to_wire(logged: LoggedDelivery) -> pb.DeliveryLine:
             for attempt in logged.log[-MOST_ATTEMPTS:]
         ],
     )
-    if delivery.state not in DELIVERY_SETTLED:
-        line.due_at.CopyFrom(timestamp(micros(delivery.due_at) or 0))
-    settled = micros(delivery.settled_at)
-    if settled is not None:
-        line.settled_at.CopyFrom(timestamp(settled))
-    return line

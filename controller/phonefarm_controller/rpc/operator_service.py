@@ -10,12 +10,11 @@ from phonefarm_controller.fleet.hold import Hold, HoldView
 from phonefarm_controller.housekeeping.backup import Backup
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.model.times import micros
 from phonefarm_controller.processes.rerun import RerunProcess, RerunRequest
 from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
 from phonefarm_controller.rpc.fleet_convert import agent_to_wire, phone_to_wire
-from phonefarm_controller.rpc.wire import timestamp
+from phonefarm_controller.rpc.wire import moment_to_wire
 
 
 class OperatorService(hands_pb2_grpc.HandsServiceServicer):
@@ -115,7 +114,7 @@ class OperatorService(hands_pb2_grpc.HandsServiceServicer):
             caller = await self._auth.check_caller(context, Scope.ADMIN)
             async with self._backup.taken(actor=caller.name, reason=request.reason) as copy:
                 head = pb.BackupHead(
-                    taken_at=timestamp(micros(copy.taken_at) or 0),
+                    taken_at=moment_to_wire(copy.taken_at),
                     bytes=copy.size,
                     sha256=copy.sha256,
                 )
@@ -167,6 +166,6 @@ def _hold(view: HoldView) -> pb.Hold:
         agent_id=view.agent_id,
         state=view.state,
         address=view.address,
-        until=None if view.until is None else timestamp(micros(view.until) or 0),
+        until=moment_to_wire(view.until),
         why=view.why,
     )

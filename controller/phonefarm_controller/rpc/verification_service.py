@@ -9,11 +9,15 @@ from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.model.errors import invalid, invalid_field, unknown_process
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.model.times import micros
 from phonefarm_controller.processes.verification import VerificationRequest, VerificationRuns
 from phonefarm_controller.rpc.auth import Authenticator
 from phonefarm_controller.rpc.errors import Context, translated
-from phonefarm_controller.rpc.wire import LONGEST_ID, LONGEST_JSON, object_of, timestamp
+from phonefarm_controller.rpc.wire import (
+    LONGEST_ID,
+    LONGEST_JSON,
+    moment_to_wire,
+    object_of,
+)
 
 LONGEST_PROFILE: Final = 256 * 1024
 LONGEST_PROFILE_NAME: Final = 64
@@ -74,7 +78,7 @@ class VerificationService(proving_pb2_grpc.ProvingServiceServicer):
             process_id=recorded.process_id,
             phone_id=recorded.phone_id,
             verified_by=recorded.verified_by,
-            verified_at=timestamp(micros(recorded.verified_at) or 0),
+            verified_at=moment_to_wire(recorded.verified_at),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.model.times import micros
 
 DEEPEST: Final = 32
 """Values nested deeper could not be written again everywhere, for want of stack."""
@@ -32,6 +33,12 @@ def array_of(text: str) -> list[Any] | None:
 def timestamp(micros: int) -> Timestamp:
     """Return epoch microseconds as a message."""
     return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+
+
+def moment_to_wire(at: datetime | None) -> Timestamp | None:
+    """Return the moment as a message; None stays absent."""
+    since = micros(at)
+    return None if since is None else timestamp(since)
 
 
 def moment_of(field: str, value: Timestamp) -> datetime:
