@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from controller.test_delivery_lending import DELIVERED, FAILED, GONE, cancel, told
+from controller.test_delivery_leases import DELIVERED, FAILED, GONE, cancel, told
 from phonefarm.v1 import callback_pb2, inspect_pb2, inspect_pb2_grpc
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError, Reason

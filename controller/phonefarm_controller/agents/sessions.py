@@ -15,10 +15,6 @@ class SupersededError(Exception):
     """A newer session of the agent, here or elsewhere, has taken over; nothing was written."""
 
 
-class SlowAgentError(Exception):
-    """The agent does not read its stream; the session is ended and nobody else is charged."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class SupersededBy:
     """The session's end, as a message to the agent: a newer session took over."""

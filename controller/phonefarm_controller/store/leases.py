@@ -78,12 +78,6 @@ async def busy(tx: Transaction) -> Busy:
     )
 
 
-async def held_accounts(tx: Transaction, account_ids: Iterable[str]) -> set[str]:
-    """Return which of the accounts a run acts for now."""
-    query = select(_l.account_id).where(_l.account_id.in_(set(account_ids)), _l.account_held)
-    return set((await tx.connection.execute(query)).scalars())
-
-
 async def renew_if_live(
     tx: Transaction, agent_id: str, lease_epochs: Mapping[str, int]
 ) -> dict[str, Lease]:
