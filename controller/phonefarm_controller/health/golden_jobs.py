@@ -71,7 +71,7 @@ class GoldenJobs:
         fresh = [phone_id for phone_id in sorted(apps) if phone_id not in there]
         if self.every is None or not fresh:
             return []
-        drafts = [
+        new = [
             new_process(
                 ProcessSpec(
                     process_type=GOLDEN,
@@ -93,7 +93,7 @@ class GoldenJobs:
             )
             for phone_id in fresh
         ]
-        await insert_processes(tx, drafts)
+        await insert_processes(tx, new)
         return fresh
 
     @uninterrupted

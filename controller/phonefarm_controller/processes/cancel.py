@@ -1,4 +1,4 @@
-"""Cancel: end what waits, put the wish on what runs, answer without waiting for any agent."""
+"""Cancel a process: end what waits, order what runs to stop; answer without waiting for agents."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,7 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import Cancellation as Wish
-from phonefarm_controller.model.items import CancelStrategy, Item, cancelled, dead
+from phonefarm_controller.model.items import Cancellation, CancelStrategy, Item, cancelled, dead
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.run_reports import Stop, stop_of
 from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, PROCESS_TERMINAL
@@ -44,7 +43,7 @@ class CancelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class CancelAnswer:
-    """What the wish led to, as of its transaction."""
+    """What the cancellation led to, as of its transaction."""
 
     process: Process
     ignored: bool
@@ -67,22 +66,24 @@ class CancelProcess:
         self._timers = timers
 
     @uninterrupted
-    async def __call__(self, ask: CancelRequest) -> CancelAnswer:
-        """Commit the wish and send it on its way; FarmError `unknown_process`."""
-        async with self._database.writing(actor=by_caller(ask.caller)) as tx:
-            locked = await processes.lock(tx, {ask.process_id})
-            if ask.process_id not in locked:
-                raise unknown_process(ask.process_id)
-            before = await items.lock_of_processes(tx, {ask.process_id})
-            process = locked[ask.process_id]
+    async def __call__(self, request: CancelRequest) -> CancelAnswer:
+        """Commit the cancellation and send the stops; FarmError `unknown_process`."""
+        async with self._database.writing(actor=by_caller(request.caller)) as tx:
+            locked = await processes.lock(tx, {request.process_id})
+            if request.process_id not in locked:
+                raise unknown_process(request.process_id)
+            before = await items.lock_of_processes(tx, {request.process_id})
+            process = locked[request.process_id]
             if process.state in PROCESS_TERMINAL:
                 return _answer(process, ignored=True, after=before.values())
-            after = [_wished(item, ask, tx) for item in before.values()]
+            after = [_with_cancellation(item, request, tx) for item in before.values()]
             changed = [item for item in after if item is not before[item.item_id]]
             await items.save(tx, before, changed)
-            await processes.note_cancel(tx, ask.process_id, requested_by=ask.requested_by)
-            synced = await roll_up_status(tx, locked, cancel_requested={ask.process_id})
-            answer, stops = await self._consequences(tx, ask, synced[ask.process_id], after, before)
+            await processes.note_cancel(tx, request.process_id, requested_by=request.requested_by)
+            synced = await roll_up_status(tx, locked, cancel_requested={request.process_id})
+            answer, stops = await self._consequences(
+                tx, request, synced[request.process_id], after, before
+            )
         self._wakeups.orders_made(self._sessions.send(stops))
         self._wakeups.deliveries()
         return answer
@@ -90,7 +91,7 @@ class CancelProcess:
     async def _consequences(
         self,
         tx: Transaction,
-        ask: CancelRequest,
+        request: CancelRequest,
         process: Process,
         after: list[Item],
         before: Mapping[str, Item],
@@ -114,7 +115,7 @@ class CancelProcess:
             CancelStrategy.SOFT: "requested",
             CancelStrategy.SOFT_THEN_FORCE: "scheduled",
             CancelStrategy.HARD: "issued",
-        }[(active[0].cancel or _wish(ask)).strategy]
+        }[(active[0].cancel or _cancellation(request)).strategy]
         return (
             replace(
                 answer,
@@ -125,25 +126,25 @@ class CancelProcess:
         )
 
 
-def _wish(ask: CancelRequest) -> Wish:
-    return Wish(
-        reason=ask.reason,
-        strategy=ask.strategy,
-        force_after_seconds=ask.force_after_seconds,
+def _cancellation(request: CancelRequest) -> Cancellation:
+    return Cancellation(
+        reason=request.reason,
+        strategy=request.strategy,
+        force_after_seconds=request.force_after_seconds,
     )
 
 
-def _wished(item: Item, ask: CancelRequest, tx: Transaction) -> Item:
-    """End a waiting item; give an active one the wish, unless it has a stronger one."""
+def _with_cancellation(item: Item, request: CancelRequest, tx: Transaction) -> Item:
+    """End a waiting item; put the cancellation on an active one, unless it has a stronger one."""
     if item.state in ITEM_WAITING:
-        failure = failures.cancelled(ask.reason)
-        return cancelled(item, failure=failure, because=ask.reason, now=tx.now)
+        failure = failures.cancelled(request.reason)
+        return cancelled(item, failure=failure, because=request.reason, now=tx.now)
     if item.state not in ITEM_ACTIVE:
         return item
     known = item.cancel
-    if known is not None and not known.give_back and _stronger(known.strategy, ask.strategy):
+    if known is not None and not known.give_back and _stronger(known.strategy, request.strategy):
         return item
-    return replace(item, cancel=_wish(ask))
+    return replace(item, cancel=_cancellation(request))
 
 
 def _stronger(one: CancelStrategy, other: CancelStrategy) -> bool:

@@ -99,29 +99,29 @@ class ContentIngest:
             return await _known(tx, account_id, content_id)
 
     @uninterrupted
-    async def ingest(self, ask: IngestRequest) -> Ingested:
+    async def ingest(self, request: IngestRequest) -> Ingested:
         """Commit the process with its item, or return what the content became before."""
         capability = known_capability(CAPABILITY)
-        planned = planned_inputs(capability, ask.inputs, dummy_allowed=False, path="")
-        async with self._database.writing(actor=by_caller(ask.caller)) as tx:
+        planned = planned_inputs(capability, request.inputs, dummy_allowed=False, path="")
+        async with self._database.writing(actor=by_caller(request.caller)) as tx:
             # Whoever else takes in this content waits for this account, and then finds it.
-            check_account(ask.account_id, await accounts.lock(tx, {ask.account_id}))
-            known = await _known(tx, ask.account_id, ask.content_id)
+            check_account(request.account_id, await accounts.lock(tx, {request.account_id}))
+            known = await _known(tx, request.account_id, request.content_id)
             if known is not None:
                 return known
             self._disk_alarm.check()
-            draft = await self._draft(tx, ask, planned)
-            await insert_processes(tx, [draft])
-            (item,) = draft.items
+            new = await self._new_process(tx, request, planned)
+            await insert_processes(tx, [new])
+            (item,) = new.items
             content = Content(
-                account_id=ask.account_id,
-                content_id=ask.content_id,
+                account_id=request.account_id,
+                content_id=request.content_id,
                 process_id=item.process_id,
                 item_id=item.item_id,
             )
             await contents.insert_new(tx, content)
         self._wakeups.work_made()
-        if ask.not_before is not None:
+        if request.not_before is not None:
             self._wakeups.due_times_changed()
         self._wakeups.deliveries()
         return Ingested(
@@ -160,22 +160,24 @@ class ContentIngest:
         self._wakeups.deliveries()
         return CancelledContent(item_id=item.item_id, previous=str(item.state))
 
-    async def _draft(self, tx: Transaction, ask: IngestRequest, planned: Planned) -> NewProcess:
-        target = Target(routing=Routing.DIRECT, account_id=ask.account_id)
+    async def _new_process(
+        self, tx: Transaction, request: IngestRequest, planned: Planned
+    ) -> NewProcess:
+        target = Target(routing=Routing.DIRECT, account_id=request.account_id)
         (slot,) = resolve(target, app=None, facts=await read_facts(tx, [target]))
-        order = ProcessSpec(
+        spec = ProcessSpec(
             process_type=CAPABILITY,
             request_id=None,
             system=SYSTEM,
-            callback_url=ask.callback_url,
-            callback_metadata=ask.metadata,
-            digest=ask.digest,
-            target_json=json.dumps({"routing": target.routing, "account_id": ask.account_id}),
-            inputs_json=json.dumps(dict(ask.inputs) | {"content_id": ask.content_id}),
-            ready_at=max(ask.not_before or tx.now, tx.now),
+            callback_url=request.callback_url,
+            callback_metadata=request.metadata,
+            digest=request.digest,
+            target_json=json.dumps({"routing": target.routing, "account_id": request.account_id}),
+            inputs_json=json.dumps(dict(request.inputs) | {"content_id": request.content_id}),
+            ready_at=max(request.not_before or tx.now, tx.now),
         )
         return new_process(
-            order,
+            spec,
             planned.plan,
             [(slot, profile_of(self._profiles, slot.app).version)],
             now=tx.now,

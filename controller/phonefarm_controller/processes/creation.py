@@ -1,4 +1,4 @@
-"""Drafts: processes with their items and first delivery, made but not yet committed."""
+"""Create processes with their items and first delivery, as one transaction inserts them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from phonefarm_controller.store.database import Transaction
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """Work that somebody asked for, whichever way. `ready_at` is not in the past."""
+    """Work that somebody asked for, in whichever way. `ready_at` is not in the past."""
 
     process_type: str
     request_id: str | None
@@ -48,7 +48,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class NewProcess:
-    """One process, whole."""
+    """A process with its items and plan, built but not yet inserted."""
 
     process: Process
     items: list[Item]
@@ -58,15 +58,15 @@ class NewProcess:
 
 
 def new_process(
-    order: ProcessSpec,
+    spec: ProcessSpec,
     plan: Plan,
-    places: Sequence[tuple[Slot, str]],
+    slots: Sequence[tuple[Slot, str]],
     *,
     now: datetime,
     max_wait: float,
     ids: Callable[[], str],
 ) -> NewProcess:
-    """Return the process with one item per place; a place is a slot and its profile's version.
+    """Build the process with one item per slot, each given with its app profile's version.
 
     *max_wait* is in seconds, from the moment the work is due: without a deadline it ends then.
     """
@@ -76,14 +76,14 @@ def new_process(
             item_id=ids(),
             process_id=process_id,
             ordinal=ordinal,
-            capability=order.process_type,
+            capability=spec.process_type,
             app=slot.app,
-            state=ItemState.SCHEDULED if order.ready_at > now else ItemState.QUEUED,
-            priority=order.priority,
+            state=ItemState.SCHEDULED if spec.ready_at > now else ItemState.QUEUED,
+            priority=spec.priority,
             created_at=now,
-            ready_at=order.ready_at,
-            deadline_at=order.deadline or order.ready_at + timedelta(seconds=max_wait),
-            deadline_given=order.deadline is not None,
+            ready_at=spec.ready_at,
+            deadline_at=spec.deadline or spec.ready_at + timedelta(seconds=max_wait),
+            deadline_given=spec.deadline is not None,
             want_phone_id=slot.phone_id,
             want_account_id=slot.account_id,
             want_phone_group=slot.phone_group,
@@ -92,57 +92,57 @@ def new_process(
             cap_seconds=plan.cap_seconds,
             profile_version=version,
         )
-        for ordinal, (slot, version) in enumerate(places)
+        for ordinal, (slot, version) in enumerate(slots)
     ]
     process = Process(
         process_id=process_id,
-        process_type=order.process_type,
-        request_id=order.request_id,
-        system=order.system,
-        user=order.user,
-        requested_by_metadata=order.requested_by_metadata,
-        callback_url=order.callback_url,
-        callback_metadata=order.callback_metadata,
+        process_type=spec.process_type,
+        request_id=spec.request_id,
+        system=spec.system,
+        user=spec.user,
+        requested_by_metadata=spec.requested_by_metadata,
+        callback_url=spec.callback_url,
+        callback_metadata=spec.callback_metadata,
         created_at=now,
         single_target=len(made) == 1,
-        sequence=0 if order.callback_url is None else 1,
+        sequence=0 if spec.callback_url is None else 1,
     )
     details = {
-        "mode": order.mode,
-        "digest": order.digest,
-        "target": order.target_json,
-        "inputs": order.inputs_json,
-        "verification": order.verification,
+        "mode": spec.mode,
+        "digest": spec.digest,
+        "target": spec.target_json,
+        "inputs": spec.inputs_json,
+        "verification": spec.verification,
     }
     return NewProcess(
-        process=process, items=made, plan=plan.to_json(), actor=order.actor, details=details
+        process=process, items=made, plan=plan.to_json(), actor=spec.actor, details=details
     )
 
 
-async def insert_processes(tx: Transaction, drafts: Sequence[NewProcess]) -> set[str]:
-    """Insert those whose key is free, with the deliveries that say so; return their process ids."""
+async def insert_processes(tx: Transaction, new: Sequence[NewProcess]) -> set[str]:
+    """Insert those whose key is free, with their first deliveries; return their process ids."""
     inserted = await processes.insert_if_new(
         tx,
-        [draft.process for draft in drafts],
-        {draft.process.process_id: draft.details for draft in drafts},
-        actors={d.process.process_id: d.actor for d in drafts if d.actor is not None},
+        [each.process for each in new],
+        {each.process.process_id: each.details for each in new},
+        actors={d.process.process_id: d.actor for d in new if d.actor is not None},
     )
-    fresh = [draft for draft in drafts if draft.process.process_id in inserted]
-    new = [item for draft in fresh for item in draft.items]
-    texts = {item.item_id: draft.plan for draft in fresh for item in draft.items}
-    if new:
-        await items.insert(tx, new, texts)
-    told = [draft for draft in fresh if draft.process.callback_url is not None]
+    fresh = [each for each in new if each.process.process_id in inserted]
+    new_items = [item for each in fresh for item in each.items]
+    texts = {item.item_id: each.plan for each in fresh for item in each.items}
+    if new_items:
+        await items.insert(tx, new_items, texts)
+    announced = [each for each in fresh if each.process.callback_url is not None]
     accepted = [
-        delivery_of(draft.process, "accepted", [line_of(i) for i in draft.items], now=tx.now)
-        for draft in told
+        delivery_of(each.process, "accepted", [line_of(i) for i in each.items], now=tx.now)
+        for each in announced
     ]
     await deliveries.insert(tx, accepted)
     return inserted
 
 
 async def read_facts(tx: Transaction, targets: Sequence[Target]) -> TargetFacts:
-    """Read what the targets name, and what hangs on it."""
+    """Read the phones, accounts and groups that the targets name, and what depends on them."""
     phone_groups = await groups.members_of(
         tx, "phone", {t.phone_group for t in targets if t.phone_group is not None}
     )

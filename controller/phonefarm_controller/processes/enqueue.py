@@ -73,11 +73,11 @@ class Enqueue:
         """Return an Accepted or a FarmError for each submission, in order; one transaction."""
         answers: list[Accepted | Exception | None] = [None] * len(batch)
         plans: dict[int, Planned] = {}
-        for place, submission in enumerate(batch):
+        for index, submission in enumerate(batch):
             try:
-                plans[place] = planned(submission, dummy_allowed=self._dummy_allowed)
+                plans[index] = planned(submission, dummy_allowed=self._dummy_allowed)
             except FarmError as error:
-                answers[place] = error
+                answers[index] = error
         async with self._database.writing() as tx:
             await self._accept(tx, batch, plans, answers)
         self._wakeups.work_made()
@@ -96,45 +96,45 @@ class Enqueue:
         # A repeat is answered as one even if it could no longer be planned today.
         first = await processes.originals_of(tx, [submission.key for submission in batch])
         facts = await read_facts(tx, [submission.target for submission in batch])
-        drafts: dict[tuple[str, str, str], NewProcess] = {}
-        places: dict[int, tuple[str, str, str]] = {}
-        for place, submission in enumerate(batch):
+        new_by_key: dict[tuple[str, str, str], NewProcess] = {}
+        keys: dict[int, tuple[str, str, str]] = {}
+        for index, submission in enumerate(batch):
             if submission.key in first:
-                answers[place] = _duplicate(submission, first[submission.key])
+                answers[index] = _duplicate(submission, first[submission.key])
                 continue
-            if place not in plans:
+            if index not in plans:
                 continue
             try:
                 self._disk_alarm.check()
-                draft = await self._draft(tx, submission, plans[place], facts)
+                new = await self._new_process(tx, submission, plans[index], facts)
             except FarmError as error:
-                answers[place] = error
+                answers[index] = error
                 continue
             if submission.dry_run:
-                answers[place] = Accepted(
+                answers[index] = Accepted(
                     process_id="",
                     request_id=submission.request_id,
                     process_type=submission.capability,
                     status="queued",
-                    items_planned=len(draft.items),
+                    items_planned=len(new.items),
                 )
                 continue
-            drafts.setdefault(submission.key, draft)
-            places[place] = submission.key
+            new_by_key.setdefault(submission.key, new)
+            keys[index] = submission.key
         # In one order, or two controllers could each wait for a key of the other.
-        inserted = await insert_processes(tx, [drafts[key] for key in sorted(drafts)])
-        again = [key for key, draft in drafts.items() if draft.process.process_id not in inserted]
+        inserted = await insert_processes(tx, [new_by_key[key] for key in sorted(new_by_key)])
+        again = [key for key, new in new_by_key.items() if new.process.process_id not in inserted]
         first = await processes.originals_of(tx, again)
-        for place, key in places.items():
+        for index, key in keys.items():
             if key in first:
-                answers[place] = _duplicate(batch[place], first[key])
+                answers[index] = _duplicate(batch[index], first[key])
             else:
-                answers[place] = _accepted(batch[place], drafts[key])
+                answers[index] = _accepted(batch[index], new_by_key[key])
                 first[key] = processes.OriginalProcess(
-                    process=drafts[key].process, digest=batch[place].digest
+                    process=new_by_key[key].process, digest=batch[index].digest
                 )
 
-    async def _draft(
+    async def _new_process(
         self, tx: Transaction, submission: Submission, planned: Planned, facts: TargetFacts
     ) -> NewProcess:
         if planned.app is not None:
@@ -146,7 +146,7 @@ class Enqueue:
         if submission.deadline is not None and submission.deadline <= ready_at:
             wrong = "is in the past" if submission.deadline <= tx.now else "is before not_before"
             raise invalid_field("deadline", wrong)
-        order = ProcessSpec(
+        spec = ProcessSpec(
             process_type=submission.capability,
             request_id=submission.request_id,
             system=submission.system,
@@ -164,7 +164,7 @@ class Enqueue:
             actor=by_caller(submission.caller),
         )
         return new_process(
-            order,
+            spec,
             planned.plan,
             [(slot, self._profile(slot.app).version) for slot in slots],
             now=tx.now,
@@ -187,13 +187,13 @@ class Enqueue:
         return profile_of(self._profiles, app)
 
 
-def _accepted(submission: Submission, draft: NewProcess) -> Accepted:
+def _accepted(submission: Submission, new: NewProcess) -> Accepted:
     return Accepted(
-        process_id=draft.process.process_id,
+        process_id=new.process.process_id,
         request_id=submission.request_id,
         process_type=submission.capability,
-        status=draft.process.status,
-        items_planned=len(draft.items),
+        status=new.process.status,
+        items_planned=len(new.items),
     )
 
 

@@ -59,7 +59,7 @@ class RerunResult:
 
 
 class RerunProcess:
-    """Repeats requests; each once, so that asking twice makes no second process."""
+    """Repeats requests, each once: asking twice makes no second process."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class RerunProcess:
         self._ids = ids
 
     @uninterrupted
-    async def __call__(self, ask: RerunRequest) -> RerunResult:
+    async def __call__(self, request: RerunRequest) -> RerunResult:
         """Commit the new process, under a request id made from the old one.
 
         It has the plan, target and callback of the old one, the app profiles of today, and no
@@ -87,49 +87,49 @@ class RerunProcess:
         `state_conflict:` the state it is in, made_by_hand, nothing_failed, already_posted,
         outcome_unknown.
         """
-        check_reason(ask.reason)
-        async with self._database.writing(actor=by_operator(ask.caller)) as tx:
-            locked = await processes.lock(tx, {ask.process_id})
-            before = locked.get(ask.process_id)
+        check_reason(request.reason)
+        async with self._database.writing(actor=by_operator(request.caller)) as tx:
+            locked = await processes.lock(tx, {request.process_id})
+            before = locked.get(request.process_id)
             if before is None:
-                raise unknown_process(ask.process_id)
-            known = await items.lock_of_processes(tx, {ask.process_id})
-            asked = await processes.stored_request(tx, ask.process_id)
+                raise unknown_process(request.process_id)
+            known = await items.lock_of_processes(tx, {request.process_id})
+            asked = await processes.stored_request(tx, request.process_id)
             if asked.rerun_as is not None:
                 return await _again(tx, asked.rerun_as)
-            chosen = _chosen(before, list(known.values()), asked, ask)
+            chosen = _chosen(before, list(known.values()), asked, request)
             self._disk_alarm.check()
-            draft = await self._draft(tx, before, asked, chosen)
-            await insert_processes(tx, [draft])
-            await processes.note_rerun(tx, before, draft.process)
-            for old, new in zip(chosen, draft.items, strict=True):
+            new = await self._new_process(tx, before, asked, chosen)
+            await insert_processes(tx, [new])
+            await processes.note_rerun(tx, before, new.process)
+            for old, copy in zip(chosen, new.items, strict=True):
                 await contents.reassign(
-                    tx, item_id=old.item_id, by_process=new.process_id, by_item=new.item_id
+                    tx, item_id=old.item_id, by_process=copy.process_id, by_item=copy.item_id
                 )
-            word = f"as {draft.process.process_id}: {ask.reason}"
+            word = f"as {new.process.process_id}: {request.reason}"
             await audit.note(
                 tx,
                 audit_id=new_id(),
-                actor=ask.caller,
-                verb="rerun, not posted" if ask.not_posted else "rerun",
-                subject=ask.process_id,
+                actor=request.caller,
+                verb="rerun, not posted" if request.not_posted else "rerun",
+                subject=request.process_id,
                 reason=word,
             )
         self._wakeups.work_made()
         self._wakeups.deliveries()
         return RerunResult(
-            process_id=draft.process.process_id,
-            request_id=draft.process.request_id or "",
-            items=len(draft.items),
+            process_id=new.process.process_id,
+            request_id=new.process.request_id or "",
+            items=len(new.items),
             already=False,
         )
 
-    async def _draft(
+    async def _new_process(
         self, tx: Transaction, before: Process, asked: StoredRequest, chosen: Sequence[Item]
     ) -> NewProcess:
         wanted = {item.want_account_id for item in chosen if item.want_account_id is not None}
         there = {each.account_id: each for each in await accounts.named_or_on(tx, wanted, ())}
-        places = []
+        slots = []
         for item in chosen:
             phone_id = item.want_phone_id
             if item.want_account_id is not None:
@@ -141,10 +141,10 @@ class RerunProcess:
                 account_id=item.want_account_id,
                 phone_group=item.want_phone_group,
             )
-            places.append((slot, profile_of(self._profiles, item.app).version))
+            slots.append((slot, profile_of(self._profiles, item.app).version))
         # All items of a process have one plan.
         text, _ = (await items.plans(tx, [chosen[0].item_id]))[chosen[0].item_id]
-        order = ProcessSpec(
+        spec = ProcessSpec(
             process_type=before.process_type,
             request_id=await _request_id(tx, before),
             system=before.system,
@@ -159,9 +159,9 @@ class RerunProcess:
             ready_at=tx.now,
         )
         return new_process(
-            order,
+            spec,
             Plan.of_json(text),
-            places,
+            slots,
             now=tx.now,
             max_wait=self._policy.max_wait,
             ids=self._ids,
@@ -169,7 +169,7 @@ class RerunProcess:
 
 
 def _chosen(
-    before: Process, known: list[Item], asked: StoredRequest, ask: RerunRequest
+    before: Process, known: list[Item], asked: StoredRequest, request: RerunRequest
 ) -> list[Item]:
     """Return the items to repeat, in their order; FarmError says why there are none."""
     if before.state not in PROCESS_TERMINAL:
@@ -181,17 +181,19 @@ def _chosen(
         message = "it was an operator's own: use the command again that made it"
         raise conflict("process_id", "made_by_hand", message)
     chosen = sorted(known, key=lambda item: item.ordinal)
-    if ask.failed_only:
+    if request.failed_only:
         chosen = [item for item in chosen if item.state is not ItemState.DONE]
     if not chosen:
         raise conflict("process_id", "nothing_failed", "each of its items is completed")
     posted = [item for item in chosen if item.once_done]
     if posted:
-        some = "" if len(posted) == len(chosen) or ask.failed_only else "; or give --failed-only"
+        some = (
+            "" if len(posted) == len(chosen) or request.failed_only else "; or give --failed-only"
+        )
         message = f"{_items(posted)} posted: what shall be posted again needs a new request{some}"
         raise conflict("process_id", "already_posted", message)
     unknown = [item for item in chosen if _is_unknown(item)]
-    if unknown and not ask.not_posted:
+    if unknown and not request.not_posted:
         message = (
             f"nobody knows whether {_items(unknown)} posted: look at the account; when it is not "
             "there, say --yes-it-was-not-posted"

@@ -1,4 +1,4 @@
-"""Process sync: after items moved, their processes follow, and callers hear of it.
+"""Status rollup: a process's status follows its items, and callers are told by deliveries.
 
 The caller holds the locks: processes first, then items, then phones, then accounts, each by id.
 """
@@ -27,7 +27,7 @@ async def roll_up_status(
 ) -> dict[str, Process]:
     """Derive each locked process from its items, save it, and write its deliveries.
 
-    *cancel_requested* names processes to which a caller has just put that wish. Returns all of
+    *cancel_requested* names processes that a caller has just asked to cancel. Returns all of
     them as they now are.
     """
     tallies = await items.tallies(tx, locked)

@@ -89,7 +89,7 @@ class VerificationRuns:
 
     @uninterrupted
     async def verify(
-        self, name: str, ask: VerificationRequest, inputs: Mapping[str, Any] | None
+        self, name: str, request: VerificationRequest, inputs: Mapping[str, Any] | None
     ) -> str:
         """Commit a run of the capability that leaves evidence; return its process.
 
@@ -100,20 +100,20 @@ class VerificationRuns:
         planned = planned_inputs(
             capability, _small(capability, inputs), dummy_allowed=self._dummy_allowed
         )
-        async with self._database.writing(actor=by_operator(ask.caller)) as tx:
-            facts = await read_facts(tx, [ask.target])
-            (slot,) = resolve(ask.target, app=planned.app, facts=facts)
+        async with self._database.writing(actor=by_operator(request.caller)) as tx:
+            facts = await read_facts(tx, [request.target])
+            (slot,) = resolve(request.target, app=planned.app, facts=facts)
             version = profile_of(self._profiles, slot.app).version
             plan = with_evidence(planned.plan, EVIDENCE)
             given = dict(inputs if inputs is not None else capability.small or {})
             process_id = await self._accept(
-                tx, ask, plan, (slot, version), process_type=name, inputs=given
+                tx, request, plan, (slot, version), process_type=name, inputs=given
             )
         self._wakeups.work_made()
         return process_id
 
     @uninterrupted
-    async def check_profile(self, name: str, toml: str, ask: VerificationRequest) -> str:
+    async def check_profile(self, name: str, toml: str, request: VerificationRequest) -> str:
         """Commit a run that looks for everything the profile names; return its process.
 
         The profile is kept under its version and frozen on the item; it is not put to use.
@@ -122,13 +122,13 @@ class VerificationRuns:
             profile = read_profile(name, toml)
         except ProfileError as error:
             raise invalid_field("profile_toml", str(error)) from error
-        async with self._database.writing(actor=by_operator(ask.caller)) as tx:
-            facts = await read_facts(tx, [ask.target])
-            slot = _place(ask, name, facts)
+        async with self._database.writing(actor=by_operator(request.caller)) as tx:
+            facts = await read_facts(tx, [request.target])
+            slot = _place(request, name, facts)
             await app_profiles.keep_profile(tx, version=profile.version, name=name, content=toml)
             process_id = await self._accept(
                 tx,
-                ask,
+                request,
                 profile_check.plan(profile.screens),
                 (slot, profile.version),
                 process_type=profile_check.CAPABILITY,
@@ -204,7 +204,7 @@ class VerificationRuns:
     async def _accept(
         self,
         tx: Transaction,
-        ask: VerificationRequest,
+        request: VerificationRequest,
         plan: Plan,
         place: tuple[Slot, str],
         *,
@@ -212,21 +212,21 @@ class VerificationRuns:
         inputs: Mapping[str, Any],
     ) -> str:
         self._disk_alarm.check()
-        order = ProcessSpec(
+        spec = ProcessSpec(
             process_type=process_type,
             request_id=None,
             system=SYSTEM,
-            user=ask.requested_by,
-            target_json=json.dumps({"routing": "direct", "phone_id": ask.phone_id}),
+            user=request.requested_by,
+            target_json=json.dumps({"routing": "direct", "phone_id": request.phone_id}),
             inputs_json=json.dumps(inputs),
             verification=process_type != profile_check.CAPABILITY,
             ready_at=tx.now,
         )
-        draft = new_process(
-            order, plan, [place], now=tx.now, max_wait=self._policy.max_wait, ids=self._ids
+        new = new_process(
+            spec, plan, [place], now=tx.now, max_wait=self._policy.max_wait, ids=self._ids
         )
-        await insert_processes(tx, [draft])
-        return draft.process.process_id
+        await insert_processes(tx, [new])
+        return new.process.process_id
 
 
 def _small(capability: Capability, inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -241,9 +241,9 @@ def _small(capability: Capability, inputs: Mapping[str, Any] | None) -> Mapping[
     return capability.small
 
 
-def _place(ask: VerificationRequest, name: str, facts: TargetFacts) -> Slot:
+def _place(request: VerificationRequest, name: str, facts: TargetFacts) -> Slot:
     """Return the phone with its account: of the profile's app when there is one."""
-    of_app: Sequence[object] = facts.accounts_on(ask.phone_id, name)
-    app = name if of_app and ask.account_id is None else None
-    (slot,) = resolve(ask.target, app=app, facts=facts)
+    of_app: Sequence[object] = facts.accounts_on(request.phone_id, name)
+    app = name if of_app and request.account_id is None else None
+    (slot,) = resolve(request.target, app=app, facts=facts)
     return slot

@@ -1,8 +1,8 @@
-"""Watching: processes as they move, for any number of watchers with one reader of the database.
+"""Watch processes as they move: one reader of the database for any number of watchers.
 
-Commits of this controller are hinted at; those of another are found by looking once a second. Each
-read takes heads first, then transitions, then the record: what is told is never older than its
-number, and nothing is taken for the end before everything was told.
+Commits of this controller wake the reader; those of another are found by polling once a second.
+Each read takes heads first, then transitions, then the record: an event's record is never older
+than its number, and a process is not taken as ended before all its transitions were sent.
 """
 
 import asyncio
@@ -230,7 +230,7 @@ LEAST_PAUSE_SECONDS: Final = 0.01
 async def run_process_watch(
     liveness: Liveness, *, process_watch: ProcessWatch, wakeups: WakeUps
 ) -> None:
-    """Look until cancelled; half of the time at the most, however much is watched."""
+    """Read watched processes until cancelled; half of the time at most, however many there are."""
     looked = -math.inf
     while True:
         liveness.beat()

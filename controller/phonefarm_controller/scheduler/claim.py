@@ -103,7 +103,7 @@ class Claim:
             return await self._take(tx, seen.pairs, offers)
 
     async def match(self, tx: Transaction, offers: Sequence[OfferedPhone]) -> Matches:
-        """Match on what can be seen without locks; what takes the pairs looks again."""
+        """Match on what can be read without locks; the claim checks every pair again under lock."""
         if self._disk_alarm.shortage:
             return Matches(pairs=[])
         unpromoted = await queue.any_unpromoted(tx)
