@@ -25,7 +25,7 @@ from support.seeds import seeds
 from support.situations import (
     ANYWHERE,
     FAR,
-    IN_SHELF,
+    IN_RACK,
     SITUATIONS,
     bound,
     change_phone,
@@ -166,7 +166,7 @@ async def _disordered(world: World, chance: random.Random) -> list[str]:
     asked = []
     for _ in range(20):
         direct = Target(routing=Routing.DIRECT, phone_id=f"ph-{chance.choice(serials)}")
-        target = chance.choice([direct, direct, ANYWHERE, IN_SHELF])
+        target = chance.choice([direct, direct, ANYWHERE, IN_RACK])
         later = FAR if chance.random() < 0.1 else None
         priority = chance.randrange(10)
         asked.append(await world.accept(target=target, priority=priority, not_before=later))

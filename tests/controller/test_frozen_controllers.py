@@ -128,7 +128,7 @@ async def test_a_frozen_owner_loses_its_loops_and_knows_it_when_it_comes_back(tw
     await two.until_logged(str(owner), "leadership.lost", loop="ticker")
 
     assert ended.error.code == "deadline_passed"
-    held = await two.database.fetchval("SELECT term FROM loop_leases WHERE loop = 'clockwork'")
+    held = await two.database.fetchval("SELECT term FROM loop_leases WHERE loop = 'ticker'")
     assert held == term + 1
 
 

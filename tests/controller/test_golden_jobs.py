@@ -263,7 +263,7 @@ async def at(world: World, hours: float) -> list[str]:
 
 
 async def test_it_is_looked_for_once_a_minute(world: World) -> None:
-    """The clockwork may turn more often."""
+    """The ticker may turn more often."""
     await change_phone(world, "ph-p1", transport=Transport.OFFLINE)
     away = await world.golden_jobs()
     await change_phone(world, "ph-p1", transport=Transport.ONLINE)

@@ -168,7 +168,7 @@ async def test_refusals_and_late_starts_are_set_up_failures(world: World) -> Non
     ]
 
 
-async def test_a_fitness_gate_that_closed_meanwhile_is_no_failure(world: World) -> None:
+async def test_a_probe_that_failed_meanwhile_is_no_failure(world: World) -> None:
     """The agent says on readiness what the phone lacks."""
     await claim(world, "p1")
     refusal = RunRefused(reason="phone_not_fit:battery 3 %")
@@ -308,7 +308,7 @@ async def test_a_return_forgets_the_past(world: World) -> None:
 
 async def test_the_last_of_its_kind_is_told_of(world: World) -> None:
     """Quarantine does not wait for it, but says so; an operator hears it in the answer."""
-    await world.group_admin.put("phone", "shelf", ["ph-p1", "ph-p2"], actor="test")
+    await world.group_admin.put("phone", "rack", ["ph-p1", "ph-p2"], actor="test")
     other = await world.phone_admin.maintain("ph-p2", actor="ada", reason="battery")
     await fail_often(world, "p1")
     last = await world.phone_admin.retire("ph-p3", actor="ada", reason="sold")
@@ -318,7 +318,7 @@ async def test_the_last_of_its_kind_is_told_of(world: World) -> None:
     (entry,) = await audit(world)
     assert [(a.value, a.by) for a in axes if a.axis == "intent"] == [("draining", "operator:ada")]
     assert other.warnings == ()
-    assert entry.reason.endswith("ph-p1 is the last phone in service of the phone group shelf")
+    assert entry.reason.endswith("ph-p1 is the last phone in service of the phone group rack")
     assert last.warnings == ()
     assert very_last.warnings == (
         "ph-p4 is the last phone in service with an account of shortvideo",

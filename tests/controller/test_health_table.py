@@ -258,7 +258,7 @@ def test_who_is_to_blame(code: str, failure_class: FailureClass, theirs: bool) -
     ],
 )
 def test_which_refusals_are_the_phones(reason: str, theirs: bool) -> None:
-    """What a fitness gate says is told on readiness; what the host lacks is the host's."""
+    """What a probe says is told on readiness; what the host lacks is the host's."""
     assert is_refused_for_the_phone(reason) is theirs
 
 

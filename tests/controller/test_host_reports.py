@@ -48,8 +48,8 @@ async def tell(agent: PlayedAgent, *reports: agent_pb2.PhoneReport, **host: obje
     await agent.hear("phone_names")
 
 
-async def sheet(farm: Farm, phone_id: str = "ph-a1") -> fleet_pb2.PhoneSheet:
-    """Return the phone's sheet."""
+async def details(farm: Farm, phone_id: str = "ph-a1") -> fleet_pb2.PhoneSheet:
+    """Return everything that is known of the phone."""
     found: fleet_pb2.PhoneSheet = await farm.fleet.ShowPhone(
         fleet_pb2.ShowPhoneRequest(phone_id=phone_id), metadata=KEYED
     )
@@ -62,7 +62,7 @@ async def audit(farm: Farm, **request: object) -> list[fleet_pb2.AuditEntry]:
     return list((await farm.fleet.ListAudit(asked, metadata=KEYED)).entries)
 
 
-async def test_a_sheet_tells_the_axes_the_stages_and_the_facts(farm: Farm) -> None:
+async def test_the_details_tell_the_axes_the_stages_and_the_facts(farm: Farm) -> None:
     """Each axis with its writer and since when, each stage with its limit and last error."""
     async with played_agent(farm, "A1") as agent:
         boot = agent_pb2.Stage(
@@ -71,7 +71,7 @@ async def test_a_sheet_tells_the_axes_the_stages_and_the_facts(farm: Farm) -> No
         report = phone("A1", readiness=agent_pb2.READINESS_UNFIT, reason="boot", stages=[boot])
         await tell(agent, report)
 
-        found = await sheet(farm)
+        found = await details(farm)
 
     axes = {axis.axis: axis for axis in found.axes}
     assert {name: axis.value for name, axis in axes.items()} == {
@@ -98,7 +98,7 @@ async def test_an_offered_phone_has_nothing_against_it(farm: Farm) -> None:
         await tell(agent, phone("A1"))
         await agent.offer("A1")
         await agent.beat()
-        good = await sheet(farm)
+        good = await details(farm)
         await farm.fleet.MaintainPhone(
             fleet_pb2.MaintainPhoneRequest(phone_id="ph-a1", reason="battery"), metadata=KEYED
         )
@@ -106,7 +106,7 @@ async def test_an_offered_phone_has_nothing_against_it(farm: Farm) -> None:
         await tell(agent, hot, withheld="storage_full: 1 MiB")
         await agent.offer("none")
         await agent.beat()
-        bad = await sheet(farm)
+        bad = await details(farm)
 
     assert (good.phone.offered, list(good.phone.reasons)) == (True, [])
     assert not bad.phone.offered
@@ -120,10 +120,10 @@ async def test_an_offered_phone_has_nothing_against_it(farm: Farm) -> None:
     assert bad.host.withheld_since.ToNanoseconds() > 0
 
 
-async def test_an_unknown_phone_has_no_sheet(farm: Farm) -> None:
+async def test_an_unknown_phone_has_no_details(farm: Farm) -> None:
     """It is refused by name."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await sheet(farm, "ph-nobody")
+        await details(farm, "ph-nobody")
 
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     assert told(refused)[0] == "unknown_phone:ph-nobody"
@@ -184,7 +184,7 @@ async def test_each_step_of_recovery_is_audited_once(farm: Farm) -> None:
     async with played_agent(farm, "A1", admit=False, incarnation=2) as later:
         await tell(later, phone("A1"), recovery=[step(1), step(2, "", "usb-9")])
 
-    found = (await sheet(farm)).recovery
+    found = (await details(farm)).recovery
     entries = await audit(farm)
 
     assert [(e.actor, e.verb, e.reason) for e in found] == [
@@ -205,11 +205,11 @@ async def test_incidents_of_a_host_are_kept_until_its_agent_ends_them(farm: Farm
     full = agent_pb2.HostIncident(incident_id="i2", kind="storage_full", began_at=began)
     async with played_agent(farm, "A1") as agent:
         await tell(agent, phone("A1"), incidents=[down], withheld="adb_down")
-        during = (await sheet(farm)).host
+        during = (await details(farm)).host
         await tell(agent, phone("A1"), incidents=[over, full])
     async with played_agent(farm, "A1", admit=False, incarnation=2) as later:
         await tell(later, phone("A1"))
-        after = (await sheet(farm)).host
+        after = (await details(farm)).host
 
     (told_of,) = during.incidents
     assert (told_of.kind, list(told_of.phones), told_of.seen_by) == (
@@ -279,7 +279,7 @@ async def test_an_agent_may_tell_nonsense(farm: Farm) -> None:
         await tell(agent, report, incidents=[odd], recovery=[step(-1), step(2**62)])
         await tell(agent, report, incidents=[odd, odd], recovery=[step(2**62)])
 
-        found = await sheet(farm)
+        found = await details(farm)
 
     assert len(found.stages) == 30
     assert found.battery_celsius == 0.0

@@ -56,7 +56,7 @@ DAY_SECONDS = 86_400.0
 """After which what has no deadline of its own ends."""
 names = st.sampled_from(sorted(HOSTS))
 controllers = st.integers(0, 1)
-loops = st.sampled_from(["pump", "pump", "reaper", "clockwork"])
+loops = st.sampled_from(["dispatcher", "dispatcher", "reaper", "ticker"])
 choices = st.integers(0, 7)
 
 

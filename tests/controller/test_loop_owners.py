@@ -109,7 +109,7 @@ async def test_an_owner_that_comes_back_late_stops(world: World) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_clockwork_of_an_old_term_moves_nothing(world: World) -> None:
+async def test_a_ticker_of_an_old_term_moves_nothing(world: World) -> None:
     """The items wait for the owner of now, whose term is checked in the same transaction."""
     await world.accept()
     ownership = LoopOwnership(database=world.database, owner="x")

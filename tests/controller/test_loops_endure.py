@@ -74,10 +74,10 @@ async def test_a_lease_that_cannot_be_ended_does_not_keep_the_others(
         assert voided == [a.run.lease_id for a in claimed if a.run.lease_id != bad]
 
 
-async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
+async def test_the_ticker_goes_on_after_a_fault(tmp_path: Path) -> None:
     """A round that fails is told, and the next one comes."""
 
-    class Wind:
+    class DueItems:
         """Fails where it can."""
 
         rounds = 0
@@ -98,7 +98,7 @@ async def test_the_clockwork_goes_on_after_a_fault(tmp_path: Path) -> None:
             return None
 
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
-        due_items: Any = Wind()
+        due_items: Any = DueItems()
         with pytest.raises(asyncio.CancelledError):
             await run_ticker(
                 Liveness(1),

@@ -67,7 +67,7 @@ FOLDERS_LEFT = (
     "agent/phonefarm_agent/runs/",
     "agent/phonefarm_agent/runtimes/",
     "tests/agent/",
-    "tests/controller/",
+    "tests/host/",
     "tests/support/",
 )
 """Folders of Python files still to be rewritten. This list only shrinks."""

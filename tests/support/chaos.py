@@ -481,7 +481,7 @@ class Chaos:
         self.world.clock.advance(seconds)
 
     async def due_items(self) -> None:
-        """Let the clockwork look."""
+        """Let the ticker run."""
         await self.world.due_items.requeue()
         await self.world.due_items.expire()
         now = self._micros()

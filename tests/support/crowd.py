@@ -191,7 +191,7 @@ class Crowd:
             other.incarnations["agent"] = world.incarnations["agent"]
 
     async def due_items(self, world: World) -> None:
-        """Let the clockwork look."""
+        """Let the ticker run."""
         await world.due_items.requeue()
         await world.due_items.expire()
 

@@ -100,7 +100,7 @@ class Controller:
             database=gated, expiry=self.world.lease_expiry, timers=TIMERS, clock=self.clock
         )
 
-    async def pump(self) -> None:
+    async def dispatch(self) -> None:
         """Claim once for what is offered here."""
         assignments = await self.world.claim(offers_here(self.world.sessions))
         dispatcher._push(assignments, self.world.sessions)
@@ -284,9 +284,9 @@ class LeaseFarm:
     def _loops(self, controller: int) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         here = self.controllers[controller]
         return {
-            "pump": here.pump,
+            "dispatcher": here.dispatch,
             "reaper": here.reaper.check,
-            "clockwork": lambda: _run_due_items(here),
+            "ticker": lambda: _run_due_items(here),
         }
 
     async def hold(self, controller: int, kind: str) -> None:
@@ -335,7 +335,7 @@ class LeaseFarm:
             await self.connect(name, sorted(HOSTS).index(name))
         await self.chat(name)
         if agent.wire is not None:
-            await self.loop(agent.wire.controller, "pump")
+            await self.loop(agent.wire.controller, "dispatcher")
         for _ in range(2):
             await self.chat(name)
             for run in list(agent.runs.values()):
@@ -361,7 +361,7 @@ class LeaseFarm:
                     agent.advance(run, well=True)
                 await self.chat(name)
             for number in loopers:
-                for kind in ("reaper", "clockwork", "pump"):
+                for kind in ("reaper", "ticker", "dispatcher"):
                     await self.loop(number, kind)
             await self.judge()
 

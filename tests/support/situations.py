@@ -21,7 +21,7 @@ from support.world import World, seen_phone
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 ON_P1 = Target(routing=Routing.DIRECT, phone_id="ph-p1")
 ANYWHERE = Target(routing=Routing.QUEUE)
-IN_SHELF = Target(routing=Routing.QUEUE, phone_group="shelf")
+IN_RACK = Target(routing=Routing.QUEUE, phone_group="rack")
 
 
 def connect(world: World, agent_id: str) -> None:
@@ -46,8 +46,8 @@ async def change_phone(world: World, phone_id: str, **changes: Any) -> None:
 
 
 async def put_group(world: World, *members: str) -> None:
-    """Make these the phones of the group `shelf`."""
-    await world.group_admin.put("phone", "shelf", members, actor="test")
+    """Make these the phones of the group `rack`."""
+    await world.group_admin.put("phone", "rack", members, actor="test")
 
 
 async def claim_offered(world: World) -> list[str]:
@@ -106,9 +106,9 @@ async def paused(world: World) -> Expected:
 
 @situation
 async def paused_for_the_only_account(world: World) -> Expected:
-    """For work on any phone of a shelf, whose only account rests."""
+    """For work on any phone of a rack, whose only account rests."""
     await put_group(world, "ph-p1")
-    process_id = await world.accept(target=IN_SHELF)
+    process_id = await world.accept(target=IN_RACK)
     await world.pauses.pause(PauseScope.ACCOUNT, "acc-p1", actor="ada", reason="it travels")
     return Expected(
         process_id=process_id,
@@ -442,7 +442,7 @@ async def account_needs_attention(world: World) -> Expected:
 async def account_inactive(world: World) -> Expected:
     """Put its only account to sleep; of open work, for bound work ends at once."""
     await put_group(world, "ph-p1")
-    process_id = await world.accept(target=IN_SHELF)
+    process_id = await world.accept(target=IN_RACK)
     await world.put_account("acc-p1", phone_id="ph-p1", active=False)
     return Expected(
         process_id=process_id,
@@ -469,7 +469,7 @@ async def account_elsewhere(world: World) -> Expected:
 async def account_ambiguous(world: World) -> Expected:
     """Several accounts, none named; they stay several while one cannot work."""
     await put_group(world, "ph-p1")
-    process_id = await world.accept(target=IN_SHELF)
+    process_id = await world.accept(target=IN_RACK)
     ill = Condition.NEEDS_ATTENTION
     await world.put_account("acc-p1b", phone_id="ph-p1", condition=ill)
     return Expected(
@@ -484,12 +484,12 @@ async def account_ambiguous(world: World) -> Expected:
 async def no_phone_in_group(world: World) -> Expected:
     """Empty the group."""
     await put_group(world, "ph-p1")
-    process_id = await world.accept(target=IN_SHELF)
+    process_id = await world.accept(target=IN_RACK)
     await put_group(world)
     return Expected(
         process_id=process_id,
         reasons={"no_phone_in_group": 1},
-        remedies=("phonefarm groups put shelf --phones",),
+        remedies=("phonefarm groups put rack --phones",),
     )
 
 
@@ -510,7 +510,7 @@ async def no_phone_with_app(world: World) -> Expected:
 async def wrong_app(world: World) -> Expected:
     """Leave a phone of the group without an account of the app."""
     await put_group(world, "ph-p1")
-    process_id = await world.accept(target=IN_SHELF)
+    process_id = await world.accept(target=IN_RACK)
     await world.put_account("acc-p1", phone_id=None)
     return Expected(
         process_id=process_id,
