@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Severity(StrEnum):
-    """How bad it is: with `fail` work stands still, or nobody can tell."""
+    """How bad it is; `fail`: work stands still, or that cannot be known."""
 
     OK = "ok"
     WARN = "warn"

@@ -47,7 +47,7 @@ SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until a signal stops it."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-controller",
         description="Owns process and queue state; speaks gRPC to gateways, agents and clients.",

@@ -99,7 +99,7 @@ class Inventory:
         return names
 
     def announce(self) -> None:
-        """Let the change be seen by whoever matches items with phones."""
+        """Wake the dispatcher, which matches items with phones."""
         self._wakeups.fleet_changed()
 
     async def take(

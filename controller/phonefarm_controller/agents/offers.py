@@ -53,7 +53,7 @@ async def agents_elsewhere(tx: Transaction, sessions: Sessions) -> list[Agent]:
 
 
 def stored_offers(known: Iterable[Agent]) -> list[OfferedPhone]:
-    """Return what these agents offer, as last shown."""
+    """Return what these agents offer, as last stored."""
     return [
         OfferedPhone(agent_id=agent.agent_id, term=agent.term, phone_id=phone_id)
         for agent in known

@@ -75,7 +75,7 @@ class Sessions:
         return self._wakeups.alone
 
     def enter(self, session: Session) -> None:
-        """Make it the agent's session; an older one is told, and ends.
+        """Make it the agent's session; an older one is notified, and ends.
 
         Two may come to this in another order than they got their terms in: the higher term stays.
         """
@@ -126,7 +126,7 @@ class Sessions:
         )
 
     def withdraw(self, agent_id: str, phone_id: str) -> None:
-        """Take a phone off its agent's offer until the agent offers it anew."""
+        """Remove a phone from its agent's offer until the agent offers it again."""
         session = self._sessions.get(agent_id)
         if session is not None:
             session.offered -= {phone_id}

@@ -31,7 +31,7 @@ async def open_farm_authority(settings: Settings, database: Database) -> Authori
 
 
 def tls_listeners(settings: Settings, authority: Authority | None) -> TlsListeners | None:
-    """Return where to listen and what to show there."""
+    """Return where to listen for other hosts, and the certificates to present there."""
     if authority is None or settings.tls is None or settings.mtls is None:
         return None
     names = _names(settings)

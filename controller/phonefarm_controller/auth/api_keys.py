@@ -31,7 +31,7 @@ MOST_LISTED: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class NewApiKey:
-    """A new key with its text, which is told this once."""
+    """A new key with its text, which is shown only now."""
 
     key: ApiKey
     text: str

@@ -39,7 +39,7 @@ class RequestRefusedError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedCertificate:
-    """A certificate and what it says."""
+    """A certificate and its facts."""
 
     pem: str
     facts: CertificateFacts

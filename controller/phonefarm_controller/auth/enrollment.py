@@ -37,7 +37,7 @@ class AdvertisedAddresses:
 
 @dataclass(frozen=True, kw_only=True)
 class JoinToken:
-    """An invitation's text, told this once."""
+    """An invitation's text, which is shown only now."""
 
     text: str
     expires_at: datetime
@@ -100,7 +100,7 @@ class Enrollment:
 
     @uninterrupted
     async def join(self, secret: str, request: bytes, *, wanted: str) -> tuple[CertificateFacts, str]:
-        """Trade the secret for a certificate (what it says, PEM); FarmError.
+        """Exchange the secret for a certificate (its facts, PEM); FarmError.
 
         One transaction uses the invitation up and keeps the certificate: refused, it stays open.
         """
@@ -145,7 +145,7 @@ class Enrollment:
 
     @uninterrupted
     async def renew(self, shown: CertificateFacts, request: bytes) -> tuple[CertificateFacts, str]:
-        """Issue another certificate to whom *shown*, which counts, names."""
+        """Issue another certificate to the member that *shown*, which is valid, names."""
         authority, _ = self._open()
         async with self._database.writing() as tx:
             # Asked again in the transaction: a revocation that comes first must not be outlived.

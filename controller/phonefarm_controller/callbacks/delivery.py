@@ -39,7 +39,7 @@ class DeliveryOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryReport:
-    """What a gateway says of one attempt."""
+    """A gateway's report of one attempt."""
 
     delivery_id: str
     lease_token: str
@@ -69,7 +69,7 @@ class CallbackDelivery:
 
     @uninterrupted
     async def lease(self, *, limit: int, gateway_id: str = "") -> list[Delivery]:
-        """Lend at most *limit* due deliveries until their leases lapse.
+        """Lease at most *limit* due deliveries, until their leases lapse.
 
         One of each process, the oldest unsettled; of one receiver no more than MOST_PER_RECEIVER
         at a time, to all gateways together.
@@ -101,7 +101,7 @@ class CallbackDelivery:
 
     @uninterrupted
     async def settle(self, reports: Sequence[DeliveryReport]) -> list[str]:
-        """Settle attempts whose lease still stands; return their ids."""
+        """Settle the attempts whose lease is still valid; return their ids."""
         by_id = {report.delivery_id: report for report in reports}
         tokens = {report.delivery_id: report.lease_token for report in reports}
         unhappy = {r.delivery_id for r in reports if r.outcome is not DeliveryOutcome.DELIVERED}

@@ -86,7 +86,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Url(Text):
-    """An http or https URL. Whether its address may be dialled is for whoever dials it."""
+    """An http or https URL. Whoever connects to it checks its address."""
 
     def read(self, value: Any, where: str, problems: Problems) -> Any:
         """Return the URL."""
@@ -178,7 +178,7 @@ class TextList:
 
 @dataclass(frozen=True, kw_only=True)
 class FreeObject:
-    """An object whose content nobody here looks at."""
+    """An object whose content is not read here."""
 
     name: str
     description: str

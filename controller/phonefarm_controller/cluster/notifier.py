@@ -123,7 +123,7 @@ def _text(own: str, number: int, notification: Notification, *, everything: bool
 
 
 def _notification(told: dict[str, Any]) -> Notification:
-    """Return the notification of another controller; a newer one may tell more than we know."""
+    """Return the notification of another controller; a newer release may send more keys."""
     return Notification(
         work=bool(told.get("work")),
         ticker=bool(told.get("ticker")),

@@ -64,13 +64,13 @@ class WakeUps:
         self._deliveries: set[asyncio.Event] = set()
 
     def work_made(self) -> None:
-        """Let every controller look for work."""
+        """Wake the dispatcher of every controller."""
         self.work.set()
         self._notification.work = True
         self._tell()
 
     def due_times_changed(self) -> None:
-        """Let the ticker, here or elsewhere, look at what is due next."""
+        """Wake the ticker, here or at another controller."""
         self.ticker.set()
         self._notification.ticker = True
         self._tell()

@@ -1,4 +1,4 @@
-"""Read evidence: what runs left behind, by process, and the bytes of one file."""
+"""Read evidence: the files of a process's runs, and the bytes of one file."""
 
 import asyncio
 from collections.abc import AsyncIterator

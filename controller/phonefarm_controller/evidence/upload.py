@@ -182,7 +182,7 @@ class EvidenceUpload:
         return _same(present, head).evidence_id
 
     def _unwritable(self, error: OSError) -> FarmError:
-        """Return what the agent is told, who keeps the file and comes again."""
+        """Return the error for the agent, which keeps the file and tries again."""
         log.warning("evidence.upload_failed", backend=str(self._backend), why=error.strerror)
         if error.errno in _FULL:
             return FarmError(Reason.STORAGE_FULL, f"{self._backend} is full: {error.strerror}")

@@ -71,7 +71,7 @@ class AccountAdmin:
 
     @uninterrupted
     async def clear(self, account_id: str, *, actor: str, reason: str) -> Account:
-        """Say that an account is well again; FarmError `unknown_account`."""
+        """End an account's `needs_attention`; FarmError `unknown_account`."""
         check_reason(reason)
         async with self._database.writing() as tx:
             known = await accounts.lock(tx, {account_id})

@@ -72,7 +72,7 @@ class Drain:
 
     @uninterrupted
     async def undrain(self, agent_id: str, *, actor: str, reason: str) -> bool:
-        """Give the host's phones work again; tell whether they had been given none."""
+        """Give the host's phones work again; return whether it was drained."""
         check_reason(reason)
         async with self._database.writing() as tx:
             if not await agents.get(tx, {agent_id}):

@@ -91,7 +91,7 @@ class ForceRelease:
 
 
 def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
-    """Return the live lease of this epoch; FarmError says what is so instead."""
+    """Return the live lease of this epoch; FarmError says why there is none."""
     if lease is None or lease.state is LeaseState.ENDED:
         raise conflict("phone_id", "free", f"no run holds {phone_id}: there is nothing to release")
     if lease.epoch != epoch:

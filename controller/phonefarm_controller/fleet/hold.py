@@ -52,7 +52,7 @@ class HoldView:
 
 
 class Hold:
-    """Makes holds, looks at them, ends them. A hold is a process of one item like any other."""
+    """Makes, reads and ends holds. A hold is a process of one item like any other."""
 
     def __init__(
         self,

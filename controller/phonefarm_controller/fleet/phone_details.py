@@ -57,7 +57,7 @@ class HostDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneDetails:
-    """Everything that is known of a phone; what has a past is told newest first."""
+    """Everything that is known of a phone; histories have the newest first."""
 
     view: PhoneView
     axes: Sequence[Axis]

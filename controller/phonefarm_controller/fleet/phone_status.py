@@ -19,7 +19,7 @@ _NONE: Mapping[str, frozenset[str]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneStatuses:
-    """Phones by id, what their agents last told of them, and of their hosts, by agent."""
+    """Phones by id, the last reports of them, and their hosts by agent."""
 
     phones: Mapping[str, PhoneNow]
     reports: Mapping[str, StoredPhoneReport]

@@ -81,7 +81,7 @@ class PhoneAdmin:
 
     @uninterrupted
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
-        """End a quarantine and a dirty state, because somebody has looked at the phone."""
+        """End a quarantine and a dirty state, after a person has examined the phone."""
         check_reason(reason)
         async with self._database.writing(actor=by_operator(actor)) as tx:
             held = await leases.of_phones(tx, [phone_id])

@@ -124,7 +124,7 @@ async def note_health_change(tx: Transaction, before: Phone, verdict: Verdict) -
 async def _on_hosts(
     tx: Transaction, policy: HealthPolicy, charged: Sequence[PhoneFailure]
 ) -> _Hosts:
-    """Tell which of these charges are the hosts'; opens an incident where too many phones fail."""
+    """Find the failures that are the hosts'; open an incident where too many phones fail."""
     owners = {charge.agent_id for charge in charged}
     if not owners:
         return _Hosts(frozen=frozenset(), excused={})

@@ -30,7 +30,7 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class GoldenJobs:
-    """Makes them: one process with one item, for no account, before all work and behind holds.
+    """Makes golden jobs: one process with one item, for no account, before all work but holds.
 
     *every*: each phone gets one so often, when it is free; None for never, and for none before a
     phone comes back from quarantine. *look* is in seconds, by *monotonic*.

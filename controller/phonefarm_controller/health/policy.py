@@ -194,7 +194,7 @@ def proved(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
 
 
 def returned(verdict: Verdict) -> Verdict:
-    """Return the verdict once somebody has looked at the phone; its past is forgotten."""
+    """Return the verdict after a person has examined the phone; its past is forgotten."""
     if verdict.health is not Health.GOOD:
         check_health_move(verdict.health, Health.GOOD)
     return Verdict()

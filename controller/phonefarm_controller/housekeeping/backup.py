@@ -58,7 +58,7 @@ class Backup:
 
     @asynccontextmanager
     async def taken(self, *, actor: str, reason: str) -> AsyncIterator[BackupCopy]:
-        """Yield the database as of now, paused as a whole: what was done since is not in it.
+        """Yield a copy of the database as of now, in which everything is paused.
 
         The event loop goes on meanwhile. FarmError `state_conflict:` postgresql or backup_running,
         `storage_full`.

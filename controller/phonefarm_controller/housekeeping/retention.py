@@ -90,7 +90,7 @@ class Retention:
 
     @uninterrupted
     async def _old_files(self, after: tuple[datetime, str] | None) -> list[OldFile]:
-        """Return a page of old files; those that have had their time are said to be gone."""
+        """Return a page of old files; mark those that have had their time as removed."""
         shortest = self._keep.shortest
         if shortest is None:
             return []
@@ -185,7 +185,7 @@ PERIOD_SECONDS: Final = 600.0
 async def run_retention(
     liveness: Liveness, *, backend: EvidenceBackend, retention: Retention, period: float
 ) -> None:
-    """Look until cancelled; what is not done in one round is done in the next."""
+    """Remove until cancelled; what one round leaves, the next removes."""
     while True:
         liveness.beat()
         with logged_errors("retention"):

@@ -135,7 +135,7 @@ def _moved(item: Item, to: ItemState, because: str, **changes: object) -> Item:
 def claimed(
     item: Item, *, phone_id: str, account_id: str, run_id: str, lease_id: str, epoch: int
 ) -> Item:
-    """Return the item lent to a phone for an account, as its next attempt."""
+    """Return the item given to a phone for an account, as its next attempt."""
     return _moved(
         item,
         ItemState.CLAIMED,

@@ -13,7 +13,7 @@ LEASE_OVERRUN = "its run went on beyond its cap"
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One lease; `phone_held` and `account_held` tell what it still keeps from others."""
+    """One lease; `phone_held` and `account_held`: what it still keeps from others."""
 
     lease_id: str
     run_id: str

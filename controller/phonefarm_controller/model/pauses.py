@@ -1,4 +1,4 @@
-"""Pauses: what an operator has said is not to begin for now."""
+"""Pauses: the work that an operator keeps from beginning for now."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Pause:
 
     @property
     def told(self) -> str:
-        """Return what is paused, since whose word, in words for people."""
+        """Return who paused it since when and why, for people."""
         what = "all work" if self.scope is PauseScope.ALL else f"{self.scope} {self.name}"
         return f"{what}, by {self.by}: {self.reason}"
 

@@ -1,4 +1,4 @@
-"""What agents tell of phones and hosts beside the axes, and which of it is news."""
+"""What agents report of phones and hosts beside the axes, and which of it is worth storing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneReport:
-    """What an agent last told of a phone; facts are None while never read."""
+    """An agent's last report of a phone; facts are None while never read."""
 
     stages: tuple[Stage, ...] = ()
     needs_hands: str = ""  # what a person must do; empty when nobody is needed
@@ -48,7 +48,7 @@ class PhoneReport:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPhoneReport:
-    """A look as it is kept."""
+    """A phone report as it is stored."""
 
     report: PhoneReport
     needs_hands_since: datetime | None
@@ -67,7 +67,7 @@ class UnidentifiedDevice:
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """Something that hit a host as a whole. An agent's moments are by its own clock."""
+    """One cause for many phones of a host. An agent's moments are by its own clock."""
 
     incident_id: str
     kind: str
@@ -92,7 +92,7 @@ class RecoveryStep:
 
 @dataclass(frozen=True, kw_only=True)
 class HostReport:
-    """What an agent tells of its host."""
+    """An agent's report of its host."""
 
     withheld: str = ""
     incidents: Sequence[Incident] = ()

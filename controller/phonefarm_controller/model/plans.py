@@ -30,7 +30,7 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The whole of what one item does; frozen on the item at enqueue."""
+    """Everything that one item does; frozen on the item at enqueue."""
 
     actions: tuple[Action, ...]
     dummy: Mapping[str, Any] = field(default_factory=dict)

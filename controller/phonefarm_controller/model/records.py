@@ -17,7 +17,7 @@ LONGEST_RESULT: Final = 2 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ItemLine:
-    """What the record tells of an item."""
+    """An item as the record shows it."""
 
     item_id: str
     ordinal: int
@@ -32,7 +32,7 @@ class ItemLine:
 
 
 def line_of(item: Item) -> ItemLine:
-    """Return what the record tells of the item."""
+    """Return the item as the record shows it."""
     return ItemLine(
         item_id=item.item_id,
         ordinal=item.ordinal,

@@ -41,7 +41,7 @@ def _defaults() -> dict[EvidenceClass, timedelta | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionPolicy:
-    """How long each is kept behind its end; None for ever."""
+    """How long each class is kept after its end; None for ever."""
 
     evidence: Mapping[EvidenceClass, timedelta | None] = field(default_factory=_defaults)
     processes: timedelta | None = None
@@ -52,7 +52,7 @@ class RetentionPolicy:
         return kept is not None and now - since >= kept
 
     def why(self, of: EvidenceClass) -> str:
-        """Return what is said of a file that has had its time."""
+        """Return the reason that a removed file's line gets."""
         kept = self.evidence[of]
         told = FOREVER if kept is None else f"{kept.total_seconds() / 86400:g} days"
         return f"retention: {of} is kept {told}"

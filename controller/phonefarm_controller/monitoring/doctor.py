@@ -22,7 +22,7 @@ LAST_SHARE = 0.25
 
 
 class Doctor:
-    """Looks at everything; what cannot be looked at is a finding too."""
+    """Checks everything; what cannot be checked is a finding too."""
 
     def __init__(
         self,

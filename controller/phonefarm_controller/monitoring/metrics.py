@@ -1,4 +1,4 @@
-"""The controller in numbers for Prometheus; a thread serves them, also when the loop stands."""
+"""The controller's metrics for Prometheus; a thread serves them, also when the loop is stuck."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -71,7 +71,7 @@ class StallDetector:
         self._answered = monotonic()
 
     async def run(self, liveness: Liveness) -> None:
-        """Look until cancelled."""
+        """Survey until cancelled."""
         while True:
             liveness.beat()
             with logged_errors("stall_detector"):

@@ -1,4 +1,4 @@
-"""A queue item as people look at it: its plan step by step, and every attempt."""
+"""A queue item in detail: its plan action by action, and every attempt."""
 
 import json
 from collections.abc import Iterable

@@ -75,7 +75,7 @@ class ProcessQuery:
 
     @uninterrupted
     async def page(self, wanted: ProcessFilter, *, after: PageEnd | None, limit: int) -> Page:
-        """Return the newest processes that match, behind *after*: *limit*, or fewer large ones."""
+        """Return the newest processes that match, after *after*: *limit*, or fewer large ones."""
         async with self._database.reading() as tx:
             found = await process_search.page(tx, wanted, after=after, limit=limit + 1)
             weights = await process_search.weights(tx, [process.process_id for process in found])

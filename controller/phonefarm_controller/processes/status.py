@@ -82,7 +82,7 @@ async def announce(
 def delivery_of(
     process: Process, reached: str, lines: Sequence[ItemLine], *, now: datetime
 ) -> deliveries.Delivery:
-    """Return the delivery that tells of a milestone, under the process's present sequence."""
+    """Return the delivery of a milestone, under the process's present sequence."""
     return deliveries.Delivery(
         delivery_id=f"msg_{new_id()}",
         process_id=process.process_id,

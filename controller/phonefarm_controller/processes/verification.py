@@ -1,4 +1,4 @@
-"""Proving: runs on a phone that show that a capability works, or what an app profile finds."""
+"""Verification runs on a phone: that a capability works, or what an app profile finds."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

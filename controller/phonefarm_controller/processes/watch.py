@@ -71,7 +71,7 @@ class _WatchedProcess:
             self.head, self.since = head, head.number
 
     def go_on(self, head: Head, new: Sequence[Transition], record: dict[str, Any]) -> None:
-        """Take in what was found behind the head, and wake every watcher."""
+        """Take in the transitions after the head, and wake every watcher."""
         if len(new) == REMEMBERED:  # there may be more between
             self.recent.clear()
             self.since = new[0].number - 1
@@ -85,7 +85,7 @@ class _WatchedProcess:
 
 
 class ProcessWatch:
-    """Lets processes be watched, and looks at those that are."""
+    """Keeps the watchers of processes, and reads the watched ones."""
 
     def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
         self._database = database
@@ -95,7 +95,7 @@ class ProcessWatch:
 
     @contextmanager
     def watch(self, process_id: str, *, after: int) -> "Iterator[ProcessWatcher]":
-        """Yield a watcher of what comes behind transition *after*; 0 begins with the record."""
+        """Yield a watcher of what comes after transition *after*; 0 begins with the record."""
         topic = self._topics.setdefault(process_id, _WatchedProcess())
         watcher = ProcessWatcher(
             database=self._database, process_id=process_id, topic=topic, after=after
@@ -109,7 +109,7 @@ class ProcessWatch:
                 del self._topics[process_id]
 
     async def refresh(self, *, everywhere: bool) -> None:
-        """Look at the watched processes that are said to have moved, or at all of them."""
+        """Read the watched processes that have moved, or all of them."""
         moved, self._wakeups.moved = self._wakeups.moved, set()
         for some in _parts(self._topics.keys() if everywhere else self._topics.keys() & moved):
             await self._refresh(some)
@@ -145,7 +145,7 @@ class ProcessWatcher:
         self._awake = asyncio.Event()
 
     def wake(self) -> None:
-        """Let it look at its topic."""
+        """Wake this watcher."""
         self._awake.set()
 
     async def next(self) -> ProcessEvent | None:
@@ -178,7 +178,7 @@ class ProcessWatcher:
 
     @uninterrupted
     async def _read(self, *, record_at_least: bool) -> ProcessEvent | None:
-        """Read what comes behind the last event; None for nothing."""
+        """Read what came after the last event; None for nothing."""
         async with self._database.reading() as tx:
             head = (await transitions.heads(tx, [self._process_id])).get(self._process_id)
             if head is None:

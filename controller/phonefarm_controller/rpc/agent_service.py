@@ -147,14 +147,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def AskEvidence(  # noqa: N802
         self, request: pb.EvidenceHead, context: Context
     ) -> pb.EvidenceProgress:
-        """Tell what is here of a file."""
+        """Return how much of a file is here."""
         async with translated(context):
             await self._auth.check_agent(context)
             progress = await self._evidence.ask(words.head_of(request))
         return pb.EvidenceProgress(evidence_id=progress.evidence_id, received=progress.received)
 
     async def _parted(self, agent_id: str, term: int) -> None:
-        """Note that the session is over; without a database its silence will tell."""
+        """Note that the session is over; without a database its silence will show it."""
         try:
             await self._handshake.disconnect(agent_id, term)
         except DatabaseBusyError as error:

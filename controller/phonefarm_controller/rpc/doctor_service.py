@@ -19,7 +19,7 @@ _VERDICTS: Final = {
 
 
 class DoctorService(doctor_pb2_grpc.DoctorServiceServicer):
-    """Serves whoever looks after the farm."""
+    """Serves operators."""
 
     def __init__(self, *, auth: Authenticator, doctor: Doctor) -> None:
         self._auth = auth

@@ -81,7 +81,7 @@ def _reason(each: ReasonCount) -> pb.ReasonCount:
 
 
 def item_to_wire(farm: ItemDetails) -> pb.QueueItem:
-    """Return an item, whole."""
+    """Return an item with its plan and attempts."""
     item, failure = farm.item, farm.item.failure
     error = None
     if failure is not None:

@@ -18,7 +18,7 @@ from phonefarm_controller.scheduler.explain import Explain
 
 
 class InspectService(inspect_pb2_grpc.InspectServiceServicer):
-    """Serves callers and gateways that look."""
+    """Serves callers and gateways."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
     async def ExplainProcess(  # noqa: N802
         self, request: pb.ExplainProcessRequest, context: Context
     ) -> pb.Explanation:
-        """Tell why what waits does so."""
+        """Explain why items wait."""
         async with translated(context):
             await self._auth.check_caller(context, Scope.READ)
             told = await self._explain(_process_id(request.process_id))
@@ -79,7 +79,7 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
     async def GetQueueItem(  # noqa: N802
         self, request: pb.GetQueueItemRequest, context: Context
     ) -> pb.QueueItem:
-        """Return one item whole."""
+        """Return one item with its plan and attempts."""
         async with translated(context):
             await self._auth.check_caller(context, Scope.READ)
             details = await self._processes.item(request.queue_item_id.lower())

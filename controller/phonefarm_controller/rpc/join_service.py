@@ -15,7 +15,7 @@ class JoinService(join_pb2_grpc.JoinServiceServicer):
     """Serves hosts that have no certificate yet."""
 
     def __init__(self, *, enrollment: Enrollment, controllers: Sequence[str] = ()) -> None:
-        """Tell members of the *controllers* of the farm, as they call them."""
+        """Serve with the addresses of the farm's *controllers*, which members are given."""
         self._enrollment = enrollment
         self._controllers = controllers
 
@@ -36,7 +36,7 @@ class MemberService(join_pb2_grpc.MemberServiceServicer):
     def __init__(
         self, *, auth: Authenticator, enrollment: Enrollment, controllers: Sequence[str] = ()
     ) -> None:
-        """Tell members of the *controllers* of the farm, as they call them."""
+        """Serve with the addresses of the farm's *controllers*, which members are given."""
         self._auth = auth
         self._enrollment = enrollment
         self._controllers = controllers

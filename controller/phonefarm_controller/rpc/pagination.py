@@ -1,4 +1,4 @@
-"""What ListProcesses asks for, read from the wire; cursors, which only we can read."""
+"""The filter, limit and cursor of ListProcesses, read from the wire; only we read cursors."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def filter_of(request: pb.ListProcessesRequest) -> ProcessFilter:
-    """Return what is looked for; FarmError names the field that is wrong."""
+    """Return the filter; FarmError names the field that is wrong."""
     return ProcessFilter(
         states=_states(request.statuses),
         process_types=tuple(request.process_types),

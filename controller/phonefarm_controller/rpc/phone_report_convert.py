@@ -1,4 +1,4 @@
-"""What agents tell of phones and hosts beside the axes, as the model's values."""
+"""Agents' reports of phones and hosts, as the model's values."""
 
 import math
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ def unidentified_devices_of(reports: Iterable[pb.PhoneReport]) -> tuple[Unidenti
 
 
 def host_of(inventory: pb.Inventory) -> HostReport | None:
-    """Return the host as its agent sees it; None from an agent that does not tell."""
+    """Return the host as its agent sees it; None from an agent before 0.2.0."""
     if not inventory.HasField("host"):
         return None
     host = inventory.host
@@ -94,7 +94,7 @@ def host_of(inventory: pb.Inventory) -> HostReport | None:
 
 
 def phone_report_of(report: pb.PhoneReport) -> PhoneReport:
-    """Return what the agent tells of a phone beside its axes."""
+    """Return the agent's report of a phone beside its axes."""
     return PhoneReport(
         stages=tuple(
             Stage(

@@ -53,7 +53,7 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
     async def GetProcess(  # noqa: N802
         self, request: pb.GetProcessRequest, context: Context
     ) -> pb.Process:
-        """Return the whole record."""
+        """Return the record of a process."""
         async with translated(context):
             await self._auth.check_caller(context, Scope.READ)
             if not is_uuid(request.process_id):

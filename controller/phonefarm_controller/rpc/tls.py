@@ -12,7 +12,7 @@ from phonefarm_controller.auth.ca import ServerIdentity
 
 @dataclass(frozen=True, kw_only=True)
 class TlsListeners:
-    """Where to listen, as (host, port), and what to show there."""
+    """Where to listen for other hosts, as (host, port), and the certificates to present there."""
 
     tls: tuple[str, int]
     mtls: tuple[str, int]

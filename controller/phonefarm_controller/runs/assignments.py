@@ -38,7 +38,7 @@ class AssignmentBuilder:
         held: Sequence[tuple[Item, Lease]],
         serials: Mapping[str, str],
     ) -> list[Assignment]:
-        """Return what the agents must be told of these claims.
+        """Return the assignments of these claims.
 
         A claim whose profile cannot be read (made by another release) is left out: nobody starts
         it, so it goes back to the queue, and its next claim ends it.

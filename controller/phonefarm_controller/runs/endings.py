@@ -77,7 +77,7 @@ def end_run(
 
 
 def end_expired(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run) -> None:
-    """End the item of a run whose `go` was lost until behind the deadline: nothing was done."""
+    """End the item of a run whose `go` was lost until after the deadline: nothing was done."""
     now = work.tx.now
     failure = failures.expired(deadline=item.deadline_given, last=item.failure)
     work.items[item.item_id] = dead(item, failure=failure, now=now)
@@ -95,7 +95,7 @@ def end_unreported(
     policy: RetryPolicy,
     chance: Callable[[], float],
 ) -> None:
-    """End the attempt that holds *lease* without its agent's word; an item gone on is left alone.
+    """End the attempt that holds *lease* without its agent's report; skip an item that went on.
 
     A wish to cancel counts as carried out, unconfirmed.
     """

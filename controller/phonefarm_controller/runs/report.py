@@ -125,7 +125,7 @@ class RecordReports:
         ]
 
     def _take(self, work: UnitOfWork, reports: Sequence[Report]) -> list[tuple[object, ...]]:
-        """Apply one run's records; return the rows to keep: no repeats, nothing behind a gap.
+        """Apply one run's records; return the rows to keep: no repeats, nothing after a gap.
 
         But the end of what is over here already: this database may have been restored, and what was
         acknowledged since its backup does not come again.

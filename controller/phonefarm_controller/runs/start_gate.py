@@ -151,7 +151,7 @@ class StartGate:
 
 
 async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:
-    """Return what tells why an operator wants a run not to begin; None: it may."""
+    """Return why an operator keeps the run from beginning; None when it may."""
     paused = await pauses.all_of(tx)
     hosts, free = await agents.drained(tx), await phones.drained(tx)
 

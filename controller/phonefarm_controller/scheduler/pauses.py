@@ -72,7 +72,7 @@ class Pauses:
 
     @uninterrupted
     async def resume(self, scope: PauseScope, name: str, *, actor: str, reason: str = "") -> bool:
-        """End a pause; tell whether there was one. Other pauses stay."""
+        """End a pause; return whether there was one. Other pauses stay."""
         async with self._database.writing() as tx:
             ended = await pauses.drop(tx, [(scope, name)]) > 0
             if ended:
@@ -83,7 +83,7 @@ class Pauses:
 
     @uninterrupted
     async def stop_running(self, scope: PauseScope, name: str, *, actor: str, reason: str) -> int:
-        """Tell every run in the scope to end; return how many were told.
+        """Order every run in the scope to stop; return how many there were.
 
         The scope is paused already, so nothing of it begins meanwhile. What a caller has cancelled
         is left to that.

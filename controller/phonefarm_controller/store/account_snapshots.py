@@ -14,7 +14,7 @@ _s = runtime_snapshots.c
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What a caller's strategy says of an account; `body` is a JSON object with all its fields."""
+    """A caller's strategy for an account; `body` is a JSON object with all its fields."""
 
     account_id: str
     snapshot_id: str

@@ -90,7 +90,7 @@ async def all_of(tx: Transaction) -> Sequence[Account]:
 
 
 async def needs_attention(tx: Transaction, account_id: str, *, reason: str) -> None:
-    """Keep the account from work until somebody has looked at it."""
+    """Keep the account from work until a person has examined it."""
     await tx.connection.execute(
         update(accounts)
         .where(_a.account_id == account_id)

@@ -36,7 +36,7 @@ class Agent:
 
     @property
     def offered_ids(self) -> tuple[str, ...]:
-        """Return the phones it offers, as last shown to other controllers."""
+        """Return the phones it offers, as last stored for other controllers."""
         return tuple(json.loads(self.offered))
 
     @property
@@ -107,7 +107,7 @@ async def heard_in_term(tx: Transaction, agent_id: str, term: int) -> bool:
 async def offer_in_term(
     tx: Transaction, agent_id: str, term: int, phone_ids: Iterable[str]
 ) -> bool:
-    """Show what the agent offers; False when a newer session has taken over."""
+    """Store what the agent offers; False when a newer session has taken over."""
     result = await tx.connection.execute(
         update(agents)
         .where(_a.agent_id == agent_id, _a.term == term)

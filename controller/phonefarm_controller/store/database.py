@@ -113,7 +113,7 @@ class Database:
         return self._writer
 
     def on_processes_moved(self, hear: Callable[[Iterable[str]], None]) -> None:
-        """Call *hear* with the processes that moved, behind each commit that moved any."""
+        """Call *hear* with the processes that moved, after each commit that moved any."""
         self._hear = hear
 
     @asynccontextmanager

@@ -87,7 +87,7 @@ async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
 async def constraints_of(
     tx: Transaction, newest: Mapping[str, int]
 ) -> dict[str, DeliveryConstraint]:
-    """Return how things stand with the receiver of each process that has something to hear of it.
+    """Return, by process, what its earlier deliveries mean for its next one.
 
     *newest* gives the sequence of the newest delivery by process.
     """
@@ -137,7 +137,7 @@ async def save(tx: Transaction, before: Mapping[str, Delivery], after: Sequence[
 
 
 async def processes_of(tx: Transaction, delivery_ids: Collection[str]) -> set[str]:
-    """Return the processes that these deliveries tell of."""
+    """Return the processes of these deliveries."""
     query = select(_d.process_id).where(_d.delivery_id.in_(set(delivery_ids)))
     return set((await tx.connection.execute(query)).scalars())
 

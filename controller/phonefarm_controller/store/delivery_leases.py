@@ -105,7 +105,7 @@ _OLDEST: Final = Statement(
 
 
 async def lock_due(tx: Transaction, *, limit: int, per_receiver: int) -> list[Delivery]:
-    """Return, locked, what may be lent now: lapsed leases, then what is due, the oldest first.
+    """Return, locked, what may be leased now: lapsed leases, then what is due, the oldest first.
 
     At most *limit*, so many that a receiver has at most *per_receiver* of them lent, and no more
     than MOST_TOGETHER characters of records, but one at least.
@@ -128,7 +128,7 @@ async def lock_due(tx: Transaction, *, limit: int, per_receiver: int) -> list[De
 
 
 class _Basket:
-    """Deliveries to lend, until there are enough or they are heavy."""
+    """Deliveries to lease, until there are enough of them or of their bytes."""
 
     def __init__(self, limit: int) -> None:
         self.content: list[Delivery] = []

@@ -10,7 +10,7 @@ from phonefarm_controller.store.database import Transaction
 
 
 def insert_into(tx: Transaction, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Return an insert that can say what happens to a row that is there."""
+    """Return an insert that can say what happens on a conflict."""
     build = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
     return build(table)
 
@@ -52,7 +52,7 @@ async def insert_unless_there(
     key: Sequence[str] | None = None,
     where: ColumnElement[bool] | TextClause | None = None,
 ) -> bool:
-    """Insert the row unless there is one of its *key* (among those *where*); tell whether it was.
+    """Insert the row unless one (of those *where*) has its *key*; return whether it was inserted.
 
     Without a key any row that the table's constraints hold against it counts.
     """

@@ -1,4 +1,4 @@
-"""What withholds whole hosts: their agents' words, and incidents."""
+"""Hosts: why their agents withhold them, and their incidents."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _h, _i = hosts.c, host_incidents.c
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """A host as its agent last told of it."""
+    """A host as its agent last reported it."""
 
     agent_id: str
     withheld: str = ""
@@ -38,7 +38,7 @@ class OpenIncident:
 
 
 async def get(tx: Transaction, agent_ids: Iterable[str]) -> dict[str, Host]:
-    """Return the hosts by their agents; those never told of are missing."""
+    """Return the hosts by their agents; those never reported are missing."""
     rows = await tx.connection.execute(select(hosts).where(_h.agent_id.in_(set(agent_ids))))
     return {row.agent_id: Host(**row._asdict()) for row in rows}
 

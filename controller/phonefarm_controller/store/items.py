@@ -259,7 +259,7 @@ async def next_attempts(tx: Transaction, process_ids: Iterable[str]) -> dict[str
 
 
 async def lines(tx: Transaction, process_ids: Iterable[str]) -> dict[str, list[ItemLine]]:
-    """Return what records tell of the items of each process."""
+    """Return the items of each process as records show them."""
     found: dict[str, list[ItemLine]] = defaultdict(list)
     rows = await _LINES.rows(tx, ids=list(set(process_ids)))
     owners = (process_id for process_id, *_ in rows)

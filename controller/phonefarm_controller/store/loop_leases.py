@@ -56,13 +56,13 @@ async def take_if_unchanged(
 
 
 async def beat_if_owned(tx: Transaction, tenure: Tenure) -> bool:
-    """Show that the owner lives; False when the loop is another's."""
+    """Show that the owner is alive; False when another owns the loop."""
     result = await tx.connection.execute(_owned(tenure).values(beats=_l.beats + 1))
     return result.rowcount == 1
 
 
 async def leave_if_owned(tx: Transaction, tenure: Tenure) -> None:
-    """Let whoever comes next take the loop at once."""
+    """Give the loop up, so that another can take it at once."""
     await tx.connection.execute(_owned(tenure).values(owner="", beats=_l.beats + 1))
 
 

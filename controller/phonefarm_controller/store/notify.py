@@ -30,13 +30,13 @@ The last when a connection is ended between its first words and the next.
 
 
 class NotifyConnection:
-    """One connection that listens and tells."""
+    """One connection that listens and notifies."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
 
     async def tell(self, text: str) -> None:
-        """Tell every controller that listens, this one too; one of ERRORS when it cannot be.
+        """Send to every controller that listens, this one too; one of ERRORS when that fails.
 
         *text* has at most MOST_BYTES bytes of UTF-8.
         """

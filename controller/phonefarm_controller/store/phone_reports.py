@@ -1,4 +1,4 @@
-"""What agents last told of their phones beside the axes, and what they could not identify."""
+"""Agents' last reports of their phones, and the devices they could not identify."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ class StoredUnidentifiedDevice:
 
 
 async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, StoredPhoneReport]:
-    """Return the last look at each phone; phones never told of are missing."""
+    """Return the last report of each phone; phones never reported are missing."""
     found: dict[str, StoredPhoneReport] = {}
     for part in in_parts(phone_ids):
         query = select(phone_looks).where(_l.phone_id.in_(part))
@@ -46,7 +46,7 @@ async def of_phones(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, Stor
 async def keep(
     tx: Transaction, seen: Mapping[str, PhoneReport], before: Mapping[str, StoredPhoneReport]
 ) -> None:
-    """Keep these looks, by phone; *before* is what was kept of them."""
+    """Store these reports, by phone; *before* are the stored ones."""
     rows = [
         {
             "phone_id": phone_id,

@@ -44,7 +44,7 @@ class ProcessFilter:
 async def page(
     tx: Transaction, wanted: ProcessFilter, *, after: PageEnd | None, limit: int
 ) -> list[Process]:
-    """Return at most *limit* processes behind *after*, the newest first."""
+    """Return at most *limit* processes after *after*, the newest first."""
     query = select(*COLUMNS).order_by(_p.created_at.desc(), _p.process_id).limit(limit)
     rows = await tx.connection.execute(_matching(query, wanted, after))
     return [process_of(row) for row in rows]

@@ -82,7 +82,7 @@ def _behind(
 
 
 async def mark_removed(tx: Transaction, evidence_ids: Collection[str], *, why: str) -> list[int]:
-    """Say of these files that they are gone, unless that was said; return the sizes of those."""
+    """Mark these files as removed, unless they are; return the sizes of those it marked."""
     statement = (
         update(evidence)
         .where(_e.evidence_id.in_(evidence_ids), _e.removed_at.is_(None))
@@ -93,7 +93,7 @@ async def mark_removed(tx: Transaction, evidence_ids: Collection[str], *, why: s
 
 
 async def leftovers(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
-    """Return (id, path) of files that are said to be gone and may still be there."""
+    """Return (id, path) of files that are marked as removed and may still be there."""
     query = (
         select(_e.evidence_id, _e.path)
         .where(_e.removed_at.is_not(None), text("path <> ''"))
@@ -110,7 +110,7 @@ async def forget_paths(tx: Transaction, evidence_ids: Collection[str]) -> None:
 
 
 def _is_needed() -> ColumnElement[bool]:
-    """Tell of a process that something else stands on it, or that it is not told of to the end."""
+    """Return the condition that something else needs the process, or a delivery is unsettled."""
     return or_(
         exists().where(contents.c.process_id == _p.process_id),
         exists().where(
@@ -148,14 +148,14 @@ async def old_processes(
 
 
 async def is_removable(tx: Transaction, process_id: str) -> bool:
-    """Lock the process; tell whether it has ended and nothing needs it."""
+    """Lock the process; return whether it has ended and nothing needs it."""
     query = select(_p.state).where(_p.process_id == process_id, ~_is_needed())
     state = (await tx.connection.execute(query.with_for_update())).scalar_one_or_none()
     return state in PROCESS_TERMINAL
 
 
 async def remove_some_rows(tx: Transaction, process_id: str, *, limit: int) -> int:
-    """Remove up to *limit* rows that only a closer look shows; return how many went."""
+    """Remove up to *limit* rows of the process's detail; return how many were removed."""
     item_ids = select(queue_items.c.item_id).where(queue_items.c.process_id == process_id)
     run_ids = select(runs.c.run_id).where(runs.c.item_id.in_(item_ids))
     delivery_ids = select(deliveries.c.delivery_id).where(deliveries.c.process_id == process_id)

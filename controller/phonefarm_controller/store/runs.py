@@ -92,7 +92,7 @@ async def get(tx: Transaction, run_ids: Iterable[str]) -> dict[str, Run]:
 
 
 async def runtime_of(tx: Transaction, run_id: str) -> str:
-    """Return what the run ran in; empty when its agent did not say."""
+    """Return the runtime of the run; empty when its agent did not report one."""
     query = select(_r.runtime).where(_r.run_id == run_id)
     return (await tx.connection.execute(query)).scalar_one() or ""
 

@@ -1,4 +1,4 @@
-"""Transactions of controllers that stand still, and what they have locked with them.
+"""Find and terminate transactions of controllers that are frozen while they hold locks.
 
 PostgreSQL ends a transaction that is idle (`idle_in_transaction_session_timeout`), and a statement
 that lasts too long; both clocks stand between the end of a statement and the driver's Sync, which

@@ -20,11 +20,11 @@ class PartialFileGoneError(Exception):
 
 
 class NotKeptError(Exception):
-    """The file is not there as it was kept; the text says how."""
+    """The file is missing or changed; the text says which."""
 
 
 class PartialFile(Protocol):
-    """One upload, open; made by `EvidenceBackend.begin`. It becomes a file or it leaves."""
+    """One open upload, from `EvidenceBackend.begin`; it becomes a file or is closed."""
 
     @property
     def size(self) -> int:
@@ -37,7 +37,7 @@ class PartialFile(Protocol):
         ...
 
     def add(self, data: bytes) -> None:
-        """Write *data* behind what is there; OSError."""
+        """Append *data*; OSError."""
         ...
 
     def settle(self, path: str) -> None:
@@ -100,7 +100,7 @@ class EvidenceBackend(Protocol):
         ...
 
     def clear(self, folder: str) -> None:
-        """Remove whatever is left below a folder; OSError."""
+        """Remove everything below a folder; OSError."""
         ...
 
     def sweep(self) -> int:
@@ -108,13 +108,13 @@ class EvidenceBackend(Protocol):
         ...
 
     def marker(self) -> str | None:
-        """Return whose it says to be; OSError."""
+        """Return the farm that the marker names, None without a marker; OSError."""
         ...
 
     def mark(self, farm_id: str) -> None:
-        """Say whose it is; OSError."""
+        """Write the farm into the marker; OSError."""
         ...
 
     def marking(self, farm_id: str) -> str:
-        """Return the command with which a person does that."""
+        """Return the command with which a person writes the marker."""
         ...

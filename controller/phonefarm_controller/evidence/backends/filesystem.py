@@ -51,7 +51,7 @@ class FilesystemPartialFile:
         return self._seen.hexdigest()
 
     def add(self, data: bytes) -> None:
-        """Write behind what is there."""
+        """Append the data."""
         self._torn = True
         self._file.write(data)
         self._torn = False
@@ -127,7 +127,7 @@ class FilesystemBackend:
         return str(self._directory)
 
     def path_of(self, *, process_id: str, run_id: str, name: str, sha256: str) -> str:
-        """Return where people look for it."""
+        """Return the path of the file, which people can read."""
         return f"{process_id}/{run_id}/{name}"
 
     def received(self, key: str) -> int:
@@ -159,7 +159,7 @@ class FilesystemBackend:
         return part
 
     def open(self, path: str, size: int) -> FilesystemReading:
-        """Open what is below the directory, by no link, and whole."""
+        """Open a file below the directory, not through a link, of the right size."""
         root = self._directory.resolve()
         place = root / path
         if place.resolve() != place or not place.is_relative_to(root):
@@ -224,7 +224,7 @@ class FilesystemBackend:
             return None
 
     def mark(self, farm_id: str) -> None:
-        """Write the marker, whole or not at all."""
+        """Write the marker atomically."""
         self._directory.mkdir(parents=True, exist_ok=True)
         scratch = self._directory / f"{MARKER}.{new_id()}"
         scratch.write_text(f"{farm_id}\n")

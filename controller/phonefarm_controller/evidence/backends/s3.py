@@ -78,7 +78,7 @@ class _Objects:
         self._bucket = address.bucket
 
     def put(self, path: str, body: bytes | IO[bytes]) -> None:
-        """Put an object, whole or not at all."""
+        """Put an object atomically."""
         with self._answered():
             self._client.put_object(Bucket=self._bucket, Key=self._key(path), Body=body)
 
@@ -284,7 +284,7 @@ class S3Backend:
         return part
 
     def open(self, path: str, size: int) -> S3Reading:
-        """Look whether it is there and whole."""
+        """Check that the object is there, with the right size."""
         try:
             found = self._objects.size(path)
         except FileNotFoundError as error:
