@@ -56,17 +56,10 @@ KEPT = (
 GESTURES = ("agent/phonefarm_executor", "simulator", "tests/executor", "tests/simulator")
 """Where a phone's screen is moved: `scroll` is the gesture there."""
 
-FILES_LEFT = ("tests/agent/test_agent_courier.py",)
+FILES_LEFT: tuple[str, ...] = ()
 """Files still to be renamed. This list only shrinks."""
 
 FOLDERS_LEFT = (
-    "agent/phonefarm_agent/app/",
-    "agent/phonefarm_agent/host/",
-    "agent/phonefarm_agent/phones/",
-    "agent/phonefarm_agent/rpc/",
-    "agent/phonefarm_agent/runs/",
-    "agent/phonefarm_agent/runtimes/",
-    "tests/agent/",
     "tests/host/",
     "tests/support/",
 )

@@ -99,7 +99,7 @@ class Authority:
         )
         signed = builder.sign(self._key, hashes.SHA256())
         pem = signed.public_bytes(serialization.Encoding.PEM)
-        return IssuedCertificate(pem=pem.decode(), facts=facts_of(pem))
+        return IssuedCertificate(pem=pem.decode(), facts=certificate_facts(pem))
 
     def serve_as(self, names: Sequence[str]) -> ServerIdentity:
         """Return a new server certificate for these host names and addresses."""

@@ -96,10 +96,12 @@ class Enrollment:
             authority=authority.der,
             secret=secret,
         )
-        return JoinToken(text=token_of(invitation), expires_at=kept.expires_at)
+        return JoinToken(text=encode_token(invitation), expires_at=kept.expires_at)
 
     @uninterrupted
-    async def join(self, secret: str, request: bytes, *, wanted: str) -> tuple[CertificateFacts, str]:
+    async def join(
+        self, secret: str, request: bytes, *, wanted: str
+    ) -> tuple[CertificateFacts, str]:
         """Exchange the secret for a certificate (its facts, PEM); FarmError.
 
         One transaction uses the invitation up and keeps the certificate: refused, it stays open.
