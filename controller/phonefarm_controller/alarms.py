@@ -34,7 +34,7 @@ class AlarmName(StrEnum):
     SCHEDULER_STUCK = "scheduler_stuck"
     DIRTY_OLD = "dirty_old"
     CALLBACKS_LATE = "callbacks_late"
-    NOTIFIER_SILENT = "herald_deaf"
+    NOTIFIER_SILENT = "notifier_silent"
     EVIDENCE_AWAY = "evidence_away"
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from phonefarm_simulator.battery import Battery
 from phonefarm_simulator.faults import Fault, FaultSettings
 from phonefarm_simulator.ledger import Entry, Kind
 from phonefarm_simulator.listener import Listener
 from phonefarm_simulator.personality import DEFAULT, personality
-from phonefarm_simulator.phone import Battery, Phone
+from phonefarm_simulator.phone import Phone
 
 START_SECONDS = 10.0
 

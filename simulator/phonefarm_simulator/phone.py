@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from phonefarm_common.clock import Clock, SystemClock
 
 from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.app_account import Account, PostFailure
+from phonefarm_simulator.battery import Battery
 from phonefarm_simulator.display import Display
 from phonefarm_simulator.factory import build_properties, default_packages, default_settings
-from phonefarm_simulator.faults import Fault, Faults, FaultSettings, check_number
+from phonefarm_simulator.faults import Fault, Faults, FaultSettings
 from phonefarm_simulator.files import FileSystem, normal_path
 from phonefarm_simulator.ledger import LEASE_PATH, Entry, Kind, Ledger, read_lease
 from phonefarm_simulator.logbuffer import LogBuffer
@@ -35,24 +36,6 @@ from phonefarm_simulator.views import (
 
 KEYGUARD_WINDOW = "NotificationShade"
 """What `mCurrentFocus` names while a keyguard lies over the screen (Android 11 and later)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Battery:
-    """The battery: level in percent, temperature in Celsius."""
-
-    level: int = 82
-    celsius: float = 27.5
-    charging: bool = True
-    present: bool = True
-
-    def __post_init__(self) -> None:
-        check_number("level", self.level, 0, 100)
-        check_number("celsius", self.celsius, -50, 150)
-        if not isinstance(self.charging, bool):
-            raise TypeError("charging is true or false")
-        if not isinstance(self.present, bool):
-            raise TypeError("present is true or false")
 
 
 class Phone:

@@ -6,37 +6,22 @@ phone's one UiAutomation, so `uiautomator dump` fails while it lives.
 """
 
 import asyncio
-import base64
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import h11
 
-from phonefarm_simulator import input_events
 from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.faults import Fault
-from phonefarm_simulator.keys import Key, key_code
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.screenshot import jpeg_of
-from phonefarm_simulator.ui_dump import dump
-from phonefarm_simulator.ui_selector import BadSelectorError, focused_field, matching
-from phonefarm_simulator.views import Focus, View
+from phonefarm_simulator.ui_server_calls import RpcError, UiCalls
 
 MAIN_CLASS = "com.wetest.uia2.Main"
 DEFAULT_PORT = 9008
 SILENCE_SECONDS = 5.0
 """NanoHTTPD's socket timeout: a connection on which nothing comes for so long is closed."""
 LARGEST_BODY_BYTES = 1024 * 1024
-_NOT_CONNECTED = "java.lang.IllegalStateException"
-
-
-class RpcError(Exception):
-    """The call failed on the phone; *kind* is the Java class that the answer names."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 class UiServer:
@@ -46,7 +31,7 @@ class UiServer:
         self.port = port
         self._phone = phone
         self._calls = 0
-        self._last_dump = ""
+        self._ui = UiCalls(phone)
         self.died = asyncio.Event()
         """Set when the process ends by itself: `/stop`, or a fault."""
 
@@ -142,7 +127,7 @@ class UiServer:
             return 500, "text/plain", b"SERVER INTERNAL ERROR: java.io.IOException"
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": number}
         try:
-            answer["result"] = await self._perform(str(name), _positional(given))
+            answer["result"] = await self._ui.perform(str(name), _positional(given))
         except RpcError as error:
             answer["error"] = {
                 "code": -32001,
@@ -162,193 +147,6 @@ class UiServer:
         self._phone.clear_fault(Fault.UI_SERVER_DIES)
         self.died.set()
 
-    async def _perform(self, name: str, given: list[Any]) -> Any:
-        if Fault.UI_SERVER_NOT_CONNECTED in self._phone.faults:
-            raise RpcError(_NOT_CONNECTED, "UiAutomation not connected!")
-        method = _METHODS.get(name)
-        if method is None:
-            raise NotImplementedError(name)
-        found = method(self, *given)
-        return await found if asyncio.iscoroutine(found) else found
-
-    # Looking.
-
-    def dump_window_hierarchy(
-        self, compressed: bool = False, depth: int = 50, root_in_active: bool = False
-    ) -> str:
-        """Return the screen as XML, moving or not."""
-        faults = self._phone.faults
-        if Fault.UI_SERVER_OVERFLOWS in faults and depth > 30:
-            raise RpcError("java.lang.StackOverflowError", "stack size 1040KB")
-        if Fault.UI_SERVER_EMPTY in faults:
-            return ""
-        if Fault.UI_SERVER_STALE in faults and self._last_dump:
-            return self._last_dump
-        blind = Fault.UI_SERVER_BLIND in faults
-        screen = self._phone.blind_screen() if blind else self._phone.screen()
-        if not self._phone.awake:
-            return ""
-        self._last_dump = dump(screen, rotation=self._phone.display.rotation, by_server=True)
-        return self._last_dump
-
-    def device_info(self) -> Mapping[str, Any]:
-        """Return what the server tells of the display."""
-        width, height = self._phone.display.size
-        return {
-            "currentPackageName": self._phone.focus[0],
-            "displayHeight": height,
-            "displayRotation": self._phone.display.rotation,
-            "displaySizeDpX": width // 2,
-            "displaySizeDpY": height // 2,
-            "displayWidth": width,
-            "productName": "sim_phone",
-            "screenOn": self._phone.awake,
-            "sdkInt": self._phone.sdk,
-            "naturalOrientation": self._phone.display.rotation == 0,
-        }
-
-    def get_configurator(self) -> Mapping[str, int]:
-        """Return the waits; that for rest is 0."""
-        return {
-            "actionAcknowledgmentTimeout": 500,
-            "keyInjectionDelay": 0,
-            "scrollAcknowledgmentTimeout": 200,
-            "waitForIdleTimeout": 0,
-            "waitForSelectorTimeout": 0,
-        }
-
-    async def take_screenshot(self, scale: float = 1.0, quality: int = 90) -> str:
-        """Return the picture as JPEG in base64."""
-        screen = self._phone.screen() if self._phone.awake else None
-        picture = await asyncio.to_thread(jpeg_of, screen, int(quality))
-        return base64.b64encode(picture).decode()
-
-    def exist(self, selector: Mapping[str, Any]) -> bool:
-        """Tell whether a view matches."""
-        return self._find(selector) is not None
-
-    async def wait_for_exists(self, selector: Mapping[str, Any], milliseconds: int) -> bool:
-        """Look for a view until it is there or the time is over."""
-        clock = asyncio.get_running_loop()
-        end = clock.time() + milliseconds / 1000
-        while not self.exist(selector):
-            if clock.time() >= end:
-                return False
-            await asyncio.sleep(0.05)  # a screen tells nobody that it has changed
-        return True
-
-    def object_info(self, selector: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what the server tells of the first view that matches."""
-        return _info(self._one(selector))
-
-    def count(self, selector: Mapping[str, Any]) -> int:
-        """Return how many views match."""
-        return len(matching(self._phone.screen(), {**selector, "instance": None}))
-
-    def get_text(self, selector: Mapping[str, Any]) -> str:
-        """Return a view's text, emoji included."""
-        return self._one(selector).text
-
-    # Touching.
-
-    def click(self, first: Any, second: Any = None, _hold: int = 0) -> bool:
-        """Tap a point, or the middle of the view that a selector finds."""
-        if isinstance(first, Mapping):
-            bounds = self._one(first).bounds
-            first, second = (bounds.left + bounds.right) / 2, (bounds.top + bounds.bottom) / 2
-        input_events.tap(self._phone, float(first), float(second))
-        return True
-
-    def swipe(self, x1: float, y1: float, x2: float, y2: float, steps: int) -> bool:
-        """Draw a finger from one point to the other."""
-        input_events.swipe(self._phone, (float(x1), float(y1)), (float(x2), float(y2)))
-        return steps > 0
-
-    def press_key(self, name: str) -> bool:
-        """Press a key by the name UiDevice knows."""
-        known = {"del": "DEL", "delete": "DEL", "recent": "APP_SWITCH", "center": "DPAD_CENTER"}
-        code = key_code(known.get(name, name))
-        if code is None:
-            return False
-        input_events.press_keys(self._phone, [code])
-        return True
-
-    def press_key_code(self, code: int, _meta: int = 0) -> bool:
-        """Press a key by its number."""
-        input_events.press_keys(self._phone, [int(code)])
-        return True
-
-    def wake_up(self) -> bool:
-        """Light the display."""
-        input_events.press_keys(self._phone, [Key.WAKEUP])
-        return True
-
-    def sleep(self) -> bool:
-        """Darken the display."""
-        input_events.press_keys(self._phone, [Key.SLEEP])
-        return True
-
-    def scroll(self, selector: Mapping[str, Any], _vertical: bool, step: int) -> bool:
-        """Scroll a list or pager by a page."""
-        self._one(selector)
-        self._phone.app.scroll(step)
-        return True
-
-    # Text.
-
-    def set_text(self, selector: Mapping[str, Any], text: str) -> bool:
-        """Replace what a field holds; true also when the app refused (UiObject2.setText)."""
-        view = self._one(selector)
-        if not isinstance(view.tap, Focus):
-            return False
-        middle = (view.bounds.left + view.bounds.right) / 2
-        self._phone.app.tap(view.tap, view.bounds, middle)
-        if Fault.SET_TEXT_IGNORED not in self._phone.faults:
-            input_events.put_text(self._phone, str(text))
-        return True
-
-    def clear_text_field(self, selector: Mapping[str, Any]) -> bool:
-        """Empty a field."""
-        return self.set_text(selector, "")
-
-    def clear_input_text(self) -> bool:
-        """Empty the field that has the focus."""
-        if focused_field(self._phone.screen()) is None:
-            return False
-        input_events.put_text(self._phone, "")
-        return True
-
-    def set_clipboard(self, _label: str | None, text: str) -> None:
-        """Put a text on the clipboard."""
-        if Fault.CLIPBOARD_DENIED in self._phone.faults:
-            raise RpcError("java.lang.SecurityException", "Package android does not belong to 2000")
-        self._phone.clipboard = str(text)
-
-    def get_clipboard(self) -> str | None:
-        """Return what is on the clipboard."""
-        if Fault.CLIPBOARD_DENIED in self._phone.faults:
-            raise RpcError("java.lang.SecurityException", "Package android does not belong to 2000")
-        return self._phone.clipboard
-
-    def paste_clipboard(self) -> bool:
-        """Type the clipboard's text where the cursor is."""
-        input_events.type_text(self._phone, self._phone.clipboard or "")
-        return True
-
-    def _find(self, selector: Mapping[str, Any]) -> View | None:
-        try:
-            found = matching(self._phone.screen(), selector)
-        except BadSelectorError as error:
-            raise RpcError("java.lang.IllegalArgumentException", str(error)) from error
-        return found[0] if found else None
-
-    def _one(self, selector: Mapping[str, Any]) -> View:
-        view = self._find(selector)
-        if view is None:
-            given = {name: value for name, value in selector.items() if value}
-            raise RpcError("androidx.test.uiautomator.UiObjectNotFoundException", str(given))
-        return view
-
 
 def _positional(given: Any) -> list[Any]:
     """Return the params of a call: by position; `{}` and nothing stand for none."""
@@ -357,56 +155,3 @@ def _positional(given: Any) -> list[Any]:
     if not isinstance(given, list):
         raise ValueError("params by name")  # noqa: TRY004 - the caller's fault, told as the server does
     return given
-
-
-def _info(view: View) -> Mapping[str, Any]:
-    box = view.bounds
-    bounds = {"bottom": box.bottom, "left": box.left, "right": box.right, "top": box.top}
-    return {
-        "bounds": bounds,
-        "visibleBounds": bounds,
-        "childCount": len(view.children),
-        "className": view.kind,
-        "contentDescription": view.description,
-        "packageName": view.package,
-        "resourceName": view.resource_id,
-        "text": view.text,
-        "checkable": False,
-        "checked": False,
-        "clickable": view.tap is not None,
-        "enabled": True,
-        "focusable": view.focusable,
-        "focused": view.focused,
-        "longClickable": False,
-        "scrollable": view.scrollable,
-        "selected": view.selected,
-    }
-
-
-_METHODS: Mapping[str, Callable[..., Any]] = {
-    "clearInputText": UiServer.clear_input_text,
-    "clearLastToast": lambda _server: None,
-    "clearTextField": UiServer.clear_text_field,
-    "click": UiServer.click,
-    "count": UiServer.count,
-    "deviceInfo": UiServer.device_info,
-    "dumpWindowHierarchy": UiServer.dump_window_hierarchy,
-    "exist": UiServer.exist,
-    "getClipboard": UiServer.get_clipboard,
-    "getConfigurator": UiServer.get_configurator,
-    "getLastToast": lambda _server: None,
-    "getText": UiServer.get_text,
-    "objInfo": UiServer.object_info,
-    "pasteClipboard": UiServer.paste_clipboard,
-    "pressKey": UiServer.press_key,
-    "pressKeyCode": UiServer.press_key_code,
-    "scrollBackward": lambda server, selector, vertical, *_: server.scroll(selector, vertical, -1),
-    "scrollForward": lambda server, selector, vertical, *_: server.scroll(selector, vertical, 1),
-    "setClipboard": UiServer.set_clipboard,
-    "setText": UiServer.set_text,
-    "sleep": UiServer.sleep,
-    "swipe": UiServer.swipe,
-    "takeScreenshot": UiServer.take_screenshot,
-    "waitForExists": UiServer.wait_for_exists,
-    "wakeUp": UiServer.wake_up,
-}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phonefarm.v1 import agent_pb2, hands_pb2, hands_pb2_grpc
+from phonefarm.v1 import agent_pb2, operator_pb2, operator_pb2_grpc
 from phonefarm_cli.errors import CommandError
 from phonefarm_common.channel import bearer
 from phonefarm_common.disk_space import GIB, DiskFigures
@@ -23,10 +23,10 @@ from support.controller import KEY, PATIENCE, Farm, farm_on, played_agent, reque
 from support.world import world_on
 
 
-async def parts(farm: Farm) -> list[hands_pb2.BackupPart]:
+async def parts(farm: Farm) -> list[operator_pb2.BackupPart]:
     """Return a backup as it travels."""
-    hands: Any = hands_pb2_grpc.HandsServiceStub(farm.channel)
-    asked = hands_pb2.BackupRequest(reason="for a test")
+    hands: Any = operator_pb2_grpc.OperatorServiceStub(farm.channel)
+    asked = operator_pb2.BackupRequest(reason="for a test")
     return [part async for part in hands.Backup(asked, metadata=bearer(KEY))]
 
 

@@ -48,9 +48,9 @@ async def tell(agent: PlayedAgent, *reports: agent_pb2.PhoneReport, **host: obje
     await agent.hear("phone_names")
 
 
-async def details(farm: Farm, phone_id: str = "ph-a1") -> fleet_pb2.PhoneSheet:
+async def details(farm: Farm, phone_id: str = "ph-a1") -> fleet_pb2.PhoneDetails:
     """Return everything that is known of the phone."""
-    found: fleet_pb2.PhoneSheet = await farm.fleet.ShowPhone(
+    found: fleet_pb2.PhoneDetails = await farm.fleet.ShowPhone(
         fleet_pb2.ShowPhoneRequest(phone_id=phone_id), metadata=KEYED
     )
     return found

@@ -72,7 +72,7 @@ async def until(farm: Farm, sign: AlarmName, *, of: str = "", wrong: bool) -> No
     async with asyncio.timeout(PATIENCE):
         while True:
             metrics = await asyncio.to_thread(page, farm)
-            if bool(metrics.get(("trouble", *sorted((sign, of))), 0)) is wrong:
+            if bool(metrics.get(("alarm", *sorted((sign, of))), 0)) is wrong:
                 return
             await asyncio.sleep(0.02)
 
@@ -155,7 +155,7 @@ def _late(farm: Farm) -> dict[tuple[str, ...], float]:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         metrics = page(farm)
-        if metrics["trouble", "", AlarmName.LOOP_LAG]:
+        if metrics["alarm", "", AlarmName.LOOP_LAG]:
             return metrics
     raise TimeoutError
 

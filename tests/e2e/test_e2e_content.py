@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from phonefarm.v1 import proving_pb2
+from phonefarm.v1 import verification_pb2
 from phonefarm_cli.errors import CommandError
 from phonefarm_common.ids import new_id
 from support.asset_server import asset_server, mp4
@@ -70,15 +70,15 @@ async def test_a_verified_capability_may_run_unattended(at_work: Hand) -> None:
     status, refused = await at_work.call("POST", "/capability-requests/enqueue", unattended)
 
     controller = at_work.controller
-    wanted = proving_pb2.VerifyCapabilityRequest(
+    wanted = verification_pb2.VerifyCapabilityRequest(
         capability="keyword_warmup", phone_id=target["phone_id"], requested_by="ada"
     )
     started = await controller.call(controller.verification.VerifyCapability, wanted)
     process_id = started.process_id
     await at_work.until(process_id, "completed", within=60)
 
-    async def recorded() -> proving_pb2.Verification | None:
-        request = proving_pb2.RecordVerificationRequest(process_id=process_id)
+    async def recorded() -> verification_pb2.Verification | None:
+        request = verification_pb2.RecordVerificationRequest(process_id=process_id)
         try:
             return await controller.call(controller.verification.RecordVerification, request)
         except CommandError:  # evidence travels behind the run's end
@@ -96,7 +96,7 @@ async def test_a_profile_is_walked_through_on_a_phone(at_work: Hand) -> None:
     packaged = resources.files("phonefarm_controller").joinpath("profiles", "shortvideo.toml")
     toml = packaged.read_text() + '\n[selectors.made_up]\nbutton = { id = "no_such_button" }\n'
 
-    request = proving_pb2.CheckProfileRequest(
+    request = verification_pb2.CheckProfileRequest(
         name="shortvideo",
         profile_toml=toml,
         phone_id=at_work.farm.phones[2].phone_id,

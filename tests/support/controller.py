@@ -23,7 +23,7 @@ from phonefarm.v1 import (
     inspect_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
-    proving_pb2_grpc,
+    verification_pb2_grpc,
 )
 from phonefarm_common.channel import bearer, open_channel
 from phonefarm_common.ids import PROTOCOL_VERSION
@@ -61,7 +61,7 @@ class Farm:
         self.inspect = inspect_pb2_grpc.InspectServiceStub(self.channel)
         self.callbacks = callback_pb2_grpc.CallbackServiceStub(self.channel)
         self.content = content_pb2_grpc.ContentServiceStub(self.channel)
-        self.proving = proving_pb2_grpc.ProvingServiceStub(self.channel)
+        self.proving = verification_pb2_grpc.VerificationServiceStub(self.channel)
 
     async def enqueue(self, request: process_pb2.EnqueueRequest) -> process_pb2.EnqueueResponse:
         """Submit a request with the good key."""

@@ -7,7 +7,14 @@ from typing import Any, Final
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from phonefarm.v1 import agent_pb2, callback_pb2, content_pb2, fleet_pb2, process_pb2, proving_pb2
+from phonefarm.v1 import (
+    agent_pb2,
+    callback_pb2,
+    content_pb2,
+    fleet_pb2,
+    process_pb2,
+    verification_pb2,
+)
 from phonefarm_common.channel import bearer
 from support.controller import AGENT_TOKEN, GATEWAY_TOKEN, KEY, request
 
@@ -66,8 +73,8 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
         ),
         AS_CALLER,
     ),
-    "ProvingService/VerifyCapability": (
-        proving_pb2.VerifyCapabilityRequest(
+    "VerificationService/VerifyCapability": (
+        verification_pb2.VerifyCapabilityRequest(
             capability="keyword_warmup",
             phone_id="ph-a1",
             account_id="acc",
@@ -76,8 +83,8 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
         ),
         AS_CALLER,
     ),
-    "ProvingService/CheckProfile": (
-        proving_pb2.CheckProfileRequest(
+    "VerificationService/CheckProfile": (
+        verification_pb2.CheckProfileRequest(
             name="shortvideo",
             profile_toml='package = "com.example"',
             phone_id="ph-a1",
@@ -86,8 +93,8 @@ UNARY: Final[Mapping[str, tuple[Message, tuple[tuple[str, str], ...]]]] = {
         ),
         AS_CALLER,
     ),
-    "ProvingService/RecordVerification": (
-        proving_pb2.RecordVerificationRequest(process_id=NO_ID),
+    "VerificationService/RecordVerification": (
+        verification_pb2.RecordVerificationRequest(process_id=NO_ID),
         AS_CALLER,
     ),
     "FleetService/ListPhones": (fleet_pb2.ListPhonesRequest(), AS_CALLER),

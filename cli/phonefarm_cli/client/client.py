@@ -13,11 +13,11 @@ from phonefarm.v1 import (
     doctor_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
-    hands_pb2_grpc,
     inspect_pb2,
     inspect_pb2_grpc,
+    operator_pb2_grpc,
     process_pb2_grpc,
-    proving_pb2_grpc,
+    verification_pb2_grpc,
 )
 from phonefarm_common.channel import ClientTls, bearer, check_plaintext, open_channel
 from phonefarm_common.clock import SystemClock
@@ -65,9 +65,9 @@ class ControllerClient:
         self.doctor = doctor_pb2_grpc.DoctorServiceStub(stubs)
         self.fleet = fleet_pb2_grpc.FleetServiceStub(stubs)
         self.inspection = inspect_pb2_grpc.InspectServiceStub(stubs)
-        self.operator = hands_pb2_grpc.HandsServiceStub(stubs)
+        self.operator = operator_pb2_grpc.OperatorServiceStub(stubs)
         self.processes = process_pb2_grpc.ProcessServiceStub(stubs)
-        self.verification = proving_pb2_grpc.ProvingServiceStub(stubs)
+        self.verification = verification_pb2_grpc.VerificationServiceStub(stubs)
         self._target = target
         self._metadata = bearer(key)
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from phonefarm.v1 import access_pb2, fleet_pb2, hands_pb2
+from phonefarm.v1 import access_pb2, fleet_pb2, operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
@@ -111,7 +111,7 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
 
 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
-    request = hands_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
+    request = operator_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     agent = await controller.call(controller.operator.DrainAgent, request)
     echo(f"{agent.agent_id}: draining; runs in progress go on")
     if options.wait:
@@ -120,7 +120,7 @@ async def _drain(options: argparse.Namespace, controller: ControllerClient) -> N
 
 
 async def _undrain(options: argparse.Namespace, controller: ControllerClient) -> None:
-    request = hands_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
+    request = operator_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     answer = await controller.call(controller.operator.UndrainAgent, request)
     what = "is given work again" if answer.undrained else "was not draining"
     echo(f"{options.agent_id}: {what}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from phonefarm.v1 import hands_pb2
+from phonefarm.v1 import operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb
@@ -72,10 +72,10 @@ def _made(place: Path) -> Iterator[int]:
 
 async def _receive(
     controller: ControllerClient, reason: str, descriptor: int
-) -> hands_pb2.BackupHead:
+) -> operator_pb2.BackupHead:
     """Write the copy; CommandError when it does not match the size and SHA-256 of its head."""
-    head, seen, size = hands_pb2.BackupHead(), hashlib.sha256(), 0
-    request = hands_pb2.BackupRequest(reason=reason)
+    head, seen, size = operator_pb2.BackupHead(), hashlib.sha256(), 0
+    request = operator_pb2.BackupRequest(reason=reason)
     async for part in controller.stream(controller.operator.Backup, request):
         if part.WhichOneof("body") == "head":
             head = part.head

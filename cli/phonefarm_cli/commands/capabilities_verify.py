@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Final
 
-from phonefarm.v1 import fleet_pb2, inspect_pb2, proving_pb2
+from phonefarm.v1 import fleet_pb2, inspect_pb2, verification_pb2
 
 from phonefarm_cli.client.client import ControllerClient, RefusedError
 from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
@@ -69,7 +69,7 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     echo(f"  it does: {capability.description}")
     echo(f"  inputs: {inputs or 'the default ones, which change little'}")
     _agree(options)
-    wanted = proving_pb2.VerifyCapabilityRequest(
+    wanted = verification_pb2.VerifyCapabilityRequest(
         capability=capability.name,
         phone_id=phone.phone_id,
         account_id=account.account_id,
@@ -150,9 +150,9 @@ def _agree(options: argparse.Namespace) -> None:
         raise CommandError("not begun")
 
 
-async def _recorded(controller: ControllerClient, process_id: str) -> proving_pb2.Verification:
+async def _recorded(controller: ControllerClient, process_id: str) -> verification_pb2.Verification:
     """Record the verification once the evidence has arrived, which may be after the run's end."""
-    request = proving_pb2.RecordVerificationRequest(process_id=process_id)
+    request = verification_pb2.RecordVerificationRequest(process_id=process_id)
     loop = asyncio.get_running_loop()
     patience = loop.time() + EVIDENCE_SECONDS
     while True:

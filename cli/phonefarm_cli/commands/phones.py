@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from phonefarm.v1 import agent_pb2, fleet_pb2, hands_pb2
+from phonefarm.v1 import agent_pb2, fleet_pb2, operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import phones_hold, phones_show
@@ -143,7 +143,7 @@ async def _return(options: argparse.Namespace, controller: ControllerClient) -> 
 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
-    request = hands_pb2.DrainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
+    request = operator_pb2.DrainPhoneRequest(phone_id=phone.phone_id, reason=options.reason)
     after = await controller.call(controller.operator.DrainPhone, request)
     echo(f"{after.phone_id}: {after.intent}{_goes_on(after)}")
     _warn(after)
@@ -154,7 +154,7 @@ async def _drain(options: argparse.Namespace, controller: ControllerClient) -> N
 
 async def _release(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
-    request = hands_pb2.ReleasePhoneRequest(
+    request = operator_pb2.ReleasePhoneRequest(
         phone_id=phone.phone_id, epoch=options.epoch, reason=options.reason
     )
     after = await controller.call(controller.operator.ReleasePhone, request)

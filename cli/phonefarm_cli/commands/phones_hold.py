@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from typing import Final
 
-from phonefarm.v1 import hands_pb2
+from phonefarm.v1 import operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_phone, add_reason, add_verb
@@ -58,7 +58,7 @@ def add(verbs: Subparsers) -> None:
 
 async def _hold(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
-    request = hands_pb2.HoldPhoneRequest(
+    request = operator_pb2.HoldPhoneRequest(
         phone_id=phone.phone_id,
         seconds=options.seconds,
         wait_seconds=options.wait,
@@ -70,7 +70,7 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
     try:
         while hold.state in _WAITING:
             await asyncio.sleep(POLL_SECONDS)
-            again = hands_pb2.GetHoldRequest(process_id=hold.process_id)
+            again = operator_pb2.GetHoldRequest(process_id=hold.process_id)
             hold = await controller.call(controller.operator.GetHold, again)
     except asyncio.CancelledError:  # Ctrl-C: nobody will use the hold
         await _end_hold(controller, phone.phone_id, "the command that asked for it was interrupted")
@@ -91,6 +91,6 @@ async def _unhold(options: argparse.Namespace, controller: ControllerClient) -> 
     echo(f"{phone.phone_id}: the hold {hold.process_id} ends")
 
 
-async def _end_hold(controller: ControllerClient, phone_id: str, reason: str) -> hands_pb2.Hold:
-    request = hands_pb2.UnholdPhoneRequest(phone_id=phone_id, reason=reason)
+async def _end_hold(controller: ControllerClient, phone_id: str, reason: str) -> operator_pb2.Hold:
+    request = operator_pb2.UnholdPhoneRequest(phone_id=phone_id, reason=reason)
     return await controller.call(controller.operator.UnholdPhone, request)

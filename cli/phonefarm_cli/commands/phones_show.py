@@ -100,7 +100,7 @@ def _print_part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
         print_table(columns, rows, empty="")
 
 
-def _head(details: fleet_pb2.PhoneSheet) -> list[str]:
+def _head(details: fleet_pb2.PhoneDetails) -> list[str]:
     phone, host = details.phone, details.host
     made = f"{phone.model} Android {phone.android_release}".strip()
     withheld = f"; all of its phones are withheld: {host.withheld}" if host.withheld else ""
@@ -123,7 +123,7 @@ def _head(details: fleet_pb2.PhoneSheet) -> list[str]:
     return lines
 
 
-def _facts(details: fleet_pb2.PhoneSheet) -> str:
+def _facts(details: fleet_pb2.PhoneDetails) -> str:
     told = []
     if details.HasField("battery_percent"):
         told.append(f"battery {details.battery_percent} %")

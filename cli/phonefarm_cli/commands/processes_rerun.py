@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from phonefarm.v1 import hands_pb2
+from phonefarm.v1 import operator_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_process, add_reason, add_verb
@@ -41,7 +41,7 @@ def add(verbs: Subparsers) -> None:
 
 
 async def _rerun(options: argparse.Namespace, controller: ControllerClient) -> None:
-    request = hands_pb2.RerunProcessRequest(
+    request = operator_pb2.RerunProcessRequest(
         process_id=options.process,
         failed_only=options.failed_only,
         not_posted=options.not_posted,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from phonefarm.v1 import process_pb2, proving_pb2
+from phonefarm.v1 import process_pb2, verification_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
@@ -55,7 +55,7 @@ async def _check(options: argparse.Namespace, controller: ControllerClient) -> E
     except InputFileError as error:
         raise error.as_command_error(options.file, "no phone was touched") from error
     phone = await find_phone(controller, options.phone)
-    request = proving_pb2.CheckProfileRequest(
+    request = verification_pb2.CheckProfileRequest(
         name=Path(options.file).stem,
         profile_toml=profile.toml,
         phone_id=phone.phone_id,

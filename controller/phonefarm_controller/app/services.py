@@ -53,7 +53,7 @@ def build_services(core: Core, features: Features) -> Services:
         ),
         agents=_agent_service(core, features),
         fleet=_fleet_service(core, features),
-        hands=_operator_service(core, features),
+        operator=_operator_service(core, features),
         doctor=DoctorService(
             auth=auth,
             doctor=Doctor(
@@ -68,7 +68,7 @@ def build_services(core: Core, features: Features) -> Services:
             ),
         ),
         content=_content_service(core, features),
-        proving=_verification_service(core, features),
+        verification=_verification_service(core, features),
         callbacks=CallbackService(
             auth=auth,
             deliver=CallbackDelivery(

@@ -26,7 +26,7 @@ _READINGS = (
     (AlarmName.CALLBACKS_LATE, "undelivered_callback_seconds", "Seconds the oldest callback waits"),
     (
         AlarmName.NOTIFIER_SILENT,
-        "herald_silence_seconds",
+        "notifier_silence_seconds",
         "Seconds since its own notification came back",
     ),
 )
@@ -43,7 +43,7 @@ class _Reading:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
         wrong = GaugeMetricFamily(
-            "phonefarm_controller_trouble", "1 while it is wrong", labels=["sign", "of"]
+            "phonefarm_controller_alarm", "1 while it is wrong", labels=["name", "of"]
         )
         now = {(alarm.name, alarm.of) for alarm in self._alarms.active()}
         for key in sorted(

@@ -57,10 +57,10 @@ def blockers_to_wire(blockers: Iterable[Blocker]) -> list[pb.PhoneHindrance]:
     ]
 
 
-def phone_details_to_wire(details: PhoneDetails) -> pb.PhoneSheet:
+def phone_details_to_wire(details: PhoneDetails) -> pb.PhoneDetails:
     """Return everything that is known of a phone."""
     report = details.report.report if details.report is not None else None
-    return pb.PhoneSheet(
+    return pb.PhoneDetails(
         phone=phone_to_wire(details.view),
         axes=[
             pb.PhoneAxis(

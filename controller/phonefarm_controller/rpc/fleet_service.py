@@ -69,7 +69,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     async def ShowPhone(  # noqa: N802
         self, request: pb.ShowPhoneRequest, context: Context
-    ) -> pb.PhoneSheet:
+    ) -> pb.PhoneDetails:
         """Return everything that is known of a phone."""
         async with translated(context):
             await self._auth.check_caller(context, Scope.READ)

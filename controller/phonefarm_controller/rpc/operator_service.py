@@ -1,7 +1,7 @@
-"""HandsService: read the wire, call one operation, write the wire."""
+"""OperatorService: read the wire, call one operation, write the wire."""
 
-from phonefarm.v1 import fleet_pb2, hands_pb2_grpc
-from phonefarm.v1 import hands_pb2 as pb
+from phonefarm.v1 import fleet_pb2, operator_pb2_grpc
+from phonefarm.v1 import operator_pb2 as pb
 from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.fleet.drain import Drain
@@ -17,7 +17,7 @@ from phonefarm_controller.rpc.fleet_convert import agent_to_wire, phone_to_wire
 from phonefarm_controller.rpc.wire import moment_to_wire
 
 
-class OperatorService(hands_pb2_grpc.HandsServiceServicer):
+class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     """Serves operators."""
 
     def __init__(

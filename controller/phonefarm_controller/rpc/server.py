@@ -23,16 +23,16 @@ from phonefarm.v1 import (
     doctor_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
-    hands_pb2,
-    hands_pb2_grpc,
     inspect_pb2,
     inspect_pb2_grpc,
     join_pb2,
     join_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
-    proving_pb2,
-    proving_pb2_grpc,
+    verification_pb2,
+    verification_pb2_grpc,
 )
 from phonefarm_common.channel import is_loopback, server_options
 from phonefarm_common.timers import Timers
@@ -60,11 +60,11 @@ class Services:
     processes: ProcessService
     agents: AgentService
     fleet: FleetService
-    hands: OperatorService
+    operator: OperatorService
     doctor: DoctorService
     callbacks: CallbackService
     content: ContentService
-    proving: VerificationService
+    verification: VerificationService
     inspect: InspectService
     access: AccessService
     joining: JoinService
@@ -88,10 +88,12 @@ def _for_callers(services: Services) -> list[Add]:
     return [
         _adding(process_pb2, "ProcessService", process_pb2_grpc, services.processes),
         _adding(fleet_pb2, "FleetService", fleet_pb2_grpc, services.fleet),
-        _adding(hands_pb2, "HandsService", hands_pb2_grpc, services.hands),
+        _adding(operator_pb2, "OperatorService", operator_pb2_grpc, services.operator),
         _adding(doctor_pb2, "DoctorService", doctor_pb2_grpc, services.doctor),
         _adding(content_pb2, "ContentService", content_pb2_grpc, services.content),
-        _adding(proving_pb2, "ProvingService", proving_pb2_grpc, services.proving),
+        _adding(
+            verification_pb2, "VerificationService", verification_pb2_grpc, services.verification
+        ),
         _adding(inspect_pb2, "InspectService", inspect_pb2_grpc, services.inspect),
         _adding(access_pb2, "AccessService", access_pb2_grpc, services.access),
     ]

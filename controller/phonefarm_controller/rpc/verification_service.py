@@ -1,9 +1,9 @@
-"""ProvingService: read the wire, call one operation, write the wire."""
+"""VerificationService: read the wire, call one operation, write the wire."""
 
 from typing import Any, Final
 
-from phonefarm.v1 import proving_pb2 as pb
-from phonefarm.v1 import proving_pb2_grpc
+from phonefarm.v1 import verification_pb2 as pb
+from phonefarm.v1 import verification_pb2_grpc
 from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem
 
@@ -23,7 +23,7 @@ LONGEST_PROFILE: Final = 256 * 1024
 LONGEST_PROFILE_NAME: Final = 64
 
 
-class VerificationService(proving_pb2_grpc.ProvingServiceServicer):
+class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     """Serves operators."""
 
     def __init__(self, *, auth: Authenticator, verification: VerificationRuns) -> None:

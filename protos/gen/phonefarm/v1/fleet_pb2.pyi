@@ -447,7 +447,7 @@ class AuditEntry(_message.Message):
 Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
 
 @_typing.final
-class PhoneSheet(_message.Message):
+class PhoneDetails(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PHONE_FIELD_NUMBER: _builtins.int
@@ -524,7 +524,7 @@ class PhoneSheet(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__storage_free_bytes) -> _WhichOneofReturnType__storage_free_bytes | None: ...
 
-Global___PhoneSheet: _TypeAlias = PhoneSheet  # noqa: Y015
+Global___PhoneDetails: _TypeAlias = PhoneDetails  # noqa: Y015
 
 @_typing.final
 class ListNeedsHandsRequest(_message.Message):

@@ -42,7 +42,7 @@ class FleetServiceStub:
         self.ShowPhone = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ShowPhone',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ShowPhoneRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PhoneSheet.FromString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.PhoneDetails.FromString,
                 _registered_method=True)
         self.ListNeedsHands = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ListNeedsHands',
@@ -280,7 +280,7 @@ def add_FleetServiceServicer_to_server(servicer, server):
             'ShowPhone': grpc.unary_unary_rpc_method_handler(
                     servicer.ShowPhone,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ShowPhoneRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.PhoneSheet.SerializeToString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.PhoneDetails.SerializeToString,
             ),
             'ListNeedsHands': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNeedsHands,
@@ -421,7 +421,7 @@ class FleetService:
             target,
             '/phonefarm.v1.FleetService/ShowPhone',
             phonefarm_dot_v1_dot_fleet__pb2.ShowPhoneRequest.SerializeToString,
-            phonefarm_dot_v1_dot_fleet__pb2.PhoneSheet.FromString,
+            phonefarm_dot_v1_dot_fleet__pb2.PhoneDetails.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,7 +32,7 @@ class FleetServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     ListPhones: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListPhonesRequest, _fleet_pb2.ListPhonesResponse]
-    ShowPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ShowPhoneRequest, _fleet_pb2.PhoneSheet]
+    ShowPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ShowPhoneRequest, _fleet_pb2.PhoneDetails]
     """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
     `unknown_phone`.
     """
@@ -81,7 +81,7 @@ class FleetServiceStub:
 class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPhones: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListPhonesRequest, _fleet_pb2.ListPhonesResponse]  # type: ignore[assignment]
-    ShowPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ShowPhoneRequest, _fleet_pb2.PhoneSheet]  # type: ignore[assignment]
+    ShowPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ShowPhoneRequest, _fleet_pb2.PhoneDetails]  # type: ignore[assignment]
     """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
     `unknown_phone`.
     """
@@ -139,7 +139,7 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _fleet_pb2.ShowPhoneRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_fleet_pb2.PhoneSheet, _abc.Awaitable[_fleet_pb2.PhoneSheet]]:
+    ) -> _typing.Union[_fleet_pb2.PhoneDetails, _abc.Awaitable[_fleet_pb2.PhoneDetails]]:
         """ShowPhone returns everything that is known of a phone, and why it is or is not offered. NOT_FOUND
         `unknown_phone`.
         """

@@ -4,7 +4,7 @@ import grpc
 import warnings
 
 from phonefarm.v1 import fleet_pb2 as phonefarm_dot_v1_dot_fleet__pb2
-from phonefarm.v1 import hands_pb2 as phonefarm_dot_v1_dot_hands__pb2
+from phonefarm.v1 import operator_pb2 as phonefarm_dot_v1_dot_operator__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -19,14 +19,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in phonefarm/v1/hands_pb2_grpc.py depends on'
+        + ' but the generated code in phonefarm/v1/operator_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class HandsServiceStub:
+class OperatorServiceStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -36,53 +36,53 @@ class HandsServiceStub:
             channel: A grpc.Channel.
         """
         self.ReleasePhone = channel.unary_unary(
-                '/phonefarm.v1.HandsService/ReleasePhone',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.ReleasePhoneRequest.SerializeToString,
+                '/phonefarm.v1.OperatorService/ReleasePhone',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.ReleasePhoneRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
                 _registered_method=True)
         self.DrainPhone = channel.unary_unary(
-                '/phonefarm.v1.HandsService/DrainPhone',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.DrainPhoneRequest.SerializeToString,
+                '/phonefarm.v1.OperatorService/DrainPhone',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.DrainPhoneRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
                 _registered_method=True)
         self.DrainAgent = channel.unary_unary(
-                '/phonefarm.v1.HandsService/DrainAgent',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.DrainAgentRequest.SerializeToString,
+                '/phonefarm.v1.OperatorService/DrainAgent',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.DrainAgentRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.Agent.FromString,
                 _registered_method=True)
         self.UndrainAgent = channel.unary_unary(
-                '/phonefarm.v1.HandsService/UndrainAgent',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.FromString,
+                '/phonefarm.v1.OperatorService/UndrainAgent',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.UndrainAgentRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_operator__pb2.UndrainAgentResponse.FromString,
                 _registered_method=True)
         self.RerunProcess = channel.unary_unary(
-                '/phonefarm.v1.HandsService/RerunProcess',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
+                '/phonefarm.v1.OperatorService/RerunProcess',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.RerunProcessRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_operator__pb2.RerunProcessResponse.FromString,
                 _registered_method=True)
         self.HoldPhone = channel.unary_unary(
-                '/phonefarm.v1.HandsService/HoldPhone',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.HoldPhoneRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+                '/phonefarm.v1.OperatorService/HoldPhone',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.HoldPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_operator__pb2.Hold.FromString,
                 _registered_method=True)
         self.GetHold = channel.unary_unary(
-                '/phonefarm.v1.HandsService/GetHold',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.GetHoldRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+                '/phonefarm.v1.OperatorService/GetHold',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.GetHoldRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_operator__pb2.Hold.FromString,
                 _registered_method=True)
         self.UnholdPhone = channel.unary_unary(
-                '/phonefarm.v1.HandsService/UnholdPhone',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.UnholdPhoneRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+                '/phonefarm.v1.OperatorService/UnholdPhone',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.UnholdPhoneRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_operator__pb2.Hold.FromString,
                 _registered_method=True)
         self.Backup = channel.unary_stream(
-                '/phonefarm.v1.HandsService/Backup',
-                request_serializer=phonefarm_dot_v1_dot_hands__pb2.BackupRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_hands__pb2.BackupPart.FromString,
+                '/phonefarm.v1.OperatorService/Backup',
+                request_serializer=phonefarm_dot_v1_dot_operator__pb2.BackupRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_operator__pb2.BackupPart.FromString,
                 _registered_method=True)
 
 
-class HandsServiceServicer:
+class OperatorServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ReleasePhone(self, request, context):
@@ -161,62 +161,62 @@ class HandsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_HandsServiceServicer_to_server(servicer, server):
+def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ReleasePhone': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleasePhone,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.ReleasePhoneRequest.FromString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.ReleasePhoneRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
             ),
             'DrainPhone': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainPhone,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.DrainPhoneRequest.FromString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.DrainPhoneRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Phone.SerializeToString,
             ),
             'DrainAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainAgent,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.DrainAgentRequest.FromString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.DrainAgentRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.Agent.SerializeToString,
             ),
             'UndrainAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.UndrainAgent,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.UndrainAgentRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_operator__pb2.UndrainAgentResponse.SerializeToString,
             ),
             'RerunProcess': grpc.unary_unary_rpc_method_handler(
                     servicer.RerunProcess,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.RerunProcessRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_operator__pb2.RerunProcessResponse.SerializeToString,
             ),
             'HoldPhone': grpc.unary_unary_rpc_method_handler(
                     servicer.HoldPhone,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.HoldPhoneRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.Hold.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.HoldPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_operator__pb2.Hold.SerializeToString,
             ),
             'GetHold': grpc.unary_unary_rpc_method_handler(
                     servicer.GetHold,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.GetHoldRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.Hold.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.GetHoldRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_operator__pb2.Hold.SerializeToString,
             ),
             'UnholdPhone': grpc.unary_unary_rpc_method_handler(
                     servicer.UnholdPhone,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.UnholdPhoneRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.Hold.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.UnholdPhoneRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_operator__pb2.Hold.SerializeToString,
             ),
             'Backup': grpc.unary_stream_rpc_method_handler(
                     servicer.Backup,
-                    request_deserializer=phonefarm_dot_v1_dot_hands__pb2.BackupRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_hands__pb2.BackupPart.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_operator__pb2.BackupRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_operator__pb2.BackupPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'phonefarm.v1.HandsService', rpc_method_handlers)
+            'phonefarm.v1.OperatorService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('phonefarm.v1.HandsService', rpc_method_handlers)
+    server.add_registered_method_handlers('phonefarm.v1.OperatorService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class HandsService:
+class OperatorService:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
@@ -233,8 +233,8 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/ReleasePhone',
-            phonefarm_dot_v1_dot_hands__pb2.ReleasePhoneRequest.SerializeToString,
+            '/phonefarm.v1.OperatorService/ReleasePhone',
+            phonefarm_dot_v1_dot_operator__pb2.ReleasePhoneRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
             options,
             channel_credentials,
@@ -260,8 +260,8 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/DrainPhone',
-            phonefarm_dot_v1_dot_hands__pb2.DrainPhoneRequest.SerializeToString,
+            '/phonefarm.v1.OperatorService/DrainPhone',
+            phonefarm_dot_v1_dot_operator__pb2.DrainPhoneRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Phone.FromString,
             options,
             channel_credentials,
@@ -287,8 +287,8 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/DrainAgent',
-            phonefarm_dot_v1_dot_hands__pb2.DrainAgentRequest.SerializeToString,
+            '/phonefarm.v1.OperatorService/DrainAgent',
+            phonefarm_dot_v1_dot_operator__pb2.DrainAgentRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.Agent.FromString,
             options,
             channel_credentials,
@@ -314,9 +314,9 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/UndrainAgent',
-            phonefarm_dot_v1_dot_hands__pb2.UndrainAgentRequest.SerializeToString,
-            phonefarm_dot_v1_dot_hands__pb2.UndrainAgentResponse.FromString,
+            '/phonefarm.v1.OperatorService/UndrainAgent',
+            phonefarm_dot_v1_dot_operator__pb2.UndrainAgentRequest.SerializeToString,
+            phonefarm_dot_v1_dot_operator__pb2.UndrainAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -341,9 +341,9 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/RerunProcess',
-            phonefarm_dot_v1_dot_hands__pb2.RerunProcessRequest.SerializeToString,
-            phonefarm_dot_v1_dot_hands__pb2.RerunProcessResponse.FromString,
+            '/phonefarm.v1.OperatorService/RerunProcess',
+            phonefarm_dot_v1_dot_operator__pb2.RerunProcessRequest.SerializeToString,
+            phonefarm_dot_v1_dot_operator__pb2.RerunProcessResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -368,9 +368,9 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/HoldPhone',
-            phonefarm_dot_v1_dot_hands__pb2.HoldPhoneRequest.SerializeToString,
-            phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+            '/phonefarm.v1.OperatorService/HoldPhone',
+            phonefarm_dot_v1_dot_operator__pb2.HoldPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_operator__pb2.Hold.FromString,
             options,
             channel_credentials,
             insecure,
@@ -395,9 +395,9 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/GetHold',
-            phonefarm_dot_v1_dot_hands__pb2.GetHoldRequest.SerializeToString,
-            phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+            '/phonefarm.v1.OperatorService/GetHold',
+            phonefarm_dot_v1_dot_operator__pb2.GetHoldRequest.SerializeToString,
+            phonefarm_dot_v1_dot_operator__pb2.Hold.FromString,
             options,
             channel_credentials,
             insecure,
@@ -422,9 +422,9 @@ class HandsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.HandsService/UnholdPhone',
-            phonefarm_dot_v1_dot_hands__pb2.UnholdPhoneRequest.SerializeToString,
-            phonefarm_dot_v1_dot_hands__pb2.Hold.FromString,
+            '/phonefarm.v1.OperatorService/UnholdPhone',
+            phonefarm_dot_v1_dot_operator__pb2.UnholdPhoneRequest.SerializeToString,
+            phonefarm_dot_v1_dot_operator__pb2.Hold.FromString,
             options,
             channel_credentials,
             insecure,
@@ -449,9 +449,9 @@ class HandsService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/phonefarm.v1.HandsService/Backup',
-            phonefarm_dot_v1_dot_hands__pb2.BackupRequest.SerializeToString,
-            phonefarm_dot_v1_dot_hands__pb2.BackupPart.FromString,
+            '/phonefarm.v1.OperatorService/Backup',
+            phonefarm_dot_v1_dot_operator__pb2.BackupRequest.SerializeToString,
+            phonefarm_dot_v1_dot_operator__pb2.BackupPart.FromString,
             options,
             channel_credentials,
             insecure,

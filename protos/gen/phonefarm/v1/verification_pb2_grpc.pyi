@@ -5,7 +5,7 @@ Proving on a real phone that a capability works and that an app profile fits the
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from phonefarm.v1 import proving_pb2 as _proving_pb2
+from phonefarm.v1 import verification_pb2 as _verification_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -26,57 +26,57 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
-class ProvingServiceStub:
-    """ProvingService needs a key with the scope operate."""
+class VerificationServiceStub:
+    """VerificationService needs a key with the scope operate."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> ProvingServiceAsyncStub: ...
-    VerifyCapability: _grpc.UnaryUnaryMultiCallable[_proving_pb2.VerifyCapabilityRequest, _proving_pb2.VerifyCapabilityResponse]
+    def __new__(cls, channel: _aio.Channel) -> VerificationServiceAsyncStub: ...
+    VerifyCapability: _grpc.UnaryUnaryMultiCallable[_verification_pb2.VerifyCapabilityRequest, _verification_pb2.VerifyCapabilityResponse]
     """VerifyCapability enqueues a manual run on the phone whose end leaves a screenshot and a UI dump as
     evidence. When its process is completed, RecordVerification makes it count.
     """
-    CheckProfile: _grpc.UnaryUnaryMultiCallable[_proving_pb2.CheckProfileRequest, _proving_pb2.CheckProfileResponse]
+    CheckProfile: _grpc.UnaryUnaryMultiCallable[_verification_pb2.CheckProfileRequest, _verification_pb2.CheckProfileResponse]
     """CheckProfile enqueues a run on the phone that walks through the screens of the app profile it is given
     and looks for every selector; its result says what was found. Nothing is typed or posted.
     INVALID_ARGUMENT `invalid_request`, field profile_toml, when it cannot be read.
     """
-    RecordVerification: _grpc.UnaryUnaryMultiCallable[_proving_pb2.RecordVerificationRequest, _proving_pb2.Verification]
+    RecordVerification: _grpc.UnaryUnaryMultiCallable[_verification_pb2.RecordVerificationRequest, _verification_pb2.Verification]
     """RecordVerification records that the capability was live verified with the app profile version frozen on
     the process's item. FAILED_PRECONDITION `state_conflict` with the reason when the process is not a
     completed verification, ran on the dummy runtime, or left no evidence (yet).
     """
 
 @_typing.type_check_only
-class ProvingServiceAsyncStub(ProvingServiceStub):
-    """ProvingService needs a key with the scope operate."""
+class VerificationServiceAsyncStub(VerificationServiceStub):
+    """VerificationService needs a key with the scope operate."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    VerifyCapability: _aio.UnaryUnaryMultiCallable[_proving_pb2.VerifyCapabilityRequest, _proving_pb2.VerifyCapabilityResponse]  # type: ignore[assignment]
+    VerifyCapability: _aio.UnaryUnaryMultiCallable[_verification_pb2.VerifyCapabilityRequest, _verification_pb2.VerifyCapabilityResponse]  # type: ignore[assignment]
     """VerifyCapability enqueues a manual run on the phone whose end leaves a screenshot and a UI dump as
     evidence. When its process is completed, RecordVerification makes it count.
     """
-    CheckProfile: _aio.UnaryUnaryMultiCallable[_proving_pb2.CheckProfileRequest, _proving_pb2.CheckProfileResponse]  # type: ignore[assignment]
+    CheckProfile: _aio.UnaryUnaryMultiCallable[_verification_pb2.CheckProfileRequest, _verification_pb2.CheckProfileResponse]  # type: ignore[assignment]
     """CheckProfile enqueues a run on the phone that walks through the screens of the app profile it is given
     and looks for every selector; its result says what was found. Nothing is typed or posted.
     INVALID_ARGUMENT `invalid_request`, field profile_toml, when it cannot be read.
     """
-    RecordVerification: _aio.UnaryUnaryMultiCallable[_proving_pb2.RecordVerificationRequest, _proving_pb2.Verification]  # type: ignore[assignment]
+    RecordVerification: _aio.UnaryUnaryMultiCallable[_verification_pb2.RecordVerificationRequest, _verification_pb2.Verification]  # type: ignore[assignment]
     """RecordVerification records that the capability was live verified with the app profile version frozen on
     the process's item. FAILED_PRECONDITION `state_conflict` with the reason when the process is not a
     completed verification, ran on the dummy runtime, or left no evidence (yet).
     """
 
-class ProvingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ProvingService needs a key with the scope operate."""
+class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
+    """VerificationService needs a key with the scope operate."""
 
     @_abc_1.abstractmethod
     def VerifyCapability(
         self,
-        request: _proving_pb2.VerifyCapabilityRequest,
+        request: _verification_pb2.VerifyCapabilityRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_proving_pb2.VerifyCapabilityResponse, _abc.Awaitable[_proving_pb2.VerifyCapabilityResponse]]:
+    ) -> _typing.Union[_verification_pb2.VerifyCapabilityResponse, _abc.Awaitable[_verification_pb2.VerifyCapabilityResponse]]:
         """VerifyCapability enqueues a manual run on the phone whose end leaves a screenshot and a UI dump as
         evidence. When its process is completed, RecordVerification makes it count.
         """
@@ -84,9 +84,9 @@ class ProvingServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def CheckProfile(
         self,
-        request: _proving_pb2.CheckProfileRequest,
+        request: _verification_pb2.CheckProfileRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_proving_pb2.CheckProfileResponse, _abc.Awaitable[_proving_pb2.CheckProfileResponse]]:
+    ) -> _typing.Union[_verification_pb2.CheckProfileResponse, _abc.Awaitable[_verification_pb2.CheckProfileResponse]]:
         """CheckProfile enqueues a run on the phone that walks through the screens of the app profile it is given
         and looks for every selector; its result says what was found. Nothing is typed or posted.
         INVALID_ARGUMENT `invalid_request`, field profile_toml, when it cannot be read.
@@ -95,12 +95,12 @@ class ProvingServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def RecordVerification(
         self,
-        request: _proving_pb2.RecordVerificationRequest,
+        request: _verification_pb2.RecordVerificationRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_proving_pb2.Verification, _abc.Awaitable[_proving_pb2.Verification]]:
+    ) -> _typing.Union[_verification_pb2.Verification, _abc.Awaitable[_verification_pb2.Verification]]:
         """RecordVerification records that the capability was live verified with the app profile version frozen on
         the process's item. FAILED_PRECONDITION `state_conflict` with the reason when the process is not a
         completed verification, ran on the dummy runtime, or left no evidence (yet).
         """
 
-def add_ProvingServiceServicer_to_server(servicer: ProvingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_VerificationServiceServicer_to_server(servicer: VerificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import phonefarm_controller
 import pytest
-from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2, proving_pb2
+from phonefarm.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, process_pb2, verification_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.capabilities.listing import CapabilityList
@@ -31,7 +31,7 @@ async def verify(farm: Farm, **changes: Any) -> str:
     """Ask to verify keyword_warmup on phone A1; return the process."""
     values = {"capability": "keyword_warmup", "phone_id": "ph-a1", "requested_by": "ada"}
     answer = await farm.proving.VerifyCapability(
-        proving_pb2.VerifyCapabilityRequest(**(values | changes)), metadata=bearer(KEY)
+        verification_pb2.VerifyCapabilityRequest(**(values | changes)), metadata=bearer(KEY)
     )
     return str(answer.process_id)
 
@@ -45,15 +45,15 @@ async def check_profile(farm: Farm, **changes: Any) -> str:
         "requested_by": "ada",
     }
     answer = await farm.proving.CheckProfile(
-        proving_pb2.CheckProfileRequest(**(values | changes)), metadata=bearer(KEY)
+        verification_pb2.CheckProfileRequest(**(values | changes)), metadata=bearer(KEY)
     )
     return str(answer.process_id)
 
 
-async def record(farm: Farm, process_id: str) -> proving_pb2.Verification:
+async def record(farm: Farm, process_id: str) -> verification_pb2.Verification:
     """Make the verification count."""
-    answer: proving_pb2.Verification = await farm.proving.RecordVerification(
-        proving_pb2.RecordVerificationRequest(process_id=process_id), metadata=bearer(KEY)
+    answer: verification_pb2.Verification = await farm.proving.RecordVerification(
+        verification_pb2.RecordVerificationRequest(process_id=process_id), metadata=bearer(KEY)
     )
     return answer
 

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from phonefarm.v1 import proving_pb2 as phonefarm_dot_v1_dot_proving__pb2
+from phonefarm.v1 import verification_pb2 as phonefarm_dot_v1_dot_verification__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,15 +18,15 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in phonefarm/v1/proving_pb2_grpc.py depends on'
+        + ' but the generated code in phonefarm/v1/verification_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class ProvingServiceStub:
-    """ProvingService needs a key with the scope operate.
+class VerificationServiceStub:
+    """VerificationService needs a key with the scope operate.
     """
 
     def __init__(self, channel):
@@ -36,24 +36,24 @@ class ProvingServiceStub:
             channel: A grpc.Channel.
         """
         self.VerifyCapability = channel.unary_unary(
-                '/phonefarm.v1.ProvingService/VerifyCapability',
-                request_serializer=phonefarm_dot_v1_dot_proving__pb2.VerifyCapabilityRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_proving__pb2.VerifyCapabilityResponse.FromString,
+                '/phonefarm.v1.VerificationService/VerifyCapability',
+                request_serializer=phonefarm_dot_v1_dot_verification__pb2.VerifyCapabilityRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_verification__pb2.VerifyCapabilityResponse.FromString,
                 _registered_method=True)
         self.CheckProfile = channel.unary_unary(
-                '/phonefarm.v1.ProvingService/CheckProfile',
-                request_serializer=phonefarm_dot_v1_dot_proving__pb2.CheckProfileRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_proving__pb2.CheckProfileResponse.FromString,
+                '/phonefarm.v1.VerificationService/CheckProfile',
+                request_serializer=phonefarm_dot_v1_dot_verification__pb2.CheckProfileRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_verification__pb2.CheckProfileResponse.FromString,
                 _registered_method=True)
         self.RecordVerification = channel.unary_unary(
-                '/phonefarm.v1.ProvingService/RecordVerification',
-                request_serializer=phonefarm_dot_v1_dot_proving__pb2.RecordVerificationRequest.SerializeToString,
-                response_deserializer=phonefarm_dot_v1_dot_proving__pb2.Verification.FromString,
+                '/phonefarm.v1.VerificationService/RecordVerification',
+                request_serializer=phonefarm_dot_v1_dot_verification__pb2.RecordVerificationRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_verification__pb2.Verification.FromString,
                 _registered_method=True)
 
 
-class ProvingServiceServicer:
-    """ProvingService needs a key with the scope operate.
+class VerificationServiceServicer:
+    """VerificationService needs a key with the scope operate.
     """
 
     def VerifyCapability(self, request, context):
@@ -83,33 +83,33 @@ class ProvingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_ProvingServiceServicer_to_server(servicer, server):
+def add_VerificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'VerifyCapability': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyCapability,
-                    request_deserializer=phonefarm_dot_v1_dot_proving__pb2.VerifyCapabilityRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_proving__pb2.VerifyCapabilityResponse.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_verification__pb2.VerifyCapabilityRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_verification__pb2.VerifyCapabilityResponse.SerializeToString,
             ),
             'CheckProfile': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckProfile,
-                    request_deserializer=phonefarm_dot_v1_dot_proving__pb2.CheckProfileRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_proving__pb2.CheckProfileResponse.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_verification__pb2.CheckProfileRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_verification__pb2.CheckProfileResponse.SerializeToString,
             ),
             'RecordVerification': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordVerification,
-                    request_deserializer=phonefarm_dot_v1_dot_proving__pb2.RecordVerificationRequest.FromString,
-                    response_serializer=phonefarm_dot_v1_dot_proving__pb2.Verification.SerializeToString,
+                    request_deserializer=phonefarm_dot_v1_dot_verification__pb2.RecordVerificationRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_verification__pb2.Verification.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'phonefarm.v1.ProvingService', rpc_method_handlers)
+            'phonefarm.v1.VerificationService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('phonefarm.v1.ProvingService', rpc_method_handlers)
+    server.add_registered_method_handlers('phonefarm.v1.VerificationService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class ProvingService:
-    """ProvingService needs a key with the scope operate.
+class VerificationService:
+    """VerificationService needs a key with the scope operate.
     """
 
     @staticmethod
@@ -126,9 +126,9 @@ class ProvingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.ProvingService/VerifyCapability',
-            phonefarm_dot_v1_dot_proving__pb2.VerifyCapabilityRequest.SerializeToString,
-            phonefarm_dot_v1_dot_proving__pb2.VerifyCapabilityResponse.FromString,
+            '/phonefarm.v1.VerificationService/VerifyCapability',
+            phonefarm_dot_v1_dot_verification__pb2.VerifyCapabilityRequest.SerializeToString,
+            phonefarm_dot_v1_dot_verification__pb2.VerifyCapabilityResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -153,9 +153,9 @@ class ProvingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.ProvingService/CheckProfile',
-            phonefarm_dot_v1_dot_proving__pb2.CheckProfileRequest.SerializeToString,
-            phonefarm_dot_v1_dot_proving__pb2.CheckProfileResponse.FromString,
+            '/phonefarm.v1.VerificationService/CheckProfile',
+            phonefarm_dot_v1_dot_verification__pb2.CheckProfileRequest.SerializeToString,
+            phonefarm_dot_v1_dot_verification__pb2.CheckProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -180,9 +180,9 @@ class ProvingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/phonefarm.v1.ProvingService/RecordVerification',
-            phonefarm_dot_v1_dot_proving__pb2.RecordVerificationRequest.SerializeToString,
-            phonefarm_dot_v1_dot_proving__pb2.Verification.FromString,
+            '/phonefarm.v1.VerificationService/RecordVerification',
+            phonefarm_dot_v1_dot_verification__pb2.RecordVerificationRequest.SerializeToString,
+            phonefarm_dot_v1_dot_verification__pb2.Verification.FromString,
             options,
             channel_credentials,
             insecure,
