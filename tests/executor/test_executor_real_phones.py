@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from phonefarm_simulator.commands import ui_commands
+from phonefarm_simulator.personality import names
 from support.run_bench import RunBench, run_bench, step
 
 
@@ -34,10 +35,7 @@ async def done_by(bench: RunBench, *actions: dict[str, Any]) -> Sequence[dict[st
     return story.outputs()
 
 
-@pytest.mark.parametrize(
-    "personality",
-    ["pixel-14", "pixel-15", "pixel-16", "samsung", "xiaomi", "foldable", "board", "android-10"],
-)
+@pytest.mark.parametrize("personality", [name for name in names() if name != "old-android"])
 async def test_the_feed_is_watched_on_every_kind_of_phone(tmp_path: Path, personality: str) -> None:
     """The main job: a feed that moves, a search, and a picture of it."""
     async with run_bench(tmp_path, personality=personality) as bench:
