@@ -47,7 +47,7 @@ def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         type=Path,
         default=paths.ENVIRONMENT,
         metavar="FILE",
-        help="where the settings are (default %(default)s); what the shell has set wins",
+        help="file of the settings (default %(default)s); variables of the shell override it",
     )
     look.add_argument(
         "options", nargs="*", metavar="-- OPTION", help="options of `run`, after `--`"

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from phonefarm_agent.model.run import RunRef
 
-KINDS = frozenset({"screenshot", "ui_dump", "logcat", "log", "manifest"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceFile:

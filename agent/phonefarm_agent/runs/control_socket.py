@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-
-from phonefarm_agent.model.evidence import KINDS
+from phonefarm_common.evidence_kinds import KINDS
 
 log = structlog.get_logger()
 

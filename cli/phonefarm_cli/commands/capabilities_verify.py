@@ -54,7 +54,7 @@ def add(verbs: Subparsers) -> None:
     parser.add_argument(
         "--inputs",
         metavar="FILE",
-        help="a file with a JSON object, the capability's inputs; - is stdin",
+        help="file with the capability's inputs as a JSON object (- reads stdin)",
     )
     parser.add_argument("--yes", action="store_true", help="begin without asking")
 

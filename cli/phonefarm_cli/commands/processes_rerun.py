@@ -35,7 +35,7 @@ def add(verbs: Subparsers) -> None:
         "--yes-it-was-not-posted",
         dest="not_posted",
         action="store_true",
-        help="you checked: the posts with outcome_unknown were not made",
+        help="confirm that you have checked that the posts with outcome_unknown were not made",
     )
     add_reason(rerun)
 

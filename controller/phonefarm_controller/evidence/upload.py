@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 import structlog
+from phonefarm_common.evidence_kinds import KINDS
 from phonefarm_common.ids import is_uuid, new_id
 from phonefarm_common.reasons import FarmError, Reason
 
@@ -33,7 +34,6 @@ log = structlog.get_logger()
 MOST_BYTES: Final = 64 * 1024 * 1024
 MOST_CHUNK: Final = 1024 * 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-KINDS: Final = frozenset({"screenshot", "ui_dump", "logcat", "log", "manifest"})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

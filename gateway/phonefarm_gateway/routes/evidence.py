@@ -5,18 +5,12 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
+from phonefarm_common.evidence_kinds import MEDIA_TYPES
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
 from phonefarm_gateway.schemas import responses
 from phonefarm_gateway.schemas.queries import NoQuery
 
-_TYPES: Final = {
-    "screenshot": "image/png",
-    "ui_dump": "application/xml; charset=utf-8",
-    "logcat": "text/plain; charset=utf-8",
-    "log": "text/plain; charset=utf-8",
-    "manifest": "application/json",
-}
 _OTHER: Final = "application/octet-stream"
 _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -53,7 +47,7 @@ def _headers(line: responses.Evidence) -> dict[str, str]:
     name = _NOT_PLAIN.sub("_", line.name) or "evidence"
     shown = "inline" if line.kind == "screenshot" else "attachment"
     return {
-        hdrs.CONTENT_TYPE: _TYPES.get(line.kind, _OTHER),
+        hdrs.CONTENT_TYPE: MEDIA_TYPES.get(line.kind, _OTHER),
         hdrs.CONTENT_DISPOSITION: f'{shown}; filename="{name}"',
         hdrs.ETAG: f'"{line.sha256}"',
         # The bytes come from what an app shows: no browser may take them for a page of ours.
@@ -103,7 +97,7 @@ ENDPOINTS: Final = (
             HTTPStatus.OK: ResponseSpec(
                 about="The file's bytes.",
                 media_types=(
-                    *dict.fromkeys(kind.partition(";")[0] for kind in _TYPES.values()),
+                    *dict.fromkeys(kind.partition(";")[0] for kind in MEDIA_TYPES.values()),
                     _OTHER,
                 ),
                 headers={
