@@ -7,12 +7,13 @@ of its own, and lives only while its run does (docs/adr/0027).
 import asyncio
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import random
 import shlex
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.resources import files
+from pathlib import Path
 
 import h11
 import structlog
@@ -210,7 +211,9 @@ def pattern(run_id: str) -> str:
 
 def jar() -> bytes:
     """Return u2.jar; OSError when it is missing or another one."""
-    data = (files("uiautomator2") / "assets" / "u2.jar").read_bytes()
+    # Found by its distribution: importing the package would load lxml and more into the agent.
+    distribution = importlib.metadata.distribution("uiautomator2")
+    data = Path(str(distribution.locate_file("uiautomator2/assets/u2.jar"))).read_bytes()
     if hashlib.sha256(data).hexdigest() != JAR_SHA256:
         raise OSError("u2.jar of uiautomator2 is not the one of release 3.7.1")
     return data
