@@ -212,7 +212,10 @@ def pattern(run_id: str) -> str:
 def jar() -> bytes:
     """Return u2.jar; OSError when it is missing or another one."""
     # Found by its distribution: importing the package would load lxml and more into the agent.
-    distribution = importlib.metadata.distribution("uiautomator2")
+    try:
+        distribution = importlib.metadata.distribution("uiautomator2")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise OSError("uiautomator2 is not installed: pip install 'phonefarm[agent]'") from error
     data = Path(str(distribution.locate_file("uiautomator2/assets/u2.jar"))).read_bytes()
     if hashlib.sha256(data).hexdigest() != JAR_SHA256:
         raise OSError("u2.jar of uiautomator2 is not the one of release 3.7.1")
