@@ -1,6 +1,8 @@
 """What is wrong with one phone, one row or one answer stays with that one."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2, process_pb2
@@ -125,3 +127,37 @@ async def test_a_run_that_has_begun_is_not_stopped_by_its_deadline(world: World)
     again = await world.begin(run)
 
     assert again.stop is None
+
+
+async def test_a_run_that_has_begun_and_was_stopped_behind_its_deadline_did_something(
+    world: World,
+) -> None:
+    """Only a run that says nothing but its end did nothing; this one ends as any that crashed."""
+    await world.accept()
+    (run,) = await world.claim(world.offers("north", "a"))
+    await world.begin(run)
+    await world.tell(run, 1, ActionStarted(index=0, kind="launch_app"))
+    await _write(world, "UPDATE queue_items SET deadline_at = 1")
+
+    await world.tell(run, 2, RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3))
+
+    (item,) = (await snapshot(world.database)).items.values()
+    assert '"code": "run_crashed"' in item["failure"]
+    assert item["infra_failures"] == 1
+
+
+async def test_the_moment_of_the_deadline_is_too_late_for_go(tmp_path: Path) -> None:
+    """To an agent, no seconds left are no limit: it would begin whenever it likes."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:  # its clock is the test's
+        await world.furnish("north", "a")
+        deadline = world.clock.now() + timedelta(seconds=10)
+        process_id = await world.accept(deadline=deadline)
+        (run,) = await world.claim(world.offers("north", "a"))
+        world.clock.advance((deadline - world.clock.now()).total_seconds())
+
+        answer = await world.begin(run)
+
+        now = await snapshot(world.database)
+        assert world.clock.now() == deadline
+        assert answer.stop == "deadline_passed"
+        assert now.processes[process_id]["state"] == "DEAD_LETTER"

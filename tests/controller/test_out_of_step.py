@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,12 +12,21 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import PhoneReleased, RunRefused
-from phonefarm_controller.model.states import ItemState
+from phonefarm_controller.model.run_reports import (
+    ActionDone,
+    ActionStarted,
+    Outcome,
+    PhoneReleased,
+    RunEnded,
+    RunRefused,
+)
+from phonefarm_controller.model.states import Condition, ItemState
 from phonefarm_controller.processes.cancel import CancelRequest
+from phonefarm_controller.scheduler.claim import Claim, Matches
 from phonefarm_controller.store import accounts, agents, items, leases
 from phonefarm_controller.store.accounts import Account
 from support.controller import farm_on, played_agent
+from support.snapshots import snapshot
 from support.world import VirtualClock, world_on
 
 
@@ -39,6 +49,31 @@ async def test_a_run_refused_after_the_gate_is_tried_again_at_once(tmp_path: Pat
         assert phone.lease is None
 
 
+async def test_a_record_behind_a_gap_is_neither_kept_nor_acknowledged(tmp_path: Path) -> None:
+    """One record was lost on the way: its agent says it again, and all that came behind it."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1")
+        await world.accept()
+        (assignment,) = await world.claim(world.offers("a", "p1"))
+        await world.begin(assignment)
+        first, second, third = (
+            ActionStarted(index=0, kind="launch_app"),
+            ActionDone(index=0, kind="launch_app", outputs="{}", seconds=1.0),
+            ActionStarted(index=1, kind="search"),
+        )
+        await world.tell(assignment, 1, first)
+
+        gap = await world.tell(assignment, 3, third)
+        kept = await snapshot(world.database)
+        again = await world.tell(assignment, 2, second, third)
+        whole = await snapshot(world.database)
+
+        assert [ack.sequence for ack in gap] == [1]
+        assert [row["sequence"] for row in kept.results.values()] == [1]
+        assert [ack.sequence for ack in again] == [3, 3]
+        assert sorted(row["sequence"] for row in whole.results.values()) == [1, 2, 3]
+
+
 async def test_a_phone_that_moved_on_does_not_break_its_old_agents_desired_list(
     tmp_path: Path,
 ) -> None:
@@ -55,6 +90,59 @@ async def test_a_phone_that_moved_on_does_not_break_its_old_agents_desired_list(
 
         assert [claim.run for claim in desired.claimed] == [assignment.run]
         assert desired.claimed[0].serialno == "p1"
+
+
+@pytest.mark.parametrize("cleaned", [False, True], ids=["runs", "is cleaned"])
+async def test_a_claim_that_looked_before_another_took_the_phone_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cleaned: bool
+) -> None:
+    """It asks again behind the locks: nothing is claimed, and nobody is told of trouble."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1")
+        await world.accept()
+        async with world.database.reading() as tx:
+            seen = await world.claim.match(tx, world.offers("a", "p1"))
+        await world.accept(priority=9)
+        (first,) = await world.claim(world.offers("a", "p1"))
+        await world.begin(first)
+        if cleaned:
+            over = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+            await world.tell(first, 1, over)
+
+        async def looked(*_: object) -> Matches:
+            return seen
+
+        monkeypatch.setattr(Claim, "match", looked)
+        late = await world.claim(world.offers("a", "p1"))
+
+        assert [pair.item_id == first.run.item_id for pair in seen.pairs] == [False]
+        assert late == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"condition": Condition.NEEDS_ATTENTION}, {"active": False}, {"phone_id": "ph-p2"}],
+    ids=["needs attention", "inactive", "elsewhere"],
+)
+async def test_a_claim_that_looked_before_its_account_changed_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """What keeps the account from acting came between the look and the locks."""
+    async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
+        await world.furnish("a", "p1", "p2")
+        await world.accept(target=Target(routing=Routing.DIRECT, account_id="acc-p1"))
+        async with world.database.reading() as tx:
+            seen = await world.claim.match(tx, world.offers("a", "p1"))
+        await world.put_account("acc-p1", **({"phone_id": "ph-p1"} | changes))
+
+        async def looked(*_: object) -> Matches:
+            return seen
+
+        monkeypatch.setattr(Claim, "match", looked)
+        late = await world.claim(world.offers("a", "p1"))
+
+        assert len(seen.pairs) == 1
+        assert late == []
 
 
 def test_the_session_of_the_higher_term_stays() -> None:

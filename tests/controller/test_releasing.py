@@ -153,6 +153,28 @@ async def test_nobody_gets_the_phone_of_a_silent_agent_before_it_had_time_to_fen
     assert returned.lease is None
 
 
+async def test_the_clean_up_after_a_release_has_its_whole_time(world: World) -> None:
+    """It is counted from the agent's word that the run is over, not from the operator's."""
+    run = await going(world)
+    reaper = reaper_of(world)
+    await release(world)
+    await reaper.check()
+    world.clock.advance(world.timers.clean_up + 1)
+    await reaper.check()
+
+    await world.tell(run, 1, STOPPED)
+    await reaper.check()
+    world.clock.advance(world.timers.clean_up - 1)
+    await reaper.check()
+    within = await lease_of(world, run)
+    world.clock.advance(1)
+    await reaper.check()
+    beyond = await lease_of(world, run)
+
+    assert world.timers.clean_up + 1 < world.timers.lease_ttl
+    assert (within.state, beyond.state) == (LeaseState.RELEASING, LeaseState.DIRTY)
+
+
 async def test_a_run_that_its_agent_does_not_end_at_its_cap_loses_its_phone(world: World) -> None:
     """However well it is heard: as by an operator's release, and not a moment before."""
     run = await going(world)

@@ -125,6 +125,7 @@ FORBIDDEN = [
     "am start -a android.settings.SETTINGS",
     "am start com.example.shortvideo",
     "am start -n com.example.shortvideo/.A -n com.android.settings/.Settings",
+    "am start -n com.example.shortvideo/.A -n com.example.shortvideo/.B",
     "am start -n com.example.shortvideo/.A --user 10",
     "am start -n com.example.shortvideo/",
     "am start -n",
