@@ -162,7 +162,6 @@ class Run:
         sequence = self._story.started(step.index, step.kind)
         if step.once:
             self._wait_for_acknowledgement(sequence)
-        self._reader.begin_action()
         begun = time.monotonic()
         try:
             outputs = self._attempt(step, ready)
@@ -184,7 +183,7 @@ class Run:
         what = f"action {step.index} ({step.kind})"
         with self._pace.limited(step.limit_seconds, what, shielded=step.once):
             if not step.once:
-                return self._patiently(lambda: ready[step.index](self._context(step)))
+                return self._patiently(lambda: self._begin(step, ready))
             try:
                 return self._once(step, ready)
             except LinkLostError as error:
@@ -196,11 +195,15 @@ class Run:
                 unknown = error
         return self._proven(step, ready, unknown)
 
+    def _begin(self, step: Step, ready: Mapping[int, Ready]) -> Outputs:
+        self._reader.begin_action()
+        return ready[step.index](self._context(step))
+
     def _once(self, step: Step, ready: Mapping[int, Ready]) -> Outputs:
         """Perform a `once` step; anew only while it is sure that nothing was touched."""
         while True:
             try:
-                return ready[step.index](self._context(step))
+                return self._begin(step, ready)
             except LinkLostError as error:
                 if step.kind not in TELLS_OF_ITS_TOUCH or self._draft.tapped:
                     raise
@@ -277,7 +280,9 @@ class Run:
         while (refused := self._signals.ui_server(number)) is None:
             self._pace.check()
             self._check_agent()
-            if time.monotonic() >= end and self._signals.silent_since is None:
+            if self._signals.silent_since is not None:
+                end = time.monotonic() + UI_SERVER_SECONDS  # it is away: asked anew when it is back
+            elif time.monotonic() >= end:
                 return f"the agent did not answer within {UI_SERVER_SECONDS:g} s"
             self._signals.wait(
                 lambda: (

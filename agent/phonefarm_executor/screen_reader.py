@@ -16,6 +16,7 @@ from phonefarm_executor.ui_server import UiServer, UiServerError, UiServerLostEr
 LOOK_LIMITS = (5.0, 3.0)
 """Seconds for a dump by the UI server, and for one more."""
 MOST_RESTARTS = 3
+"""So often the UI server is started again in one action."""
 DEPTH = 50
 LESS_DEPTH = 30
 """Levels of the tree that are asked for, and after a StackOverflowError."""
@@ -51,8 +52,9 @@ class ScreenReader:
         self._shell_only = False
 
     def begin_action(self) -> None:
-        """Take note of a new action: the UI server is tried again."""
+        """Take note of a new action, or a new try of one: the UI server is tried again."""
         self._shell_only = False
+        self._restarts = 0
 
     def look(self) -> Screen:
         """Return what is on the screen.

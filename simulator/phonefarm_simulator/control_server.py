@@ -103,7 +103,7 @@ async def _fault(phone: SimulatedPhone, request: Mapping[str, Any]) -> dict[str,
         await phone.fault(fault, **_settings(request))
     else:
         await phone.clear(fault)
-    return {"faults": phone.phone.faults.active()}
+    return {"faults": phone.phone.own_faults()}
 
 
 def _settings(request: Mapping[str, Any]) -> dict[str, Any]:

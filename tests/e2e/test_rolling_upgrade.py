@@ -46,7 +46,8 @@ def _database(engine: str) -> Iterator[str | None]:
 
 async def _begin(made: Programs) -> None:
     """Start all as it was: everybody has the one controller that 0.1.0 can be told of."""
-    await made.simulator(sum(map(len, AGENTS.values())))
+    # Release 0.1.0 reads only screens that rest and knows no keyguard.
+    await made.simulator(sum(map(len, AGENTS.values())), "--personality", "ideal")
     ways = list(made.controllers.values())
     for turn, name in enumerate((*made.gateways, *AGENTS)):
         made.ways[name] = ways[turn % len(ways)]

@@ -62,9 +62,9 @@ class Programs:
         self.clocks: dict[str, Path] = {}  # of programs whose wall clock is set (`set_off`)
         self._simulator: dict[str, Any] = {}
 
-    async def simulator(self, phones: int) -> None:
-        """Start that many phones."""
-        arguments = ["--phones", str(phones), "--data", str(self._data / "simulator")]
+    async def simulator(self, phones: int, *options: str) -> None:
+        """Start that many phones; *options* are more of the simulator's own."""
+        arguments = ["--phones", str(phones), "--data", str(self._data / "simulator"), *options]
         self._simulator = await self._start("simulator", "phonefarm_simulator", *arguments)
 
     async def controller(self, name: str = "controller") -> None:

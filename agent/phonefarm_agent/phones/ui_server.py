@@ -102,6 +102,10 @@ class UiServer:
 
     async def _push_jar(self) -> None:
         async with asyncio.timeout(CALL_SECONDS):
+            # One of another run is left where its agent was frozen: the lease is ours by now.
+            others = await self._adb.shell(self._serial, f"pkill -9 -f {pattern('')}")
+            if not others.code:
+                log.warning("ui_server.other_killed", run_id=self._run_id, serial=self._serial)
             answer = await self._adb.shell(self._serial, f"sha256sum {JAR}")
             if answer.out.split(" ")[0] == JAR_SHA256:
                 return
@@ -205,7 +209,7 @@ def name(run_id: str) -> str:
 
 
 def pattern(run_id: str) -> str:
-    """Return the quoted pattern that finds the run's UI server, and not the shell that asks."""
+    """Return the quoted pattern of the run's UI server ("": of any run), not of who asks."""
     return shlex.quote(f"phonefarm-u[i]-{run_id}")
 
 

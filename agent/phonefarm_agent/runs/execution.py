@@ -121,11 +121,12 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
     access: list[RunAccess] = []
 
     async def switch_ui_server(up: bool) -> str:
-        if not access or not run.gate.going:
-            return "ui_server_failed: the run's phone is not open to it"
         if up:
+            # After a restart of the agent the phone is open to a run once the controller says so.
+            await run.gate.until_going()
             return await access[0].start()
-        await access[0].stop()
+        for opened in access:
+            await opened.stop()
         return ""
 
     control = ControlSocket(

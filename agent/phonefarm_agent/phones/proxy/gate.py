@@ -1,5 +1,6 @@
 """The gate of a proxy: whether bytes may pass to the phone at this moment."""
 
+import asyncio
 from collections.abc import Callable
 
 from phonefarm_common.clock import Clock
@@ -22,7 +23,24 @@ class Gate:
         self._deadline = deadline
         self._listeners: dict[object, Callable[[str], None]] = {}
         self._closed: str | None = None
+        self._opened = asyncio.Event()
         self.going = going
+
+    @property
+    def going(self) -> bool:
+        """Whether the run acts; before that only reads pass."""
+        return self._opened.is_set()
+
+    @going.setter
+    def going(self, going: bool) -> None:
+        if going:
+            self._opened.set()
+        else:
+            self._opened.clear()
+
+    async def until_going(self) -> None:
+        """Return once the run acts."""
+        await self._opened.wait()
 
     @property
     def deadline(self) -> float:
