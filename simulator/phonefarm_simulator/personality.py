@@ -19,6 +19,8 @@ class Personality:
     title: str
     sdk: int
     properties: Mapping[str, str]
+    dump_waits: bool
+    """Whether `uiautomator dump` takes its time on a screen at rest, as on every real phone."""
     faults: Mapping[Fault, FaultSettings]
 
 
@@ -38,6 +40,7 @@ def personality(name: str) -> Personality:
         title=document["title"],
         sdk=document["sdk"],
         properties=document["properties"],
+        dump_waits=document.get("dump_waits", True),
         faults={
             Fault(fault): FaultSettings(**settings)
             for fault, settings in document.get("faults", {}).items()

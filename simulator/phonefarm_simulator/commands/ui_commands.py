@@ -41,7 +41,8 @@ async def uiautomator(call: Call) -> int:
     if Fault.DUMP_KILLED in phone.faults:
         await call.complain("Killed")
         return KILLED
-    await asyncio.sleep(VM_START_SECONDS)
+    if phone.personality.dump_waits:
+        await asyncio.sleep(VM_START_SECONDS)
     if Fault.UI_AUTOMATION_TAKEN in phone.faults:
         return await call.complain(ALREADY_REGISTERED)
     try:
@@ -70,7 +71,8 @@ async def _rests(call: Call, *, compressed: bool) -> bool:
     """Wait for a second in which nothing moves; tell whether there was one within 10 s."""
     fault = call.phone.faults.get(Fault.NEVER_IDLE)
     if not call.phone.moves or (compressed and fault is not None and fault.compressed_helps):
-        await asyncio.sleep(QUIET_SECONDS)
+        if call.phone.personality.dump_waits:
+            await asyncio.sleep(QUIET_SECONDS)
         return True
     await asyncio.sleep(IDLE_LIMIT_SECONDS)
     return False
