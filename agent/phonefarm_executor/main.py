@@ -281,7 +281,7 @@ class Run:
             self._pace.check()
             self._check_agent()
             if self._signals.silent_since is not None:
-                end = time.monotonic() + UI_SERVER_SECONDS  # it is away: asked anew when it is back
+                end = time.monotonic() + UI_SERVER_SECONDS  # an agent that is away is asked again
             elif time.monotonic() >= end:
                 return f"the agent did not answer within {UI_SERVER_SECONDS:g} s"
             self._signals.wait(

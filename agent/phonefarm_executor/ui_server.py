@@ -21,11 +21,7 @@ ANSWER_LIMIT = 8 * 1024 * 1024
 
 
 class UiServerError(Exception):
-    """The server answered that the call failed; `kind` is the Java exception it names."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+    """The server answered that the call failed; the text begins with a Java exception."""
 
 
 class UiServerLostError(Exception):
@@ -98,10 +94,8 @@ class UiServer:
         except RecursionError as error:
             raise ValueError("the answer is nested too deeply") from error
         match answer:
-            case {"error": {"message": str(message), **rest}}:
-                told = rest.get("data")
-                kind = told.get("exceptionTypeName") if isinstance(told, dict) else None
-                raise UiServerError(str(kind or message.partition(":")[0]), message[:500])
+            case {"error": {"message": str(message)}}:
+                raise UiServerError(message[:500])
             case {"result": result}:
                 return result
             case _:

@@ -33,7 +33,7 @@ class RunAccess(Protocol):
     """What a run may have done on its phone beside its adb socket."""
 
     async def start(self) -> str:
-        """Start the UI server, anew when it runs; return "" or why it did not start."""
+        """Start the UI server, after ending one that runs; return "", or a code and why not."""
         ...
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ import h11
 import structlog
 
 from phonefarm_agent.phones.adb.client import Adb, AdbError
+from phonefarm_agent.phones.ui_http import UiHttpError, read_answer, request_bytes
 
 JAR_SHA256 = "87c8ac9505970d42aa5922baa90114808fda6f47f9e5fbd4caa0f621c2c8d30d"
 """u2.jar 0.4.1 of the package uiautomator2 3.7.1; another one is not pushed."""
@@ -51,10 +52,11 @@ class UiServer:
         self._turn = asyncio.Lock()
 
     async def start(self) -> str:
-        """Start it, anew when it runs; return "" or why it did not start, the reason first."""
+        """Start it; one that runs is ended first. Return "", or a failure code and why."""
         async with self._turn:
             await self._end()
             try:
+                await self._kill_others()
                 await self._push_jar()
                 why = await self._try_start()
                 if why and ("already registered" in why or "EADDRINUSE" in why):
@@ -100,12 +102,15 @@ class UiServer:
                 return  # no such process
             await asyncio.sleep(0.1)
 
+    async def _kill_others(self) -> None:
+        """End the server of a run whose agent is frozen: the lease is this run's by now."""
+        async with asyncio.timeout(CALL_SECONDS):
+            answer = await self._adb.shell(self._serial, f"pkill -9 -f {pattern('')}")
+        if not answer.code:
+            log.warning("ui_server.other_killed", run_id=self._run_id, serial=self._serial)
+
     async def _push_jar(self) -> None:
         async with asyncio.timeout(CALL_SECONDS):
-            # One of another run is left where its agent was frozen: the lease is ours by now.
-            others = await self._adb.shell(self._serial, f"pkill -9 -f {pattern('')}")
-            if not others.code:
-                log.warning("ui_server.other_killed", run_id=self._run_id, serial=self._serial)
             answer = await self._adb.shell(self._serial, f"sha256sum {JAR}")
             if answer.out.split(" ")[0] == JAR_SHA256:
                 return
@@ -166,7 +171,7 @@ class UiServer:
                 answer = json.loads(
                     await self._ask(port, "POST", "/jsonrpc/0", json.dumps(call).encode())
                 )
-        except (AdbError, OSError, ValueError, RecursionError, h11.ProtocolError) as error:
+        except (AdbError, UiHttpError, OSError, ValueError, RecursionError) as error:
             return f"it does not answer: {str(error) or 'no answer in time'}"
         result = answer.get("result") if isinstance(answer, dict) else None
         if not isinstance(result, Mapping) or result.get("waitForIdleTimeout") != 0:
@@ -175,22 +180,10 @@ class UiServer:
 
     async def _ask(self, port: int, method: str, path: str, body: bytes) -> bytes:
         connection = h11.Connection(h11.CLIENT)
-        headers = [("Host", "localhost"), ("Content-Length", str(len(body)))]
         async with self._adb.connected_to(self._serial, f"tcp:{port}") as (reader, writer):
-            head = connection.send(h11.Request(method=method, target=path, headers=headers)) or b""
-            writer.write(head + (connection.send(h11.Data(data=body)) or b""))
-            connection.send(h11.EndOfMessage())
-            content = bytearray()
-            while True:
-                event = connection.next_event()
-                if event is h11.NEED_DATA:
-                    connection.receive_data(await reader.read(65536))
-                elif isinstance(event, h11.Data):
-                    content += event.data
-                elif isinstance(event, h11.EndOfMessage):
-                    return bytes(content)
-                elif isinstance(event, h11.ConnectionClosed):
-                    raise AdbError("the UI server hung up")
+            writer.write(request_bytes(connection, method, path, body))
+            answer = await read_answer(connection, lambda: reader.read(65536))
+            return answer.body
 
 
 @asynccontextmanager
