@@ -49,9 +49,7 @@ class Display:
     def wake(self) -> None:
         """Light the display, as the key WAKEUP does."""
         if Fault.WAKE_FAILS not in self._faults:
-            self._lit = True
-            self._touched = self._monotonic()
-            self._changed()
+            self.restart()
 
     def darken(self) -> None:
         """Darken the display; what lies over the screen next time is the keyguard."""

@@ -15,7 +15,7 @@ from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.screenshot import jpeg_of
-from phonefarm_simulator.ui_server_calls import RpcError, UiCalls
+from phonefarm_simulator.ui_server_calls import RpcError, UiCalls, UnknownMethodError
 
 MAIN_CLASS = "com.wetest.uia2.Main"
 DEFAULT_PORT = 9008
@@ -132,11 +132,11 @@ class UiServer:
             answer["error"] = {
                 "code": -32001,
                 "message": f"{error.kind}: {error}" if str(error) else error.kind,
-                "data": {"exceptionTypeName": error.kind, "message": str(error)},
+                "data": f"{error.kind}: {error}\n\tat com.wetest.uia2.stub.AutomatorServiceImpl",
             }
         except (ValueError, TypeError, IndexError, KeyError) as error:
             answer["error"] = {"code": -32602, "message": f"method parameters invalid: {error}"}
-        except NotImplementedError:
+        except UnknownMethodError:
             answer["error"] = {"code": -32601, "message": "method not found"}
         if dying:
             self._die()

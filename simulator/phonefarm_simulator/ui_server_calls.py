@@ -28,6 +28,10 @@ class RpcError(Exception):
         self.kind = kind
 
 
+class UnknownMethodError(Exception):
+    """The server has no method of that name."""
+
+
 class UiCalls:
     """Performs the calls on one phone; it remembers the last dump for the fault of a stale one."""
 
@@ -36,12 +40,12 @@ class UiCalls:
         self._last_dump = ""
 
     async def perform(self, name: str, given: list[Any]) -> Any:
-        """Return the result of a call; RpcError, or NotImplementedError for an unknown name."""
+        """Return the result of a call; RpcError or UnknownMethodError."""
         if Fault.UI_SERVER_NOT_CONNECTED in self._phone.faults:
             raise RpcError(_NOT_CONNECTED, "UiAutomation not connected!")
         method = _METHODS.get(name)
         if method is None:
-            raise NotImplementedError(name)
+            raise UnknownMethodError(name)
         found = method(self, *given)
         return await found if asyncio.iscoroutine(found) else found
 
@@ -194,15 +198,17 @@ class UiCalls:
 
     def set_clipboard(self, _label: str | None, text: str) -> None:
         """Put a text on the clipboard."""
-        if Fault.CLIPBOARD_DENIED in self._phone.faults:
-            raise RpcError("java.lang.SecurityException", "Package android does not belong to 2000")
+        self._check_clipboard()
         self._phone.clipboard = str(text)
 
     def get_clipboard(self) -> str | None:
         """Return what is on the clipboard."""
+        self._check_clipboard()
+        return self._phone.clipboard
+
+    def _check_clipboard(self) -> None:
         if Fault.CLIPBOARD_DENIED in self._phone.faults:
             raise RpcError("java.lang.SecurityException", "Package android does not belong to 2000")
-        return self._phone.clipboard
 
     def paste_clipboard(self) -> bool:
         """Type the clipboard's text where the cursor is."""

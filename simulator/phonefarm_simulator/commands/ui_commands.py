@@ -86,10 +86,11 @@ async def app_process(call: Call) -> int:
     jar = call.environment.get("CLASSPATH", "")
     if MAIN_CLASS not in words or not _is_dex(call, jar):
         return await call.complain(f"Error: could not load main class {words[-1:]}", status=1)
-    rest = words[words.index(MAIN_CLASS) + 1 :]
-    port = (
-        int(rest[1]) if rest[:1] == ["-p"] and rest[1:2] and rest[1].isdecimal() else DEFAULT_PORT
-    )
+    match words[words.index(MAIN_CLASS) + 1 :]:
+        case ["-p", number] if number.isdecimal():
+            port = int(number)
+        case _:
+            port = DEFAULT_PORT
     named = _NICE_NAME.search(" ".join(words))
     arguments = " ".join([named[1] if named else "app_process", *words])
     return await _serve_ui(call, port, arguments)
