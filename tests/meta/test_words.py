@@ -48,7 +48,6 @@ KEPT = (
     "online / unfit / `storage_low` | janitor |",  # the same, in a row that a test reads
     "scroll_feed",  # an action of a plan
     "shelf-1",  # a group of the operator's, named for where its phones lie
-    # Until they are renamed, before 0.2.0:
 )
 """What still bears such a word, because something stored, sent or typed does."""
 

@@ -34,8 +34,10 @@ def transport_of(state: str) -> Transport:
     """Return the transport for adb's word for a device's state."""
     if state.startswith("no permissions"):
         return Transport.NO_PERMISSION
+    if state == DUPLICATE:
+        return Transport.ONLINE
     match state:
-        case "device" | "duplicate":  # adb.client.DUPLICATE
+        case "device":
             return Transport.ONLINE
         case "unauthorized":
             return Transport.UNAUTHORIZED
@@ -206,8 +208,6 @@ class Device:
             return Readiness.UNKNOWN, self.shown.value
         if self.unusable:
             return Readiness.UNFIT, self.unusable
-        if self.second_way_of:
-            return Readiness.UNFIT, f"second_way:{self.second_way_of}"
         if self.identified and self.silent:
             return Readiness.UNKNOWN, "shell_silent"
         return self.stages.verdict(now)

@@ -6,7 +6,7 @@ import socket
 from phonefarm_common.channel import is_loopback
 
 from phonefarm_controller.auth.ca import Authority, AuthorityBrokenError, open_authority
-from phonefarm_controller.auth.enrollment import AdvertisedAddresses as Told
+from phonefarm_controller.auth.enrollment import AdvertisedAddresses
 from phonefarm_controller.rpc.server import Ports
 from phonefarm_controller.rpc.tls import TlsListeners
 from phonefarm_controller.settings import Settings
@@ -43,13 +43,13 @@ def tls_listeners(settings: Settings, authority: Authority | None) -> TlsListene
     )
 
 
-def advertised_addresses(settings: Settings, ports: Ports) -> Told | None:
+def advertised_addresses(settings: Settings, ports: Ports) -> AdvertisedAddresses | None:
     """Return where other hosts find the doors."""
     if not ports.mtls:
         return None
     name = _names(settings)[0]
     host = f"[{name}]" if ":" in name else name
-    return Told(join=f"{host}:{ports.tls}", controller=f"{host}:{ports.mtls}")
+    return AdvertisedAddresses(join=f"{host}:{ports.tls}", controller=f"{host}:{ports.mtls}")
 
 
 def _names(settings: Settings) -> list[str]:

@@ -12,8 +12,7 @@ from phonefarm_controller.agents.sessions import Sessions, SupersededError
 from phonefarm_controller.alarms import Alarms, DiskAlarm, Limits
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.ca import Authority
-from phonefarm_controller.auth.enrollment import AdvertisedAddresses as Told
-from phonefarm_controller.auth.enrollment import Enrollment
+from phonefarm_controller.auth.enrollment import AdvertisedAddresses, Enrollment
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
@@ -126,7 +125,7 @@ class Features:
 
 
 def build_features(
-    core: Core, authority: Authority | None, *, doors: Callable[[], Told | None]
+    core: Core, authority: Authority | None, *, doors: Callable[[], AdvertisedAddresses | None]
 ) -> Features:
     """Build what is shared; *doors* tells where other hosts find this one, once it listens."""
     settings, database, wakeups = core.settings, core.database, core.wakeups
