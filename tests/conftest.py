@@ -1,8 +1,10 @@
 """What every test gets: components or a reason, and an environment that says nothing of farms."""
 
 import os
+import sys
 
 import pytest
+import structlog
 from support.components import COMPONENTS, REQUIRE, insist_or_skip
 
 pytest_plugins = [
@@ -18,7 +20,20 @@ _OURS = ("PHONEFARM_", "PHONE_FARM_")
 
 
 def pytest_configure() -> None:
-    """Forget the settings of a farm that runs on this machine."""
+    """Forget the settings of a farm that runs on this machine, and send logs past `capsys`.
+
+    A test that reads what a command printed must not read what the controller beside it logged:
+    a slow machine makes it log more. Errors come without the values of every variable, which takes
+    longer than the tests.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.__stderr__),
+    )
     for name in list(os.environ):
         if name != REQUIRE and (name.startswith(_OURS) or name == "INGEST_SECRET"):
             del os.environ[name]

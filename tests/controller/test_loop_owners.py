@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from phonefarm_common.clock import SystemClock
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.offers import offers_here, publish_offers
 from phonefarm_controller.agents.sessions import Session
@@ -13,7 +12,7 @@ from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
 from phonefarm_controller.model.errors import OwnerLostError
 from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.store.loop_leases import Tenure
+from phonefarm_controller.store.loop_leases import LoopLease, Tenure
 from support.controller import PATIENCE
 from support.world import World, world_on
 
@@ -57,14 +56,35 @@ class _Deaf(LoopOwnership):
         return True
 
 
+class _Counted(LoopOwnership):
+    """A controller whose looks at the loop's owner can be waited for."""
+
+    def __init__(self, world: World, owner: str) -> None:
+        super().__init__(database=world.database, owner=owner)
+        self._seen = asyncio.Event()
+
+    async def get(self, loop: str) -> LoopLease | None:
+        """Say when the look is over."""
+        found = await super().get(loop)
+        self._seen.set()
+        return found
+
+    async def looked(self, times: int) -> None:
+        """Wait for so many further looks."""
+        for _ in range(times):
+            self._seen.clear()
+            await self._seen.wait()
+
+
 async def test_of_two_controllers_one_runs_the_loop_and_the_next_follows(world: World) -> None:
     """The one that stops leaves it at once; the terms rise."""
     first, second = _Loop(), _Loop()
+    ownership = _Counted(world, "two")
     async with asyncio.timeout(PATIENCE):
         one = _run(world, "one", first)
         await first.began.wait()
-        two = _run(world, "two", second)
-        await asyncio.sleep(5 * TIMERS.loop_beat)  # a wrong one would have begun by now
+        two = _run(world, "two", second, ownership)
+        await ownership.looked(5)
         waited = not second.began.is_set()
         one.cancel()
         await second.began.wait()
@@ -78,10 +98,16 @@ async def test_an_owner_that_is_not_heard_loses_the_loop(world: World) -> None:
     """Its counter stands still for the whole time; what it writes after that is refused."""
     process_id = await world.accept()
     first, second = _Loop(), _Loop()
+    ownership = _Counted(world, "two")
     async with asyncio.timeout(PATIENCE):
-        one = _run(world, "one", first, ownership=_Deaf(database=world.database, owner="one"))
+        one = _run(world, "one", first, _Deaf(database=world.database, owner="one"))
         await first.began.wait()
-        two = _run(world, "two", second)
+        two = _run(world, "two", second, ownership)
+        await ownership.looked(2)
+        world.clock.advance(TIMERS.loop_lapse * 0.9)
+        await ownership.looked(2)
+        waited = not second.began.is_set()
+        world.clock.advance(TIMERS.loop_lapse * 0.2)
         await second.began.wait()
     (old,), (new,) = first.tenures, second.tenures
 
@@ -90,6 +116,7 @@ async def test_an_owner_that_is_not_heard_loses_the_loop(world: World) -> None:
     await world.mend(process_id, tenure=new)
     await _over(one, two)
 
+    assert waited
     assert (old.term, new.term) == (1, 2)
 
 
@@ -180,7 +207,7 @@ def _run(
             loop,
             ownership=ownership,
             timers=TIMERS,
-            clock=SystemClock(),
+            clock=world.clock,
             liveness=Liveness(1),
         )
     )

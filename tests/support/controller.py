@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ from phonefarm_common.ids import PROTOCOL_VERSION
 from phonefarm_common.timers import Timers
 from phonefarm_controller.app.controller import Controller, running
 from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.schema.work import queue_items
+from sqlalchemy import update
 from support.prepared import prepare_sqlite
 
 KEY = "test-key"
@@ -69,6 +72,16 @@ class Farm:
             request, metadata=bearer(KEY)
         )
         return answer
+
+    async def pass_deadline(self, process_id: str) -> None:
+        """Let the deadline of the process's items have been a second ago."""
+        async with self.controller.database.writing() as tx:
+            passed = (
+                update(queue_items)
+                .where(queue_items.c.process_id == process_id)
+                .values(deadline_at=tx.now - timedelta(seconds=1))
+            )
+            await tx.connection.execute(passed)
 
     async def get(self, process_id: str) -> process_pb2.Process:
         """Return the process's record."""
