@@ -11,10 +11,12 @@ from phonefarm_controller.agents.sessions import Session
 from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
 from phonefarm_controller.model.errors import OwnerLostError
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import ItemState
+from phonefarm_controller.store import items
 from phonefarm_controller.store.loop_leases import LoopLease, Tenure
 from support.controller import PATIENCE
-from support.world import World, world_on
+from support.world import World, moved_ref, world_on
 
 TIMERS = replace(Timers(), loop_beat=0.02, loop_lapse=0.3)
 ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
@@ -175,6 +177,35 @@ async def test_a_session_that_was_superseded_writes_nothing(world: World) -> Non
     assert [ack.sequence for ack in acks] == [2, 2]
 
 
+async def test_an_offer_of_an_old_session_gets_no_work(world: World) -> None:
+    """The agent has a newer one, in which it may not offer that phone any more."""
+    await world.accept()
+    old = world.offers("a", "p1")
+    await world.meet("a", "p1")
+
+    by_the_old = await world.claim(old)
+    by_the_new = await world.claim(world.offers("a", "p1"))
+
+    assert by_the_old == []
+    assert len(by_the_new) == 1
+
+
+async def test_a_report_under_another_epoch_is_not_recorded(world: World) -> None:
+    """It is of another claim of the phone: the run goes on, and its own ending counts."""
+    await world.accept()
+    (assignment,) = await world.claim(world.offers("a", "p1"))
+    await world.begin(assignment)
+    another = replace(assignment, run=moved_ref(assignment.run, epoch=assignment.run.epoch + 1))
+
+    acks = await world.tell(another, 1, ENDED, RELEASED)
+    before = await _state(world, assignment)
+    await world.tell(assignment, 1, ENDED, RELEASED)
+    after = await _state(world, assignment)
+
+    assert [ack.sequence for ack in acks] == [0, 0]
+    assert (before, after) == (ItemState.EXECUTING, ItemState.DONE)
+
+
 @pytest.mark.postgres
 async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) -> None:
     """Phones and explanations are the same whichever controller is asked; nobody claims by it."""
@@ -195,6 +226,12 @@ async def test_what_an_agent_offers_elsewhere_is_seen_here(postgres_url: str) ->
         assert (before, after) == ([False], [True])
         assert told == await there.explain(process_id)
         assert offers_here(here.sessions) == []
+
+
+async def _state(world: World, assignment: Assignment) -> ItemState:
+    async with world.database.reading() as tx:
+        found = await items.get(tx, [assignment.run.item_id])
+    return found[assignment.run.item_id].state
 
 
 def _run(
