@@ -46,8 +46,7 @@ test: dev ## the tests, five to seven minutes on two cores
 	@$(PYTEST) -m 'not long' $(BESIDE)
 
 test-all: dev ## every test with every example, as CI runs them
-	@EXAMPLES=all $(MAKE) --no-print-directory test
-	@EXAMPLES=all $(PYTEST) -m long $(BESIDE)
+	@EXAMPLES=all $(PYTEST) $(BESIDE) --durations=25
 
 test-changed: dev ## the tests that what is not committed can have broken: SINCE=COMMIT
 	@$(BIN)/python scripts/changed_tests.py $(if $(SINCE),--since $(SINCE)) $(BESIDE)

@@ -43,13 +43,13 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the first test that uses containers the time to build the run image.
 
-    Side by side run files, but never two tests that use the engine: they see each other there. They
-    go first, since together they take longest.
+    Side by side run files, whose tests share what a module sets up, and long tests each by itself,
+    except those in one host of systemd. What takes longest goes first.
     """
-    items.sort(key=lambda item: not _uses_engine(item))
+    items.sort(key=lambda item: (not item.get_closest_marker("long"), not _uses_engine(item)))
     for item in items:
-        group = "engine" if _uses_engine(item) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        if not item.get_closest_marker("long") or item.get_closest_marker("systemd"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     for item in items:
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
