@@ -1,5 +1,6 @@
 """Creates and checks the ids and names of all programs."""
 
+import base64
 import re
 import secrets
 import uuid
@@ -24,6 +25,11 @@ def new_secret() -> str:
     while (secret := secrets.token_urlsafe(32)).startswith("-"):
         pass
     return secret
+
+
+def new_webhook_secret() -> str:
+    """Return 32 random bytes as a secret of Standard Webhooks 1.0: `whsec_` and base64."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def is_uuid(text: str) -> bool:

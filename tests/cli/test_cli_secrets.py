@@ -1,5 +1,6 @@
 """The secrets of a farm: given, kept or made, and never half of each."""
 
+import base64
 import json
 import stat
 from pathlib import Path
@@ -37,6 +38,14 @@ def test_no_secret_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("secrets.token_urlsafe", lambda _: next(drawn))
 
     assert new_secret() == "good"
+
+
+def test_the_webhook_secret_is_one_that_libraries_take(tmp_path: Path) -> None:
+    """A secret of Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes."""
+    secret = load_secrets(tmp_path, {})[WEBHOOK_SECRET]
+
+    assert secret.startswith("whsec_")
+    assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
 
 
 def test_two_folders_are_two_farms(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from phonefarm_common import config
-from phonefarm_common.ids import new_id, new_secret
+from phonefarm_common.ids import new_id, new_secret, new_webhook_secret
 from phonefarm_common.lifecycle import write_private_json
 
 from phonefarm_cli.errors import CommandError, ExitCode
@@ -40,7 +40,8 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
     path = data / "secrets.json"
     kept = _read(path)
     # The name labels the farm's containers: two farms on one Docker engine must differ.
-    complete = {"farm": f"farm-{new_id()[:8]}"} | {name: new_secret() for name in _NAMES} | kept
+    made = {name: new_secret() for name in _NAMES} | {WEBHOOK_SECRET: new_webhook_secret()}
+    complete = {"farm": f"farm-{new_id()[:8]}"} | made | kept
     if complete != kept:
         write_private_json(path, complete)
     given = {name: config.secret(name, environment) for name in _NAMES}
