@@ -47,3 +47,17 @@ def write_private_json(path: Path | None, facts: Mapping[str, Any]) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(dict(facts), file)
     scratch.replace(path)
+
+
+def check_address_free(host: str, port: int) -> None:
+    """Raise OSError that names HOST:PORT and the reason unless a server could listen there."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OSError(f"cannot listen on {host}:{port}: {why}") from error

@@ -4,7 +4,10 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 from phonefarm_common import config, lifecycle, logs
 from phonefarm_common.channel import is_loopback
@@ -18,6 +21,7 @@ from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.retention import DAYS, FOREVER, read_duration, read_retention
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import DatabaseTakenError
+from phonefarm_controller.store.migrate import DatabaseUnusableError
 
 EPILOG = """\
 environment:
@@ -33,7 +37,8 @@ evidence in a bucket of S3's protocol, which must be there; what is in brackets 
   s3://BUCKET[/PREFIX][?endpoint=http://HOST:PORT][&region=REGION]
 
 exit codes:
-  0 stopped by SIGTERM or SIGINT   2 a setting is wrong
+  0 stopped by SIGTERM or SIGINT
+  2 a setting is wrong, or an address or a directory cannot be had
   3 the database is away or taken, or the place for evidence is away
 
 examples:
@@ -44,6 +49,11 @@ examples:
 
 
 SWITCH_SECONDS = 0.0005
+_EXIT_CODES: Final[Mapping[tuple[type[Exception], ...], int]] = {
+    (DatabaseTakenError, DatabaseUnusableError, DatabaseBusyError, BackendAwayError): 3,
+    (config.ConfigError, ValueError, OSError): 2,
+}
+"""By the errors of a start that an operator can mend."""
 
 
 def main() -> None:
@@ -146,19 +156,39 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     logs.configure_logs(program="controller", level=options.log_level)
     try:
-        settings = _settings(options)
-        code = asyncio.run(_serve(settings))
+        code = asyncio.run(_serve(_settings(options)))
+    except _StartError as error:
+        print(f"phonefarm-controller: {error.__cause__}", file=sys.stderr)
+        sys.exit(error.code)
     except (config.ConfigError, ValueError) as error:
         print(f"phonefarm-controller: {error}", file=sys.stderr)
         sys.exit(2)
-    except (DatabaseTakenError, DatabaseBusyError, BackendAwayError) as error:
-        print(f"phonefarm-controller: {error}", file=sys.stderr)
-        sys.exit(3)
     sys.exit(code)
+
+
+class _StartError(Exception):
+    """The controller could not start, for a reason that an operator can mend: its cause."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
+def _only(error: Exception) -> BaseException:
+    """Return the one error in groups within groups; a group of several as it is."""
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        found = found.exceptions[0]
+    return found
 
 
 def _settings(options: argparse.Namespace) -> Settings:
     host, port = config.address(options.listen, name="--listen")
+    if not is_loopback(host):
+        raise config.ConfigError(
+            f"--listen: {host} is not loopback, and there is no TLS: other hosts come in by "
+            "--tls-listen and --mtls-listen"
+        )
     if not is_name(options.farm):
         raise config.ConfigError("--farm must be 1 to 128 of A-Z a-z 0-9 . _ : -")
     data = options.data.absolute()
@@ -171,6 +201,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
     if (tls is None) != (mtls is None):
         raise config.ConfigError("--tls-listen and --mtls-listen go together")
+    for option, given in (("--name", options.name), ("--ca", options.ca)):
+        if given and mtls is None:
+            raise config.ConfigError(f"{option} is for other hosts: give --mtls-listen too")
     several: tuple[str, ...] = ()
     if options.controllers:
         several = parse_controllers(options.controllers, name="--controllers")
@@ -179,7 +212,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         host=host,
         port=port,
-        database_url=options.database or f"sqlite:///{data / 'farm.db'}",
+        database_url=_database(options.database) or f"sqlite:///{data / 'farm.db'}",
         data=data,
         farm_id=options.farm,
         ingest_secret=config.secret("INGEST_SECRET"),
@@ -201,6 +234,14 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
+def _database(url: str | None) -> str | None:
+    if url and not url.startswith(("sqlite:///", "postgresql://", "postgresql+asyncpg://")):
+        raise config.ConfigError(
+            "--database must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+        )
+    return url
+
+
 def _evidence(text: str | None) -> Path | S3Address | None:
     if not text:
         return None
@@ -213,6 +254,8 @@ def _evidence(text: str | None) -> Path | S3Address | None:
 
 def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
     if options.metrics is None:
+        if options.metrics_for_all:
+            raise config.ConfigError("--metrics-for-all says who may read --metrics: give that too")
         return None
     host, port = config.address(options.metrics, name="--metrics")
     if not is_loopback(host) and not options.metrics_for_all:
@@ -224,7 +267,15 @@ def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
 
 
 async def _serve(settings: Settings) -> int:
-    async with lifecycle.stop_signals() as stop, running(settings) as controller:
+    async with lifecycle.stop_signals() as stop, AsyncExitStack() as stack:
+        try:
+            controller = await stack.enter_async_context(running(settings))
+        except Exception as error:
+            cause = _only(error)
+            for kinds, code in _EXIT_CODES.items():
+                if isinstance(cause, kinds):
+                    raise _StartError(code) from cause
+            raise
         facts = {"grpc": f"{settings.host}:{controller.port}", "pid": os.getpid()}
         facts |= {"metrics_port": controller.metrics_port}
         facts |= {"tls_port": controller.tls_port, "mtls_port": controller.mtls_port}

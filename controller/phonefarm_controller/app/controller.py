@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 from phonefarm_common.clock import Clock, SystemClock
+from phonefarm_common.config import ConfigError
 
 from phonefarm_controller.app.listeners import (
     advertised_addresses,
@@ -25,9 +26,10 @@ from phonefarm_controller.monitoring.metrics import serving_metrics
 from phonefarm_controller.monitoring.watchdog import watchdog
 from phonefarm_controller.rpc.server import Ports, serving
 from phonefarm_controller.settings import Settings
+from phonefarm_controller.store.api_keys import any_unrevoked
 from phonefarm_controller.store.app_profiles import keep_profile
-from phonefarm_controller.store.database import Database, open_database
-from phonefarm_controller.store.migrate import migrate
+from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.migrate import open_migrated
 from phonefarm_controller.store.notify import may_be_shared
 
 log = structlog.get_logger()
@@ -48,11 +50,19 @@ class Controller:
 
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Controller]:
-    """Run a controller while the block runs; close everything, in reverse, on the way out."""
+    """Run a controller while the block runs; close everything, in reverse, on the way out.
+
+    Raises ConfigError when nobody could call it, DatabaseTakenError or DatabaseUnusableError, and
+    OSError for an address or a directory that cannot be had.
+    """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(settings.database_url, clock))
-        await migrate(database)
+        database = await stack.enter_async_context(open_migrated(settings.database_url, clock))
+        if settings.ingest_secret is None and not await _any_key(database):
+            raise ConfigError(
+                "nobody could call this controller: it has no API key yet; set INGEST_SECRET, and "
+                "create keys with `phonefarm keys create`"
+            )
         backend = open_backend(settings.evidence_backend, scratch=settings.data / "uploads")
         await claim_backend(
             database,
@@ -77,6 +87,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             mtls_port=ports.mtls,
             metrics_port=metrics_port,
         )
+
+
+async def _any_key(database: Database) -> bool:
+    async with database.reading() as tx:
+        return await any_unrevoked(tx)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
+from phonefarm_common.lifecycle import check_address_free
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -100,6 +101,7 @@ async def serving_metrics(
     registry = CollectorRegistry()
     registry.register(_Reading(alarms, sessions, removed))
     host, port = address
+    check_address_free(host, port)
     server, thread = start_http_server(port, host, registry)
     try:
         log.info("metrics.served", host=host, port=server.server_port)

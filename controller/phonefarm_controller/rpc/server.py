@@ -35,6 +35,7 @@ from phonefarm.v1 import (
     verification_pb2_grpc,
 )
 from phonefarm_common.channel import is_loopback, server_options
+from phonefarm_common.lifecycle import check_address_free
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.rpc.access_service import AccessService
@@ -159,6 +160,7 @@ async def _port(
         reflection.enable_server_reflection(
             [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
         )
+    check_address_free(host, port)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     bound = (
         server.add_insecure_port(where) if shown is None else server.add_secure_port(where, shown)

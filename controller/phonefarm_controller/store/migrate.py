@@ -1,15 +1,17 @@
-"""Bringing the schema up to date with Alembic."""
+"""Brings the schema up to date with Alembic."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, inspect, text
+from phonefarm_common.clock import Clock
+from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from phonefarm_controller.store.database import Database
+from phonefarm_controller.store.database import Database, open_database
 
 log = structlog.get_logger()
 
@@ -22,6 +24,28 @@ PAUSE_SECONDS: Final = 1.0
 _IN_THE_WAY: Final = frozenset({"40P01", "55P03"})
 """deadlock_detected, lock_not_available: work of controllers that go on meanwhile."""
 _LOCK = 0x70_68_66_61_72_6D  # "phfarm": one migration at a time on PostgreSQL
+
+
+class DatabaseUnusableError(Exception):
+    """The database could not be opened or migrated; the text names it, and says why."""
+
+
+@asynccontextmanager
+async def open_migrated(url: str, clock: Clock) -> AsyncIterator[Database]:
+    """Open the database, with its schema up to date, while the block runs.
+
+    Raises DatabaseTakenError, or DatabaseUnusableError for any other reason.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            database = await stack.enter_async_context(open_database(url, clock))
+            await migrate(database)
+        except (DBAPIError, OSError) as error:
+            why = error.orig if isinstance(error, DBAPIError) else error
+            raise DatabaseUnusableError(
+                f"cannot use the database {make_url(url).render_as_string()}: {why or repr(error)}"
+            ) from error
+        yield database
 
 
 async def migrate(

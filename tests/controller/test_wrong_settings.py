@@ -1,0 +1,109 @@
+"""A controller that cannot start says why in one line, and ends with the documented exit code."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+KEY = {"INGEST_SECRET": "s"}
+
+
+@pytest.fixture(scope="module")
+def taken() -> Iterator[str]:
+    """Return an address at which another program listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def started(
+    folder: Path, *arguments: str, environment: Mapping[str, str] = KEY
+) -> "subprocess.CompletedProcess[str]":
+    """Return how the controller ended; TimeoutExpired when it starts."""
+    command = [sys.executable, "-m", "phonefarm_controller", "--data", "data", *arguments]
+    free = [] if "--listen" in arguments else ["--listen", "127.0.0.1:0"]
+    return subprocess.run(
+        [*command, *free],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--listen", "0.0.0.0:7170"], 2, "--listen: 0.0.0.0 is not loopback"),
+        (["--listen", "nonsense"], 2, "--listen must be HOST:PORT, not 'nonsense'"),
+        (["--database", "mysql://a/b"], 2, "--database must be sqlite:///FILE or postgresql://"),
+        (
+            ["--database", "postgresql://u:geheim@127.0.0.1:1/farm"],
+            3,
+            "cannot use the database postgresql://u:***@127.0.0.1:1/farm: ",
+        ),
+        (
+            ["--database", "sqlite:////proc/no/farm.db"],
+            3,
+            "cannot use the database sqlite:////proc",
+        ),
+        (["--name", "c1"], 2, "--name is for other hosts: give --mtls-listen too"),
+        (["--ca", "ca"], 2, "--ca is for other hosts: give --mtls-listen too"),
+        (["--tls-listen", "127.0.0.1:0"], 2, "--tls-listen and --mtls-listen go together"),
+        (["--controllers", "a:1"], 2, "--controllers is for hosts that join: give --mtls-listen"),
+        (["--metrics-for-all"], 2, "--metrics-for-all says who may read --metrics: give that too"),
+        (["--metrics", "0.0.0.0:0"], 2, "--metrics: 0.0.0.0 is not loopback"),
+        (["--farm", "a farm"], 2, "--farm must be 1 to 128 of"),
+        (["--evidence", "ftp://a"], 2, "--evidence must be a directory, or like s3://"),
+        (["--evidence", "/proc/no"], 3, "/proc/no does not answer"),
+        (["--keep-processes", "soon"], 2, "--keep-processes"),
+        (["--golden-every", "soon"], 2, "--golden-every"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    """It names the option or the thing, never a traceback, never a password."""
+    ended = started(tmp_path, *arguments)
+
+    assert ended.returncode == code, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("phonefarm-controller: ")
+    assert said in line
+    assert "geheim" not in line
+
+
+@pytest.mark.parametrize("option", ["--listen", "--metrics"])
+def test_an_address_that_is_taken_is_one_line(tmp_path: Path, taken: str, option: str) -> None:
+    """Another program listens there."""
+    ended = started(tmp_path, option, taken)
+
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr == (
+        f"phonefarm-controller: cannot listen on {taken}: Address already in use\n"
+    )
+
+
+def test_a_controller_that_nobody_could_call_does_not_start(tmp_path: Path) -> None:
+    """Neither INGEST_SECRET nor a key in the database."""
+    ended = started(tmp_path, environment={})
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("phonefarm-controller: nobody could call this controller")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    """SQLite says so; the file stays as it is."""
+    (tmp_path / "farm.db").write_text("no database at all, but some text of a person" * 100)
+
+    ended = started(tmp_path, "--database", f"sqlite:///{tmp_path / 'farm.db'}")
+
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stderr.splitlines()[-1].endswith("file is not a database")
+    assert len(ended.stderr.splitlines()) == 1
