@@ -332,6 +332,30 @@ async def test_what_a_clean_up_leaves_is_reported(
         assert released.reason.startswith(f"clean_up_failed: left: {folder}")
 
 
+async def test_a_phone_left_unclean_is_cleaned_later_also_by_the_next_start(
+    controller: ScriptedController, settings: Settings, farm: Farm
+) -> None:
+    """Its agent goes on trying; a new one reads it in the journal. No run begins meanwhile."""
+    timers = replace(settings.timers, clean_up=2.0)
+    async with phone_agent(settings, farm, runtime="process", timers=timers):
+        heard = controller.heard
+        await heard.until(lambda: len(heard.offered()) == 2)
+        await farm["SIM0001"].fault("files_stay")
+        work = phone_work("SIM0001", ("launch_app", {}))
+        await controller.assign(work)
+        await heard.until(lambda: heard.ended(work.run.run_id), seconds=60)
+        first = heard.releases(work.run.run_id)
+    async with phone_agent(settings, farm, runtime="process", timers=timers):
+        await farm["SIM0001"].clear("files_stay")
+        await heard.until(lambda: heard.releases(work.run.run_id)[-1].clean)
+
+    assert [released.clean for released in first] == [False]
+    assert [each.clean for each in heard.releases(work.run.run_id)] == [False, True]
+    assert heard.starts(work.run.run_id) == 1
+    folder = f"/data/local/tmp/phonefarm/{work.run.run_id}"
+    assert not farm["SIM0001"].phone.files.exists(folder)
+
+
 async def test_a_phone_that_does_not_come_home_is_dirty(
     controller: ScriptedController, settings: Settings, farm: Farm
 ) -> None:

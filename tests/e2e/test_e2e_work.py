@@ -259,6 +259,29 @@ async def test_a_phone_unplugged_in_a_run_is_replaced(at_work: Hand, receiver: R
     assert retrying["timestamps"]["retrying_at"] is not None
 
 
+@pytest.mark.long
+async def test_a_phone_that_was_unplugged_comes_back_by_itself(at_work: Hand) -> None:
+    """Its agent could not clean it while it was away; it does when the phone is there again."""
+    process_id = await at_work.warm_up({"routing": "queue"}, watch_seconds=4)
+    await at_work.until(process_id, "executing")
+    (item,) = (await at_work.record(process_id))["partial_progress"]["items"]
+    lost = next(phone for phone in at_work.farm.phones if phone.phone_id == item["phone_id"])
+
+    async def is_dirty() -> bool:
+        phone = await at_work.phone(lost.phone_id)
+        return phone.health == "quarantined" and phone.health_reason.startswith("dirty: ")
+
+    async def is_offered() -> bool:
+        phone = await at_work.phone(lost.phone_id)
+        return phone.offered and phone.lease == "free" and phone.health != "quarantined"
+
+    await at_work.phones.fault(lost.serialno, "unplug")
+    await eventually(is_dirty, within=120, what="the clean-up given up")
+    await at_work.phones.clear(lost.serialno)
+
+    await eventually(is_offered, within=120, what="the phone, clean and back on offer")
+
+
 async def _is_gone(at_work: Hand, container: str) -> bool:
     """Tell whether the run's container, or the session that stands for it, is gone for good.
 

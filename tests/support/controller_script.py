@@ -169,12 +169,18 @@ class Heard:
             released = released or record.WhichOneof("body") == "phone_released"
         return found if released else None
 
+    def releases(self, run_id: str) -> list[pb.PhoneReleased]:
+        """Return what was said of the phone, in order."""
+        records = sorted(self.records.get(run_id, {}).values(), key=lambda each: each.sequence)
+        return [
+            record.phone_released
+            for record in records
+            if record.WhichOneof("body") == "phone_released"
+        ]
+
     def released(self, run_id: str) -> pb.PhoneReleased | None:
-        """Return what became of the phone."""
-        for record in self.records.get(run_id, {}).values():
-            if record.WhichOneof("body") == "phone_released":
-                return record.phone_released
-        return None
+        """Return what was first said of the phone."""
+        return next(iter(self.releases(run_id)), None)
 
     def refused(self, run_id: str) -> str:
         """Return why the run was refused, empty if it was not."""

@@ -77,6 +77,15 @@ async def _clean_phone(run: Run) -> PhoneReleased:
         return PhoneReleased(clean=False, reason=f"clean_up_failed: {last}", residue=residue)
 
 
+async def is_clean_now(run: Run) -> bool:
+    """Try once more to clean the phone that the run left unclean; False when something stays."""
+    try:
+        async with asyncio.timeout(run.context.timers.clean_up):
+            return not await run.context.phones.clean_up(_cleanup_request(run))
+    except (PhoneFailedError, TimeoutError):
+        return False
+
+
 def _cleanup_request(run: Run) -> CleanupRequest:
     try:
         plan = build_plan(run.state.assignment, adb_serial=run.state.adb_serial)

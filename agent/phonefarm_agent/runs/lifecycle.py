@@ -4,17 +4,21 @@ import asyncio
 from functools import partial
 
 import structlog
+from phonefarm_common.backoff import backoff
 from phonefarm_common.reasons import FailureCode
 
 from phonefarm_agent.model.records import Outcome, PhoneReleased, RunEnded, RunRefused
 from phonefarm_agent.model.run import LIVE, Phase
-from phonefarm_agent.runs.cleanup import clean_up_run, remove_container
+from phonefarm_agent.runs.cleanup import clean_up_run, is_clean_now, remove_container
 from phonefarm_agent.runs.execution import execute
 from phonefarm_agent.runs.journal_schema import trim_forgotten
 from phonefarm_agent.runs.outcome import broken
 from phonefarm_agent.runs.run import Run
 
 log = structlog.get_logger()
+
+MOST_PAUSE_SECONDS = 30.0
+"""Between two tries to clean a phone that was released unclean."""
 
 
 async def lead_run(run: Run) -> None:
@@ -44,6 +48,8 @@ async def lead_run(run: Run) -> None:
             await asyncio.wait({following})
     run.released.set()
     await remove_container(run)
+    if run.state.unclean and serialno:
+        await _clean_later(run)
     await _acknowledged(run)
 
 
@@ -109,6 +115,30 @@ async def _clean_up(run: Run) -> None:
         released = PhoneReleased(clean=False, reason=f"a fault in the agent: {error!r}")
     await run.move(Phase.RELEASED, released)
     log.info("phone.released", clean=released.clean, reason=released.reason)
+
+
+async def _clean_later(run: Run) -> None:
+    """Try again until the phone is clean or another run has it, and say that it is clean.
+
+    A controller that stops the run meanwhile hears again that the phone is not clean.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        pause = backoff(
+            tries, first=run.context.scale, factor=2, most=MOST_PAUSE_SECONDS * run.context.scale
+        )
+        run.stop_heard.clear()
+        try:
+            async with asyncio.timeout(pause):
+                await run.stop_heard.wait()
+        except TimeoutError:
+            if await is_clean_now(run):
+                await run.record(PhoneReleased(clean=True))
+                log.info("phone.cleaned_later", tries=tries)
+                return
+        else:
+            await run.record(PhoneReleased(clean=False, reason=run.state.unclean))
 
 
 async def _acknowledged(run: Run) -> None:

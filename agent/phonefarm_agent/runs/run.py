@@ -79,6 +79,7 @@ class Run:
         self.confirmed = asyncio.Event()
         self.renewed = asyncio.Event()
         self.released = asyncio.Event()
+        self.stop_heard = asyncio.Event()
         self.cause: Cause | None = None
         self.address = ""  # of a hold's adb
         self.heard_at = context.clock.monotonic()
@@ -127,6 +128,7 @@ class Run:
         if state != self.state:
             log.info("run.stop_ordered", run_id=self.ref.run_id, reason=order.reason)
             self.change(state)
+        self.stop_heard.set()
         self.news.set()
 
     def on_renewal(self, sent_at: float) -> None:
@@ -226,5 +228,7 @@ def _advanced(state: RunState, body: Body) -> RunState:
             return replace(state, open_action=None, failed_action=(index, kind))
         case PhoneReleased(clean=False, reason=reason):
             return replace(state, unclean=reason or "clean_up_failed")
+        case PhoneReleased():
+            return replace(state, unclean="")
         case _:
             return state
