@@ -24,12 +24,17 @@ def _demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
 def test_the_demo_proves_itself(tmp_path: Path, runtime: str) -> None:
-    """Exit code 0, six signed callbacks, four looks at phones, its files where it says."""
+    """Exit code 0, six signed callbacks, four looks at phones, its files where it says.
+
+    In processes its phones are of three kinds, as told; in containers, of the usual one.
+    """
     if runtime == "docker":
         command = [sys.executable, "-m", "phonefarm_agent", "image", "build"]
         subprocess.run(command, check=True, capture_output=True)
 
-    demo = _demo(tmp_path, "--runtime", runtime)
+    kinds = ["--personality", "samsung,xiaomi,foldable"] if runtime == "process" else []
+    models = ["SM-S921-like", "2201123G-like", "Simulated Pixel 9 Pro Fold"]
+    demo = _demo(tmp_path, "--runtime", runtime, *kinds)
     said, _ = demo.communicate(timeout=250)
 
     assert demo.returncode == 0, said
@@ -37,6 +42,8 @@ def test_the_demo_proves_itself(tmp_path: Path, runtime: str) -> None:
     assert said.count("its ledger has searches of 'tiny houses', 'street food'") == 3
     assert said.count("the profile in its app has") == 1
     assert "nothing is left running" in said
+    for number, model in enumerate(models if kinds else ["Simulated Pixel 9"] * 3, start=1):
+        assert f"admitted ph-sim000{number}: {model} 127.0.0.1:" in said
     (folder,) = (tmp_path / ".farm").glob("demo-*")
     assert len(list((folder / "simulator").glob("*.ledger.jsonl"))) == 3
     assert not (folder / "up.json").exists()

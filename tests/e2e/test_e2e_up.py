@@ -84,6 +84,24 @@ async def test_up_stops_clean_in_the_middle_of_a_run(data: Path, runtime: str) -
     assert record["process_id"] == process_id
 
 
+@pytest.mark.parametrize(
+    ("simulate", "kinds", "reason"),
+    [
+        (0, "samsung", "--personality needs --simulate N"),
+        (1, "samsung,nokia", "invalid choice: 'nokia' (choose from 'android-10', 'board',"),
+    ],
+)
+def test_a_personality_that_cannot_be_had_is_refused(
+    data: Path, simulate: int, kinds: str, reason: str
+) -> None:
+    """The farm does not start, and says which kinds of phone there are."""
+    with started_up(data, "--personality", kinds, simulate=simulate) as up:
+        code = up.process.wait(60)
+
+    assert code != 0
+    assert reason in up.said
+
+
 @pytest.mark.long
 async def test_programs_die_with_a_killed_up(data: Path) -> None:
     """Kill -9 of `up`: no program and no run is left; the next start takes the folder over."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from phonefarm_cli.console.connect import Subparsers
 from phonefarm_cli.demo.scenario import perform_demo
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.up.command import add_runtime
+from phonefarm_cli.up.command import add_personality, add_runtime
 from phonefarm_cli.up.run import exclusive_lock
 
 KEEP_MARK = "keep"
@@ -39,6 +39,7 @@ def add(commands: Subparsers) -> None:
     demo.add_argument(
         "--data", type=Path, metavar="DIR", help="the demo's folder (.farm/demo-<process id>)"
     )
+    add_personality(demo)
     add_runtime(demo)
     demo.add_argument("--keep", action="store_true", help="have no later demo remove the files")
     demo.set_defaults(perform=_demo)
@@ -52,7 +53,9 @@ def _demo(options: argparse.Namespace) -> ExitCode:
     if options.keep:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         (data / KEEP_MARK).touch()
-    return asyncio.run(perform_demo(data, runtime=options.runtime))
+    return asyncio.run(
+        perform_demo(data, runtime=options.runtime, personalities=options.personality)
+    )
 
 
 def _remove_old(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,13 +16,16 @@ STOP_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def running_farm(data: Path, *, phones: int, runtime: str) -> AsyncIterator[UpFile]:
+async def running_farm(
+    data: Path, *, phones: int, personalities: Sequence[str], runtime: str
+) -> AsyncIterator[UpFile]:
     """Yield the up.json of a ready farm on free ports, and stop the farm in any case.
 
     CommandError when it does not become ready or does not end with 0.
     """
     command = [sys.executable, "-m", "phonefarm_cli", "up", "--data", str(data)]
     command += ["--simulate", str(phones), "--runtime", runtime]
+    command += ["--personality", ",".join(personalities)]
     command += ["--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     process = await asyncio.create_subprocess_exec(
         *bound_to_parent(command, signal.SIGTERM),

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,11 +34,11 @@ _POLL_SECONDS: Final = 0.2
 _TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})
 
 
-async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
+async def perform_demo(data: Path, *, runtime: str, personalities: Sequence[str]) -> ExitCode:
     """Return OK when all checks pass; CommandError with the reason otherwise."""
     began = time.monotonic()
     async with stop_signals() as stop:
-        acting = asyncio.create_task(_run_scenario(data, runtime))
+        acting = asyncio.create_task(_run_scenario(data, runtime, personalities))
         told = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({acting, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -56,10 +57,12 @@ async def perform_demo(data: Path, *, runtime: str) -> ExitCode:
     return ExitCode.OK
 
 
-async def _run_scenario(data: Path, runtime: str) -> dict[str, int]:
+async def _run_scenario(data: Path, runtime: str, personalities: Sequence[str]) -> dict[str, int]:
     """Run the demo; return the process ids of its farm."""
     _heading("a farm of its own: simulator, controller, agent and gateway, one process each")
-    async with running_farm(data, phones=PHONES, runtime=runtime) as farm:
+    async with running_farm(
+        data, phones=PHONES, personalities=personalities, runtime=runtime
+    ) as farm:
         if len(farm.phones) != PHONES or not all(phone.account_id for phone in farm.phones):
             raise CheckFailedError(f"the farm does not have {PHONES} phones with an account each")
         async with (

@@ -32,6 +32,7 @@ environment (each secret may also be given as NAME_FILE, a file that holds it):
 
 examples:
   phonefarm up --simulate 3                        three simulated phones
+  phonefarm up --simulate 4 --personality samsung,foldable
   phonefarm up                                     every phone on USB that allows debugging
   phonefarm up --connect 10.0.0.21:5555            a phone on the network
   phonefarm up --database postgresql://farm:...@db/farm --runtime docker
@@ -58,6 +59,7 @@ def add(commands: Subparsers) -> None:
     up.add_argument(
         "--simulate", type=int, default=0, metavar="N", help="run N simulated phones (0)"
     )
+    add_personality(up)
     up.add_argument(
         "--rest",
         default="127.0.0.1:8080",
@@ -100,6 +102,22 @@ def add(commands: Subparsers) -> None:
     up.set_defaults(perform=_up)
 
 
+def add_personality(parser: argparse.ArgumentParser) -> None:
+    """Add --personality."""
+    parser.add_argument(
+        "--personality",
+        type=_names,
+        default=(),
+        metavar="NAME[,NAME]",
+        help="what the simulated phones are like, in turn, for example samsung,xiaomi (pixel-15: "
+        "a current phone whose feed moves); `phonefarm-simulator --help` lists all",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """Add --runtime."""
     parser.add_argument(
@@ -115,6 +133,7 @@ def _up(options: argparse.Namespace) -> ExitCode:
     settings = Settings(
         data=options.data.absolute(),
         simulate=options.simulate,
+        personalities=options.personality,
         rest=options.rest,
         grpc=options.grpc,
         database=options.database,

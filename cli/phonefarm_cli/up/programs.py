@@ -21,10 +21,12 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 def simulator(settings: Settings) -> Program:
     """Return the simulator."""
+    kinds = [word for name in settings.personalities for word in ("--personality", name)]
+    data = str(settings.data / "simulator")
     return Program(
         name="simulator",
         module="phonefarm_simulator",
-        arguments=("--phones", str(settings.simulate), "--data", str(settings.data / "simulator")),
+        arguments=("--phones", str(settings.simulate), "--data", data, *kinds),
         environment=without_secrets(settings.environment),
     )
 

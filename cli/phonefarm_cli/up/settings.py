@@ -20,6 +20,7 @@ class Settings:
 
     data: Path
     simulate: int
+    personalities: tuple[str, ...]  # of simulated phones, in turn; none: the simulator's default
     rest: str  # HOST:PORT, port 0 for any
     grpc: str
     database: str | None
@@ -36,6 +37,8 @@ class Settings:
             raise CommandError(
                 f"--simulate must be 0 to {MOST_SIMULATED}, not {self.simulate}", ExitCode.MISUSED
             )
+        if self.personalities and not self.simulate:
+            raise CommandError("--personality needs --simulate N", ExitCode.MISUSED)
         if not 1 <= self.controllers <= MOST_CONTROLLERS:
             raise CommandError(
                 f"--controllers must be 1 to {MOST_CONTROLLERS}, not {self.controllers}",
