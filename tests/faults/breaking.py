@@ -197,6 +197,10 @@ _PHONE_FAULTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("post_fails", {}),
     ("post_crashes", {"posted": True}),
     ("post_crashes", {"posted": False}),
+    ("ui_server_dies", {}),
+    ("ui_server_hangs", {}),
+    ("ui_automation_taken", {}),
+    ("am_start_denied", {}),
 )
 
 

@@ -20,6 +20,7 @@ from phonefarm_agent.runtimes import image
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError
 from phonefarm_simulator.control import Control
+from phonefarm_simulator.personality import names
 from support.components import COMPONENTS
 from support.live_farm import LiveFarm
 from support.postgres_server import PostgresServer, postgres_server
@@ -29,6 +30,8 @@ from support.stepped_program import set_off
 
 SCALE: Final = 0.2
 """All timers of the farm times this: a lease lasts 18 s."""
+PERSONALITIES: Final = tuple(name for name in names() if name != "old-android")
+"""What kinds of phone there are, in turn; no agent offers the one left out."""
 _DISK: Final = "2g"  # a program needs 1 GiB free to take new work
 _MEND_SECONDS: Final = 1.0
 
@@ -41,6 +44,7 @@ class Ground:
     made: Programs
     farm: LiveFarm
     phones_of: Mapping[str, list[str]]  # serial numbers by agent
+    personalities: Mapping[str, str]  # by serial number
     links: Mapping[str, list[Link]]  # by the program that dials
     database_links: Mapping[str, Link]  # by controller
     server: PostgresServer | None
@@ -184,7 +188,8 @@ async def ground(folder: Path, engine: str, *, containers: bool = False) -> Asyn
                 for target in made.controllers.values()
             ]
             made.ways[name] = ",".join(wire.address for wire in links[name])
-        await made.simulator(12)
+        kinds = [word for name in PERSONALITIES for word in ("--personality", name)]
+        await made.simulator(12, *kinds)
         await asyncio.gather(*(made.controller(name) for name in made.controllers))
         await asyncio.gather(
             *(made.gateway(name) for name in made.gateways),
@@ -192,11 +197,13 @@ async def ground(folder: Path, engine: str, *, containers: bool = False) -> Asyn
         )
         farm = await made.live({serial for phones in agents.values() for serial in phones})
         phones = await stack.enter_async_context(Control.connected(farm.control))
+        states = [await phones.state(phone.serialno) for phone in farm.phones]
         yield Ground(
             folder=folder,
             made=made,
             farm=farm,
             phones_of=agents,
+            personalities={state["serial"]: state["personality"] for state in states},
             links=links,
             database_links=database_links,
             server=server,

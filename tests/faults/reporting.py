@@ -42,7 +42,7 @@ def markdown(verdict: Verdict) -> str:
     kinds: dict[str, list[float | None]] = defaultdict(list)
     for fault in verdict.faults:
         kinds[fault.kind].append(fault.recovered)
-    lines += _table(kinds)
+    lines += [*_table(kinds), "", *_phones(verdict)]
     lines += [f"\n**{one.promise}** {one.subject}: {one.shows}" for one in verdict.found]
     return "\n".join(lines) + "\n"
 
@@ -69,6 +69,15 @@ def _table(kinds: Mapping[str, list[float | None]]) -> list[str]:
         times = sorted(one for one in all_of if one is not None)
         figures = f"{_part(times, 0.5)} | {_part(times, 0.99)}"
         lines.append(f"| {kind} | {len(all_of)} | {len(times)} | {figures} |")
+    return lines
+
+
+def _phones(verdict: Verdict) -> list[str]:
+    lines = ["| phone | personality | runs | how they ended |", "|---|---|---|---|"]
+    for phone in verdict.phones:
+        ends = _told(dict(sorted(phone.outcomes.items())))
+        runs = sum(phone.outcomes.values())
+        lines.append(f"| {phone.serialno} | `{phone.personality}` | {runs} | {ends} |")
     return lines
 
 

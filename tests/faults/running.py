@@ -52,6 +52,15 @@ class Injected:
     waits: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class PhoneRuns:
+    """How the runs of one phone ended."""
+
+    serialno: str
+    personality: str
+    outcomes: Mapping[str, int]
+
+
 @dataclass
 class Verdict:
     """What a run found."""
@@ -65,6 +74,7 @@ class Verdict:
     processes: Mapping[str, int]
     between: int  # processes completed while no fault was under way
     missing: list[str]  # of capabilities, routings and cancels: what never ended
+    phones: list[PhoneRuns]
     rested: float  # seconds from the last fault to rest
     found: list[Violation] = field(default_factory=list)
     containers: bool = False
@@ -237,14 +247,16 @@ async def fault_run(
             ended=time.time(),
         )
     (folder / "history.json").write_text(json.dumps(kept(history), default=str))
-    verdict = _verdict(history, run.injected, load)
+    verdict = _verdict(history, run.injected, load, it.personalities)
     verdict.engine, verdict.seed, verdict.seconds, verdict.rested = engine, seed, seconds, rested
     verdict.containers = containers
     verdict.found = [*run.found, *violations(history)]
     return verdict
 
 
-def _verdict(history: History, faults: list[Injected], load: Load) -> Verdict:
+def _verdict(
+    history: History, faults: list[Injected], load: Load, personalities: Mapping[str, str]
+) -> Verdict:
     processes = history.rows.processes
     under_way = [(fault.began * 1e6, fault.ended * 1e6) for fault in faults]
     between = sum(
@@ -268,7 +280,22 @@ def _verdict(history: History, faults: list[Injected], load: Load) -> Verdict:
         processes=dict(states),
         between=between,
         missing=_missing(history, load),
+        phones=[
+            PhoneRuns(serialno=serialno, personality=kind, outcomes=_outcomes(history, serialno))
+            for serialno, kind in sorted(personalities.items())
+        ],
     )
+
+
+def _outcomes(history: History, serialno: str) -> Mapping[str, int]:
+    """Return how many runs of a phone ended in which way; a voided one has no outcome."""
+    phones = history.rows.phones
+    ends = Counter(
+        str(run["outcome"] or run["state"].lower())
+        for run in history.rows.runs.values()
+        if phones[run["phone_id"]]["serialno"] == serialno
+    )
+    return dict(ends)
 
 
 def _missing(history: History, load: Load) -> list[str]:
