@@ -287,6 +287,7 @@ ENQUEUE_RULES: Final = (
             ("keywords", ["x"] * 21, "inputs.keywords"),
             ("keywords", "tea", "inputs.keywords"),
             ("keywords", [""], "inputs.keywords[0]"),
+            ("keywords", ["tea", "bell\a"], "inputs.keywords[1]"),
             ("videos_per_keyword", 0, "inputs.videos_per_keyword"),
             ("videos_per_keyword", 51, "inputs.videos_per_keyword"),
             ("watch_seconds", 0, "inputs.watch_seconds"),
@@ -378,6 +379,10 @@ MAINTENANCE_RULES: Final = (
             (
                 [{"action": "edit_profile", "params": {"name": "x"}}],
                 "inputs.steps[0].params.name",
+            ),
+            (
+                [{"action": "edit_profile", "params": {"bio": "esc\x1b[1m"}}],
+                "inputs.steps[0].params.bio",
             ),
             ([{"params": {"bio": "x"}}], "inputs.steps[0].action"),
         )

@@ -36,6 +36,7 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
     (K, {"keywords": ["a"] * 21}, "invalid_request", ["keywords"]),
     (K, {"keywords": ["a", "", " ", 3]}, "invalid_request", [f"keywords[{n}]" for n in (1, 2, 3)]),
     (K, {"keywords": ["x" * 101]}, "invalid_request", ["keywords[0]"]),
+    (K, {"keywords": ["bell\a", "a\ufffe"]}, "invalid_request", ["keywords[0]", "keywords[1]"]),
     (K, {"keywords": ["a"], "videos_per_keyword": 0}, "invalid_request", ["videos_per_keyword"]),
     (K, {"keywords": ["a"], "videos_per_keyword": 51}, "invalid_request", ["videos_per_keyword"]),
     (K, {"keywords": ["a"], "videos_per_keyword": 2.5}, "invalid_request", ["videos_per_keyword"]),
@@ -91,6 +92,7 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
     (M, edit(avatar="x"), "invalid_request", ["steps[0].params", "steps[0].params.avatar"]),
     (M, edit(bio="b", avatar="x"), "invalid_request", ["steps[0].params.avatar"]),
     (M, edit(bio=""), "invalid_request", ["steps[0].params.bio"]),
+    (M, edit(bio="esc\x1b[1m"), "invalid_request", ["steps[0].params.bio"]),
     (M, edit(bio="x" * 501), "invalid_request", ["steps[0].params.bio"]),
     (
         M,
@@ -104,6 +106,10 @@ BAD: tuple[tuple[str, dict[str, Any], str, list[str]], ...] = (
 GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
     (K, {"keywords": ["a"]}),
     (K, {"keywords": ["a"], "videos_per_keyword": 2.0, "watch_seconds": None, "app": None}),
+    (
+        K,
+        {"keywords": ["caf\u00e9", "\u6771\u4eac", "\U0001f35c", "two\nlines", "\U0001fae8\uf8ff"]},
+    ),
     (K, {"keywords": ["x" * 100] * 20, "app": "y" * 64, "dummy": {}}),
     (F, {"judge_prompt": "p", "max_videos": 200, "watch_seconds": 60}),
     (M, edit(bio="b", username=None) | {"metadata": {"why": "new"}}),

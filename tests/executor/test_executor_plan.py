@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_controller.capabilities import fields
 from phonefarm_controller.capabilities.planners import post_video
-from phonefarm_executor.actions.registry import KINDS, bind
+from phonefarm_executor.actions.registry import KINDS, UNTYPEABLE, bind, is_typeable
 from phonefarm_executor.app_profile import read_profile
 from phonefarm_executor.failures import NATURES, Code, FailedError
 from phonefarm_executor.plan import Step, read_plan
@@ -59,10 +60,11 @@ def test_the_planners_plan_is_understood() -> None:
 
 
 def test_the_words_are_the_farms() -> None:
-    """Codes and classes, copied because nothing of ours is imported, are those of the farm."""
+    """Codes, classes and what is untypeable are the farm's; copied, as nothing is imported."""
     assert {str(code) for code in Code} <= {str(code) for code in FailureCode}
     assert {nature.owner for nature in NATURES.values()} <= {str(owner) for owner in FailureClass}
     assert NATURES.keys() == set(Code)
+    assert UNTYPEABLE == fields.UNTYPEABLE
 
 
 def test_the_executor_stands_alone() -> None:
@@ -109,6 +111,21 @@ def test_an_action_that_cannot_be_done_is_refused(
     assert caught.value.code == code
     assert caught.value.as_json()["class"] == "work"
     assert caught.value.as_json()["final"] is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\U0001fae8", id="an emoji younger than this Python's tables"),
+        pytest.param("\uf8ff", id="private use: a maker's own sign"),
+        pytest.param("two\nlines", id="a line end"),
+    ],
+)
+def test_what_a_field_can_hold_is_not_refused(text: str) -> None:
+    """Whether a field takes it is for the phone to say; only what no dump can show is refused."""
+    typeable = is_typeable(text)
+
+    assert typeable
 
 
 def _understand(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
@@ -16,7 +15,7 @@ from phonefarm_executor.post_draft import Draft
 from phonefarm_executor.search_results import Results
 
 TypedText = NewType("TypedText", str)
-"""Text that is put into a field of the phone: without control characters but line ends."""
+"""Text that is put into a field of the phone: without what is UNTYPEABLE."""
 SelectorName = NewType("SelectorName", str)
 """The name of a selector of the profile."""
 KeyName = NewType("KeyName", str)
@@ -30,6 +29,8 @@ Direction = NewType("Direction", str)
 AssetName = NewType("AssetName", str)
 """What the run calls a file it fetches: a plain short name."""
 
+UNTYPEABLE = "[\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f\\ud800-\\udfff\\ufffe\\uffff]"
+"""What no way of typing puts into a field; the controller refuses the same."""
 DIRECTIONS = ("up", "down", "left", "right")
 Outputs = Mapping[str, Any]
 
@@ -148,11 +149,8 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
 
 
 def is_typeable(text: str) -> bool:
-    """Tell whether a field can hold the text: no control character but a line end."""
-    return all(
-        letter == "\n" or unicodedata.category(letter) not in {"Cc", "Cs", "Cn", "Co"}
-        for letter in text
-    )
+    """Tell whether a field can hold the text, and a dump of the screen, which is XML, show it."""
+    return re.search(UNTYPEABLE, text) is None
 
 
 def _invalid(step: Step, message: str) -> FailedError:

@@ -4,6 +4,7 @@ A field that is null counts as absent. Each `read` returns the value to use and 
 to *problems*; each `schema` is JSON Schema 2020-12 and takes the same values.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +14,13 @@ from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 Problems = list[FieldProblem]
 Schema = dict[str, Any]
+
+UNTYPEABLE = "[\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f\\ud800-\\udfff\\ufffe\\uffff]"
+"""What no way of typing puts into a field and reads back, as a regular expression of JSON Schema.
+
+Control characters but line ends, halves of surrogate pairs, and what no XML holds: a phone's screen
+is read as XML. The executor has the same (actions/registry.py).
+"""
 
 
 class Field(Protocol):
@@ -48,6 +56,8 @@ class Text:
     name: str
     description: str
     most: int
+    typed: bool = False
+    """Whether a run types it into a field of the phone."""
     required: bool = False
     missing_reason: Reason | None = None
 
@@ -71,17 +81,13 @@ class Text:
         elif len(value) > self.most:
             message = f"must be at most {self.most} characters, has {len(value)}"
             problems.append(FieldProblem(field=where, message=message))
+        elif self.typed:
+            problems += untypeable(value, where)
         return value
 
     def schema(self) -> Schema:
         """Return a string's limits."""
-        return {
-            "type": "string",
-            "description": self.description,
-            "minLength": 1,
-            "maxLength": self.most,
-            "pattern": "\\S",
-        }
+        return {"description": self.description, **_text(self.most, typed=self.typed)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +150,8 @@ class TextList:
     most: int
     longest: int
     least: int = 1
+    typed: bool = False
+    """Whether a run types them into a field of the phone."""
     required: bool = False
     missing: FarmError | None = None
 
@@ -162,15 +170,16 @@ class TextList:
             if not isinstance(text, str) or not text.strip() or len(text) > self.longest:
                 message = f"must be a string of 1 to {self.longest} characters, not blank"
                 problems.append(FieldProblem(field=f"{where}[{place}]", message=message))
+            elif self.typed:
+                problems += untypeable(text, f"{where}[{place}]")
         return value
 
     def schema(self) -> Schema:
         """Return the list's and its strings' limits."""
-        string = {"type": "string", "minLength": 1, "maxLength": self.longest, "pattern": "\\S"}
         return {
             "type": "array",
             "description": self.description,
-            "items": string,
+            "items": _text(self.longest, typed=self.typed),
             "minItems": self.least,
             "maxItems": self.most,
         }
@@ -303,6 +312,21 @@ class EditSteps:
 def or_null(schema: Schema) -> Schema:
     """Return the schema of a value that may also be null."""
     return schema | {"type": [schema["type"], "null"]}
+
+
+def untypeable(text: str, where: str) -> Problems:
+    """Return what is wrong with a text that a run shall type; nothing when it can."""
+    found = sorted(set(re.findall(UNTYPEABLE, text)))
+    if not found:
+        return []
+    codes = ", ".join(f"U+{ord(character):04X}" for character in found[:5])
+    message = f"holds characters that no field of a phone takes: {codes}"
+    return [FieldProblem(field=where, message=message)]
+
+
+def _text(most: int, *, typed: bool) -> Schema:
+    pattern = f"^(?![\\s\\S]*{UNTYPEABLE})[\\s\\S]*\\S" if typed else "\\S"
+    return {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern}
 
 
 def is_http(url: str) -> bool:

@@ -16,6 +16,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         description="what to search for, one after the other",
         most=20,
         longest=100,
+        typed=True,
         required=True,
     ),
     Integer(

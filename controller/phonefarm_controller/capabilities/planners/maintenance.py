@@ -9,6 +9,11 @@ from phonefarm_controller.model.plans import Action, Plan
 MOST_STEPS: Final = 20
 LONGEST_VALUE: Final = 500
 
+
+def _typed(name: str, description: str) -> Text:
+    return Text(name=name, description=description, most=LONGEST_VALUE, typed=True)
+
+
 FIELDS: Final[tuple[Field, ...]] = (
     EditSteps(
         name="steps",
@@ -17,9 +22,9 @@ FIELDS: Final[tuple[Field, ...]] = (
         required=True,
         actions={
             "edit_profile": (
-                Text(name="display_name", description="the name to show", most=LONGEST_VALUE),
-                Text(name="username", description="without the leading @", most=LONGEST_VALUE),
-                Text(name="bio", description="the text about the account", most=LONGEST_VALUE),
+                _typed("display_name", "the name to show"),
+                _typed("username", "without the leading @"),
+                _typed("bio", "the text about the account"),
             )
         },
     ),

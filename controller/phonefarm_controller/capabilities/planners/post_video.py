@@ -22,13 +22,14 @@ FIELDS: Final[tuple[Field, ...]] = (
         most=4000,
         required=True,
     ),
-    Text(name="caption", description="the text of the post", most=4000, required=True),
+    Text(name="caption", description="the text of the post", most=4000, typed=True, required=True),
     TextList(
         name="hashtags",
         description="put behind the caption, with or without the leading #",
         least=0,
         most=100,
         longest=100,
+        typed=True,
     ),
     Text(name="sound_id", description="kept with the request; not used on the phone", most=256),
     Url(
