@@ -291,7 +291,7 @@ def _outcomes(history: History, serialno: str) -> Mapping[str, int]:
     """Return how many runs of a phone ended in which way; a voided one has no outcome."""
     phones = history.rows.phones
     ends = Counter(
-        str(run["outcome"] or run["state"].lower())
+        str(run["outcome"] or run["state"].lower()).partition(":")[0]
         for run in history.rows.runs.values()
         if phones[run["phone_id"]]["serialno"] == serialno
     )
