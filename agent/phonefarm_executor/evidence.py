@@ -1,5 +1,7 @@
 """What a run keeps to show: the screen as a picture and as a UI dump."""
 
+import base64
+import binascii
 import io
 
 from PIL import Image
@@ -9,25 +11,43 @@ from phonefarm_executor.deadlines import Pace
 from phonefarm_executor.failures import NATURES, Code, FailedError, LinkLostError
 from phonefarm_executor.phone import Phone
 from phonefarm_executor.screen import Screen
+from phonefarm_executor.ui_server import UiServer, UiServerError, UiServerLostError
 
 CAPTURE_SECONDS = 10.0
 LOST_CAPTURE_SECONDS = 2.0
 """How long a last picture may take; little from a phone that just failed to answer."""
+JPEG_QUALITY = 80
 
 
 class Evidence:
     """Takes pictures and hands them to the agent."""
 
-    def __init__(self, phone: Phone, control: Control, pace: Pace) -> None:
+    def __init__(self, phone: Phone, server: UiServer, control: Control, pace: Pace) -> None:
         self._phone = phone
+        self._server = server
         self._control = control
         self._pace = pace
 
     def keep_picture(self, name: str, action: int) -> str | None:
         """Send the screen as a PNG; return the file's name, None when there was no room for it."""
-        picture = fitted(self._phone.picture())
+        picture = fitted(self._picture())
         sent = self._control.send_evidence(name, "screenshot", action, picture)
         return name if sent else None
+
+    def _picture(self) -> bytes:
+        """Return the screen as a PNG: by screencap, or by the UI server where that fails."""
+        try:
+            return self._phone.picture()
+        except FailedError as error:
+            if error.code is not Code.ADB_FAILED:
+                raise
+            try:
+                limit = min(CAPTURE_SECONDS, self._pace.remaining())
+                jpeg = self._server.call("takeScreenshot", 1, JPEG_QUALITY, limit=limit)
+                return png_of(base64.b64decode(jpeg or ""))
+            except (UiServerError, UiServerLostError, OSError, TypeError, binascii.Error) as also:
+                error.message += f"; the UI server gave no picture either: {also}"
+            raise
 
     def keep_dump(self, name: str, action: int, screen: Screen) -> str | None:
         """Send a UI dump; return the file's name, None when there was no room for it."""
@@ -50,6 +70,14 @@ class Evidence:
         if screen is not None:
             kept.append(self.keep_dump(f"a{action}-ui.xml", action, screen))
         return [name for name in kept if name is not None]
+
+
+def png_of(jpeg: bytes) -> bytes:
+    """Return the picture as a PNG; OSError for bytes that are none."""
+    output = io.BytesIO()
+    with Image.open(io.BytesIO(jpeg)) as image:
+        image.save(output, format="PNG")
+    return output.getvalue()
 
 
 def fitted(picture: bytes) -> bytes:

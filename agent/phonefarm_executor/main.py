@@ -112,7 +112,7 @@ class Run:
             time_scale=time_scale,
         )
         self._results = Results(self._drive)
-        self._evidence = Evidence(self._phone, self.control, self._pace)
+        self._evidence = Evidence(self._phone, server, self.control, self._pace)
         self._draft = Draft(
             directory=directory,
             media_folder=plan.media_folder,

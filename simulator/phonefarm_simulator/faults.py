@@ -55,6 +55,7 @@ class Fault(enum.StrEnum):
     AM_WAIT_HANGS = "am_wait_hangs"
     AM_START_DENIED = "am_start_denied"
     SCREENCAP_WARNS = "screencap_warns"
+    SCREENCAP_FAILS = "screencap_fails"
     SECOND_DISPLAY = "second_display"
     KEYBOARD_CLAIMED = "keyboard_claimed"
     LANDSCAPE = "landscape"
@@ -163,6 +164,7 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "screencap prints a warning before the PNG, on stderr or, with `on_stdout` (false), on "
         "stdout (MaaAssistantArknights#9942)"
     ),
+    Fault.SCREENCAP_FAILS: "screencap prints nothing and ends with 1 (appium#9369)",
     Fault.SECOND_DISPLAY: (
         "a foldable: screencap without -d shows the folded, black display (mobile-mcp#158)"
     ),

@@ -1,5 +1,6 @@
 """What real phones do, by public reports, and what a run makes of it (research: real-phones)."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from phonefarm_simulator.commands import ui_commands
 from phonefarm_simulator.personality import names
+from PIL import Image
 from support.run_bench import RunBench, run_bench, step
 
 
@@ -196,6 +198,32 @@ async def test_a_claimed_keyboard_is_not_closed(tmp_path: Path) -> None:
         )
 
     assert outputs[1]["value"] == "Trains and noodles"
+
+
+async def test_where_screencap_fails_the_ui_server_takes_the_picture(tmp_path: Path) -> None:
+    """The picture is kept as a PNG of the whole screen."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("screencap_fails")
+        outputs = await done_by(
+            bench, step("launch_app"), step("ui_dump", name="a"), step("screenshot", name="shown")
+        )
+        with Image.open(io.BytesIO(bench.control.evidence("shown.png"))) as picture:
+            size, colours = picture.size, len(picture.convert("RGB").getcolors(1 << 20) or ())
+
+    assert outputs[2] == {"evidence": "shown.png"}
+    assert size == (720, 1280)
+    assert colours > 5  # a black one has one
+
+
+async def test_a_picture_that_no_way_gives_is_told_with_both_reasons(tmp_path: Path) -> None:
+    """The UI server has not been started before the first look: what screencap said comes first."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("screencap_fails")
+        failure = await failure_of(bench, step("screenshot", name="never"))
+
+    assert failure["code"] == "adb_failed"
+    assert "screencap sent no PNG" in failure["message"]
+    assert "the UI server gave no picture either" in failure["message"]
 
 
 async def test_the_pictures_of_a_foldable_are_of_the_lit_display(tmp_path: Path) -> None:

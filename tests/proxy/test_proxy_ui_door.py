@@ -48,10 +48,13 @@ GOOD = [
     call("getClipboard"),
     call("setClipboard", None, "x" * 10_000),
     call("pasteClipboard"),
+    call("takeScreenshot", 1, 80),
 ]
 BAD = [
     call("deviceInfo"),
-    call("takeScreenshot", 1, 80),
+    call("takeScreenshot", 1, 91),
+    call("takeScreenshot", 2, 80),
+    call("takeScreenshot", 1, 80, "/sdcard/a.jpg"),
     call("clearTextField", SELECTOR),
     call("getText", {**SELECTOR, "resourceId": "a:id/b", "mask": 0x2A0000}),
     call("executeShellCommand", "reboot", 1000),

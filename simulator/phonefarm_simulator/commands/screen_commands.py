@@ -107,6 +107,8 @@ async def screencap(call: Call) -> int:
     """Write the screen as a PNG to a file, or to the output; -d picks a display."""
     words = list(call.arguments)
     faults = call.phone.faults
+    if Fault.SCREENCAP_FAILS in faults:
+        return 1
     shown = None
     if "-d" in words[:-1]:
         at = words.index("-d")

@@ -11,6 +11,8 @@ from phonefarm_agent.phones.proxy.allowlist import RequestRefusedError
 
 TEXT_LIMIT = 10_000
 DEPTH_MOST = 80
+QUALITIES = range(30, 91)
+"""Of a JPEG of the screen."""
 _FOCUSED, _PACKAGE = 0x020000, 0x080000
 """Bits of a selector's mask that say which fields count (uiautomator2, _selector.py)."""
 
@@ -51,6 +53,8 @@ def _allowed(method: object, params: object, package: str) -> list[Any]:
             return [field, text]
         case "setClipboard", [None, str(text)] if len(text) <= TEXT_LIMIT:
             return [None, text]
+        case "takeScreenshot", [1, int(quality)] if quality in QUALITIES:
+            return [1, quality]
         case "getClipboard" | "pasteClipboard", []:
             return []
         case _:
