@@ -176,6 +176,20 @@ async def test_any_text_gets_into_a_field(tmp_path: Path, text: str) -> None:
         assert [entry["query"] for entry in bench.effects("searched")] == [text]
 
 
+async def test_an_emoji_of_the_profile_is_replaced_by_another(tmp_path: Path) -> None:
+    """The UI server's dump writes both as `..` (uiautomator2#1111): neither fails nor is skipped."""
+    async with run_bench(tmp_path) as bench:
+        bench.phone.set_account(bio="caf\u00e9 \U0001f35c")
+        outputs = await done_by(
+            bench,
+            step("launch_app"),
+            step("edit_profile_field", field="bio", value="caf\u00e9 \U0001f389"),
+        )
+
+        assert outputs[1]["value"] == "caf\u00e9 \U0001f389"
+        assert bench.phone.state()["account"]["bio"] == "caf\u00e9 \U0001f389"
+
+
 async def test_a_field_that_takes_no_text_is_told(tmp_path: Path) -> None:
     """SetText that says true and does nothing, and a refused clipboard: nothing is posted."""
     async with run_bench(tmp_path) as bench:
