@@ -35,10 +35,12 @@ from phonefarm_simulator.personality import DEFAULT, names  # noqa: E402
 from phones_looks import figures_of_looks  # noqa: E402 - after the path is set
 from support.asset_server import asset_server, mp4  # noqa: E402
 from support.live_farm import TERMINAL, Hand, eventually, hand  # noqa: E402
-from support.programs import programs  # noqa: E402
+from support.programs import Programs, programs  # noqa: E402
 
 TOO_OLD: Final = "old-android"
 LONGEST_SECONDS: Final = 3600.0
+AGENTS: Final = 3
+"""Three phones of one host that fail within a minute are an incident of the host, not of them."""
 CAPABILITIES: Final = ("keyword_warmup", "fyp_warmup", "maintenance", "post_video")
 
 
@@ -168,13 +170,14 @@ _ENDED: Final = """
 """
 
 
-async def _started(made: Any, kinds: Sequence[str], *, golden: bool = False) -> list[str]:
-    """Start a farm whose phones are of these *kinds*; return their serial numbers."""
+async def _started(made: Programs, kinds: Sequence[str]) -> list[str]:
+    """Start a farm whose phones are of these *kinds*, on several hosts; return their serials."""
     await made.simulator(len(kinds), *[word for kind in kinds for word in ("--personality", kind)])
     await made.controller()
     await made.gateway()
     serials = [f"SIM{number:04}" for number in range(1, len(kinds) + 1)]
-    await made.agent("agent", serials)
+    for number in range(AGENTS):
+        await made.agent(f"agent-{number + 1}", serials[number::AGENTS])
     return serials
 
 
