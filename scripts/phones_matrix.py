@@ -34,7 +34,7 @@ from phonefarm_common.ids import new_id  # noqa: E402
 from phonefarm_simulator.personality import DEFAULT, names  # noqa: E402
 from phones_looks import figures_of_looks  # noqa: E402 - after the path is set
 from support.asset_server import asset_server, mp4  # noqa: E402
-from support.live_farm import TERMINAL, Hand, eventually, hand  # noqa: E402
+from support.live_farm import TERMINAL, Hand, LivePhone, eventually, hand  # noqa: E402
 from support.programs import Programs, programs  # noqa: E402
 
 TOO_OLD: Final = "old-android"
@@ -108,15 +108,19 @@ async def asked(it: Hand, capability: str, account_id: str, *, video: str, video
             return str(record["process_id"])
 
 
-async def ended(it: Hand, process_id: str, *, unless: str = "") -> str:
-    """Return how the process ended; "" when the phone *unless* was quarantined before."""
+async def ended(it: Hand, process_id: str, *, unless: LivePhone | None = None) -> str:
+    """Return how the process ended; "withheld" once the phone *unless*, or its account, is."""
 
     async def look() -> str | None:
         _, record = await it.call("GET", f"/processes/{process_id}")
         if record.get("status") in TERMINAL:
             return str(record["status"])
-        if unless and (await it.phone(unless)).health == "quarantined":
-            return "quarantined"
+        if unless is not None:
+            accounts = await it.controller.accounts()
+            [account] = [one for one in accounts if one.account_id == unless.account_id]
+            phone = await it.phone(unless.phone_id)
+            if phone.health == "quarantined" or account.condition != "ok":
+                return "withheld"
         return None
 
     return await eventually(look, within=LONGEST_SECONDS, what=f"the end of {process_id}")
@@ -166,7 +170,7 @@ _FAILURES: Final = """
 """
 _ENDED: Final = """
     SELECT state, json_extract(failure, '$.code') FROM queue_items
-    WHERE account_id = ? AND capability = ?
+    WHERE item_id IN (SELECT item_id FROM runs WHERE phone_id = ?) AND capability = ?
 """
 
 
@@ -208,11 +212,11 @@ async def matrix(folder: Path, *, runs: int) -> list[str]:
                 for fault, settings in one.faults.items():
                     await it.phones.fault(serial, fault, **settings)
 
-            async def all_of(serial: str, capability: str, unless: str = "") -> None:
+            async def all_of(serial: str, capability: str, unless: LivePhone | None = None) -> None:
                 account = phones[serial].account_id
                 for _ in range(runs):
                     process = await asked(it, capability, account, video=video, videos=3)
-                    if await ended(it, process, unless=unless) == "quarantined":
+                    if await ended(it, process, unless=unless) == "withheld":
                         return
 
             await asyncio.gather(
@@ -222,16 +226,11 @@ async def matrix(folder: Path, *, runs: int) -> list[str]:
                     if serial != old
                     for capability in CAPABILITIES
                 ),
-                *(
-                    all_of(serial, "keyword_warmup", unless=phones[serial].phone_id)
-                    for serial in broken
-                ),
+                *(all_of(serial, "keyword_warmup", unless=phones[serial]) for serial in broken),
             )
             health = {phone.serialno: phone.health for phone in await it.controller.phones()}
     with closing(sqlite3.connect(folder / "controller" / "farm.db")) as database:
-        story = _Story(
-            database, {serial: (p.phone_id, p.account_id) for serial, p in phones.items()}
-        )
+        story = _Story(database, {serial: one.phone_id for serial, one in phones.items()})
         return [
             *_personalities(kinds, serials, story, health, offered),
             "",
@@ -260,16 +259,16 @@ class _Story:
     """What the controller has written of each phone."""
 
     database: sqlite3.Connection
-    ids: dict[str, tuple[str, str]]  # phone and account by serial number
+    ids: dict[str, str]  # by serial number
 
     def ends(self, serial: str, capability: str) -> Counter[str]:
         """Return how the items of a capability ended, by code."""
-        rows = self.database.execute(_ENDED, (self.ids[serial][1], capability))
+        rows = self.database.execute(_ENDED, (self.ids[serial], capability))
         return Counter("done" if state == "DONE" else code or state.lower() for state, code in rows)
 
     def charged(self, serial: str) -> Counter[str]:
         """Return what was counted against the phone."""
-        return Counter(dict(self.database.execute(_FAILURES, (self.ids[serial][0],))))
+        return Counter(dict(self.database.execute(_FAILURES, (self.ids[serial],))))
 
 
 def _told(ends: Counter[str]) -> str:

@@ -19,6 +19,7 @@ from phonefarm_simulator.adb_stream import Stream, StreamClosedError
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.ledger import Kind, Origin, origin
 from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.reverse_forwards import ReverseForwards
 from phonefarm_simulator.services import FEATURES, is_refused, read_service, serve_until_closed
 
 READ_BYTES = 256 * 1024
@@ -49,6 +50,7 @@ class Connection:
         self._online = False
         self._cut_reason = ""
         self._largest_payload = MAX_PAYLOAD
+        self._reverse = ReverseForwards(phone, number, self._dial)
 
     def cut(self, reason: str) -> None:
         """Drop the connection at once and record the reason in the ledger."""
@@ -71,6 +73,7 @@ class Connection:
                     for stream in self._streams.values():
                         stream.break_off()
         finally:
+            self._reverse.end()
             self.cut(reason)
             record(Kind.CONNECTION_CLOSED, reason=self._cut_reason)
 
@@ -92,8 +95,9 @@ class Connection:
             case Command.OPEN:
                 await self._open(packet, group)
             case Command.OKAY:
-                stream = self._stream_of(packet)
-                if stream is not None:
+                stream = self._streams.get(packet.arg1)
+                if stream is not None and stream.peer in {0, packet.arg0}:
+                    stream.peer = packet.arg0
                     stream.take_okay()
             case Command.WRTE:
                 await self._write(packet)
@@ -142,21 +146,42 @@ class Connection:
         if service is None or full or is_refused(self._phone, service):
             await self._send(Packet(command=Command.CLSE, arg0=0, arg1=packet.arg0))
             return
+        stream = self._new_stream(peer=packet.arg0)
+
+        async def work() -> bool:
+            await stream.accept()
+            if service.kind == "reverse":
+                await self._reverse.serve(service.command, stream)
+                return False
+            return await serve_until_closed(self._phone, service, stream)
+
+        group.create_task(self._serve(stream, name, work))
+
+    def _new_stream(self, *, peer: int) -> Stream:
         stream = Stream(
             number=self._next_stream,
-            peer=packet.arg0,
+            peer=peer,
             send=self._send,
             delay_seconds=self._delay_seconds,
             largest_payload=self._largest_payload,
         )
         self._next_stream += 1
         self._streams[stream.number] = stream
+        return stream
 
-        async def work() -> bool:
-            await stream.accept()
-            return await serve_until_closed(self._phone, service, stream)
-
-        group.create_task(self._serve(stream, name, work))
+    async def _dial(self, address: str) -> Stream:
+        """Return a stream to an address of the host; StreamClosedError when it opens none."""
+        stream = self._new_stream(peer=0)
+        opening = Packet(
+            command=Command.OPEN, arg0=stream.number, arg1=0, payload=address.encode() + b"\0"
+        )
+        await self._send(opening)
+        try:
+            await stream.opened()
+        except StreamClosedError:
+            self._streams.pop(stream.number, None)
+            raise
+        return stream
 
     async def _serve(self, stream: Stream, name: str, work: Callable[[], Awaitable[bool]]) -> None:
         origin.set(Origin(connection=self.number, stream=stream.number))

@@ -37,6 +37,10 @@ class Stream:
         self._may_write = asyncio.Event()
         self._closed = asyncio.Event()
 
+    async def opened(self) -> None:
+        """Return once the peer has taken the stream that we opened; StreamClosedError if not."""
+        await self._turn_to_write()
+
     async def accept(self) -> None:
         """Tell the peer the stream is open."""
         self._may_write.set()

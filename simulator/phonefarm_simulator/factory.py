@@ -1,6 +1,7 @@
 """The properties, settings and packages of a new simulated phone."""
 
 import uuid
+import zlib
 from dataclasses import dataclass
 
 from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
@@ -18,6 +19,12 @@ class Package:
     version: str
     code: int
     system: bool
+    installed_at: str = "2026-01-05 09:30:00"
+
+    @property
+    def signature(self) -> str:
+        """What `dumpsys package` calls the certificate it was signed with."""
+        return f"{zlib.crc32(self.path.encode()):08x}"
 
 
 RELEASES = {23: "6.0", 29: "10", 30: "11", 31: "12", 33: "13", 34: "14", 35: "15", 36: "16"}
@@ -61,6 +68,7 @@ def default_settings(serial: str) -> dict[tuple[str, str], str]:
         ("secure", "android_id"): uuid.uuid5(uuid.NAMESPACE_OID, serial).hex[:16],
         ("secure", "default_input_method"): "com.android.inputmethod.latin/.LatinIME",
         ("system", "screen_brightness"): "102",
+        ("system", "screen_brightness_mode"): "0",
         ("system", "screen_off_timeout"): "1800000",
     }
 

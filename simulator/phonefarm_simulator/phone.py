@@ -3,6 +3,7 @@
 import errno
 import os
 import uuid
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,6 +70,10 @@ class Phone:
         self.processes = Processes()
         self.tcp_ports: dict[int, Callable[[Stream], Awaitable[None]]] = {}
         """Who serves a connection to a TCP port of the phone (adb's service `tcp:PORT`)."""
+        self.reversed: dict[str, Callable[[], Awaitable[Stream]]] = {}
+        """What dials the host behind a port that `adb reverse` has opened on the phone."""
+        digest = zlib.crc32(serial.encode())
+        self.wifi_address = f"192.168.{digest >> 8 & 0xFF}.{digest % 254 + 1}"
         self.clipboard: str | None = None
         self.focused_at = -float("inf")
         """When a touch last put the cursor into a text field (monotonic seconds)."""

@@ -28,13 +28,22 @@ class Processes:
     @contextmanager
     def running(self, arguments: str) -> Iterator[Process]:
         """List a program within the block, under its command line."""
-        self._last += 1
-        process = Process(pid=self._last, arguments=arguments)
-        self._running[process.pid] = process
+        process = self.begin(arguments)
         try:
             yield process
         finally:
-            del self._running[process.pid]
+            self.finish(process)
+
+    def begin(self, arguments: str) -> Process:
+        """List a program until `finish`."""
+        self._last += 1
+        process = Process(pid=self._last, arguments=arguments)
+        self._running[process.pid] = process
+        return process
+
+    def finish(self, process: Process) -> None:
+        """Take a program off the list."""
+        del self._running[process.pid]
 
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._running.values()))

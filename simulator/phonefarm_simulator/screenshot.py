@@ -47,6 +47,12 @@ def jpeg_of(root: View | None, quality: int) -> bytes:
     return output.getvalue()
 
 
+def rgba_of(root: View | None) -> tuple[int, int, bytes]:
+    """Return width, height and pixels, black for none; safe to call from any thread."""
+    with Image.open(io.BytesIO(black_png() if root is None else png_of(root))) as image:
+        return image.width, image.height, image.convert("RGBA").tobytes()
+
+
 def _paint(draw: ImageDraw.ImageDraw, view: View) -> None:
     box = view.bounds
     match view.style:

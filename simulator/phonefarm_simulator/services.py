@@ -1,18 +1,24 @@
-"""The services of a phone: shell, shell v2, exec, sync, reboot and tcp; all else is refused."""
+"""The services of a phone: shells, sync, files, ports, pictures and adbd itself; no others."""
 
 import asyncio
+import contextlib
+import struct
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from phonefarm_simulator.adb_stream import Stream, StreamClosedError
 from phonefarm_simulator.commands.call import Input, Write
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.screenshot import rgba_of
 from phonefarm_simulator.shell import Exit, Shell
 from phonefarm_simulator.shell_protocol import PlainInput, ShellPackets
 from phonefarm_simulator.sync_service import serve_sync
 
 FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2")
 PROMPT = b"sim_phone:/ $ "
+FIRST_WITH_COLOUR_SPACE = 28
+LAST_PORT = 65536
 LONGEST_LINE_BYTES = 128 * 1024
 
 
@@ -38,6 +44,8 @@ def read_service(name: str) -> Service | None:
             return Service(kind="reboot", command=command)
         case "tcp" if command.isdecimal():
             return Service(kind="tcp", command=command)
+        case "dev" | "framebuffer" | "reverse" | "root" | "tcpip" | "usb" if not options:
+            return Service(kind=kind, command=command)
         case "exec":
             return Service(kind="exec", command=command)
         case "shell":
@@ -69,6 +77,9 @@ async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
     if service.kind == "sync":
         await serve_sync(phone, stream)
         return False
+    if service.kind in _PLAIN:
+        await _PLAIN[service.kind](phone, service.command, stream)
+        return False
     if phone.hits_drop_fault(service.command):
         await run_silently(phone, service)
         return True
@@ -82,6 +93,48 @@ async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
         stdin = PlainInput(stream)
         await _run(phone, service, stdin=stdin, out=stream.write, error=stream.write)
     return False
+
+
+async def _file(phone: Phone, path: str, stream: Stream) -> None:
+    """Send what a file holds; nothing when it cannot be opened, as adbd then only hangs up."""
+    with contextlib.suppress(OSError):
+        await stream.write(phone.files.read(path))
+
+
+async def _framebuffer(phone: Phone, _command: str, stream: Stream) -> None:
+    """Send the screen as it is in memory (AOSP adb, framebuffer_service.cpp: version 2, sRGB)."""
+    width, height, pixels = await asyncio.to_thread(
+        rgba_of, phone.screen() if phone.awake else None
+    )
+    colours = (0, 8, 16, 8, 8, 8, 24, 8)  # offset and length of red, blue, green and alpha
+    version = (2, 32, 1) if phone.sdk >= FIRST_WITH_COLOUR_SPACE else (1, 32)
+    numbers = (*version, len(pixels), width, height, *colours)
+    await stream.write(struct.pack(f"<{len(numbers)}I", *numbers) + pixels)
+
+
+async def _root(_phone: Phone, _command: str, stream: Stream) -> None:
+    await stream.write(b"adbd cannot run as root in production builds\n")
+
+
+async def _tcpip(_phone: Phone, port: str, stream: Stream) -> None:
+    """Say what adbd says; this phone goes on where it listens."""
+    if not port.isdecimal() or not 0 < int(port[:9]) < LAST_PORT:
+        await stream.write(b"invalid port\n")
+    else:
+        await stream.write(f"restarting in TCP mode port: {port}\n".encode())
+
+
+async def _usb(_phone: Phone, _command: str, stream: Stream) -> None:
+    await stream.write(b"restarting in USB mode\n")
+
+
+_PLAIN: Mapping[str, Callable[[Phone, str, Stream], Awaitable[None]]] = {
+    "dev": _file,
+    "framebuffer": _framebuffer,
+    "root": _root,
+    "tcpip": _tcpip,
+    "usb": _usb,
+}
 
 
 async def run_silently(phone: Phone, service: Service) -> None:
@@ -111,6 +164,8 @@ async def _run(phone: Phone, service: Service, *, stdin: Input, out: Write, erro
         return await _run_interactively(shell, service, stdin, out)
     except Exit as leaving:
         return leaving.status
+    finally:
+        await shell.jobs.end()
 
 
 def _for_terminal(write: Write) -> Write:

@@ -9,6 +9,8 @@ from phonefarm_simulator.commands import (
     dumpsys_command,
     file_commands,
     media_commands,
+    network_commands,
+    recording_command,
     screen_commands,
     system_commands,
     text_commands,
@@ -16,6 +18,7 @@ from phonefarm_simulator.commands import (
 )
 from phonefarm_simulator.commands.call import Call, Command, Input, Write
 from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.shell_jobs import Jobs
 from phonefarm_simulator.shell_parser import (
     Join,
     Pipeline,
@@ -31,6 +34,8 @@ COMMANDS: dict[str, Command] = {
     **dumpsys_command.COMMANDS,
     **file_commands.COMMANDS,
     **media_commands.COMMANDS,
+    **network_commands.COMMANDS,
+    **recording_command.COMMANDS,
     **screen_commands.COMMANDS,
     **system_commands.COMMANDS,
     **text_commands.COMMANDS,
@@ -88,6 +93,8 @@ class Shell:
     def __init__(self, *, phone: Phone, stdin: Input, out: Write, error: Write) -> None:
         self._phone = phone
         self._streams = _Streams(stdin=stdin, out=out, error=error)
+        self._variables = dict(_VARIABLES)
+        self.jobs = Jobs(phone.processes)
         self.status = 0
 
     async def run(self, line: str) -> int:
@@ -102,6 +109,11 @@ class Shell:
             if pipeline.join is Join.ON_SUCCESS and self.status != 0:
                 continue
             if pipeline.join is Join.ON_FAILURE and self.status == 0:
+                continue
+            if pipeline.in_background:
+                name = "".join(piece.text for piece in pipeline.commands[0].words[0])
+                self._variables["!"] = str(self.jobs.start(name, self._run_pipeline(pipeline)))
+                self.status = 0
                 continue
             self.status = await self._run_pipeline(pipeline)
         return self.status
@@ -164,6 +176,7 @@ class Shell:
             environment[assigned[1]] = assigned[2]
             words = words[1:]
         if not words:
+            self._variables |= environment
             return 0
         name, *arguments = words
         if name == "exit":
@@ -178,14 +191,13 @@ class Shell:
         name = name.removeprefix("/system/bin/")
         if name in {"command", "which"} and arguments:
             return await self._locate(arguments[-1], streams)
-        if name == "sh" and arguments[:1] == ["-c"] and len(arguments) > 1:
-            inner = Shell(
-                phone=self._phone, stdin=streams.stdin, out=streams.out, error=streams.error
-            )
-            try:
-                return await inner.run(arguments[1])
-            except Exit as leaving:
-                return leaving.status
+        if name == "wait":
+            await self.jobs.ended()
+            return 0
+        if name == "read":
+            return await self._read(arguments, streams.stdin)
+        if name == "sh" and arguments:
+            return await self._run_inner(arguments, streams)
         command = COMMANDS.get(name)
         if command is None:
             await streams.error(f"/system/bin/sh: {name}: inaccessible or not found\n".encode())
@@ -200,6 +212,35 @@ class Shell:
             environment=environment,
         )
         return await command(call)
+
+    async def _read(self, names: list[str], stdin: Input) -> int:
+        """Read a line into a variable; what comes in the same packet after it is lost."""
+        line = b""
+        while b"\n" not in line and (more := await stdin.read()):
+            line += more
+        if names:
+            self._variables[names[-1]] = line.partition(b"\n")[0].decode(errors="replace")
+        return 0 if b"\n" in line else 1
+
+    async def _run_inner(self, arguments: list[str], streams: _Streams) -> int:
+        """Run the line after -c, or a script with its arguments, in a shell of its own."""
+        if arguments[0] == "-c":
+            line, given = (arguments[1] if len(arguments) > 1 else ""), arguments[2:]
+        else:
+            try:
+                line = self._phone.files.read(arguments[0]).decode(errors="replace")
+            except OSError as error:
+                text = f"/system/bin/sh: can't open '{arguments[0]}': {error.strerror}\n"
+                await streams.error(text.encode())
+                return 127
+            given = arguments
+        inner = Shell(phone=self._phone, stdin=streams.stdin, out=streams.out, error=streams.error)
+        inner.jobs = self.jobs
+        inner._variables |= {str(place): text for place, text in enumerate(given)}
+        try:
+            return await inner.run(line)
+        except Exit as leaving:
+            return leaving.status
 
     async def _locate(self, name: str, streams: _Streams) -> int:
         if name not in COMMANDS:
@@ -217,8 +258,8 @@ class Shell:
                 wild = wild or (not piece.quoted and piece.text in _WILD)
             elif piece.text == "?":
                 text += str(self.status)
-            elif piece.text in _VARIABLES:
-                text += _VARIABLES[piece.text]
+            else:
+                text += self._variables.get(piece.text, "")
         if not text and not any(piece.quoted for piece in word):
             return []
         if wild:

@@ -1,7 +1,7 @@
 """Parses a command line of a small sh.
 
-Quotes, escapes, `;` `&&` `||` `|`, redirections, `$?` and unset variables are understood.
-Background jobs, loops, functions and substitutions are syntax errors, never half obeyed.
+Quotes, escapes, `;` `&&` `||` `|` `&`, redirections, variables, `$?` and `$!` are understood.
+Loops, functions and substitutions are syntax errors, never half obeyed.
 """
 
 import enum
@@ -60,6 +60,7 @@ class Pipeline:
 
     join: Join
     commands: tuple[Simple, ...]
+    in_background: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,6 @@ def _pipelines(tokens: list[Word | _Operator]) -> tuple[Pipeline, ...]:
             redirects.append(_redirect(token, target))
             waiting = False
             continue
-        if token.text == "&":
-            raise ShellSyntaxError("unexpected '&': no background jobs here")
         if not words and not redirects:
             if token.text == "\n":
                 continue
@@ -104,7 +103,8 @@ def _pipelines(tokens: list[Word | _Operator]) -> tuple[Pipeline, ...]:
         if token.text == "|":
             waiting = True
             continue
-        found.append(Pipeline(join=join, commands=tuple(commands)))
+        behind = token.text == "&"
+        found.append(Pipeline(join=join, commands=tuple(commands), in_background=behind))
         commands = []
         waiting = token.text in {"&&", "||"}
         join = {"&&": Join.ON_SUCCESS, "||": Join.ON_FAILURE}.get(token.text, Join.ALWAYS)
@@ -239,7 +239,7 @@ def _variable(scanner: _Scanner, *, quoted: bool) -> Piece:
     letter = scanner.peek()
     if letter == "(":
         raise ShellSyntaxError("unexpected '('")
-    if letter and letter in "?$":
+    if letter and letter in "?$!":
         return Piece(text=scanner.take(), quoted=quoted, variable=True)
     braced = letter == "{"
     if braced:

@@ -129,10 +129,17 @@ def _package(phone: Phone, name: str) -> str:
     package = phone.packages.get(name)
     if package is None:
         return f"Unable to find package: {name}"
+    flags = "SYSTEM " if package.system else ""
     return (
         f"Packages:\n  Package [{name}] (1a2b3c4):\n"
         f"    versionCode={package.code} minSdk=24 targetSdk=34\n"
-        f"    versionName={package.version}\n    codePath={package.path}"
+        f"    versionName={package.version}\n    codePath={package.path}\n"
+        f"    flags=[ {flags}HAS_CODE ALLOW_CLEAR_USER_DATA ]\n"
+        f"    pkgFlags=[ {flags}HAS_CODE ALLOW_CLEAR_USER_DATA ]\n"
+        f"    firstInstallTime={package.installed_at}\n"
+        f"    lastUpdateTime={package.installed_at}\n"
+        f"    signatures=PackageSignatures{{5e1f0a2 version:3, signatures:[{package.signature}], "
+        "past signatures:[]}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable, Mapping
 
 from phonefarm_simulator.commands.call import Call, Table, split_flags
 from phonefarm_simulator.faults import Fault
@@ -71,6 +72,20 @@ async def wm(call: Call) -> int:
     return 0
 
 
+def _with_time(line: str) -> str:
+    """Return a line of `threadtime` as `-v time` prints it (AOSP liblog, logprint)."""
+    day, clock, pid, _thread, level, rest = line.split(None, 5)
+    tag, _, text = rest.partition(": ")
+    return f"{day} {clock} {level}/{tag.rstrip():<8}({pid:>5}): {text}"
+
+
+def _brief(line: str) -> str:
+    return _with_time(line).split(" ", 2)[2]
+
+
+_LOG_FORMATS: Mapping[str, Callable[[str], str]] = {"time": _with_time, "brief": _brief}
+
+
 async def logcat(call: Call) -> int:
     """Print the log: -d and stop, -c to clear, -t the last N or from a time on; else it goes on."""
     flags: dict[str, str] = {}
@@ -81,7 +96,7 @@ async def logcat(call: Call) -> int:
         elif word.startswith("-"):
             flags[word] = ""
     log = call.phone.log
-    if "-c" in flags:
+    if flags.keys() & {"-c", "--clear"}:
         log.clear()
         return 0
     lines = log.since(0)
@@ -92,15 +107,16 @@ async def logcat(call: Call) -> int:
         lines = [entry for entry in lines if entry[1][: len(last)] >= last]
     await call.say("--------- beginning of main")
     seen = log.number
+    shown = _LOG_FORMATS.get(flags.get("-v", ""), str)
     for _number, line in lines:
-        await call.say(line)
+        await call.say(shown(line))
     if "-d" in flags or "-t" in flags:
         return 0
     while True:
         await log.grown_past(seen)
         for number, line in log.since(seen):
             seen = number
-            await call.say(line)
+            await call.say(shown(line))
 
 
 def running_processes(phone: Phone) -> dict[str, int]:
