@@ -5,7 +5,7 @@ Names and results are those of u2.jar 0.4.1 (AutomatorServiceImpl).
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from phonefarm_simulator import input_events
@@ -115,6 +115,16 @@ class UiCalls:
             await asyncio.sleep(0.05)  # a screen tells nobody that it has changed
         return True
 
+    async def wait_until_gone(self, selector: Mapping[str, Any], milliseconds: int) -> bool:
+        """Look for a view until it is gone or the time is over."""
+        clock = asyncio.get_running_loop()
+        end = clock.time() + milliseconds / 1000
+        while self.exist(selector):
+            if clock.time() >= end:
+                return False
+            await asyncio.sleep(0.05)  # a screen tells nobody that it has changed
+        return True
+
     def object_info(self, selector: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the server tells of the first view that matches."""
         return _info(self._one(selector))
@@ -132,8 +142,7 @@ class UiCalls:
     def click(self, first: Any, second: Any = None, _hold: int = 0) -> bool:
         """Tap a point, or the middle of the view that a selector finds."""
         if isinstance(first, Mapping):
-            bounds = self._one(first).bounds
-            first, second = (bounds.left + bounds.right) / 2, (bounds.top + bounds.bottom) / 2
+            first, second = _middle(self._one(first))
         input_events.tap(self._phone, float(first), float(second))
         return True
 
@@ -141,6 +150,28 @@ class UiCalls:
         """Draw a finger from one point to the other."""
         input_events.swipe(self._phone, (float(x1), float(y1)), (float(x2), float(y2)))
         return steps > 0
+
+    def long_click(self, selector: Mapping[str, Any]) -> bool:
+        """Hold the middle of a view; no view here tells it from a tap."""
+        return self.click(selector)
+
+    def drag(self, x1: float, y1: float, x2: float, y2: float, steps: int) -> bool:
+        """Drag from one point to the other."""
+        return self.swipe(x1, y1, x2, y2, steps)
+
+    def drag_to(self, selector: Mapping[str, Any], *target: Any) -> bool:
+        """Drag a view to a point, or to another view."""
+        start = _middle(self._one(selector))
+        end = (
+            _middle(self._one(target[0]))
+            if isinstance(target[0], Mapping)
+            else (float(target[0]), float(target[1]))
+        )
+        return self.swipe(*start, *end, int(target[-1]))
+
+    def swipe_points(self, points: Sequence[float], steps: int) -> bool:
+        """Draw a finger over all points: x and y in turn."""
+        return self.swipe(points[0], points[1], points[-2], points[-1], steps)
 
     def press_key(self, name: str) -> bool:
         """Press a key by the name UiDevice knows."""
@@ -179,8 +210,7 @@ class UiCalls:
         view = self._one(selector)
         if not isinstance(view.tap, Focus):
             return False
-        middle = (view.bounds.left + view.bounds.right) / 2
-        self._phone.app.tap(view.tap, view.bounds, middle)
+        self._phone.app.tap(view.tap, view.bounds, _middle(view)[0])
         if Fault.SET_TEXT_IGNORED not in self._phone.faults:
             input_events.put_text(self._phone, str(text))
         return True
@@ -230,6 +260,11 @@ class UiCalls:
         return view
 
 
+def _middle(view: View) -> tuple[float, float]:
+    box = view.bounds
+    return (box.left + box.right) / 2, (box.top + box.bottom) / 2
+
+
 def _info(view: View) -> Mapping[str, Any]:
     box = view.bounds
     bounds = {"bottom": box.bottom, "left": box.left, "right": box.right, "top": box.top}
@@ -261,12 +296,15 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "click": UiCalls.click,
     "count": UiCalls.count,
     "deviceInfo": UiCalls.device_info,
+    "drag": UiCalls.drag,
+    "dragTo": UiCalls.drag_to,
     "dumpWindowHierarchy": UiCalls.dump_window_hierarchy,
     "exist": UiCalls.exist,
     "getClipboard": UiCalls.get_clipboard,
     "getConfigurator": UiCalls.get_configurator,
     "getLastToast": lambda _server: None,
     "getText": UiCalls.get_text,
+    "longClick": UiCalls.long_click,
     "objInfo": UiCalls.object_info,
     "pasteClipboard": UiCalls.paste_clipboard,
     "pressKey": UiCalls.press_key,
@@ -277,7 +315,9 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "setText": UiCalls.set_text,
     "sleep": UiCalls.sleep,
     "swipe": UiCalls.swipe,
+    "swipePoints": UiCalls.swipe_points,
     "takeScreenshot": UiCalls.take_screenshot,
     "waitForExists": UiCalls.wait_for_exists,
+    "waitUntilGone": UiCalls.wait_until_gone,
     "wakeUp": UiCalls.wake_up,
 }

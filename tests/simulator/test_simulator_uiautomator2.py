@@ -75,6 +75,40 @@ async def test_it_finds_taps_and_types(device: uiautomator2.Device, phone: Simul
     assert phone.state()["awake"]
 
 
+async def test_it_moves_waits_and_manages_apps(
+    device: uiautomator2.Device, phone: SimulatedPhone, tmp_path: Path
+) -> None:
+    """Drags, swipes, waits, apps, files, clipboard, keys by number, as its README shows them."""
+    (tmp_path / "foo.txt").write_text("from here")
+    await of(lambda: device.press("menu"))
+    await of(lambda: device.app_start(APP))
+    assert await of(lambda: device.app_wait(APP, timeout=60))
+    running = await of(device.app_list_running)
+    info = await of(lambda: device.app_info(APP))
+    await of(lambda: device.drag(0.5, 0.7, 0.5, 0.3, 0.1))
+    await of(lambda: device.swipe_points([(360, 900), (360, 600), (360, 300)], 0.1))
+    await of(lambda: device.swipe_ext("up"))
+    await of(lambda: device(text="Search").long_click())
+    assert await of(lambda: device(resourceId=f"{APP}:id/search_box").wait(timeout=60))
+    await of(lambda: device.press("back"))
+    assert await of(lambda: device(resourceId=f"{APP}:id/search_box").wait_gone(timeout=60))
+    await of(lambda: device.set_clipboard("kept"))
+    clipboard = await of(lambda: device.clipboard)
+    await of(lambda: device.push(str(tmp_path / "foo.txt"), "/sdcard/bar.txt"))
+    await of(lambda: device.pull("/sdcard/bar.txt", str(tmp_path / "bar.txt")))
+    said = await of(lambda: device.shell("echo hello; false"))
+    await of(lambda: device.press(3))
+    await of(lambda: device.app_stop(APP))
+
+    assert APP in running
+    assert info["versionName"] == "1.4.2"
+    assert clipboard == "kept"
+    assert (tmp_path / "bar.txt").read_text() == "from here"
+    assert (said.output, said.exit_code) == ("hello\n", 1)
+    assert len([entry for entry in phone.ledger() if entry.kind == "swiped"]) >= 3
+    assert phone.state()["foreground"]["package"] != APP
+
+
 async def test_one_uiautomation_a_phone(
     device: uiautomator2.Device, phone: SimulatedPhone, adb: AdbServer
 ) -> None:
