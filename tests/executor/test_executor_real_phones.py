@@ -177,7 +177,7 @@ async def test_any_text_gets_into_a_field(tmp_path: Path, text: str) -> None:
 
 
 async def test_an_emoji_of_the_profile_is_replaced_by_another(tmp_path: Path) -> None:
-    """The UI server's dump writes both as `..` (uiautomator2#1111): neither fails nor is skipped."""
+    """A dump writes both as `..` (uiautomator2#1111): neither fails, and neither is skipped."""
     async with run_bench(tmp_path) as bench:
         bench.phone.set_account(bio="caf\u00e9 \U0001f35c")
         outputs = await done_by(
