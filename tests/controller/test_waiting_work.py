@@ -27,6 +27,7 @@ from phonefarm_controller.model.run_reports import (
 )
 from phonefarm_controller.model.states import Condition, ItemState
 from phonefarm_controller.scheduler import dispatcher
+from phonefarm_controller.scheduler.ticker import run_ticker
 from phonefarm_controller.store import accounts, items
 from support.controller import KEY, Farm, PlayedAgent, farm_on, played_agent, request
 from support.world import POST, World, posting_allowed, world_on
@@ -75,7 +76,7 @@ async def test_work_for_later_starts_at_its_moment(
 ) -> None:
     """Not before, and without a poll: the next one would come in an hour."""
     monkeypatch.setattr(dispatcher, "POLL_SECONDS", HOUR)
-    monkeypatch.setattr(loops, "run_ticker", _without_polls(loops.run_ticker))
+    monkeypatch.setattr(loops, "run_ticker", _without_polls(run_ticker))
     async with farm_on(database_url, tmp_path / "data") as farm, played_agent(farm, "A1") as agent:
         await agent.offer()
         not_before = moment(0.7)
@@ -88,8 +89,8 @@ async def test_work_for_later_starts_at_its_moment(
     assert assigned_at >= not_before.ToDatetime(UTC) - timedelta(seconds=0.01)
 
 
-def _without_polls(run_ticker: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *given, **more: run_ticker(*given, **(more | {"poll_seconds": HOUR}))
+def _without_polls(ticker: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *given, **more: ticker(*given, **(more | {"poll_seconds": HOUR}))
 
 
 async def test_a_deadline_that_passes_in_the_queue_ends_the_work(farm: Farm) -> None:
