@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -306,22 +306,25 @@ class PlayedAgent:
         self.offers += 1
         await self.say(offer=agent_pb2.Offer(number=self.offers, serialnos=self._offered))
 
-    async def _offer_on(self) -> None:
+    async def _offer_until(self, enough: asyncio.Event) -> None:
         """Renew an offer before it lapses, as agents do: the machine may be busy."""
-        while True:
-            await asyncio.sleep(self.farm.timers.heartbeat)
-            if self._offered:
+        while not enough.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.farm.timers.heartbeat):
+                    await enough.wait()
+            if self._offered and not enough.is_set():
                 await self._offer()
 
     async def assigned(self, count: int = 1) -> list[agent_pb2.Assignment]:
         """Return the next *count* assignments."""
         found: list[agent_pb2.Assignment] = []
-        offering = asyncio.create_task(self._offer_on())
+        enough = asyncio.Event()
+        offering = asyncio.create_task(self._offer_until(enough))
         try:
             while len(found) < count:
                 found += (await self.hear("assignments")).assignments
         finally:
-            offering.cancel()
+            enough.set()  # not cancelled: with a write under way that would end the whole call
             await asyncio.gather(offering, return_exceptions=True)
         return found
 

@@ -121,6 +121,7 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
                 host=settings.host,
                 port=settings.port,
                 timers=core.timers,
+                auth=features.auth,
                 services=build_services(core, features),
                 doors=tls_listeners(settings, authority),
             ) as ports:

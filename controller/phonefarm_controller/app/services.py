@@ -43,10 +43,9 @@ from phonefarm_controller.scheduler.pauses import Pauses
 
 def build_services(core: Core, features: Features) -> Services:
     """Build every gRPC service."""
-    settings, auth, enrollment = core.settings, features.auth, features.enrollment
+    settings, enrollment = core.settings, features.enrollment
     return Services(
         processes=ProcessService(
-            auth=auth,
             enqueue=features.enqueue,
             cancel=features.cancel,
             processes=features.processes,
@@ -55,7 +54,6 @@ def build_services(core: Core, features: Features) -> Services:
         fleet=_fleet_service(core, features),
         operator=_operator_service(core, features),
         doctor=DoctorService(
-            auth=auth,
             doctor=Doctor(
                 database=core.database,
                 sessions=core.sessions,
@@ -70,7 +68,6 @@ def build_services(core: Core, features: Features) -> Services:
         content=_content_service(core, features),
         verification=_verification_service(core, features),
         callbacks=CallbackService(
-            auth=auth,
             deliver=CallbackDelivery(
                 database=core.database,
                 wakeups=core.wakeups,
@@ -80,16 +77,15 @@ def build_services(core: Core, features: Features) -> Services:
             wakeups=core.wakeups,
         ),
         inspect=_inspect_service(core, features),
-        access=AccessService(auth=auth, api_keys=features.api_keys, enrollment=enrollment),
+        access=AccessService(api_keys=features.api_keys, enrollment=enrollment),
         joining=JoinService(enrollment=enrollment, controllers=settings.controllers),
-        members=MemberService(auth=auth, enrollment=enrollment, controllers=settings.controllers),
+        members=MemberService(enrollment=enrollment, controllers=settings.controllers),
     )
 
 
 def _agent_service(core: Core, features: Features) -> AgentService:
     database = core.database
     return AgentService(
-        auth=features.auth,
         farm_id=core.settings.farm_id,
         timers=core.timers,
         sessions=core.sessions,
@@ -109,7 +105,6 @@ def _agent_service(core: Core, features: Features) -> AgentService:
 def _fleet_service(core: Core, features: Features) -> FleetService:
     database, sessions, wakeups = core.database, core.sessions, core.wakeups
     return FleetService(
-        auth=features.auth,
         phones=PhoneAdmin(database=database, sessions=sessions, wakeups=wakeups),
         accounts=AccountAdmin(database=database, wakeups=wakeups, profiles=core.profiles),
         groups=GroupAdmin(database=database, wakeups=wakeups),
@@ -124,7 +119,6 @@ def _fleet_service(core: Core, features: Features) -> FleetService:
 def _operator_service(core: Core, features: Features) -> OperatorService:
     database, sessions, wakeups = core.database, core.sessions, core.wakeups
     return OperatorService(
-        auth=features.auth,
         release=ForceRelease(
             database=database, policy=core.policy, sessions=sessions, wakeups=wakeups
         ),
@@ -150,7 +144,6 @@ def _operator_service(core: Core, features: Features) -> OperatorService:
 
 def _content_service(core: Core, features: Features) -> ContentService:
     return ContentService(
-        auth=features.auth,
         content=ContentIngest(
             database=core.database,
             profiles=core.profiles,
@@ -164,7 +157,6 @@ def _content_service(core: Core, features: Features) -> ContentService:
 
 def _verification_service(core: Core, features: Features) -> VerificationService:
     return VerificationService(
-        auth=features.auth,
         verification=VerificationRuns(
             database=core.database,
             profiles=core.profiles,
@@ -179,7 +171,6 @@ def _verification_service(core: Core, features: Features) -> VerificationService
 def _inspect_service(core: Core, features: Features) -> InspectService:
     database = core.database
     return InspectService(
-        auth=features.auth,
         replay=Replay(database=database, wakeups=core.wakeups),
         processes=features.processes,
         process_watch=features.process_watch,

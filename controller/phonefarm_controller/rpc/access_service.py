@@ -9,8 +9,8 @@ from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.enrollment import GOOD_FOR, Enrollment
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.wire import moment_of, moment_to_wire
 from phonefarm_controller.store.api_keys import ApiKey
 
@@ -18,8 +18,7 @@ from phonefarm_controller.store.api_keys import ApiKey
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Serves administrators."""
 
-    def __init__(self, *, auth: Authenticator, api_keys: ApiKeys, enrollment: Enrollment) -> None:
-        self._auth = auth
+    def __init__(self, *, api_keys: ApiKeys, enrollment: Enrollment) -> None:
         self._enrollment = enrollment
         self._api_keys = api_keys
 
@@ -27,59 +26,49 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         self, request: pb.CreateKeyRequest, context: Context
     ) -> pb.CreateKeyResponse:
         """Make a key."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.ADMIN)
-            made = await self._api_keys.create(
-                request.name,
-                [_scope(word) for word in request.scopes],
-                expires_at=_expiry(request),
-                actor=caller.name,
-            )
+        made = await self._api_keys.create(
+            request.name,
+            [_scope(word) for word in request.scopes],
+            expires_at=_expiry(request),
+            actor=caller().name,
+        )
         return pb.CreateKeyResponse(key=_to_wire(made.key), secret=made.text)
 
     async def ListKeys(  # noqa: N802
         self, request: pb.ListKeysRequest, context: Context
     ) -> pb.ListKeysResponse:
         """Return every key."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.ADMIN)
-            known = await self._api_keys.all()
+        known = await self._api_keys.all()
         return pb.ListKeysResponse(keys=[_to_wire(key) for key in known])
 
     async def RevokeKey(  # noqa: N802
         self, request: pb.RevokeKeyRequest, context: Context
     ) -> pb.ApiKey:
         """End a key."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.ADMIN)
-            revoked = await self._api_keys.revoke(request.name, actor=caller.name)
+        revoked = await self._api_keys.revoke(request.name, actor=caller().name)
         return _to_wire(revoked)
 
     async def Invite(  # noqa: N802
         self, request: pb.InviteRequest, context: Context
     ) -> pb.InviteResponse:
         """Invite one host."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.ADMIN)
-            seconds = request.good_for_seconds
-            token = await self._enrollment.invite(
-                request.role,
-                request.member_id,
-                good_for=timedelta(seconds=seconds) if seconds else GOOD_FOR,
-                actor=caller.name,
-                reason=request.reason,
-            )
+        seconds = request.good_for_seconds
+        token = await self._enrollment.invite(
+            request.role,
+            request.member_id,
+            good_for=timedelta(seconds=seconds) if seconds else GOOD_FOR,
+            actor=caller().name,
+            reason=request.reason,
+        )
         return pb.InviteResponse(token=token.text, expires_at=moment_to_wire(token.expires_at))
 
     async def RevokeMember(  # noqa: N802
         self, request: pb.RevokeMemberRequest, context: Context
     ) -> pb.RevokeMemberResponse:
         """End a member's certificates."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.ADMIN)
-            ended = await self._enrollment.revoke(
-                request.role, request.member_id, actor=caller.name, reason=request.reason
-            )
+        ended = await self._enrollment.revoke(
+            request.role, request.member_id, actor=caller().name, reason=request.reason
+        )
         return pb.RevokeMemberResponse(certificates=ended)
 
 

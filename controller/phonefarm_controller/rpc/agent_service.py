@@ -8,6 +8,7 @@ from typing import Final, TypeVar, assert_never
 import structlog
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm.v1 import agent_pb2_grpc
+from phonefarm_common.certificates import CertificateFacts
 from phonefarm_common.ids import is_name
 from phonefarm_common.reasons import FarmError, Reason
 from phonefarm_common.timers import Timers
@@ -28,8 +29,8 @@ from phonefarm_controller.model.phone_reports import HostReport
 from phonefarm_controller.model.run_reports import Assignment, Report, RunRef, Stop
 from phonefarm_controller.rpc import agent_convert as words
 from phonefarm_controller.rpc import phone_report_convert
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import peer_certificate
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.runs.report import Ack
@@ -70,7 +71,6 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     def __init__(
         self,
         *,
-        auth: Authenticator,
         farm_id: str,
         timers: Timers,
         sessions: Sessions,
@@ -83,7 +83,6 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         report: Batcher[tuple[Report, ...], tuple[Ack, ...]],
         evidence: EvidenceUpload,
     ) -> None:
-        self._auth = auth
         self._farm_id = farm_id
         self._timers = timers
         self._sessions = sessions
@@ -101,56 +100,50 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
     ) -> None:
         """Talk with one agent until it parts, is superseded or is cut off."""
-        async with translated(context):
-            own_id = await self._auth.check_agent(context)
-            first = await context.read()
-            if not isinstance(first, pb.AgentMessage):
-                return
-            hello = _own(words.hello_of(words.check_hello(first)), own_id)
-            if not is_name(hello.agent_id):
-                raise invalid_field("hello.agent_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
-            welcome = await self._handshake.connect(hello)
-            session = Session(
-                agent_id=hello.agent_id,
-                term=welcome.term,
-                incarnation=hello.incarnation,
-                too_old=welcome.too_old,
-            )
-            _learn(session, welcome.phones)
-            conversation = _Conversation(session, context)
-            await conversation.say(words.welcome_to_wire(welcome, self._farm_id))
-            self._sessions.enter(session)
-            log.info("agent.connected", agent_id=session.agent_id, term=session.term)
-            try:
-                if welcome.lost:
-                    await self._expiry.forget(
-                        welcome.lost, agent_id=session.agent_id, term=session.term
-                    )
-                await self._converse(conversation)
-            finally:
-                self._sessions.leave(session)
-                log.info("agent.disconnected", agent_id=session.agent_id, term=session.term)
-                await asyncio.shield(self._parted(session.agent_id, session.term))
+        first = await context.read()
+        if not isinstance(first, pb.AgentMessage):
+            return
+        hello = _own(words.hello_of(words.check_hello(first)), peer_certificate(context))
+        if not is_name(hello.agent_id):
+            raise invalid_field("hello.agent_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        welcome = await self._handshake.connect(hello)
+        session = Session(
+            agent_id=hello.agent_id,
+            term=welcome.term,
+            incarnation=hello.incarnation,
+            too_old=welcome.too_old,
+        )
+        _learn(session, welcome.phones)
+        conversation = _Conversation(session, context)
+        await conversation.say(words.welcome_to_wire(welcome, self._farm_id))
+        self._sessions.enter(session)
+        log.info("agent.connected", agent_id=session.agent_id, term=session.term)
+        try:
+            if welcome.lost:
+                await self._expiry.forget(
+                    welcome.lost, agent_id=session.agent_id, term=session.term
+                )
+            await self._converse(conversation)
+        finally:
+            self._sessions.leave(session)
+            log.info("agent.disconnected", agent_id=session.agent_id, term=session.term)
+            await asyncio.shield(self._parted(session.agent_id, session.term))
 
     async def UploadEvidence(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.EvidenceChunk], context: Context
     ) -> pb.EvidenceReceipt:
         """Keep one file of a run."""
-        async with translated(context):
-            await self._auth.check_agent(context)
-            first = await anext(aiter(request_iterator), None)
-            if first is None or first.WhichOneof("body") != "head":
-                raise invalid_field("head", "must come first")
-            evidence_id = await self._evidence(words.head_of(first.head), _data(request_iterator))
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("body") != "head":
+            raise invalid_field("head", "must come first")
+        evidence_id = await self._evidence(words.head_of(first.head), _data(request_iterator))
         return pb.EvidenceReceipt(evidence_id=evidence_id)
 
     async def AskEvidence(  # noqa: N802
         self, request: pb.EvidenceHead, context: Context
     ) -> pb.EvidenceProgress:
         """Return how much of a file is here."""
-        async with translated(context):
-            await self._auth.check_agent(context)
-            progress = await self._evidence.ask(words.head_of(request))
+        progress = await self._evidence.ask(words.head_of(request))
         return pb.EvidenceProgress(evidence_id=progress.evidence_id, received=progress.received)
 
     async def _parted(self, agent_id: str, term: int) -> None:
@@ -293,10 +286,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             await conversation.say(words.acks_to_wire(await self._report.do(reports)))
 
 
-def _own(hello: AgentHello, own_id: str | None) -> AgentHello:
+def _own(hello: AgentHello, shown: CertificateFacts | None) -> AgentHello:
     """Return the hello under the id in the certificate, where one is shown."""
-    if own_id is None:
+    if shown is None:
         return hello
+    own_id = shown.member_id
     if hello.agent_id not in {"", own_id}:
         raise FarmError(
             Reason.AGENT_ID_NOT_YOURS,

@@ -3,7 +3,9 @@
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from phonefarm_common.certificates import CertificateFacts, certificate_facts
 from phonefarm_common.reasons import FarmError, Reason
@@ -34,6 +36,15 @@ class Caller:
             )
 
 
+_CALLER: Final[ContextVar[Caller]] = ContextVar("caller")
+"""Of the call that the current task serves."""
+
+
+def caller() -> Caller:
+    """Return who makes the call being served; LookupError where the call needs no key."""
+    return _CALLER.get()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Authenticator:
     """The secrets this controller accepts; None where none is configured."""
@@ -44,18 +55,18 @@ class Authenticator:
     api_keys: ApiKeys
     enrollment: Enrollment
 
-    async def check_caller(self, context: Context, scope: Scope) -> Caller:
-        """Return the caller; FarmError unless it shows a key that may do what *scope* names."""
-        caller = await self.identify(context)
-        caller.check(scope)
-        return caller
+    async def check_caller(self, context: Context, scope: Scope | None) -> None:
+        """Raise FarmError unless the caller shows a good key, and one with the *scope* if any.
 
-    async def identify(self, context: Context) -> Caller:
-        """Return the caller, whatever its key may do; FarmError unless it shows a good one.
-
-        A gateway that calls for someone shows its certificate or its token too, and a wrong one is
-        refused first.
+        From then on `caller()` returns it. A gateway that calls for someone shows its certificate
+        or its token too, and a wrong one is refused first.
         """
+        shown = await self._identify(context)
+        if scope is not None:
+            shown.check(scope)
+        _CALLER.set(shown)
+
+    async def _identify(self, context: Context) -> Caller:
         if peer_certificate(context) is not None or _metadata(context, GATEWAY_HEADER) is not None:
             await self.check_gateway(context)
         shown = _bearer(context)
@@ -72,18 +83,16 @@ class Authenticator:
             )
         raise _unauthenticated("a valid key")
 
-    async def check_agent(self, context: Context) -> str | None:
-        """Return the id in the agent's certificate, None where it shows the token; FarmError."""
-        shown = await self._member(context, "agent")
-        if shown is not None:
-            return shown.member_id
+    async def check_agent(self, context: Context) -> None:
+        """Raise FarmError unless an agent's certificate or the agents' token is shown."""
+        if await self._is_member(context, "agent"):
+            return
         if self.agent_token is None or not _equal(_bearer(context), self.agent_token):
             raise _unauthenticated("the agents' token")
-        return None
 
     async def check_gateway(self, context: Context) -> None:
         """Raise FarmError unless a gateway's certificate or the gateways' token is shown."""
-        if await self._member(context, "gateway") is not None:
+        if await self._is_member(context, "gateway"):
             return
         shown = _metadata(context, GATEWAY_HEADER)
         if self.gateway_token is None or not _equal(shown, self.gateway_token):
@@ -94,15 +103,13 @@ class Authenticator:
 
     async def check_member(self, context: Context) -> CertificateFacts:
         """Return whom the certificate of the connection names, if it counts; FarmError."""
-        shown = peer_certificate(context)
-        if shown is None:
-            raise _unauthenticated("a certificate of this farm")
+        shown = member_certificate(context)
         await self.enrollment.check(shown)
         return shown
 
-    async def _member(self, context: Context, role: str) -> CertificateFacts | None:
+    async def _is_member(self, context: Context, role: str) -> bool:
         if peer_certificate(context) is None:
-            return None
+            return False
         shown = await self.check_member(context)
         if shown.role != role:
             raise FarmError(
@@ -110,7 +117,7 @@ class Authenticator:
                 f"{shown.member_id} has the certificate of a {shown.role}; this is for a {role}",
                 detail=shown.role,
             )
-        return shown
+        return True
 
 
 def peer_certificate(context: Context) -> CertificateFacts | None:
@@ -127,6 +134,14 @@ def peer_certificate(context: Context) -> CertificateFacts | None:
         return certificate_facts(pem)
     except ValueError as error:
         raise FarmError(Reason.CERTIFICATE_REFUSED, str(error)) from error
+
+
+def member_certificate(context: Context) -> CertificateFacts:
+    """Return whom the connection's certificate names; FarmError where none is shown."""
+    shown = peer_certificate(context)
+    if shown is None:
+        raise _unauthenticated("a certificate of this farm")
+    return shown
 
 
 def scope_of(text: str) -> Scope:

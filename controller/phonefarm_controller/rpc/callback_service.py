@@ -15,8 +15,7 @@ from phonefarm_controller.callbacks.delivery import (
 )
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import moment_to_wire
 from phonefarm_controller.store.deliveries import Delivery
@@ -37,8 +36,7 @@ _OUTCOMES: Final = {
 class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
     """Serves gateways."""
 
-    def __init__(self, *, auth: Authenticator, deliver: CallbackDelivery, wakeups: WakeUps) -> None:
-        self._auth = auth
+    def __init__(self, *, deliver: CallbackDelivery, wakeups: WakeUps) -> None:
         self._deliver = deliver
         self._wakeups = wakeups
 
@@ -46,24 +44,22 @@ class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
         self, request: pb.LeaseDeliveriesRequest, context: Context
     ) -> pb.LeaseDeliveriesResponse:
         """Hand out due deliveries, waiting for the first."""
-        async with translated(context):
-            await self._auth.check_gateway(context)
-            if not 1 <= request.limit <= MOST_LEASED:
-                raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
-            if len(request.gateway_id) > LONGEST_GATEWAY_ID:
-                message = f"must be at most {LONGEST_GATEWAY_ID} characters"
-                raise invalid_field("gateway_id", message)
-            until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
-            with self._wakeups.delivery_event() as heard:
+        if not 1 <= request.limit <= MOST_LEASED:
+            raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
+        if len(request.gateway_id) > LONGEST_GATEWAY_ID:
+            message = f"must be at most {LONGEST_GATEWAY_ID} characters"
+            raise invalid_field("gateway_id", message)
+        until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
+        with self._wakeups.delivery_event() as heard:
+            lent = await self._lease(request)
+            while not lent and (left := until - time.monotonic()) > 0:
+                due = await self._deliver.seconds_until_due()
+                wait = min(left, POLL_SECONDS if due is None else max(due, 0.01), POLL_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await heard.wait()
+                heard.clear()
                 lent = await self._lease(request)
-                while not lent and (left := until - time.monotonic()) > 0:
-                    due = await self._deliver.seconds_until_due()
-                    wait = min(left, POLL_SECONDS if due is None else max(due, 0.01), POLL_SECONDS)
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(wait):
-                            await heard.wait()
-                    heard.clear()
-                    lent = await self._lease(request)
         return pb.LeaseDeliveriesResponse(deliveries=[_to_wire(delivery) for delivery in lent])
 
     async def _lease(self, request: pb.LeaseDeliveriesRequest) -> list[Delivery]:
@@ -73,10 +69,8 @@ class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
         self, request: pb.ReportDeliveriesRequest, context: Context
     ) -> pb.ReportDeliveriesResponse:
         """Settle attempts."""
-        async with translated(context):
-            await self._auth.check_gateway(context)
-            reports = [_report(report) for report in request.reports]
-            settled = await self._deliver.settle(reports) if reports else []
+        reports = [_report(report) for report in request.reports]
+        settled = await self._deliver.settle(reports) if reports else []
         return pb.ReportDeliveriesResponse(settled_delivery_ids=settled)
 
 

@@ -11,10 +11,9 @@ from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.capabilities.fields import is_http
 from phonefarm_controller.model.errors import invalid
-from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.content import ContentIngest, IngestRequest
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.wire import (
     LONGEST_ID,
     LONGEST_JSON,
@@ -36,11 +35,9 @@ class ContentService(content_pb2_grpc.ContentServiceServicer):
     def __init__(
         self,
         *,
-        auth: Authenticator,
         content: ContentIngest,
         upsert_snapshot: Callable[[Snapshot], Awaitable[bool]],
     ) -> None:
-        self._auth = auth
         self._content = content
         self._upsert_snapshot = upsert_snapshot
 
@@ -48,12 +45,10 @@ class ContentService(content_pb2_grpc.ContentServiceServicer):
         self, request: pb.FindContentRequest, context: Context
     ) -> pb.FindContentResponse:
         """Tell whether the content was taken in before."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.SUBMIT)
-            problems = _ids(request)
-            if problems:
-                raise invalid(*problems)
-            found = await self._content.find(request.account_id, request.content_id)
+        problems = _ids(request)
+        if problems:
+            raise invalid(*problems)
+        found = await self._content.find(request.account_id, request.content_id)
         if found is None:
             return pb.FindContentResponse()
         return pb.FindContentResponse(queue_item_id=found.item_id, queue_status=found.state)
@@ -62,9 +57,7 @@ class ContentService(content_pb2_grpc.ContentServiceServicer):
         self, request: pb.IngestRequest, context: Context
     ) -> pb.IngestResponse:
         """Take in a video."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.SUBMIT)
-            taken = await self._content.ingest(_ingest_request(request, caller=caller.name))
+        taken = await self._content.ingest(_ingest_request(request, caller=caller().name))
         return pb.IngestResponse(
             queue_item_id=taken.item_id,
             content_id=request.content_id,
@@ -78,17 +71,15 @@ class ContentService(content_pb2_grpc.ContentServiceServicer):
         self, request: pb.CancelContentRequest, context: Context
     ) -> pb.CancelContentResponse:
         """End an item that waits."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.CANCEL)
-            problems = [*_ids(request), *_text("reason", request.reason, LONGEST_TEXT)]
-            if problems:
-                raise invalid(*problems)
-            cancelled = await self._content.cancel(
-                request.account_id,
-                request.content_id,
-                reason=request.reason,
-                requested_by=caller.name,
-            )
+        problems = [*_ids(request), *_text("reason", request.reason, LONGEST_TEXT)]
+        if problems:
+            raise invalid(*problems)
+        cancelled = await self._content.cancel(
+            request.account_id,
+            request.content_id,
+            reason=request.reason,
+            requested_by=caller().name,
+        )
         return pb.CancelContentResponse(
             queue_item_id=cancelled.item_id, previous_status=cancelled.previous
         )
@@ -97,9 +88,7 @@ class ContentService(content_pb2_grpc.ContentServiceServicer):
         self, request: pb.UpsertSnapshotRequest, context: Context
     ) -> pb.UpsertSnapshotResponse:
         """Keep the newer of what is stored and what comes."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.SUBMIT)
-            upserted = await self._upsert_snapshot(_snapshot(request))
+        upserted = await self._upsert_snapshot(_snapshot(request))
         return pb.UpsertSnapshotResponse(upserted=upserted)
 
 

@@ -11,9 +11,8 @@ from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.phone_details import PhoneQuery
 from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.model.scopes import Scope
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.fleet_convert import (
     GROUP_KINDS,
     account_to_wire,
@@ -42,7 +41,6 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     def __init__(
         self,
         *,
-        auth: Authenticator,
         phones: PhoneAdmin,
         accounts: AccountAdmin,
         groups: GroupAdmin,
@@ -52,7 +50,6 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     ) -> None:
         self._phone_query = phone_query
         self._pauses = pauses
-        self._auth = auth
         self._enrollment = enrollment
         self._phones = phones
         self._accounts = accounts
@@ -62,175 +59,141 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self, request: pb.ListPhonesRequest, context: Context
     ) -> pb.ListPhonesResponse:
         """Return every phone on its axes."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            views = await self._phones.all()
+        views = await self._phones.all()
         return pb.ListPhonesResponse(phones=[phone_to_wire(view) for view in views])
 
     async def ShowPhone(  # noqa: N802
         self, request: pb.ShowPhoneRequest, context: Context
     ) -> pb.PhoneDetails:
         """Return everything that is known of a phone."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            details = await self._phone_query.phone(request.phone_id)
+        details = await self._phone_query.phone(request.phone_id)
         return phone_details_to_wire(details)
 
     async def ListNeedsHands(  # noqa: N802
         self, request: pb.ListNeedsHandsRequest, context: Context
     ) -> pb.ListNeedsHandsResponse:
         """Return what a person must do."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            needed = await self._phone_query.needs_hands()
+        needed = await self._phone_query.needs_hands()
         return pb.ListNeedsHandsResponse(needed=needed_to_wire(needed))
 
     async def ListAudit(  # noqa: N802
         self, request: pb.ListAuditRequest, context: Context
     ) -> pb.ListAuditResponse:
         """Return who did what."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.OPERATE)
-            if not 0 <= request.limit <= MOST_ENTRIES:
-                raise invalid_field("limit", f"must be 1 to {MOST_ENTRIES}, or 0 for {ENTRIES}")
-            since = moment_of("since", request.since) if request.HasField("since") else None
-            entries = await self._phone_query.audit(
-                subject=request.subject, since=since, limit=request.limit or ENTRIES
-            )
+        if not 0 <= request.limit <= MOST_ENTRIES:
+            raise invalid_field("limit", f"must be 1 to {MOST_ENTRIES}, or 0 for {ENTRIES}")
+        since = moment_of("since", request.since) if request.HasField("since") else None
+        entries = await self._phone_query.audit(
+            subject=request.subject, since=since, limit=request.limit or ENTRIES
+        )
         return pb.ListAuditResponse(entries=entries_to_wire(entries))
 
     async def AdmitPhone(  # noqa: N802
         self, request: pb.AdmitPhoneRequest, context: Context
     ) -> pb.Phone:
         """Take a new phone into service."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._phones.admit(
-                request.phone_id, actor=caller.name, reason=request.reason
-            )
+        view = await self._phones.admit(
+            request.phone_id, actor=caller().name, reason=request.reason
+        )
         return phone_to_wire(view)
 
     async def ReturnPhone(  # noqa: N802
         self, request: pb.ReturnPhoneRequest, context: Context
     ) -> pb.Phone:
         """End a quarantine."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._phones.give_back(
-                request.phone_id, actor=caller.name, reason=request.reason
-            )
+        view = await self._phones.give_back(
+            request.phone_id, actor=caller().name, reason=request.reason
+        )
         return phone_to_wire(view)
 
     async def MaintainPhone(  # noqa: N802
         self, request: pb.MaintainPhoneRequest, context: Context
     ) -> pb.Phone:
         """Give a phone no more work."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._phones.maintain(
-                request.phone_id, actor=caller.name, reason=request.reason
-            )
+        view = await self._phones.maintain(
+            request.phone_id, actor=caller().name, reason=request.reason
+        )
         return phone_to_wire(view)
 
     async def RetirePhone(  # noqa: N802
         self, request: pb.RetirePhoneRequest, context: Context
     ) -> pb.Phone:
         """Take a phone out of the farm."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._phones.retire(
-                request.phone_id, actor=caller.name, reason=request.reason
-            )
+        view = await self._phones.retire(
+            request.phone_id, actor=caller().name, reason=request.reason
+        )
         return phone_to_wire(view)
 
     async def ClearAccount(  # noqa: N802
         self, request: pb.ClearAccountRequest, context: Context
     ) -> pb.Account:
         """End an account's needs_attention."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            account = await self._accounts.clear(
-                request.account_id, actor=caller.name, reason=request.reason
-            )
+        account = await self._accounts.clear(
+            request.account_id, actor=caller().name, reason=request.reason
+        )
         return account_to_wire(account)
 
     async def PutAccount(  # noqa: N802
         self, request: pb.PutAccountRequest, context: Context
     ) -> pb.Account:
         """Create or replace an account."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            given, problems = accounts_of({"account": request.account})
-            (kept,) = await self._accounts.put(given, actor=caller.name, problems=problems)
+        given, problems = accounts_of({"account": request.account})
+        (kept,) = await self._accounts.put(given, actor=caller().name, problems=problems)
         return account_to_wire(kept)
 
     async def PutAccounts(  # noqa: N802
         self, request: pb.PutAccountsRequest, context: Context
     ) -> pb.PutAccountsResponse:
         """Create or replace many accounts, all or none."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
-                raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
-            given, problems = accounts_of(
-                {f"accounts[{n}]": a for n, a in enumerate(request.accounts)}
-            )
-            kept = await self._accounts.put(given, actor=caller.name, problems=problems)
+        if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
+            raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
+        given, problems = accounts_of({f"accounts[{n}]": a for n, a in enumerate(request.accounts)})
+        kept = await self._accounts.put(given, actor=caller().name, problems=problems)
         return pb.PutAccountsResponse(accounts=[account_to_wire(account) for account in kept])
 
     async def ListAccounts(  # noqa: N802
         self, request: pb.ListAccountsRequest, context: Context
     ) -> pb.ListAccountsResponse:
         """Return every account."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            known = await self._accounts.all()
+        known = await self._accounts.all()
         return pb.ListAccountsResponse(accounts=[account_to_wire(account) for account in known])
 
     async def PutGroup(  # noqa: N802
         self, request: pb.PutGroupRequest, context: Context
     ) -> pb.Group:
         """Replace the members of a group."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            group = request.group
-            kind = GROUP_KINDS.get(group.kind)
-            if kind is None:
-                raise invalid_field("group.kind", "must be phone or account")
-            members = await self._groups.put(
-                kind, group.name, list(group.member_ids), actor=caller.name, reason=request.reason
-            )
+        group = request.group
+        kind = GROUP_KINDS.get(group.kind)
+        if kind is None:
+            raise invalid_field("group.kind", "must be phone or account")
+        members = await self._groups.put(
+            kind, group.name, list(group.member_ids), actor=caller().name, reason=request.reason
+        )
         return pb.Group(kind=group.kind, name=group.name, member_ids=members)
 
     async def SetCleanUp(  # noqa: N802
         self, request: pb.SetCleanUpRequest, context: Context
     ) -> pb.Group:
         """Set the clean-up of a group's phones."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            steps = cleanup_steps_of(request.clean_up) if request.HasField("clean_up") else None
-            group = await self._groups.set_clean_up(
-                request.name, steps, actor=caller.name, reason=request.reason
-            )
+        steps = cleanup_steps_of(request.clean_up) if request.HasField("clean_up") else None
+        group = await self._groups.set_clean_up(
+            request.name, steps, actor=caller().name, reason=request.reason
+        )
         return group_to_wire(group)
 
     async def ListGroups(  # noqa: N802
         self, request: pb.ListGroupsRequest, context: Context
     ) -> pb.ListGroupsResponse:
         """Return every group."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            known = await self._groups.all()
+        known = await self._groups.all()
         return pb.ListGroupsResponse(groups=[group_to_wire(group) for group in known])
 
     async def ListAgents(  # noqa: N802
         self, request: pb.ListAgentsRequest, context: Context
     ) -> pb.ListAgentsResponse:
         """Return every agent."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            known = await self._phones.agents()
-            until = await self._enrollment.certificate_ends()
+        known = await self._phones.agents()
+        until = await self._enrollment.certificate_ends()
         return pb.ListAgentsResponse(
             agents=[
                 agent_to_wire(agent, phones=count, until=until.get(agent.agent_id))
@@ -242,40 +205,34 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self, request: pb.PauseRequest, context: Context
     ) -> pb.PauseState:
         """Let nothing in the scope begin."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            pause = await self._pauses.pause(
-                pause_scope_of(request.scope),
-                request.name,
-                actor=caller.name,
-                reason=request.reason,
+        pause = await self._pauses.pause(
+            pause_scope_of(request.scope),
+            request.name,
+            actor=caller().name,
+            reason=request.reason,
+        )
+        stopped = 0
+        if request.stop:
+            stopped = await self._pauses.stop_running(
+                pause.scope, pause.name, actor=caller().name, reason=pause.reason
             )
-            stopped = 0
-            if request.stop:
-                stopped = await self._pauses.stop_running(
-                    pause.scope, pause.name, actor=caller.name, reason=pause.reason
-                )
         return pause_to_wire(pause, stopped=stopped)
 
     async def Resume(  # noqa: N802
         self, request: pb.ResumeRequest, context: Context
     ) -> pb.ResumeResponse:
         """End a pause."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            resumed = await self._pauses.resume(
-                pause_scope_of(request.scope),
-                request.name,
-                actor=caller.name,
-                reason=request.reason,
-            )
+        resumed = await self._pauses.resume(
+            pause_scope_of(request.scope),
+            request.name,
+            actor=caller().name,
+            reason=request.reason,
+        )
         return pb.ResumeResponse(resumed=resumed)
 
     async def ListPauses(  # noqa: N802
         self, request: pb.ListPausesRequest, context: Context
     ) -> pb.ListPausesResponse:
         """Return every pause."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            known = await self._pauses.all()
+        known = await self._pauses.all()
         return pb.ListPausesResponse(pauses=[pause_to_wire(pause) for pause in known])

@@ -8,12 +8,11 @@ from phonefarm_controller.callbacks.replay import Replay
 from phonefarm_controller.capabilities.listing import CapabilityList
 from phonefarm_controller.evidence.read import EvidenceReader
 from phonefarm_controller.model.errors import invalid_field, unknown_process
-from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.query import ProcessQuery
 from phonefarm_controller.processes.watch import ProcessWatch
 from phonefarm_controller.rpc import inspect_convert
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.scheduler.explain import Explain
 
 
@@ -23,7 +22,6 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
     def __init__(
         self,
         *,
-        auth: Authenticator,
         replay: Replay,
         processes: ProcessQuery,
         process_watch: ProcessWatch,
@@ -31,7 +29,6 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         evidence: EvidenceReader,
         capabilities: CapabilityList,
     ) -> None:
-        self._auth = auth
         self._replay = replay
         self._processes = processes
         self._process_watch = process_watch
@@ -44,23 +41,19 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         self, request: pb.WatchProcessRequest, context: Context
     ) -> None:
         """Send the record now and as it moves, until the process has ended."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            if request.after < 0:
-                raise invalid_field("after", "must be the number of an event")
-            process_id = _process_id(request.process_id)
-            with self._process_watch.watch(process_id, after=request.after) as watcher:
-                while (event := await watcher.next()) is not None:
-                    await context.write(inspect_convert.event_to_wire(event))
+        if request.after < 0:
+            raise invalid_field("after", "must be the number of an event")
+        process_id = _process_id(request.process_id)
+        with self._process_watch.watch(process_id, after=request.after) as watcher:
+            while (event := await watcher.next()) is not None:
+                await context.write(inspect_convert.event_to_wire(event))
 
     async def GetTimeline(  # noqa: N802
         self, request: pb.GetTimelineRequest, context: Context
     ) -> pb.Timeline:
         """Return every transition."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            process_id = _process_id(request.process_id)
-            transitions, truncated = await self._processes.timeline(process_id)
+        process_id = _process_id(request.process_id)
+        transitions, truncated = await self._processes.timeline(process_id)
         return pb.Timeline(
             process_id=process_id,
             transitions=inspect_convert.transitions_to_wire(transitions),
@@ -71,27 +64,21 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         self, request: pb.ExplainProcessRequest, context: Context
     ) -> pb.Explanation:
         """Explain why items wait."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            told = await self._explain(_process_id(request.process_id))
+        told = await self._explain(_process_id(request.process_id))
         return inspect_convert.explanation_to_wire(told)
 
     async def GetQueueItem(  # noqa: N802
         self, request: pb.GetQueueItemRequest, context: Context
     ) -> pb.QueueItem:
         """Return one item with its plan and attempts."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            details = await self._processes.item(request.queue_item_id.lower())
+        details = await self._processes.item(request.queue_item_id.lower())
         return inspect_convert.item_to_wire(details)
 
     async def ListEvidence(  # noqa: N802
         self, request: pb.ListEvidenceRequest, context: Context
     ) -> pb.ListEvidenceResponse:
         """Return the lines of every kept file."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            found, begun = await self._evidence.of(_process_id(request.process_id))
+        found, begun = await self._evidence.of(_process_id(request.process_id))
         return pb.ListEvidenceResponse(
             evidence=[inspect_convert.evidence_to_wire(details) for details in found],
             runs=[inspect_convert.run_evidence_to_wire(run) for run in begun],
@@ -101,22 +88,18 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         self, request: pb.ReadEvidenceRequest, context: Context
     ) -> None:
         """Send the file's line, then its bytes."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            process_id = _process_id(request.process_id)
-            async with self._evidence.opened(process_id, request.evidence_id.lower()) as file:
-                line = inspect_convert.evidence_to_wire(file.details)
-                await context.write(pb.EvidencePart(line=line))
-                while data := await file.chunk():
-                    await context.write(pb.EvidencePart(data=data))
+        process_id = _process_id(request.process_id)
+        async with self._evidence.opened(process_id, request.evidence_id.lower()) as file:
+            line = inspect_convert.evidence_to_wire(file.details)
+            await context.write(pb.EvidencePart(line=line))
+            while data := await file.chunk():
+                await context.write(pb.EvidencePart(data=data))
 
     async def ListCapabilities(  # noqa: N802
         self, request: pb.ListCapabilitiesRequest, context: Context
     ) -> pb.ListCapabilitiesResponse:
         """Return the registry."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            views = await self._capabilities.capabilities()
+        views = await self._capabilities.capabilities()
         return pb.ListCapabilitiesResponse(
             capabilities=[inspect_convert.capability_to_wire(view) for view in views]
         )
@@ -125,9 +108,7 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
         """Return every delivery with its newest attempts."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            found = await self._replay.log(_process_id(request.process_id))
+        found = await self._replay.log(_process_id(request.process_id))
         return pb.ListDeliveriesResponse(
             deliveries=[inspect_convert.delivery_to_wire(each) for each in found]
         )
@@ -136,10 +117,8 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         self, request: pb.ReplayDeliveriesRequest, context: Context
     ) -> pb.ReplayDeliveriesResponse:
         """Make settled ones due again."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            process_id = _process_id(request.process_id)
-            sequences = await self._replay(process_id, set(request.sequences), actor=caller.name)
+        process_id = _process_id(request.process_id)
+        sequences = await self._replay(process_id, set(request.sequences), actor=caller().name)
         return pb.ReplayDeliveriesResponse(sequences=sequences)
 
 

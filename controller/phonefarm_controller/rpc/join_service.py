@@ -7,8 +7,8 @@ from phonefarm.v1 import join_pb2_grpc
 from phonefarm_common.certificates import CertificateFacts
 
 from phonefarm_controller.auth.enrollment import Enrollment
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import member_certificate
+from phonefarm_controller.rpc.errors import Context
 
 
 class JoinService(join_pb2_grpc.JoinServiceServicer):
@@ -23,21 +23,17 @@ class JoinService(join_pb2_grpc.JoinServiceServicer):
         self, request: pb.JoinRequest, context: Context
     ) -> pb.Membership:
         """Trade a token for a certificate."""
-        async with translated(context):
-            facts, pem = await self._enrollment.join(
-                request.secret, request.request, wanted=request.member_id
-            )
+        facts, pem = await self._enrollment.join(
+            request.secret, request.request, wanted=request.member_id
+        )
         return _to_wire(facts, pem, self._controllers)
 
 
 class MemberService(join_pb2_grpc.MemberServiceServicer):
     """Serves members."""
 
-    def __init__(
-        self, *, auth: Authenticator, enrollment: Enrollment, controllers: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, *, enrollment: Enrollment, controllers: Sequence[str] = ()) -> None:
         """Serve with the addresses of the farm's *controllers*, which members are given."""
-        self._auth = auth
         self._enrollment = enrollment
         self._controllers = controllers
 
@@ -45,9 +41,7 @@ class MemberService(join_pb2_grpc.MemberServiceServicer):
         self, request: pb.RenewRequest, context: Context
     ) -> pb.Membership:
         """Issue another certificate."""
-        async with translated(context):
-            shown = await self._auth.check_member(context)
-            facts, pem = await self._enrollment.renew(shown, request.request)
+        facts, pem = await self._enrollment.renew(member_certificate(context), request.request)
         return _to_wire(facts, pem, self._controllers)
 
 

@@ -9,10 +9,9 @@ from phonefarm_controller.fleet.force_release import ForceRelease
 from phonefarm_controller.fleet.hold import Hold, HoldView
 from phonefarm_controller.housekeeping.backup import Backup
 from phonefarm_controller.model.errors import unknown_process
-from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.rerun import RerunProcess, RerunRequest
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.fleet_convert import agent_to_wire, phone_to_wire
 from phonefarm_controller.rpc.wire import moment_to_wire
 
@@ -23,14 +22,12 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     def __init__(
         self,
         *,
-        auth: Authenticator,
         release: ForceRelease,
         drain: Drain,
         reruns: RerunProcess,
         backup: Backup,
         hold: Hold,
     ) -> None:
-        self._auth = auth
         self._hold = hold
         self._backup = backup
         self._reruns = reruns
@@ -41,63 +38,51 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         self, request: pb.ReleasePhoneRequest, context: Context
     ) -> fleet_pb2.Phone:
         """Take a phone from its run."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._release(
-                request.phone_id, epoch=request.epoch, actor=caller.name, reason=request.reason
-            )
+        view = await self._release(
+            request.phone_id, epoch=request.epoch, actor=caller().name, reason=request.reason
+        )
         return phone_to_wire(view)
 
     async def DrainPhone(  # noqa: N802
         self, request: pb.DrainPhoneRequest, context: Context
     ) -> fleet_pb2.Phone:
         """Give a phone no more work."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._drain.phone(
-                request.phone_id, actor=caller.name, reason=request.reason
-            )
+        view = await self._drain.phone(request.phone_id, actor=caller().name, reason=request.reason)
         return phone_to_wire(view)
 
     async def DrainAgent(  # noqa: N802
         self, request: pb.DrainAgentRequest, context: Context
     ) -> fleet_pb2.Agent:
         """Give the phones of a host no more work."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            agent = await self._drain.agent(
-                request.agent_id, actor=caller.name, reason=request.reason
-            )
+        agent = await self._drain.agent(
+            request.agent_id, actor=caller().name, reason=request.reason
+        )
         return agent_to_wire(agent)
 
     async def UndrainAgent(  # noqa: N802
         self, request: pb.UndrainAgentRequest, context: Context
     ) -> pb.UndrainAgentResponse:
         """Give the phones of a host work again."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            undrained = await self._drain.undrain(
-                request.agent_id, actor=caller.name, reason=request.reason
-            )
+        undrained = await self._drain.undrain(
+            request.agent_id, actor=caller().name, reason=request.reason
+        )
         return pb.UndrainAgentResponse(undrained=undrained)
 
     async def RerunProcess(  # noqa: N802
         self, request: pb.RerunProcessRequest, context: Context
     ) -> pb.RerunProcessResponse:
         """Repeat the request of a process that has ended."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            if not is_uuid(request.process_id):
-                raise unknown_process(request.process_id)
-            made = await self._reruns(
-                RerunRequest(
-                    process_id=request.process_id.lower(),
-                    failed_only=request.failed_only,
-                    not_posted=request.not_posted,
-                    reason=request.reason,
-                    caller=caller.name,
-                )
+        if not is_uuid(request.process_id):
+            raise unknown_process(request.process_id)
+        made = await self._reruns(
+            RerunRequest(
+                process_id=request.process_id.lower(),
+                failed_only=request.failed_only,
+                not_posted=request.not_posted,
+                reason=request.reason,
+                caller=caller().name,
             )
+        )
         return pb.RerunProcessResponse(
             process_id=made.process_id,
             request_id=made.request_id,
@@ -110,52 +95,42 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         self, request: pb.BackupRequest, context: Context
     ) -> None:
         """Send a copy of the database."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.ADMIN)
-            async with self._backup.taken(actor=caller.name, reason=request.reason) as copy:
-                head = pb.BackupHead(
-                    taken_at=moment_to_wire(copy.taken_at),
-                    bytes=copy.size,
-                    sha256=copy.sha256,
-                )
-                await context.write(pb.BackupPart(head=head))
-                while data := await copy.chunk():
-                    await context.write(pb.BackupPart(data=data))
+        async with self._backup.taken(actor=caller().name, reason=request.reason) as copy:
+            head = pb.BackupHead(
+                taken_at=moment_to_wire(copy.taken_at),
+                bytes=copy.size,
+                sha256=copy.sha256,
+            )
+            await context.write(pb.BackupPart(head=head))
+            while data := await copy.chunk():
+                await context.write(pb.BackupPart(data=data))
 
     async def HoldPhone(  # noqa: N802
         self, request: pb.HoldPhoneRequest, context: Context
     ) -> pb.Hold:
         """Hold a phone for a person."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            process_id = await self._hold.hold(
-                request.phone_id,
-                seconds=request.seconds,
-                wait=request.wait_seconds,
-                actor=caller.name,
-                reason=request.reason,
-            )
-            view = await self._hold.get(process_id)
+        process_id = await self._hold.hold(
+            request.phone_id,
+            seconds=request.seconds,
+            wait=request.wait_seconds,
+            actor=caller().name,
+            reason=request.reason,
+        )
+        view = await self._hold.get(process_id)
         return _hold(view)
 
     async def GetHold(  # noqa: N802
         self, request: pb.GetHoldRequest, context: Context
     ) -> pb.Hold:
         """Return a hold."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            view = await self._hold.get(request.process_id)
+        view = await self._hold.get(request.process_id)
         return _hold(view)
 
     async def UnholdPhone(  # noqa: N802
         self, request: pb.UnholdPhoneRequest, context: Context
     ) -> pb.Hold:
         """End a hold."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            view = await self._hold.unhold(
-                request.phone_id, actor=caller.name, reason=request.reason
-            )
+        view = await self._hold.unhold(request.phone_id, actor=caller().name, reason=request.reason)
         return _hold(view)
 
 

@@ -7,12 +7,12 @@ from phonefarm_common.ids import is_uuid
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.model.errors import unknown_process
 from phonefarm_controller.model.requests import Submission
-from phonefarm_controller.model.scopes import Scope, in_order
+from phonefarm_controller.model.scopes import in_order
 from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.processes.query import ProcessQuery
-from phonefarm_controller.rpc.auth import Authenticator, scope_of
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller, scope_of
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.pagination import cursor_of, filter_of, limit_of, page_end_of
 from phonefarm_controller.rpc.process_convert import cancel_of, process_to_wire, submission_of
 
@@ -23,12 +23,10 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
     def __init__(
         self,
         *,
-        auth: Authenticator,
         enqueue: Batcher[Submission, Accepted],
         cancel: CancelProcess,
         processes: ProcessQuery,
     ) -> None:
-        self._auth = auth
         self._enqueue = enqueue
         self._cancel = cancel
         self._processes = processes
@@ -37,9 +35,7 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         self, request: pb.EnqueueRequest, context: Context
     ) -> pb.EnqueueResponse:
         """Accept work."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.SUBMIT)
-            answer = await self._enqueue.do(submission_of(request, caller=caller.name))
+        answer = await self._enqueue.do(submission_of(request, caller=caller().name))
         return pb.EnqueueResponse(
             process_id=answer.process_id,
             request_id=answer.request_id,
@@ -54,22 +50,18 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         self, request: pb.GetProcessRequest, context: Context
     ) -> pb.Process:
         """Return the record of a process."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            if not is_uuid(request.process_id):
-                raise unknown_process(request.process_id)
-            record = await self._processes.process(request.process_id.lower())
+        if not is_uuid(request.process_id):
+            raise unknown_process(request.process_id)
+        record = await self._processes.process(request.process_id.lower())
         return process_to_wire(record)
 
     async def ListProcesses(  # noqa: N802
         self, request: pb.ListProcessesRequest, context: Context
     ) -> pb.ListProcessesResponse:
         """Return the newest that match, a page at a time."""
-        async with translated(context):
-            await self._auth.check_caller(context, Scope.READ)
-            page = await self._processes.page(
-                filter_of(request), after=page_end_of(request.cursor), limit=limit_of(request)
-            )
+        page = await self._processes.page(
+            filter_of(request), after=page_end_of(request.cursor), limit=limit_of(request)
+        )
         return pb.ListProcessesResponse(
             processes=[process_to_wire(record) for record in page.records],
             next_cursor=cursor_of(page.end),
@@ -79,9 +71,7 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         self, request: pb.CancelProcessRequest, context: Context
     ) -> pb.CancelProcessResponse:
         """Record the wish to end a process."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.CANCEL)
-            answer = await self._cancel(cancel_of(request, caller=caller.name))
+        answer = await self._cancel(cancel_of(request, caller=caller().name))
         active = answer.first_active
         return pb.CancelProcessResponse(
             status="ignored_terminal" if answer.ignored else "cancel_requested",
@@ -101,7 +91,6 @@ class ProcessService(process_pb2_grpc.ProcessServiceServicer):
         self, request: pb.CheckKeyRequest, context: Context
     ) -> pb.CheckKeyResponse:
         """Tell whether the caller's key is good, and good for what is asked."""
-        async with translated(context):
-            caller = await self._auth.identify(context)
-            caller.check(scope_of(request.scope))
-        return pb.CheckKeyResponse(name=caller.name, scopes=in_order(caller.scopes))
+        shown = caller()
+        shown.check(scope_of(request.scope))
+        return pb.CheckKeyResponse(name=shown.name, scopes=in_order(shown.scopes))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -40,6 +41,8 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_controller.rpc.access_service import AccessService
 from phonefarm_controller.rpc.agent_service import AgentService
+from phonefarm_controller.rpc.auth import Authenticator
+from phonefarm_controller.rpc.authorizer import Authorizer
 from phonefarm_controller.rpc.callback_service import CallbackService
 from phonefarm_controller.rpc.content_service import ContentService
 from phonefarm_controller.rpc.doctor_service import DoctorService
@@ -118,7 +121,13 @@ def _adding(messages: Any, name: str, stubs: Any, edge: object) -> Add:
 
 @asynccontextmanager
 async def serving(
-    *, host: str, port: int, timers: Timers, services: Services, doors: TlsListeners | None = None
+    *,
+    host: str,
+    port: int,
+    timers: Timers,
+    auth: Authenticator,
+    services: Services,
+    doors: TlsListeners | None = None,
 ) -> AsyncIterator[Ports]:
     """Serve on HOST:PORT (0 for any), and on the doors, while the block runs; yield the ports.
 
@@ -130,26 +139,32 @@ async def serving(
             "--tls-listen and --mtls-listen"
         )
     callers, programs = _for_callers(services), _for_programs(services)
+    listening = partial(_port, timers, auth)
     async with AsyncExitStack() as stack:
         every = [*callers, *programs]
-        plain = await stack.enter_async_context(_port(host, port, timers, every, None))
+        plain = await stack.enter_async_context(listening((host, port), every, None))
         if doors is None:
             yield Ports(plain=plain)
             return
         join = _adding(join_pb2, "JoinService", join_pb2_grpc, services.joining)
         member = _adding(join_pb2, "MemberService", join_pb2_grpc, services.members)
         shown = ServerCertificate(doors, ask=False).credentials()
-        tls = await stack.enter_async_context(_port(*doors.tls, timers, [*callers, join], shown))
+        tls = await stack.enter_async_context(listening(doors.tls, [*callers, join], shown))
         shown = ServerCertificate(doors, ask=True).credentials()
-        mtls = await stack.enter_async_context(_port(*doors.mtls, timers, [*every, member], shown))
+        mtls = await stack.enter_async_context(listening(doors.mtls, [*every, member], shown))
         yield Ports(plain=plain, tls=tls, mtls=mtls)
 
 
 @asynccontextmanager
 async def _port(
-    host: str, port: int, timers: Timers, adds: list[Add], shown: grpc.ServerCredentials | None
+    timers: Timers,
+    auth: Authenticator,
+    address: tuple[str, int],
+    adds: list[Add],
+    shown: grpc.ServerCredentials | None,
 ) -> AsyncIterator[int]:
-    server = grpc.aio.server(options=server_options(timers))
+    host, port = address
+    server = grpc.aio.server(options=server_options(timers), interceptors=[Authorizer(auth)])
     names = [add(server) for add in adds]
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

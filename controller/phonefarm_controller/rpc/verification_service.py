@@ -8,10 +8,9 @@ from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_controller.model.errors import invalid, invalid_field, unknown_process
-from phonefarm_controller.model.scopes import Scope
 from phonefarm_controller.processes.verification import VerificationRequest, VerificationRuns
-from phonefarm_controller.rpc.auth import Authenticator
-from phonefarm_controller.rpc.errors import Context, translated
+from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.wire import (
     LONGEST_ID,
     LONGEST_JSON,
@@ -26,50 +25,43 @@ LONGEST_PROFILE_NAME: Final = 64
 class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     """Serves operators."""
 
-    def __init__(self, *, auth: Authenticator, verification: VerificationRuns) -> None:
-        self._auth = auth
+    def __init__(self, *, verification: VerificationRuns) -> None:
         self._verification = verification
 
     async def VerifyCapability(  # noqa: N802 - the wire's name
         self, request: pb.VerifyCapabilityRequest, context: Context
     ) -> pb.VerifyCapabilityResponse:
         """Enqueue a run that leaves evidence."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            inputs = _inputs(request.inputs_json) if request.inputs_json else None
-            process_id = await self._verification.verify(
-                request.capability, _ask(request, caller.name), inputs
-            )
+        inputs = _inputs(request.inputs_json) if request.inputs_json else None
+        process_id = await self._verification.verify(
+            request.capability, _ask(request, caller().name), inputs
+        )
         return pb.VerifyCapabilityResponse(process_id=process_id)
 
     async def CheckProfile(  # noqa: N802
         self, request: pb.CheckProfileRequest, context: Context
     ) -> pb.CheckProfileResponse:
         """Enqueue a run that looks for what the profile names."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            if not is_name(request.name) or len(request.name) > LONGEST_PROFILE_NAME:
-                message = f"must be 1 to {LONGEST_PROFILE_NAME} of A-Z a-z 0-9 . _ : -"
-                raise invalid_field("name", message)
-            if not 0 < len(request.profile_toml) <= LONGEST_PROFILE:
-                message = f"is required, at most {LONGEST_PROFILE} characters"
-                raise invalid_field("profile_toml", message)
-            process_id = await self._verification.check_profile(
-                request.name, request.profile_toml, _ask(request, caller.name)
-            )
+        if not is_name(request.name) or len(request.name) > LONGEST_PROFILE_NAME:
+            message = f"must be 1 to {LONGEST_PROFILE_NAME} of A-Z a-z 0-9 . _ : -"
+            raise invalid_field("name", message)
+        if not 0 < len(request.profile_toml) <= LONGEST_PROFILE:
+            message = f"is required, at most {LONGEST_PROFILE} characters"
+            raise invalid_field("profile_toml", message)
+        process_id = await self._verification.check_profile(
+            request.name, request.profile_toml, _ask(request, caller().name)
+        )
         return pb.CheckProfileResponse(process_id=process_id)
 
     async def RecordVerification(  # noqa: N802
         self, request: pb.RecordVerificationRequest, context: Context
     ) -> pb.Verification:
         """Make a completed verification count."""
-        async with translated(context):
-            caller = await self._auth.check_caller(context, Scope.OPERATE)
-            if not is_uuid(request.process_id):
-                raise unknown_process(request.process_id)
-            recorded, app = await self._verification.record(
-                request.process_id.lower(), actor=caller.name
-            )
+        if not is_uuid(request.process_id):
+            raise unknown_process(request.process_id)
+        recorded, app = await self._verification.record(
+            request.process_id.lower(), actor=caller().name
+        )
         return pb.Verification(
             capability=recorded.capability,
             app=app,
