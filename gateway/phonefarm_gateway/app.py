@@ -20,6 +20,7 @@ from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest import app_keys
 from phonefarm_gateway.rest.asset_check import AssetChecker
+from phonefarm_gateway.rest.auth import RecentKeys
 from phonefarm_gateway.rest.docs_page import docs_page
 from phonefarm_gateway.rest.event_streams import EventStreams, StreamLimits
 from phonefarm_gateway.rest.middleware import problem_documents
@@ -101,6 +102,7 @@ async def running(
         application[app_keys.RATES] = RateLimiter(
             per_second=settings.rate_limit, burst=settings.rate_burst, clock=clock
         )
+        application[app_keys.RECENT_KEYS] = RecentKeys(clock=clock)
         application[app_keys.METRICS] = metrics
         application[app_keys.METRICS_OPEN] = settings.open_metrics
         _add_documentation(application)

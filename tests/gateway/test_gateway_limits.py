@@ -8,6 +8,7 @@ import pytest
 from gateway.support.farm import Farm, enqueue_body, farm
 from gateway.support.memory_controller import READ_ONLY_KEY
 from phonefarm_common.clock import SystemClock
+from phonefarm_gateway.rest.auth import MOST_RECENT, RECENT_SECONDS, RecentKeys
 from phonefarm_gateway.rest.rate_limit import MOST_BUCKETS, RateLimiter
 
 PATIENCE_SECONDS = 60.0
@@ -53,6 +54,24 @@ def test_made_up_keys_do_not_fill_the_memory() -> None:
         rates.seconds_until(str(number))
 
     assert len(rates._buckets) == MOST_BUCKETS
+
+
+def test_a_recent_key_is_forgotten_after_a_minute() -> None:
+    """For its scope alone, at once when it is refused; and the oldest go when there are many."""
+    clock = _Clock()
+    recent = RecentKeys(clock=clock)
+
+    recent.add("a", "read")
+    known = [recent.has("a", "read"), recent.has("a", "submit"), recent.has("b", "read")]
+    clock.seconds = RECENT_SECONDS
+    later = recent.has("a", "read")
+    for number in range(MOST_RECENT + 1):
+        recent.add(str(number), "read")
+    recent.drop("2", "read")
+
+    assert known == [True, False, False]
+    assert not later
+    assert [recent.has(key, "read") for key in ("0", "1", "2", "3")] == [False, True, False, True]
 
 
 async def test_a_key_that_asks_too_often_is_429() -> None:

@@ -71,6 +71,60 @@ async def test_the_key_is_looked_at_before_anything_else(
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+async def test_a_key_that_was_valid_just_now_is_checked_by_the_call_that_uses_it() -> None:
+    """One round trip less for each good body, for a minute."""
+    async with farm() as it:
+        answers = [await it.enqueue(request_id=f"req-{number}") for number in range(3)]
+
+        assert [answer.status for answer in answers] == [202, 202, 202]
+        assert it.controller.keys_checked == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (enqueue_body(request_id="req-2"), 202),
+        (b"{not json", 422),
+        (b'"' + b"x" * 2000 + b'"', 413),
+        ({}, 422),
+        (enqueue_body(callback={"url": "http://10.0.0.1/hook"}), 422),
+    ],
+)
+async def test_a_key_revoked_since_its_last_call_is_told_nothing_else(
+    body: Any, status: int
+) -> None:
+    """Its next call is 401, whatever is wrong with it, and does nothing; a valid one is told."""
+    async with farm(body_limit=1500) as it:
+        await it.enqueue()
+        told = await it.call("POST", ENQUEUE, body)
+        done = len(it.controller.enqueued)
+        del it.controller.keys[KEY]
+
+        answers = [await it.call("POST", ENQUEUE, body) for _ in range(2)]
+
+        assert told.status == status
+        for answer in answers:
+            assert_problem(answer, 401, "unauthenticated")
+        assert len(it.controller.enqueued) == done
+
+
+async def test_a_stranger_makes_the_gateway_read_no_body() -> None:
+    """A wrong key is refused before its body has come, every time."""
+    async with farm() as it, aiohttp.ClientSession() as session:
+
+        async def never_ends() -> Any:
+            yield b"{"
+            await asyncio.Event().wait()
+
+        for number in range(2):
+            headers = {"Authorization": f"Bearer wrong-{number // 2}"}
+            async with (
+                asyncio.timeout(60),
+                session.post(it.base + ENQUEUE, data=never_ends(), headers=headers) as response,
+            ):
+                assert response.status == 401
+
+
 async def test_two_authorization_headers_are_none() -> None:
     """Of two keys neither is chosen."""
     async with farm() as it, aiohttp.ClientSession() as session:

@@ -8,6 +8,7 @@ from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest.asset_check import AssetChecker
+from phonefarm_gateway.rest.auth import RecentKeys
 from phonefarm_gateway.rest.event_streams import EventStreams
 from phonefarm_gateway.rest.rate_limit import RateLimiter
 
@@ -16,6 +17,7 @@ POLICY: Final = web.AppKey("policy", AddressPolicy)
 """The addresses that callbacks may go to."""
 ASSETS: Final = web.AppKey("assets", AssetChecker)
 RATES: Final = web.AppKey("rates", RateLimiter)
+RECENT_KEYS: Final = web.AppKey("recent_keys", RecentKeys)
 METRICS: Final = web.AppKey("metrics", Metrics)
 STREAMS: Final = web.AppKey("streams", EventStreams)
 OPENAPI: Final = web.AppKey("openapi", bytes)

@@ -1,4 +1,7 @@
-"""Makes an aiohttp handler of an endpoint: rate, key, path, query, body, in this order."""
+"""Makes an aiohttp handler of an endpoint: rate, key, path, query, body, in this order.
+
+A key that was valid within the last minute is checked by the call that uses it (docs/adr/0028).
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -6,9 +9,10 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from phonefarm_common.ids import is_name, is_uuid
-from phonefarm_common.reasons import FieldProblem, Reason
+from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
-from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES, RECENT_KEYS
 from phonefarm_gateway.rest.auth import bearer_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody
 from phonefarm_gateway.rest.problems import Problem, invalid
@@ -33,27 +37,41 @@ def handler_for(
     """Return the aiohttp handler of *endpoint*."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        key = bearer_key(request)
-        if endpoint.scope is not None:
-            _check_rate(request, key)
-        if endpoint.scope is not None and (endpoint.takes_body or endpoint.checks_key):
-            await _check_key(request, key, endpoint.scope)
+        key, scope = bearer_key(request), endpoint.scope
+        if scope is None:
+            return await endpoint.handler(await _call(request, endpoint, key))
+        _check_rate(request, key)
+        recent = request.app[RECENT_KEYS]
+        # Strangers do not make the gateway read a body; a key that was valid just now may.
+        checked = endpoint.checks_key or (endpoint.takes_body and not recent.has(key, scope))
+        if checked:
+            await _check_key(request, key, scope)
         try:
-            path = _path(request.match_info)
-            query = _query(request, endpoint.query)
-        except Problem:
-            # Only a caller with a valid key is told what is wrong with a request.
-            if endpoint.scope is not None:
-                await _check_key(request, key, endpoint.scope)
+            response = await endpoint.handler(await _call(request, endpoint, key))
+        except RefusedError:
+            recent.drop(key, scope)
             raise
-        if "process_id" in path:
-            request[PROCESS_ID] = path["process_id"]
-        raw = await _raw(request, endpoint)
-        body = validated(endpoint.body, raw)
-        call = Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
-        return await endpoint.handler(call)
+        except (Problem, FarmError):
+            # Only a caller with a valid key is told what is wrong with a request.
+            if not checked:
+                await _check_key(request, key, scope)
+            raise
+        recent.add(key, scope)
+        return response
 
     return handle
+
+
+async def _call(
+    request: web.Request, endpoint: Endpoint[_Query, _Body], key: str | None
+) -> Call[_Query, _Body]:
+    path = _path(request.match_info)
+    query = _query(request, endpoint.query)
+    if "process_id" in path:
+        request[PROCESS_ID] = path["process_id"]
+    raw = await _raw(request, endpoint)
+    body = validated(endpoint.body, raw)
+    return Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
 
 
 def _check_rate(request: web.Request, key: str | None) -> None:
@@ -71,7 +89,10 @@ def _check_rate(request: web.Request, key: str | None) -> None:
 
 
 async def _check_key(request: web.Request, key: str | None, scope: str) -> None:
+    recent = request.app[RECENT_KEYS]
+    recent.drop(key, scope)
     await request.app[CONTROLLER].processes.check_key(key, scope=scope)
+    recent.add(key, scope)
 
 
 def _path(given: Mapping[str, str]) -> dict[str, str]:

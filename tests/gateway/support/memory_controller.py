@@ -71,6 +71,7 @@ class MemoryController(
         self.next_refusal: tuple[grpc.StatusCode, str, str, tuple[tuple[str, str], ...]] | None = (
             None
         )
+        self.keys_checked = 0
         self.crash_next = False
         self.reports_refused = 0
         self.lease_calls = 0
@@ -183,6 +184,7 @@ class MemoryController(
         self, request: process_pb2.CheckKeyRequest, context: Context
     ) -> process_pb2.CheckKeyResponse:
         """Answer for a known key with the scope."""
+        self.keys_checked += 1
         name = await self._admit(context, request.scope)
         async with self.changed:
             self.changed.notify_all()
