@@ -13,6 +13,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
 from phonefarm_controller.agents.handshake import HeldRun
+from phonefarm_controller.agents.sessions import SupersededError
 from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
@@ -260,7 +261,7 @@ class Chaos:
         (answer,) = await self.world.start(
             [StartRequest(agent_id=agent, term=term, run=ref, container="box")]
         )
-        assert answer is None or answer.stop is not None
+        assert isinstance(answer, SupersededError) or answer.stop is not None
         await self._unchanged()
 
     async def go_on(self) -> None:

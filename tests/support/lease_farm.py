@@ -19,7 +19,7 @@ from phonefarm_common.reasons import FarmError
 from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.handshake import AgentHello
 from phonefarm_controller.agents.offers import offers_here
-from phonefarm_controller.agents.sessions import Session, SupersededBy
+from phonefarm_controller.agents.sessions import Session, SupersededBy, SupersededError
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import PhoneReleased, Report
 from phonefarm_controller.model.states import LeaseState, RunState
@@ -189,12 +189,15 @@ class LeaseFarm:
                 old = self._superseded(wire)
                 before = await snapshot(self.controllers[0].database) if old else None
                 answers = await (world.start if lane == "starts" else world.take)(words)
-                assert all((answer is None) == old for answer in answers), "only the newest counts"
+                superseded = [isinstance(answer, SupersededError) for answer in answers]
+                assert all(each == old for each in superseded), "only the newest counts"
                 if old:
                     assert await snapshot(self.controllers[0].database) == before
                     self._end(wire)
                 else:
-                    wire.down.extend(answer for answer in answers if answer is not None)
+                    wire.down.extend(
+                        each for each in answers if not isinstance(each, SupersededError)
+                    )
             case _:
                 raise AssertionError(message)
         self._push()

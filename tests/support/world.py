@@ -13,7 +13,7 @@ from phonefarm_common.timers import Timers
 from phonefarm_controller.agents.handshake import AgentHello, Handshake, HeldRun, Welcome
 from phonefarm_controller.agents.inventory import Inventory, ReportedPhone
 from phonefarm_controller.agents.offers import OfferedPhone
-from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.agents.sessions import Sessions, SupersededError
 from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.app.controller import store_app_profiles
 from phonefarm_controller.callbacks.delivery import CallbackDelivery
@@ -294,7 +294,9 @@ class World:
             agent_id=assignment.agent_id, term=term, run=assignment.run, container="box"
         )
         (answer,) = await self.start([ask])
-        return answer or StartAnswer(run=assignment.run, stop="superseded")
+        if isinstance(answer, SupersededError):
+            return StartAnswer(run=assignment.run, stop="superseded")
+        return answer
 
     async def tell(self, assignment: Assignment, sequence: int, *bodies: Body) -> list[Ack]:
         """Report records of the run, numbered from *sequence*, together."""
@@ -310,7 +312,7 @@ class World:
                 for place, body in enumerate(bodies)
             ]
         )
-        return [ack for ack in acks if ack is not None]
+        return [ack for ack in acks if not isinstance(ack, SupersededError)]
 
 
 def seen_phone(serial: str, **changes: Any) -> ReportedPhone:

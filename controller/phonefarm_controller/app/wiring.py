@@ -1,14 +1,14 @@
 """Builds the operations that services and loops share, from one core."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
 from phonefarm_controller.agents.inventory import Inventory
-from phonefarm_controller.agents.sessions import Sessions, SupersededError
+from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms import Alarms, DiskAlarm, Limits
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.ca import Authority
@@ -38,8 +38,6 @@ from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.notify import may_be_shared
 
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 ENQUEUE_BATCH: Final = 100
 AGENT_BATCH: Final = 100
 
@@ -112,8 +110,8 @@ class Features:
     lease_expiry: LeaseExpiry
     inventory: Inventory
     enqueue: Batcher[Submission, Accepted]
-    starts: Batcher[tuple[StartRequest, ...], tuple[StartAnswer, ...]]
-    reports: Batcher[tuple[Report, ...], tuple[Ack, ...]]
+    starts: Batcher[StartRequest, StartAnswer]
+    reports: Batcher[Report, Ack]
     cancel: CancelProcess
     processes: ProcessQuery
     process_watch: ProcessWatch
@@ -173,8 +171,8 @@ def build_features(
         ),
         inventory=Inventory(database=database, wakeups=wakeups),
         enqueue=Batcher(enqueue, most=ENQUEUE_BATCH),
-        starts=Batcher(_in_groups(start), most=AGENT_BATCH),
-        reports=Batcher(_in_groups(take), most=AGENT_BATCH),
+        starts=Batcher(start, most=AGENT_BATCH),
+        reports=Batcher(take, most=AGENT_BATCH),
         cancel=CancelProcess(
             database=database, sessions=core.sessions, wakeups=wakeups, timers=core.timers
         ),
@@ -199,23 +197,3 @@ def build_features(
             enrollment=enrollment,
         ),
     )
-
-
-def _in_groups(
-    operation: Callable[[Sequence[_In]], Awaitable[Sequence[_Out | None]]],
-) -> Callable[[Sequence[tuple[_In, ...]]], Awaitable[list[tuple[_Out, ...] | Exception]]]:
-    """Let the operation answer groups of values, one group per session.
-
-    None as an answer means that the session is superseded, which is then the group's answer.
-    """
-
-    async def answer(groups: Sequence[tuple[_In, ...]]) -> list[tuple[_Out, ...] | Exception]:
-        answers = iter(await operation([value for group in groups for value in group]))
-        grouped: list[tuple[_Out, ...] | Exception] = []
-        for group in groups:
-            own = [next(answers) for _ in group]
-            given = tuple(each for each in own if each is not None)
-            grouped.append(given if len(given) == len(own) else SupersededError())
-        return grouped
-
-    return answer

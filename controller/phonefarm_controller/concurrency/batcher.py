@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 from phonefarm_controller.alarms import Liveness
@@ -13,8 +14,9 @@ R = TypeVar("R")
 class Batcher(Generic[T, R]):
     """Runs *operation* on everything that came since its last run, one run at a time.
 
-    The operation answers each value in order, with a result or with an exception to raise for it.
-    When a run fails as a whole its values are tried one by one, so that one spoils only itself.
+    The operation answers each value in order, with a result or with an exception to raise for it. A
+    run takes at most *most* groups, each whole. When a run fails as a whole its groups are tried
+    one by one, so that one spoils only itself.
     """
 
     def __init__(
@@ -22,13 +24,17 @@ class Batcher(Generic[T, R]):
     ) -> None:
         self._operation = operation
         self._most = most
-        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._waiting: list[tuple[Sequence[T], asyncio.Future[list[R]]]] = []
         self._arrived = asyncio.Event()
 
     async def do(self, value: T) -> R:
         """Return the operation's answer for *value*, or raise what it answered."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((value, future))
+        return (await self.do_all([value]))[0]
+
+    async def do_all(self, group: Sequence[T]) -> list[R]:
+        """Return the operation's answers for the *group*, or raise the first exception of them."""
+        future: asyncio.Future[list[R]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((group, future))
         self._arrived.set()
         return await future
 
@@ -43,20 +49,22 @@ class Batcher(Generic[T, R]):
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._flush(batch)
 
-    async def _flush(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        answers: Sequence[R | Exception]
+    async def _flush(self, batch: list[tuple[Sequence[T], asyncio.Future[list[R]]]]) -> None:
         try:
-            answers = await self._operation([value for value, _ in batch])
+            answers = iter(await self._operation([value for group, _ in batch for value in group]))
         except Exception as error:  # noqa: BLE001 - handed to whoever asked
             if len(batch) > 1:
                 for entry in batch:
                     await self._flush([entry])
-                return
-            answers = [error]
-        for (_, future), answer in zip(batch, answers, strict=True):
+            elif not batch[0][1].done():
+                batch[0][1].set_exception(error)
+            return
+        for group, future in batch:
+            own = list(islice(answers, len(group)))
             if future.done():  # the caller went away
                 continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
+            results = [answer for answer in own if not isinstance(answer, Exception)]
+            if len(results) == len(group):
+                future.set_result(results)
             else:
-                future.set_result(answer)
+                future.set_exception(next(each for each in own if isinstance(each, Exception)))

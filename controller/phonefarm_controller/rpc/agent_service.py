@@ -79,8 +79,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         renew: RenewLeases,
         expiry: LeaseExpiry,
         desired_state: DesiredStateReader,
-        start: Batcher[tuple[StartRequest, ...], tuple[StartAnswer, ...]],
-        report: Batcher[tuple[Report, ...], tuple[Ack, ...]],
+        start: Batcher[StartRequest, StartAnswer],
+        report: Batcher[Report, Ack],
         evidence: EvidenceUpload,
     ) -> None:
         self._farm_id = farm_id
@@ -278,12 +278,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def _answer_starts(self, conversation: _Conversation) -> None:
         while True:
             asks = await _all_of(conversation.starts)
-            await conversation.say(words.verdicts_to_wire(await self._start.do(asks)))
+            await conversation.say(words.verdicts_to_wire(await self._start.do_all(asks)))
 
     async def _take_records(self, conversation: _Conversation) -> None:
         while True:
             reports = await _all_of(conversation.records)
-            await conversation.say(words.acks_to_wire(await self._report.do(reports)))
+            await conversation.say(words.acks_to_wire(await self._report.do_all(reports)))
 
 
 def _own(hello: AgentHello, shown: CertificateFacts | None) -> AgentHello:

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
 
-from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.agents.sessions import Sessions, SupersededError
 from phonefarm_controller.capabilities.outputs import outputs_of
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
@@ -85,11 +85,11 @@ class RecordReports:
         self._chance = chance
 
     @uninterrupted
-    async def __call__(self, batch: Sequence[Report]) -> list[Ack | None]:
+    async def __call__(self, batch: Sequence[Report]) -> list[Ack | SupersededError]:
         """Return for each record how far its run's records are taken, in order; committed.
 
-        None: a newer session of the agent has taken over, and the record was not taken; it comes
-        again there.
+        SupersededError: a newer session of the agent has taken over, and the record was not taken;
+        it comes again there.
         """
         async with self._database.writing() as tx:
             named = {report.run.lease_id for report in batch}
@@ -120,7 +120,9 @@ class RecordReports:
         if judged or any(item.state in ITEM_WAITING for item in moved):
             self._wakeups.due_times_changed()  # its back-off may end before anything else is due
         return [
-            acks[report.run.run_id] if terms.get(report.agent_id) == report.term else None
+            acks[report.run.run_id]
+            if terms.get(report.agent_id) == report.term
+            else SupersededError()
             for report in batch
         ]
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureCode
 
+from phonefarm_controller.agents.sessions import SupersededError
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.items import CancelStrategy, Item, dead, started, voided
@@ -16,14 +17,15 @@ from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.run_reports import RunRef
 from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.model.transitions import by_agent
-from phonefarm_controller.processes.status import roll_up_status
-from phonefarm_controller.store import agents, items, leases, pauses, phones, processes, runs
+from phonefarm_controller.runs.unit_of_work import UnitOfWork, open_unit_of_work
+from phonefarm_controller.store import agents, pauses, phones
 from phonefarm_controller.store.database import Database, Transaction
 
 PAUSED: Final = "paused"
 """Why a run is taken back at the gate, uncharged, when an operator has paused its work."""
 DRAINING: Final = "draining"
 """The same when an operator wants its phone free, or its host empty."""
+_HeldBack = Callable[[Item, Lease], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,94 +65,71 @@ class StartGate:
         self._deliveries_made = deliveries_made
 
     @uninterrupted
-    async def __call__(self, asks: Sequence[StartRequest]) -> list[StartAnswer | None]:
+    async def __call__(self, asks: Sequence[StartRequest]) -> list[StartAnswer | SupersededError]:
         """Return go or stop for each, in order; the items that may act are EXECUTING.
 
-        None: a newer session of the agent has taken over, and nothing was decided.
+        SupersededError: a newer session of the agent has taken over, and nothing was decided.
         """
         async with self._database.writing() as tx:
-            answers = await self._decide(tx, asks)
+            work, locked = await open_unit_of_work(tx, {ask.run.lease_id for ask in asks})
+            held_back = await _held_back(tx)
+            # After the locks: a newer session wrote of these items only after it took its term.
+            # The time too: the deadline may have passed while this waited for the locks.
+            terms = await agents.terms(tx, {ask.agent_id for ask in asks})
+            if any(item.deadline_given for item in work.items_before.values()):
+                work.tx = await tx.later()
+            stops = {
+                ask: _decide(work, ask, held_back)
+                for ask in asks
+                if terms.get(ask.agent_id) == ask.term
+            }
+            await work.save(locked)
         self._deliveries_made()
-        return answers
-
-    async def _decide(
-        self, tx: Transaction, asks: Sequence[StartRequest]
-    ) -> list[StartAnswer | None]:
-        named = await leases.get(tx, [ask.run.lease_id for ask in asks])
-        locked = await processes.lock(tx, {lease.process_id for lease in named.values()})
-        before = await items.lock(tx, {lease.item_id for lease in named.values()})
-        held = await leases.get(tx, named)  # again: now nobody else moves them
-        old_runs = await runs.get(tx, {lease.run_id for lease in held.values()})
-        held_back = await _held_back(tx)
-        new_items: dict[str, Item] = {}
-        new_leases: dict[str, Lease] = {}
-        new_runs: dict[str, runs.Run] = {}
-        stops: dict[StartRequest, str | None] = {}
-        # Behind the locks: what a newer session wrote of these items is ordered behind its term.
-        terms = await agents.terms(tx, {ask.agent_id for ask in asks})
-        # And so is the time: it may have passed while the locks were waited for.
-        tx = await tx.later() if any(item.deadline_given for item in before.values()) else tx
-        current = [ask for ask in asks if terms.get(ask.agent_id) == ask.term]
-        for ask in dict.fromkeys(current):  # one asked twice in a batch is decided once
-            item = before.get(ask.run.item_id)
-            stop = _refusal(ask, held.get(ask.run.lease_id), item)
-            if stop is None and item is not None:
-                taken_back = (
-                    held_back(item, held[ask.run.lease_id])
-                    if item.state is ItemState.CLAIMED
-                    else None
-                )
-                waits = item.state is ItemState.CLAIMED
-                passed = item.deadline_at <= tx.now
-                if passed and not waits and not old_runs[ask.run.run_id].last_sequence:
-                    # It had not heard go when it asked again, and may have by now: the agent knows
-                    # which, and nothing ends before it has said so.
-                    stop = FailureCode.DEADLINE_PASSED
-                elif passed and waits:
-                    stop = FailureCode.DEADLINE_PASSED
-                    new_items[item.item_id] = dead(
-                        item,
-                        failure=failures.expired(deadline=item.deadline_given, last=item.failure),
-                        now=tx.now,
-                    )
-                    new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
-                    new_runs[ask.run.run_id] = replaced(
-                        old_runs[ask.run.run_id], state=RunState.ENDED, ended_at=tx.now
-                    )
-                elif taken_back is not None:
-                    stop = taken_back
-                    new_items[item.item_id] = voided(item, because=taken_back, now=tx.now)
-                    new_leases[ask.run.lease_id] = releasing(held[ask.run.lease_id])
-                    new_runs[ask.run.run_id] = replaced(
-                        old_runs[ask.run.run_id],
-                        state=RunState.VOIDED,
-                        ended_at=tx.now,
-                        outcome=taken_back,
-                    )
-                elif item.state is ItemState.CLAIMED:
-                    new_items[item.item_id] = started(item)
-                    new_runs[ask.run.run_id] = replaced(
-                        old_runs[ask.run.run_id],
-                        state=RunState.EXECUTING,
-                        started_at=tx.now,
-                        container=ask.container,
-                    )
-            stops[ask] = stop
-        actors = {ask.run.item_id: by_agent(ask.agent_id) for ask in asks}
-        await items.save(tx, before, list(new_items.values()), actors=actors)
-        await leases.save(tx, held, list(new_leases.values()))
-        await runs.save(tx, old_runs, list(new_runs.values()))
-        touched = {item.process_id for item in new_items.values()}
-        await roll_up_status(
-            tx, {key: process for key, process in locked.items() if key in touched}
-        )
         return [
-            _answer(ask, stops[ask], before.get(ask.run.item_id), tx.now) if ask in stops else None
+            _answer(ask, stops[ask], work.items_before.get(ask.run.item_id), work.tx.now)
+            if ask in stops
+            else SupersededError()
             for ask in asks
         ]
 
 
-async def _held_back(tx: Transaction) -> Callable[[Item, Lease], str | None]:
+def _decide(work: UnitOfWork, ask: StartRequest, held_back: _HeldBack) -> str | None:
+    """Return why the run must not act, None for go; move its item, lease and run accordingly.
+
+    One asked for twice in a batch is decided by what was before, both times.
+    """
+    item = work.items_before.get(ask.run.item_id)
+    stop = _refusal(ask, work.leases_before.get(ask.run.lease_id), item)
+    if stop is not None or item is None:
+        return stop
+    lease, run = work.leases_before[ask.run.lease_id], work.runs_before[ask.run.run_id]
+    now, waits = work.tx.now, item.state is ItemState.CLAIMED
+    work.actors[item.item_id] = by_agent(ask.agent_id)
+    if item.deadline_at <= now and not waits:
+        # Where it has reported nothing it had not heard go when it asked again, and may have by
+        # now: the agent knows which, and nothing ends before it has said so.
+        return None if run.last_sequence else FailureCode.DEADLINE_PASSED
+    if not waits:
+        return None
+    if item.deadline_at <= now:
+        failure = failures.expired(deadline=item.deadline_given, last=item.failure)
+        work.items[item.item_id] = dead(item, failure=failure, now=now)
+        work.leases[lease.lease_id] = releasing(lease)
+        work.runs[run.run_id] = replaced(run, state=RunState.ENDED, ended_at=now)
+        return FailureCode.DEADLINE_PASSED
+    if because := held_back(item, lease):
+        work.items[item.item_id] = voided(item, because=because, now=now)
+        work.leases[lease.lease_id] = releasing(lease)
+        work.runs[run.run_id] = replaced(run, state=RunState.VOIDED, ended_at=now, outcome=because)
+        return because
+    work.items[item.item_id] = started(item)
+    work.runs[run.run_id] = replaced(
+        run, state=RunState.EXECUTING, started_at=now, container=ask.container
+    )
+    return None
+
+
+async def _held_back(tx: Transaction) -> _HeldBack:
     """Return why an operator keeps the run from beginning; None when it may."""
     paused = await pauses.all_of(tx)
     hosts, free = await agents.drained(tx), await phones.drained(tx)
