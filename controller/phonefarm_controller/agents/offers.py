@@ -1,6 +1,5 @@
 """Which phones agents offer: to this controller, and to others as those have stored it."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +7,7 @@ from typing import Final
 
 from phonefarm_controller.agents.sessions import Session, Sessions
 from phonefarm_controller.alarms import Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.loop import every
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.agents import Agent
@@ -70,13 +69,14 @@ async def run_offer_publisher(
 ) -> None:
     """Publish offers until cancelled: in one transaction, only those that have changed."""
     shown: dict[tuple[str, int], frozenset[str]] = {}
-    while True:
-        liveness.beat()
-        await asyncio.sleep(PERIOD_SECONDS)
+
+    async def publish() -> None:
+        nonlocal shown
         now = {(each.agent_id, each.term): each for each in sessions.all()}
         changed = [each for key, each in now.items() if shown.get(key, frozenset()) != each.offered]
-        with logged_errors("offer_publisher"):
-            offered = {key: each.offered for key, each in now.items()}
-            if changed:
-                await publish_offers(database, changed)
-            shown = offered
+        offered = {key: each.offered for key, each in now.items()}
+        if changed:
+            await publish_offers(database, changed)
+        shown = offered
+
+    await every(PERIOD_SECONDS, "offer_publisher", publish, liveness=liveness)

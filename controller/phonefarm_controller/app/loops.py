@@ -4,7 +4,7 @@ import asyncio
 import operator
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,6 +16,7 @@ from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.app.wiring import Core, Features
 from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
 from phonefarm_controller.cluster.notifier import QUIET_SECONDS, Notifier
+from phonefarm_controller.concurrency.loop import every
 from phonefarm_controller.evidence import availability
 from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
@@ -87,6 +88,13 @@ async def _while_ours(loop: LeaderLoop, liveness: Liveness, tenure: Tenure | Non
         liveness.rest()
 
 
+def _periodic(name: str, period: float, *work: Callable[[], Awaitable[object]]) -> Loop:
+    def run(liveness: Liveness) -> Coroutine[None, None, None]:
+        return every(period, name, *work, liveness=liveness)
+
+    return Loop(name=name, period=period, run=run)
+
+
 def _loops(core: Core, features: Features) -> list[Loop]:
     settings, database, wakeups, sessions = (
         core.settings,
@@ -116,7 +124,7 @@ def _loops(core: Core, features: Features) -> list[Loop]:
                 dispatcher.run_dispatcher, claim=features.claim, sessions=sessions, wakeups=wakeups
             ),
         ),
-        Loop(name="lease_reaper", period=core.timers.reap, run=reaper.run),
+        _periodic("lease_reaper", core.timers.reap, reaper.check),
         Loop(
             name="process_watch",
             period=watch.POLL_SECONDS,
@@ -124,29 +132,25 @@ def _loops(core: Core, features: Features) -> list[Loop]:
                 watch.run_process_watch, process_watch=features.process_watch, wakeups=wakeups
             ),
         ),
-        Loop(name="stall_detector", period=core.limits.interval, run=stalls.run),
-        Loop(
-            name="disk_guard",
-            period=scaled(disk_guard.PERIOD_SECONDS),
-            run=partial(
-                disk_guard.run_disk_guard,
-                data=settings.data,
+        _periodic("stall_detector", core.limits.interval, stalls.survey),
+        _periodic(
+            "disk_guard",
+            scaled(disk_guard.PERIOD_SECONDS),
+            partial(
+                disk_guard.check_disk,
+                settings.data,
                 disk_alarm=core.disk_alarm,
                 wakeups=wakeups,
                 least=settings.least_free,
                 reserve=settings.reserve,
-                period=scaled(disk_guard.PERIOD_SECONDS),
             ),
         ),
-        Loop(
-            name="retention",
-            period=scaled(retention.PERIOD_SECONDS),
-            run=partial(
-                retention.run_retention,
-                backend=core.backend,
-                retention=features.retention,
-                period=scaled(retention.PERIOD_SECONDS),
-            ),
+        _periodic(
+            "retention",
+            scaled(retention.PERIOD_SECONDS),
+            partial(retention.sweep_partial_files, core.backend),
+            features.retention.files,
+            features.retention.processes,
         ),
         Loop(
             name="evidence_availability",
@@ -174,10 +178,10 @@ def _loops_beside_others(core: Core) -> list[Loop]:
         limits=core.limits,
     )
     return [
-        Loop(
-            name="stuck_transactions",
-            period=stuck_transactions.PERIOD_SECONDS,
-            run=partial(stuck_transactions.run_stuck_transaction_check, database=core.database),
+        _periodic(
+            "stuck_transactions",
+            stuck_transactions.PERIOD_SECONDS,
+            partial(stuck_transactions.end_stuck_transactions, core.database),
         ),
         Loop(
             name="offer_publisher",

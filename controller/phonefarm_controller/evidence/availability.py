@@ -15,7 +15,7 @@ from phonefarm_common.config import ConfigError
 from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.alarms import AlarmName, Alarms, Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.loop import every
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
@@ -112,11 +112,12 @@ async def run_availability_check(
 ) -> None:
     """Check until cancelled; raise the alarm at once, with the seconds it has lasted."""
     well = monotonic()
-    while True:
-        liveness.beat()
-        with logged_errors("evidence_availability"):
-            wrong = await why_unavailable(backend, farm_id=farm_id)
-            if not wrong:
-                well = monotonic()
-            alarms.tell(AlarmName.EVIDENCE_AWAY, monotonic() - well if wrong else 0.0, wrong)
-        await asyncio.sleep(period)
+
+    async def check() -> None:
+        nonlocal well
+        wrong = await why_unavailable(backend, farm_id=farm_id)
+        if not wrong:
+            well = monotonic()
+        alarms.tell(AlarmName.EVIDENCE_AWAY, monotonic() - well if wrong else 0.0, wrong)
+
+    await every(period, "evidence_availability", check, liveness=liveness)

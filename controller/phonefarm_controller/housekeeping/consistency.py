@@ -1,12 +1,11 @@
 """Find processes whose status disagrees with their items, and correct it."""
 
-import asyncio
 from typing import Final
 
 import structlog
 
 from phonefarm_controller.alarms import Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.concurrency.loop import every, logged_errors
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.processes.status import roll_up_status
@@ -42,13 +41,14 @@ async def run_consistency_check(
 ) -> None:
     """Check until cancelled; correct, under *tenure*, what two checks in a row find."""
     suspects: set[str] = set()
-    while True:
-        liveness.beat()
-        await asyncio.sleep(PERIOD_SECONDS)
-        with logged_errors("consistency_check"):
-            found = set(await unfinished_processes(database, limit=100))
-            again, suspects = sorted(found & suspects), found
-            for process_id in again:
-                log.error("process.status_corrected", process_id=process_id)
-                with logged_errors("consistency_check"):
-                    await correct_status(database, wakeups, process_id, tenure=tenure)
+
+    async def check() -> None:
+        nonlocal suspects
+        found = set(await unfinished_processes(database, limit=100))
+        again, suspects = sorted(found & suspects), found
+        for process_id in again:
+            log.error("process.status_corrected", process_id=process_id)
+            with logged_errors("consistency_check"):
+                await correct_status(database, wakeups, process_id, tenure=tenure)
+
+    await every(PERIOD_SECONDS, "consistency_check", check, liveness=liveness)

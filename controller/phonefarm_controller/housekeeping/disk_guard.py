@@ -10,8 +10,7 @@ from pathlib import Path
 import structlog
 from phonefarm_common.disk_space import RequiredFree, check_disk_space
 
-from phonefarm_controller.alarms import DiskAlarm, Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.alarms import DiskAlarm
 from phonefarm_controller.concurrency.wakeups import WakeUps
 
 log = structlog.get_logger()
@@ -19,27 +18,10 @@ log = structlog.get_logger()
 PERIOD_SECONDS = 2.0
 
 
-async def run_disk_guard(
-    liveness: Liveness,
-    *,
-    data: Path,
-    disk_alarm: DiskAlarm,
-    wakeups: WakeUps,
-    least: RequiredFree,
-    reserve: int,
-    period: float,
+async def check_disk(
+    data: Path, *, disk_alarm: DiskAlarm, wakeups: WakeUps, least: RequiredFree, reserve: int
 ) -> None:
-    """Watch until cancelled; set the disk alarm and the reserve by what is free."""
-    while True:
-        liveness.beat()
-        with logged_errors("disk_guard"):
-            await _look(data, disk_alarm, wakeups, least, reserve)
-        await asyncio.sleep(period)
-
-
-async def _look(
-    data: Path, disk_alarm: DiskAlarm, wakeups: WakeUps, least: RequiredFree, reserve: int
-) -> None:
+    """Set the disk alarm and the reserve by what is free now."""
     shortage = await asyncio.to_thread(check_disk_space, data, least, reserve)
     if shortage == disk_alarm.shortage:
         return

@@ -15,8 +15,6 @@ from typing import Final
 import structlog
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.alarms import Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
 from phonefarm_controller.concurrency.threads import in_thread
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
@@ -182,21 +180,7 @@ class Retention:
 PERIOD_SECONDS: Final = 600.0
 
 
-async def run_retention(
-    liveness: Liveness, *, backend: EvidenceBackend, retention: Retention, period: float
-) -> None:
-    """Remove until cancelled; what one round leaves, the next removes."""
-    while True:
-        liveness.beat()
-        with logged_errors("retention"):
-            await _sweep(backend)
-        with logged_errors("retention"):
-            await retention.files()
-        with logged_errors("retention"):
-            await retention.processes()
-        await asyncio.sleep(period)
-
-
-async def _sweep(backend: EvidenceBackend) -> None:
+async def sweep_partial_files(backend: EvidenceBackend) -> None:
+    """Remove the parts of files that no upload will finish."""
     if parts := await in_thread(backend.sweep):
         log.info("evidence.partial_files_removed", parts=parts)

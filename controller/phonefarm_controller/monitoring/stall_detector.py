@@ -8,8 +8,7 @@ from typing import Final
 
 from phonefarm_controller.agents.offers import OfferedPhone, offers_here
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import AlarmName, Alarms, Limits, Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
+from phonefarm_controller.alarms import AlarmName, Alarms, Limits
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.states import LeaseState
@@ -70,16 +69,8 @@ class StallDetector:
         self._unclean: dict[str, float] = {}
         self._answered = monotonic()
 
-    async def run(self, liveness: Liveness) -> None:
-        """Survey until cancelled."""
-        while True:
-            liveness.beat()
-            with logged_errors("stall_detector"):
-                await self._survey()
-            await asyncio.sleep(self._limits.interval)
-
-    async def _survey(self) -> None:
-        """Survey once, telling as long as the database does not answer."""
+    async def survey(self) -> None:
+        """Survey once; raise an alarm as long as the database does not answer."""
         asked = asyncio.ensure_future(
             survey_farm(self._database, self._claim, offers_here(self._sessions))
         )

@@ -5,15 +5,12 @@ has itself seen the same renewal counter for the whole TTL, and overrun when it 
 on for longer than the lease may be kept. A new reaper starts from zero.
 """
 
-import asyncio
 from dataclasses import dataclass
 
 import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
-from phonefarm_controller.alarms import Liveness
-from phonefarm_controller.concurrency.loop import logged_errors
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.leases import Lease
@@ -66,14 +63,6 @@ class LeaseReaper:
         self._clock = clock
         self._renewals: dict[str, tuple[_LeaseProgress, float]] = {}
         self._phases: dict[str, tuple[tuple[LeaseState, bool, bool], float]] = {}
-
-    async def run(self, liveness: Liveness) -> None:
-        """Check until cancelled."""
-        while True:
-            liveness.beat()
-            with logged_errors("lease_reaper"):
-                await self.check()
-            await asyncio.sleep(self._timers.reap)
 
     async def check(self) -> None:
         """Check every lease that keeps a phone, once."""
