@@ -4,7 +4,8 @@ import statistics
 import time
 from typing import Any
 
-from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
+from phonefarm_common.wire_enums import RunOutcome
+from phonefarm_controller.model.run_reports import Assignment, PhoneReleased, RunEnded
 from phonefarm_controller.store.schema import metadata
 from support.backlog import SERIALS, SHAPES, furnish, pile_up
 from support.world import World, world_on
@@ -49,7 +50,7 @@ async def _claimed(world: World, serial: str) -> float:
 
 async def _finish(world: World, run: Assignment) -> None:
     await world.begin(run)
-    done = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    done = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
     await world.tell(run, 1, done, PhoneReleased(clean=True, reason="", residue=()))
 
 

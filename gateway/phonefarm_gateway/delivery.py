@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+
+from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_gateway.schemas.process_record import ProcessRecord
 
@@ -22,21 +23,13 @@ class Delivery:
     record: ProcessRecord
 
 
-class Outcome(StrEnum):
-    """How an attempt ended."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    GONE = "gone"
-
-
 @dataclass(frozen=True, kw_only=True)
 class AttemptReport:
     """The outcome of an attempt, with the lease under which it was made."""
 
     delivery_id: str
     lease_token: str
-    outcome: Outcome
+    outcome: DeliveryOutcome
     http_status: int
     error: str
     retry_after_seconds: float
@@ -46,7 +39,7 @@ class AttemptReport:
 class Attempt:
     """The outcome of one attempt; `http_status` is 0 without an answer, seconds for Retry-After."""
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     http_status: int = 0
     error: str = ""
     retry_after_seconds: float = 0

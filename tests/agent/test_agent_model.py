@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from phonefarm_agent.model.phone import Readiness
 from phonefarm_agent.model.records import (
     ActionDone,
     ActionFailed,
     ActionStarted,
     Body,
     Failure,
-    Outcome,
     PhoneReleased,
     Record,
     RunEnded,
@@ -47,6 +45,7 @@ from phonefarm_agent.runs.journal_schema import decode_state, encode_state
 from phonefarm_agent.runs.outcome import Cause, Stopped, broken, decide_ending
 from phonefarm_agent.runs.record_queue import RecordQueue
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_common.wire_enums import Readiness, RunOutcome
 from support.examples import given
 
 REF = RunRef(run_id="r", item_id="i", attempt=1, lease_id="l", epoch=3)
@@ -76,7 +75,7 @@ bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(ActionStarted, index=numbers, kind=names),
     st.builds(ActionDone, index=numbers, kind=names, outputs_json=names, seconds=seconds),
     st.builds(ActionFailed, index=numbers, kind=names, failure=failures, seconds=seconds),
-    st.builds(RunEnded, outcome=st.sampled_from(Outcome), failure=st.none() | failures),
+    st.builds(RunEnded, outcome=st.sampled_from(RunOutcome), failure=st.none() | failures),
     st.builds(RunRefused, reason=names),
     st.builds(PhoneReleased, clean=st.booleans(), residue=st.lists(names).map(tuple)),
 )
@@ -199,28 +198,28 @@ CANCELLED = Stopped(reason="cancelled")
 @pytest.mark.parametrize(
     ("finished", "code", "cause", "told_to_stop", "outcome", "failure"),
     [
-        (DONE, 0, None, False, Outcome.DONE, None),
-        (DONE, 0, CANCELLED, True, Outcome.DONE, None),
-        (DONE, 0, FENCED, False, Outcome.DONE, None),
-        (DONE, 1, None, False, Outcome.FAILED, "run_crashed"),
-        (FAILED, 1, None, False, Outcome.FAILED, "selector_not_found"),
-        (FAILED, 1, None, True, Outcome.FAILED, "selector_not_found"),
-        (FAILED, 1, FENCED, False, Outcome.FAILED, "agent_fenced"),
-        (FAILED, 137, None, False, Outcome.FAILED, "run_crashed"),
-        (HALTED, 3, None, True, Outcome.STOPPED, None),
-        (HALTED, 3, None, False, Outcome.FAILED, "run_crashed"),
+        (DONE, 0, None, False, RunOutcome.DONE, None),
+        (DONE, 0, CANCELLED, True, RunOutcome.DONE, None),
+        (DONE, 0, FENCED, False, RunOutcome.DONE, None),
+        (DONE, 1, None, False, RunOutcome.FAILED, "run_crashed"),
+        (FAILED, 1, None, False, RunOutcome.FAILED, "selector_not_found"),
+        (FAILED, 1, None, True, RunOutcome.FAILED, "selector_not_found"),
+        (FAILED, 1, FENCED, False, RunOutcome.FAILED, "agent_fenced"),
+        (FAILED, 137, None, False, RunOutcome.FAILED, "run_crashed"),
+        (HALTED, 3, None, True, RunOutcome.STOPPED, None),
+        (HALTED, 3, None, False, RunOutcome.FAILED, "run_crashed"),
         (
             RunFinished(outcome="abandoned", failure=None),
             75,
             None,
             False,
-            Outcome.FAILED,
+            RunOutcome.FAILED,
             "run_abandoned",
         ),
-        (None, 137, CANCELLED, True, Outcome.STOPPED, None),
-        (None, 137, FENCED, True, Outcome.FAILED, "agent_fenced"),
-        (None, None, None, False, Outcome.FAILED, "run_crashed"),
-        (None, 0, None, False, Outcome.FAILED, "run_crashed"),
+        (None, 137, CANCELLED, True, RunOutcome.STOPPED, None),
+        (None, 137, FENCED, True, RunOutcome.FAILED, "agent_fenced"),
+        (None, None, None, False, RunOutcome.FAILED, "run_crashed"),
+        (None, 0, None, False, RunOutcome.FAILED, "run_crashed"),
     ],
 )
 def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
@@ -228,7 +227,7 @@ def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
     code: int | None,
     cause: Cause | None,
     told_to_stop: bool,
-    outcome: Outcome,
+    outcome: RunOutcome,
     failure: str | None,
 ) -> None:
     """The table of endings."""
@@ -243,7 +242,7 @@ def test_how_a_run_ended(  # noqa: PLR0917 - the columns of the table
 
     assert ended.outcome is outcome
     assert (ended.failure.code if ended.failure else None) == failure
-    assert ended.failed_action_kind == ("search" if outcome is Outcome.FAILED else "")
+    assert ended.failed_action_kind == ("search" if outcome is RunOutcome.FAILED else "")
 
 
 HEALTHY = """1

@@ -11,7 +11,6 @@ import pytest
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.model.host import INCIDENTS_KEPT, HostIncident, IncidentKind, Incidents
-from phonefarm_agent.model.phone import Transport
 from phonefarm_agent.phones.adb.client import Adb
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
@@ -26,6 +25,7 @@ from phonefarm_agent.phones.recovery_policy import (
     problem_of,
 )
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import Transport
 from phonefarm_simulator.farm import Farm, simulated_phones
 from phonefarm_simulator.ledger import Kind
 from support.agent_processes import agent_process, driving

@@ -3,12 +3,8 @@
 import pytest
 from phonefarm_agent.phones import cleanup
 from phonefarm_agent.phones.adb.client import Answer
-from phonefarm_agent.phones.interface import (
-    ALL_CLEANUP_STEPS,
-    CleanupRequest,
-    CleanupStep,
-    RunResources,
-)
+from phonefarm_agent.phones.interface import CleanupRequest, RunResources
+from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 
 GROUND = RunResources(
     phone_folder="/data/local/tmp/phonefarm/r1",
@@ -18,7 +14,7 @@ GROUND = RunResources(
 HOME = "priority=0 preferredOrder=0 match=0x108000 isDefault=true\ncom.android.launcher3/.Launcher"
 
 
-def request(steps: frozenset[CleanupStep] = ALL_CLEANUP_STEPS) -> CleanupRequest:
+def request(steps: frozenset[CleanupStep] = EVERY_CLEANUP_STEP) -> CleanupRequest:
     """Return what a run left."""
     return CleanupRequest(run_id="r1", epoch=1, serialno="S", resources=GROUND, steps=steps)
 
@@ -37,7 +33,7 @@ def test_a_step_that_is_not_wanted_is_neither_done_nor_looked_at(
     """The others are; the run's own folder is always removed."""
     whole, less = (
         cleanup.clean_up(request()),
-        cleanup.clean_up(request(ALL_CLEANUP_STEPS - {without})),
+        cleanup.clean_up(request(EVERY_CLEANUP_STEP - {without})),
     )
 
     assert all(word in whole for word in gone)

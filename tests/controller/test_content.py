@@ -11,9 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, content_pb2, fleet_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.capabilities.planners.post_video import caption_of
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.run_reports import Outcome, RunEnded
+from phonefarm_controller.model.run_reports import RunEnded
 from phonefarm_controller.processes.content import CancelledContent, IngestRequest
 from support.controller import KEY, Farm, PlayedAgent, played_agent, told
 from support.world import World, world_on
@@ -292,7 +293,7 @@ async def test_what_waits_for_another_attempt_can_be_withdrawn(database_url: str
         await world.begin(assignment)
         lost = Failure(code="phone_lost", message="", failure_class=FailureClass.INFRA)
         await world.tell(
-            assignment, 1, RunEnded(outcome=Outcome.FAILED, failure=lost, exit_code=None)
+            assignment, 1, RunEnded(outcome=RunOutcome.FAILED, failure=lost, exit_code=None)
         )
 
         withdrawn = await cancel(world)

@@ -9,15 +9,15 @@ from typing import cast
 import pytest
 from phonefarm.v1 import callback_pb2
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import DeliveryOutcome, RunOutcome
 from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
     CallbackDelivery,
-    DeliveryOutcome,
     DeliveryReport,
 )
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.records import line_of, record_of
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.processes.cancel import CancelRequest
 from phonefarm_controller.rpc.callback_service import POLL_SECONDS, CallbackService
@@ -186,7 +186,7 @@ async def test_a_receiver_that_is_gone_hears_nothing_more(world: World) -> None:
 
     await world.deliver.settle([told(mine, GONE)])
     await world.begin(assignment)
-    done = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    done = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
     await world.tell(assignment, 1, done, PhoneReleased(clean=True, reason="", residue=()))
     await cancel(world, other)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import DeliveryOutcome
 from phonefarm_controller.callbacks.delivery import (
     GIVE_UP_SECONDS,
     MOST_PER_RECEIVER,
     CallbackDelivery,
-    DeliveryOutcome,
     DeliveryReport,
 )
 from phonefarm_controller.model.items import CancelStrategy

@@ -11,7 +11,8 @@ from controller.test_delivery_leases import DELIVERED, FAILED, GONE, cancel, tol
 from phonefarm.v1 import callback_pb2, inspect_pb2, inspect_pb2_grpc
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FarmError, Reason
-from phonefarm_controller.callbacks.delivery import GIVE_UP_SECONDS, DeliveryOutcome
+from phonefarm_common.wire_enums import DeliveryOutcome
+from phonefarm_controller.callbacks.delivery import GIVE_UP_SECONDS
 from phonefarm_controller.store.deliveries import Delivery
 from phonefarm_controller.store.schema.cluster import audit
 from sqlalchemy import select

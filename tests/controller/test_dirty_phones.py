@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
+from phonefarm_common.wire_enums import RunOutcome
+from phonefarm_controller.model.run_reports import Assignment, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Health, LeaseState
 from support.world import World, world_on
 
-ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+ENDED = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
 UNCLEAN = PhoneReleased(clean=False, reason="clean_up_failed: no answer", residue=())
 

@@ -13,10 +13,11 @@ from phonefarm.v1 import inspect_pb2, process_pb2
 from phonefarm_cli.main import read_arguments
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.blockers import BlockerKind
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import Outcome, RunEnded
+from phonefarm_controller.model.run_reports import RunEnded
 from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store import accounts
 from support.controller import KEY, PATIENCE, Farm, played_agent, request
@@ -109,7 +110,7 @@ async def test_explaining_follows_a_process_to_its_end(world: World) -> None:
     bad = Failure(
         code="selector_not_found", message="no box", failure_class=FailureClass.WORK, final=True
     )
-    ended = RunEnded(outcome=Outcome.FAILED, failure=bad, exit_code=1)
+    ended = RunEnded(outcome=RunOutcome.FAILED, failure=bad, exit_code=1)
     await world.tell(assignment, 1, ended)
     over = await world.explain(process_id)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import RunOutcome, Transport
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import HealthPolicy, Owed
 from phonefarm_controller.model.items import GOLDEN, HOLD
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.model.states import Health, Intent, Transport
+from phonefarm_controller.model.run_reports import Assignment, PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Health, Intent
 from phonefarm_controller.store import agents, leases, queue
 from phonefarm_controller.store.phones import Phone
 from support.controller import PATIENCE
@@ -23,7 +24,7 @@ from support.world import World, world_on
 DAY = timedelta(days=1)
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
 UNCLEAN = PhoneReleased(clean=False, reason="left: process x", residue=())
-DONE = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+DONE = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 ON_P1 = Target(routing=Routing.DIRECT, phone_id="ph-p1")
 
 
@@ -40,7 +41,7 @@ def failed(
 ) -> RunEnded:
     """Return the ending of a run that failed."""
     failure = Failure(code=code, message="m", failure_class=of, final=final)
-    return RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=1)
+    return RunEnded(outcome=RunOutcome.FAILED, failure=failure, exit_code=1)
 
 
 async def rest(world: World, seconds: float = 31) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy, Item
 from phonefarm_controller.model.pauses import PauseScope
@@ -11,7 +12,6 @@ from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,
-    Outcome,
     PhoneReleased,
     RunEnded,
 )
@@ -28,8 +28,8 @@ SCOPES = (
 )
 POSTING = ActionStarted(index=1, kind="post")
 POSTED = ActionDone(index=1, kind="post", outputs="{}", seconds=1.0)
-STOPPED = RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3)
-FINISHED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+STOPPED = RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=3)
+FINISHED = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
 BROKEN = Failure(code="selector_not_found", message="", failure_class=FailureClass.WORK, final=True)
 LOST = Failure(code="adb_failed", message="", failure_class=FailureClass.INFRA)
@@ -135,8 +135,8 @@ async def test_a_post_that_was_made_is_left_out_next_time(world: World) -> None:
     ("ending", "state", "charged"),
     [
         (FINISHED, "DONE", (0, 0)),
-        (RunEnded(outcome=Outcome.FAILED, failure=BROKEN, exit_code=1), "DEAD_LETTER", (1, 0)),
-        (RunEnded(outcome=Outcome.FAILED, failure=LOST, exit_code=1), "RETRYABLE", (0, 1)),
+        (RunEnded(outcome=RunOutcome.FAILED, failure=BROKEN, exit_code=1), "DEAD_LETTER", (1, 0)),
+        (RunEnded(outcome=RunOutcome.FAILED, failure=LOST, exit_code=1), "RETRYABLE", (0, 1)),
     ],
     ids=["done", "failed", "lost"],
 )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded, RunRefused
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded, RunRefused
 from phonefarm_controller.model.states import Health
 from phonefarm_controller.store import agents
 from phonefarm_controller.store.audit import Entry
@@ -48,7 +49,7 @@ async def fail(
     assignment = world.assignments[serial]
     await world.begin(assignment)
     failure = Failure(code=code, message="m", failure_class=failure_class, final=True)
-    ended = RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=1)
+    ended = RunEnded(outcome=RunOutcome.FAILED, failure=failure, exit_code=1)
     await world.tell(assignment, 1, ended, CLEAN)
 
 
@@ -201,7 +202,7 @@ async def test_one_run_is_charged_once(world: World) -> None:
     assignment = world.assignments["p1"]
     await world.begin(assignment)
     lost = Failure(code="phone_lost", message="", failure_class=FailureClass.INFRA)
-    ended = RunEnded(outcome=Outcome.FAILED, failure=lost, exit_code=1)
+    ended = RunEnded(outcome=RunOutcome.FAILED, failure=lost, exit_code=1)
     unclean = PhoneReleased(clean=False, reason="no answer", residue=())
     for _ in range(2):
         await world.tell(assignment, 1, ended, unclean)

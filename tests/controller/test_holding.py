@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import HOLD
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Health
 from phonefarm_controller.store import leases
 from sqlalchemy import text
@@ -18,7 +19,7 @@ from support.world import World, world_on
 
 ON_P1 = Target(routing=Routing.DIRECT, phone_id="ph-p1")
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
-DONE = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+DONE = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 LOST = Failure(code="run_crashed", message="", failure_class=FailureClass.INFRA)
 
 
@@ -101,7 +102,7 @@ async def test_a_hold_whose_agent_lost_it_is_not_tried_again(world: World) -> No
     (run,) = await world.claim(world.offers("a", "p1"))
     await world.begin(run)
 
-    await world.tell(run, 1, RunEnded(outcome=Outcome.FAILED, failure=LOST, exit_code=1), CLEAN)
+    await world.tell(run, 1, RunEnded(outcome=RunOutcome.FAILED, failure=LOST, exit_code=1), CLEAN)
 
     view = await world.hold.get(held)
     assert (view.state, view.why) == ("DEAD_LETTER", "run_crashed: ")

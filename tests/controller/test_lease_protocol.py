@@ -35,8 +35,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from phonefarm_common.reasons import FarmError
+from phonefarm_common.wire_enums import DeliveryOutcome
 from phonefarm_controller.app.controller import store_app_profiles
-from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
+from phonefarm_controller.callbacks.delivery import DeliveryReport
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.states import PROCESS_TERMINAL, LeaseState

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.agents.offers import offers_here, publish_offers
 from phonefarm_controller.agents.sessions import Session
 from phonefarm_controller.alarms import Liveness
 from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elected
 from phonefarm_controller.model.errors import OwnerLostError
-from phonefarm_controller.model.run_reports import Assignment, Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.run_reports import Assignment, PhoneReleased, RunEnded
 from phonefarm_controller.model.states import ItemState
 from phonefarm_controller.store import items
 from phonefarm_controller.store.loop_leases import LoopLease, Tenure
@@ -19,7 +20,7 @@ from support.controller import PATIENCE
 from support.world import World, moved_ref, world_on
 
 TIMERS = replace(Timers(), loop_beat=0.02, loop_lapse=0.3)
-ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+ENDED = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 RELEASED = PhoneReleased(clean=True, reason="", residue=())
 
 

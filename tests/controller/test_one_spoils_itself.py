@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from phonefarm.v1 import agent_pb2, process_pb2
-from phonefarm_controller.model.run_reports import ActionStarted, Outcome, RunEnded
+from phonefarm_common.wire_enums import RunOutcome
+from phonefarm_controller.model.run_reports import ActionStarted, RunEnded
 from support.controller import Farm, played_agent, request
 from support.snapshots import snapshot
 from support.world import World, world_on
@@ -86,7 +87,7 @@ async def test_a_go_that_was_lost_is_not_repeated_behind_the_deadline(world: Wor
     second = await world.begin(run)
     third = await world.begin(run)
     asked = await snapshot(world.database)
-    stopped = RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=None)
+    stopped = RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=None)
     await world.tell(run, 1, stopped)
 
     now = await snapshot(world.database)
@@ -108,7 +109,7 @@ async def test_a_go_that_arrives_after_a_repeated_question_is_no_action_after_an
     await _write(world, "UPDATE queue_items SET deadline_at = 1")
     await world.begin(run)
 
-    done = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    done = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
     await world.tell(run, 1, ActionStarted(index=0, kind="launch_app"), done)
 
     now = await snapshot(world.database)
@@ -139,7 +140,7 @@ async def test_a_run_that_has_begun_and_was_stopped_behind_its_deadline_did_some
     await world.tell(run, 1, ActionStarted(index=0, kind="launch_app"))
     await _write(world, "UPDATE queue_items SET deadline_at = 1")
 
-    await world.tell(run, 2, RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3))
+    await world.tell(run, 2, RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=3))
 
     (item,) = (await snapshot(world.database)).items.values()
     assert '"code": "run_crashed"' in item["failure"]

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from phonefarm.v1 import agent_pb2
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.agents.sessions import Session, Sessions, SupersededBy
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError
@@ -15,7 +16,6 @@ from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
-    Outcome,
     PhoneReleased,
     RunEnded,
     RunRefused,
@@ -106,7 +106,7 @@ async def test_a_claim_that_looked_before_another_took_the_phone_is_not_made(
         (first,) = await world.claim(world.offers("a", "p1"))
         await world.begin(first)
         if cleaned:
-            over = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+            over = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
             await world.tell(first, 1, over)
 
         async def looked(*_: object) -> Matches:

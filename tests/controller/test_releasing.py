@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
@@ -12,7 +13,6 @@ from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,
-    Outcome,
     PhoneReleased,
     RunEnded,
 )
@@ -25,8 +25,8 @@ from support.world import POST, World, posting_allowed, world_on
 
 POSTING = ActionStarted(index=1, kind="post")
 POSTED = ActionDone(index=1, kind="post", outputs="{}", seconds=1.0)
-STOPPED = RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3)
-FINISHED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+STOPPED = RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=3)
+FINISHED = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
 UNCLEAN = PhoneReleased(clean=False, reason="clean_up_failed: no answer", residue=())
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import (
@@ -12,7 +13,6 @@ from phonefarm_controller.model.run_reports import (
     ActionStarted,
     Assignment,
     Body,
-    Outcome,
     PhoneReleased,
     RunEnded,
 )
@@ -23,9 +23,9 @@ from support.world import POST, World, posting_allowed, world_on
 
 BOTH = Target(routing=Routing.GROUP, phone_ids=("ph-p1", "ph-p2"))
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
-DONE = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+DONE = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 BROKEN = Failure(code="selector_not_found", message="", failure_class=FailureClass.WORK, final=True)
-FAILED = RunEnded(outcome=Outcome.FAILED, failure=BROKEN, exit_code=1)
+FAILED = RunEnded(outcome=RunOutcome.FAILED, failure=BROKEN, exit_code=1)
 POSTING = ActionStarted(index=1, kind="post")
 POSTED = ActionDone(index=1, kind="post", outputs="{}", seconds=1.0)
 
@@ -147,7 +147,7 @@ async def test_a_post_that_may_be_there_needs_somebody_who_looked(world: World) 
     """Only the explicit word makes it again; it stands in the audit."""
     process_id = await world.accept(capability=POST)
     lost = Failure(code="adb_failed", message="", failure_class=FailureClass.INFRA)
-    await act(world, "p1", POSTING, RunEnded(outcome=Outcome.FAILED, failure=lost, exit_code=1))
+    await act(world, "p1", POSTING, RunEnded(outcome=RunOutcome.FAILED, failure=lost, exit_code=1))
 
     told = await refused(world, process_id, failed_only=True)
     made = await rerun(world, process_id, not_posted=True)

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from phonefarm.v1 import agent_pb2, inspect_pb2
 from phonefarm_common.channel import bearer
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
 from phonefarm_controller.evidence.backends.filesystem import FilesystemBackend
 from phonefarm_controller.housekeeping.retention import ROWS, Retention
@@ -24,7 +25,6 @@ from phonefarm_controller.model.retention import (
 from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
-    Outcome,
     PhoneReleased,
     RunEnded,
 )
@@ -299,7 +299,7 @@ async def finished(world: World) -> str:
         1,
         ActionStarted(index=0, kind="launch_app"),
         ActionDone(index=0, kind="launch_app", outputs="{}", seconds=1),
-        RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0),
+        RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0),
         PhoneReleased(clean=True, reason="", residue=()),
     )
     return process_id

@@ -6,24 +6,19 @@ from typing import Any
 
 import pytest
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import (
-    Assignment,
-    Outcome,
-    PhoneReleased,
-    RunEnded,
-    RunRefused,
-)
+from phonefarm_controller.model.run_reports import Assignment, PhoneReleased, RunEnded, RunRefused
 from phonefarm_controller.processes.cancel import CancelRequest
 from support.snapshots import snapshot
 from support.world import World, submission, world_on
 
 CLEAN = PhoneReleased(clean=True, reason="", residue=())
-DONE = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+DONE = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 TIRED = Failure(code="app_crashed", message="it crashed", failure_class=FailureClass.WORK)
-FAILED = RunEnded(outcome=Outcome.FAILED, failure=TIRED, exit_code=1)
+FAILED = RunEnded(outcome=RunOutcome.FAILED, failure=TIRED, exit_code=1)
 
 Step = tuple[str, str, str, str]  # who (i: item, p: process), to, actor, reason
 
@@ -201,7 +196,7 @@ async def test_a_wish_that_moves_nothing_yet_is_told_once(world: World) -> None:
 
     await world.cancel(_wish(process_id))
     await world.cancel(_wish(process_id, CancelStrategy.HARD))
-    await world.tell(run, 1, RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3))
+    await world.tell(run, 1, RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=3))
 
     assert await _steps(world, process_id, behind=6) == [
         ("p", "EXECUTING", "caller:shop", "cancel_requested"),

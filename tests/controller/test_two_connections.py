@@ -12,6 +12,7 @@ from phonefarm.v1 import agent_pb2, process_pb2
 from phonefarm_common.clock import SystemClock
 from phonefarm_common.ids import new_id
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.agents.offers import OfferedPhone
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms import DiskAlarm
@@ -19,7 +20,7 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.retry_policy import RetryPolicy
-from phonefarm_controller.model.run_reports import Outcome, Report, RunEnded, RunRef
+from phonefarm_controller.model.run_reports import Report, RunEnded, RunRef
 from phonefarm_controller.processes.cancel import CancelProcess, CancelRequest
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.report import RecordReports
@@ -67,7 +68,7 @@ def ended(run: agent_pb2.RunRef, term: int) -> Report:
         lease_id=run.lease_id,
         epoch=run.epoch,
     )
-    body = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    body = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
     return Report(agent_id="agent-1", term=term, run=ref, sequence=1, body=body)
 
 

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.agents.handshake import Welcome
 from phonefarm_controller.model.leases import dirty
 from phonefarm_controller.model.retry_policy import RetryPolicy
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.processes.enqueue import Accepted
 from phonefarm_controller.store import leases
 from sqlalchemy import text
@@ -20,7 +21,7 @@ from support.world import World, posting_allowed, submission, world_on
 pytestmark = pytest.mark.postgres
 
 ROUNDS, HANDS, DEEDS = 5, 6, 25
-ENDED = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+ENDED = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 RELEASED = PhoneReleased(clean=True, reason="", residue=())
 
 

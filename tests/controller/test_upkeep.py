@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store import items, phones
 from phonefarm_controller.store.phones import Phone
@@ -79,7 +80,7 @@ async def test_what_runs_on_a_retired_phone_ends_by_itself(world: World) -> None
     await world.tell(
         assignment,
         1,
-        RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0),
+        RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0),
         PhoneReleased(clean=False, reason="its screen is broken", residue=()),
     )
     retired = await phone(world)
@@ -98,7 +99,7 @@ async def test_an_account_that_is_well_again_works(world: World) -> None:
     await world.tell(
         assignment,
         1,
-        RunEnded(outcome=Outcome.FAILED, failure=LOGGED_OUT, exit_code=1),
+        RunEnded(outcome=RunOutcome.FAILED, failure=LOGGED_OUT, exit_code=1),
         PhoneReleased(clean=True, reason="", residue=()),
     )
     second = await world.accept(target=ON_P1)

@@ -15,13 +15,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2, fleet_pb2, process_pb2
 from phonefarm_common.channel import bearer
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.app import loops
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.requests import Routing, Target
 from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
-    Outcome,
     PhoneReleased,
     RunEnded,
 )
@@ -309,7 +309,7 @@ async def test_a_once_action_that_was_done_is_skipped_by_the_next_attempt(tmp_pa
                 1,
                 ActionStarted(index=1, kind="post"),
                 ActionDone(index=1, kind="post", outputs="{}", seconds=1),
-                RunEnded(outcome=Outcome.FAILED, failure=lost, exit_code=1),
+                RunEnded(outcome=RunOutcome.FAILED, failure=lost, exit_code=1),
                 PhoneReleased(clean=True, reason="", residue=()),
             )
             world.clock.advance(700)

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from faults.history import Arrival, Ask, AskKind, History, JournalRun
 from phonefarm_common.reasons import FailureClass
-from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
+from phonefarm_common.wire_enums import DeliveryOutcome, RunOutcome
+from phonefarm_controller.callbacks.delivery import DeliveryReport
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionStarted,
     Assignment,
-    Outcome,
     PhoneReleased,
     RunEnded,
 )
@@ -24,13 +24,13 @@ from support.snapshots import micros, snapshot
 from support.world import POST, World, posting_allowed, world_on
 
 _RELEASED: Final = PhoneReleased(clean=True, reason="", residue=())
-_DONE: Final = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+_DONE: Final = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 _BROKEN: Final = RunEnded(
-    outcome=Outcome.FAILED,
+    outcome=RunOutcome.FAILED,
     failure=Failure(code="adb_lost", message="", failure_class=FailureClass.INFRA),
     exit_code=1,
 )
-_STOPPED: Final = RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3)
+_STOPPED: Final = RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=3)
 _PHONES: Final = ("a", "b")
 
 

@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
+from phonefarm_common.wire_enums import DeliveryOutcome, RunOutcome
 from phonefarm_controller.agents.handshake import HeldRun
 from phonefarm_controller.agents.sessions import SupersededError
-from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
+from phonefarm_controller.callbacks.delivery import DeliveryReport
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.requests import Routing, Target
@@ -24,7 +25,6 @@ from phonefarm_controller.model.run_reports import (
     ActionStarted,
     Assignment,
     Body,
-    Outcome,
     PhoneReleased,
     Report,
     RunEnded,
@@ -40,7 +40,7 @@ AGENTS: Final = {"north": ("a", "b"), "south": ("c",)}
 SERIALS: Final = tuple(serial for serials in AGENTS.values() for serial in serials)
 OWNER: Final = {serial: agent for agent, serials in AGENTS.items() for serial in serials}
 RELEASED: Final = PhoneReleased(clean=True, reason="", residue=())
-DONE: Final = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+DONE: Final = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 RECENT: Final = 5
 
 
@@ -276,8 +276,8 @@ class Chaos:
             ActionStarted(index=index, kind=kind),
             ActionDone(index=index, kind=kind, outputs="{}", seconds=1.0),
             ActionFailed(index=index, kind=kind, failure=failure, seconds=1.0),
-            RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=1),
-            RunEnded(outcome=Outcome.STOPPED, failure=None, exit_code=3),
+            RunEnded(outcome=RunOutcome.FAILED, failure=failure, exit_code=1),
+            RunEnded(outcome=RunOutcome.STOPPED, failure=None, exit_code=3),
         ]
         await self._tell(run, self.dice.choice(bodies))
 
@@ -401,7 +401,7 @@ class Chaos:
             ActionDone(index=index, kind="post", outputs="{}", seconds=1.0),
             ActionFailed(index=index, kind="post", failure=failure, seconds=1.0),
             RunEnded(
-                outcome=self.dice.choice(list(Outcome)),
+                outcome=self.dice.choice(list(RunOutcome)),
                 failure=self.dice.choice([None, failure]),
                 exit_code=None,
             ),

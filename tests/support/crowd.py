@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FarmError
-from phonefarm_controller.callbacks.delivery import DeliveryOutcome, DeliveryReport
+from phonefarm_common.wire_enums import DeliveryOutcome, RunOutcome
+from phonefarm_controller.callbacks.delivery import DeliveryReport
 from phonefarm_controller.model.errors import DatabaseBusyError
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import CancelStrategy
@@ -17,7 +18,6 @@ from phonefarm_controller.model.run_reports import (
     ActionStarted,
     Assignment,
     Body,
-    Outcome,
     PhoneReleased,
     RunEnded,
     RunRefused,
@@ -26,7 +26,7 @@ from phonefarm_controller.processes.cancel import CancelRequest
 from support.world import POST, World, submission
 
 SERIALS: Final = ("a", "b", "c", "d")
-DONE: Final = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+DONE: Final = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
 RELEASED: Final = PhoneReleased(clean=True, reason="", residue=())
 
 
@@ -145,7 +145,7 @@ class Crowd:
                 ActionDone(index=1, kind="post", outputs="{}", seconds=1),
                 DONE,
                 DONE,
-                RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=1),
+                RunEnded(outcome=RunOutcome.FAILED, failure=failure, exit_code=1),
                 RunRefused(reason="not fit"),
                 RELEASED,
                 RELEASED,

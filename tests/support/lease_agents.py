@@ -14,6 +14,7 @@ from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FailureCode
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.agents.handshake import HeldRun, Welcome
 from phonefarm_controller.agents.sessions import Session, SupersededBy
 from phonefarm_controller.model.failures import Failure
@@ -22,7 +23,6 @@ from phonefarm_controller.model.run_reports import (
     ActionStarted,
     Assignment,
     Body,
-    Outcome,
     PhoneReleased,
     Report,
     RunEnded,
@@ -321,7 +321,7 @@ class Agent:
         match run.phase:
             case Phase.TAKEN | Phase.READY if run.cut or run.stopping:
                 run.phase = Phase.ENDED
-                run.say(_ended(Outcome.STOPPED if run.stopping else Outcome.FAILED))
+                run.say(_ended(RunOutcome.STOPPED if run.stopping else RunOutcome.FAILED))
             case Phase.TAKEN:
                 serial = run.assignment.serialno
                 if not well or self.epochs[serial] > run.ref.epoch:
@@ -355,19 +355,19 @@ class Agent:
                 run.say(RunRefused(reason="agent_restarted"), CLEAN)
             elif run.phase in {Phase.READY, Phase.GOING} and container_lost:
                 run.phase = Phase.ENDED
-                run.say(_ended(Outcome.FAILED, FailureCode.RUN_CRASHED))
+                run.say(_ended(RunOutcome.FAILED, FailureCode.RUN_CRASHED))
             run.adopted, run.confirmed, run.renewed = True, False, False
             run.basis = self.clock.monotonic()
 
     def _act(self, run: HostRun, *, well: bool) -> None:
         if run.cut or run.stopping or not well:
             run.phase = Phase.ENDED
-            run.say(_ended(Outcome.STOPPED if run.stopping else Outcome.FAILED))
+            run.say(_ended(RunOutcome.STOPPED if run.stopping else RunOutcome.FAILED))
         elif run.left:
             run.left -= 1
         elif run.assignment.capability != POST or f'"skip": [{POSTS_AT}]' in run.assignment.plan:
             run.phase = Phase.ENDED
-            run.say(_ended(Outcome.DONE))
+            run.say(_ended(RunOutcome.DONE))
         elif not run.tapped:
             run.tapped = True
             run.say(ActionStarted(index=POSTS_AT, kind="post"))
@@ -375,7 +375,7 @@ class Agent:
             self.taps.append(run.ref.item_id)
             run.phase = Phase.ENDED
             done = ActionDone(index=POSTS_AT, kind="post", outputs="{}", seconds=1.0)
-            run.say(done, _ended(Outcome.DONE))
+            run.say(done, _ended(RunOutcome.DONE))
 
     def _assign(self, assignment: Assignment) -> None:
         run_id = assignment.run.run_id
@@ -403,7 +403,7 @@ class Agent:
             )
             known = HostRun(assignment=empty, basis=self._basis)
         known.phase = Phase.RELEASED
-        known.say(_ended(Outcome.STOPPED), _unclean() if known.unclean else CLEAN)
+        known.say(_ended(RunOutcome.STOPPED), _unclean() if known.unclean else CLEAN)
         self.runs[ref.run_id] = known
 
     def _renewed(self, beat: Beat | None, lost: Iterable[RunRef]) -> None:
@@ -443,8 +443,8 @@ class Agent:
         }
 
 
-def _ended(outcome: Outcome, code: str = "broken") -> RunEnded:
-    if outcome is not Outcome.FAILED:
+def _ended(outcome: RunOutcome, code: str = "broken") -> RunEnded:
+    if outcome is not RunOutcome.FAILED:
         return RunEnded(outcome=outcome, failure=None, exit_code=None)
     failure = Failure(code=code, message="", failure_class=FailureClass.INFRA)
     return RunEnded(outcome=outcome, failure=failure, exit_code=1)

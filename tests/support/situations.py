@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import Readiness, RunOutcome, Transport
 from phonefarm_controller.agents.inventory import ReportedHost
 from phonefarm_controller.agents.offers import offers_here
 from phonefarm_controller.agents.sessions import Session
@@ -13,8 +14,8 @@ from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.pauses import PauseScope
 from phonefarm_controller.model.phone_reports import HostReport, PhoneReport
 from phonefarm_controller.model.requests import Routing, Target
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded
-from phonefarm_controller.model.states import Condition, Health, Intent, Readiness, Transport
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
+from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store import accounts, phones
 from support.world import World, seen_phone
 
@@ -150,7 +151,7 @@ async def backing_off(world: World) -> Expected:
     await world.tell(
         assignment,
         1,
-        RunEnded(outcome=Outcome.FAILED, failure=lost, exit_code=1),
+        RunEnded(outcome=RunOutcome.FAILED, failure=lost, exit_code=1),
         PhoneReleased(clean=True, reason="", residue=()),
     )
     return Expected(process_id=process_id, reasons={"backing_off": 1}, remedies=("tried again",))
@@ -187,7 +188,7 @@ async def phone_being_cleaned(world: World) -> Expected:
     other = await bound(world)
     (assignment,) = await world.claim(world.offers("a", "p1"))
     await world.begin(assignment)
-    await world.tell(assignment, 1, RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0))
+    await world.tell(assignment, 1, RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0))
     offer(world, "p2")
     return Expected(
         process_id=await bound(world),
@@ -203,7 +204,7 @@ async def phone_dirty(world: World) -> Expected:
     await bound(world)
     (assignment,) = await world.claim(world.offers("a", "p1"))
     await world.begin(assignment)
-    ended = RunEnded(outcome=Outcome.DONE, failure=None, exit_code=0)
+    ended = RunEnded(outcome=RunOutcome.DONE, failure=None, exit_code=0)
     dirty = PhoneReleased(clean=False, reason="stuck", residue=())
     await world.tell(assignment, 1, ended, dirty)
     offer(world, "p2")

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from phonefarm_common.ids import PROTOCOL_VERSION, new_id
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import Readiness, Transport
 from phonefarm_controller.agents.handshake import AgentHello, Handshake, HeldRun, Welcome
 from phonefarm_controller.agents.inventory import Inventory, ReportedPhone
 from phonefarm_controller.agents.offers import OfferedPhone
@@ -35,7 +36,6 @@ from phonefarm_controller.model.plans import Action, Plan, Repeat
 from phonefarm_controller.model.requests import Mode, Routing, Submission, Target
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Assignment, Body, Report, RunRef
-from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.processes.account_snapshots import upsert_snapshot
 from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.content import ContentIngest

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from phonefarm_common.clock import Clock
+from phonefarm_common.wire_enums import Readiness
 
 from phonefarm_agent.model.host import IncidentKind, Incidents
-from phonefarm_agent.model.phone import PhoneReport, Readiness
+from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.run import Phase
 from phonefarm_agent.phones.interface import Phones
 from phonefarm_agent.rpc.connection import ControllerConnection

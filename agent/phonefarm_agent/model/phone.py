@@ -1,40 +1,9 @@
 """The report of one phone as this host sees it."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Self
 
-
-class Transport(StrEnum):
-    """How adb reaches a phone."""
-
-    ABSENT = "absent"
-    OFFLINE = "offline"
-    UNAUTHORIZED = "unauthorized"
-    NO_PERMISSION = "no_permission"
-    RECOVERY = "recovery"
-    BOOTLOADER = "bootloader"
-    ONLINE = "online"
-
-
-class Readiness(StrEnum):
-    """Whether a phone can do work, as far as the agent knows."""
-
-    UNKNOWN = "unknown"
-    PREPARING = "preparing"
-    READY = "ready"
-    UNFIT = "unfit"
-    COOLING = "cooling"
-
-
-class StageState(StrEnum):
-    """How far one stage of readiness has come."""
-
-    WAITING = "waiting"  # an earlier one has not passed
-    RUNNING = "running"
-    PASSED = "passed"
-    FAILED = "failed"  # answered, and the answer is no
-    UNTOLD = "untold"  # no answer that says yes or no; what was known before stays and grows old
+from phonefarm_common.wire_enums import Readiness, StageState, Transport
 
 
 @dataclass(frozen=True, kw_only=True)

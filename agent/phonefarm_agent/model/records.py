@@ -3,9 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import RunOutcome
 
 from phonefarm_agent.model.run import RunRef
 
@@ -18,14 +18,6 @@ class Failure:
     message: str
     failure_class: FailureClass
     final: bool = False
-
-
-class Outcome(StrEnum):
-    """How a run ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +52,7 @@ class ActionFailed:
 class RunEnded:
     """The run container is gone; the last record about the item."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     failure: Failure | None = None
     exit_code: int | None = None
     failed_action_index: int = -1
@@ -119,7 +111,7 @@ def decode_body(text: str) -> Body:
             final=failure["final"],
         )
     if "outcome" in fields:
-        fields["outcome"] = Outcome(fields["outcome"])
+        fields["outcome"] = RunOutcome(fields["outcome"])
     if "residue" in fields:
         fields["residue"] = tuple(fields["residue"])
     body: Body = _KINDS[document["kind"]](**fields)

@@ -7,14 +7,10 @@ from pathlib import Path
 import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import Readiness
 
 from phonefarm_agent.model.host import Incidents, RecoveryStep
-from phonefarm_agent.model.phone import (
-    PhoneFailedError,
-    PhoneNotFitError,
-    PhoneReport,
-    Readiness,
-)
+from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError, PhoneReport
 from phonefarm_agent.phones import cleanup, lease_file
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer, adb_server

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterable
 
+from phonefarm_common.wire_enums import CleanupStep
+
 from phonefarm_agent.phones import ui_server
 from phonefarm_agent.phones.adb.client import Answer
-from phonefarm_agent.phones.interface import CleanupRequest, CleanupStep
+from phonefarm_agent.phones.interface import CleanupRequest
 
 _PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 _FOLDER = re.compile(r"/data/local/tmp/phonefarm/[A-Za-z0-9-]+")

@@ -3,14 +3,9 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from phonefarm_agent.model.phone import (
-    PhoneFacts,
-    PhoneReport,
-    Readiness,
-    Stage,
-    StageState,
-    Transport,
-)
+from phonefarm_common.wire_enums import Readiness, StageState, Transport
+
+from phonefarm_agent.model.phone import PhoneFacts, PhoneReport, Stage
 from phonefarm_agent.phones.adb.client import DUPLICATE
 from phonefarm_agent.phones.identity import NO_SERIAL, Identity
 from phonefarm_agent.phones.limits import PhoneLimits

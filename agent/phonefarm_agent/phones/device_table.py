@@ -7,14 +7,10 @@ from itertools import zip_longest
 import structlog
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import Transport
 
 from phonefarm_agent.model.host import IncidentKind, Incidents
-from phonefarm_agent.model.phone import (
-    PhoneFailedError,
-    PhoneNotFitError,
-    PhoneReport,
-    Transport,
-)
+from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError, PhoneReport
 from phonefarm_agent.phones.adb.client import AdbError, Answer
 from phonefarm_agent.phones.adb.server import AdbServer
 from phonefarm_agent.phones.device import Device

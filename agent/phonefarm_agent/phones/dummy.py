@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from phonefarm_common.wire_enums import Readiness, Transport
+
 from phonefarm_agent.model.host import RecoveryStep
-from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport, Readiness, Transport
+from phonefarm_agent.model.phone import PhoneNotFitError, PhoneReport
 from phonefarm_agent.phones.interface import (
     CleanupRequest,
     LocatedPhone,

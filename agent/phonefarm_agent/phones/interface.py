@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
+
+from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneReport
@@ -41,17 +42,6 @@ class RunAccess(Protocol):
         ...
 
 
-class CleanupStep(StrEnum):
-    """The steps of a clean-up, each done and then verified."""
-
-    STOP_APPS = "stop_apps"
-    REMOVE_ADDED = "remove_added"
-    HOME = "home"
-
-
-ALL_CLEANUP_STEPS: Final = frozenset(CleanupStep)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CleanupRequest:
     """What to clean up after a run, and by which steps."""
@@ -60,7 +50,7 @@ class CleanupRequest:
     epoch: int
     serialno: str
     resources: RunResources
-    steps: frozenset[CleanupStep] = ALL_CLEANUP_STEPS
+    steps: frozenset[CleanupStep] = EVERY_CLEANUP_STEP
 
 
 class Phones(Protocol):

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from phonefarm_common.wire_enums import Transport
+
 from phonefarm_agent.model.host import IncidentKind, Incidents
-from phonefarm_agent.model.phone import Transport
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
 

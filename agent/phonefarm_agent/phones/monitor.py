@@ -9,8 +9,9 @@ import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
+from phonefarm_common.wire_enums import Readiness, Transport
 
-from phonefarm_agent.model.phone import PhoneFailedError, Readiness, Transport
+from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.phones import lease_file, probe
 from phonefarm_agent.phones.adb.client import AdbError
 from phonefarm_agent.phones.adb.server import AdbServer

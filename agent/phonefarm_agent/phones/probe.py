@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from phonefarm_agent.model.phone import PhoneFacts, Readiness
+from phonefarm_common.wire_enums import Readiness
+
+from phonefarm_agent.model.phone import PhoneFacts
 
 BOOT: Final = "boot"
 TEMPERATURE: Final = "temperature"

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from phonefarm_agent.model.phone import Readiness, Stage, StageState
+from phonefarm_common.wire_enums import Readiness, StageState
+
+from phonefarm_agent.model.phone import Stage
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.probe import BOOT, CONDITIONS, Answered, Unanswered
 

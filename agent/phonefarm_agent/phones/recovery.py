@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import structlog
 from phonefarm_common.clock import Clock
+from phonefarm_common.wire_enums import Readiness, Transport
 
 from phonefarm_agent.model.host import STEPS_KEPT, RecoveryStep
-from phonefarm_agent.model.phone import Readiness, Transport
 from phonefarm_agent.phones import cleanup, lease_file
 from phonefarm_agent.phones.adb.client import Adb, AdbError, Answer
 from phonefarm_agent.phones.device import Device

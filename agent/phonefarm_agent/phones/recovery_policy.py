@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from phonefarm_agent.model.phone import Transport
+from phonefarm_common.wire_enums import Transport
+
 from phonefarm_agent.phones.device import Device
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.phones.probe import BOOT, CONDITIONS, STORAGE, UNLOCK

@@ -7,12 +7,13 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import Readiness, RunOutcome, StageState, Transport
 
 from phonefarm_agent.model import messages
 from phonefarm_agent.model import records as rec
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.host import HostIncident, HostReport, RecoveryStep
-from phonefarm_agent.model.phone import PhoneReport, Readiness, StageState, Transport
+from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.run import (
     Assignment,
     Go,
@@ -52,9 +53,9 @@ _CLASSES = {
     FailureClass.ACCOUNT: pb.FAILURE_CLASS_ACCOUNT,
 }
 _OUTCOMES = {
-    rec.Outcome.DONE: pb.RUN_OUTCOME_DONE,
-    rec.Outcome.FAILED: pb.RUN_OUTCOME_FAILED,
-    rec.Outcome.STOPPED: pb.RUN_OUTCOME_STOPPED,
+    RunOutcome.DONE: pb.RUN_OUTCOME_DONE,
+    RunOutcome.FAILED: pb.RUN_OUTCOME_FAILED,
+    RunOutcome.STOPPED: pb.RUN_OUTCOME_STOPPED,
 }
 _STOP_STRATEGIES: dict[int, StopStrategy] = {
     pb.STOP_STRATEGY_SOFT: StopStrategy.SOFT,

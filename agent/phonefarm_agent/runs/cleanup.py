@@ -3,10 +3,11 @@
 import asyncio
 
 import structlog
+from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP
 
 from phonefarm_agent.model.phone import PhoneFailedError
 from phonefarm_agent.model.records import PhoneReleased
-from phonefarm_agent.phones.interface import ALL_CLEANUP_STEPS, CleanupRequest, RunResources
+from phonefarm_agent.phones.interface import CleanupRequest, RunResources
 from phonefarm_agent.runs.control_socket import EvidenceFrame
 from phonefarm_agent.runs.plan import BadPlanError, build_plan
 from phonefarm_agent.runs.run import Run
@@ -93,7 +94,7 @@ def _cleanup_request(run: Run) -> CleanupRequest:
     except BadPlanError:  # A run that went had a plan; a journal from another version may not.
         resources, steps = (
             RunResources(phone_folder="", media_folder="", package=""),
-            ALL_CLEANUP_STEPS,
+            EVERY_CLEANUP_STEP,
         )
     return CleanupRequest(
         run_id=run.ref.run_id,

@@ -6,8 +6,9 @@ from functools import partial
 import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.reasons import FailureCode
+from phonefarm_common.wire_enums import RunOutcome
 
-from phonefarm_agent.model.records import Outcome, PhoneReleased, RunEnded, RunRefused
+from phonefarm_agent.model.records import PhoneReleased, RunEnded, RunRefused
 from phonefarm_agent.model.run import LIVE, Phase
 from phonefarm_agent.runs.cleanup import clean_up_run, is_clean_now, remove_container
 from phonefarm_agent.runs.execution import execute
@@ -65,7 +66,7 @@ async def record_loss(run: Run) -> None:
     await _settle(
         run,
         RunEnded(
-            outcome=Outcome.FAILED,
+            outcome=RunOutcome.FAILED,
             failure=broken(FailureCode.RUN_CRASHED, message).failure,
             failed_action_index=action[0],
             failed_action_kind=action[1],
@@ -81,7 +82,7 @@ async def _execute(run: Run) -> RunEnded | RunRefused:
         # The container must be gone before anybody hears that the run has ended.
         await remove_container(run)
         return RunEnded(
-            outcome=Outcome.FAILED,
+            outcome=RunOutcome.FAILED,
             failure=broken(FailureCode.RUN_CRASHED, f"a fault in the agent: {error!r}").failure,
         )
 

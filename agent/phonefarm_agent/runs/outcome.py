@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_common.wire_enums import RunOutcome
 
-from phonefarm_agent.model.records import Failure, Outcome, RunEnded
+from phonefarm_agent.model.records import Failure, RunEnded
 from phonefarm_agent.runs.event_parser import RunFinished
 
 _CODES = {"done": 0, "failed": 1, "stopped": 3, "abandoned": 75}
@@ -56,8 +57,8 @@ def decide_ending(
     """
     index, kind = failed_action or (-1, "")
 
-    def ended(outcome: Outcome, failure: Failure | None = None) -> RunEnded:
-        failed = outcome is Outcome.FAILED
+    def ended(outcome: RunOutcome, failure: Failure | None = None) -> RunEnded:
+        failed = outcome is RunOutcome.FAILED
         return RunEnded(
             outcome=outcome,
             failure=failure,
@@ -68,31 +69,31 @@ def decide_ending(
 
     told = finished if finished and _CODES[finished.outcome] == exit_code else None
     if told and told.outcome == "done":
-        return ended(Outcome.DONE)
+        return ended(RunOutcome.DONE)
     match cause:
         case Broken(failure=failure):
-            return ended(Outcome.FAILED, failure)
+            return ended(RunOutcome.FAILED, failure)
         case Stopped():
-            return ended(Outcome.STOPPED)
+            return ended(RunOutcome.STOPPED)
         case None:
             pass
     if told and told.outcome == "failed" and told.failure:
-        return ended(Outcome.FAILED, told.failure)
+        return ended(RunOutcome.FAILED, told.failure)
     if told and told.outcome == "abandoned":
         message = "the executor lost its way to the phone and gave up"
         return ended(
-            Outcome.FAILED,
+            RunOutcome.FAILED,
             told.failure or broken(FailureCode.RUN_ABANDONED, message).failure,
         )
     if told and told.outcome == "stopped" and stop_ordered:
-        return ended(Outcome.STOPPED)
+        return ended(RunOutcome.STOPPED)
     if told and told.outcome == "stopped":
         return ended(
-            Outcome.FAILED,
+            RunOutcome.FAILED,
             broken(FailureCode.RUN_CRASHED, "the executor stopped and nobody asked it to").failure,
         )
     return ended(
-        Outcome.FAILED,
+        RunOutcome.FAILED,
         broken(FailureCode.RUN_CRASHED, _crash_failure(finished, exit_code, exit_detail)).failure,
     )
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
+
 from phonefarm_agent.assets.types import AssetKind, WantedAsset
 from phonefarm_agent.model.run import Assignment
-from phonefarm_agent.phones.interface import ALL_CLEANUP_STEPS, CleanupStep, RunResources
+from phonefarm_agent.phones.interface import RunResources
 
 DEFAULT_LIMIT_SECONDS = 60.0
 PHONE_FOLDER = "/data/local/tmp/phonefarm"
@@ -29,7 +31,7 @@ class Plan:
     longest_limit: float
     actions: int
     assets: Mapping[str, WantedAsset]  # what the run may ask for, by its name in the run
-    clean_up: frozenset[CleanupStep] = ALL_CLEANUP_STEPS
+    clean_up: frozenset[CleanupStep] = EVERY_CLEANUP_STEP
 
 
 def phone_folder(run_id: str) -> str:
@@ -84,7 +86,7 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
 def _steps(wanted: Any) -> frozenset[CleanupStep]:
     """Return the known steps in *wanted*; without a list, all: too clean does no harm."""
     if not isinstance(wanted, list):
-        return ALL_CLEANUP_STEPS
+        return EVERY_CLEANUP_STEP
     return frozenset(step for step in CleanupStep if step in wanted)
 
 

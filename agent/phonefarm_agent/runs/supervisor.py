@@ -7,19 +7,13 @@ from typing import assert_never
 
 import structlog
 from phonefarm_common.reasons import FailureCode
+from phonefarm_common.wire_enums import RunOutcome
 
 from phonefarm_agent.model import messages
 from phonefarm_agent.model.evidence import EvidenceFile
 from phonefarm_agent.model.host import HostReport
 from phonefarm_agent.model.phone import PhoneReport
-from phonefarm_agent.model.records import (
-    Body,
-    Outcome,
-    PhoneReleased,
-    Record,
-    RunEnded,
-    RunRefused,
-)
+from phonefarm_agent.model.records import Body, PhoneReleased, Record, RunEnded, RunRefused
 from phonefarm_agent.model.run import (
     LIVE,
     Assignment,
@@ -375,7 +369,7 @@ class Supervisor:
         A phone that was left unclean is reported so again: it has not been cleaned since.
         """
         bodies: tuple[Body, ...] = (
-            RunEnded(outcome=Outcome.STOPPED),
+            RunEnded(outcome=RunOutcome.STOPPED),
             PhoneReleased(clean=True, reason="run_unknown"),
         )
         log.warning("stop.unknown_run_answered", run_id=order.ref.run_id)

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 from phonefarm_common.ids import is_name
+from phonefarm_common.wire_enums import Readiness, Transport
 
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
@@ -17,7 +18,7 @@ from phonefarm_controller.model.phone_reports import (
     UnidentifiedDevice,
     is_news,
 )
-from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.model.states import Health, Intent
 from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.store import agents, audit, hosts, phone_reports, phones
 from phonefarm_controller.store.database import Database, Transaction

@@ -4,12 +4,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import StrEnum
 from typing import assert_never
 
 import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.ids import new_secret
+from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
@@ -27,14 +27,6 @@ GIVE_UP_SECONDS = 24 * 3600.0
 FIRST_RETRY_SECONDS = 5.0
 MOST_RETRY_SECONDS = 3600.0
 MOST_RETRY_AFTER_SECONDS = 3600.0
-
-
-class DeliveryOutcome(StrEnum):
-    """How an attempt ended."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    GONE = "gone"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import Final
 
 from phonefarm_common.ids import is_name, new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
+from phonefarm_common.wire_enums import CleanupStep
 
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.store import (
     accounts,

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from phonefarm_common.ids import new_id
+from phonefarm_common.wire_enums import Readiness, Transport
 
 from phonefarm_controller.capabilities.planners import golden_job
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.items import GOLDEN
-from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.processes.creation import ProcessSpec, insert_processes, new_process
 from phonefarm_controller.processes.targets import Slot
 from phonefarm_controller.store import accounts, agents, leases, phones, queue

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_common.wire_enums import Transport
 
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.health import DIRTY, PROVING, HealthPolicy, Owed, Verdict
 from phonefarm_controller.model.replace import replaced
-from phonefarm_controller.model.states import Health, Transport, check_health_move
+from phonefarm_controller.model.states import Health, check_health_move
 
 NOT_THE_PHONES: Final = frozenset(
     {

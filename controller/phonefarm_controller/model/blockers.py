@@ -6,18 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from phonefarm_common.wire_enums import Readiness, Transport
+
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.pauses import Pause, PauseScope, pause_of
-from phonefarm_controller.model.states import (
-    Condition,
-    Health,
-    Intent,
-    ItemState,
-    LeaseState,
-    Readiness,
-    Transport,
-)
+from phonefarm_controller.model.states import Condition, Health, Intent, ItemState, LeaseState
 
 
 class BlockerKind(StrEnum):

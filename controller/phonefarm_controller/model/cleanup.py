@@ -1,19 +1,8 @@
 """What is done about a phone behind each run: the policy of its pool."""
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
-from typing import Final
 
-
-class CleanupStep(StrEnum):
-    """A step of a clean-up, by its name in plan.json (docs/seams.md)."""
-
-    STOP_APPS = "stop_apps"
-    REMOVE_ADDED = "remove_added"
-    HOME = "home"
-
-
-EVERY_STEP: Final = frozenset(CleanupStep)
+from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 
 
 def wanted(
@@ -24,4 +13,4 @@ def wanted(
     A group without a policy says nothing; without any policy every step is done.
     """
     told = [policies[group] for group in groups if group in policies]
-    return frozenset().union(*told) if told else EVERY_STEP
+    return frozenset().union(*told) if told else EVERY_CLEANUP_STEP

@@ -3,25 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
-from phonefarm_controller.model.states import Transport
+from phonefarm_common.wire_enums import StageState, Transport
 
 DEGREES: Final = 1.0
 PERCENT: Final = 2
 STORAGE_PART: Final = 0.01
 """What drifts by less is no news: it would be written for every phone at every probe."""
-
-
-class StageState(StrEnum):
-    """How far one stage of readiness is."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    PASSED = "passed"
-    FAILED = "failed"
-    UNTOLD = "untold"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from phonefarm_controller.model.run_reports import Outcome
+from phonefarm_common.wire_enums import RunOutcome
 
 FOREVER: Final = "forever"
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([hd])")
@@ -70,9 +70,9 @@ def class_of(*, kind: str, verification: bool, outcome: str | None) -> EvidenceC
     if verification:
         return EvidenceClass.VERIFICATION
     match outcome:
-        case Outcome.DONE:
+        case RunOutcome.DONE:
             return EvidenceClass.SUCCESS
-        case Outcome.STOPPED:
+        case RunOutcome.STOPPED:
             return EvidenceClass.CANCELLED
         case _:
             return EvidenceClass.FAILED

@@ -1,7 +1,8 @@
 """What an agent says of a run, and how a run is named."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+
+from phonefarm_common.wire_enums import RunOutcome
 
 from phonefarm_controller.model.failures import Failure
 from phonefarm_controller.model.items import Cancellation, CancelStrategy, Item
@@ -16,14 +17,6 @@ class RunRef:
     attempt: int
     lease_id: str
     epoch: int
-
-
-class Outcome(StrEnum):
-    """How a run ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +51,7 @@ class ActionFailed:
 class RunEnded:
     """The run container is gone."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     failure: Failure | None
     exit_code: int | None
 

@@ -89,28 +89,6 @@ class Intent(StrEnum):
     DRAINING = "draining"
 
 
-class Transport(StrEnum):
-    """What adb says of a phone, as the agent saw it."""
-
-    ABSENT = "absent"
-    OFFLINE = "offline"
-    UNAUTHORIZED = "unauthorized"
-    NO_PERMISSION = "no_permission"
-    RECOVERY = "recovery"
-    BOOTLOADER = "bootloader"
-    ONLINE = "online"
-
-
-class Readiness(StrEnum):
-    """Whether the agent finds a phone ready for work."""
-
-    UNKNOWN = "unknown"
-    PREPARING = "preparing"
-    READY = "ready"
-    UNFIT = "unfit"
-    COOLING = "cooling"
-
-
 class Condition(StrEnum):
     """Whether an account can work."""
 

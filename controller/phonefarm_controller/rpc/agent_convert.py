@@ -5,6 +5,7 @@ from typing import Final
 
 from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_common.reasons import FailureClass
+from phonefarm_common.wire_enums import Readiness, RunOutcome, Transport
 
 from phonefarm_controller.agents.handshake import AgentHello, HeldRun, Welcome
 from phonefarm_controller.agents.inventory import PhoneName, ReportedPhone
@@ -17,7 +18,6 @@ from phonefarm_controller.model.run_reports import (
     ActionStarted,
     Assignment,
     Body,
-    Outcome,
     PhoneReleased,
     Report,
     RunEnded,
@@ -25,7 +25,6 @@ from phonefarm_controller.model.run_reports import (
     RunRefused,
     Stop,
 )
-from phonefarm_controller.model.states import Readiness, Transport
 from phonefarm_controller.rpc.phone_report_convert import TRANSPORTS, phone_report_of
 from phonefarm_controller.rpc.wire import object_of
 from phonefarm_controller.runs.desired_state import DesiredState
@@ -50,9 +49,9 @@ _CLASSES: Final = {
     pb.FAILURE_CLASS_ACCOUNT: FailureClass.ACCOUNT,
 }
 _OUTCOMES: Final = {
-    pb.RUN_OUTCOME_DONE: Outcome.DONE,
-    pb.RUN_OUTCOME_FAILED: Outcome.FAILED,
-    pb.RUN_OUTCOME_STOPPED: Outcome.STOPPED,
+    pb.RUN_OUTCOME_DONE: RunOutcome.DONE,
+    pb.RUN_OUTCOME_FAILED: RunOutcome.FAILED,
+    pb.RUN_OUTCOME_STOPPED: RunOutcome.STOPPED,
 }
 _STRATEGIES: Final = {
     "soft": pb.STOP_STRATEGY_SOFT,
@@ -157,7 +156,7 @@ def _body(record: pb.RunRecord) -> Body | None:
         case "run_ended":
             ended = record.run_ended
             return RunEnded(
-                outcome=_OUTCOMES.get(ended.outcome, Outcome.FAILED),
+                outcome=_OUTCOMES.get(ended.outcome, RunOutcome.FAILED),
                 failure=_failure(ended.failure, ended.failed_action_kind[:64])
                 if ended.HasField("failure")
                 else None,

@@ -7,12 +7,9 @@ from typing import Final
 
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
+from phonefarm_common.wire_enums import DeliveryOutcome
 
-from phonefarm_controller.callbacks.delivery import (
-    CallbackDelivery,
-    DeliveryOutcome,
-    DeliveryReport,
-)
+from phonefarm_controller.callbacks.delivery import CallbackDelivery, DeliveryReport
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.rpc.errors import Context

@@ -7,14 +7,14 @@ from typing import Final
 from phonefarm.v1 import agent_pb2
 from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm_common.reasons import FieldProblem
+from phonefarm_common.wire_enums import CleanupStep, StageState
 
 from phonefarm_controller.fleet.phone_details import HandsNeeded, HostDetails, PhoneDetails
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.blockers import Blocker
-from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.pauses import Pause, PauseScope
-from phonefarm_controller.model.phone_reports import Incident, StageState
+from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.rpc.agent_convert import READINESS_TO_WIRE
 from phonefarm_controller.rpc.phone_report_convert import STAGES_TO_WIRE, TRANSPORT_TO_WIRE

@@ -7,6 +7,7 @@ from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import agent_pb2 as pb
+from phonefarm_common.wire_enums import StageState, Transport
 
 from phonefarm_controller.model.phone_reports import (
     HostReport,
@@ -14,10 +15,8 @@ from phonefarm_controller.model.phone_reports import (
     PhoneReport,
     RecoveryStep,
     Stage,
-    StageState,
     UnidentifiedDevice,
 )
-from phonefarm_controller.model.states import Transport
 
 TRANSPORT_TO_WIRE: Final = {
     Transport.ABSENT: pb.TRANSPORT_ABSENT,

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from phonefarm_common.wire_enums import CleanupStep
+
 from phonefarm_controller.model.app_profiles import ProfileError, read_profile
-from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.model.items import Item
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.run_reports import Assignment, RunRef

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_common.wire_enums import RunOutcome
 
 from phonefarm_controller.model import failures
 from phonefarm_controller.model.health import Blame
@@ -20,7 +21,7 @@ from phonefarm_controller.model.items import (
 from phonefarm_controller.model.leases import Lease, dirty, ended, releasing, still_dirty
 from phonefarm_controller.model.replace import replaced
 from phonefarm_controller.model.retry_policy import RetryPolicy
-from phonefarm_controller.model.run_reports import Outcome, PhoneReleased, RunEnded, RunRef, Stop
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded, RunRef, Stop
 from phonefarm_controller.model.states import ITEM_ACTIVE, ItemState, LeaseState, RunState
 from phonefarm_controller.runs.unit_of_work import UnitOfWork
 from phonefarm_controller.store import runs
@@ -41,11 +42,11 @@ def end_run(
     """End the attempt as *body* says; its phone waits for clean-up."""
     now = work.tx.now
     match body.outcome:
-        case Outcome.DONE if item.state is ItemState.EXECUTING:
+        case RunOutcome.DONE if item.state is ItemState.EXECUTING:
             moved = done(item, now=now)
             if item.golden:
                 work.proved.add(lease.phone_id)
-        case Outcome.STOPPED if item.cancel is not None and item.once_started is None:
+        case RunOutcome.STOPPED if item.cancel is not None and item.once_started is None:
             wish = item.cancel.reason
             moved = (
                 given_back(item, now=now)
@@ -83,7 +84,7 @@ def end_expired(work: UnitOfWork, item: Item, lease: Lease, run: runs.Run) -> No
     work.items[item.item_id] = dead(item, failure=failure, now=now)
     work.leases[lease.lease_id] = releasing(lease)
     work.runs[run.run_id] = replaced(
-        run, state=RunState.ENDED, ended_at=now, outcome=str(Outcome.STOPPED)
+        run, state=RunState.ENDED, ended_at=now, outcome=str(RunOutcome.STOPPED)
     )
 
 
@@ -171,4 +172,4 @@ def hard_stop(work: UnitOfWork, lease: Lease, reason: str) -> Stop:
 def lost_run(code: FailureCode, message: str) -> RunEnded:
     """Return the ending of a run that nobody can report on any more."""
     failure = failures.infra(code, message)
-    return RunEnded(outcome=Outcome.FAILED, failure=failure, exit_code=None)
+    return RunEnded(outcome=RunOutcome.FAILED, failure=failure, exit_code=None)

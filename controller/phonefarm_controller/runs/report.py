@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
+from phonefarm_common.wire_enums import RunOutcome
 
 from phonefarm_controller.agents.sessions import Sessions, SupersededError
 from phonefarm_controller.capabilities.outputs import outputs_of
@@ -26,7 +27,6 @@ from phonefarm_controller.model.run_reports import (
     ActionDone,
     ActionFailed,
     ActionStarted,
-    Outcome,
     PhoneReleased,
     Report,
     RunEnded,
@@ -211,7 +211,7 @@ class RecordReports:
 
 def _in_vain(work: UnitOfWork, item: Item, report: Report, body: RunEnded) -> bool:
     """Tell whether the run was stopped behind its deadline without ever having heard `go`."""
-    nothing_done = report.sequence == 1 and body.outcome is Outcome.STOPPED
+    nothing_done = report.sequence == 1 and body.outcome is RunOutcome.STOPPED
     return nothing_done and item.cancel is None and item.deadline_at < work.tx.now
 
 

@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
+
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.model.cleanup import EVERY_STEP, CleanupStep, wanted
+from phonefarm_controller.model.cleanup import wanted
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.scheduler.matching import FreePhone
@@ -104,7 +106,7 @@ async def _read(tx: Transaction) -> FleetSnapshot:
         clean_up={
             phone_id: steps
             for phone_id, names in memberships.items()
-            if (steps := wanted(names, policies)) != EVERY_STEP
+            if (steps := wanted(names, policies)) != EVERY_CLEANUP_STEP
         },
         phones={
             phone.phone_id: FreePhone(

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from phonefarm_common.wire_enums import CleanupStep
 from sqlalchemy import delete, select
 
-from phonefarm_controller.model.cleanup import CleanupStep
 from phonefarm_controller.store.bulk_writes import insert_rows
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import clean_ups, groups

@@ -6,16 +6,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from phonefarm_common.wire_enums import StageState, Transport
 from sqlalchemy import Row, delete, select
 
 from phonefarm_controller.model.phone_reports import (
     PhoneReport,
     Stage,
-    StageState,
     StoredPhoneReport,
     UnidentifiedDevice,
 )
-from phonefarm_controller.model.states import Transport
 from phonefarm_controller.store.bulk_writes import in_parts
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.dialect import upsert

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from phonefarm_common.wire_enums import Readiness, Transport
 from sqlalchemy import Row, func, select, update
 
 from phonefarm_controller.model.blockers import BY_HEALTH, BY_INTENT
 from phonefarm_controller.model.health import Owed, Verdict
 from phonefarm_controller.model.replace import replaced
-from phonefarm_controller.model.states import Health, Intent, Readiness, Transport
+from phonefarm_controller.model.states import Health, Intent
 from phonefarm_controller.store.bulk_writes import any_of, in_parts, insert_rows, update_if
 from phonefarm_controller.store.database import Transaction
 from phonefarm_controller.store.schema.fleet import phones

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from phonefarm_common.backoff import backoff
 from phonefarm_common.clock import Clock
+from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_gateway.callbacks.limits import CallbackLimits
 from phonefarm_gateway.callbacks.receiver_limits import ReceiverBusyError, ReceiverLimits
 from phonefarm_gateway.callbacks.reporter import Reporter
 from phonefarm_gateway.callbacks.sender import Sender
 from phonefarm_gateway.client import ControllerClient, RefusedError
-from phonefarm_gateway.delivery import Attempt, Delivery, Outcome
+from phonefarm_gateway.delivery import Attempt, Delivery
 
 _log = structlog.get_logger()
 
@@ -124,13 +125,17 @@ class _Dispatcher:
         except ReceiverBusyError:
             pass
         except asyncio.CancelledError:
-            attempt = Attempt(outcome=Outcome.FAILED, error="the gateway stopped before an answer")
+            attempt = Attempt(
+                outcome=DeliveryOutcome.FAILED, error="the gateway stopped before an answer"
+            )
             self._reports.add_if_room(attempt.report(delivery.delivery_id, delivery.lease_token))
             raise
         except Exception:  # noqa: BLE001 - logged and reported; the next line says why
             # A failure in one delivery must not end the others.
             _log.exception("delivery.crashed", delivery_id=delivery.delivery_id)
-            attempt = Attempt(outcome=Outcome.FAILED, error="the gateway failed; its log says why")
+            attempt = Attempt(
+                outcome=DeliveryOutcome.FAILED, error="the gateway failed; its log says why"
+            )
         if attempt is not None:
             await self._reports.add(attempt.report(delivery.delivery_id, delivery.lease_token))
         _log.info(

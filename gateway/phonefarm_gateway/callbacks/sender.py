@@ -17,10 +17,11 @@ from phonefarm_common.clock import Clock
 from phonefarm_common.config import ConfigError
 from phonefarm_common.outbound_http import AddressNotAllowedError, Lookup, outbound_session
 from phonefarm_common.reasons import FarmError
+from phonefarm_common.wire_enums import DeliveryOutcome
 from yarl import URL
 
 from phonefarm_gateway.callbacks.signer import Signer
-from phonefarm_gateway.delivery import Attempt, Delivery, Outcome
+from phonefarm_gateway.delivery import Attempt, Delivery
 from phonefarm_gateway.schemas.process_record import instant, render
 from phonefarm_gateway.strict_json import dump
 
@@ -140,9 +141,9 @@ class Sender:
         ) as response:
             status = response.status
             if 200 <= status < 300:
-                return Attempt(outcome=Outcome.DELIVERED, http_status=status)
+                return Attempt(outcome=DeliveryOutcome.DELIVERED, http_status=status)
             return Attempt(
-                outcome=Outcome.GONE if status == 410 else Outcome.FAILED,
+                outcome=DeliveryOutcome.GONE if status == 410 else DeliveryOutcome.FAILED,
                 http_status=status,
                 error=await _explanation(response),
                 retry_after_seconds=retry_after(
@@ -188,4 +189,4 @@ def retry_after(value: str | None, *, now: datetime) -> float:
 
 
 def _failed(error: str) -> Attempt:
-    return Attempt(outcome=Outcome.FAILED, error=" ".join(error.split()))
+    return Attempt(outcome=DeliveryOutcome.FAILED, error=" ".join(error.split()))

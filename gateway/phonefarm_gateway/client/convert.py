@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import callback_pb2, process_pb2
+from phonefarm_common.wire_enums import DeliveryOutcome
 
-from phonefarm_gateway.delivery import AttemptReport, Delivery, Outcome
+from phonefarm_gateway.delivery import AttemptReport, Delivery
 from phonefarm_gateway.schemas import acknowledgements, process_record, queries, requests
 from phonefarm_gateway.strict_json import dump
 
@@ -26,9 +27,9 @@ _STRATEGIES: Final = {
     "soft_then_force": process_pb2.CANCEL_STRATEGY_SOFT_THEN_FORCE,
 }
 _OUTCOMES: Final = {
-    Outcome.DELIVERED: callback_pb2.DELIVERY_OUTCOME_DELIVERED,
-    Outcome.FAILED: callback_pb2.DELIVERY_OUTCOME_FAILED,
-    Outcome.GONE: callback_pb2.DELIVERY_OUTCOME_GONE,
+    DeliveryOutcome.DELIVERED: callback_pb2.DELIVERY_OUTCOME_DELIVERED,
+    DeliveryOutcome.FAILED: callback_pb2.DELIVERY_OUTCOME_FAILED,
+    DeliveryOutcome.GONE: callback_pb2.DELIVERY_OUTCOME_GONE,
 }
 
 

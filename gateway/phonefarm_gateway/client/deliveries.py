@@ -6,10 +6,11 @@ import grpc.aio
 import structlog
 from phonefarm.v1 import callback_pb2 as pb
 from phonefarm.v1 import callback_pb2_grpc
+from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_gateway.client import convert
 from phonefarm_gateway.client.calls import CALL_SECONDS, RpcCaller
-from phonefarm_gateway.delivery import Attempt, AttemptReport, Delivery, Outcome
+from phonefarm_gateway.delivery import Attempt, AttemptReport, Delivery
 
 _log = structlog.get_logger()
 
@@ -51,7 +52,7 @@ class DeliveryClient:
                 # One unreadable record must not stop the others, and must be reported as failed.
                 _log.error("delivery.read_failed", delivery_id=leased.delivery_id, exc_info=error)
                 attempt = Attempt(
-                    outcome=Outcome.FAILED, error="the gateway cannot read the record"
+                    outcome=DeliveryOutcome.FAILED, error="the gateway cannot read the record"
                 )
                 unreadable.append(attempt.report(leased.delivery_id, leased.lease_token))
         return readable, unreadable

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from phonefarm_common.wire_enums import Readiness, Transport
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,7 +17,7 @@ from sqlalchemy import (
 )
 
 from phonefarm_controller.model.health import Blame
-from phonefarm_controller.model.states import Condition, Health, Intent, Readiness, Transport
+from phonefarm_controller.model.states import Condition, Health, Intent
 from phonefarm_controller.store.schema.types import (
     Instant,
     SafeText,
