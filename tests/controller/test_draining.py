@@ -38,7 +38,7 @@ async def agent(world: World) -> None:
 
 async def elsewhere(world: World) -> None:
     """Drain its host by another controller, whose hint has not come yet."""
-    drain = Drain(database=world.database, wakeups=WakeUps())
+    drain = Drain(database=world.database, sessions=world.sessions, wakeups=WakeUps())
     await drain.agent("a", actor="ada", reason="a new kernel")
 
 

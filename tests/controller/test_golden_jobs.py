@@ -101,7 +101,7 @@ async def test_a_phone_comes_back_from_quarantine_when_it_has_passed_one(world: 
         "quarantine_over: it was round 1, and it passed its golden"
     )
     assert (work.process_id, work.account_id) == (waiting, "acc-p1")
-    ends = await world.phone_query.audit(subject="ph-p1", since=None, limit=10)
+    ends, _ = await world.phone_query.audit(subject="ph-p1", since=None, limit=10)
     assert [entry.verb for entry in reversed(ends) if entry.actor == "controller"] == [
         "quarantine",  # as it fails
         "quarantine",  # its time is over: it must pass a golden job

@@ -76,7 +76,7 @@ async def seen(world: World, serial: str = "p1") -> PhoneView:
 
 async def audit(world: World, subject: str = "ph-p1") -> list[Entry]:
     """Return what the controller did, oldest first."""
-    entries = await world.phone_query.audit(subject=subject, since=None, limit=100)
+    entries, _ = await world.phone_query.audit(subject=subject, since=None, limit=100)
     return [entry for entry in reversed(entries) if entry.actor == "controller"]
 
 

@@ -209,7 +209,7 @@ class World:
             disk_alarm=self.disk_alarm,
             cancel=self.cancel,
         )
-        self.drain = Drain(database=database, wakeups=wakeups)
+        self.drain = Drain(database=database, sessions=self.sessions, wakeups=wakeups)
         self.phone_query = PhoneQuery(database=database, sessions=self.sessions)
         self.pauses = Pauses(
             database=database, sessions=self.sessions, wakeups=wakeups, known_profiles=self.profiles

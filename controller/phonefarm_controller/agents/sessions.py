@@ -119,12 +119,6 @@ class Sessions:
             if session.offered and session.offered_at >= oldest and not session.closed.is_set()
         ]
 
-    def is_offered(self, agent_id: str, phone_id: str) -> bool:
-        """Tell whether the agent offers the phone now."""
-        return any(
-            session.agent_id == agent_id and phone_id in phones for session, phones in self.offers()
-        )
-
     def withdraw(self, agent_id: str, phone_id: str) -> None:
         """Remove a phone from its agent's offer until the agent offers it again."""
         session = self._sessions.get(agent_id)

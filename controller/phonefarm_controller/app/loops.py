@@ -18,6 +18,7 @@ from phonefarm_controller.cluster.leader_election import LoopOwnership, run_elec
 from phonefarm_controller.cluster.notifier import QUIET_SECONDS, Notifier
 from phonefarm_controller.concurrency.loop import every
 from phonefarm_controller.evidence import availability
+from phonefarm_controller.fleet import farm_watch
 from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
 from phonefarm_controller.monitoring.stall_detector import StallDetector
@@ -131,6 +132,11 @@ def _loops(core: Core, features: Features) -> list[Loop]:
             run=partial(
                 watch.run_process_watch, process_watch=features.process_watch, wakeups=wakeups
             ),
+        ),
+        Loop(
+            name="farm_watch",
+            period=farm_watch.POLL_SECONDS,
+            run=partial(farm_watch.run_farm_watch, farm_watch=features.farm_watch, wakeups=wakeups),
         ),
         _periodic("stall_detector", core.limits.interval, stalls.survey),
         _periodic(

@@ -105,11 +105,13 @@ def _agent_service(core: Core, features: Features) -> AgentService:
 def _fleet_service(core: Core, features: Features) -> FleetService:
     database, sessions, wakeups = core.database, core.sessions, core.wakeups
     return FleetService(
+        auth=features.auth,
         phones=PhoneAdmin(database=database, sessions=sessions, wakeups=wakeups),
         accounts=AccountAdmin(database=database, wakeups=wakeups, profiles=core.profiles),
         groups=GroupAdmin(database=database, wakeups=wakeups),
         phone_query=PhoneQuery(database=database, sessions=sessions),
         enrollment=features.enrollment,
+        farm_watch=features.farm_watch,
         pauses=Pauses(
             database=database, sessions=sessions, wakeups=wakeups, known_profiles=core.profiles
         ),
@@ -122,7 +124,7 @@ def _operator_service(core: Core, features: Features) -> OperatorService:
         release=ForceRelease(
             database=database, policy=core.policy, sessions=sessions, wakeups=wakeups
         ),
-        drain=Drain(database=database, wakeups=wakeups),
+        drain=Drain(database=database, sessions=sessions, wakeups=wakeups),
         hold=Hold(
             database=database,
             profiles=core.profiles,

@@ -16,6 +16,7 @@ from phonefarm_controller.auth.enrollment import AdvertisedAddresses, Enrollment
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
+from phonefarm_controller.fleet.farm_watch import FarmWatch
 from phonefarm_controller.health.golden_jobs import CHECK_SECONDS, GoldenJobs
 from phonefarm_controller.housekeeping.retention import Retention
 from phonefarm_controller.model.app_profiles import Profile
@@ -115,6 +116,7 @@ class Features:
     cancel: CancelProcess
     processes: ProcessQuery
     process_watch: ProcessWatch
+    farm_watch: FarmWatch
     golden_jobs: GoldenJobs
     retention: Retention
     api_keys: ApiKeys
@@ -178,6 +180,9 @@ def build_features(
         ),
         processes=ProcessQuery(database=database),
         process_watch=ProcessWatch(database=database, wakeups=wakeups),
+        farm_watch=FarmWatch(
+            database=database, sessions=core.sessions, monotonic=core.clock.monotonic
+        ),
         golden_jobs=GoldenJobs(
             database=database,
             profiles=core.profiles,

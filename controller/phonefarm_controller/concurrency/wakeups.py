@@ -55,6 +55,7 @@ class WakeUps:
         self.work = WakeUp()  # an item or a phone may have become claimable
         self.ticker = WakeUp()  # something became due at a new time
         self.fleet_version = 0
+        self.farm = WakeUp()  # a process, a phone or an account has changed
         self.moves = WakeUp()  # a watched process has moved
         self.moved: set[str] = set()  # which ones; the loop that takes the wake-up empties it
         self.watched: Collection[str] = ()
@@ -131,13 +132,16 @@ class WakeUps:
 
     def _fleet_changed_here(self) -> None:
         self.fleet_version += 1
+        self.farm.set()
         self.work.set()
 
     def _deliveries_here(self) -> None:
         for event in self._deliveries:
             event.set()
 
-    def _moved_here(self, process_ids: Iterable[str]) -> None:
+    def _moved_here(self, process_ids: Collection[str]) -> None:
+        if process_ids:
+            self.farm.set()
         moved = [process_id for process_id in process_ids if process_id in self.watched]
         if moved:
             self.moved.update(moved)

@@ -5,14 +5,15 @@ from dataclasses import replace
 from phonefarm_common.ids import new_id
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
+from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.fleet.phones import PhoneView, locked_phone
+from phonefarm_controller.fleet.phones import PhoneView, locked_phone, view_phone
 from phonefarm_controller.health.last_in_service import warnings_of
 from phonefarm_controller.model.errors import check_reason
 from phonefarm_controller.model.states import Health, Intent
 from phonefarm_controller.model.transitions import by_operator
-from phonefarm_controller.store import agents, audit, leases, phones
+from phonefarm_controller.store import agents, audit, phones
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
@@ -25,8 +26,9 @@ _NEEDLESS = {
 class Drain:
     """Empties phones and hosts. What is claimed and has not begun goes back to the queue."""
 
-    def __init__(self, *, database: Database, wakeups: WakeUps) -> None:
+    def __init__(self, *, database: Database, sessions: Sessions, wakeups: WakeUps) -> None:
         self._database = database
+        self._sessions = sessions
         self._wakeups = wakeups
 
     @uninterrupted
@@ -50,10 +52,10 @@ class Drain:
             after = replace(phone, intent=Intent.DRAINING)
             warnings = await warnings_of(tx, phone_id) if phone.in_service else ()
             await phones.save(tx, [after])
-            held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "drain", phone_id, reason)
+            view = await view_phone(tx, self._sessions, after, warnings=warnings)
         self._wakeups.fleet_changed()
-        return PhoneView(phone=after, lease=held.get(phone_id), offered=False, warnings=warnings)
+        return view
 
     @uninterrupted
     async def agent(self, agent_id: str, *, actor: str, reason: str) -> Agent:

@@ -10,7 +10,7 @@ from phonefarm_common.reasons import FailureCode
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
-from phonefarm_controller.fleet.phones import PhoneView, known_phone
+from phonefarm_controller.fleet.phones import PhoneView, known_phone, view_phone
 from phonefarm_controller.model.errors import check_reason, conflict
 from phonefarm_controller.model.items import voided
 from phonefarm_controller.model.leases import Lease, revoked
@@ -71,12 +71,13 @@ class ForceRelease:
                 reason=f"epoch {epoch}, process {lease.process_id}: {reason}",
             )
             stop = hard_stop(work, lease, "an operator released the phone")
+            view = await view_phone(tx, self._sessions, phone)
         log.warning("phone.released_by_operator", phone_id=phone_id, epoch=epoch, actor=actor)
         self._wakeups.orders_made(self._sessions.send([stop]))
         self._wakeups.fleet_changed()
         self._wakeups.due_times_changed()
         self._wakeups.deliveries()
-        return PhoneView(phone=phone, lease=after, offered=False)
+        return view
 
     def _end(self, work: UnitOfWork, lease: Lease, actor: str, reason: str) -> None:
         item, run = work.items[lease.item_id], work.runs[lease.run_id]

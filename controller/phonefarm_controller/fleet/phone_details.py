@@ -1,17 +1,16 @@
 """Everything that is known of a phone; what a person must do; who did what."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from phonefarm_controller.agents.inventory import RECOVERY
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.fleet.phone_status import read_phone_status
-from phonefarm_controller.fleet.phones import PhoneView, known_phone
+from phonefarm_controller.fleet.phones import PhoneView, known_phone, view_phones
 from phonefarm_controller.health.last_in_service import warnings_of
-from phonefarm_controller.model.blockers import blockers_of_phone
 from phonefarm_controller.model.leases import Lease
 from phonefarm_controller.model.phone_reports import Incident, StoredPhoneReport
 from phonefarm_controller.model.states import Health
@@ -33,6 +32,7 @@ from phonefarm_controller.store.phone_failures import PhoneFailure
 
 SHOWN: Final = 20
 """Of each kind of history."""
+RECENT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +93,12 @@ class PhoneQuery:
             phone = await known_phone(tx, phone_id)
             held = await leases.of_phones(tx, [phone_id])
             seen = await read_phone_status(tx, self._sessions, [phone], held)
-            blockers = tuple(blockers_of_phone(seen.phones[phone_id]))
+            (view,) = await view_phones(tx, self._sessions, [phone], seen)
+            view = replace(view, warnings=await warnings_of(tx, phone_id))
             owner = phone.agent_id
             entries = await audit.newest(tx, subjects=[phone_id], limit=2 * SHOWN)
             return PhoneDetails(
-                view=PhoneView(
-                    phone=phone,
-                    lease=held.get(phone_id),
-                    offered=not blockers,
-                    agent_drain=seen.phones[phone_id].agent_drain,
-                    report=seen.reports.get(phone_id),
-                    blockers=blockers,
-                    warnings=await warnings_of(tx, phone_id),
-                ),
+                view=view,
                 axes=await _axes(tx, phone, held.get(phone_id)),
                 report=seen.reports.get(phone_id),
                 failures=await phone_failures.recent(tx, phone_id, limit=SHOWN),
@@ -148,11 +141,30 @@ class PhoneQuery:
         return sorted(found, key=lambda each: (each.agent_id, each.phone_id, each.adb_serial))
 
     @uninterrupted
-    async def audit(self, *, subject: str, since: datetime | None, limit: int) -> list[Entry]:
-        """Return the newest entries (about *subject*), newest first."""
+    async def incidents(self) -> dict[str, list[Incident]]:
+        """Return, by agent, the incidents that last and those of the last hour, oldest first."""
+        async with self._database.reading() as tx:
+            return await hosts.recent_of(tx, ended_after=tx.now - RECENT)
+
+    @uninterrupted
+    async def audit(
+        self,
+        *,
+        subject: str,
+        since: datetime | None,
+        limit: int,
+        after: tuple[datetime, str] | None = None,
+    ) -> tuple[list[Entry], bool]:
+        """Return the newest entries (about *subject*), newest first, and whether there are more.
+
+        *after* is moment and id of the last one of an earlier page.
+        """
         async with self._database.reading() as tx:
             subjects = [subject] if subject else []
-            return await audit.newest(tx, subjects=subjects, since=since, limit=limit)
+            found = await audit.newest(
+                tx, subjects=subjects, since=since, after=after, limit=limit + 1
+            )
+        return found[:limit], len(found) > limit
 
 
 def _needed(phone: phones.Phone, reason: str, since: datetime | None) -> HandsNeeded:

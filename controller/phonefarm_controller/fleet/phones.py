@@ -1,11 +1,11 @@
 """What operators do to phones: list, admit, return, maintain, retire; each change is audited."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from phonefarm_common.ids import new_id
 
-from phonefarm_controller.agents.offers import agents_elsewhere, stored_offers
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.concurrency.wakeups import WakeUps
@@ -16,7 +16,6 @@ from phonefarm_controller.model import failures
 from phonefarm_controller.model.blockers import Blocker, blockers_of_phone
 from phonefarm_controller.model.errors import check_reason, unknown_phone
 from phonefarm_controller.model.leases import Lease, ended
-from phonefarm_controller.model.phone_reports import StoredPhoneReport
 from phonefarm_controller.model.states import Intent, LeaseState
 from phonefarm_controller.model.transitions import by_operator
 from phonefarm_controller.processes.cancel import end_waiting
@@ -27,26 +26,86 @@ from phonefarm_controller.store import (
     leases,
     phone_failures,
     phones,
+    process_moves,
     queue,
 )
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.phones import Phone
+from phonefarm_controller.store.process_moves import ProcessSummary
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneView:
-    """A phone on all its axes, as of now."""
+    """A phone on all its axes, as of now, with everything that keeps work from it.
+
+    `since` is when an axis changed last, `process_type` the kind of work that holds it; `warnings`
+    say what nobody else in service can do while it is withheld, where that was asked for.
+    """
 
     phone: Phone
     lease: Lease | None
-    offered: bool
-    agent_drain: str = ""
-    # Where it was asked for; `whys` is everything that keeps work from it, `warnings` what nobody
-    # else in service can do when it is withheld.
-    report: StoredPhoneReport | None = None
-    blockers: tuple[Blocker, ...] = ()
+    since: datetime | None
+    process_type: str
+    agent_connected: bool
+    agent_drain: str
+    needs_hands: str
+    needs_hands_since: datetime | None
+    blockers: tuple[Blocker, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def offered(self) -> bool:
+        """Tell whether it gets work now."""
+        return not self.blockers
+
+
+async def view_phones(
+    tx: Transaction, sessions: Sessions, known: Sequence[Phone], seen: PhoneStatuses | None = None
+) -> list[PhoneView]:
+    """Return these phones as they are now, for an operator; *seen* when it was read before."""
+    ids = [phone.phone_id for phone in known]
+    held = await leases.of_phones(tx, ids)
+    seen = seen or await read_phone_status(tx, sessions, known, held)
+    work = await process_moves.summaries(tx, {lease.process_id for lease in held.values()})
+    changed = await phones.changed_at(tx, ids)
+    return [
+        _view(phone, seen, held.get(phone.phone_id), work, changed.get(phone.phone_id))
+        for phone in known
+    ]
+
+
+async def view_phone(
+    tx: Transaction, sessions: Sessions, phone: Phone, *, warnings: tuple[str, ...] = ()
+) -> PhoneView:
+    """Return this phone as it is now, for an operator."""
+    (view,) = await view_phones(tx, sessions, [phone])
+    return replace(view, warnings=warnings)
+
+
+def _view(
+    phone: Phone,
+    seen: PhoneStatuses,
+    lease: Lease | None,
+    work: Mapping[str, ProcessSummary],
+    changed: datetime | None,
+) -> PhoneView:
+    now = seen.phones[phone.phone_id]
+    stored = seen.reports.get(phone.phone_id)
+    summary = None if lease is None else work.get(lease.process_id)
+    granted = None if lease is None else lease.granted_at
+    moments = [moment for moment in (changed, granted) if moment is not None]
+    return PhoneView(
+        phone=phone,
+        lease=lease,
+        since=max(moments, default=None),
+        process_type="" if summary is None else summary.process_type,
+        agent_connected=now.connected,
+        agent_drain=now.agent_drain,
+        needs_hands=now.needs_hands,
+        needs_hands_since=None if stored is None else stored.needs_hands_since,
+        blockers=tuple(blockers_of_phone(now)),
+    )
 
 
 class PhoneAdmin:
@@ -61,10 +120,7 @@ class PhoneAdmin:
     async def all(self) -> list[PhoneView]:
         """Return every phone, by id, with what keeps work from it."""
         async with self._database.reading() as tx:
-            known = await phones.all_of(tx)
-            held = await leases.of_phones(tx, [phone.phone_id for phone in known])
-            seen = await read_phone_status(tx, self._sessions, known, held)
-        return [self._seen(phone, held.get(phone.phone_id), seen) for phone in known]
+            return await view_phones(tx, self._sessions, await phones.all_of(tx))
 
     @uninterrupted
     async def admit(self, phone_id: str, *, actor: str, reason: str = "") -> PhoneView:
@@ -73,11 +129,10 @@ class PhoneAdmin:
             phone = await locked_phone(tx, phone_id)
             after = replace(phone, intent=Intent.IN_SERVICE)
             await phones.save(tx, [after])
-            held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "admit", phone_id, reason.strip())
-            there = await self._elsewhere(tx)
+            view = await view_phone(tx, self._sessions, after)
         self._wakeups.fleet_changed()
-        return self._view(after, held.get(phone_id), there, tx.now)
+        return view
 
     @uninterrupted
     async def give_back(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -95,12 +150,10 @@ class PhoneAdmin:
             if lease is not None and lease.state is LeaseState.DIRTY:
                 over = ended(lease, now=tx.now, reason=f"returned: {reason}")
                 await leases.save(tx, work.leases, [over])
-            if lease is not None and lease.state in {LeaseState.DIRTY, LeaseState.ENDED}:
-                lease = None
             await _note(tx, actor, "return", phone_id, reason)
-            there = await self._elsewhere(tx)
+            view = await view_phone(tx, self._sessions, after)
         self._wakeups.fleet_changed()
-        return self._view(after, lease, there, tx.now)
+        return view
 
     @uninterrupted
     async def maintain(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -111,11 +164,10 @@ class PhoneAdmin:
             after = replace(phone, intent=Intent.MAINTENANCE)
             warnings = await warnings_of(tx, phone_id) if phone.in_service else ()
             await phones.save(tx, [after])
-            held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "maintain", phone_id, reason)
-            there = await self._elsewhere(tx)
+            view = await view_phone(tx, self._sessions, after, warnings=warnings)
         self._wakeups.fleet_changed()
-        return replace(self._view(after, held.get(phone_id), there, tx.now), warnings=warnings)
+        return view
 
     @uninterrupted
     async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
@@ -131,12 +183,11 @@ class PhoneAdmin:
             after = phone.judged(retired(phone.verdict, reason[:500]))
             warnings = await warnings_of(tx, phone_id) if phone.in_service else ()
             await phones.save(tx, [after])
-            held = await leases.of_phones(tx, [phone_id])
             await _note(tx, actor, "retire", phone_id, reason)
-            there = await self._elsewhere(tx)
+            view = await view_phone(tx, self._sessions, after, warnings=warnings)
         self._wakeups.fleet_changed()
         self._wakeups.deliveries()
-        return replace(self._view(after, held.get(phone_id), there, tx.now), warnings=warnings)
+        return view
 
     @uninterrupted
     async def agents(self) -> list[tuple[Agent, int]]:
@@ -145,40 +196,6 @@ class PhoneAdmin:
             known = await agents.all_of(tx)
             owners = [phone.agent_id for phone in await phones.all_of(tx)]
         return [(agent, owners.count(agent.agent_id)) for agent in known]
-
-    async def _elsewhere(self, tx: Transaction) -> frozenset[tuple[str, str]]:
-        """Return agent and phone of what is offered to other controllers."""
-        offers = stored_offers(await agents_elsewhere(tx, self._sessions))
-        return frozenset((offer.agent_id, offer.phone_id) for offer in offers)
-
-    def _seen(self, phone: Phone, lease: Lease | None, seen: PhoneStatuses) -> PhoneView:
-        farm = seen.phones[phone.phone_id]
-        blockers = tuple(blockers_of_phone(farm))
-        return PhoneView(
-            phone=phone,
-            lease=lease,
-            offered=not blockers,
-            agent_drain=farm.agent_drain,
-            report=seen.reports.get(phone.phone_id),
-            blockers=blockers,
-        )
-
-    def _view(
-        self,
-        phone: Phone,
-        lease: Lease | None,
-        there: frozenset[tuple[str, str]],
-        now: datetime,
-    ) -> PhoneView:
-        offered = (
-            lease is None
-            and phone.may_work(now)
-            and (
-                self._sessions.is_offered(phone.agent_id, phone.phone_id)
-                or (phone.agent_id, phone.phone_id) in there
-            )
-        )
-        return PhoneView(phone=phone, lease=lease, offered=offered)
 
 
 async def known_phone(tx: Transaction, phone_id: str) -> Phone:

@@ -47,6 +47,8 @@ METHODS: Final[Mapping[str, Scope | Access]] = {
     "FleetService/ListPhones": Scope.READ,
     "FleetService/ShowPhone": Scope.READ,
     "FleetService/ListNeedsHands": Scope.READ,
+    "FleetService/ListIncidents": Scope.READ,
+    "FleetService/WatchFarm": Scope.READ,
     "FleetService/ListAudit": Scope.OPERATE,
     "FleetService/AdmitPhone": Scope.OPERATE,
     "FleetService/ReturnPhone": Scope.OPERATE,

@@ -129,6 +129,11 @@ def _incident(incident: Incident) -> pb.HostIncidentState:
     )
 
 
+def incident_to_wire(agent_id: str, incident: Incident) -> pb.FarmIncident:
+    """Return the incident, and whose it is."""
+    return pb.FarmIncident(agent_id=agent_id, incident=_incident(incident))
+
+
 def entries_to_wire(entries: Iterable[Entry]) -> list[pb.AuditEntry]:
     """Return entries of the audit."""
     return [
@@ -241,10 +246,14 @@ def phone_to_wire(view: PhoneView) -> pb.Phone:
         adb_serial=phone.adb_serial,
         health_until=moment_to_wire(phone.health_until),
         cooling_until=moment_to_wire(phone.cooling_until),
-        needs_hands=view.report.report.needs_hands if view.report else "",
-        needs_hands_since=moment_to_wire(view.report.needs_hands_since) if view.report else None,
+        needs_hands=view.needs_hands,
+        needs_hands_since=moment_to_wire(view.needs_hands_since),
         reasons=blockers_to_wire(view.blockers),
         warnings=view.warnings,
+        since=moment_to_wire(view.since),
+        process_type=view.process_type,
+        account_id=lease.account_id if lease else "",
+        agent_connected=view.agent_connected,
     )
 
 

@@ -1,5 +1,6 @@
 """FleetService: phones, accounts, groups and agents for operators."""
 
+import time
 from typing import Final
 
 from phonefarm.v1 import fleet_pb2 as pb
@@ -7,12 +8,15 @@ from phonefarm.v1 import fleet_pb2_grpc
 
 from phonefarm_controller.auth.enrollment import Enrollment
 from phonefarm_controller.fleet.accounts import MOST_ACCOUNTS, AccountAdmin
+from phonefarm_controller.fleet.farm_watch import FarmWatch
 from phonefarm_controller.fleet.groups import GroupAdmin
 from phonefarm_controller.fleet.phone_details import PhoneQuery
 from phonefarm_controller.fleet.phones import PhoneAdmin
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.rpc.auth import caller
+from phonefarm_controller.model.scopes import Scope
+from phonefarm_controller.rpc.auth import Authenticator, caller
 from phonefarm_controller.rpc.errors import Context
+from phonefarm_controller.rpc.farm_watch_convert import events_to_wire, place_of
 from phonefarm_controller.rpc.fleet_convert import (
     GROUP_KINDS,
     account_to_wire,
@@ -21,18 +25,22 @@ from phonefarm_controller.rpc.fleet_convert import (
     cleanup_steps_of,
     entries_to_wire,
     group_to_wire,
+    incident_to_wire,
     needed_to_wire,
     pause_scope_of,
     pause_to_wire,
     phone_details_to_wire,
     phone_to_wire,
 )
+from phonefarm_controller.rpc.pagination import audit_cursor_of, audit_place_of
 from phonefarm_controller.rpc.wire import moment_of
 from phonefarm_controller.scheduler.pauses import Pauses
 
 MOST_ENTRIES: Final = 1000
 ENTRIES: Final = 100
 """Of the audit in one answer, and where no number is asked for."""
+KEY_SECONDS: Final = 5.0
+"""How long after a key counts no more its stream ends."""
 
 
 class FleetService(fleet_pb2_grpc.FleetServiceServicer):
@@ -41,13 +49,17 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     def __init__(
         self,
         *,
+        auth: Authenticator,
         phones: PhoneAdmin,
         accounts: AccountAdmin,
         groups: GroupAdmin,
         phone_query: PhoneQuery,
         enrollment: Enrollment,
         pauses: Pauses,
+        farm_watch: FarmWatch,
     ) -> None:
+        self._auth = auth
+        self._farm_watch = farm_watch
         self._phone_query = phone_query
         self._pauses = pauses
         self._enrollment = enrollment
@@ -76,6 +88,32 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         needed = await self._phone_query.needs_hands()
         return pb.ListNeedsHandsResponse(needed=needed_to_wire(needed))
 
+    async def ListIncidents(  # noqa: N802
+        self, request: pb.ListIncidentsRequest, context: Context
+    ) -> pb.ListIncidentsResponse:
+        """Return the incidents that last, and those of the last hour."""
+        found = await self._phone_query.incidents()
+        return pb.ListIncidentsResponse(
+            incidents=[
+                incident_to_wire(agent_id, incident)
+                for agent_id, incidents in found.items()
+                for incident in incidents
+            ]
+        )
+
+    # The stubs only know generators; a coroutine gets its cancellation in the call's own task.
+    async def WatchFarm(  # type: ignore[override] # noqa: N802
+        self, request: pb.WatchFarmRequest, context: Context
+    ) -> None:
+        """Send what changes, while the key counts."""
+        with self._farm_watch.watch(place_of(request.after)) as watcher:
+            while True:
+                end = time.monotonic() + KEY_SECONDS
+                while found := await watcher.next(within=end - time.monotonic()):
+                    for event in events_to_wire(found):
+                        await context.write(event)
+                await self._auth.check_caller(context, Scope.READ)
+
     async def ListAudit(  # noqa: N802
         self, request: pb.ListAuditRequest, context: Context
     ) -> pb.ListAuditResponse:
@@ -83,10 +121,15 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         if not 0 <= request.limit <= MOST_ENTRIES:
             raise invalid_field("limit", f"must be 1 to {MOST_ENTRIES}, or 0 for {ENTRIES}")
         since = moment_of("since", request.since) if request.HasField("since") else None
-        entries = await self._phone_query.audit(
-            subject=request.subject, since=since, limit=request.limit or ENTRIES
+        entries, more = await self._phone_query.audit(
+            subject=request.subject,
+            since=since,
+            limit=request.limit or ENTRIES,
+            after=audit_place_of(request.cursor),
         )
-        return pb.ListAuditResponse(entries=entries_to_wire(entries))
+        return pb.ListAuditResponse(
+            entries=entries_to_wire(entries), next_cursor=audit_cursor_of(entries, more=more)
+        )
 
     async def AdmitPhone(  # noqa: N802
         self, request: pb.AdmitPhoneRequest, context: Context

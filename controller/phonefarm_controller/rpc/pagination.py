@@ -1,9 +1,9 @@
-"""The filter, limit and cursor of ListProcesses, read from the wire; only we read cursors."""
+"""Filters, limits and cursors of lists, read from the wire; only we read cursors."""
 
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,10 +13,12 @@ from phonefarm_common.ids import is_uuid
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.states import PUBLIC, ProcessState, PublicStatus
 from phonefarm_controller.rpc.wire import moment_of
+from phonefarm_controller.store.audit import Entry
 from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 500
+_NO_CURSOR: Final = "is no cursor of ours; leave it out for the first page"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,25 +50,46 @@ def limit_of(request: pb.ListProcessesRequest) -> int:
 
 def cursor_of(place: PageEnd | None) -> str:
     """Return the place as a cursor, '' for none."""
-    if place is None:
-        return ""
-    micros = (place.created_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(json.dumps([micros, place.process_id]).encode()).decode()
+    return "" if place is None else _cursor(place.created_at, place.process_id)
 
 
 def page_end_of(cursor: str) -> PageEnd | None:
     """Return the place a cursor names, None for ''; FarmError for what is none of ours."""
+    place = _place_of(cursor)
+    if place is None:
+        return None
+    created_at, process_id = place
+    if not is_uuid(process_id):
+        raise invalid_field("cursor", _NO_CURSOR)
+    return PageEnd(created_at=created_at, process_id=process_id)
+
+
+def audit_cursor_of(entries: Sequence[Entry], *, more: bool) -> str:
+    """Return the cursor of the page after *entries*, '' when there are no more."""
+    return _cursor(entries[-1].at, entries[-1].audit_id) if more else ""
+
+
+def audit_place_of(cursor: str) -> tuple[datetime, str] | None:
+    """Return moment and id of the entry that a cursor names, None for ''; FarmError as above."""
+    return _place_of(cursor)
+
+
+def _cursor(at: datetime, name: str) -> str:
+    micros = (at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(json.dumps([micros, name]).encode()).decode()
+
+
+def _place_of(cursor: str) -> tuple[datetime, str] | None:
     if not cursor:
         return None
-    message = "is no cursor of ours; leave it out for the first page"
     try:
-        micros, process_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        created_at = _EPOCH + timedelta(microseconds=micros)
+        micros, name = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+        at = _EPOCH + timedelta(microseconds=micros)
     except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise invalid_field("cursor", message) from error
-    if not isinstance(process_id, str) or not is_uuid(process_id):
-        raise invalid_field("cursor", message)
-    return PageEnd(created_at=created_at, process_id=process_id)
+        raise invalid_field("cursor", _NO_CURSOR) from error
+    if not isinstance(name, str):
+        raise invalid_field("cursor", _NO_CURSOR)
+    return at, name
 
 
 def _states(statuses: Iterable[str]) -> tuple[ProcessState, ...]:

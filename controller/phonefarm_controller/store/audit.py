@@ -48,14 +48,21 @@ async def newest(
     subjects: Sequence[str] = (),
     since: datetime | None = None,
     verbs_like: str | None = None,
+    after: tuple[datetime, str] | None = None,
     limit: int,
 ) -> list[Entry]:
-    """Return the newest entries, newest first: about any of *subjects*, since a moment."""
+    """Return the newest entries, newest first: about any of *subjects*, since a moment.
+
+    *after* is moment and id of the last entry of an earlier page.
+    """
     query = select(audit).order_by(_a.at.desc(), _a.audit_id).limit(limit)
     if subjects:
         query = query.where(_a.subject.in_(subjects))
     if since is not None:
         query = query.where(_a.at >= since)
+    if after is not None:
+        at, audit_id = after
+        query = query.where((_a.at < at) | ((_a.at == at) & (_a.audit_id > audit_id)))
     if verbs_like is not None:
         query = query.where(_a.verb.like(verbs_like))
     return [Entry(**row._asdict()) for row in await tx.connection.execute(query)]

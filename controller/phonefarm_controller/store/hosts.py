@@ -71,6 +71,16 @@ async def open_of(tx: Transaction, agent_ids: Iterable[str] | None = None) -> li
     ]
 
 
+async def recent_of(tx: Transaction, *, ended_after: datetime) -> dict[str, list[Incident]]:
+    """Return, by agent, the incidents that last and those that ended after *ended_after*."""
+    lasting = _i.ended_at.is_(None) | (_i.ended_at > ended_after)
+    query = select(host_incidents).where(lasting).order_by(_i.agent_id, _i.began_at)
+    found: dict[str, list[Incident]] = {}
+    for row in await tx.connection.execute(query):
+        found.setdefault(row.agent_id, []).append(_incident(row))
+    return found
+
+
 async def last_end(tx: Transaction, agent_id: str, kind: str) -> datetime | None:
     """Return when the host's last incident of the kind that the controller saw had ended."""
     query = select(func.max(_i.ended_at)).where(

@@ -196,6 +196,19 @@ async def axes_of(tx: Transaction, phone_id: str) -> Axes:
     return Axes(**row._asdict())
 
 
+async def changed_at(tx: Transaction, phone_ids: Iterable[str]) -> dict[str, datetime]:
+    """Return when an axis of each phone changed last; missing where release 0.1.0 wrote all."""
+    since = [phones.c[f"{axis}_since"] for axis in _AXES]
+    found = {}
+    for part in in_parts(phone_ids):
+        query = select(_p.phone_id, *since).where(_p.phone_id.in_(part))
+        for phone_id, *moments in await tx.connection.execute(query):
+            known = [moment for moment in moments if moment is not None]
+            if known:
+                found[phone_id] = max(known)
+    return found
+
+
 async def next_change(tx: Transaction) -> datetime | None:
     """Return the next moment at which time alone changes a phone."""
     query = select(func.min(_p.health_until), func.min(_p.cooling_until)).where(_BY_TIME)

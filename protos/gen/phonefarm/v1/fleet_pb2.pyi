@@ -113,6 +113,10 @@ class Phone(_message.Message):
     NEEDS_HANDS_SINCE_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PROCESS_TYPE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    AGENT_CONNECTED_FIELD_NUMBER: _builtins.int
     phone_id: _builtins.str
     serialno: _builtins.str
     agent_id: _builtins.str
@@ -141,6 +145,10 @@ class Phone(_message.Message):
     """Who wants its agent's host empty and why; empty when nobody does."""
     needs_hands: _builtins.str
     """What a person must do at the phone, as its agent says; empty when nobody is needed."""
+    process_type: _builtins.str
+    """The kind of work and the account of the run that drives it; empty when none does."""
+    account_id: _builtins.str
+    agent_connected: _builtins.bool
     @_builtins.property
     def health_until(self) -> _timestamp_pb2.Timestamp:
         """When health changes by itself; absent when it does not."""
@@ -158,6 +166,10 @@ class Phone(_message.Message):
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What nobody else in service can do while it is withheld, of the call that withholds it and of ShowPhone."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is as it is: the last change of an axis. Absent for what an older controller wrote."""
 
     def __init__(
         self,
@@ -187,10 +199,14 @@ class Phone(_message.Message):
         needs_hands_since: _timestamp_pb2.Timestamp | None = ...,
         reasons: _abc.Iterable[Global___PhoneHindrance] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        process_type: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        agent_connected: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cooling_until", b"cooling_until", "health_until", b"health_until", "needs_hands_since", b"needs_hands_since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cooling_until", b"cooling_until", "health_until", b"health_until", "needs_hands_since", b"needs_hands_since", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adb_serial", b"adb_serial", "agent_drain", b"agent_drain", "agent_id", b"agent_id", "android_release", b"android_release", "cooling_until", b"cooling_until", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "health_until", b"health_until", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "needs_hands", b"needs_hands", "needs_hands_since", b"needs_hands_since", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "reasons", b"reasons", "run_id", b"run_id", "serialno", b"serialno", "transport", b"transport", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "adb_serial", b"adb_serial", "agent_connected", b"agent_connected", "agent_drain", b"agent_drain", "agent_id", b"agent_id", "android_release", b"android_release", "cooling_until", b"cooling_until", "epoch", b"epoch", "health", b"health", "health_reason", b"health_reason", "health_until", b"health_until", "intent", b"intent", "lease", b"lease", "lease_epoch", b"lease_epoch", "model", b"model", "needs_hands", b"needs_hands", "needs_hands_since", b"needs_hands_since", "offered", b"offered", "phone_id", b"phone_id", "process_id", b"process_id", "process_type", b"process_type", "readiness", b"readiness", "readiness_reason", b"readiness_reason", "reasons", b"reasons", "run_id", b"run_id", "serialno", b"serialno", "since", b"since", "transport", b"transport", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,6 +430,217 @@ class HostIncidentState(_message.Message):
 Global___HostIncidentState: _TypeAlias = HostIncidentState  # noqa: Y015
 
 @_typing.final
+class FarmIncident(_message.Message):
+    """An incident and whose it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    @_builtins.property
+    def incident(self) -> Global___HostIncidentState: ...
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        incident: Global___HostIncidentState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "incident", b"incident"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FarmIncident: _TypeAlias = FarmIncident  # noqa: Y015
+
+@_typing.final
+class ListIncidentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIncidentsRequest: _TypeAlias = ListIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class ListIncidentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___FarmIncident]: ...
+    def __init__(
+        self,
+        *,
+        incidents: _abc.Iterable[Global___FarmIncident] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIncidentsResponse: _TypeAlias = ListIncidentsResponse  # noqa: Y015
+
+@_typing.final
+class WatchFarmRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """The cursor of the last event seen; any controller of the farm takes it. Empty: from now on."""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFarmRequest: _TypeAlias = WatchFarmRequest  # noqa: Y015
+
+@_typing.final
+class FarmEvent(_message.Message):
+    """Several of the same thing replace each other, and after a cursor some may come again. The first comes at once:
+    without a change it says that the cursor was taken.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Names the place behind this event; empty when only a later event has one."""
+    @_builtins.property
+    def reset(self) -> Global___FarmReset:
+        """Read the lists anew: what came before is not sent. The first event without a cursor to go on from."""
+
+    @_builtins.property
+    def phone(self) -> Global___Phone: ...
+    @_builtins.property
+    def process(self) -> Global___ProcessChange: ...
+    @_builtins.property
+    def incident(self) -> Global___FarmIncident: ...
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        reset: Global___FarmReset | None = ...,
+        phone: Global___Phone | None = ...,
+        process: Global___ProcessChange | None = ...,
+        incident: Global___FarmIncident | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "incident", b"incident", "phone", b"phone", "process", b"process", "reset", b"reset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cursor", b"cursor", "incident", b"incident", "phone", b"phone", "process", b"process", "reset", b"reset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["reset", "phone", "process", "incident"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___FarmEvent: _TypeAlias = FarmEvent  # noqa: Y015
+
+@_typing.final
+class FarmReset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """connected, too_old or too_slow."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FarmReset: _TypeAlias = FarmReset  # noqa: Y015
+
+@_typing.final
+class ProcessChange(_message.Message):
+    """A process that moved, or one of whose items did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    PROCESS_TYPE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    QUEUE_ITEM_ID_FIELD_NUMBER: _builtins.int
+    TO_STATE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    process_id: _builtins.str
+    process_type: _builtins.str
+    request_id: _builtins.str
+    """Empty when it has none."""
+    system: _builtins.str
+    status: _builtins.str
+    """As callers see it."""
+    queue_item_id: _builtins.str
+    to_state: _builtins.str
+    actor: _builtins.str
+    reason: _builtins.str
+    phone_id: _builtins.str
+    account_id: _builtins.str
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Of its newest transition, as Transition has them."""
+
+    def __init__(
+        self,
+        *,
+        process_id: _builtins.str = ...,
+        process_type: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        system: _builtins.str = ...,
+        status: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        finished_at: _timestamp_pb2.Timestamp | None = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        queue_item_id: _builtins.str = ...,
+        to_state: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        phone_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "created_at", b"created_at", "finished_at", b"finished_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "at", b"at", "created_at", b"created_at", "finished_at", b"finished_at", "phone_id", b"phone_id", "process_id", b"process_id", "process_type", b"process_type", "queue_item_id", b"queue_item_id", "reason", b"reason", "request_id", b"request_id", "status", b"status", "system", b"system", "to_state", b"to_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessChange: _TypeAlias = ProcessChange  # noqa: Y015
+
+@_typing.final
 class AuditEntry(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -602,10 +829,13 @@ class ListAuditRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Of a phone, an account, an agent, ...; all of them when empty."""
     limit: _builtins.int
     """At most 1,000; 0: 100."""
+    cursor: _builtins.str
+    """next_cursor of the last page."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -614,10 +844,11 @@ class ListAuditRequest(_message.Message):
         subject: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "since", b"since", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "limit", b"limit", "since", b"since", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -628,16 +859,20 @@ class ListAuditResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    next_cursor: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]: ...
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___AuditEntry] | None = ...,
+        next_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_cursor", b"next_cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

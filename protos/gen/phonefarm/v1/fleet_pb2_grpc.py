@@ -49,6 +49,16 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsResponse.FromString,
                 _registered_method=True)
+        self.ListIncidents = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListIncidents',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListIncidentsRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListIncidentsResponse.FromString,
+                _registered_method=True)
+        self.WatchFarm = channel.unary_stream(
+                '/phonefarm.v1.FleetService/WatchFarm',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.WatchFarmRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.FarmEvent.FromString,
+                _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/phonefarm.v1.FleetService/ListAudit',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAuditRequest.SerializeToString,
@@ -150,6 +160,23 @@ class FleetServiceServicer:
 
     def ListNeedsHands(self, request, context):
         """ListNeedsHands returns what a person must do, by agent and phone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIncidents(self, request, context):
+        """ListIncidents returns the incidents of hosts that last, and those that ended in the last hour; by host, the
+        oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFarm(self, request, context):
+        """WatchFarm sends each phone, process and incident that changes, as it is then, until the caller ends the call or
+        its key counts no more. Changes that come close together are sent as one. A caller that reads more slowly than
+        the farm changes is told to start anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,6 +313,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListNeedsHands,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsResponse.SerializeToString,
+            ),
+            'ListIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIncidents,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListIncidentsRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListIncidentsResponse.SerializeToString,
+            ),
+            'WatchFarm': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFarm,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.WatchFarmRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.FarmEvent.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -449,6 +486,60 @@ class FleetService:
             '/phonefarm.v1.FleetService/ListNeedsHands',
             phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.ListNeedsHandsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListIncidents',
+            phonefarm_dot_v1_dot_fleet__pb2.ListIncidentsRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFarm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/WatchFarm',
+            phonefarm_dot_v1_dot_fleet__pb2.WatchFarmRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.FarmEvent.FromString,
             options,
             channel_credentials,
             insecure,

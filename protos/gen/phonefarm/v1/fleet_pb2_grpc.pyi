@@ -38,6 +38,15 @@ class FleetServiceStub:
     """
     ListNeedsHands: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListNeedsHandsRequest, _fleet_pb2.ListNeedsHandsResponse]
     """ListNeedsHands returns what a person must do, by agent and phone."""
+    ListIncidents: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListIncidentsRequest, _fleet_pb2.ListIncidentsResponse]
+    """ListIncidents returns the incidents of hosts that last, and those that ended in the last hour; by host, the
+    oldest first.
+    """
+    WatchFarm: _grpc.UnaryStreamMultiCallable[_fleet_pb2.WatchFarmRequest, _fleet_pb2.FarmEvent]
+    """WatchFarm sends each phone, process and incident that changes, as it is then, until the caller ends the call or
+    its key counts no more. Changes that come close together are sent as one. A caller that reads more slowly than
+    the farm changes is told to start anew.
+    """
     ListAudit: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAuditRequest, _fleet_pb2.ListAuditResponse]
     """ListAudit returns who did what to whom, newest first."""
     AdmitPhone: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AdmitPhoneRequest, _fleet_pb2.Phone]
@@ -87,6 +96,15 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """
     ListNeedsHands: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListNeedsHandsRequest, _fleet_pb2.ListNeedsHandsResponse]  # type: ignore[assignment]
     """ListNeedsHands returns what a person must do, by agent and phone."""
+    ListIncidents: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListIncidentsRequest, _fleet_pb2.ListIncidentsResponse]  # type: ignore[assignment]
+    """ListIncidents returns the incidents of hosts that last, and those that ended in the last hour; by host, the
+    oldest first.
+    """
+    WatchFarm: _aio.UnaryStreamMultiCallable[_fleet_pb2.WatchFarmRequest, _fleet_pb2.FarmEvent]  # type: ignore[assignment]
+    """WatchFarm sends each phone, process and incident that changes, as it is then, until the caller ends the call or
+    its key counts no more. Changes that come close together are sent as one. A caller that reads more slowly than
+    the farm changes is told to start anew.
+    """
     ListAudit: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAuditRequest, _fleet_pb2.ListAuditResponse]  # type: ignore[assignment]
     """ListAudit returns who did what to whom, newest first."""
     AdmitPhone: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AdmitPhoneRequest, _fleet_pb2.Phone]  # type: ignore[assignment]
@@ -151,6 +169,27 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListNeedsHandsResponse, _abc.Awaitable[_fleet_pb2.ListNeedsHandsResponse]]:
         """ListNeedsHands returns what a person must do, by agent and phone."""
+
+    @_abc_1.abstractmethod
+    def ListIncidents(
+        self,
+        request: _fleet_pb2.ListIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListIncidentsResponse, _abc.Awaitable[_fleet_pb2.ListIncidentsResponse]]:
+        """ListIncidents returns the incidents of hosts that last, and those that ended in the last hour; by host, the
+        oldest first.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchFarm(
+        self,
+        request: _fleet_pb2.WatchFarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_pb2.FarmEvent], _abc.AsyncIterator[_fleet_pb2.FarmEvent]]:
+        """WatchFarm sends each phone, process and incident that changes, as it is then, until the caller ends the call or
+        its key counts no more. Changes that come close together are sent as one. A caller that reads more slowly than
+        the farm changes is told to start anew.
+        """
 
     @_abc_1.abstractmethod
     def ListAudit(
