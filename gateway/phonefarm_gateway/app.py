@@ -1,6 +1,8 @@
 """Opens every part of the gateway and closes them in reverse order."""
 
+import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -27,6 +29,7 @@ from phonefarm_gateway.rest.middleware import problem_documents
 from phonefarm_gateway.rest.openapi import openapi_document
 from phonefarm_gateway.rest.rate_limit import RateLimiter
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
+from phonefarm_gateway.rest.tls import ServerTls
 from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
 from phonefarm_gateway.settings import Settings
 from phonefarm_gateway.strict_json import dump
@@ -48,8 +51,8 @@ async def running(
 
     At the end it stops accepting, finishes requests and attempts within STOP_SECONDS, reports the
     deliveries it has leased, and closes the channel. *idle* closes a connection after so many
-    seconds. Raises ConfigError for an unusable webhook secret, ValueError for a controller in
-    plaintext that is not on loopback, OSError when the address is taken.
+    seconds. Raises ConfigError for an unusable webhook secret or certificate, ValueError for a
+    controller in plaintext that is not on loopback, OSError when the address is taken.
     """
     limits = limits or CallbackLimits.of(settings.timers)
     # Half of the connections: event streams must not keep other requests out.
@@ -108,6 +111,7 @@ async def running(
         _add_documentation(application)
         _add_event_streams(application, EventStreams(streams), metrics)
         add_routes(application.router)
+        tls = await stack.enter_async_context(_own_tls(settings, metrics))
         address = await stack.enter_async_context(
             listening(
                 application,
@@ -115,13 +119,34 @@ async def running(
                 port=settings.port,
                 most=settings.connections,
                 idle=idle,
+                tls=tls,
             )
         )
         write_private_json(settings.ready_file, {"rest": address, "pid": os.getpid()})
         notify_systemd("READY=1")
-        _log.info("gateway.started", rest=address, signed=signer is not None)
+        _log.info("gateway.started", rest=address, tls=tls is not None, signed=signer is not None)
         yield address
         _log.info("gateway.stopping")
+
+
+@asynccontextmanager
+async def _own_tls(settings: Settings, metrics: Metrics) -> AsyncIterator[ssl.SSLContext | None]:
+    """Yield the context to listen with, and renew its certificate; None without one."""
+    if settings.tls is None:
+        yield None
+        return
+    tls = ServerTls(*settings.tls)
+    metrics.add_gauge(
+        "tls_certificate_ends_timestamp_seconds",
+        "When the certificate of this gateway's address ends",
+        lambda: tls.ends.timestamp(),
+    )
+    renewing = asyncio.create_task(tls.keep_renewed(), name="tls")
+    try:
+        yield tls.context
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
 
 
 def _add_documentation(application: web.Application) -> None:

@@ -19,6 +19,9 @@ environment (each NAME may also be NAME_FILE, a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are not signed
 
+TLS: give --tls-cert and --tls-key. A renewed pair counts within 10 s, for new connections; those
+that are open go on.
+
 several controllers of one farm:
   phonefarm-gateway --controller 10.0.0.1:7072,10.0.0.2:7072 --state DIR
 """
@@ -50,6 +53,8 @@ class Settings:
     state: Path | None = None
     joined: bool = False
     """`state` holds a certificate to use instead of the token."""
+    tls: tuple[Path, Path] | None = None
+    """Certificate and key of the own address, as PEM."""
     callback_ca: Path | None = None
     """PEM file of further authorities whose receivers are trusted."""
 
@@ -68,6 +73,17 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         default="127.0.0.1:8080",
         help="address for callers; port 0 takes any free port (default: %(default)s)",
     )
+    for name, about in (
+        ("cert", "PEM file with the certificate of this address, and those that signed it"),
+        ("key", "PEM file with its private key, unencrypted"),
+    ):
+        variable = f"PHONEFARM_GATEWAY_TLS_{name.upper()}"
+        parser.add_argument(
+            f"--tls-{name}",
+            metavar="FILE",
+            default=environment.get(variable, ""),
+            help=f"{about}; callers then use https (env {variable})",
+        )
     parser.add_argument(
         "--controller",
         metavar="HOST:PORT",
@@ -158,6 +174,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
             raise ConfigError(f"--{option} must be at least 1, not {getattr(given, name)}")
     if not 0 <= given.rate_limit < math.inf:
         raise ConfigError(f"--rate-limit must be 0 or more, not {given.rate_limit}")
+    if bool(given.tls_cert) != bool(given.tls_key):
+        missing = "--tls-cert" if given.tls_key else "--tls-key"
+        raise ConfigError(f"{missing} is missing: give both, or neither")
     return Settings(
         host=host,
         port=port,
@@ -170,6 +189,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         allowed_networks=_networks("--allow-callback-cidr", given.allow_callback_cidr),
         asset_networks=_networks("--allow-asset-cidr", given.allow_asset_cidr),
         body_limit=given.body_limit,
+        tls=(Path(given.tls_cert), Path(given.tls_key)) if given.tls_cert else None,
         callback_ca=given.callback_ca,
         timers=config.timers(environment),
         rate_limit=given.rate_limit,

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
@@ -17,18 +20,29 @@ KEEPALIVE_SECONDS: Final = 75.0
 
 It is above the 60 s of common proxies: the proxy must close first, or it may send into a close.
 """
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long a TLS handshake may take."""
 LONGEST_LINE: Final = 8190
 BACKLOG: Final = 512
+PAUSE_SECONDS: Final = 1.0
+_log = structlog.get_logger()
 
 
 @asynccontextmanager
 async def listening(
-    application: web.Application, *, host: str, port: int, most: int, idle: float
+    application: web.Application,
+    *,
+    host: str,
+    port: int,
+    most: int,
+    idle: float,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
     """Yield HOST:PORT where *application* answers, on at most *most* connections at once.
 
-    The next connection is answered 503 and closed. *idle* is in seconds. At the end it accepts
-    nothing more and gives requests under way STOP_SECONDS. OSError when the address is taken.
+    The next connection is answered 503 and closed; with *tls*, which counts handshakes too, it is
+    closed at once. *idle* is in seconds. At the end it accepts nothing more and gives requests
+    under way STOP_SECONDS. OSError when the address is taken.
     """
     # aiohttp logs a stack for each connection that speaks no HTTP; our middleware logs the rest.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
@@ -48,17 +62,66 @@ async def listening(
     def accept() -> asyncio.BaseProtocol:
         return server() if len(server.connections) < most else _Refusal()
 
+    loop = asyncio.get_running_loop()
     try:
-        listener = await asyncio.get_running_loop().create_server(
-            accept, host, port, backlog=BACKLOG
-        )
-        try:
-            shown, bound = listener.sockets[0].getsockname()[:2]
-            yield f"[{shown}]:{bound}" if ":" in shown else f"{shown}:{bound}"
-        finally:
-            listener.close()
+        async with AsyncExitStack() as stack:
+            listener = await loop.create_server(
+                accept, host, port, backlog=BACKLOG, start_serving=tls is None
+            )
+            stack.callback(listener.close)
+            if tls is not None:
+                links = [stack.enter_context(bound.dup()) for bound in listener.sockets]
+                for link in links:
+                    link.listen(BACKLOG)
+                accepting = loop.create_task(_accept_tls(links, server, tls, most=most))
+                stack.push_async_callback(_end, accepting)
+            shown, number = listener.sockets[0].getsockname()[:2]
+            yield f"[{shown}]:{number}" if ":" in shown else f"{shown}:{number}"
     finally:
         await runner.cleanup()
+
+
+async def _accept_tls(
+    listeners: Iterable[socket.socket], server: web.Server, tls: ssl.SSLContext, *, most: int
+) -> None:
+    """Accept connections until cancelled; connections and handshakes together are at most *most*.
+
+    asyncio's own server would take any number of callers who never finish their handshake.
+    """
+    handshakes: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+
+    async def accept(listener: socket.socket) -> None:
+        while True:
+            try:
+                link, _ = await loop.sock_accept(listener)
+            except OSError as error:  # no file descriptor is left, for example
+                _log.warning("connection.not_accepted", error=str(error))
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if len(server.connections) + len(handshakes) >= most:
+                link.close()
+                continue
+            handshake = group.create_task(_shake_hands(link, server, tls), name="handshake")
+            handshakes.add(handshake)
+            handshake.add_done_callback(handshakes.discard)
+
+    async with asyncio.TaskGroup() as group:
+        for listener in listeners:
+            group.create_task(accept(listener), name="accept")
+
+
+async def _shake_hands(link: socket.socket, server: web.Server, tls: ssl.SSLContext) -> None:
+    """Hand the connection to the server; nothing happens for a caller that speaks no TLS."""
+    with suppress(OSError):  # SSLError and a handshake that takes too long are OSErrors
+        await asyncio.get_running_loop().connect_accepted_socket(
+            server, link, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class _Refusal(asyncio.Protocol):
