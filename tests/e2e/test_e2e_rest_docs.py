@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 from gateway.support.published import operation_of, published
 from gateway.support.receiver import Receiver
 from support.brokenapp import NAME, put_broken_app
-from support.live_farm import Hand, LiveFarm, hand
+from support.live_farm import Hand, LiveFarm, eventually, hand
 from support.up_process import started_up
 
 DOC = (Path(__file__).resolve().parent.parent.parent / "docs" / "rest.md").read_text()
 LINES = re.findall(r"^```sh\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
 LINE_SECONDS = 60
+PROFILE = (resources.files("phonefarm_controller") / "profiles" / "shortvideo.toml").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_every_endpoint_has_a_line() -> None:
     assert {operation(line) for line in LINES} == there
 
 
-async def _run(line: str, environment: dict[str, str]) -> str:
+async def _run(line: str, environment: dict[str, str], *, refused: str = "") -> str:
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-euc",
@@ -71,8 +73,40 @@ async def _run(line: str, environment: dict[str, str]) -> str:
     )
     async with asyncio.timeout(LINE_SECONDS):
         said, wrong = await process.communicate()
-    assert process.returncode == 0, (line, said.decode()[-2000:], wrong.decode())
+    if refused:
+        assert process.returncode == 22, (line, said.decode()[-2000:])
+        assert json.loads(said)["error"].startswith(refused)
+    else:
+        assert process.returncode == 0, (line, said.decode()[-2000:], wrong.decode())
     return said.decode()
+
+
+REFUSED = {
+    "invite": "joining_closed",
+    "recordVerification": "state_conflict:",
+    "revokeAgent": "unknown_member:",
+    "revokeGateway": "unknown_member:",
+}
+"""What this farm cannot do: its process is no verification, and no other host can join it."""
+
+
+async def _held(it: Hand, phone_id: str) -> str:
+    """Hold the phone once it is given back; return the epoch of its lease."""
+    body = {"seconds": 600, "wait_seconds": 600, "reason": "a test"}
+
+    async def hold() -> str | None:
+        status, answer = await it.call("POST", f"/phones/{phone_id}/hold", body)
+        assert status in {200, 409}, answer
+        return str(answer["process_id"]) if status == 200 else None
+
+    process_id = await eventually(hold, what="a hold")
+
+    async def look() -> str | None:
+        _, details = await it.call("GET", f"/phones/{phone_id}")
+        phone = details["phone"]
+        return str(phone["lease_epoch"]) if phone["process_id"] == process_id else None
+
+    return await eventually(look, what="its lease")
 
 
 async def _failed(it: Hand) -> str:
@@ -108,7 +142,9 @@ async def test_every_line_works(at_farm: Hand, tmp_path: Path) -> None:
                 environment["PROCESS"] = await _failed(at_farm)
             if name == "listDeliveries":
                 environment["PROCESS"] = first
-            said = await _run(line, environment)
+            if name == "releasePhone":
+                environment["EPOCH"] = await _held(at_farm, environment["PHONE"])
+            said = await _run(line, environment, refused=REFUSED.get(name, ""))
             answers[name] = json.loads(said) if said.startswith("{") else said
             match name:
                 case "enqueue":
@@ -116,6 +152,15 @@ async def test_every_line_works(at_farm: Hand, tmp_path: Path) -> None:
                 case "listProcesses":
                     record = await at_farm.record(environment["PROCESS"])
                     environment["ITEM"] = record["linked_ids"]["queue_item_ids"][0]
+                case "listPhones":
+                    phone_id = answers[name]["phones"][0]["phone_id"]
+                    check = {"name": "shortvideo", "profile_toml": PROFILE, "phone_id": phone_id}
+                    check |= {"account_id": "sim-0001", "requested_by": "ada"}
+                    environment |= {"PHONE": phone_id, "CHECK": json.dumps(check)}
+                case "listAgents":
+                    environment["AGENT"] = answers[name]["agents"][0]["agent_id"]
+                case "holdPhone":
+                    environment["HOLD"] = answers[name]["process_id"]
                 case "listEvidence":
                     environment["EVIDENCE"] = answers[name]["evidence"][0]["evidence_id"]
                 case _:
@@ -131,3 +176,7 @@ async def test_every_line_works(at_farm: Hand, tmp_path: Path) -> None:
     assert answers["cancelContent"]["previous_status"] == "SCHEDULED"
     assert answers["upsertSnapshot"]["status"] == "upserted"
     assert answers["putAccount"]["account_id"] == "spare-1"
+    assert "event: farm.reset" in answers["streamFarm"]
+    assert answers["rerunProcess"]["already"] is False
+    assert answers["unholdPhone"]["process_id"] == environment["HOLD"]
+    assert answers["returnPhone"]["health"] != "retired"

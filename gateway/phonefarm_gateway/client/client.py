@@ -13,12 +13,14 @@ from phonefarm_common.endpoints import EndpointSelector
 from phonefarm_common.failover import FailoverChannel
 from phonefarm_common.timers import Timers
 
+from phonefarm_gateway.client.access import AccessClient
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.channel import member_channel
 from phonefarm_gateway.client.content import ContentClient
 from phonefarm_gateway.client.deliveries import DeliveryClient
 from phonefarm_gateway.client.fleet import FleetClient
 from phonefarm_gateway.client.inspection import InspectionClient
+from phonefarm_gateway.client.operator import OperatorClient
 from phonefarm_gateway.client.processes import ProcessClient
 from phonefarm_gateway.client.retry_policy import repeatable
 from phonefarm_gateway.delivery import AttemptReport
@@ -40,6 +42,8 @@ class ControllerClient:
         self.inspection = InspectionClient(channel, rpc)
         self.content = ContentClient(channel, rpc)
         self.fleet = FleetClient(channel, rpc)
+        self.operator = OperatorClient(channel, rpc)
+        self.access = AccessClient(channel, rpc)
         self.deliveries = DeliveryClient(channel, rpc, gateway_id=gateway_id, observe=observe)
 
     @classmethod

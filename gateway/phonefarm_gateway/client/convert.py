@@ -110,15 +110,19 @@ def list_request(wanted: queries.ProcessFilter) -> process_pb2.ListProcessesRequ
 
 
 def cancel_request(process_id: str, body: requests.Cancel) -> process_pb2.CancelProcessRequest:
-    """Return the message of a cancel; who asks becomes one text, `system/user`."""
-    who = body.requested_by
+    """Return the message of a cancel."""
     return process_pb2.CancelProcessRequest(
         process_id=process_id,
         reason=body.reason,
-        requested_by=f"{who.system}/{who.user}" if who.user else who.system,
+        requested_by=requester(body.requested_by),
         strategy=_STRATEGIES[body.strategy],
         force_after_seconds=body.force_after_seconds,
     )
+
+
+def requester(who: requests.RequestedBy) -> str:
+    """Return who asks as one text, `system/user`."""
+    return f"{who.system}/{who.user}" if who.user else who.system
 
 
 def cancelled(answer: process_pb2.CancelProcessResponse) -> acknowledgements.Cancelled:

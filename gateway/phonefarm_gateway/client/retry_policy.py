@@ -2,13 +2,25 @@
 
 from typing import Final
 
-_READS: Final = ("Get", "List", "Check", "Find", "Explain", "Watch", "Read")
+_READS: Final = (
+    "CheckKey",
+    "Examine",
+    "Explain",
+    "Find",
+    "Get",
+    "List",
+    "Read",
+    "Show",
+    "Watch",
+)
 _IDEMPOTENT: Final = frozenset(
     {
         "/phonefarm.v1.ProcessService/Enqueue",  # one process for each request_id
         "/phonefarm.v1.ProcessService/CancelProcess",  # the same cancel again
         "/phonefarm.v1.ContentService/Ingest",  # one item for each content and account
         "/phonefarm.v1.FleetService/PutAccount",  # the whole account
+        "/phonefarm.v1.FleetService/PutAccounts",
+        "/phonefarm.v1.OperatorService/RerunProcess",  # each process is rerun once
     }
 )
 """Not among them: CancelContent and UpsertSnapshot, whose repeat is refused although the first

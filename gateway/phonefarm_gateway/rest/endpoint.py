@@ -1,13 +1,13 @@
 """An endpoint as data: its path, models, answers, scope and handler."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
 
-from phonefarm_gateway.client import ControllerClient
+from phonefarm_gateway.client import ControllerClient, RefusedError
 from phonefarm_gateway.rest.app_keys import CONTROLLER
 from phonefarm_gateway.schemas.fields import RequestModel, ResponseModel
 from phonefarm_gateway.schemas.queries import NoQuery, Query
@@ -43,6 +43,14 @@ class Call(Generic[_Query, _Body]):
     def process_id(self) -> str:
         """Return the process in the path."""
         return self.path["process_id"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestHeader:
+    """A header that the endpoint reads: what it says, and its JSON Schema."""
+
+    about: str
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +95,7 @@ class Endpoint(Generic[_Query, _Body]):
     body_optional: bool = False
     example: Mapping[str, Any] | None = None
     """A body that is accepted."""
-    request_headers: Mapping[str, str] = field(default_factory=dict)
+    request_headers: Mapping[str, RequestHeader] = field(default_factory=dict)
     answers: Mapping[HTTPStatus, ResponseSpec]
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
     """In addition to those of every endpoint with a key, a path id or a body."""
@@ -102,6 +110,18 @@ class Endpoint(Generic[_Query, _Body]):
     def takes_query(self) -> bool:
         """Tell whether the endpoint reads parameters."""
         return self.query is not NoQuery
+
+
+def renamed(
+    refused: RefusedError, *, prefix: str = "", names: Mapping[str, str] | None = None
+) -> RefusedError:
+    """Return the refusal with fields as the body has them: without *prefix*, then by *names*."""
+    known = names or {}
+    problems = tuple(
+        replace(problem, field=known.get(field := problem.field.removeprefix(prefix), field))
+        for problem in refused.problems
+    )
+    return RefusedError(refused.reason, refused.text, refused.message, problems)
 
 
 def reply(answer: ResponseModel, *, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

@@ -65,12 +65,24 @@ def handler_for(
 async def _call(
     request: web.Request, endpoint: Endpoint[_Query, _Body], key: str | None
 ) -> Call[_Query, _Body]:
-    path = _path(request.match_info)
-    query = _query(request, endpoint.query)
+    path, wrong = _path(request.match_info)
+    query: Any = read(endpoint.query, request.query)
+    if isinstance(query, tuple):
+        wrong += query
+    if wrong and not endpoint.takes_body:
+        raise invalid(*wrong)
     if "process_id" in path:
         request[PROCESS_ID] = path["process_id"]
     raw = await _raw(request, endpoint)
-    body = validated(endpoint.body, raw)
+    try:
+        body = validated(endpoint.body, raw)
+    except Problem as problem:
+        # What is wrong with path, query and body is told together.
+        if wrong and problem.problems:
+            raise invalid(*wrong, *problem.problems) from problem
+        raise
+    if wrong:
+        raise invalid(*wrong)
     return Call(request=request, key=key, path=path, query=query, body=body, raw=raw)
 
 
@@ -95,14 +107,17 @@ async def _check_key(request: web.Request, key: str | None, scope: str) -> None:
     recent.add(key, scope)
 
 
-def _path(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the path's ids in canonical form; Problem for one that cannot exist."""
-    path = {}
+def _path(given: Mapping[str, str]) -> tuple[dict[str, str], tuple[FieldProblem, ...]]:
+    """Return the path's ids in canonical form, and what is wrong with its names.
+
+    Problem 404 for an id that cannot exist.
+    """
+    path, wrong = {}, []
     for name, text in given.items():
-        if name == "account_id":
+        if name not in _UNKNOWN:
             if not is_name(text):
                 message = "must be 1 to 128 of A-Z a-z 0-9 . _ : -"
-                raise invalid(FieldProblem(field=name, message=message))
+                wrong.append(FieldProblem(field=name, message=message))
             path[name] = text
         elif is_uuid(text):
             path[name] = text.lower()
@@ -110,15 +125,7 @@ def _path(given: Mapping[str, str]) -> dict[str, str]:
             what = name.removesuffix("_id").replace("_", " ")
             message = f"There is no such {what}: ids are UUIDs."
             raise Problem(HTTPStatus.NOT_FOUND, _UNKNOWN[name], message)
-    return path
-
-
-def _query(request: web.Request, query: type[_Query]) -> _Query:
-    found = read(query, request.query)
-    if isinstance(found, query):
-        return found
-    problems: Any = found
-    raise invalid(*problems)
+    return path, tuple(wrong)
 
 
 async def _raw(request: web.Request, endpoint: Endpoint[Any, Any]) -> Any:

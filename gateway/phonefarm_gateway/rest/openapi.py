@@ -21,7 +21,11 @@ _TAGS: Final = {
     "Content": "Videos to post, and personas of accounts.",
     "Processes": "The state and history of the work, and its evidence.",
     "Callbacks": "The deliveries of events to callers.",
-    "Farm": "Capabilities, phones and accounts.",
+    "Farm": "Capabilities, and the farm as a whole: its stream, its health, its audit.",
+    "Phones": "Phones, and what operators do to them.",
+    "Accounts": "Accounts and groups.",
+    "Hosts": "Agents, their incidents, and invitations.",
+    "Operation": "Pauses, verifications and API keys.",
     "Service": "The gateway itself.",
 }
 _ABOUT: Final = """\
@@ -52,12 +56,23 @@ _PATH_IDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "process_id": {"type": "string", "format": "uuid"},
     "queue_item_id": {"type": "string", "format": "uuid"},
     "evidence_id": {"type": "string", "format": "uuid"},
-    "account_id": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"},
+    **{
+        name: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"}
+        for name in (
+            *("account_id", "phone_id", "agent_id", "gateway_id"),
+            *("group", "capability", "key_name"),
+        )
+    },
 }
+_UUIDS: Final = frozenset({"process_id", "queue_item_id", "evidence_id"})
 _UNKNOWN_ID: Final = {
     "process_id": "`unknown_process`",
     "queue_item_id": "`unknown_queue_item`",
     "evidence_id": "`unknown_evidence`",
+    "phone_id": "`unknown_phone:<id>`",
+    "agent_id": "`unknown_member:<id>`",
+    "gateway_id": "`unknown_member:<id>`",
+    "key_name": "`unknown_key:<name>`",
 }
 
 
@@ -175,10 +190,10 @@ def _headers(endpoint: Endpoint[Any, Any]) -> list[dict[str, Any]]:
             "name": name,
             "in": "header",
             "required": False,
-            "description": about,
-            "schema": {"type": "integer", "minimum": 0},
+            "description": header.about,
+            "schema": dict(header.schema),
         }
-        for name, about in endpoint.request_headers.items()
+        for name, header in endpoint.request_headers.items()
     ]
 
 
@@ -220,7 +235,7 @@ def _problems(endpoint: Endpoint[Any, Any]) -> dict[HTTPStatus, str]:
     unknown = [_UNKNOWN_ID[name] for name in names if name in _UNKNOWN_ID]
     if unknown:
         found[HTTPStatus.NOT_FOUND] = ", ".join(unknown)
-    if endpoint.takes_query or "account_id" in names:
+    if endpoint.takes_query or not _UUIDS.issuperset(names):
         found[HTTPStatus.UNPROCESSABLE_ENTITY] = "`invalid_request`"
     if endpoint.takes_body:
         found |= _OF_BODIES

@@ -29,8 +29,11 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.UNKNOWN_EVIDENCE: HTTPStatus.NOT_FOUND,
         Reason.EVIDENCE_REMOVED: HTTPStatus.NOT_FOUND,
         Reason.UNKNOWN_KEY: HTTPStatus.NOT_FOUND,
+        Reason.UNKNOWN_MEMBER: HTTPStatus.NOT_FOUND,
         Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
         Reason.STATE_CONFLICT: HTTPStatus.CONFLICT,
+        Reason.AGENT_TOO_OLD: HTTPStatus.CONFLICT,
+        Reason.JOINING_CLOSED: HTTPStatus.CONFLICT,
         Reason.NO_SECRET_CONFIGURED: HTTPStatus.INTERNAL_SERVER_ERROR,
         Reason.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
         # The operator's to repair: the gateway's own token is wrong, the caller's key may be right.

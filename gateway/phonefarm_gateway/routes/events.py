@@ -1,36 +1,38 @@
-"""The endpoint of server-sent events: a process record at every transition."""
+"""Endpoints of server-sent events: one process at every transition, and the whole farm."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Final
 
-import structlog
 from aiohttp import hdrs, web
-from phonefarm_common.reasons import FieldProblem, Reason
+from phonefarm_common.reasons import FieldProblem
 
 from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.client.fleet import FarmEvent
 from phonefarm_gateway.client.inspection import NumberedEvent
 from phonefarm_gateway.rest.app_keys import STREAMS
-from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec
-from phonefarm_gateway.rest.event_streams import EventStreams, TooManyStreamsError
-from phonefarm_gateway.rest.problems import Problem, invalid
+from phonefarm_gateway.rest.endpoint import (
+    Call,
+    Endpoint,
+    NoBody,
+    RequestHeader,
+    ResponseSpec,
+    renamed,
+)
+from phonefarm_gateway.rest.event_streams import (
+    HEADERS,
+    LAST_EVENT_ID,
+    ServerSentEvent,
+    first_of,
+)
+from phonefarm_gateway.rest.problems import invalid
+from phonefarm_gateway.schemas.farm import FarmReset, Incident, Phone, ProcessMoved
 from phonefarm_gateway.schemas.fields import LARGEST_COUNT
 from phonefarm_gateway.schemas.queries import NoQuery
 from phonefarm_gateway.schemas.responses import ProcessEvent
-from phonefarm_gateway.strict_json import dump
 
-LAST_EVENT_ID: Final = "Last-Event-ID"
-FIRST_SECONDS: Final = 10.0
-RETRY_MILLISECONDS: Final = 2000
-RETRY_AFTER_SECONDS: Final = 10
+LONGEST_CURSOR: Final = 256
 _TERMINAL: Final = frozenset({"completed", "failed_terminal", "cancelled"})
-_HEADERS: Final = {
-    hdrs.CONTENT_TYPE: "text/event-stream",
-    hdrs.CACHE_CONTROL: "no-store",
-    "X-Accel-Buffering": "no",  # nginx holds answers back otherwise
-}
-_log = structlog.get_logger()
 
 
 async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
@@ -38,32 +40,36 @@ async def stream_events(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     record = await call.controller.processes.get(call.key, call.process_id)
     after = _after(call.request.headers.get(LAST_EVENT_ID))
     if call.request.method == hdrs.METH_HEAD:
-        return web.Response(headers=_HEADERS)
+        return web.Response(headers=HEADERS)
     streams = call.request.app[STREAMS]
-    try:
-        with streams.slot():
-            async with call.controller.inspection.watch_process(
-                call.key, call.process_id, after=after
-            ) as events:
-                return await _stream(
-                    call.request, streams, events, ended=record.status in _TERMINAL
-                )
-    except TooManyStreamsError:
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "too_many_streams",
-            "As many event streams are open as the limit allows. Read the process instead.",
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        ) from None
+    with streams.slot():
+        async with call.controller.inspection.watch_process(
+            call.key, call.process_id, after=after
+        ) as numbered:
+            events, first = _of_process(numbered), None
+            if record.status in _TERMINAL:
+                first = await first_of(events)
+                if first is None:
+                    # 204 tells an EventSource not to reconnect (HTML, "server-sent events").
+                    return web.Response(status=HTTPStatus.NO_CONTENT)
+            return await streams.send(call.request, events, first=first)
 
 
-def _away() -> Problem:
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        Reason.CONTROLLER_UNAVAILABLE,
-        "The controller does not answer.",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+async def stream_farm(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Send what changes of phones, work and incidents, while the key counts."""
+    after = call.request.headers.get(LAST_EVENT_ID, "").strip()
+    if call.request.method == hdrs.METH_HEAD:
+        await call.controller.processes.check_key(call.key, scope="read")
+        return web.Response(headers=HEADERS)
+    streams = call.request.app[STREAMS]
+    with streams.slot():
+        async with call.controller.fleet.watch(call.key, after=_cursor(after)) as changes:
+            events = _of_farm(changes)
+            try:
+                first = await first_of(events)
+            except RefusedError as refused:
+                raise renamed(refused, names={"after": LAST_EVENT_ID}) from refused
+            return await streams.send(call.request, events, first=first)
 
 
 def _after(text: str | None) -> int:
@@ -75,82 +81,58 @@ def _after(text: str | None) -> int:
     raise invalid(FieldProblem(field=LAST_EVENT_ID, message=message))
 
 
-async def _stream(
-    request: web.Request,
-    streams: EventStreams,
-    events: AsyncIterator[NumberedEvent],
-    *,
-    ended: bool,
-) -> web.StreamResponse:
-    first = None
-    if ended:
-        try:
-            async with asyncio.timeout(FIRST_SECONDS):
-                first = await anext(events, None)
-        except TimeoutError:
-            raise _away() from None
-        if first is None:
-            # 204 tells an EventSource not to reconnect (HTML, "server-sent events").
-            return web.Response(status=HTTPStatus.NO_CONTENT)
-    response = web.StreamResponse(headers=_HEADERS)
-    await response.prepare(request)
-    opening = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-    try:
-        await _send(response, streams, opening + (_event(first) if first else b""))
-        async for chunk in _chunks(events, streams):
-            await _send(response, streams, chunk)
-        await response.write_eof()
-    except (ConnectionError, TimeoutError):
-        # The client is gone, or does not read. It can ask again for what it missed.
-        request.protocol.force_close()
-        if request.transport is not None:
-            request.transport.abort()
-    return response
+def _cursor(text: str) -> str:
+    """Return what may be a cursor; "?" for what can be none, which the controller refuses."""
+    return text if text.isascii() and text.isprintable() and len(text) <= LONGEST_CURSOR else "?"
 
 
-async def _send(response: web.StreamResponse, streams: EventStreams, chunk: bytes) -> None:
-    async with asyncio.timeout(streams.limits.patience):
-        await response.write(chunk)
+async def _of_process(events: AsyncIterator[NumberedEvent]) -> AsyncIterator[ServerSentEvent]:
+    async for seen in events:
+        yield ServerSentEvent(id=str(seen.number), name="process.updated", data=seen.event)
 
 
-async def _chunks(
-    events: AsyncIterator[NumberedEvent], streams: EventStreams
-) -> AsyncIterator[bytes]:
-    """Yield events, and comments in between, until the process ends or the gateway stops."""
-    stopping = asyncio.ensure_future(streams.stopping.wait())
-    reading = asyncio.ensure_future(anext(events, None))
-    try:
-        while True:
-            await asyncio.wait(
-                {reading, stopping},
-                timeout=streams.limits.heartbeat,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if stopping.done():
-                return
-            if not reading.done():
-                yield b": still here\n\n"
-                continue
-            seen = reading.result()
-            if seen is None:
-                return
-            yield _event(seen)
-            reading = asyncio.ensure_future(anext(events, None))
-    except RefusedError as refused:
-        _log.info("event_stream.interrupted", error=str(refused))
-        yield b": the controller does not answer; reconnect\n\n"
-    finally:
-        for task in (stopping, reading):
-            task.cancel()
-        await asyncio.gather(stopping, reading, return_exceptions=True)
-
-
-def _event(seen: NumberedEvent) -> bytes:
-    data = dump(seen.event.rendered())
-    return f"id: {seen.number}\nevent: process.updated\ndata: {data}\n\n".encode()
+async def _of_farm(events: AsyncIterator[FarmEvent]) -> AsyncIterator[ServerSentEvent]:
+    async for seen in events:
+        yield ServerSentEvent(id=seen.cursor, name=seen.name, data=seen.data)
 
 
 ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/events",
+        name="streamFarm",
+        tag="Farm",
+        summary="Follow the whole farm by server-sent events",
+        about=(
+            "Sends each phone, process and incident that changes, as it is then; changes that come "
+            "close together are one event. `phone.updated` has a Phone, `process.moved` a "
+            "ProcessMoved, `incident.updated` an Incident. `farm.reset` comes first: read the "
+            "lists then. It comes again when you read too slowly, or were away too long. Send the "
+            "last `id` as `Last-Event-ID` to continue; some events may come again. A comment comes "
+            "every 15 s. The stream ends within 5 s after its key is revoked."
+        ),
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        request_headers={
+            LAST_EVENT_ID: RequestHeader(
+                about="The last id you received",
+                schema={"type": "string", "maxLength": LONGEST_CURSOR},
+            )
+        },
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="Events until the client goes.",
+                models=(FarmReset, Phone, ProcessMoved, Incident),
+                media_types=("text/event-stream",),
+            ),
+        },
+        problems={
+            HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is no id of this "
+            "stream"
+        },
+        handler=stream_farm,
+    ),
     Endpoint(
         method="GET",
         path="/processes/{process_id}/events",
@@ -165,7 +147,12 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        request_headers={LAST_EVENT_ID: "The id of the last event you received"},
+        request_headers={
+            LAST_EVENT_ID: RequestHeader(
+                about="The id of the last event you received",
+                schema={"type": "integer", "minimum": 0},
+            )
+        },
         answers={
             HTTPStatus.OK: ResponseSpec(
                 about="`event: process.updated`, its data a ProcessEvent.",

@@ -10,8 +10,9 @@ from phonefarm_common.address_policy import check_url
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, requests, responses
+from phonefarm_gateway.schemas import examples, farm, requests, responses
 from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
+from phonefarm_gateway.schemas.farm_requests import Rerun
 from phonefarm_gateway.schemas.process_record import ProcessRecord
 from phonefarm_gateway.schemas.queries import NoQuery, ProcessFilter
 
@@ -115,6 +116,13 @@ async def get_queue_item(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     return reply(item)
 
 
+async def rerun(call: Call[NoQuery, Rerun]) -> web.StreamResponse:
+    """Repeat the request of a process that has ended."""
+    answer = await call.controller.operator.rerun(call.key, call.process_id, call.body)
+    status = HTTPStatus.OK if answer.already else HTTPStatus.ACCEPTED
+    return reply(answer, status=status)
+
+
 def _accepted(call: Call[Any, Any], answer: Accepted | Duplicate | DryRun) -> web.StreamResponse:
     if answer.process_id is not None:
         call.request[PROCESS_ID] = answer.process_id
@@ -184,6 +192,32 @@ ENDPOINTS: Final = (
             )
         },
         handler=cancel,
+    ),
+    Endpoint(
+        method="POST",
+        path="/processes/{process_id}/rerun",
+        name="rerunProcess",
+        tag="Work",
+        summary="Repeat the request of a process that has ended",
+        about=(
+            "The new process has its plan, target and callback. Each process is rerun once: a "
+            "repeat answers 200 with the same one. What was posted is never posted again by this."
+        ),
+        scope="operate",
+        query=NoQuery,
+        body=Rerun,
+        answers={
+            code: ResponseSpec(about=about, models=(farm.Rerun,))
+            for code, about in (
+                (HTTPStatus.ACCEPTED, "The new process."),
+                (HTTPStatus.OK, "The process that an earlier request made."),
+            )
+        },
+        problems={
+            HTTPStatus.CONFLICT: "`state_conflict:` the state it is in, made_by_hand, "
+            "nothing_failed, already_posted or outcome_unknown"
+        },
+        handler=rerun,
     ),
     Endpoint(
         method="GET",

@@ -7,11 +7,14 @@ from aiohttp import web
 from phonefarm_gateway.rest.endpoint import Endpoint
 from phonefarm_gateway.rest.handler import handler_for
 from phonefarm_gateway.routes import (
+    accounts,
     content,
     deliveries,
     events,
     evidence,
-    fleet,
+    hosts,
+    operation,
+    phones,
     processes,
     system,
 )
@@ -22,7 +25,10 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *events.ENDPOINTS,
     *evidence.ENDPOINTS,
     *deliveries.ENDPOINTS,
-    *fleet.ENDPOINTS,
+    *phones.ENDPOINTS,
+    *accounts.ENDPOINTS,
+    *hosts.ENDPOINTS,
+    *operation.ENDPOINTS,
     *system.ENDPOINTS,
 )
 

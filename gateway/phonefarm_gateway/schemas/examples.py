@@ -53,3 +53,16 @@ ACCEPTED: Final[dict[str, Any]] = {
     "process_type": "keyword_warmup",
 }
 DUPLICATE: Final[dict[str, Any]] = ACCEPTED | {"duplicate": True, "process_status": "executing"}
+BECAUSE: Final[dict[str, Any]] = {"reason": "it gets a new cable"}
+HOLD: Final[dict[str, Any]] = {"seconds": 1800, "wait_seconds": 600, "reason": "it looks odd"}
+PAUSE: Final[dict[str, Any]] = {
+    "scope": "app",
+    "name": "shortvideo",
+    "reason": "a new version of the app",
+}
+RESUME: Final[dict[str, Any]] = {"scope": "app", "name": "shortvideo"}
+KEY: Final[dict[str, Any]] = {"name": "scheduler", "scopes": ["submit", "read"]}
+GROUP: Final[dict[str, Any]] = {"member_ids": [], "reason": "nobody uses it"}
+ACCOUNTS: Final[dict[str, Any]] = {
+    "accounts": [{"account_id": "sim-0003", "phone_id": None, "app": "shortvideo"}]
+}

@@ -10,6 +10,7 @@ from phonefarm_gateway.schemas.fields import problems_of as _problems_of
 from phonefarm_gateway.strict_json import text_problem
 
 MOST_LISTED: Final = 500
+MOST_AUDITED: Final = 1000
 
 
 def _digits(value: object) -> object:
@@ -18,7 +19,7 @@ def _digits(value: object) -> object:
         return int(str(value))
     if isinstance(value, int):
         return value  # the default
-    raise ValueError(f"must be a number from 1 to {MOST_LISTED}")
+    raise ValueError("must be a whole number")
 
 
 class Query(RequestModel):
@@ -55,6 +56,20 @@ class ProcessFilter(Query):
     created_from: Annotated[Moment | None, Field(description="created_at at or after this")] = None
     created_before: Annotated[Moment | None, Field(description="created_at before this")] = None
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_LISTED)] = 50
+    cursor: Annotated[
+        str | None, Field(min_length=1, max_length=1024, description="next_cursor of the last page")
+    ] = None
+
+
+class AuditFilter(Query):
+    """Which entries of the audit to list."""
+
+    subject: Annotated[
+        str | None,
+        Field(min_length=1, max_length=300, description="A phone, an account, an agent, ..."),
+    ] = None
+    since: Annotated[Moment | None, Field(description="At or after this")] = None
+    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_AUDITED)] = 100
     cursor: Annotated[
         str | None, Field(min_length=1, max_length=1024, description="next_cursor of the last page")
     ] = None

@@ -104,23 +104,26 @@ def _named(value: object) -> object:
     return {"system": value} if isinstance(value, str) else value
 
 
+Requester = Annotated[
+    RequestedBy,
+    BeforeValidator(_named),
+    WithJsonSchema(
+        {
+            "description": "Who asks, or just the name of the system",
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": 128},
+                {"$ref": "#/components/schemas/RequestedBy"},
+            ],
+        }
+    ),
+]
+
+
 class Cancel(RequestModel):
     """A request to cancel a process."""
 
     reason: Text
-    requested_by: Annotated[
-        RequestedBy,
-        BeforeValidator(_named),
-        WithJsonSchema(
-            {
-                "description": "Who cancels, or just the name of the system",
-                "anyOf": [
-                    {"type": "string", "minLength": 1, "maxLength": 128},
-                    {"$ref": "#/components/schemas/RequestedBy"},
-                ],
-            }
-        ),
-    ]
+    requested_by: Requester
     strategy: Annotated[
         Literal["soft", "hard", "soft_then_force"],
         Field(

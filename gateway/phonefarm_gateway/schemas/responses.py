@@ -1,4 +1,4 @@
-"""Response models of everything that callers read: processes, evidence, callbacks, phones."""
+"""Response models of what callers read of their work: processes, evidence, callbacks."""
 
 from typing import Annotated, Literal
 
@@ -263,75 +263,6 @@ class CapabilityList(ResponseModel):
     """Every capability."""
 
     capabilities: tuple[Capability, ...]
-
-
-class PhoneBlocker(ResponseModel):
-    """One reason why a phone gets no work; `until` is null when it does not end by itself."""
-
-    reason: str
-    detail: str
-    remedy: str
-    until: Instant | None
-
-
-class Phone(ResponseModel):
-    """One phone: transport, readiness, health, lease, intent, and what blocks it."""
-
-    phone_id: str
-    serialno: str
-    adb_serial: str
-    model: str
-    android_release: str
-    agent_id: str
-    transport: str
-    readiness: str
-    readiness_reason: str
-    health: str
-    health_reason: str
-    lease: str
-    intent: str
-    offered: Annotated[bool, Field(description="Whether its agent offers it now")]
-    process_id: Uuid | None
-    run_id: Uuid | None
-    health_until: Annotated[
-        Instant | None,
-        Field(
-            description="When its health changes by itself: the end of a quarantine, for example"
-        ),
-    ]
-    cooling_until: Annotated[
-        Instant | None, Field(description="The phone rests until then after a failure")
-    ]
-    needs_hands: Annotated[
-        str, Field(description="What a person must do at the phone; empty when nothing")
-    ]
-    reasons: Annotated[
-        tuple[PhoneBlocker, ...],
-        Field(description="Everything that keeps work from it now; empty when it is offered"),
-    ]
-
-
-class PhoneList(ResponseModel):
-    """Every phone."""
-
-    phones: tuple[Phone, ...]
-
-
-class Account(ResponseModel):
-    """One account."""
-
-    account_id: str
-    phone_id: str | None
-    app: str
-    active: bool
-    condition: Literal["ok", "needs_attention"]
-    condition_reason: str
-
-
-class AccountList(ResponseModel):
-    """Every account."""
-
-    accounts: tuple[Account, ...]
 
 
 class Alive(ResponseModel):

@@ -1,0 +1,203 @@
+"""Endpoints of accounts and groups."""
+
+from http import HTTPStatus
+from typing import Final, Literal
+
+from aiohttp import web
+
+from phonefarm_gateway.client import RefusedError
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, renamed, reply
+from phonefarm_gateway.schemas import examples, farm, requests
+from phonefarm_gateway.schemas.farm_requests import Because, PutAccounts, PutCleanUp, PutGroup
+from phonefarm_gateway.schemas.queries import NoQuery
+
+TAG: Final = "Accounts"
+_GROUP: Final = {
+    HTTPStatus.OK: ResponseSpec(about="The group as it is stored.", models=(farm.Group,))
+}
+
+
+async def list_accounts(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every account."""
+    return reply(await call.controller.fleet.accounts(call.key))
+
+
+async def put_account(call: Call[NoQuery, requests.PutAccount]) -> web.StreamResponse:
+    """Create or replace an account; a refusal names fields as the body has them."""
+    account_id = call.path["account_id"]
+    try:
+        return reply(await call.controller.fleet.put_account(call.key, account_id, call.body))
+    except RefusedError as refused:
+        raise renamed(refused, prefix="account.") from refused
+
+
+async def put_accounts(call: Call[NoQuery, PutAccounts]) -> web.StreamResponse:
+    """Create or replace many accounts."""
+    return reply(await call.controller.fleet.put_accounts(call.key, call.body))
+
+
+async def clear_account(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Give an account that needed attention work again."""
+    fleet = call.controller.fleet
+    return reply(await fleet.clear_account(call.key, call.path["account_id"], call.body.reason))
+
+
+async def list_groups(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every group."""
+    return reply(await call.controller.fleet.groups(call.key))
+
+
+async def put_phone_group(call: Call[NoQuery, PutGroup]) -> web.StreamResponse:
+    """Replace the phones of a group."""
+    return await _put_group(call, "phone")
+
+
+async def put_account_group(call: Call[NoQuery, PutGroup]) -> web.StreamResponse:
+    """Replace the accounts of a group."""
+    return await _put_group(call, "account")
+
+
+async def _put_group(
+    call: Call[NoQuery, PutGroup], kind: Literal["phone", "account"]
+) -> web.StreamResponse:
+    try:
+        group = call.path["group"]
+        return reply(await call.controller.fleet.put_group(call.key, kind, group, call.body))
+    except RefusedError as refused:
+        raise renamed(refused, prefix="group.") from refused
+
+
+async def put_clean_up(call: Call[NoQuery, PutCleanUp]) -> web.StreamResponse:
+    """Set what is done after each run on the phones of a group."""
+    try:
+        group = call.path["group"]
+        return reply(await call.controller.fleet.put_clean_up(call.key, group, call.body))
+    except RefusedError as refused:
+        raise renamed(refused, prefix="clean_up.", names={"name": "group"}) from refused
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/accounts",
+        name="listAccounts",
+        tag=TAG,
+        summary="List the accounts",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="Every account.", models=(farm.AccountList,))},
+        handler=list_accounts,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/accounts",
+        name="putAccounts",
+        tag=TAG,
+        summary="Create or replace up to 1,000 accounts: all of them or none",
+        about="Accounts that are not in the body stay as they are.",
+        scope="operate",
+        query=NoQuery,
+        body=PutAccounts,
+        example=examples.ACCOUNTS,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The accounts as they are stored.", models=(farm.AccountList,)
+            )
+        },
+        problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
+        handler=put_accounts,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/accounts/{account_id}",
+        name="putAccount",
+        tag=TAG,
+        summary="Create or replace an account",
+        about="Making an account inactive ends its waiting work.",
+        scope="operate",
+        query=NoQuery,
+        body=requests.PutAccount,
+        example=examples.ACCOUNT,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The account as it is stored.", models=(farm.Account,)
+            )
+        },
+        problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
+        handler=put_account,
+    ),
+    Endpoint(
+        method="POST",
+        path="/accounts/{account_id}/clear",
+        name="clearAccount",
+        tag=TAG,
+        summary="Give an account that needed attention work again",
+        scope="operate",
+        query=NoQuery,
+        body=Because,
+        example=examples.BECAUSE,
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The account as it is now.", models=(farm.Account,))
+        },
+        problems={HTTPStatus.NOT_FOUND: "`unknown_account:<id>`"},
+        handler=clear_account,
+    ),
+    Endpoint(
+        method="GET",
+        path="/groups",
+        name="listGroups",
+        tag=TAG,
+        summary="List the groups of phones and of accounts",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="Every group.", models=(farm.GroupList,))},
+        handler=list_groups,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/groups/phone/{group}",
+        name="putPhoneGroup",
+        tag=TAG,
+        summary="Replace the phones of a group; without any it is no group",
+        scope="operate",
+        query=NoQuery,
+        body=PutGroup,
+        example=examples.GROUP,
+        answers=_GROUP,
+        problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
+        handler=put_phone_group,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/groups/account/{group}",
+        name="putAccountGroup",
+        tag=TAG,
+        summary="Replace the accounts of a group; without any it is no group",
+        scope="operate",
+        query=NoQuery,
+        body=PutGroup,
+        example=examples.GROUP,
+        answers=_GROUP,
+        problems={HTTPStatus.NOT_FOUND: "`unknown_account:<id>`"},
+        handler=put_account_group,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/groups/phone/{group}/clean-up",
+        name="putCleanUp",
+        tag=TAG,
+        summary="Set what is done after each run on the phones of a group",
+        about=(
+            "A phone in several groups gets every step that any of them names; one whose groups "
+            "say nothing gets all."
+        ),
+        scope="operate",
+        query=NoQuery,
+        body=PutCleanUp,
+        answers=_GROUP,
+        problems={HTTPStatus.NOT_FOUND: "`unknown_group:<name>`"},
+        handler=put_clean_up,
+    ),
+)

@@ -1,0 +1,167 @@
+"""Endpoints of hosts: agents, incidents, invitations, and members whose certificates end."""
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
+from phonefarm_gateway.schemas import farm
+from phonefarm_gateway.schemas.farm_requests import Because, Invite, PerhapsBecause
+from phonefarm_gateway.schemas.queries import NoQuery
+
+TAG: Final = "Hosts"
+
+
+async def list_agents(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every agent."""
+    return reply(await call.controller.fleet.agents(call.key))
+
+
+async def list_incidents(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the incidents that last, and those of the last hour."""
+    return reply(await call.controller.fleet.incidents(call.key))
+
+
+async def drain(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Give the phones of a host no more work."""
+    operator = call.controller.operator
+    return reply(await operator.drain_agent(call.key, call.path["agent_id"], call.body.reason))
+
+
+async def undrain(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Give the phones of a host work again."""
+    operator = call.controller.operator
+    return reply(await operator.undrain_agent(call.key, call.path["agent_id"], call.body.reason))
+
+
+async def invite(call: Call[NoQuery, Invite]) -> web.StreamResponse:
+    """Return a token with which one host joins."""
+    return reply(await call.controller.access.invite(call.key, call.body))
+
+
+async def revoke_agent(call: Call[NoQuery, PerhapsBecause]) -> web.StreamResponse:
+    """End an agent's certificates and its session."""
+    access, agent_id = call.controller.access, call.path["agent_id"]
+    return reply(await access.revoke_member(call.key, "agent", agent_id, call.body.reason))
+
+
+async def revoke_gateway(call: Call[NoQuery, PerhapsBecause]) -> web.StreamResponse:
+    """End a gateway's certificates."""
+    access, gateway_id = call.controller.access, call.path["gateway_id"]
+    return reply(await access.revoke_member(call.key, "gateway", gateway_id, call.body.reason))
+
+
+_REVOKED: Final = {
+    HTTPStatus.OK: ResponseSpec(
+        about="Only a new invitation lets it back.", models=(farm.MemberRevoked,)
+    )
+}
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/agents",
+        name="listAgents",
+        tag=TAG,
+        summary="List the agents: connected, drained, until when their certificates count",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="Every agent.", models=(farm.AgentList,))},
+        handler=list_agents,
+    ),
+    Endpoint(
+        method="GET",
+        path="/incidents",
+        name="listIncidents",
+        tag=TAG,
+        summary="List the incidents of hosts that last, and those of the last hour",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="By host, the oldest first.", models=(farm.IncidentList,)
+            )
+        },
+        handler=list_incidents,
+    ),
+    Endpoint(
+        method="POST",
+        path="/agents/{agent_id}/drain",
+        name="drainAgent",
+        tag=TAG,
+        summary="Start no more runs on a host; runs in progress go on",
+        about="It lasts until `undrain`, also over restarts. Repeating it renews the reason.",
+        scope="operate",
+        query=NoQuery,
+        body=Because,
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The agent as it is now.", models=(farm.Agent,))
+        },
+        handler=drain,
+    ),
+    Endpoint(
+        method="POST",
+        path="/agents/{agent_id}/undrain",
+        name="undrainAgent",
+        tag=TAG,
+        summary="Give a drained host work again",
+        scope="operate",
+        query=NoQuery,
+        body=Because,
+        answers={HTTPStatus.OK: ResponseSpec(about="It is given work.", models=(farm.Undrained,))},
+        handler=undrain,
+    ),
+    Endpoint(
+        method="POST",
+        path="/agents/{agent_id}/revoke",
+        name="revokeAgent",
+        tag=TAG,
+        summary="End an agent's certificates and its session, at once",
+        scope="admin",
+        query=NoQuery,
+        body=PerhapsBecause,
+        body_optional=True,
+        answers=_REVOKED,
+        handler=revoke_agent,
+    ),
+    Endpoint(
+        method="POST",
+        path="/gateways/{gateway_id}/revoke",
+        name="revokeGateway",
+        tag=TAG,
+        summary="End a gateway's certificates, at once",
+        scope="admin",
+        query=NoQuery,
+        body=PerhapsBecause,
+        body_optional=True,
+        answers=_REVOKED,
+        handler=revoke_gateway,
+    ),
+    Endpoint(
+        method="POST",
+        path="/invitations",
+        name="invite",
+        tag=TAG,
+        summary="Make a token with which one host joins, once",
+        about=(
+            "The token is shown only here. A repeat makes another one; the first still counts "
+            "until it expires."
+        ),
+        scope="admin",
+        query=NoQuery,
+        body=Invite,
+        body_optional=True,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The token, for `phonefarm-agent join TOKEN`.", models=(farm.Invitation,)
+            )
+        },
+        problems={
+            HTTPStatus.CONFLICT: "`joining_closed`: the controller has no ports for other hosts"
+        },
+        handler=invite,
+    ),
+)

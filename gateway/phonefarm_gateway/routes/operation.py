@@ -1,0 +1,264 @@
+"""Endpoints of running the farm: capabilities, pauses, verifications, doctor, audit, keys."""
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
+from phonefarm_gateway.schemas import examples, farm, responses
+from phonefarm_gateway.schemas.farm_requests import CheckProfile, CreateKey, Pause, Resume, Verify
+from phonefarm_gateway.schemas.queries import AuditFilter, NoQuery
+
+TAG: Final = "Operation"
+_NOT_PROVED: Final = (
+    "`state_conflict:<why>`: the process is no completed verification, ran on the dummy runtime, "
+    "or left no evidence (yet)"
+)
+_TARGETS: Final = "`unknown_phone:<id>`, `unknown_account:<id>`, `inactive_phone:<id>`, "
+_STARTED: Final = {
+    HTTPStatus.ACCEPTED: ResponseSpec(
+        about="The run is in the queue.", models=(farm.VerificationStarted,)
+    )
+}
+
+
+async def list_capabilities(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every capability."""
+    return reply(await call.controller.inspection.capabilities(call.key))
+
+
+async def list_audit(call: Call[AuditFilter, NoBody]) -> web.StreamResponse:
+    """Return a page of the audit."""
+    return reply(await call.controller.fleet.audit(call.key, call.query))
+
+
+async def examine(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return how a controller and its farm are."""
+    return reply(await call.controller.operator.examine(call.key))
+
+
+async def list_pauses(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every pause."""
+    return reply(await call.controller.fleet.pauses(call.key))
+
+
+async def pause(call: Call[NoQuery, Pause]) -> web.StreamResponse:
+    """Let nothing in a scope begin."""
+    return reply(await call.controller.fleet.pause(call.key, call.body))
+
+
+async def resume(call: Call[NoQuery, Resume]) -> web.StreamResponse:
+    """End a pause."""
+    return reply(await call.controller.fleet.resume(call.key, call.body))
+
+
+async def verify(call: Call[NoQuery, Verify]) -> web.StreamResponse:
+    """Enqueue a run that proves a capability."""
+    operator = call.controller.operator
+    started = await operator.verify(call.key, call.path["capability"], call.body)
+    return reply(started, status=HTTPStatus.ACCEPTED)
+
+
+async def check_profile(call: Call[NoQuery, CheckProfile]) -> web.StreamResponse:
+    """Enqueue a run that looks for what a profile names."""
+    started = await call.controller.operator.check_profile(call.key, call.body)
+    return reply(started, status=HTTPStatus.ACCEPTED)
+
+
+async def record_verification(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Make a completed verification count."""
+    operator = call.controller.operator
+    return reply(await operator.record_verification(call.key, call.process_id))
+
+
+async def list_keys(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every key."""
+    return reply(await call.controller.access.keys(call.key))
+
+
+async def create_key(call: Call[NoQuery, CreateKey]) -> web.StreamResponse:
+    """Create a key; its text is in this answer alone."""
+    response = reply(await call.controller.access.create_key(call.key, call.body))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def revoke_key(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """End a key."""
+    return reply(await call.controller.access.revoke_key(call.key, call.path["key_name"]))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/capabilities",
+        name="listCapabilities",
+        tag="Farm",
+        summary="List the capabilities, their inputs, and what is live verified",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="Every capability.", models=(responses.CapabilityList,)
+            )
+        },
+        handler=list_capabilities,
+    ),
+    Endpoint(
+        method="GET",
+        path="/doctor",
+        name="examine",
+        tag="Farm",
+        summary="Examine a controller and its farm: what is wrong, and what helps",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="As of now.", models=(farm.Examination,))},
+        handler=examine,
+    ),
+    Endpoint(
+        method="GET",
+        path="/audit",
+        name="listAudit",
+        tag="Farm",
+        summary="List who did what to whom, and why, the newest first",
+        about="Send `next_cursor` as `cursor`, with the same filters, for the next page.",
+        scope="operate",
+        query=AuditFilter,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="A page.", models=(farm.AuditList,))},
+        handler=list_audit,
+    ),
+    Endpoint(
+        method="GET",
+        path="/pauses",
+        name="listPauses",
+        tag=TAG,
+        summary="List what is paused, by whom and why",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="Every pause.", models=(farm.PauseList,))},
+        handler=list_pauses,
+    ),
+    Endpoint(
+        method="POST",
+        path="/pause",
+        name="pause",
+        tag=TAG,
+        summary="Start no more work: all, or that of an app, an account or a capability",
+        about="Repeating it renews the reason. Deadlines keep running meanwhile.",
+        scope="operate",
+        query=NoQuery,
+        body=Pause,
+        example=examples.PAUSE,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The pause; `stopped` runs are being stopped.", models=(farm.Paused,)
+            )
+        },
+        handler=pause,
+    ),
+    Endpoint(
+        method="POST",
+        path="/resume",
+        name="resume",
+        tag=TAG,
+        summary="End one pause; others stay",
+        scope="operate",
+        query=NoQuery,
+        body=Resume,
+        example=examples.RESUME,
+        answers={HTTPStatus.OK: ResponseSpec(about="Work goes on.", models=(farm.Resumed,))},
+        handler=resume,
+    ),
+    Endpoint(
+        method="POST",
+        path="/capabilities/{capability}/verify",
+        name="verifyCapability",
+        tag=TAG,
+        summary="Run a capability on a real phone, to prove that it works",
+        about=(
+            "When the process is completed and its evidence is here, record it. A repeat starts "
+            "another run."
+        ),
+        scope="operate",
+        query=NoQuery,
+        body=Verify,
+        answers=_STARTED,
+        problems={HTTPStatus.NOT_FOUND: f"{_TARGETS}`inactive_account:<id>`"},
+        handler=verify,
+    ),
+    Endpoint(
+        method="POST",
+        path="/processes/{process_id}/verification",
+        name="recordVerification",
+        tag=TAG,
+        summary="Make a completed verification count: then unattended work is accepted",
+        scope="operate",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="It counts.", models=(farm.Verification,))},
+        problems={HTTPStatus.CONFLICT: _NOT_PROVED},
+        handler=record_verification,
+    ),
+    Endpoint(
+        method="POST",
+        path="/profiles/check",
+        name="checkProfile",
+        tag=TAG,
+        summary="Look on a phone for everything that an app profile names",
+        about="Nothing is typed or posted. The result of the process says what was found.",
+        scope="operate",
+        query=NoQuery,
+        body=CheckProfile,
+        answers=_STARTED,
+        problems={HTTPStatus.NOT_FOUND: f"{_TARGETS}`inactive_account:<id>`"},
+        handler=check_profile,
+    ),
+    Endpoint(
+        method="GET",
+        path="/keys",
+        name="listKeys",
+        tag=TAG,
+        summary="List the API keys",
+        scope="admin",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="Keys without their text.", models=(farm.ApiKeyList,))
+        },
+        handler=list_keys,
+    ),
+    Endpoint(
+        method="POST",
+        path="/keys",
+        name="createKey",
+        tag=TAG,
+        summary="Create an API key",
+        about="Its text is shown only here. A repeat is refused: the name is taken.",
+        scope="admin",
+        query=NoQuery,
+        body=CreateKey,
+        example=examples.KEY,
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The key with its text.", models=(farm.NewApiKey,))
+        },
+        problems={HTTPStatus.CONFLICT: "`state_conflict:<name>`: another key has the name"},
+        handler=create_key,
+    ),
+    Endpoint(
+        method="POST",
+        path="/keys/{key_name}/revoke",
+        name="revokeKey",
+        tag=TAG,
+        summary="End an API key, at once and for good",
+        scope="admin",
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.OK: ResponseSpec(about="The key.", models=(farm.ApiKey,))},
+        handler=revoke_key,
+    ),
+)

@@ -1,0 +1,252 @@
+"""Endpoints of phones: list and show them, take them in and out of service, hold one."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+
+from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
+from phonefarm_gateway.schemas import examples, farm
+from phonefarm_gateway.schemas.farm_requests import (
+    Because,
+    HoldPhone,
+    PerhapsBecause,
+    ReleasePhone,
+)
+from phonefarm_gateway.schemas.queries import NoQuery
+
+TAG: Final = "Phones"
+_PHONE: Final = {HTTPStatus.OK: ResponseSpec(about="The phone as it is now.", models=(farm.Phone,))}
+_HOLD: Final = {HTTPStatus.OK: ResponseSpec(about="The hold as it is now.", models=(farm.Hold,))}
+
+
+async def list_phones(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return every phone."""
+    return reply(await call.controller.fleet.phones(call.key))
+
+
+async def get_phone(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return everything that is known of a phone."""
+    return reply(await call.controller.fleet.phone(call.key, call.path["phone_id"]))
+
+
+async def list_needs_hands(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return what a person must do."""
+    return reply(await call.controller.fleet.needs_hands(call.key))
+
+
+async def admit(call: Call[NoQuery, PerhapsBecause]) -> web.StreamResponse:
+    """Take a phone into service."""
+    fleet = call.controller.fleet
+    return reply(await fleet.admit(call.key, call.path["phone_id"], call.body.reason))
+
+
+async def return_phone(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """End a quarantine or a dirty state."""
+    fleet = call.controller.fleet
+    return reply(await fleet.return_phone(call.key, call.path["phone_id"], call.body.reason))
+
+
+async def maintain(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Give a phone no more work until it is admitted."""
+    fleet = call.controller.fleet
+    return reply(await fleet.maintain(call.key, call.path["phone_id"], call.body.reason))
+
+
+async def retire(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Take a phone out of the farm."""
+    fleet = call.controller.fleet
+    return reply(await fleet.retire(call.key, call.path["phone_id"], call.body.reason))
+
+
+async def drain(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Give a phone no more work; what runs goes on."""
+    operator = call.controller.operator
+    return reply(await operator.drain_phone(call.key, call.path["phone_id"], call.body.reason))
+
+
+async def release(call: Call[NoQuery, ReleasePhone]) -> web.StreamResponse:
+    """Take a phone from the run that drives it."""
+    operator = call.controller.operator
+    return reply(await operator.release(call.key, call.path["phone_id"], call.body))
+
+
+async def hold(call: Call[NoQuery, HoldPhone]) -> web.StreamResponse:
+    """Reserve a phone for a person."""
+    operator = call.controller.operator
+    return reply(await operator.hold(call.key, call.path["phone_id"], call.body))
+
+
+async def unhold(call: Call[NoQuery, Because]) -> web.StreamResponse:
+    """Give a held phone back."""
+    operator = call.controller.operator
+    return reply(await operator.unhold(call.key, call.path["phone_id"], call.body.reason))
+
+
+async def get_hold(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return a hold as it is."""
+    return reply(await call.controller.operator.get_hold(call.key, call.process_id))
+
+
+def _change(
+    verb: str,
+    *,
+    name: str,
+    summary: str,
+    about: str = "",
+    body: Any = Because,
+    example: dict[str, Any] | None = examples.BECAUSE,
+    conflicts: str = "",
+    answers: dict[HTTPStatus, ResponseSpec] = _PHONE,
+    handler: Callable[[Call[NoQuery, Any]], Awaitable[web.StreamResponse]],
+) -> Endpoint[NoQuery, Any]:
+    """Return the endpoint of a verb that changes one phone."""
+    return Endpoint(
+        method="POST",
+        path=f"/phones/{{phone_id}}/{verb}",
+        name=name,
+        tag=TAG,
+        summary=summary,
+        about=about,
+        scope="operate",
+        query=NoQuery,
+        body=body,
+        body_optional=body is PerhapsBecause,
+        example=example,
+        answers=answers,
+        problems={HTTPStatus.CONFLICT: conflicts} if conflicts else {},
+        handler=handler,
+    )
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/phones",
+        name="listPhones",
+        tag=TAG,
+        summary="List the phones: how each is, why it gets no work, what drives it, since when",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="Every phone, and how many there are of each kind.", models=(farm.PhoneList,)
+            )
+        },
+        handler=list_phones,
+    ),
+    Endpoint(
+        method="GET",
+        path="/phones/{phone_id}",
+        name="getPhone",
+        tag=TAG,
+        summary="Read everything that is known of a phone",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="Axes, readiness, failures, host, recovery and audit.",
+                models=(farm.PhoneDetails,),
+            )
+        },
+        handler=get_phone,
+    ),
+    Endpoint(
+        method="GET",
+        path="/needs-hands",
+        name="listNeedsHands",
+        tag=TAG,
+        summary="List what a person must do at phones",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="By host and phone.", models=(farm.HandsNeededList,))
+        },
+        handler=list_needs_hands,
+    ),
+    _change(
+        "admit",
+        name="admitPhone",
+        summary="Take a phone into service, or back from maintenance or a drain",
+        body=PerhapsBecause,
+        handler=admit,
+    ),
+    _change(
+        "return",
+        name="returnPhone",
+        summary="End a phone's quarantine or dirty state after somebody has checked it",
+        about="Also takes a retired phone back.",
+        handler=return_phone,
+    ),
+    _change(
+        "drain",
+        name="drainPhone",
+        summary="Start no more runs on a phone; a run in progress goes on",
+        about="Admit it to give it work again.",
+        conflicts="`state_conflict:<state>`: it gets no work anyway",
+        handler=drain,
+    ),
+    _change(
+        "maintain",
+        name="maintainPhone",
+        summary="Give a phone no more work until it is admitted again",
+        handler=maintain,
+    ),
+    _change(
+        "release",
+        name="releasePhone",
+        summary="Take a phone from the run that drives it",
+        about=(
+            "For a run that does not end; cancelling its process is the gentle way. `epoch` names "
+            "the lease: when another one holds the phone by then, nothing changes."
+        ),
+        body=ReleasePhone,
+        example=None,
+        conflicts="`state_conflict:` free, releasing, dirty or epoch_<n>",
+        handler=release,
+    ),
+    _change(
+        "hold",
+        name="holdPhone",
+        summary="Reserve a phone for a person, who drives it by an adb of its own",
+        about=(
+            "It waits for the run on the phone and goes before all work. Read the hold until its "
+            "state is EXECUTING: then `address` has its adb."
+        ),
+        body=HoldPhone,
+        example=examples.HOLD,
+        conflicts="`state_conflict:held`, `agent_too_old`",
+        answers=_HOLD,
+        handler=hold,
+    ),
+    _change(
+        "unhold",
+        name="unholdPhone",
+        summary="Give a held phone back at once",
+        conflicts="`state_conflict:not_held`",
+        answers=_HOLD,
+        handler=unhold,
+    ),
+    _change(
+        "retire",
+        name="retirePhone",
+        summary="Take a phone out of the farm; work that waits for it alone ends",
+        handler=retire,
+    ),
+    Endpoint(
+        method="GET",
+        path="/holds/{process_id}",
+        name="getHold",
+        tag=TAG,
+        summary="Read a hold",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers=_HOLD,
+        handler=get_hold,
+    ),
+)

@@ -1,0 +1,427 @@
+"""Response models of the farm: phones, accounts, groups, hosts, pauses, keys, the audit."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from phonefarm_gateway.schemas.fields import Instant, ResponseModel, StatusWord, Uuid
+
+
+class PhoneBlocker(ResponseModel):
+    """One reason why a phone gets no work; `until` is null when it does not end by itself."""
+
+    reason: str
+    detail: str
+    remedy: str
+    until: Instant | None
+
+
+class Phone(ResponseModel):
+    """One phone: transport, readiness, health, lease, intent, and what blocks it."""
+
+    phone_id: str
+    serialno: str
+    adb_serial: str
+    model: str
+    android_release: str
+    agent_id: str
+    transport: str
+    readiness: str
+    readiness_reason: str
+    health: str
+    health_reason: str
+    lease: str
+    intent: str
+    offered: Annotated[bool, Field(description="Whether its agent offers it now")]
+    process_id: Uuid | None
+    run_id: Uuid | None
+    health_until: Annotated[
+        Instant | None,
+        Field(
+            description="When its health changes by itself: the end of a quarantine, for example"
+        ),
+    ]
+    cooling_until: Annotated[
+        Instant | None, Field(description="The phone rests until then after a failure")
+    ]
+    needs_hands: Annotated[
+        str, Field(description="What a person must do at the phone; empty when nothing")
+    ]
+    reasons: Annotated[
+        tuple[PhoneBlocker, ...],
+        Field(description="Everything that keeps work from it now; empty when it is offered"),
+    ]
+    needs_hands_since: Instant | None
+    since: Annotated[
+        Instant | None,
+        Field(description="The last change of its transport, readiness, health, lease or intent"),
+    ]
+    process_type: Annotated[str | None, Field(description="Of the process that drives it")]
+    account_id: Annotated[str | None, Field(description="For which that process acts")]
+    lease_epoch: Annotated[int | None, Field(description="What `release` asks for")]
+    agent_connected: bool
+    agent_drain: Annotated[
+        str, Field(description="Who drains its host, and why; empty when nobody does")
+    ]
+    warnings: Annotated[
+        tuple[str, ...],
+        Field(description="What nobody else can do while it is withheld; not in lists"),
+    ]
+
+
+class PhoneCounts(ResponseModel):
+    """How many phones there are; each is one of offered, at_work and withheld."""
+
+    total: int
+    offered: int
+    at_work: Annotated[int, Field(description="A run or a person drives it")]
+    withheld: int
+    needs_hands: Annotated[int, Field(description="Of all; a person must act at them")]
+
+
+class PhoneList(ResponseModel):
+    """Every phone."""
+
+    phones: tuple[Phone, ...]
+    counts: PhoneCounts
+
+
+class PhoneAxis(ResponseModel):
+    """One of the five axes of a phone: how it is, why, since when, and who wrote it."""
+
+    axis: str
+    value: str
+    reason: str
+    since: Instant | None
+    by: str
+
+
+class ReadinessStage(ResponseModel):
+    """One question to the phone on its way to ready, and the answer."""
+
+    name: str
+    state: str
+    seconds: float
+    limit_seconds: float
+    error: str
+
+
+class PhoneFailure(ResponseModel):
+    """What went wrong with the phone in one run."""
+
+    at: Instant | None
+    blame: str
+    code: str
+    message: str
+    run_id: str
+    process_id: str
+    counts: Annotated[bool, Field(description="Towards a quarantine")]
+
+
+class Incident(ResponseModel):
+    """One cause for many phones of a host."""
+
+    agent_id: str
+    incident_id: str
+    kind: str
+    error: str
+    began_at: Instant | None
+    ended_at: Annotated[Instant | None, Field(description="null while it lasts")]
+    phones: tuple[str, ...]
+    seen_by: Annotated[str, Field(description="agent or controller")]
+
+
+class IncidentList(ResponseModel):
+    """The incidents that last, and those that ended in the last hour."""
+
+    incidents: tuple[Incident, ...]
+
+
+class Host(ResponseModel):
+    """The host of a phone."""
+
+    agent_id: str
+    connected: bool
+    heard_at: Instant | None
+    withheld: Annotated[str, Field(description="Why none of its phones is offered")]
+    withheld_since: Instant | None
+    incidents: Annotated[
+        tuple[Incident, ...], Field(description="Those that last first, then the newest")
+    ]
+
+
+class AuditEntry(ResponseModel):
+    """Who did what to whom, and why."""
+
+    at: Instant | None
+    actor: str
+    verb: str
+    subject: str
+    reason: str
+
+
+class AuditList(ResponseModel):
+    """A page of the audit, the newest first."""
+
+    entries: tuple[AuditEntry, ...]
+    next_cursor: Annotated[str | None, Field(description="null on the last page")]
+
+
+class PhoneDetails(ResponseModel):
+    """Everything that is known of a phone; histories have the newest first."""
+
+    phone: Phone
+    axes: tuple[PhoneAxis, ...]
+    stages: tuple[ReadinessStage, ...]
+    battery_percent: int | None
+    battery_celsius: float | None
+    storage_free_bytes: int | None
+    looked_at: Instant | None
+    rounds: Annotated[int, Field(description="Quarantines by failures")]
+    failures: tuple[PhoneFailure, ...]
+    host: Host
+    recovery: tuple[AuditEntry, ...]
+    audit: tuple[AuditEntry, ...]
+
+
+class HandsNeeded(ResponseModel):
+    """What a person must do, and where."""
+
+    phone_id: Annotated[str | None, Field(description="null when nobody could identify it")]
+    agent_id: str
+    adb_serial: str
+    reason: str
+    since: Instant | None
+
+
+class HandsNeededList(ResponseModel):
+    """What a person must do, by host and phone."""
+
+    needed: tuple[HandsNeeded, ...]
+
+
+class Hold(ResponseModel):
+    """A person's reservation of a phone; it is a process of one item."""
+
+    process_id: Uuid
+    phone_id: str
+    agent_id: str | None
+    state: Annotated[
+        str,
+        Field(description="QUEUED or CLAIMED while it waits, EXECUTING while the phone is held"),
+    ]
+    address: Annotated[
+        str | None, Field(description="HOST:PORT of its adb on the phone's host, while it is held")
+    ]
+    until: Instant | None
+    why: Annotated[str, Field(description="Why it ended otherwise than by its time")]
+
+
+class Account(ResponseModel):
+    """One account."""
+
+    account_id: str
+    phone_id: str | None
+    app: str
+    active: bool
+    condition: Literal["ok", "needs_attention"]
+    condition_reason: str
+
+
+class AccountList(ResponseModel):
+    """Every account, or those that were put."""
+
+    accounts: tuple[Account, ...]
+
+
+CleanUpStepWord = Literal["stop_apps", "remove_added", "home"]
+
+
+class Group(ResponseModel):
+    """A group of phones or of accounts."""
+
+    kind: Literal["phone", "account"]
+    name: str
+    member_ids: tuple[str, ...]
+    clean_up: Annotated[
+        tuple[str, ...] | None,
+        Field(description="Steps after each run on its phones; null: the group says nothing"),
+    ]
+
+
+class GroupList(ResponseModel):
+    """Every group, by kind and name."""
+
+    groups: tuple[Group, ...]
+
+
+class Agent(ResponseModel):
+    """The agent of one host."""
+
+    agent_id: str
+    version: str
+    runtime: str
+    connected: bool
+    last_heartbeat_at: Instant | None
+    phones: int
+    certificate_expires_at: Instant | None
+    drain_since: Annotated[Instant | None, Field(description="null when it is not drained")]
+    drain_by: str
+    drain_reason: str
+
+
+class AgentList(ResponseModel):
+    """Every agent."""
+
+    agents: tuple[Agent, ...]
+
+
+class Undrained(ResponseModel):
+    """The host is given work."""
+
+    agent_id: str
+    undrained: Annotated[bool, Field(description="false when it was given work anyway")]
+
+
+class Invitation(ResponseModel):
+    """A token with which one host joins, once; it is shown only here."""
+
+    role: Literal["agent", "gateway"]
+    member_id: str | None
+    token: str
+    expires_at: Instant | None
+
+
+class MemberRevoked(ResponseModel):
+    """The certificates of a member count no more."""
+
+    role: Literal["agent", "gateway"]
+    member_id: str
+    certificates: Annotated[int, Field(description="How many could still have been used")]
+
+
+class Pause(ResponseModel):
+    """Work that does not begin."""
+
+    scope: str
+    name: Annotated[str | None, Field(description="null for all work")]
+    since: Instant | None
+    by: str
+    reason: str
+
+
+class Paused(Pause):
+    """A pause, and how many runs it stops."""
+
+    stopped: int
+
+
+class PauseList(ResponseModel):
+    """Every pause."""
+
+    pauses: tuple[Pause, ...]
+
+
+class Resumed(ResponseModel):
+    """The pause has ended."""
+
+    scope: str
+    name: str | None
+    resumed: Annotated[bool, Field(description="false when nothing of the kind was paused")]
+
+
+class ApiKey(ResponseModel):
+    """An API key, without its text."""
+
+    key_id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: Instant | None
+    created_by: str
+    expires_at: Instant | None
+    revoked_at: Instant | None
+    last_used_at: Instant | None
+
+
+class NewApiKey(ApiKey):
+    """A new key with its text, which is shown only here."""
+
+    secret: str
+
+
+class ApiKeyList(ResponseModel):
+    """The keys in use by name, then the revoked ones, the newest first."""
+
+    keys: tuple[ApiKey, ...]
+
+
+class Finding(ResponseModel):
+    """One check of the farm."""
+
+    check: str
+    verdict: Annotated[
+        str,
+        Field(json_schema_extra={"enum": ["ok", "warn", "fail"]}, description="fail: work stands"),
+    ]
+    text: str
+    remedy: Annotated[str, Field(description="Empty where all is well")]
+
+
+class Examination(ResponseModel):
+    """How a controller and its farm are."""
+
+    verdict: Annotated[str, Field(description="The worst of the findings")]
+    findings: tuple[Finding, ...]
+
+
+class VerificationStarted(ResponseModel):
+    """A run that proves something on a real phone."""
+
+    process_id: Uuid
+
+
+class Verification(ResponseModel):
+    """A capability is live verified with one version of an app profile."""
+
+    capability: str
+    app: str
+    profile_version: str
+    run_id: str
+    process_id: str
+    phone_id: str
+    verified_by: str
+    verified_at: Instant | None
+
+
+class Rerun(ResponseModel):
+    """The process that repeats the request of another."""
+
+    process_id: Uuid
+    request_id: str | None
+    items: int
+    already: Annotated[bool, Field(description="It was made by an earlier request")]
+
+
+class FarmReset(ResponseModel):
+    """Read the lists again: what came before is not sent."""
+
+    reason: Annotated[str, Field(description="connected, too_old or too_slow")]
+
+
+class ProcessMoved(ResponseModel):
+    """A process that moved, or one of whose items did: its line of a list, and the newest move."""
+
+    process_id: Uuid
+    process_type: str
+    request_id: str | None
+    system: str
+    status: StatusWord
+    created_at: Instant | None
+    finished_at: Instant | None
+    at: Instant | None
+    queue_item_id: Annotated[Uuid | None, Field(description="null when the process itself moved")]
+    to_state: str
+    actor: str
+    reason: str
+    phone_id: str | None
+    account_id: str | None

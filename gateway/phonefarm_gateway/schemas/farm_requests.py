@@ -1,0 +1,179 @@
+"""Models of the bodies with which operators change the farm."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+
+from phonefarm_gateway.schemas.farm import CleanUpStepWord
+from phonefarm_gateway.schemas.fields import LARGEST_COUNT, Moment, Name, Object, RequestModel
+from phonefarm_gateway.schemas.requests import PutAccount, Requester
+
+LONGEST_REASON = 500
+LONGEST_PROFILE = 256 * 1024
+MOST_MEMBERS = 10_000
+MOST_ACCOUNTS = 1000
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise ValueError("must not be blank: it is kept in the audit")
+    return reason
+
+
+Reason = Annotated[
+    str,
+    Field(max_length=LONGEST_REASON),
+    AfterValidator(_said),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST_REASON,
+            "pattern": r"\S",
+            "description": "Why; it is kept in the audit",
+        }
+    ),
+]
+OptionalReason = Annotated[
+    str, Field(max_length=LONGEST_REASON, description="Kept in the audit when given")
+]
+
+
+class Because(RequestModel):
+    """Why."""
+
+    reason: Reason
+
+
+class PerhapsBecause(RequestModel):
+    """Why, if there is something to say."""
+
+    reason: OptionalReason = ""
+
+
+class ReleasePhone(Because):
+    """Which lease is to end, and why."""
+
+    epoch: Annotated[int, Field(ge=1, le=LARGEST_COUNT, description="`lease_epoch` of GET /phones")]
+
+
+class HoldPhone(Because):
+    """For how long, how long it may wait for the phone, and why."""
+
+    seconds: Annotated[int, Field(ge=60, le=10_800)] = 1800
+    wait_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+
+
+class Rerun(Because):
+    """What to repeat, and why."""
+
+    failed_only: Annotated[bool, Field(description="Only the items that are not completed")] = False
+    not_posted: Annotated[
+        bool, Field(description="Somebody has looked: posts with an unknown outcome are not there")
+    ] = False
+
+
+_Scope = Literal["all", "app", "account", "capability"]
+
+
+class _OfScope(RequestModel):
+    scope: _Scope
+    name: Annotated[
+        Name | None, Field(description="Of the app, account or capability; absent for all")
+    ] = None
+
+    @field_validator("name")
+    @classmethod
+    def _fits(cls, name: str | None, info: ValidationInfo) -> str | None:
+        scope = info.data.get("scope")
+        if scope == "all" and name is not None:
+            raise ValueError("must be absent when scope is all")
+        if scope not in {"all", None} and name is None:
+            raise ValueError(f"is required when scope is {scope}")
+        return name
+
+    model_config = RequestModel.model_config | {"validate_default": True}
+
+
+class Pause(_OfScope):
+    """What does not begin until it is resumed, and why."""
+
+    reason: Reason
+    stop: Annotated[
+        bool, Field(description="Also stop runs in progress; their items go back to the queue")
+    ] = False
+
+
+class Resume(_OfScope):
+    """Which pause ends."""
+
+    reason: OptionalReason = ""
+
+
+class PutGroup(PerhapsBecause):
+    """The members of a group; without any it is no group."""
+
+    member_ids: Annotated[list[Name], Field(max_length=MOST_MEMBERS, fail_fast=True)]
+
+
+class PutCleanUp(PerhapsBecause):
+    """What is done after each run on a group's phones."""
+
+    steps: Annotated[
+        list[CleanUpStepWord] | None,
+        Field(max_length=3, description="null: the group says nothing"),
+    ]
+
+
+class PutAccountOfMany(PutAccount):
+    """One account of many."""
+
+    account_id: Name
+
+
+class PutAccounts(RequestModel):
+    """Accounts to create or replace: all of them or none."""
+
+    accounts: Annotated[list[PutAccountOfMany], Field(min_length=1, max_length=MOST_ACCOUNTS)]
+
+
+class Invite(PerhapsBecause):
+    """Whom to invite, and for how long."""
+
+    role: Literal["agent", "gateway"] = "agent"
+    member_id: Annotated[
+        Name | None, Field(description="Absent: the host chooses a name that nobody has had")
+    ] = None
+    good_for_seconds: Annotated[int, Field(ge=60, le=86_400)] = 900
+
+
+class CreateKey(RequestModel):
+    """The name of a new key, what it may do, and until when."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    scopes: Annotated[
+        list[Literal["submit", "read", "cancel", "operate", "admin"]],
+        Field(min_length=1, max_length=5, description="admin has all, operate has read"),
+    ]
+    expires_at: Annotated[Moment | None, Field(description="Absent for a key that stays")] = None
+
+
+class _OnPhone(RequestModel):
+    phone_id: Name
+    account_id: Annotated[
+        Name | None, Field(description="Absent: the one active account on the phone")
+    ] = None
+    requested_by: Requester
+
+
+class Verify(_OnPhone):
+    """On which phone a capability is to be proved."""
+
+    inputs: Annotated[Object | None, Field(description="Absent: inputs that change little")] = None
+
+
+class CheckProfile(_OnPhone):
+    """An app profile, and the phone on which to look for what it names."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+    profile_toml: Annotated[str, Field(min_length=1, max_length=LONGEST_PROFILE)]
