@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from phonefarm_common.reasons import FarmError
+from phonefarm_common.wire_enums import RunOutcome
 from phonefarm_controller.fleet import farm_watch
 from phonefarm_controller.fleet.farm_watch import (
     FarmChanges,
@@ -19,7 +20,7 @@ from phonefarm_controller.fleet.farm_watch import (
 )
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.phone_reports import Incident
-from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded, RunOutcome
+from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
 from phonefarm_controller.rpc.farm_watch_convert import cursor_of, place_of
 from phonefarm_controller.store import hosts
 from phonefarm_controller.store.database import Database, Transaction
