@@ -3,7 +3,10 @@
 from collections.abc import Callable
 
 from phonefarm_simulator.faults import Fault, Faults
-from phonefarm_simulator.views import HEIGHT, WIDTH, View, turned
+from phonefarm_simulator.views import HEIGHT, WIDTH, View, moved_down, turned
+
+SLIDE_PIXELS = 170
+"""How much further a view is from its place for each look that finds it on its way."""
 
 
 class Display:
@@ -18,6 +21,8 @@ class Display:
         self._lit = True
         self._keyguard = False
         self._touched = monotonic()
+        self._seen_place = ""
+        self._slides_left = 0
 
     @property
     def lit(self) -> bool:
@@ -87,3 +92,13 @@ class Display:
     def shown(self, screen: View) -> View:
         """Return the screen as it lies on the display now."""
         return turned(screen) if self.rotation else screen
+
+    def sliding(self, screen: View, place: str) -> View:
+        """Return the screen of *place* as a look finds it: at first on its way, with the fault."""
+        if place != self._seen_place:
+            slides = self._faults.get(Fault.SCREEN_SLIDES)
+            self._seen_place, self._slides_left = place, slides.count if slides else 0
+        if not self._slides_left:
+            return screen
+        self._slides_left -= 1
+        return moved_down(screen, SLIDE_PIXELS * (self._slides_left + 1))

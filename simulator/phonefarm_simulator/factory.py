@@ -4,7 +4,7 @@ import uuid
 import zlib
 from dataclasses import dataclass
 
-from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
+from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, SHOP_PACKAGE
 
 APP_VERSION = "1.4.2"
 APP_VERSION_CODE = 142
@@ -88,5 +88,8 @@ def default_packages() -> dict[str, Package]:
             version=APP_VERSION,
             code=APP_VERSION_CODE,
             system=False,
+        ),
+        SHOP_PACKAGE: Package(
+            path=f"/data/app/{SHOP_PACKAGE}-1/base.apk", version="7.0.3", code=703, system=False
         ),
     }

@@ -59,6 +59,7 @@ class Fault(enum.StrEnum):
     SECOND_DISPLAY = "second_display"
     KEYBOARD_CLAIMED = "keyboard_claimed"
     LANDSCAPE = "landscape"
+    SCREEN_SLIDES = "screen_slides"
     NO_BATTERY = "no_battery"
     FOREIGN_HELPER = "foreign_helper"
     PACKAGE_MANAGER_GONE = "package_manager_gone"
@@ -172,6 +173,10 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "mInputShown=true though no keyboard is drawn; BACK leaves the screen (appium-adb#56)"
     ),
     Fault.LANDSCAPE: "the screen is turned; `wm size` is not (appium#11656)",
+    Fault.SCREEN_SLIDES: (
+        "the first `count` (2) dumps of a screen find its views lower than a tap does: it slides "
+        "to its place (Maestro#953, agent-device#334)"
+    ),
     Fault.NO_BATTERY: "present: false, status: 1, level: 0 (device-androidia#164)",
     Fault.FOREIGN_HELPER: (
         "another tool's `process` (com.github.uiautomator) runs (uiautomator2#329)"

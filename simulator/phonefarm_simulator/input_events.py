@@ -6,7 +6,7 @@ from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.keys import Key
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.phone import Phone
-from phonefarm_simulator.views import Focus, Press, view_at
+from phonefarm_simulator.views import Focus, OpenApp, view_at
 
 SWIPE_PIXELS = 80
 SETTLING_SECONDS = 0.3
@@ -22,10 +22,11 @@ def tap(phone: Phone, x: float, y: float) -> None:
     phone.record(Kind.TAPPED, x=x, y=y, target=view.name if view else "")
     if view is None or view.tap is None:
         return
-    if view.tap is Press.OPEN_APP:
-        phone.open_app()
-    else:
-        phone.app.tap(view.tap, view.bounds, x)
+    front = phone.apps.front
+    if isinstance(view.tap, OpenApp):
+        phone.open_app(view.tap.package)
+    elif front is not None:
+        front.tap(view.tap, view.bounds, x)
         if isinstance(view.tap, Focus):
             phone.focused_at = phone.monotonic()
 
@@ -46,28 +47,28 @@ def swipe(phone: Phone, start: tuple[float, float], end: tuple[float, float]) ->
     if phone.display.keyguard:
         if down < 0 and -down > abs(across):
             phone.display.dismiss_keyguard()
-    elif phone.app.in_front and abs(down) > abs(across):
-        phone.app.scroll(1 if down < 0 else -1)
+    elif phone.apps.front is not None and abs(down) > abs(across):
+        phone.apps.front.scroll(1 if down < 0 else -1)
 
 
 def type_text(phone: Phone, text: str) -> None:
     """Type where the cursor is; without a cursor the text goes nowhere, as on a real phone."""
-    usable = phone.app.in_front and not phone.display.covered
-    box = phone.app.focused_field() if usable else None
+    front = None if phone.display.covered else phone.apps.front
+    box = front.focused_field() if front else None
     phone.display.touch()
     lost = phone.faults.get(Fault.LETTERS_LOST)
     if lost is not None and phone.monotonic() - phone.focused_at < SETTLING_SECONDS:
         text = text[lost.count :]
-    phone.record(Kind.TYPED, text=text, field=phone.app.focused if box is not None else None)
+    phone.record(Kind.TYPED, text=text, field=front.focused if front and box is not None else None)
     if box is not None:
         box.insert(text)
 
 
 def put_text(phone: Phone, text: str) -> None:
     """Replace what the field with the cursor holds, as ACTION_SET_TEXT does: no key is pressed."""
-    usable = phone.app.in_front and not phone.display.covered
-    box = phone.app.focused_field() if usable else None
-    phone.record(Kind.TYPED, text=text, field=phone.app.focused if box is not None else None)
+    front = None if phone.display.covered else phone.apps.front
+    box = front.focused_field() if front else None
+    phone.record(Kind.TYPED, text=text, field=front.focused if front and box is not None else None)
     if box is not None:
         box.put(text)
 
@@ -103,23 +104,24 @@ def _press_key(phone: Phone, key: Key) -> None:
 
 
 def _press_in_app(phone: Phone, key: Key) -> None:
+    front = phone.apps.front
     match key:
         case Key.HOME | Key.APP_SWITCH:
             if Fault.IGNORES_HOME not in phone.faults:
                 phone.go_home()
             return
-        case _ if phone.display.keyguard or not phone.app.in_front:
+        case _ if phone.display.keyguard or front is None:
             return
         case Key.BACK:
-            if not phone.app.back():
-                phone.app.hide()
+            if not front.back():
+                front.hide()
             return
         case Key.ENTER:
-            phone.app.enter()
+            front.enter()
             return
         case _:
             pass
-    box = phone.app.focused_field()
+    box = front.focused_field()
     if box is None:
         return
     match key:

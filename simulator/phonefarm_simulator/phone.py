@@ -13,6 +13,7 @@ from phonefarm_common.clock import Clock, SystemClock
 
 from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.app_account import Account, PostFailure
+from phonefarm_simulator.apps import Apps
 from phonefarm_simulator.battery import Battery
 from phonefarm_simulator.display import Display
 from phonefarm_simulator.factory import build_properties, default_packages, default_settings
@@ -24,11 +25,11 @@ from phonefarm_simulator.media_store import MediaStore, Row
 from phonefarm_simulator.personality import Personality
 from phonefarm_simulator.personality import personality as read_personality
 from phonefarm_simulator.processes import Processes
-from phonefarm_simulator.screens import app_screen, keyguard_screen, launcher_screen
+from phonefarm_simulator.screens import keyguard_screen
+from phonefarm_simulator.shop_app import ShopApp
 from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, ShortVideoApp
 from phonefarm_simulator.ui_automation import UiAutomation
 from phonefarm_simulator.views import (
-    APP_PACKAGE,
     KEYGUARD_PACKAGE,
     LAUNCHER_PACKAGE,
     SCREEN,
@@ -99,6 +100,11 @@ class Phone:
             read=self.files.read,
             next_post_failure=self._next_post_failure,
         )
+        self.apps = Apps(
+            video=self.app,
+            shop=ShopApp(customer=f"shopper-{serial.lower()}", record=self.record),
+            new_account=self._default_account,
+        )
         for fault, settings in self.personality.faults.items():
             self.faults.put(fault, settings)
         self._apply_faults()
@@ -106,7 +112,7 @@ class Phone:
 
     def close(self) -> None:
         """Close the ledger's file."""
-        self.app.stop("simulator stopped")
+        self.apps.stop("simulator stopped")
         self.ledger.close()
 
     def _default_account(self) -> Account:
@@ -177,10 +183,10 @@ class Phone:
         """Package and full activity name of the window in front."""
         if self.display.keyguard:
             return KEYGUARD_PACKAGE, KEYGUARD_WINDOW
-        if not self.app.in_front:
+        front = self.apps.front
+        if front is None:
             return LAUNCHER_PACKAGE, f"{LAUNCHER_PACKAGE}.Launcher"
-        name = "ShareActivity" if self.app.screen == "composer" else "MainActivity"
-        return APP_PACKAGE, f"{APP_PACKAGE}.{name}"
+        return front.package, f"{front.package}.{front.activity}"
 
     def record(self, kind: Kind, **detail: Any) -> Entry:
         """Write an effect to the ledger and to the phone's own log."""
@@ -193,11 +199,13 @@ class Phone:
         self.app.advance()
         if self.display.keyguard:
             return self.display.shown(keyguard_screen(secure=self.display.locked))
-        return self.display.shown(
-            app_screen(self.app)
-            if self.app.in_front
-            else launcher_screen(with_app=APP_PACKAGE in self.packages)
-        )
+        locale = self.properties["persist.sys.locale"]
+        return self.display.shown(self.apps.screen(installed=self.packages, locale=locale))
+
+    def looked_at(self) -> View:
+        """Return the screen as a dump finds it; with `screen_slides` not yet in its place."""
+        front = self.apps.front
+        return self.display.sliding(self.screen(), f"{self.focus[0]} {front and front.place}")
 
     def blind_screen(self) -> View:
         """Return the one empty view that a phone in trouble shows of any app."""
@@ -209,15 +217,18 @@ class Phone:
 
     def go_home(self) -> None:
         """Show the launcher; the app keeps its state behind it."""
-        self.app.hide()
+        self.apps.hide()
         self.record(Kind.HOME_PRESSED)
 
-    def open_app(self) -> bool:
-        """Start the app or bring it back; tell whether it was stopped."""
-        if not self.app.running:
+    def open_app(self, package: str) -> bool:
+        """Start an app of ours or bring it back; tell whether it was stopped."""
+        app = self.apps.find(package)
+        if app is None:
+            raise ValueError(f"{package} is none of the apps")
+        if not app.running:
             self.app_pid += 17
         self.app.out_of_sight = self.display.covered
-        return self.app.start()
+        return self.apps.bring_to_front(app)
 
     def write_file(
         self,
@@ -266,10 +277,6 @@ class Phone:
         if row is not None:
             self.record(Kind.MEDIA_INDEXED, path=row.path, uri=row.uri)
         return row
-
-    def clear_app(self) -> None:
-        """Do what `pm clear` does to the app."""
-        self.app.clear_data(self._default_account())
 
     def set_fault(self, fault: Fault, settings: FaultSettings) -> None:
         """Set a fault; the listener applies it to connections."""
@@ -348,7 +355,7 @@ class Phone:
 
     def shut_down(self) -> None:
         """End the running app, as the beginning of a reboot does."""
-        self.app.stop("reboot")
+        self.apps.stop("reboot")
 
     def boot(self, *, completes_in: float) -> None:
         """Boot with a new boot id; sys.boot_completed is set after so many seconds."""

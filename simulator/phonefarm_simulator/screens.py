@@ -1,6 +1,7 @@
 """Builds the app's screens as trees of views from its state."""
 
 import math
+from collections.abc import Container
 from typing import assert_never
 
 from phonefarm_simulator.short_video_app import RESULTS_ON_SCREEN, Screen, ShortVideoApp
@@ -10,10 +11,12 @@ from phonefarm_simulator.views import (
     KEYGUARD_PACKAGE,
     LAUNCHER_PACKAGE,
     SCREEN,
+    SHOP_PACKAGE,
     WIDTH,
     Bounds,
     Field,
     Focus,
+    OpenApp,
     OpenResult,
     Press,
     Style,
@@ -35,24 +38,32 @@ _TABS = (
     ("nav_search", "Search", Press.SEARCH, {Screen.SEARCH, Screen.RESULTS, Screen.PLAYER}),
     ("nav_profile", "Profile", Press.PROFILE, {Screen.PROFILE, Screen.EDIT_PROFILE}),
 )
+_ICONS = (
+    (APP_PACKAGE, "Short Video", Bounds(280, 480, 440, 680)),
+    (SHOP_PACKAGE, "Shop", Bounds(480, 480, 640, 680)),
+)
 _CONTENT = Bounds(0, 144, WIDTH, 1160)
 _ROW_HEIGHT = 180
 _MARGIN = 32
 POSTS_ON_SCREEN = 6
 
 
-def launcher_screen(*, with_app: bool) -> View:
-    """Return the home screen, with the app's icon while it is installed."""
-    icon = View(
-        kind="android.widget.TextView",
-        bounds=Bounds(280, 480, 440, 680),
-        package=LAUNCHER_PACKAGE,
-        name="icon",
-        text="Short Video",
-        description="Short Video",
-        style=Style.ICON,
-        tap=Press.OPEN_APP,
-        focusable=True,
+def launcher_screen(installed: Container[str]) -> View:
+    """Return the home screen, with the icons of the apps that are installed."""
+    icons = tuple(
+        View(
+            kind="android.widget.TextView",
+            bounds=bounds,
+            package=LAUNCHER_PACKAGE,
+            name="icon",
+            text=title,
+            description=title,
+            style=Style.ICON,
+            tap=OpenApp(package=package),
+            focusable=True,
+        )
+        for package, title, bounds in _ICONS
+        if package in installed
     )
     return View(
         kind="android.widget.FrameLayout",
@@ -60,7 +71,7 @@ def launcher_screen(*, with_app: bool) -> View:
         package=LAUNCHER_PACKAGE,
         name="launcher",
         style=Style.WALLPAPER,
-        children=(icon,) if with_app else (),
+        children=icons,
     )
 
 

@@ -12,7 +12,7 @@ from phonefarm_simulator.app_account import Account, Post, PostFailure, profile_
 from phonefarm_simulator.ledger import Entry, Kind
 from phonefarm_simulator.text_field import TextField
 from phonefarm_simulator.video_catalogue import Video, feed_video, search_videos
-from phonefarm_simulator.views import Bounds, Field, Focus, OpenResult, Press, Tap
+from phonefarm_simulator.views import APP_PACKAGE, Bounds, Field, Focus, OpenResult, Press, Tap
 
 RESULTS_ON_SCREEN = 5
 UPLOAD_SECONDS = 0.3
@@ -42,6 +42,8 @@ class Playback:
 
 class ShortVideoApp:
     """The app, running or stopped, and its data."""
+
+    package = APP_PACKAGE
 
     def __init__(
         self,
@@ -86,6 +88,16 @@ class ShortVideoApp:
         self.uploaded_at: float | None = None
         self.post_error = ""
         self.notice = ""
+
+    @property
+    def activity(self) -> str:
+        """The name of the activity in front."""
+        return "ShareActivity" if self.screen is Screen.COMPOSER else "MainActivity"
+
+    @property
+    def place(self) -> str:
+        """What the user would say is shown."""
+        return "dialog" if self.covered else self.screen
 
     @property
     def covered(self) -> bool:
@@ -181,7 +193,7 @@ class ShortVideoApp:
             case Press():
                 self._press(tap)
             case _:
-                assert_never(tap)
+                pass  # a view of another app
 
     def _press(self, press: Press) -> None:
         match press:
@@ -207,7 +219,7 @@ class ShortVideoApp:
                 self.consent_pending = False
                 self._record(Kind.DIALOG_DISMISSED, dialog="consent")
                 self.track_video()
-            case Press.LOG_IN | Press.OPEN_APP:
+            case Press.LOG_IN:
                 pass
             case _:
                 assert_never(press)

@@ -63,7 +63,7 @@ class UiCalls:
         if Fault.UI_SERVER_STALE in faults and self._last_dump:
             return self._last_dump
         blind = Fault.UI_SERVER_BLIND in faults
-        screen = self._phone.blind_screen() if blind else self._phone.screen()
+        screen = self._phone.blind_screen() if blind else self._phone.looked_at()
         if not self._phone.awake:
             return ""
         self._last_dump = dump(screen, rotation=self._phone.display.rotation, by_server=True)
@@ -200,7 +200,8 @@ class UiCalls:
     def scroll(self, selector: Mapping[str, Any], _vertical: bool, step: int) -> bool:
         """Scroll a list or pager by a page."""
         self._one(selector)
-        self._phone.app.scroll(step)
+        if self._phone.apps.front is not None:
+            self._phone.apps.front.scroll(step)
         return True
 
     # Text.
@@ -208,9 +209,9 @@ class UiCalls:
     def set_text(self, selector: Mapping[str, Any], text: str) -> bool:
         """Replace what a field holds; true also when the app refused (UiObject2.setText)."""
         view = self._one(selector)
-        if not isinstance(view.tap, Focus):
+        if not isinstance(view.tap, Focus) or self._phone.apps.front is None:
             return False
-        self._phone.app.tap(view.tap, view.bounds, _middle(view)[0])
+        self._phone.apps.front.tap(view.tap, view.bounds, _middle(view)[0])
         if Fault.SET_TEXT_IGNORED not in self._phone.faults:
             input_events.put_text(self._phone, str(text))
         return True

@@ -8,6 +8,7 @@ from typing import NamedTuple
 WIDTH = 720
 HEIGHT = 1280
 APP_PACKAGE = "com.example.shortvideo"
+SHOP_PACKAGE = "com.example.shop"
 LAUNCHER_PACKAGE = "com.android.launcher"
 KEYGUARD_PACKAGE = "com.android.systemui"
 
@@ -66,12 +67,12 @@ class Field(enum.StrEnum):
     USERNAME = "edit_username"
     BIO = "edit_bio"
     CAPTION = "caption_box"
+    PRODUCT = "product"  # of the shop, which gives it no resource name
 
 
 class Press(enum.Enum):
     """The tap actions without a value."""
 
-    OPEN_APP = enum.auto()
     FEED = enum.auto()
     SEARCH = enum.auto()
     PROFILE = enum.auto()
@@ -82,6 +83,24 @@ class Press(enum.Enum):
     POST = enum.auto()
     ACCEPT_CONSENT = enum.auto()
     LOG_IN = enum.auto()
+
+
+class ShopPress(enum.Enum):
+    """The tap actions of the shop without a value."""
+
+    HOME = enum.auto()
+    SEARCH = enum.auto()
+    ACCOUNT = enum.auto()
+    GO = enum.auto()
+    ACCEPT = enum.auto()
+    LATER = enum.auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenApp:
+    """A tap on the launcher that opens an app."""
+
+    package: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +117,14 @@ class OpenResult:
     index: int
 
 
-Tap = Press | Focus | OpenResult
+@dataclass(frozen=True, kw_only=True)
+class OpenProduct:
+    """A tap that opens the shop's product at `index`."""
+
+    index: int
+
+
+Tap = Press | ShopPress | Focus | OpenApp | OpenResult | OpenProduct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +165,15 @@ def view_at(root: View, x: float, y: float) -> View | None:
         if view.tap is not None and view.bounds.contains(x, y):
             found = view
     return found
+
+
+def moved_down(root: View, pixels: int) -> View:
+    """Return a screen whose views lie lower, as on their way during a transition."""
+    box = root.bounds
+    bounds = Bounds(box.left, box.top + pixels, box.right, box.bottom + pixels)
+    return replace(
+        root, bounds=bounds, children=tuple(moved_down(child, pixels) for child in root.children)
+    )
 
 
 def turned(root: View) -> View:

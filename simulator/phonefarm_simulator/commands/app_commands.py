@@ -10,12 +10,14 @@ from phonefarm_simulator.factory import Package
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.files import normal_path
 from phonefarm_simulator.ledger import Kind
-from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE
+from phonefarm_simulator.views import APP_PACKAGE, LAUNCHER_PACKAGE, SHOP_PACKAGE
 
 SEND = "android.intent.action.SEND"
 SCAN_FILE = "android.intent.action.MEDIA_SCANNER_SCAN_FILE"
 MAIN = "android.intent.action.MAIN"
 STREAM = "android.intent.extra.STREAM"
+_ACTIVITIES = {APP_PACKAGE: ("MainActivity", "ShareActivity"), SHOP_PACKAGE: ("MainActivity",)}
+"""What each app lets others open."""
 LARGEST_APK_BYTES = 200 * 1024 * 1024
 
 _FLAGS_WITH_VALUE = {"-a", "-d", "-t", "-c", "-f", "-p", "--user", "-n", "--display"}
@@ -100,9 +102,10 @@ async def am(call: Call) -> int:
                 return await call.complain(f"Error: {error}", status=255)
             return await _start(call, intent)
         case ["force-stop" | "kill" as how, *words] if words:
-            spared = how == "kill" and call.phone.app.in_front
-            if words[-1] == APP_PACKAGE and not spared and Fault.APP_STAYS not in call.phone.faults:
-                call.phone.app.stop(how)
+            front = call.phone.apps.front
+            spared = how == "kill" and front is not None and front.package == words[-1]
+            if not spared and Fault.APP_STAYS not in call.phone.faults:
+                call.phone.apps.stop(how, words[-1])
             return 0
         case ["kill-all"]:
             return 0
@@ -138,15 +141,15 @@ async def _start(call: Call, intent: Intent) -> int:
         call.phone.go_home()
         return 0
     wanted = activity or ("ShareActivity" if intent.action == SEND else "MainActivity")
-    known = target == APP_PACKAGE and APP_PACKAGE in call.phone.packages
+    activities = _ACTIVITIES.get(target, ()) if target in call.phone.packages else ()
     # From Android 13 on a named activity gets only what its filter takes: here, videos.
     misfit = wanted == "ShareActivity" and not (intent.kind or "*/*").startswith(("video/", "*/"))
-    if not known or misfit or wanted not in {"MainActivity", "ShareActivity"}:
+    if misfit or wanted not in activities:
         return await _no_activity(call, intent)
     if intent.stop_first:
-        call.phone.app.stop("force-stop")
-    was_in_front = call.phone.app.in_front
-    cold = call.phone.open_app()
+        call.phone.apps.stop("force-stop", target)
+    was_in_front = call.phone.apps.front is not None and call.phone.apps.front.package == target
+    cold = call.phone.open_app(target)
     if wanted == "ShareActivity":
         _share(call, intent)
     elif was_in_front and not cold:
@@ -158,7 +161,7 @@ async def _start(call: Call, intent: Intent) -> int:
         await call.phone.faults.ended(Fault.AM_WAIT_HANGS)
         state = "COLD" if cold else "HOT"
         await call.say(
-            f"Status: ok\nLaunchState: {state}\nActivity: {APP_PACKAGE}/.{wanted}\n"
+            f"Status: ok\nLaunchState: {state}\nActivity: {target}/.{wanted}\n"
             "TotalTime: 184\nWaitTime: 190\nComplete"
         )
     return 0
@@ -204,10 +207,10 @@ async def monkey(call: Call) -> int:
     words = list(call.arguments)
     package = words[words.index("-p") + 1] if "-p" in words[:-1] else ""
     await call.say(f"  bash arg: -p\n  bash arg: {package}")
-    if package != APP_PACKAGE or package not in call.phone.packages:
+    if package not in _ACTIVITIES or package not in call.phone.packages:
         await call.say("** No activities found to run, monkey aborted.")
         return 252
-    call.phone.open_app()
+    call.phone.open_app(package)
     await call.say("Events injected: 1\n## Network stats: elapsed time=12ms")
     return 0
 
@@ -233,8 +236,7 @@ async def pm(call: Call) -> int:
             if words[-1] not in phone.packages:
                 await call.say("Failed")
                 return 1
-            if words[-1] == APP_PACKAGE:
-                phone.clear_app()
+            phone.apps.clear(words[-1])
             await call.say("Success")
             return 0
         case ["install", *words]:
@@ -312,8 +314,7 @@ async def _uninstall(call: Call, name: str) -> int:
     package = call.phone.packages.get(name)
     if package is None or package.system:
         return await call.complain("Failure [DELETE_FAILED_INTERNAL_ERROR]")
-    if name == APP_PACKAGE:
-        call.phone.clear_app()
+    call.phone.apps.clear(name)
     del call.phone.packages[name]
     call.phone.record(Kind.APP_REMOVED, package=name)
     await call.say("Success")

@@ -106,9 +106,8 @@ def _display(phone: Phone) -> str:
 
 
 def _input_method(phone: Phone) -> str:
-    drawn = (
-        phone.app.in_front and phone.app.keyboard_drawn and phone.app.focused_field() is not None
-    )
+    front = phone.apps.front
+    drawn = front is not None and front.keyboard_drawn and front.focused_field() is not None
     shown = drawn or Fault.KEYBOARD_CLAIMED in phone.faults
     return (
         f"  mInputShown={_truth(shown)}\n"

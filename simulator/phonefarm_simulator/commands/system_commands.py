@@ -9,7 +9,7 @@ from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.processes import FIRST_PID
-from phonefarm_simulator.views import APP_PACKAGE, HEIGHT, LAUNCHER_PACKAGE, WIDTH
+from phonefarm_simulator.views import HEIGHT, LAUNCHER_PACKAGE, WIDTH
 
 _NAMESPACES = ("global", "secure", "system")
 _LOGCAT_FLAGS_WITH_VALUE = ("-b", "-v", "-t", "-T", "-m", "-e", "-r", "-n", "-f", "-G")
@@ -130,8 +130,9 @@ def running_processes(phone: Phone) -> dict[str, int]:
     helper = phone.faults.get(Fault.FOREIGN_HELPER)
     if helper is not None:
         running[helper.process] = 8813
-    if phone.app.running:
-        running[APP_PACKAGE] = phone.app_pid
+    for place, app in enumerate(phone.apps.all):
+        if app.running:
+            running[app.package] = phone.app_pid + place
     return running | {process.arguments: process.pid for process in phone.processes}
 
 

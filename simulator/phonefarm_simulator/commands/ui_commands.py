@@ -53,7 +53,7 @@ async def uiautomator(call: Call) -> int:
             if not phone.awake:
                 await call.complain("ERROR: null root node returned by UiTestAutomationBridge.")
                 return 0
-            text = dump(phone.screen(), rotation=phone.display.rotation)
+            text = dump(phone.looked_at(), rotation=phone.display.rotation)
     except UiAutomationTakenError:
         return await call.complain(ALREADY_REGISTERED)
     if path == "/dev/tty":
