@@ -1,7 +1,7 @@
 """Driving one app by its profile: look, find, tap, type, and get from screen to screen."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from phonefarm_executor.app_profile import Interrupt, Place, Profile
 from phonefarm_executor.deadlines import Pace
@@ -18,6 +18,11 @@ MOST_INTERRUPTS = 5
 MOST_TURNS = 6
 MOST_CLEARINGS = 3
 READ_BACK_SECONDS = 3.0
+BETWEEN_LOOKS_SECONDS = 0.1
+MOVING_SECONDS = 3.0
+"""How long a view may move before it is tapped where it was last; scaled in tests."""
+ACCOUNT_SECONDS = 45.0
+"""How long it may take to see which account is logged in."""
 
 
 class Drive:
@@ -39,6 +44,7 @@ class Drive:
         self.profile = profile
         self.pace = pace
         self.patience = PATIENCE_SECONDS * time_scale
+        self._moving_seconds = MOVING_SECONDS * time_scale
         self.last_screen: Screen | None = None  # what a failure was searched on
         self.interruptions = 0
 
@@ -59,11 +65,29 @@ class Drive:
         if interrupt.stop is not None:
             message = f"the app shows {interrupt.name}: {screen.words()}"
             raise FailedError(interrupt.stop, message)
-        button = interrupt.dismiss and screen.find(interrupt.dismiss)
-        if not button:
-            raise self.missing(f"interrupt {interrupt.name}", interrupt.dismiss, screen)
-        self.phone.tap(*button.center)
+        if interrupt.press is not None:
+            self.phone.press(interrupt.press)
+        elif interrupt.dismiss is not None:
+            dismiss = interrupt.dismiss
+            button = self._at_rest(lambda now: now.find(dismiss), screen, self.reader.look)
+            if button is None and self.profile.interrupt_of(self._seen()) is not interrupt:
+                return  # it went by itself
+            if button is None:
+                raise self.missing(f"interrupt {interrupt.name}", dismiss, self.last_screen)
+            self.phone.tap(*button.center)
         self.interruptions += 1
+        self._wait_for_end_of(interrupt)
+
+    def _wait_for_end_of(self, interrupt: Interrupt) -> None:
+        """Give a dialog that was dismissed its time to go: a second tap could hit what is below."""
+        end = time.monotonic() + self._moving_seconds
+        while self.profile.interrupt_of(self._seen()) is interrupt and time.monotonic() < end:
+            self.pace.wait(BETWEEN_LOOKS_SECONDS)
+
+    def _seen(self) -> Screen:
+        """Return the screen with whatever lies over it."""
+        self.last_screen = screen = self.reader.look()
+        return screen
 
     def until(
         self, holds: Callable[[Screen], bool], *, seconds: float | None = None
@@ -89,9 +113,42 @@ class Drive:
             raise self.missing("find", selector, self.last_screen)
         return node
 
+    def at_rest(self, find: Callable[[Screen], Node | None], screen: Screen) -> Node | None:
+        """Return the view of *screen* once two looks agree on where it is; None when it has gone.
+
+        A look may fall into a transition, when a tap would hit something else. A view that never
+        rests is returned as it was last.
+        """
+        return self._at_rest(find, screen, self.look)
+
+    def _at_rest(
+        self, find: Callable[[Screen], Node | None], screen: Screen, look: Callable[[], Screen]
+    ) -> Node | None:
+        node = find(screen)
+        end = time.monotonic() + self._moving_seconds
+        while node is not None and not self.reader.waited_for_rest:
+            self.pace.wait(BETWEEN_LOOKS_SECONDS)
+            self.last_screen = screen = look()
+            before, node = node, find(screen)
+            if node is None or node.bounds == before.bounds or time.monotonic() >= end:
+                break
+        return node
+
+    def find_at_rest(self, name: str) -> Node:
+        """Return the view of a selector, waiting for it and until two looks agree on its place."""
+        selector = self.profile.selector(name)
+        end = time.monotonic() + self.patience
+        while True:
+            self.find(name)
+            node = self.at_rest(lambda now: now.find(selector), self.last_screen or self.look())
+            if node is not None:
+                return node
+            if time.monotonic() >= end:
+                raise self.missing("find", selector, self.last_screen)
+
     def tap(self, name: str) -> None:
-        """Tap the view of a selector, waiting for it."""
-        self.phone.tap(*self.find(name).center)
+        """Tap the view of a selector, waiting for it and until two looks agree on its place."""
+        self.phone.tap(*self.find_at_rest(name).center)
 
     def missing(self, what: str, selector: Selector | None, screen: Screen | None) -> FailedError:
         """Return the failure that says which selector matched nothing on which screen."""
@@ -133,6 +190,7 @@ class Drive:
         if target.tap is None:
             message = f"the app profile {self.profile.name} says no way to screen {name}"
             raise FailedError(Code.PLAN_INVALID, message)
+        tapped = target.tap
         for _ in range(MOST_TURNS):
             screen = self.look()
             here = self.profile.place_of(screen)
@@ -140,16 +198,41 @@ class Drive:
                 return screen
             if target.source is not None and (here is None or here.name != target.source):
                 screen = self.reach(target.source)
-            button = screen.find(target.tap)
+            button = self.at_rest(lambda now: now.find(tapped), screen)
             if button is not None:
                 self.phone.tap(*button.center)
                 if (arrived := self.until(self.is_at(target))) is not None:
                     return arrived
+            elif screen.find(tapped) is not None:
+                continue  # it went while its place was looked at
             elif self.profile.package in screen.packages():
                 self.phone.press("BACK")
             else:
                 self.launch()
         raise self._not_reached(name)
+
+    def check_account(self, expected: Collection[str]) -> None:
+        """Make sure that one of the *expected* names is logged in, where the profile says who is.
+
+        `account_mismatch` (of the account, final) names who is. Nothing but the way to the screen
+        is tapped.
+        """
+        sign = self.profile.account
+        if sign is None or not expected:
+            return
+        with self.pace.apart(ACCOUNT_SECONDS, "who is logged in"):
+            self.reach(sign.screen)
+
+            def is_expected(screen: Screen) -> bool:
+                node = screen.find(sign.name)
+                return node is not None and sign.name.value_of(node) in expected
+
+            if self.until(is_expected) is not None:
+                return
+            shown = sign.name.value_of(self.find(sign.name.name))
+        wanted = " or ".join(sorted(expected))
+        message = f"{shown!r} is logged in, not {wanted}, says {sign.name} on screen {sign.screen}"
+        raise FailedError(Code.ACCOUNT_MISMATCH, message)
 
     def _not_reached(self, name: str) -> FailedError:
         screen = self.last_screen
@@ -167,7 +250,7 @@ class Drive:
         when it reads something else after typing.
         """
         selector = self.profile.selector(name)
-        self.phone.tap(*self.find(name).center)
+        self.tap(name)
         self.pace.wait(SETTLE_SECONDS)
         self._clear(name)
         tried = []

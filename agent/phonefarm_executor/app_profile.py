@@ -1,13 +1,18 @@
 """An app profile as the executor uses it; docs/app-profiles.md describes the format."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.screen import Screen, Selector
+from phonefarm_executor.screen import Alternative, Screen, Selector
 
-FORMAT = 1
+FORMATS = (1, 2)
+MOST_ALTERNATIVES = 50
+MOST_INDEX = 1000
 STOPS = frozenset(
     {
         Code.ACCOUNT_LOGGED_OUT,
@@ -18,9 +23,13 @@ STOPS = frozenset(
 )
 _SELECTOR_KEYS = {"id": "resource_id", "class": "kind"} | {
     field.name: field.name
-    for field in fields(Selector)
-    if field.name not in {"name", "resource_id", "kind"}
+    for field in fields(Alternative)
+    if field.name not in {"resource_id", "kind"}
 }
+_IDENTIFYING = frozenset(_SELECTOR_KEYS) - {"strip", "index"}
+_SEVERAL = frozenset({"text", "text_contains", "description", "description_contains"})
+"""Keys that may give several texts: one alternative each."""
+_KEY_NAME = re.compile(r"[A-Z0-9][A-Z0-9_]{0,40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +44,21 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Interrupt:
-    """A screen that may come at any time: dismissed by a button, or the end of the run."""
+    """A screen that may come at any time: dismissed by a button or a key, or the end of the run."""
 
     name: str
     shows: Selector
     dismiss: Selector | None = None
+    press: str | None = None  # a key, named without its KEYCODE_ prefix
     stop: Code | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountSign:
+    """Where the app says which account is logged in."""
+
+    screen: str
+    name: Selector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +72,7 @@ class Profile:
     selectors: Mapping[str, Selector]
     interrupts: tuple[Interrupt, ...]
     share_activity: str | None = None  # takes a shared video
+    account: AccountSign | None = None  # None: the app is not asked who is logged in
 
     @property
     def component(self) -> str:
@@ -93,8 +112,8 @@ class Profile:
 def read_profile(content: Any) -> Profile:
     """Return the profile; `plan_invalid` names what is wrong with it."""
     table = _table(content, "profile")
-    if table.get("format") != FORMAT:
-        raise _invalid(f"profile.format must be {FORMAT}, not {table.get('format')!r}")
+    if table.get("format") not in FORMATS or isinstance(table["format"], bool):
+        raise _invalid(f"profile.format must be 1 or 2, not {table.get('format')!r}")
     package = _text(table, "package", "profile")
     selectors = {
         f"{group}.{name}": _selector(f"{group}.{name}", value, package)
@@ -120,6 +139,7 @@ def read_profile(content: Any) -> Profile:
         share_activity=(
             _text(table, "share_activity", "profile") if "share_activity" in table else None
         ),
+        account=_account(table, places, selectors),
     )
 
 
@@ -143,6 +163,23 @@ def _place(
     )
 
 
+def _account(
+    table: dict[str, Any], places: Mapping[str, Place], selectors: Mapping[str, Selector]
+) -> AccountSign | None:
+    if "account" not in table:
+        return None
+    if table["format"] == 1:  # an executor that knows format 1 alone would pass over it
+        raise _invalid("account needs format = 2")
+    account = _table(table["account"], "account")
+    _only(account, {"screen", "name"}, "account")
+    screen, name = _text(account, "screen", "account"), _text(account, "name", "account")
+    if screen not in places or places[screen].tap is None:
+        raise _invalid(f"account.screen names no screen that a tap leads to: {screen!r}")
+    if name not in selectors:
+        raise _invalid(f"account.name names no selector: {name!r}")
+    return AccountSign(screen=screen, name=selectors[name])
+
+
 def _check_way(place: Place, places: Mapping[str, Place]) -> None:
     seen = {place.name}
     here = place
@@ -156,35 +193,62 @@ def _check_way(place: Place, places: Mapping[str, Place]) -> None:
 
 
 def _interrupt(table: dict[str, Any], package: str) -> Interrupt:
-    _only(table, {"name", "shows", "dismiss", "stop"}, "interrupts")
+    _only(table, {"name", "shows", "dismiss", "press", "stop"}, "interrupts")
     name = _text(table, "name", "interrupts")
-    stop = table.get("stop")
-    if ("dismiss" in table) == (stop is not None):
-        raise _invalid(f"interrupt {name} needs either dismiss or stop")
-    if stop is not None and (not isinstance(stop, str) or stop not in STOPS):
+    shows = _selector(f"interrupts.{name}.shows", table.get("shows"), package)
+    if len(table.keys() & {"dismiss", "press", "stop"}) != 1:
+        raise _invalid(f"interrupt {name} needs one of dismiss, press and stop")
+    if "dismiss" in table:
+        dismiss = _selector(f"interrupts.{name}.dismiss", table["dismiss"], package)
+        return Interrupt(name=name, shows=shows, dismiss=dismiss)
+    if "press" in table:
+        press = _text(table, "press", f"interrupt {name}")
+        if not _KEY_NAME.fullmatch(press):
+            raise _invalid(f"interrupt {name}: press must be a KEYCODE_ name without the prefix")
+        return Interrupt(name=name, shows=shows, press=press)
+    stop = table["stop"]
+    if not isinstance(stop, str) or stop not in STOPS:
         raise _invalid(f"interrupt {name}: stop must be one of {', '.join(sorted(STOPS))}")
-    return Interrupt(
-        name=name,
-        shows=_selector(f"interrupts.{name}.shows", table.get("shows"), package),
-        dismiss=(
-            _selector(f"interrupts.{name}.dismiss", table["dismiss"], package)
-            if stop is None
-            else None
-        ),
-        stop=None if stop is None else Code(stop),
-    )
+    return Interrupt(name=name, shows=shows, stop=Code(stop))
 
 
 def _selector(name: str, value: Any, package: str) -> Selector:
+    tables = value if isinstance(value, list) else [value]
+    alternatives = [each for table in tables for each in _alternatives(name, table, package)]
+    if not 0 < len(alternatives) <= MOST_ALTERNATIVES:
+        raise _invalid(f"{name} must give 1 to {MOST_ALTERNATIVES} alternatives")
+    return Selector(name=name, alternatives=tuple(alternatives))
+
+
+def _alternatives(name: str, value: Any, package: str) -> list[Alternative]:
+    """Return what a table stands for: one alternative for each text of a list."""
     table = _table(value, name)
     _only(table, set(_SELECTOR_KEYS), name)
-    if not table.keys() - {"strip"} or not all(isinstance(text, str) for text in table.values()):
-        raise _invalid(f"{name} must give at least one of {', '.join(sorted(_SELECTOR_KEYS))}")
-    given = {_SELECTOR_KEYS[key]: text for key, text in table.items()}
-    resource_id = given.get("resource_id")
-    if resource_id is not None and ":" not in resource_id:
-        given["resource_id"] = f"{package}:id/{resource_id}"
-    return Selector(name=name, **given)
+    if not table.keys() & _IDENTIFYING:
+        raise _invalid(f"{name} must give at least one of {', '.join(sorted(_IDENTIFYING))}")
+    choices = {key: _choices(name, key, given) for key, given in table.items()}
+    if math.prod(map(len, choices.values())) > MOST_ALTERNATIVES:
+        raise _invalid(f"{name} must give 1 to {MOST_ALTERNATIVES} alternatives")
+    found = []
+    for values in product(*choices.values()):
+        given = dict(zip(map(_SELECTOR_KEYS.__getitem__, choices), values, strict=True))
+        resource_id = given.get("resource_id")
+        if resource_id is not None and ":" not in resource_id:
+            given["resource_id"] = f"{package}:id/{resource_id}"
+        found.append(Alternative(**given))
+    return found
+
+
+def _choices(name: str, key: str, value: Any) -> list[Any]:
+    if key == "index":
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_INDEX:
+            raise _invalid(f"{name}.index must be a whole number from 0 to {MOST_INDEX}")
+        return [value]
+    several = isinstance(value, list) and key in _SEVERAL
+    texts = value if several else [value]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise _invalid(f"{name}.{key} must be text{', or a list of texts' * (key in _SEVERAL)}")
+    return texts
 
 
 def _table(value: Any, name: str) -> dict[str, Any]:

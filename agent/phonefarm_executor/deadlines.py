@@ -43,6 +43,16 @@ class Pace:
         finally:
             self._limit = None if before is None else before + time.monotonic() - begun
 
+    @contextmanager
+    def apart(self, seconds: float, what: str) -> Iterator[None]:
+        """Give the block *seconds* of its own, and none of the running block's."""
+        begun = time.monotonic()
+        try:
+            with self.limited(seconds, what, shielded=self._shielded):
+                yield
+        finally:
+            self.extend(time.monotonic() - begun)
+
     def extend(self, seconds: float) -> None:
         """Give the running block *seconds* more: time that was not its own."""
         if self._limit is not None:

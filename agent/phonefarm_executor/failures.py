@@ -25,6 +25,7 @@ class Code(StrEnum):
     ACCOUNT_LOGGED_OUT = "account_logged_out"
     ACCOUNT_CHALLENGED = "account_challenged"
     ACCOUNT_SUSPENDED = "account_suspended"
+    ACCOUNT_MISMATCH = "account_mismatch"
     PHONE_LOST = "phone_lost"
     SCREEN_UNREADABLE = "screen_unreadable"
     ADB_FAILED = "adb_failed"
@@ -66,6 +67,7 @@ NATURES = MappingProxyType(
         Code.ACCOUNT_LOGGED_OUT: Nature(owner="account", final=True),
         Code.ACCOUNT_CHALLENGED: Nature(owner="account", final=True),
         Code.ACCOUNT_SUSPENDED: Nature(owner="account", final=True),
+        Code.ACCOUNT_MISMATCH: Nature(owner="account", final=True),
         Code.PHONE_LOST: Nature(owner="infra"),
         Code.ADB_FAILED: Nature(owner="infra"),
         Code.UI_SERVER_FAILED: Nature(owner="infra"),

@@ -46,6 +46,18 @@ TELLS_OF_ITS_TOUCH = frozenset({"confirm_post"})
 PROOFS = frozenset({"verify_posted"})
 """Kinds that can tell whether a `once` action before them had its effect."""
 
+AS_THE_ACCOUNT = frozenset(
+    {
+        "open_feed",
+        "search",
+        "watch",
+        "scroll_feed",
+        "edit_profile_field",
+        "share_video",
+    }
+)
+"""Kinds that begin an account's work: before the first of them it is seen who is logged in."""
+
 Ready = Callable[[Context], Outputs]
 T = TypeVar("T")
 
@@ -89,6 +101,7 @@ class Run:
         self._plan = plan
         self._story = story
         self._ui_questions = 0
+        self._account_checked = False
         self._signals = signals
         self._abandon_seconds = ABANDON_SECONDS * time_scale
         self._pace = Pace(signals, cap_seconds=plan.cap_seconds)
@@ -197,7 +210,17 @@ class Run:
 
     def _begin(self, step: Step, ready: Mapping[int, Ready]) -> Outputs:
         self._reader.begin_action()
+        if step.kind in AS_THE_ACCOUNT and not self._account_checked:
+            self._check_account()
         return ready[step.index](self._context(step))
+
+    def _check_account(self) -> None:
+        if self._plan.profile.account is not None:
+            # Words keep the agent from taking the longer silence for the end.
+            self._story.log("account_check_started")
+            self._drive.check_account(self._plan.account_names)
+            self._story.log("account_checked")
+        self._account_checked = True
 
     def _once(self, step: Step, ready: Mapping[int, Ready]) -> Outputs:
         """Perform a `once` step; anew only while it is sure that nothing was touched."""

@@ -1,7 +1,7 @@
 """The plan of a run, read from plan.json (docs/seams.md)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Plan:
     cap_seconds: float
     skip: frozenset[int]
     profile: Profile
+    account_names: frozenset[str]  # of whom may be logged in; empty: not known
     steps: tuple[Step, ...]
 
 
@@ -51,6 +52,8 @@ def read_plan(path: Path) -> Plan:
     skip = content.get("skip", [])
     if not isinstance(skip, list) or not all(isinstance(index, int) for index in skip):
         raise _invalid("skip must be a list of indices")
+    profile = read_profile(content.get("profile"))
+    steps = tuple(_step(place, action) for place, action in enumerate(actions))
     return Plan(
         run_id=_text(content, "run_id"),
         serial=_text(content, "serial"),
@@ -58,9 +61,29 @@ def read_plan(path: Path) -> Plan:
         media_folder=_media_folder(content),
         cap_seconds=_seconds(content, "cap_seconds"),
         skip=frozenset(skip),
-        profile=read_profile(content.get("profile")),
-        steps=tuple(_step(place, action) for place, action in enumerate(actions)),
+        profile=profile,
+        account_names=_account_names(content.get("account"), profile, steps),
+        steps=steps,
     )
+
+
+def _account_names(account: Any, profile: Profile, steps: Sequence[Step]) -> frozenset[str]:
+    """Return the account's name, and what this very plan makes of it: an earlier attempt may have.
+
+    Empty when the plan is for no account.
+    """
+    match account:
+        case {"name": str(name)} | {"account_id": str(name)} if name and profile.account:
+            shown = profile.account.name.name
+            edited = (
+                step.params.get("value")
+                for step in steps
+                if step.kind == "edit_profile_field"
+                and f"profile.{step.params.get('field')}" == shown
+            )
+            return frozenset({name, *(str(value).strip() for value in edited)})
+        case _:
+            return frozenset()
 
 
 def _media_folder(content: Mapping[str, Any]) -> str:

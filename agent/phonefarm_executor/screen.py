@@ -41,20 +41,20 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selector:
+class Alternative:
     """What a view must have; everything that is given must match."""
 
-    name: str
     resource_id: str | None = None
     text: str | None = None
     text_contains: str | None = None
     description: str | None = None
     description_contains: str | None = None
     kind: str | None = None
+    index: int | None = None  # which of the views that match, from 0; None: any of them
     strip: str = ""  # a prefix the app puts before the value, e.g. `@`
 
     def matches(self, node: Node) -> bool:
-        """Tell whether the view has all that is given."""
+        """Tell whether the view has all that is given, whichever of them it is."""
         return (
             self.resource_id in {None, node.resource_id}
             and self.text in {None, node.text}
@@ -64,10 +64,6 @@ class Selector:
             and (self.description_contains is None or self.description_contains in node.description)
         )
 
-    def value_of(self, node: Node) -> str:
-        """Return the view's text without the prefix the app puts before it."""
-        return node.text.removeprefix(self.strip).strip()
-
     def __str__(self) -> str:
         given = {
             "resource-id": self.resource_id,
@@ -76,9 +72,25 @@ class Selector:
             "content-desc": self.description,
             "content-desc containing": self.description_contains,
             "class": self.kind,
+            "index": self.index,
         }
-        words = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
-        return f"{self.name} ({words})"
+        return ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selector:
+    """Names a view of the app: the first alternative that matches something counts."""
+
+    name: str
+    alternatives: tuple[Alternative, ...]
+
+    def value_of(self, node: Node) -> str:
+        """Return the view's text without the prefix the app puts before it."""
+        fitting = (each.strip for each in self.alternatives if each.matches(node))
+        return node.text.removeprefix(next(fitting, "")).strip()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({'; or '.join(map(str, self.alternatives))})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +106,19 @@ class Screen:
         return next(self.find_all(selector), None)
 
     def find_all(self, selector: Selector) -> Iterator[Node]:
-        """Yield every view that matches, from top to bottom."""
-        return (node for node in self.nodes if selector.matches(node))
+        """Yield every view that the first fitting alternative matches, from top to bottom."""
+        fitting = self.alternative_of(selector)
+        return iter(self.matches(fitting) if fitting else ())
+
+    def alternative_of(self, selector: Selector) -> Alternative | None:
+        """Return the first alternative that matches a view; None when none does."""
+        return next((each for each in selector.alternatives if self.matches(each)), None)
+
+    def matches(self, alternative: Alternative) -> tuple[Node, ...]:
+        """Return every view that matches, from top to bottom; with an index only that one."""
+        found = tuple(node for node in self.nodes if alternative.matches(node))
+        at = alternative.index
+        return found if at is None else found[at : at + 1]
 
     def packages(self) -> set[str]:
         """Return the packages whose views are shown."""

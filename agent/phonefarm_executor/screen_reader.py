@@ -51,6 +51,11 @@ class ScreenReader:
         self._restarts = 0
         self._shell_only = False
 
+    @property
+    def waited_for_rest(self) -> bool:
+        """Tell whether looks come from `uiautomator dump`, which waits for rest by itself."""
+        return self._shell_only
+
     def begin_action(self) -> None:
         """Take note of a new action, or a new try of one: the UI server is tried again."""
         self._shell_only = False

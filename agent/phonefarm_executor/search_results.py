@@ -1,5 +1,7 @@
 """The list of search results: which one is where, though only a part of it is ever in view."""
 
+from collections.abc import Callable
+
 from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.screen import Node, Screen
@@ -29,8 +31,9 @@ class Results:
             self._known += [row for row in rows if row not in self._known]
             if index < len(self._known):
                 wanted = self._known[index]
-                if wanted in rows:
-                    self._drive.phone.tap(*rows[wanted].center)
+                row = self._drive.at_rest(self._finder(wanted), screen)
+                if row is not None:
+                    self._drive.phone.tap(*row.center)
                     self._drive.arrive("player")
                     return index + 1
                 above = index < self._known.index(next(iter(rows), wanted))
@@ -56,6 +59,9 @@ class Results:
     def _rows(self, screen: Screen) -> dict[Row, Node]:
         item = self._drive.profile.selector("results.item")
         return {node.texts(): node for node in screen.find_all(item)}
+
+    def _finder(self, row: Row) -> Callable[[Screen], Node | None]:
+        return lambda screen: self._rows(screen).get(row)
 
     def _scroll(self, direction: str, seen: list[Row]) -> Screen | None:
         """Swipe the list; return the screen when other results are in view, None at its end."""

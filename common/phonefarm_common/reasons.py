@@ -121,6 +121,7 @@ class FailureCode(StrEnum):
     ACCOUNT_LOGGED_OUT = "account_logged_out"
     ACCOUNT_CHALLENGED = "account_challenged"
     ACCOUNT_SUSPENDED = "account_suspended"
+    ACCOUNT_MISMATCH = "account_mismatch"
     # infra
     PHONE_LOST = "phone_lost"
     ADB_FAILED = "adb_failed"

@@ -69,8 +69,9 @@ def test_a_profile_is_taken(toml: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "told"),
     [
-        ("format = 1", "format = 2", 1, "format must be 1"),
-        ("format = 1\n", "", 0, "format must be 1"),
+        ("format = 1", "format = 3", 1, "format must be 1 or 2"),
+        ("format = 1", "format = true", 1, "format must be 1 or 2"),
+        ("format = 1\n", "", 0, "format must be 1 or 2"),
         ('package = "com.example.app"', "package = 3", 2, "package must be given"),
         ('activity = ".Main"', 'activity = ""', 3, "activity must be given"),
         ('activity = ".Main"', 'activity = ".Main"\nshare_activity = 1', 4, "share_activity must"),
@@ -96,10 +97,25 @@ def test_a_profile_is_taken(toml: str) -> None:
             15,
             "selectors.nav.feed.ID is not known",
         ),
-        ('dismiss = { id = "consent" }\n', "", 18, "interrupts[0] needs either dismiss or stop"),
+        ('dismiss = { id = "consent" }\n', "", 18, "interrupts[0] needs one of dismiss, press"),
         ('stop = "account_logged_out"', 'stop = "no"', 26, "interrupts[1].stop must be one of"),
         ('stop = "account_logged_out"', "stop = []", 26, "interrupts[1].stop must be one of"),
         ('name = "log-in"\n', "", 23, "interrupts[1].name must be given"),
+        ('dismiss = { id = "consent" }', 'press = "back"', 21, "interrupts[0].press must be a"),
+        ('name = "log-in"', 'name = "log-in"\npress = "BACK"', 23, "interrupts[1] needs one of"),
+        ('feed = { id = "nav_feed" }', "feed = []", 15, "selectors.nav.feed must give 1 to 50"),
+        ('feed = { id = "nav_feed" }', "feed = [{}]", 15, "selectors.nav.feed must give at least"),
+        ('feed = { id = "nav_feed" }', "feed = { index = 1 }", 15, "must give at least"),
+        ('{ id = "nav_feed" }', '{ id = "x", index = -1 }', 15, "feed.index must be a whole"),
+        ('{ id = "nav_feed" }', '{ id = ["x", "y"] }', 15, "feed.id must be text"),
+        ('{ id = "nav_feed" }', "{ text = [] }", 15, "feed.text must be text, or a list"),
+        (
+            '{ id = "nav_feed" }',
+            f"{{ text = {['x'] * 8}, description = {['y'] * 7} }}",
+            15,
+            "must give 1 to 50 alternatives",
+        ),
+        ("[selectors.nav]", "[account]\n[selectors.nav]", 14, "account needs format = 2"),
         ('package = "com.example.app"', 'package = "com', 2, "is no TOML"),
         ("[selectors.nav]", "[selectors.nav", 14, "is no TOML"),
     ],
@@ -116,6 +132,57 @@ def test_what_is_wrong_is_told_by_line_and_key(old: str, new: str, line: int, to
     assert not executor_takes(broken)
 
 
+ACCOUNT = """\
+[account]
+screen = "feed"
+name = "nav.name"
+
+[selectors.nav]
+name = { id = "name" }
+"""
+
+
+def with_account(old: str = "", new: str = "") -> str:
+    """Return the small profile in format 2, with an account that is changed from old to new."""
+    account = ACCOUNT.replace(old, new, 1) if old else ACCOUNT
+    return SMALL.replace("format = 1", "format = 2").replace("[selectors.nav]\n", account)
+
+
+def test_alternatives_keys_and_an_account_are_taken() -> None:
+    """The whole of format 2; what a selector may give beside, format 1 takes as well."""
+    wide = with_account().replace(
+        'feed = { id = "nav_feed" }',
+        'feed = [{ id = "nav_feed" }, { text = ["Home", "Start"], class = "b", index = 0 }]',
+    )
+    pressed = SMALL.replace('dismiss = { id = "consent" }', 'press = "BACK"')
+
+    found = [read_profile_file(toml.encode()) for toml in (wide, pressed)]
+
+    assert len(found) == 2
+    assert executor_takes(wide)
+    assert executor_takes(pressed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('screen = "feed"', 'screen = "gone"', "account.screen names no screen"),
+        ('screen = "feed"', "screen = []", "account.screen names no screen"),
+        ('name = "nav.name"', 'name = "nav.gone"', "account.name names no selector"),
+        ('name = "nav.name"', 'who = "nav.name"', "account.who is not known here"),
+    ],
+)
+def test_an_account_that_cannot_be_read_is_told(old: str, new: str, told: str) -> None:
+    """Both readers refuse it."""
+    broken = with_account(old, new)
+
+    with pytest.raises(InputFileError) as caught:
+        read_profile_file(broken.encode())
+
+    assert any(told in one.text for one in caught.value.wrong), caught.value
+    assert not executor_takes(broken)
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     """In the order of the file."""
     broken = SMALL.replace("format = 1", "format = 9").replace('"nav.feed"', '"nav.fed"')
@@ -127,9 +194,17 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 
 _WORDS = st.sampled_from(
-    ["format", "package", "screens", "selectors", "interrupts", "shows", "tap", "from", "name"]
+    [
+        *("format", "package", "screens", "selectors", "interrupts", "shows", "tap", "from"),
+        *("name", "account", "index", "text", "press", "dismiss"),
+    ]
 )
-_JUNK = st.sampled_from(["1", "true", '""', '"nav.feed"', "[]", "{}", "[[1]]", "{ id = 1 }"])
+_JUNK = st.sampled_from(
+    [
+        *("1", "true", '""', '"nav.feed"', "[]", "{}", "[[1]]", "{ id = 1 }", "[{}]", '"BACK"'),
+        *('["x"]', '{ text = ["x", "y"] }', '[{ id = "x" }, { class = "y", index = 0 }]'),
+    ]
+)
 
 
 @given(key=_WORDS, value=_JUNK, at=st.integers(0, SMALL.count("\n")))

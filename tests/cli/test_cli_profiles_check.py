@@ -44,11 +44,28 @@ def test_a_table_tells_each_selector_with_text_and_place() -> None:
     ]
 
     assert list(screen_rows(walk, PROFILE)) == [
-        ["feed", "", "reached", "", ""],
-        ["", "feed.title", "yes", "Tiny", "1,2,3,4"],
-        ["", "feed.author", "NO", "Tiny", ""],
-        ["results", "", "not tried", "it shows something else", ""],
+        ["feed", "", "reached", "", "", ""],
+        ["", "feed.title", "yes", "Tiny", "1,2,3,4", ""],
+        ["", "feed.author", "NO", "Tiny", "", ""],
+        ["results", "", "not tried", "it shows something else", "", ""],
     ]
+
+
+def test_a_table_tells_which_alternative_was_used() -> None:
+    """And which others match; one alone is not told."""
+    walk = [screen("feed", ("feed.title", True))]
+    by = [
+        {"wanted": "resource-id title", "found": False, "used": False},
+        {"wanted": "text Titel", "found": True, "used": True},
+        {"wanted": "class TextView, index 0", "found": True, "used": False},
+    ]
+    walk[0]["selectors"][0]["alternatives"] = by
+    walk[0]["shows"] = {"alternatives": by[1:2]}
+
+    rows = list(screen_rows(walk, PROFILE))
+
+    assert rows[0][-1] == ""
+    assert rows[1][-1] == "2 of 3: text Titel; also 3"
 
 
 def test_a_process_tells_its_walk_wherever_it_stands() -> None:

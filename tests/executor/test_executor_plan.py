@@ -163,12 +163,12 @@ def test_a_plan_with_a_wrong_part_is_refused(tmp_path: Path, key: str, value: An
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": 2}, "format must be 1"),
+        ({"format": 3}, "format must be 1 or 2"),
         ({"package": ""}, "profile.package"),
         ({"activity": 5}, "profile.activity"),
         ({"selectors": {"nav": {"feed": {}}}}, "selectors.nav|nav.feed must give"),
         ({"selectors": {"nav": {"feed": {"colour": "red"}}}}, "unknown keys: colour"),
-        ({"selectors": {"nav": {"feed": {"id": 5}}}}, "nav.feed must give"),
+        ({"selectors": {"nav": {"feed": {"id": 5}}}}, "nav.feed.id must be text"),
         ({"screens": {"feed": {"tap": "nav.feed"}}}, "screens.feed.shows must be a table"),
         ({"screens": {"feed": {"shows": {"id": "x"}, "tap": "no.such"}}}, "names no selector"),
         ({"screens": {"feed": {"shows": {"id": "x"}, "from": "profile"}}}, "needs a tap"),
@@ -186,7 +186,7 @@ def test_a_plan_with_a_wrong_part_is_refused(tmp_path: Path, key: str, value: An
             "no tap leads to b",
         ),
         ({"interrupts": {}}, "array of tables"),
-        ({"interrupts": [{"name": "x", "shows": {"id": "x"}}]}, "either dismiss or stop"),
+        ({"interrupts": [{"name": "x", "shows": {"id": "x"}}]}, "one of dismiss, press and stop"),
         (
             {"interrupts": [{"name": "x", "shows": {"id": "x"}, "stop": "run_timeout"}]},
             "stop must be one of",

@@ -12,7 +12,7 @@ from phonefarm_executor.actions.registry import KINDS, bind
 from phonefarm_executor.app_profile import STOPS, Profile, read_profile
 from phonefarm_executor.failures import Code, FailedError
 from phonefarm_executor.plan import Step
-from phonefarm_executor.screen import Selector
+from phonefarm_executor.screen import Alternative
 from support.run_bench import PROFILE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "app-profiles.md").read_text()
@@ -85,7 +85,7 @@ def test_the_page_names_every_key_and_every_stop() -> None:
     """What a selector can give, and how an interrupt can end a run."""
     given = set(re.findall(r"^\| (`.*?`) \|", PAGE, re.MULTILINE))
     named = {name for cell in given for name in re.findall(r"`(\w+)`", cell)}
-    keys = {"id", "class", *(f for f in Selector.__dataclass_fields__ if f != "name")} - {
+    keys = {"id", "class", *Alternative.__dataclass_fields__} - {
         "resource_id",
         "kind",
     }

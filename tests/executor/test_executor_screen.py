@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from phonefarm_executor.control_client import EVIDENCE_LIMIT
 from phonefarm_executor.evidence import fitted
 from phonefarm_executor.failures import FailedError
 from phonefarm_executor.phone import TEXT_AT_ONCE, has_keys, typed_pieces
-from phonefarm_executor.screen import DumpError, Selector, read_screen
+from phonefarm_executor.screen import Alternative, DumpError, Selector, read_screen
 from PIL import Image
 from support.examples import given
 
@@ -23,19 +24,54 @@ DUMP = (
 ).encode()
 
 
+LIST = (
+    b'<hierarchy rotation="0">'
+    b'<node text="Suche" class="android.widget.Button" package="app" bounds="[0,0][10,10]" />'
+    b'<node text="@cat" class="android.widget.Button" package="app" bounds="[0,20][10,30]" />'
+    b"</hierarchy>"
+)
+
+
+def one(**given: Any) -> Selector:
+    """Return a selector of one alternative."""
+    return Selector(name="a.view", alternatives=(Alternative(**given),))
+
+
+def several(*alternatives: Alternative) -> Selector:
+    """Return a selector of these alternatives."""
+    return Selector(name="a.view", alternatives=alternatives)
+
+
+def test_the_first_alternative_that_matches_counts() -> None:
+    """Whatever the order on the screen; an index says which of the views that match."""
+    screen = read_screen(LIST)
+    german = Alternative(text="Suche")
+    second = Alternative(kind="android.widget.Button", index=1, strip="@")
+    selector = several(Alternative(text="Search"), second, german)
+
+    node = screen.find(selector)
+
+    assert node is not None
+    assert node.text == "@cat"
+    assert selector.value_of(node) == "cat"
+    assert screen.alternative_of(selector) is second
+    assert [each.text for each in screen.find_all(several(german, second))] == ["Suche"]
+    assert screen.find(several(Alternative(kind="android.widget.Button", index=2))) is None
+
+
 def test_views_are_found_by_all_that_a_selector_gives() -> None:
     """Every given property must match; a match has its place and everything it reads."""
     screen = read_screen(DUMP)
 
-    row = screen.find(Selector(name="a.row", description="One & only", kind="android.view.View"))
-    title = screen.find(Selector(name="a.title", text_contains="üß"))
+    row = screen.find(one(description="One & only", kind="android.view.View"))
+    title = screen.find(one(text_contains="üß"))
 
     assert row is not None
     assert title is not None
     assert row.center == (50, 20)
     assert row.texts() == ("One & only", "Grüße")
     assert title.text == "Grüße"
-    assert screen.find(Selector(name="a.x", resource_id="app:id/row", text="Grüße")) is None
+    assert screen.find(one(resource_id="app:id/row", text="Grüße")) is None
     assert screen.packages() == {"app"}
 
 

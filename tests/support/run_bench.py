@@ -227,6 +227,7 @@ class RunBench:
     directory: Path
     gate: Gate
     control: Control
+    package: str
     _proxies: contextlib.AsyncExitStack
 
     async def open_proxy(self) -> None:
@@ -238,7 +239,7 @@ class RunBench:
                 serial=self.phone.address,
                 phone_folder=FOLDER,
                 media_folder=MEDIA_FOLDER,
-                package="com.example.shortvideo",
+                package=self.package,
                 gate=self.gate,
                 ui_port=lambda: self.control.ui_server.port if self.control.ui_server else 0,
             )
@@ -284,8 +285,10 @@ class RunBench:
 
 
 @asynccontextmanager
-async def run_bench(tmp_path: Path, *, personality: str = DEFAULT) -> AsyncIterator[RunBench]:
-    """Yield a bench with a connected simulated phone and a served adb.sock."""
+async def run_bench(
+    tmp_path: Path, *, personality: str = DEFAULT, package: str = "com.example.shortvideo"
+) -> AsyncIterator[RunBench]:
+    """Yield a bench with a connected simulated phone and an adb.sock for runs of *package*."""
     clock = SystemClock()
     directory = tmp_path / "run"
     directory.mkdir()
@@ -308,6 +311,7 @@ async def run_bench(tmp_path: Path, *, personality: str = DEFAULT) -> AsyncItera
             directory=directory,
             gate=Gate(deadline=clock.monotonic() + 600, clock=clock),
             control=control,
+            package=package,
             _proxies=proxies,
         )
         await bench.open_proxy()

@@ -63,6 +63,7 @@ def _screen(
         "screen": place.name,
         "reached": screen is not None,
         "why": why,
+        "shows": _found(place.shows, [screen] if screen else []),
         "selectors": [_found(selector, [screen] if screen else []) for selector in selectors],
     }
 
@@ -93,10 +94,21 @@ def _reach(drive: Drive, place: Place, selectors: list[Selector]) -> tuple[Scree
 
 
 def _found(selector: Selector, screens: list[Screen]) -> dict[str, Any]:
-    node = next((node for screen in screens if (node := screen.find(selector))), None)
+    """Return what the selector finds on the first of *screens*, and which alternatives would."""
+    screen = next((each for each in screens if each.find(selector)), None)
+    node = screen.find(selector) if screen else None
+    used = screen.alternative_of(selector) if screen else None
     return {
         "selector": selector.name,
         "found": node is not None,
         "text": node.text[:TEXT_LIMIT] if node else "",
         "bounds": list(node.bounds) if node else None,
+        "alternatives": [
+            {
+                "wanted": str(each),
+                "found": any(screen.matches(each) for screen in screens),
+                "used": each is used,
+            }
+            for each in selector.alternatives
+        ],
     }

@@ -102,7 +102,7 @@ def confirm_post(context: Context) -> Outputs:
     app itself says that it was not posted.
     """
     drive = context.drive
-    button = drive.find("composer.post")
+    button = drive.find_at_rest("composer.post")
     context.draft.tapped = True
     try:
         drive.phone.tap(*button.center)

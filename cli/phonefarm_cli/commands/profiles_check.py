@@ -20,12 +20,13 @@ from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo, note_stderr, print_error
 
-_FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE")
+_FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE", "ALTERNATIVE")
 _NOTES: Final = """\
 A real run opens the app on the phone, visits every screen that taps lead to, and looks for each of
 its selectors. It types, saves and posts nothing. Screens that only an action leads to, such as the
-results of a search, are listed but not tried. What shows only at times, such as a first post, must
-be there to be found.
+results of a search, are listed but not tried. Where a selector has several alternatives, the last
+column says which was used and which others match as well. What shows only at times, such as a first
+post, must be there to be found.
 
 exit code: 0 when everything that was tried was found, else 1
 
@@ -119,12 +120,14 @@ def _is_skipped(screen: dict[str, Any], profile: ProfileFile) -> bool:
 
 
 def screen_rows(screens: Screens, profile: ProfileFile) -> Iterator[list[str]]:
-    """Yield the table rows: screen, selector, found, text, place."""
+    """Yield the table rows: screen, selector, found, text, place, alternative."""
     for screen in screens:
         if _is_skipped(screen, profile):
-            yield [screen["screen"], "", "not tried", screen["why"], ""]
+            yield [screen["screen"], "", "not tried", screen["why"], "", ""]
             continue
-        yield [screen["screen"], "", "reached" if screen["reached"] else "NO", screen["why"], ""]
+        reached = "reached" if screen["reached"] else "NO"
+        by = _alternative(screen.get("shows", {}))
+        yield [screen["screen"], "", reached, screen["why"], "", by]
         for selector in screen["selectors"]:
             bounds = selector.get("bounds") or []
             yield [
@@ -133,4 +136,26 @@ def screen_rows(screens: Screens, profile: ProfileFile) -> Iterator[list[str]]:
                 "yes" if selector["found"] else "NO",
                 selector.get("text", ""),
                 ",".join(map(str, bounds)),
+                _alternative(selector),
             ]
+
+
+def _alternative(selector: dict[str, Any]) -> str:
+    """Return which of several alternatives was used and which others match; "" for a single one.
+
+    An executor of an older release does not tell.
+    """
+    alternatives = selector.get("alternatives", [])
+    if len(alternatives) < 2:
+        return ""
+    used = [
+        f"{number} of {len(alternatives)}: {one['wanted']}"
+        for number, one in enumerate(alternatives, start=1)
+        if one["used"]
+    ]
+    others = [
+        str(number)
+        for number, one in enumerate(alternatives, start=1)
+        if one["found"] and not one["used"]
+    ]
+    return "".join(used) + (f"; also {', '.join(others)}" if others else "")

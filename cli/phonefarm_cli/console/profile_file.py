@@ -4,6 +4,7 @@ docs/app-profiles.md describes the format. The executor reads profiles by the sa
 saves a run that would fail.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,18 +13,17 @@ from typing import Any, Final
 
 from phonefarm_cli.console.input_file import InputFileError, InputProblem, decode_text
 
-FORMAT: Final = 1
-_SELECTOR: Final = (
-    "id",
-    "text",
-    "text_contains",
-    "description",
-    "description_contains",
-    "class",
-    "strip",
-)
+FORMATS: Final = (1, 2)
+_SEVERAL: Final = ("text", "text_contains", "description", "description_contains")
+_IDENTIFYING: Final = ("id", *_SEVERAL, "class")
+_SELECTOR: Final = (*_IDENTIFYING, "index", "strip")
+_MOST_ALTERNATIVES: Final = 50
+_MOST_INDEX: Final = 1000
 _SCREEN: Final = ("shows", "tap", "from")
-_INTERRUPT: Final = ("name", "shows", "dismiss", "stop")
+_ENDS: Final = ("dismiss", "press", "stop")
+_INTERRUPT: Final = ("name", "shows", *_ENDS)
+_ACCOUNT: Final = ("screen", "name")
+_PRESSED: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{0,40}")
 _STOPS: Final = (
     "account_challenged",
     "account_logged_out",
@@ -68,8 +68,8 @@ def read_profile_file(content: bytes) -> ProfileFile:
 
 
 def _problems(table: Mapping[str, Any]) -> Iterator[_Problem]:
-    if table.get("format") != FORMAT or isinstance(table.get("format"), bool):
-        yield "format", f"must be {FORMAT}, the format this farm knows"
+    if table.get("format") not in FORMATS or isinstance(table.get("format"), bool):
+        yield "format", "must be 1 or 2, the formats this farm knows"
     for key in ("package", "activity"):
         if not _is_text(table.get(key)):
             yield key, "must be given, as text"
@@ -89,6 +89,8 @@ def _problems(table: Mapping[str, Any]) -> Iterator[_Problem]:
             yield key, "must be a table"
     for name, screen in _tables(screens):
         yield from _screen(name, screen, screens, names)
+    if "account" in table:
+        yield from _account(table, screens, names)
     interrupts = table.get("interrupts", [])
     if not isinstance(interrupts, list):
         yield "interrupts", "must be an array of tables: [[interrupts]]"
@@ -117,6 +119,22 @@ def _screen(
         yield f"{key}.from", "does not lead back to a screen that a tap reaches from everywhere"
 
 
+def _account(table: Mapping[str, Any], screens: Any, selectors: set[str]) -> Iterator[_Problem]:
+    account = table["account"]
+    if table.get("format") == 1:
+        yield "account", "needs format = 2"
+    if not isinstance(account, dict):
+        yield "account", "must be a table"
+        return
+    yield from _unknown("account", account, _ACCOUNT)
+    screen, name = account.get("screen"), account.get("name")
+    place = screens.get(screen) if isinstance(screen, str) and isinstance(screens, dict) else None
+    if not isinstance(place, dict) or "tap" not in place:
+        yield "account.screen", f"names no screen that a tap leads to: {screen!r:.80}"
+    if not isinstance(name, str) or name not in selectors:
+        yield "account.name", f"names no selector of this file: {name!r:.80}"
+
+
 def _leads_back(name: str, screens: Mapping[str, Any]) -> bool:
     seen: set[str] = set()
     while name not in seen:
@@ -140,24 +158,47 @@ def _interrupt(key: str, interrupt: Any) -> Iterator[_Problem]:
     if not _is_text(interrupt.get("name")):
         yield f"{key}.name", "must be given, as text"
     yield from _selector(f"{key}.shows", interrupt.get("shows"))
-    if ("dismiss" in interrupt) == ("stop" in interrupt):
-        yield key, "needs either dismiss or stop"
+    if len(interrupt.keys() & set(_ENDS)) != 1:
+        yield key, "needs one of dismiss, press and stop"
     elif "dismiss" in interrupt:
         yield from _selector(f"{key}.dismiss", interrupt["dismiss"])
+    elif "press" in interrupt:
+        pressed = interrupt["press"]
+        if not isinstance(pressed, str) or not _PRESSED.fullmatch(pressed):
+            yield f"{key}.press", "must be a KEYCODE_ name without the prefix, such as BACK"
     elif not isinstance(interrupt["stop"], str) or interrupt["stop"] not in _STOPS:
         yield f"{key}.stop", f"must be one of {', '.join(_STOPS)}"
 
 
 def _selector(key: str, selector: Any) -> Iterator[_Problem]:
-    if not isinstance(selector, dict):
-        yield key, 'must be a selector, for example { id = "search_box" }'
-        return
-    yield from _unknown(key, selector, _SELECTOR)
-    if not selector.keys() - {"strip"}:
-        yield key, f"must give at least one of {', '.join(_SELECTOR[:-1])}"
-    for name, value in selector.items():
-        if not isinstance(value, str):
-            yield f"{key}.{name}", "must be text"
+    alternatives = selector if isinstance(selector, list) else [selector]
+    count = 0
+    for alternative in alternatives:
+        if not isinstance(alternative, dict):
+            yield key, 'must be a selector, for example { id = "search_box" }, or a list of them'
+            return
+        count += math.prod(len(text) for text in alternative.values() if isinstance(text, list))
+        yield from _alternative(key, alternative)
+    if not 0 < count <= _MOST_ALTERNATIVES:
+        yield key, f"must give 1 to {_MOST_ALTERNATIVES} alternatives"
+
+
+def _alternative(key: str, alternative: Mapping[str, Any]) -> Iterator[_Problem]:
+    yield from _unknown(key, alternative, _SELECTOR)
+    if not alternative.keys() & set(_IDENTIFYING):
+        yield key, f"must give at least one of {', '.join(_IDENTIFYING)}"
+    for name, value in alternative.items():
+        texts = value if name in _SEVERAL and isinstance(value, list) else [value]
+        if name == "index":
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int)
+                or not 0 <= value <= _MOST_INDEX
+            ):
+                yield f"{key}.index", f"must be a whole number from 0 to {_MOST_INDEX}"
+        elif not texts or not all(isinstance(text, str) for text in texts):
+            several = ", or a list of texts" if name in _SEVERAL else ""
+            yield f"{key}.{name}", f"must be text{several}"
 
 
 def _unknown(key: str, table: Mapping[str, Any], known: tuple[str, ...]) -> Iterator[_Problem]:
