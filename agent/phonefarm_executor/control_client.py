@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ class Control:
         with self._lock:
             self._ui_question = {"type": "ui_server", "id": number, "up": up, "why": why[:500]}
             self._outbox.append(self._ui_question)
+        self._ring()
+
+    def ask_judge(self, number: int, action: int, texts: Sequence[str]) -> None:
+        """Have the agent judge a video; its verdict on *number* comes to Signals, or never."""
+        with self._lock:
+            question = {"type": "judge", "id": number, "action": action, "texts": list(texts)}
+            self._outbox.append(question)
         self._ring()
 
     def send_evidence(self, name: str, kind: str, action: int, data: bytes) -> bool:
@@ -189,6 +197,8 @@ class Control:
                 self._signals.hear_asset(name, rest)
             case {"type": "ui_server", "id": int(number), **rest}:
                 self._signals.hear_ui_server(number, str(rest.get("refused") or ""))
+            case {"type": "judged", "id": int(number), **rest}:
+                self._signals.hear_verdict(number, rest)
             case {"type": "hello", "tells_taken": True}:
                 self._agent_tells = True
             case {"type": "taken", "name": str(name)}:

@@ -24,6 +24,7 @@ from phonefarm_executor.failures import (
     LinkLostError,
     StoppedError,
 )
+from phonefarm_executor.judging import Judging
 from phonefarm_executor.phone import Phone
 from phonefarm_executor.plan import Plan, Step, read_plan
 from phonefarm_executor.post_draft import Draft
@@ -126,6 +127,7 @@ class Run:
         )
         self._results = Results(self._drive)
         self._evidence = Evidence(self._phone, server, self.control, self._pace)
+        self._judging = Judging(self.control, signals)
         self._draft = Draft(
             directory=directory,
             media_folder=plan.media_folder,
@@ -261,6 +263,7 @@ class Run:
             evidence=self._evidence,
             results=self._results,
             draft=self._draft,
+            judging=self._judging,
             index=step.index,
         )
 

@@ -14,6 +14,7 @@ class Signals:
         self._acknowledged = 0
         self._assets: dict[str, Mapping[str, Any]] = {}
         self._ui_server: tuple[int, str] = (0, "")
+        self._verdict: tuple[int, Mapping[str, Any]] = (0, {})
         self.going = False
         self.stop_reason: str | None = None
         self.silent_since: float | None = time.monotonic()
@@ -65,6 +66,17 @@ class Signals:
         """Return the answer to question *number*, None while there is none."""
         answered, refused = self._ui_server
         return refused if answered == number else None
+
+    def hear_verdict(self, number: int, verdict: Mapping[Any, Any]) -> None:
+        """Note the judge's verdict on question *number*."""
+        with self._changed:
+            self._verdict = (number, verdict)
+            self._changed.notify_all()
+
+    def verdict(self, number: int) -> Mapping[str, Any] | None:
+        """Return the verdict on question *number*, None while there is none."""
+        answered, verdict = self._verdict
+        return verdict if answered == number else None
 
     def has_acknowledged(self, sequence: int) -> bool:
         """Tell whether the controller has every line up to *sequence*."""

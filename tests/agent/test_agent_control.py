@@ -4,15 +4,16 @@ import asyncio
 import base64
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from phonefarm_agent.judge.verdict import Decision, JudgedBy, Verdict
 from phonefarm_agent.runs.control_socket import ControlSocket, EvidenceFrame
 from phonefarm_executor.control_client import Control as ExecutorControl
 from phonefarm_executor.signals import Signals
-from support.agents import no_ui_server
+from support.agents import no_judge, no_ui_server
 from support.asset_server import no_supply
 
 
@@ -44,6 +45,7 @@ async def test_evidence_of_an_executor_that_has_ended_is_taken_in(tmp_path: Path
         on_evidence=slow,
         fetch_asset=no_supply,
         on_ui_server=no_ui_server,
+        judge=no_judge,
     )
     await control.open()
     _, writer = await asyncio.open_unix_connection(path)
@@ -79,6 +81,7 @@ async def test_evidence_before_a_reset_is_taken_in(tmp_path: Path) -> None:
         on_evidence=slow,
         fetch_asset=no_supply,
         on_ui_server=no_ui_server,
+        judge=no_judge,
     )
     await control.open()
     control.acknowledge(7)
@@ -115,6 +118,7 @@ async def test_evidence_of_an_executor_that_ended_while_it_was_spoken_to_is_take
         on_evidence=take,
         fetch_asset=no_supply,
         on_ui_server=no_ui_server,
+        judge=no_judge,
     )
     await control.open()
     control.acknowledge(1)
@@ -157,6 +161,7 @@ async def test_evidence_that_an_agent_did_not_take_before_it_died_is_sent_again(
             on_evidence=evidence,
             fetch_asset=no_supply,
             on_ui_server=no_ui_server,
+            judge=no_judge,
         )
 
     first, second = agent(never), agent(take)
@@ -193,6 +198,7 @@ async def test_a_connection_that_never_ends_is_not_waited_for_long(tmp_path: Pat
         on_evidence=never,
         fetch_asset=no_supply,
         on_ui_server=no_ui_server,
+        judge=no_judge,
     )
     await control.open()
     reader, writer = await asyncio.open_unix_connection(path)
@@ -273,7 +279,73 @@ async def test_closing_ends_what_is_being_fetched(tmp_path: Path) -> None:
     assert ended.is_set()
 
 
-def _plain(path: Path, supply: Callable[[str], Awaitable[dict[str, object]]]) -> ControlSocket:
+async def test_a_question_for_the_judge_is_answered(tmp_path: Path) -> None:
+    """By its number; a newer question ends an older one, whose video is out of view."""
+    asked: list[tuple[int, Sequence[str]]] = []
+    first = asyncio.Event()
+
+    async def judge(action: int, texts: Sequence[str]) -> Verdict:
+        asked.append((action, texts))
+        if action == 1:
+            first.set()
+            await asyncio.Event().wait()
+        return Verdict(decision=Decision.PASS, by=JudgedBy.MODEL, score=0.1, why="cats")
+
+    control = _plain(tmp_path / "control.sock", no_supply, judge=judge)
+    await control.open()
+    reader, writer = await _greeted(tmp_path / "control.sock")
+    for number, texts in ((1, ["one"]), (2, ["x" * 600, *map(str, range(20))])):
+        writer.write(_question(number, texts))
+        async with asyncio.timeout(60):
+            await first.wait()
+    async with asyncio.timeout(60):
+        hello, answer = [json.loads(await reader.readline()) for _ in range(2)]
+        await control.close()
+    writer.close()
+
+    assert hello["type"] == "hello"
+    assert answer == {
+        "type": "judged",
+        "id": 2,
+        "verdict": "pass",
+        "by": "model",
+        "score": 0.1,
+        "why": "cats",
+    }
+    assert asked[1] == (2, ["x" * 500, *map(str, range(9))])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": "1"}, {"action": None}, {"texts": "one"}, {"texts": [1]}, {"texts": None}]
+)
+async def test_a_question_for_the_judge_that_is_none_ends_the_connection(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    """As everything else that docs/seams.md does not know the form of."""
+    control = _plain(tmp_path / "control.sock", no_supply)
+    await control.open()
+    reader, writer = await _greeted(tmp_path / "control.sock")
+    await reader.readline()
+    writer.write(json.dumps(json.loads(_question(1, ["one"])) | wrong).encode() + b"\n")
+
+    async with asyncio.timeout(60):
+        rest = await reader.read()
+        await control.close()
+    writer.close()
+
+    assert rest == b""
+
+
+def _question(number: int, texts: Sequence[str]) -> bytes:
+    asked = {"type": "judge", "id": number, "action": number, "texts": list(texts)}
+    return json.dumps(asked).encode() + b"\n"
+
+
+def _plain(
+    path: Path,
+    supply: Callable[[str], Awaitable[dict[str, object]]],
+    judge: Callable[[int, Sequence[str]], Awaitable[Verdict]] = no_judge,
+) -> ControlSocket:
     async def never(frame: EvidenceFrame) -> None:
         raise AssertionError(frame)
 
@@ -285,6 +357,7 @@ def _plain(path: Path, supply: Callable[[str], Awaitable[dict[str, object]]]) ->
         on_evidence=never,
         fetch_asset=supply,
         on_ui_server=no_ui_server,
+        judge=judge,
     )
 
 

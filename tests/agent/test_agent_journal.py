@@ -16,7 +16,7 @@ from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import JournalFailedError, open_journal
 from phonefarm_agent.runs.journal_schema import Statement, add_run, put_fact
 from phonefarm_agent.runs.run_directory import SOCKET_PATH_BYTES, RunDirectory, make_runs_folder
-from support.agents import no_ui_server
+from support.agents import no_judge, no_ui_server
 from support.asset_server import no_supply
 
 BROKEN = Statement(sql="INSERT INTO no_such_table VALUES (1)", values=())
@@ -160,6 +160,7 @@ class Talk:
             on_evidence=self.frames.put,
             fetch_asset=no_supply,
             on_ui_server=no_ui_server,
+            judge=no_judge,
         )
 
 

@@ -15,6 +15,7 @@ from phonefarm.v1 import agent_pb2 as pb
 from phonefarm_agent.app.agent import run_agent
 from phonefarm_agent.app.lifecycle import ExitCode
 from phonefarm_agent.app.settings import Settings
+from phonefarm_agent.judge.verdict import Verdict, undecided
 from phonefarm_common.timers import Timers
 from phonefarm_simulator.farm import Farm as Phones
 from support.controller import AGENT_TOKEN, Farm
@@ -178,6 +179,11 @@ def posting(url: str, caption: str, confirm: float = 60.0) -> list[dict[str, Any
         }
         for kind, params, limit in steps
     ]
+
+
+async def no_judge(_action: int, _texts: Sequence[str]) -> Verdict:
+    """Judge no video."""
+    return undecided("nobody judges here")
 
 
 async def no_ui_server(_up: bool) -> str:

@@ -20,6 +20,7 @@ from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.app.state_dir import only_agent, raise_incarnation
 from phonefarm_agent.app.status import AgentStatus, StatusReporter, no_reporter
 from phonefarm_agent.assets.store import AssetStore, asset_store
+from phonefarm_agent.judge.judge import opened_judge
 from phonefarm_agent.model.host import Incidents
 from phonefarm_agent.phones.adb_phones import AdbPhones, adb_phones
 from phonefarm_agent.phones.dummy import DummyPhones
@@ -64,6 +65,7 @@ async def run_agent(
             open_journal(settings.state / "journal.sqlite") as (journal, kept),
             _phones(settings, changed, journal, kept) as (phones, incidents),
             _assets(settings, identity) as assets,
+            opened_judge(settings.judge, SystemClock()) as judge,
         ):
             evidence_changed = asyncio.Event()
             spool = EvidenceSpool(
@@ -97,6 +99,7 @@ async def run_agent(
                 record_queue=RecordQueue(),
                 spool=spool,
                 assets=assets,
+                judge=judge,
                 phones=phones,
                 runtime=runtime_manager.runtime,
                 hold_runtime=hold_runtime,
@@ -148,6 +151,7 @@ async def run_agent(
                         clock=context.clock,
                         withheld=lifecycle.withheld,
                         incidents=incidents,
+                        judge=judge,
                     )
                     write_private_json(settings.ready_file, _facts(settings, kind, phones))
                     async with report_status(status):

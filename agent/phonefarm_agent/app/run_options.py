@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from phonefarm_common import config
 from phonefarm_common.address_policy import Network, network
@@ -17,6 +18,7 @@ from phonefarm_common.ids import is_name
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, AssetLimits
+from phonefarm_agent.judge.judge import JudgeSettings
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.runtimes import image
 
@@ -114,6 +116,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="how much of the disk fetched files may take together (default %(default)s)",
     )
+    _add_judge_options(run)
     run.add_argument(
         "--metrics",
         metavar="HOST:PORT",
@@ -135,6 +138,30 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help='written once ready: {"adb": "HOST:PORT", "pid": N, "runtime": .., "agent_id": ..}',
+    )
+
+
+def _add_judge_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "--judge-url",
+        default=os.environ.get("PHONEFARM_JUDGE_URL", ""),
+        metavar="URL",
+        help="a model that judges videos for fyp_warmup: the base URL of an OpenAI-compatible"
+        " server, e.g. http://127.0.0.1:8080/v1 (env PHONEFARM_JUDGE_URL; its key in"
+        " PHONEFARM_JUDGE_KEY_FILE or PHONEFARM_JUDGE_KEY); without one, shared words do",
+    )
+    run.add_argument(
+        "--judge-model",
+        default=os.environ.get("PHONEFARM_JUDGE_MODEL", "default"),
+        metavar="NAME",
+        help="what that server calls the model (env PHONEFARM_JUDGE_MODEL; default %(default)s)",
+    )
+    run.add_argument(
+        "--judge-per-hour",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ask the model at most N times within an hour (0: no limit)",
     )
 
 
@@ -208,6 +235,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
         metrics=_metrics(parsed),
         phone_limits=PhoneLimits().scaled(config.time_scale()),
         reserve=RESERVE_BYTES,
+        judge=_judge(parsed),
         asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
         asset_limits=AssetLimits(
             asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
@@ -233,6 +261,20 @@ def _metrics(parsed: argparse.Namespace) -> tuple[str, int] | None:
             " 127.0.0.1, or say --metrics-for-all"
         )
     return host, port
+
+
+def _judge(parsed: argparse.Namespace) -> JudgeSettings:
+    url = urlsplit(parsed.judge_url)
+    if parsed.judge_url and (url.scheme not in {"http", "https"} or not url.hostname):
+        raise ConfigError(f"--judge-url must be an http(s) URL, not {parsed.judge_url!r}")
+    if parsed.judge_per_hour < 0:
+        raise ConfigError("--judge-per-hour must be 0 or more")
+    return JudgeSettings(
+        url=parsed.judge_url,
+        model=parsed.judge_model,
+        key=config.secret("PHONEFARM_JUDGE_KEY"),
+        per_hour=parsed.judge_per_hour,
+    )
 
 
 def _network(text: str) -> Network:

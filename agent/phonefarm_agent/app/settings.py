@@ -8,6 +8,7 @@ from phonefarm_common.disk_space import RequiredFree
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.assets.store import AssetLimits
+from phonefarm_agent.judge.judge import JudgeSettings
 from phonefarm_agent.phones.limits import PhoneLimits
 
 
@@ -34,6 +35,7 @@ class Settings:
     warm: int = 0  # so many containers are made ahead of their runs
     metrics: tuple[str, int] | None = None  # where Prometheus may ask; None: nowhere
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
     asset_limits: AssetLimits = field(default_factory=AssetLimits)
     phone_limits: PhoneLimits = field(default_factory=PhoneLimits)
     least_free: RequiredFree = field(default_factory=RequiredFree)

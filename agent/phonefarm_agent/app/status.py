@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from phonefarm_common.clock import Clock
 from phonefarm_common.wire_enums import Readiness
 
+from phonefarm_agent.judge.judge import Judge
+from phonefarm_agent.judge.verdict import Decision, JudgedBy
 from phonefarm_agent.model.host import IncidentKind, Incidents
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.model.run import Phase
@@ -40,6 +42,8 @@ class AgentMetrics:
     evidence_files: int  # not uploaded yet
     evidence_bytes: int
     adb_restarts: int
+    judged: Mapping[tuple[JudgedBy, Decision], int]  # videos, by whom and how
+    judge_failures: int  # calls of the model that brought no verdict
 
 
 class AgentStatus:
@@ -55,6 +59,7 @@ class AgentStatus:
         clock: Clock,
         withheld: Callable[[], str],
         incidents: Incidents,
+        judge: Judge,
     ) -> None:
         self._connection = connection
         self._supervisor = supervisor
@@ -63,6 +68,7 @@ class AgentStatus:
         self._clock = clock
         self._withheld = withheld
         self._incidents = incidents
+        self._judge = judge
 
     @property
     def controller_tried(self) -> asyncio.Event:
@@ -114,6 +120,8 @@ class AgentStatus:
             evidence_files=len(evidence),
             evidence_bytes=sum(file.size for file in evidence),
             adb_restarts=self._phones.adb_restarts,
+            judged=self._judge.counts,
+            judge_failures=self._judge.model_failures,
         )
 
     @property

@@ -18,6 +18,7 @@ from phonefarm_agent.host.checks.adb import check_phones, check_program
 from phonefarm_agent.host.checks.containers import check_containers
 from phonefarm_agent.host.checks.controller import check_certificate, check_controller
 from phonefarm_agent.host.checks.finding import Finding, Verdict, fail
+from phonefarm_agent.host.checks.judge import check_judge
 from phonefarm_agent.host.checks.machine import check_clock, check_disk
 from phonefarm_agent.host.checks.service import check_service
 
@@ -41,6 +42,7 @@ def checks(settings: Settings, *, ready: Path) -> list[Check]:
         Check(name="docker", run=lambda: check_containers(settings), seconds=10),
         Check(name="disk", run=lambda: check_disk(settings), seconds=5),
         Check(name="certificate", run=lambda: check_certificate(settings), seconds=5),
+        Check(name="judge", run=lambda: check_judge(settings), seconds=15),
         Check(name="controller", run=lambda: check_controller(settings), seconds=10),
     ]
 

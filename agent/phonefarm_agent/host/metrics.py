@@ -92,6 +92,17 @@ class _Collector:
             "How often the adb server had to be started again",
             value=now.adb_restarts,
         )
+        judged = CounterMetricFamily(
+            "phonefarm_agent_judged", "Videos judged", labels=["by", "verdict"]
+        )
+        for (by, decision), count in sorted(now.judged.items()):
+            judged.add_metric([by.value, decision.value], count)
+        yield judged
+        yield CounterMetricFamily(
+            "phonefarm_agent_judge_failures",
+            "Calls of the judge's model that brought no verdict",
+            value=now.judge_failures,
+        )
         for name, about, value in _gauges(now):
             yield GaugeMetricFamily(f"phonefarm_agent_{name}", about, value=value)
 

@@ -6,13 +6,15 @@ import binascii
 import json
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from phonefarm_common.evidence_kinds import KINDS
+
+from phonefarm_agent.judge.verdict import Verdict
 
 log = structlog.get_logger()
 
@@ -22,6 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _CONNECTIONS = 4
 _ASSETS = 16
 _UI_QUESTIONS = 1000
+_TEXTS = 10
+_TEXT_LETTERS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,7 @@ class ControlSocket:
         on_evidence: Callable[[EvidenceFrame], Awaitable[None]],
         fetch_asset: Callable[[str], Awaitable[dict[str, object]]],
         on_ui_server: Callable[[bool], Awaitable[str]],
+        judge: Callable[[int, Sequence[str]], Awaitable[Verdict]],
     ) -> None:
         """Use *fetch_asset* for assets: it returns the answer of docs/seams.md, never raises."""
         self._path = path
@@ -97,6 +102,8 @@ class ControlSocket:
         self._on_evidence = on_evidence
         self._fetch_asset = fetch_asset
         self._on_ui_server = on_ui_server
+        self._judge = judge
+        self._judging: asyncio.Task[None] | None = None
         self._ui_questions: dict[int, asyncio.Task[None]] = {}
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
@@ -139,6 +146,7 @@ class ControlSocket:
             self._server = None
             self._path.unlink(missing_ok=True)
         tasks = [*self._fetching.values(), *self._ui_questions.values()]
+        tasks += [self._judging] if self._judging is not None else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -209,6 +217,8 @@ class ControlSocket:
                 self._begin_fetch(document)
             elif kind == "ui_server":
                 self._switch_ui_server(document)
+            elif kind == "judge":
+                self._begin_to_judge(document)
 
     def _begin_fetch(self, document: dict[str, object]) -> None:
         """Start fetching an asset, unless it was requested before."""
@@ -241,6 +251,26 @@ class ControlSocket:
     async def _answer_ui_server(self, number: int, up: bool) -> None:
         refused = await self._on_ui_server(up)
         self._say("ui_server", {"type": "ui_server", "id": number, "refused": refused})
+
+    def _begin_to_judge(self, document: dict[str, object]) -> None:
+        """Judge a video; a run looks at one at a time, so a newer question ends an older one."""
+        match document:
+            case {"id": int(number), "action": int(action), "texts": [*texts]} if all(
+                isinstance(text, str) for text in texts
+            ):
+                pass
+            case _:
+                raise ValueError("a question for the judge that is none")
+        if self._judging is not None:
+            self._judging.cancel()
+        asked = [str(text)[:_TEXT_LETTERS] for text in texts[:_TEXTS]]
+        self._judging = asyncio.create_task(
+            self._answer_judge(number, action, asked), name=f"judge-{number}"
+        )
+
+    async def _answer_judge(self, number: int, action: int, texts: Sequence[str]) -> None:
+        verdict = await self._judge(action, texts)
+        self._say("judge", {"type": "judged", "id": number, **verdict.as_json()})
 
     async def _take_evidence(self, document: dict[str, object]) -> None:
         """Pass a frame on; drop a bad one, since the executor would only send it again."""

@@ -1,12 +1,14 @@
 """Executes a run: prepares it, starts the container and waits for its end."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import structlog
 from phonefarm_common.reasons import FailureClass, FailureCode
 
+from phonefarm_agent.judge.verdict import Verdict, undecided
 from phonefarm_agent.model.phone import PhoneFailedError, PhoneNotFitError
 from phonefarm_agent.model.records import Failure, RunEnded, RunRefused
 from phonefarm_agent.model.run import Phase
@@ -129,6 +131,12 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
             await opened.stop()
         return ""
 
+    async def judge(action: int, texts: Sequence[str]) -> Verdict:
+        wish = plan.wishes.get(action)
+        if wish is None:
+            return undecided(f"action {action} of the plan has no judge_prompt")
+        return await run.context.judge.judge(wish, texts)
+
     control = ControlSocket(
         path=run.directory.control_socket,
         run_id=run.ref.run_id,
@@ -137,6 +145,7 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
         on_evidence=store_evidence,
         fetch_asset=requests.fetch,
         on_ui_server=switch_ui_server,
+        judge=judge,
     )
     try:
         await control.open()

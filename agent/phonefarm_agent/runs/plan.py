@@ -30,6 +30,7 @@ class Plan:
     resources: RunResources
     longest_limit: float
     actions: int
+    wishes: Mapping[int, str]  # what videos are judged by, by action
     assets: Mapping[str, WantedAsset]  # what the run may ask for, by its name in the run
     clean_up: frozenset[CleanupStep] = EVERY_CLEANUP_STEP
 
@@ -78,6 +79,7 @@ def build_plan(assignment: Assignment, *, adb_serial: str) -> Plan:
         ),
         longest_limit=max(limits, default=DEFAULT_LIMIT_SECONDS),
         actions=len(actions),
+        wishes=_wishes(actions),
         assets=_assets(actions),
         clean_up=_steps(document.pop("clean_up", None)),
     )
@@ -88,6 +90,17 @@ def _steps(wanted: Any) -> frozenset[CleanupStep]:
     if not isinstance(wanted, list):
         return EVERY_CLEANUP_STEP
     return frozenset(step for step in CleanupStep if step in wanted)
+
+
+def _wishes(actions: list[dict[str, Any]]) -> dict[int, str]:
+    found = {}
+    for index, action in enumerate(actions):
+        match action:
+            case {"params": {"judge_prompt": str(wish)}} if wish:
+                found[index] = wish
+            case _:
+                pass
+    return found
 
 
 def _assets(actions: list[dict[str, Any]]) -> dict[str, WantedAsset]:

@@ -10,6 +10,7 @@ from phonefarm_common.clock import Clock
 from phonefarm_common.timers import Timers
 
 from phonefarm_agent.assets.store import AssetStore
+from phonefarm_agent.judge.judge import Judge
 from phonefarm_agent.model.records import (
     ActionDone,
     ActionFailed,
@@ -41,6 +42,7 @@ class RunContext:
     record_queue: RecordQueue
     spool: EvidenceSpool
     assets: AssetStore
+    judge: Judge
     phones: Phones
     runtime: Callable[[], Runtime]  # known since the first Welcome, which names the farm
     hold_runtime: Runtime  # where holds live: no executor, only their time passes

@@ -5,11 +5,13 @@ import time
 from phonefarm_executor.actions.registry import Context, Outputs, TypedText, action
 from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.judging import Judging
 from phonefarm_executor.screen import Screen
 
 SAMPLE_SECONDS = 2.0
 """How often it is made sure that the video is still the one in view."""
-MOST_SCROLLS = 40
+PASS_SECONDS = 2.0
+"""How long a video is watched at the most that the judge does not want."""
 
 
 @action
@@ -50,16 +52,33 @@ def watch(context: Context, *, seconds: float, index: int | None = None) -> Outp
 def scroll_feed(
     context: Context, *, videos: int, watch_seconds: float, judge_prompt: str = ""
 ) -> Outputs:
-    """Watch so many videos of the feed; *judge_prompt* came with the order and is not used."""
+    """Watch so many videos of the feed, short those that do not fit *judge_prompt*.
+
+    The host's judge decides while a video is watched. Without its verdict the run watches on.
+    """
     drive = context.drive
     drive.reach("feed")
     watched: list[Outputs] = []
     for place in range(videos):
         if place:
             _next_video(drive)
-        title, seconds = _watch(drive, watch_seconds)
-        watched.append({"title": title, "seconds": seconds})
+        if not judge_prompt:
+            title, seconds = _watch(drive, watch_seconds)
+            watched.append({"title": title, "seconds": seconds})
+            continue
+        title, seconds = _watch(drive, watch_seconds, judged=(context.judging, context.index))
+        judged = context.judging.verdict()
+        watched.append({"title": title, "seconds": seconds, "judged": judged})
     return {"videos": watched}
+
+
+def _texts(drive: Drive, screen: Screen) -> list[str]:
+    """Return what the profile's selectors read beside the video: the title first."""
+    place = drive.profile.place_of(screen)
+    group = f"{place.name}." if place else "?"
+    names = sorted(drive.profile.selectors, key=lambda name: not name.endswith(".title"))
+    nodes = [screen.find(drive.profile.selectors[name]) for name in names if name.startswith(group)]
+    return list(dict.fromkeys(node.text for node in nodes if node and node.text))
 
 
 def _video_on(drive: Drive, screen: Screen) -> str | None:
@@ -70,8 +89,12 @@ def _video_on(drive: Drive, screen: Screen) -> str | None:
     return node.text if node else None
 
 
-def _watch(drive: Drive, seconds: float) -> tuple[str, float]:
+def _watch(
+    drive: Drive, seconds: float, *, judged: tuple[Judging, int] | None = None
+) -> tuple[str, float]:
     """Return the title and how long it was in view, once that is *seconds* at least.
+
+    Less when it is *judged*, by whom for which action, and not wished for.
 
     Time counts between two looks that both show the video; what lies over it does not count.
     """
@@ -80,8 +103,14 @@ def _watch(drive: Drive, seconds: float) -> tuple[str, float]:
     if title is None:
         where = drive.name_of(drive.last_screen) if drive.last_screen else "unknown"
         raise FailedError(Code.SCREEN_NOT_REACHED, f"no video plays on screen {where}")
+    judging = None
+    if judged is not None and screen is not None:
+        judging, action = judged
+        judging.begin(action, _texts(drive, screen))
     watched = 0.0
     while watched < seconds:
+        if judging is not None and watched >= PASS_SECONDS and judging.passes:
+            break
         begun = time.monotonic()
         drive.pace.wait(min(SAMPLE_SECONDS, seconds - watched))
         between = time.monotonic() - begun

@@ -10,6 +10,7 @@ from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
+from phonefarm_executor.judging import Judging
 from phonefarm_executor.plan import Step
 from phonefarm_executor.post_draft import Draft
 from phonefarm_executor.search_results import Results
@@ -43,6 +44,7 @@ class Context:
     evidence: Evidence
     results: Results
     draft: Draft
+    judging: Judging
     index: int
 
 

@@ -1,4 +1,7 @@
-"""fyp_warmup: open the feed and watch what comes. It only looks; the judge prompt is handed on."""
+"""fyp_warmup: open the feed and watch what comes; the host's judge has what does not fit cut short.
+
+It only looks.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +14,7 @@ from phonefarm_controller.model.plans import Action, Plan
 FIELDS: Final[tuple[Field, ...]] = (
     Text(
         name="judge_prompt",
-        description="stored and handed to the run; no model is called",
+        description="what the videos should be like; the host's judge passes over others",
         most=8000,
         required=True,
         missing_reason=Reason.MISSING_FYP_JUDGE_PROMPT,
