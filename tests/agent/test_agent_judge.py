@@ -2,17 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from phonefarm_agent.app.run_options import parse_settings
+from phonefarm_agent.host.checks.finding import Verdict
+from phonefarm_agent.host.checks.judge import check_judge
 from phonefarm_agent.judge.judge import CALLS_AT_ONCE, Judge, JudgeSettings, opened_judge
 from phonefarm_agent.judge.model_client import ModelFailedError, read_verdict
 from phonefarm_agent.judge.verdict import Decision, JudgedBy
 from phonefarm_agent.judge.words import judge_by_words
 from phonefarm_common.clock import SystemClock
+from phonefarm_common.config import ConfigError
 from support.examples import given
 from support.model_server import ModelServer, completion, model_server, verdict
 
@@ -239,3 +244,48 @@ async def test_without_a_model_words_decide() -> None:
 
     assert (said.decision, said.by) == (Decision.WATCH, JudgedBy.WORDS)
     assert nothing.by is JudgedBy.NONE
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sequence[str]:
+    """Return the options that a host needs in any case."""
+    monkeypatch.setenv("PHONEFARM_AGENT_TOKEN", "t" * 32)
+    state = str(tmp_path / "state")
+    return "--controller", "127.0.0.1:1", "--state", state, "--name", "a"
+
+
+async def test_doctor_asks_the_model_once(
+    model: ModelServer, host: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says, or why it says nothing; without a model there is nothing to find."""
+    monkeypatch.setenv("PHONEFARM_JUDGE_KEY", "sesame")
+    asked = parse_settings([*host, "--judge-url", model.url, "--judge-model", "tiny"])
+
+    well = await check_judge(asked)
+    model.how = "500"
+    badly = await check_judge(asked)
+    without = await check_judge(parse_settings(host))
+
+    assert [(one.verdict, one.text) for one in well] == [
+        (Verdict.OK, f"tiny at {model.url} answers: watch")
+    ]
+    assert [(one.verdict, one.text) for one in badly] == [
+        (Verdict.WARN, f"{model.url}: the model: status 500")
+    ]
+    assert without == []
+    assert model.keys == ["Bearer sesame"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--judge-url", "localhost:8080"], "--judge-url must be an http"),
+        (["--judge-url", "ftp://host/v1"], "--judge-url must be an http"),
+        (["--judge-url", "http://[::1"], "--judge-url must be an http"),
+        (["--judge-per-hour", "-1"], "--judge-per-hour must be 0 or more"),
+    ],
+)
+def test_wrong_options_are_told(host: Sequence[str], words: list[str], told: str) -> None:
+    """Before the agent does anything."""
+    with pytest.raises(ConfigError, match=told):
+        parse_settings([*host, *words])

@@ -264,8 +264,7 @@ def _metrics(parsed: argparse.Namespace) -> tuple[str, int] | None:
 
 
 def _judge(parsed: argparse.Namespace) -> JudgeSettings:
-    url = urlsplit(parsed.judge_url)
-    if parsed.judge_url and (url.scheme not in {"http", "https"} or not url.hostname):
+    if parsed.judge_url and not _is_http_url(parsed.judge_url):
         raise ConfigError(f"--judge-url must be an http(s) URL, not {parsed.judge_url!r}")
     if parsed.judge_per_hour < 0:
         raise ConfigError("--judge-per-hour must be 0 or more")
@@ -275,6 +274,14 @@ def _judge(parsed: argparse.Namespace) -> JudgeSettings:
         key=config.secret("PHONEFARM_JUDGE_KEY"),
         per_hour=parsed.judge_per_hour,
     )
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname)
 
 
 def _network(text: str) -> Network:
