@@ -34,37 +34,38 @@ from phonefarm_agent.runs.run_directory import NoRoomError
 from phonefarm_agent.runtimes import image
 
 _ABOUT = """\
-The daemon on each phone host. It owns an adb server, tells the controller which phones are fit
-now, and runs what the controller assigns to them, each run in a container of its own.
+Run, install and check the agent, the daemon on each phone host. The agent owns an adb server, tells
+the controller which phones can work now, and executes each run that the controller assigns to a
+phone in a container of its own.
 """
 
 _EPILOG = """\
-example:
+examples:
   phonefarm-agent image build
   phonefarm-agent join TOKEN --state /var/lib/phonefarm-agent
   phonefarm-agent run --state /var/lib/phonefarm-agent --connect 10.0.0.21:5555
-  phonefarm-agent run --controller 10.0.0.1:7072,10.0.0.2:7072    several of one farm
+  phonefarm-agent run --controller 10.0.0.1:7072,10.0.0.2:7072    for several controllers of a farm
 """
 
 _RUN_EPILOG = """\
 environment:
-  PHONEFARM_AGENT_CONTROLLER  as --controller
-  PHONEFARM_AGENT_NAME        as --name
-  PHONEFARM_AGENT_STATE       as --state
-  PHONEFARM_AGENT_TOKEN       what proves who calls to a controller on loopback, without TLS; an
-                              agent without it shows the certificate it has joined with
-  PHONEFARM_AGENT_TOKEN_FILE  a file that holds it, instead
-  PHONEFARM_JOIN_TOKEN(_FILE) joins with it first, unless the state holds a certificate
-  PHONEFARM_PRODUCTION        1: no runtime without isolation, no scaled timers
-  PHONEFARM_TIME_SCALE        for tests: 0.1 makes every timer ten times as fast
+  PHONEFARM_AGENT_CONTROLLER  default of --controller
+  PHONEFARM_AGENT_NAME        default of --name
+  PHONEFARM_AGENT_STATE       default of --state
+  PHONEFARM_AGENT_TOKEN       authenticates the agent to a controller on loopback, without TLS; an
+                              agent without this token uses the certificate from `join`
+  PHONEFARM_AGENT_TOKEN_FILE  a file that holds PHONEFARM_AGENT_TOKEN
+  PHONEFARM_JOIN_TOKEN(_FILE) join the farm with this token first, unless --state has a certificate
+  PHONEFARM_PRODUCTION        1: refuses runtimes without isolation and scaled timers
+  PHONEFARM_TIME_SCALE        for tests: multiplies every timer; above 0, at most 1
   PHONEFARM_LOG_LEVEL         debug, info (default), warning or error
 
 exit codes:
-  0  stopped by SIGTERM or SIGINT; runs in containers go on and are taken back at the next start
-  1  a fault in the agent, or the host does not let it begin (adb, disk)
+  0  stopped by SIGTERM or SIGINT; runs in containers continue, and the next agent takes them back
+  1  a fault in the agent, or adb or the disk kept it from starting
   2  a setting is missing or wrong
-  4  another agent works with the state directory
-  5  superseded: an agent of this name with a newer start has taken over, twice in a row
+  4  another agent uses the state directory
+  5  superseded: another agent with the same name has taken over twice
   6  the controller refused this agent: identity_cloned, agent_too_old or time_scale_differs
 """
 
@@ -94,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     run = commands.add_parser(
         "run",
-        help="work until told to stop",
-        description="Work for a controller until SIGTERM or SIGINT.",
+        help="run the agent until a signal stops it",
+        description="Run the agent until SIGTERM or SIGINT stops it.",
         epilog=_RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -106,15 +107,20 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _add_join(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add = commands.add_parser(
         "join",
-        help="become an agent of a farm, with a token from `phonefarm agents invite`",
-        description="Make a key, which stays here, and trade the token for a certificate. A running"
-        " agent takes it up by itself.",
+        help="make this host a member of a farm, with a token from `phonefarm agents invite`",
+        description=(
+            "Create a key, which stays on this host, and exchange the token for a "
+            "certificate. A running agent starts to use the new certificate by itself."
+        ),
     )
     add.add_argument(
         "token",
         nargs="?",
         metavar="TOKEN",
-        help="or in PHONEFARM_JOIN_TOKEN, or in the file that PHONEFARM_JOIN_TOKEN_FILE names",
+        help=(
+            "the token (env PHONEFARM_JOIN_TOKEN, or PHONEFARM_JOIN_TOKEN_FILE for a "
+            "file that holds it)"
+        ),
     )
     state = os.environ.get("PHONEFARM_AGENT_STATE") or paths.installed_state()
     add.add_argument(
@@ -123,13 +129,16 @@ def _add_join(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         default=state,
         required=state is None,
         metavar="DIR",
-        help="the agent's state directory (the installed service's)",
+        help="the agent's state directory (default: that of the installed service)",
     )
     add.add_argument(
         "--name",
         default="",
         metavar="AGENT_ID",
-        help="this agent's name, where the invitation leaves it open (this host's)",
+        help=(
+            "this agent's name in the farm, if the invitation does not give it (default: "
+            "this host's name)"
+        ),
     )
     add.set_defaults(perform=_join)
 

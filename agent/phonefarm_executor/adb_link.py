@@ -1,4 +1,4 @@
-"""The way to the phone: adbutils' framing over adb.sock. The only file that knows adbutils.
+"""Connects to the phone: adbutils' framing over adb.sock. Only this file imports adbutils.
 
 adbutils dials TCP and runs `adb start-server` whenever a connect fails. Its one place that connects
 is replaced here, so it dials the run's unix socket and starts nothing; no TCP port is involved.

@@ -58,7 +58,7 @@ class Drive:
                 return screen
             self._meet(interrupt, screen)
             met.append(interrupt.name)
-        message = f"interrupts came back after their dismissal: {', '.join(met)}"
+        message = f"interrupts came back after the run had dismissed them: {', '.join(met)}"
         raise FailedError(Code.SCREEN_NOT_REACHED, message)
 
     def _meet(self, interrupt: Interrupt, screen: Screen) -> None:
@@ -92,7 +92,7 @@ class Drive:
     def until(
         self, holds: Callable[[Screen], bool], *, seconds: float | None = None
     ) -> Screen | None:
-        """Look until *holds*, at least twice; None when it did not within *seconds* (patience)."""
+        """Read the screen until *holds*, at least twice; None when it does not within *seconds*."""
         end = time.monotonic() + (self.patience if seconds is None else seconds)
         looks = 0
         while True:
@@ -165,7 +165,7 @@ class Drive:
         if place is not None:
             return place.name
         packages = ", ".join(sorted(screen.packages())) or "nothing"
-        return f"unknown to the profile, of {packages}"
+        return f"a screen of {packages} that the profile does not know"
 
     def is_at(self, place: Place) -> Callable[[Screen], bool]:
         """Return the test whether a screen is *place*."""
@@ -188,7 +188,7 @@ class Drive:
         """Go to a screen from wherever the app is, and return it."""
         target = self.profile.place(name)
         if target.tap is None:
-            message = f"the app profile {self.profile.name} says no way to screen {name}"
+            message = f"the app profile {self.profile.name} names no way to the screen {name}"
             raise FailedError(Code.PLAN_INVALID, message)
         tapped = target.tap
         for _ in range(MOST_TURNS):

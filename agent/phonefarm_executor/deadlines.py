@@ -24,7 +24,7 @@ class Pace:
 
     @contextmanager
     def limited(self, seconds: float, what: str, *, shielded: bool = False) -> Iterator[None]:
-        """Give the block *seconds*; *shielded* blocks are not stopped half-way."""
+        """Limit the block to *seconds*; a stop does not interrupt a *shielded* block."""
         before = self._limit, self._limit_text, self._shielded
         self._limit, self._limit_text = time.monotonic() + seconds, f"{what}: limit {seconds:g} s"
         self._shielded = shielded

@@ -1,4 +1,4 @@
-"""The numbered story of a run: JSON lines on stdout (docs/seams.md)."""
+"""The executor events of a run: numbered JSON lines on stdout (docs/seams.md)."""
 
 import json
 from collections.abc import Mapping, Sequence

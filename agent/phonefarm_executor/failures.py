@@ -92,7 +92,7 @@ class FailedError(Exception):
         self.detail = detail
 
     def as_json(self) -> dict[str, object]:
-        """Return the failure as the story tells it."""
+        """Return the failure as the executor events have it."""
         nature = NATURES[self.code]
         return {
             "code": f"{self.code}:{self.detail}" if self.detail else str(self.code),

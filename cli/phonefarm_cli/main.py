@@ -64,8 +64,11 @@ start here:
   phonefarm phones list             in another terminal
 
 exit codes:
-  0  done   1  failed, the reason is on stderr   2  a setting is wrong, or a port is in use
-  3  the watched process was cancelled   4  another farm uses the data folder
+  0    done
+  1    failed; stderr has the reason
+  2    the command line or a setting is wrong, or a port is in use
+  3    the watched process was cancelled
+  4    another farm uses the data folder
   130  interrupted by Ctrl-C
 """
 

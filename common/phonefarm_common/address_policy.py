@@ -97,10 +97,10 @@ def ip_literal(host: str) -> Address | None:
         address = None
     if address is not None:
         if bare != host:
-            raise DisguisedAddressError(f"write {address} without a dot behind it")
+            raise DisguisedAddressError(f"write {address} without a dot at its end")
         return address
     if ":" in bare:
-        raise DisguisedAddressError("it looks like an IPv6 address and is none")
+        raise DisguisedAddressError("it looks like an IPv6 address but is not valid")
     if _NUMERIC.fullmatch(bare):
         try:
             packed = socket.inet_aton(bare)
@@ -144,7 +144,8 @@ def check_url(
         raise _refused(refusal, field, str(error)) from None
     if address is not None and not policy.permits(address):
         message = (
-            f"{address} is not a public address; use one, or have the operator allow its network"
+            f"{address} is not a public address; use a public address, or ask the "
+            "operator to allow its network"
         )
         raise _refused(refusal, field, message)
 

@@ -115,10 +115,10 @@ def time_left(facts: CertificateFacts, now: datetime) -> str:
     """Return how long the certificate is still valid, for people."""
     left = facts.ends - now
     if left <= timedelta(0):
-        return f"ended at {facts.ends:%Y-%m-%d %H:%MZ}"
+        return f"expired at {facts.ends:%Y-%m-%d %H:%MZ}"
     days = left / timedelta(days=1)
     span = f"{days:.1f} days" if days >= 1 else f"{left / timedelta(hours=1):.1f} h"
-    return f"good until {facts.ends:%Y-%m-%d %H:%MZ}, {span} more"
+    return f"valid until {facts.ends:%Y-%m-%d %H:%MZ}, for {span} more"
 
 
 def read_member(folder: Path) -> Member | None:
@@ -132,10 +132,13 @@ def read_member(folder: Path) -> Member | None:
         return None
     except (ValueError, TypeError) as error:
         raise MemberBrokenError(
-            f"{path} holds no membership ({error}): remove it, and join with a new invitation"
+            f"{path} has no valid certificate and key ({error}): remove the file, and "
+            "join with a new invitation"
         ) from error
     if (facts.role, facts.member_id) != (member.role, member.member_id):
-        raise MemberBrokenError(f"{path} holds another's certificate: remove it, and join again")
+        raise MemberBrokenError(
+            f"{path} has the certificate of another host: remove the file, and join again"
+        )
     return member
 
 

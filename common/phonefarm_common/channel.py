@@ -88,7 +88,7 @@ def check_plaintext(target: str, secured: ClientTls | None = None) -> None:
     """Raise ValueError when HOST:PORT would be called without TLS and is not loopback."""
     host = target.rpartition(":")[0].strip("[]")
     if secured is None and not is_loopback(host):
-        raise ValueError(f"plaintext gRPC is only for loopback, not {host!r}")
+        raise ValueError(f"plaintext gRPC is for loopback only, not {host!r}")
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -37,7 +37,7 @@ def time_scale(environment: Mapping[str, str] = os.environ) -> float:
     if not 0 < scale <= 1:
         raise ConfigError(f"PHONEFARM_TIME_SCALE must be above 0 and at most 1, not {text!r}")
     if scale != 1 and production(environment):
-        raise ConfigError("PHONEFARM_TIME_SCALE is for tests; unset it in production")
+        raise ConfigError("PHONEFARM_TIME_SCALE is for tests: unset it in production")
     return scale
 
 

@@ -50,8 +50,8 @@ async def join(token: str, folder: Path, *, role: str, wanted: str = "") -> Memb
         raise NotJoinedError(f"this invitation is for a {invitation.role}, not for a {role}")
     if wanted and invitation.member_id and wanted != invitation.member_id:
         raise NotJoinedError(
-            f"this invitation is for {invitation.member_id}: leave the name {wanted} out, or ask "
-            "for another invitation"
+            f"this invitation is for {invitation.member_id}, not for {wanted}: leave "
+            "the name out, or ask for another invitation"
         )
     authority = ssl.DER_cert_to_PEM_cert(invitation.authority)
     key, request = new_request()
@@ -133,7 +133,7 @@ def expiry_remedy(used: Member, clock: Clock) -> str:
         return ""
     option = " --gateway" if used.role == "gateway" else ""
     return (
-        f"the certificate ended at {facts.ends:%Y-%m-%d %H:%MZ}: "
+        f"the certificate expired at {facts.ends:%Y-%m-%d %H:%MZ}: "
         f"`phonefarm agents invite{option} --agent-id {used.member_id}` at the controller, then "
         f"`phonefarm-{used.role} join TOKEN` here"
     )
@@ -166,7 +166,7 @@ def _explain(error: grpc.aio.AioRpcError, target: str) -> str:
     told = error.details() or error.code().name
     if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
         return (
-            f"{target} was not reached, or is not the controller of this farm; the secret was not "
-            f"sent to anybody else ({told})"
+            f"{target} did not answer, or is not the controller of this farm; the "
+            f"token's secret was sent to nobody ({told})"
         )
     return f"{target} refused: {told}"

@@ -57,10 +57,11 @@ def decode_token(token: str) -> Invitation:
     token = token.strip()
     if not token.startswith(PREFIX) or len(token) > LONGEST:
         raise InvitationError(
-            f"this is no invitation: it begins with {PREFIX}; see `phonefarm agents invite`"
+            f"this is not an invitation: an invitation begins with {PREFIX}, and "
+            "`phonefarm agents invite` prints one"
         )
     packed, checksum = token[len(PREFIX) : -8], token[-8:]
-    broken = "the invitation was cut or mistyped: copy the whole of it"
+    broken = "the invitation is incomplete or mistyped: copy all of it"
     try:
         body = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
         if f"{zlib.crc32(body):08x}" != checksum:

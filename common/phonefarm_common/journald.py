@@ -47,7 +47,7 @@ class JournaldLogger:
         try:
             self._transport.send(fields.items())
         except OSError as error:
-            sys.stderr.write(f"journald took no event ({error}): {fields['MESSAGE']}\n")
+            sys.stderr.write(f"journald refused an event ({error}): {fields['MESSAGE']}\n")
 
     debug = info = warning = error = critical = exception = log = msg
 

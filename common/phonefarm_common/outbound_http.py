@@ -66,7 +66,7 @@ class PermittedResolver(AbstractResolver):
         addresses = await self._lookup(host)
         permitted = [address for address in addresses if self._policy.permits(address)]
         if not permitted:
-            raise AddressNotAllowedError(f"{host} has no address that may be dialled")
+            raise AddressNotAllowedError(f"{host} has no address to which a connection is allowed")
         return [
             ResolveResult(
                 hostname=host,
@@ -118,5 +118,7 @@ def _permitted_socket(info: tuple[Any, ...], policy: AddressPolicy) -> socket.so
     """Open the socket of one connection, after a last check of the address."""
     family, kind, protocol, _, sockaddr = info
     if not policy.permits(ip_address(sockaddr[0])):
-        raise AddressNotAllowedError(f"{sockaddr[0]} may not be dialled for a caller")
+        raise AddressNotAllowedError(
+            f"{sockaddr[0]} is an address to which a caller may not make the farm connect"
+        )
     return socket.socket(family, kind, protocol)

@@ -48,30 +48,45 @@ class Finding:
     remedy: str = ""
 
 
-_LOG: Final = "read the controller's log, then restart it: runs go on meanwhile"
+_LOG: Final = "read the controller's log, then restart the controller; runs continue meanwhile"
 REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
     AlarmName.LOOP_LAG: (
         Severity.FAIL,
-        "give the machine more of a processor; if it lasts: " + _LOG,
+        "give the machine more CPU; if the alarm stays: " + _LOG,
     ),
     AlarmName.LOOP_SILENT: (Severity.FAIL, _LOG),
-    AlarmName.DATABASE_AWAY: (Severity.FAIL, "see whether PostgreSQL runs and answers; --database"),
+    AlarmName.DATABASE_AWAY: (
+        Severity.FAIL,
+        "check that PostgreSQL runs and answers, and that --database is right",
+    ),
     AlarmName.SCHEDULER_STUCK: (Severity.FAIL, f"phonefarm processes explain PROCESS; {_LOG}"),
     AlarmName.DIRTY_OLD: (
         Severity.WARN,
-        "look at the phone and its agent's log; phonefarm phones return PHONE when it is clean",
+        (
+            "check the phone and read its agent's log; when the phone is clean, run "
+            "phonefarm phones return PHONE"
+        ),
     ),
     AlarmName.CALLBACKS_LATE: (
         Severity.WARN,
-        "see that a gateway runs and the receiver answers: phonefarm processes deliveries PROCESS",
+        (
+            "check that a gateway runs and that the receiver answers: phonefarm "
+            "processes deliveries PROCESS"
+        ),
     ),
     AlarmName.NOTIFIER_SILENT: (
         Severity.WARN,
-        "controllers hear each other late: see the log for notifier.interrupted, and PostgreSQL's",
+        (
+            "controllers learn of each other's changes late: look for "
+            "notifier.interrupted in their logs, and read the log of PostgreSQL"
+        ),
     ),
     AlarmName.EVIDENCE_AWAY: (
         Severity.WARN,
-        "see whether the place of --evidence is there: agents keep what runs leave until it is",
+        (
+            "check the directory or bucket of --evidence; until it is back, agents keep "
+            "the evidence of runs"
+        ),
     ),
 }
 
@@ -136,7 +151,7 @@ class Liveness:
         self._last: float | None = None
 
     def beat(self) -> None:
-        """Note that the loop iterates."""
+        """Record that the loop has begun an iteration."""
         self._last = self._monotonic()
 
     def rest(self) -> None:
@@ -213,7 +228,7 @@ class DiskAlarm:
         self.shortage = ""
 
     def check(self) -> None:
-        """Raise FarmError `storage_full` while nothing new may be taken in."""
+        """Raise FarmError `storage_full` while the controller refuses new work."""
         if self.shortage:
             message = f"the controller's data disk is too full for new work: {self.shortage}"
             raise FarmError(Reason.STORAGE_FULL, message)

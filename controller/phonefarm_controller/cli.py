@@ -24,22 +24,23 @@ from phonefarm_controller.store.database import DatabaseTakenError
 from phonefarm_controller.store.migrate import DatabaseUnusableError
 
 EPILOG = """\
-environment:
-  INGEST_SECRET(_FILE)              the secret that may do everything; it makes the first API key
-  PHONEFARM_AGENT_TOKEN(_FILE)      the token that agents show
-  PHONEFARM_GATEWAY_TOKEN(_FILE)    the token that gateways show
+environment (NAME_FILE names a file that holds the value):
+  INGEST_SECRET(_FILE)              a key with every scope, for creating the first API key
+  PHONEFARM_AGENT_TOKEN(_FILE)      authenticates agents on loopback
+  PHONEFARM_GATEWAY_TOKEN(_FILE)    authenticates gateways on loopback
   AWS_ACCESS_KEY_ID(_FILE), AWS_SECRET_ACCESS_KEY(_FILE), AWS_SESSION_TOKEN(_FILE)
-                                    who we are to the store that --evidence s3://... names
-  PHONEFARM_PRODUCTION              set: no scaled timers, no inputs for the dummy runtime
-  PHONEFARM_TIME_SCALE              for tests: every timer times this, above 0 and at most 1
+                                    credentials for the store of --evidence s3://...
+  PHONEFARM_PRODUCTION              1: refuses scaled timers and inputs for the dummy runtime
+  PHONEFARM_TIME_SCALE              for tests: multiplies every timer; above 0, at most 1
 
-evidence in a bucket of S3's protocol, which must be there; what is in brackets may be left out:
+evidence in a bucket of Amazon S3, or of a store that speaks its protocol (the bucket must exist;
+the parts in brackets are optional):
   s3://BUCKET[/PREFIX][?endpoint=http://HOST:PORT][&region=REGION]
 
 exit codes:
   0 stopped by SIGTERM or SIGINT
-  2 a setting is wrong, or an address or a directory cannot be had
-  3 the database is away or taken, or the place for evidence is away
+  2 a setting is wrong, or the controller cannot use an address or a directory
+  3 the database or the evidence store does not answer, or another controller has the SQLite file
 
 examples:
   INGEST_SECRET=... phonefarm-controller --database sqlite:////var/lib/phonefarm/farm.db
@@ -60,54 +61,74 @@ def main() -> None:
     """Run until a signal stops it."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-controller",
-        description="Owns process and queue state; speaks gRPC to gateways, agents and clients.",
+        description=(
+            "Run a controller: it keeps the processes and the queue of a farm, and "
+            "serves gRPC to gateways, agents and the phonefarm command."
+        ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--listen", default="127.0.0.1:7070", help="HOST:PORT of gRPC; port 0 for any (%(default)s)"
+        "--listen",
+        default="127.0.0.1:7070",
+        help="address for gRPC on loopback; port 0 takes any free port (%(default)s)",
     )
     parser.add_argument(
         "--tls-listen",
         metavar="HOST:PORT",
-        help="where other hosts join and operators call, with TLS; needs --mtls-listen",
+        help=("address where other hosts join and operators call, with TLS; needs --mtls-listen"),
     )
     parser.add_argument(
         "--mtls-listen",
         metavar="HOST:PORT",
-        help="where agents and gateways of other hosts come with their certificates",
+        help=(
+            "address where agents and gateways on other hosts connect with their "
+            "certificates; needs --tls-listen"
+        ),
     )
     parser.add_argument(
         "--name",
         action="append",
         default=[],
         metavar="NAME",
-        help="what other hosts call this one, a name or an address; repeatable, the first stands"
-        " in invitations",
+        help=(
+            "name or address under which other hosts reach this one; repeatable; "
+            "invitations contain the first"
+        ),
     )
     parser.add_argument(
         "--controllers",
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="the --mtls-listen of every controller of this farm, told to hosts that join or renew:"
-        " with commas, or given again",
+        help=(
+            "the --mtls-listen addresses of all controllers of this farm; the controller "
+            "sends the list to each host that joins or renews its certificate; separate "
+            "them by commas or repeat the option"
+        ),
     )
     parser.add_argument(
         "--ca",
         type=Path,
         metavar="DIR",
-        help="the farm's certificate authority, made there at need (DATA/ca); controllers on one"
-        " database need the same files",
+        help=(
+            "folder of the farm's certificate authority; the controller creates it when "
+            "it needs it; controllers on one database need the same files (DATA/ca)"
+        ),
     )
     parser.add_argument(
         "--evidence",
         metavar="DIR|URL",
-        help="where evidence is kept (DATA/evidence): a directory, or a bucket (see below);"
-        " controllers on one database share it",
+        help=(
+            "directory or bucket (see below) for evidence; controllers on one database "
+            "share it (DATA/evidence)"
+        ),
     )
     parser.add_argument(
-        "--data", type=Path, default=Path(".farm/controller"), help="own files (%(default)s)"
+        "--data",
+        type=Path,
+        default=Path(".farm/controller"),
+        help="folder of this controller's own files (%(default)s)",
     )
     parser.add_argument(
         "--database",
@@ -121,35 +142,52 @@ def main() -> None:
         "--keep-evidence",
         default="",
         metavar="CLASS=TIME,...",
-        help="how long files of runs are kept, by how the run ended, from its end; 30d, 12h or"
-        f" forever; what is not named: {kept}",
+        help=(
+            "how long to keep the evidence of a run after its end, for each class of "
+            "evidence; TIME is 30d, 12h or forever; classes that you do not name keep "
+            f"their defaults: {kept}"
+        ),
     )
     parser.add_argument(
         "--keep-processes",
         default=FOREVER,
         metavar="TIME",
-        help="how long a process that has ended is kept, with its items, results and deliveries"
-        " (%(default)s)",
+        help=(
+            "how long to keep a process after its end, with its items, results and "
+            "deliveries (%(default)s)"
+        ),
     )
     parser.add_argument(
         "--golden-every",
         default=FOREVER,
         metavar="TIME",
-        help="give each phone a golden job so often, when it is free: a small run that shows that"
-        " it can work; and before one that failed comes back from quarantine; 24h or forever, for"
-        " never (%(default)s)",
+        help=(
+            "have each phone prove that it works by a golden job, a small harmless run: "
+            "once in TIME (e.g. 24h) when the phone is free, and before the phone leaves "
+            "quarantine; forever turns golden jobs off (%(default)s)"
+        ),
     )
     parser.add_argument(
         "--metrics",
         metavar="HOST:PORT",
-        help="serve /metrics for Prometheus there, on loopback; port 0 for any (default: nowhere)",
+        help=(
+            "serve /metrics for Prometheus at this loopback address; port 0 takes any "
+            "free port (default: do not serve)"
+        ),
     )
     parser.add_argument(
         "--metrics-for-all",
         action="store_true",
-        help="let --metrics name an address that is not loopback: who reaches it reads it",
+        help=(
+            "allow a --metrics address that is not loopback; everybody who can reach it "
+            "can then read the metrics"
+        ),
     )
-    parser.add_argument("--ready-file", type=Path, help="write {grpc, pid} here once serving")
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        help="write the addresses and the process id to this file when the controller serves",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
     options = parser.parse_args()
     # The thread that commits must not wait the default 5 ms for the interpreter's lock.
@@ -200,7 +238,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         )
     )
     if (tls is None) != (mtls is None):
-        raise config.ConfigError("--tls-listen and --mtls-listen go together")
+        raise config.ConfigError(
+            "--tls-listen and --mtls-listen need each other: give both or neither"
+        )
     for option, given in (("--name", options.name), ("--ca", options.ca)):
         if given and mtls is None:
             raise config.ConfigError(f"{option} is for other hosts: give --mtls-listen too")
@@ -248,7 +288,7 @@ def _evidence(text: str | None) -> Path | S3Address | None:
     if text.startswith(SCHEME):
         return read_bucket(text)
     if "://" in text:
-        raise config.ConfigError(f"--evidence must be a directory, or like {FORM}")
+        raise config.ConfigError(f"--evidence must be a directory or have the form {FORM}")
     return Path(text).absolute()
 
 
@@ -260,8 +300,8 @@ def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
     host, port = config.address(options.metrics, name="--metrics")
     if not is_loopback(host) and not options.metrics_for_all:
         raise config.ConfigError(
-            f"--metrics: {host} is not loopback, and whoever reaches it could read the numbers: use"
-            " 127.0.0.1, or say --metrics-for-all"
+            f"--metrics: {host} is not loopback, so others could read the metrics: "
+            "use 127.0.0.1, or give --metrics-for-all"
         )
     return host, port
 

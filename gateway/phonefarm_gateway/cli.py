@@ -41,14 +41,21 @@ def main() -> int:
 def _join(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="phonefarm-gateway join",
-        description="Exchange a token of `phonefarm agents invite --gateway` for a certificate.",
+        description="Exchange a token from `phonefarm agents invite --gateway` for a certificate.",
     )
-    parser.add_argument("token", nargs="?", help="the token; or in PHONEFARM_JOIN_TOKEN(_FILE)")
+    parser.add_argument(
+        "token",
+        nargs="?",
+        help=(
+            "the token (env PHONEFARM_JOIN_TOKEN, or PHONEFARM_JOIN_TOKEN_FILE for a file "
+            "that holds it)"
+        ),
+    )
     parser.add_argument(
         "--state", type=Path, required=True, metavar="DIR", help="folder for the certificate"
     )
     parser.add_argument(
-        "--name", default="", help="the gateway's id, when the invitation names none"
+        "--name", default="", help="id of the gateway, if the invitation does not give it"
     )
     given = parser.parse_args(arguments)
     try:

@@ -30,13 +30,16 @@ class Metrics:
         )
         self._seconds = Histogram(
             "phonefarm_gateway_request_seconds",
-            "Seconds from a request's head to the end of its answer, without event streams",
+            (
+                "Seconds from the head of a request to the end of the answer; event "
+                "streams are not counted"
+            ),
             ["method", "path"],
             registry=self._registry,
         )
         self._callbacks = Counter(
             "phonefarm_gateway_callback_attempts",
-            "Attempts at callbacks that were reported to the controller",
+            "Attempts to send callbacks that the gateway reported to the controller",
             ["outcome"],
             registry=self._registry,
         )

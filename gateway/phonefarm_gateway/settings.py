@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     """Return the settings; ConfigError names what is missing or wrong, and the remedy."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-gateway",
-        description="Run a gateway: it translates REST to gRPC and sends the callbacks.",
+        description="Run a gateway, which serves the REST API and sends the callbacks.",
         epilog=_ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         "--listen",
         metavar="HOST:PORT",
         default="127.0.0.1:8080",
-        help="address for callers; port 0 takes any free port (default: %(default)s)",
+        help="address of the REST API; port 0 takes any free port (default: %(default)s)",
     )
     for name, about in (
         ("cert", "PEM file with the certificate of this address, and those that signed it"),
@@ -89,73 +89,81 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         metavar="HOST:PORT",
         action="append",
         default=[],
-        help="address of a controller; several with commas, or given again; a gateway that joined "
-        "needs none, the farm names them (env PHONEFARM_GATEWAY_CONTROLLER)",
+        help=(
+            "address of a controller; separate several by commas or repeat the option; a "
+            "gateway that joined the farm needs none, because the farm sends it the list "
+            "(env PHONEFARM_GATEWAY_CONTROLLER)"
+        ),
     )
     parser.add_argument(
         "--state",
         metavar="DIR",
         type=Path,
-        help="folder with the certificate of `phonefarm-gateway join TOKEN --state DIR`",
+        help="folder with the certificate from `phonefarm-gateway join TOKEN --state DIR`",
     )
     parser.add_argument(
         "--allow-callback-cidr",
         metavar="CIDR",
         action="append",
         default=[],
-        help="also send callbacks to this network, e.g. 10.20.0.0/16; repeatable",
+        help="also send callbacks to this private network, e.g. 10.20.0.0/16; repeatable",
     )
     parser.add_argument(
         "--callback-ca",
         metavar="FILE",
         type=Path,
-        help="also trust receivers with certificates of these authorities (PEM)",
+        help="also trust receivers whose certificates these authorities issued (PEM file)",
     )
     parser.add_argument(
         "--allow-asset-cidr",
         metavar="CIDR",
         action="append",
         default=[],
-        help="also fetch ingested videos and covers from this network; repeatable",
+        help="also accept videos and covers from this private network; repeatable",
     )
     parser.add_argument(
         "--rate-limit",
         metavar="PER_SECOND",
         type=float,
         default=500.0,
-        help="requests per second for each key; 0 for no limit (default: %(default)g)",
+        help=("limit of requests per second for each key; 0 for no limit (default: %(default)g)"),
     )
     parser.add_argument(
         "--rate-burst",
         metavar="N",
         type=int,
         default=1000,
-        help="requests a key may make at once before the rate limit applies (default: %(default)s)",
+        help=(
+            "number of requests that a key may make at once before --rate-limit applies "
+            "(default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--connections",
         metavar="N",
         type=int,
         default=1000,
-        help="open connections; at most half are event streams (default: %(default)s)",
+        help=(
+            "limit of open connections; half of them may be event streams (default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--open-metrics",
         action="store_true",
-        help="answer /metrics without a key; otherwise it needs one with the scope read",
+        help="serve /metrics without a key; otherwise callers need a key with the scope read",
     )
     parser.add_argument(
         "--body-limit",
         metavar="BYTES",
         type=int,
         default=1024 * 1024,
-        help="largest request body (default: %(default)s)",
+        help="size of the largest request body (default: %(default)s)",
     )
     parser.add_argument(
         "--ready-file",
         metavar="PATH",
         type=Path,
-        help='written once the gateway answers requests: {"rest": "HOST:PORT", "pid": N}',
+        help=('write this file when the gateway answers requests: {"rest": "HOST:PORT", "pid": N}'),
     )
     given = parser.parse_args(arguments)
     host, port = config.address(given.listen, name="--listen")
@@ -163,8 +171,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     member = None if token or given.state is None else _member(given.state)
     if not token and member is None:
         raise ConfigError(
-            "PHONEFARM_GATEWAY_TOKEN is not set: give the token that the controller was started "
-            "with; or, for a controller on another host, join and give --state"
+            "PHONEFARM_GATEWAY_TOKEN is not set: set it to the controller's value; "
+            "for a controller on another host, run `phonefarm-gateway join` and give "
+            "--state"
         )
     named = given.controller or [environment.get("PHONEFARM_GATEWAY_CONTROLLER", "")]
     told = member is not None and not any(named)

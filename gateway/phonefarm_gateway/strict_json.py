@@ -130,7 +130,7 @@ def text_problem(text: str) -> str | None:
     if "\0" in text:
         return "has a NUL character; remove it"
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        return "has half of a surrogate pair; send whole characters"
+        return "has half of a surrogate pair; send complete characters"
     return None
 
 

@@ -167,6 +167,6 @@ async def test_the_doctor_reads_the_certificate(tmp_path: Path) -> None:
         "over": Verdict.FAIL,
         "early": Verdict.FAIL,
     }
-    assert "agent host-1, good until" in seen["good"].text
+    assert "agent host-1, valid until" in seen["good"].text
     assert "phonefarm-agent join TOKEN" in seen["over"].remedy
     assert gone.verdict is Verdict.FAIL

@@ -433,7 +433,7 @@ async def test_a_network_phone_under_another_agents_lease_is_not_restarted(
         await heard.until(lambda: heard.hands(farm["SIM0001"].address))
 
         outcomes = {step.outcome for step in heard.recovery()}
-        assert outcomes == {"left alone: its last lease is agent agent-elsewhere's"}
+        assert outcomes == {"no step: its last lease belongs to the agent agent-elsewhere"}
         assert not [entry for entry in farm["SIM0001"].ledger() if entry.kind is Kind.REBOOTED]
 
 
@@ -452,7 +452,7 @@ async def test_a_restart_of_the_agent_refills_no_budget(
     address = farm["SIM0001"].address
 
     async with running_agent(wanted, phone_limits=limits):
-        await heard.until(lambda: "look at the phone" in heard.hands(address))
+        await heard.until(lambda: "check the phone" in heard.hands(address))
 
         assert [step.step for step in heard.recovery()].count("reboot") == 1
         rebooted = [entry for entry in farm["SIM0001"].ledger() if entry.kind is Kind.REBOOTED]

@@ -56,7 +56,7 @@ def test_a_controller_that_does_not_answer_is_named(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--grpc", "10.0.0.1:7070"], "plaintext gRPC is only for loopback"),
+        (["--grpc", "10.0.0.1:7070"], "plaintext gRPC is for loopback only"),
         (["--grpc", "nonsense"], "--grpc must be HOST:PORT"),
         (["--grpc", NOBODY, "--key", "two words"], "--key: a key has no spaces"),
         (["--grpc", NOBODY, "--key", "clé"], "--key: a key has no spaces"),

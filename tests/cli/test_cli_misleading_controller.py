@@ -147,7 +147,7 @@ async def test_a_link_that_lies_there_is_not_followed(
     (tmp_path / "run-1").mkdir()
     (tmp_path / "run-1" / "screen.png").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(CommandError, match="nothing was saved, because there is already"):
+    with pytest.raises(CommandError, match="nothing was saved, because these files exist"):
         await saved(played, tmp_path, capsys)
 
     assert not (tmp_path / "elsewhere").exists()

@@ -66,7 +66,7 @@ async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
         told = await waiting
         listed = await operator.command(what[0], "list")
 
-    assert first == f"ph-a1: process {accepted.process_id} goes on"
+    assert first == f"ph-a1: process {accepted.process_id} continues"
     assert "no run is on" in told.out.splitlines()[-1]
     assert any("draining" in cell or cell == "by ingest_secret: a rack" for cell in listed.rows[1])
 

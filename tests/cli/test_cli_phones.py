@@ -69,7 +69,7 @@ async def test_show_tells_why_a_phone_is_not_offered(
 
     for told in (
         "offered   no",
-        "agent-1, connected; all of its phones are withheld: adb_down",
+        "agent-1, connected; the agent withholds all phones of the host: adb_down",
         "battery 77 %",
         "! ph-a1 is the last phone in service with an account of shortvideo",
         "phone_needs_hands\tlook at its cable",

@@ -129,9 +129,9 @@ async def test_pages_follow_each_other(farm: Farm, operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--since", "yesterday"], "--since must be a moment"),
-        (["--until", "99999999999d"], "--until must be a moment"),
-        (["--until", "999999d"], "--until must be a moment"),
+        (["--since", "yesterday"], "--since must be a time"),
+        (["--until", "99999999999d"], "--until must be a time"),
+        (["--until", "999999d"], "--until must be a time"),
         (["--limit", "0"], "--limit must be 1 or more"),
         (["--cursor", "nonsense"], "cursor"),
     ],
@@ -306,13 +306,13 @@ async def test_evidence_is_listed_and_saved(
     saved = await operator.command("processes", "evidence", process_id, "--save", str(folder))
     (file,) = folder.glob("*/*")
     file.write_bytes(b"mine")
-    with pytest.raises(CommandError, match="nothing was saved, because there is already"):
+    with pytest.raises(CommandError, match="nothing was saved, because these files exist"):
         await operator.command("processes", "evidence", process_id, "--save", str(folder))
 
     (row,) = told.rows[1:]
     assert row[2:6] == ["a1-screen.png", "screenshot", row[4], "200000"]
     assert file == folder / row[0] / "a1-screen.png"
-    assert "1 files saved" in saved.out
+    assert "1 file saved" in saved.out
     assert file.read_bytes() == b"mine"
 
 

@@ -47,7 +47,7 @@ def test_a_table_tells_each_selector_with_text_and_place() -> None:
         ["feed", "", "reached", "", "", ""],
         ["", "feed.title", "yes", "Tiny", "1,2,3,4", ""],
         ["", "feed.author", "NO", "Tiny", "", ""],
-        ["results", "", "not tried", "it shows something else", "", ""],
+        ["results", "", "not checked", "it shows something else", "", ""],
     ]
 
 

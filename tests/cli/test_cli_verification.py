@@ -101,7 +101,7 @@ async def test_a_capability_is_verified_by_a_real_run(live: LiveFarm, tmp_path: 
     saved = await command(live, "processes", "evidence", process_id, "--save", str(tmp_path / "e"))
 
     assert before["error"] == "capability_not_live_verified:keyword_warmup"
-    assert "keyword_warmup will really run on ph-sim0001" in told.out
+    assert "keyword_warmup will run on ph-sim0001" in told.out
     assert "keyword_warmup is live verified with shortvideo" in told.out
     assert f"phonefarm processes evidence {process_id}" in told.out
     (found,) = [one for one in listed if one["name"] == "keyword_warmup"]
@@ -133,9 +133,9 @@ async def test_a_run_that_fails_verifies_nothing(live: LiveFarm) -> None:
         (
             ["keyword_warmup", "--phone", "SIM0001", "--account", "sim-0002"],
             "{}",
-            "sim-0002 is no active account on ph-sim0001; there: sim-0001",
+            "sim-0002 is not an active account on ph-sim0001; there: sim-0001",
         ),
-        (["keyword_warmup", "--phone", "SIM0001"], "{", "is no JSON"),
+        (["keyword_warmup", "--phone", "SIM0001"], "{", "is not JSON"),
         (["keyword_warmup", "--phone", "SIM0001"], "[]", "must hold a JSON object"),
         (["keyword_warmup", "--phone", "SIM0001"], '{"keywords": []}', "keywords"),
         (["maintenance", "--phone", "SIM0001"], "", "inputs"),
@@ -176,8 +176,8 @@ async def test_a_profile_is_tried_selector_by_selector(live: LiveFarm, tmp_path:
     assert ended.code == 0, ended.err
     rows = [line.split("\t") for line in ended.out.splitlines()]
     assert ["", "search.box", "yes"] in [row[:3] for row in rows]
-    assert ["results", "", "not tried"] in [row[:3] for row in rows]
-    assert "everything that was tried was found" in ended.out
+    assert ["results", "", "not checked"] in [row[:3] for row in rows]
+    assert "the run found everything that it looked for" in ended.out
 
 
 @pytest.mark.long
@@ -257,5 +257,5 @@ async def test_a_terminal_shows_the_work_and_is_asked(live: LiveFarm) -> None:
     assert "ph-sim0001" in screen
     assert refused == 1
     assert "begin? (y/N)" in asked
-    assert "not begun" in asked
+    assert "the verification was not started" in asked
     assert await count(live) == before

@@ -139,7 +139,7 @@ async def test_controllers_of_one_database_must_share_it(
         await upload(farm, run, kind="log", name="run.log")
     bucket.delete("evidence/.farm")
 
-    with pytest.raises(WrongBackendError, match="the place that all its controllers share") as why:
+    with pytest.raises(WrongBackendError, match="that all controllers of the farm share") as why:
         async with farm_on(postgres_url, data, evidence=elsewhere):
             pass
     async with farm_on(postgres_url, data, evidence=bucket.address):
@@ -230,7 +230,7 @@ async def test_while_it_is_away_evidence_waits(url: str, tmp_path: Path, bucket:
 
     assert refused == [("evidence_away", grpc.StatusCode.RESOURCE_EXHAUSTED)] * 4
     assert said[0].startswith(f"{bucket.address} does not answer: Could not connect")
-    assert "agents keep what runs leave" in said[1]
+    assert "agents keep the evidence of runs" in said[1]
     assert accepted.process_id
     assert found == {"run.log": BIG, "more.log": b"seen"}
 
@@ -370,17 +370,17 @@ def test_a_url_is_read() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("s3://", "'' is no bucket's name"),
-        ("s3://UPPER/x", "'UPPER' is no bucket's name"),
+        ("s3://", "'' is not a bucket name"),
+        ("s3://UPPER/x", "'UPPER' is not a bucket name"),
         ("s3://AK:hidden@farms/x", "never in the URL"),
         ("s3://farms/x?endpoint=http://AK:hidden@store:9000", "never in the URL"),
         ("s3://farms/x?endpoint=store:9000", "must be http://HOST:PORT"),
         ("s3://farms/x?endpoint=http://store:x", "must be http://HOST:PORT"),
         ("s3://farms/x?endpoint=http://store/path", "must be http://HOST:PORT"),
         ("s3://farms/x?secret=hidden", "'secret' is not known"),
-        ("s3://farms/../x", "the prefix may be"),
-        ("s3://farms/a%20b", "the prefix may be"),
-        ("s3://farms/x#y", "the prefix may be"),
+        ("s3://farms/../x", "the prefix may have"),
+        ("s3://farms/a%20b", "the prefix may have"),
+        ("s3://farms/x#y", "the prefix may have"),
     ],
 )
 def test_a_wrong_url_is_told(url: str, says: str) -> None:

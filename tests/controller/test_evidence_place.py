@@ -44,7 +44,7 @@ async def test_controllers_of_one_database_must_share_it(postgres_url: str, tmp_
     (tmp_path / "data" / "evidence" / ".farm").unlink()
     elsewhere = tmp_path / "elsewhere"
 
-    with pytest.raises(WrongBackendError, match="the place that all its controllers share") as why:
+    with pytest.raises(WrongBackendError, match="that all controllers of the farm share") as why:
         async with farm_on(postgres_url, elsewhere):
             pass
     async with farm_on(postgres_url, tmp_path / "data"):

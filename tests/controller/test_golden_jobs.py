@@ -207,7 +207,7 @@ async def test_who_must_pass_one_goes_before_who_was_only_idle(tmp_path: Path) -
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}", golden_every=DAY) as world:
         serials = [f"p{number:02}" for number in range(10)]
         await world.furnish("a", *serials)
-        reason = "proving: round 1 of its quarantine is over"
+        reason = "proving: round 1 of its quarantine has ended"
         await change_phone(
             world,
             "ph-p09",
@@ -251,7 +251,7 @@ async def test_a_free_phone_gets_one_a_day(world: World) -> None:
 
     assert (first, job.capability) == (["ph-p1"], GOLDEN)
     assert (after.health, after.rounds) == (Health.SUSPECT, 0)
-    assert after.health_reason == "infra_failure: it failed once lately, the last time adb_failed"
+    assert after.health_reason == "infra_failure: it failed once lately, last with adb_failed"
     assert early == [[], []]
     assert late == ["ph-p1"]
 
@@ -380,7 +380,7 @@ async def test_what_hinders_it_is_told_and_nothing_else(world: World) -> None:
 
     assert [reason.reason for reason in away.reasons] == ["not_offered"]
     assert there.summary == "about to be claimed"
-    assert "once offered it does its golden job" in str(told)
+    assert "the phone gets a golden job when its agent offers it" in str(told)
 
 
 async def test_one_that_fails_before_it_begins_is_tried_again_for_no_account(world: World) -> None:

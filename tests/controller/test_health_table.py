@@ -51,7 +51,7 @@ def test_a_failure_makes_suspect_and_rests_the_phone() -> None:
 
     assert (after.health, after.until) == (Health.SUSPECT, later(600))
     assert after.cooling_until == later(30)
-    assert after.reason == "infra_failure: it failed once lately, the last time adb_failed"
+    assert after.reason == "infra_failure: it failed once lately, last with adb_failed"
 
 
 def test_the_third_failure_quarantines_for_twenty_minutes() -> None:
@@ -80,7 +80,7 @@ def test_repeated_rounds_last_longer_until_a_person_is_needed() -> None:
 
     assert lasted == [timedelta(seconds=m) for m in (20, 40, 80, 120)] + [None]
     assert verdict.needs_person
-    assert "somebody must look at it" in verdict.reason
+    assert "somebody must check it" in verdict.reason
     assert expired(verdict, policy=POLICY, now=later(10**7)) == replace(verdict, cooling_until=None)
 
 

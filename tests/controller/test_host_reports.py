@@ -88,7 +88,7 @@ async def test_the_details_tell_the_axes_the_stages_and_the_facts(farm: Farm) ->
     assert (found.battery_percent, found.battery_celsius) == (80, 30.0)
     assert found.storage_free_bytes == 10**10
     assert [reason.reason for reason in found.phone.reasons] == ["phone_unfit"]
-    assert "its agent offers it again by itself" in found.phone.reasons[0].remedy
+    assert "the agent then offers the phone again by itself" in found.phone.reasons[0].remedy
     assert [entry.verb for entry in found.audit] == ["admit"]
 
 

@@ -102,7 +102,7 @@ async def test_a_row_that_moved_meanwhile_is_noticed_on_sqlite(
     async with open_database(url, SystemClock()) as database:
         await migrate(database)
 
-        with pytest.raises(LostRowError, match="1 rows moved meanwhile"):
+        with pytest.raises(LostRowError, match="1 rows changed meanwhile"):
             async with database.writing() as tx:
                 await update_columns_if(
                     tx, groups, was={"name": ["gone"]}, columns={"member_id": ["x"]}

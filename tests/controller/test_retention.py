@@ -125,7 +125,7 @@ async def test_evidence_goes_by_its_class_and_says_so(farm: Farm, kept: Kept) ->
     assert {len(each) for each in seen.values()} == {2}
     gone = seen[done]["run.log"]
     assert gone.HasField("removed_at")
-    assert gone.removed_why == "retention: success is kept 7 days"
+    assert gone.removed_why == "retention: success is kept for 7 days"
     assert await read(farm, gone) == "evidence_removed"
     assert await read(farm, seen[failed]["run.log"]) == "there"
     assert await read(farm, seen[stopped]["manifest.json"]) == "there"
@@ -342,9 +342,9 @@ def test_settings_are_read() -> None:
         ("failed=3", "forever", "--keep-evidence failed: '3' must be like 30d"),
         ("failed=0d", "forever", "'0d' must be like"),
         ("failed", "forever", "'' must be like"),
-        ("manifest=7d", "forever", "a manifest must be kept as long as success"),
-        ("failed=forever", "forever", "a manifest must be kept as long as failed"),
-        ("", "30d", "--keep-processes must be at least the longest"),
+        ("manifest=7d", "forever", "manifests must be kept at least as long as success"),
+        ("failed=forever", "forever", "manifests must be kept at least as long as failed"),
+        ("", "30d", "--keep-processes must be at least as long as the longest"),
         ("", "soon", "--keep-processes: 'soon' must be like"),
     ],
 )

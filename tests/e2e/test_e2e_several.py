@@ -173,7 +173,7 @@ async def test_up_runs_several_and_goes_on_without_one(tmp_path: Path, postgres_
 
     assert code == 0, up.said
     assert {"controller", "controller-2"} <= set(pids)
-    assert "the farm goes on with the others" in up.said
+    assert "the farm continues with the other controllers" in up.said
     assert not [pid for pid in pids.values() if lives(pid)]
 
 

@@ -69,7 +69,7 @@ def fenced(history: History) -> Iterator[Violation]:
 def _outside(history: History, entry: Row, phone_id: str | None) -> str:
     run = history.rows.runs.get(entry["run"])
     if run is None:
-        return f"is of the run {entry['run']}, which nobody knows"
+        return f"is of the run {entry['run']}, which does not exist"
     if (run["phone_id"], run["epoch"]) != (phone_id, entry["epoch"]):
         return f"has the epoch {entry['epoch']}, its run has {run['epoch']} on {run['phone_id']}"
     at = entry["wall"] * 1e6

@@ -563,7 +563,7 @@ async def test_a_stop_reports_what_it_cuts_short() -> None:
 
         report = controller.outbox[0].reports[0]
         assert report.outcome == callback_pb2.DELIVERY_OUTCOME_FAILED
-        assert report.error == "the gateway stopped before an answer"
+        assert report.error == "the gateway stopped before the receiver answered"
 
 
 async def test_no_secret_of_ours_reaches_a_receiver() -> None:

@@ -181,12 +181,12 @@ async def test_clock_and_service_say_what_they_are() -> None:
         (
             "3 phones (1 fit, 1 needs hands); 0 runs; controller c:1 connected",
             Verdict.WARN,
-            "phonefarm phones list",
+            "phonefarm phones needs-hands",
         ),
         (
             "3 phones (0 fit); 1 run; controller c:1 connected; host_storage_full:5 MiB free",
             Verdict.WARN,
-            "before this is mended: host_storage_full:5 MiB free",
+            "until this is repaired: host_storage_full:5 MiB free",
         ),
     ],
 )

@@ -121,7 +121,7 @@ async def test_doctor_is_content_while_the_agent_runs(site: Site, at_work: Hand)
 
     verdicts = {name: finding["verdict"] for name, finding in found.items()}
     assert "fail" not in verdicts.values(), found
-    assert found["adb server"]["text"] == "answers (the running agent's)"
+    assert found["adb server"]["text"] == "answers (the server of the running agent)"
     assert sum(name.startswith("phone 127") for name in found) == 2
     assert verdicts["controller"] == verdicts["docker"] == verdicts["image"] == "ok"
     assert len(await site.host.events("EVENT=session.opened")) == before

@@ -53,8 +53,8 @@ async def test_install_can_be_repeated_and_uninstall_leaves_nothing(host: System
     unsaid = await host.agent("uninstall", code=2)
     await host.agent("uninstall", "--remove-state")
 
-    assert "would make the system user" in dry
-    assert "all is as it should be" in again
+    assert "would create the system user" in dry
+    assert "nothing to do: the service is installed as it should be" in again
     assert "set PHONEFARM_AGENT_TOKEN" in again
     assert unit["UnitFileState"] == "enabled"
     assert environment.split() == ["600", "root"]
@@ -65,7 +65,7 @@ async def test_install_can_be_repeated_and_uninstall_leaves_nothing(host: System
     assert left == set()
     assert await host.run("getent", "passwd") == users
     assert (await host.show())["LoadState"] == "not-found"
-    assert "nothing to take away" in await host.agent("uninstall")
+    assert "the service is not installed" in await host.agent("uninstall")
 
 
 async def test_install_joins_and_starts_in_one_step(host: SystemdHost, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_install_joins_and_starts_in_one_step(host: SystemdHost, tmp_path:
     assert "set PHONEFARM" not in said
     assert connected["SubState"] == "running"
     assert member.split() == ["600", SERVICE]
-    assert "all is as it should be" in again
+    assert "nothing to do: the service is installed as it should be" in again
     assert [(agent.agent_id, agent.connected) for agent in known.agents] == [("host-7", True)]
 
 

@@ -193,8 +193,8 @@ async def test_only_reads_pass_before_go(tmp_path: Path) -> None:
         later = await bench.shell("input tap 1 2")
 
         assert read.endswith(b"done")
-        assert b"only reads before the start gate opens" in act
-        assert b"only reads before the start gate opens" in push
+        assert b"only reads are allowed before the start gate opens" in act
+        assert b"only reads are allowed before the start gate opens" in push
         assert later.endswith(b"done")
         assert bench.server.services == [
             "shell,v2,raw:getprop ro.serialno",

@@ -154,7 +154,9 @@ async def backing_off(world: World) -> Expected:
         RunEnded(outcome=RunOutcome.FAILED, failure=lost, exit_code=1),
         PhoneReleased(clean=True, reason="", residue=()),
     )
-    return Expected(process_id=process_id, reasons={"backing_off": 1}, remedies=("tried again",))
+    return Expected(
+        process_id=process_id, reasons={"backing_off": 1}, remedies=("the farm tries again",)
+    )
 
 
 @situation
@@ -325,7 +327,7 @@ async def phone_quarantined_for_a_while(world: World) -> Expected:
         process_id=process_id,
         reasons={"phone_quarantined": 1},
         phones=(("ph-p1", "phone_quarantined", "infra_failures: it failed 3 times"),),
-        remedies=("from 2100-01-01T00:00:00.000Z on", "phonefarm phones return ph-p1 --reason"),
+        remedies=("at 2100-01-01T00:00:00.000Z", "phonefarm phones return ph-p1 --reason"),
     )
 
 

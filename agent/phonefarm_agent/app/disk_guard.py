@@ -1,4 +1,4 @@
-"""Watches the disk of the state directory: when it is full, no new work begins.
+"""Watches the disk of the state directory: while it is full, the agent starts no runs.
 
 A reserve is kept for journal and evidence of what runs, and given back when all else is used up.
 """

@@ -156,7 +156,10 @@ class AgentLifecycle:
         if known and known != farm:
             # Its runs, containers and records are the other farm's: nothing is mixed with them.
             log.error(
-                "farm.changed", was=known, now=farm, remedy="give this agent a new state directory"
+                "farm.changed",
+                was=known,
+                now=farm,
+                remedy="give this agent a new, empty state directory",
             )
             self._farm_changed = f"farm_changed:{known}"
             self._context.changed.set()

@@ -36,108 +36,144 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="a controller's gRPC; of a host that joined, instead of what it was told then;"
-        " several with commas, or given again",
+        help=(
+            "address of a controller; separate several by commas or repeat the option; a "
+            "host that joined the farm needs none, because the farm sends it the list "
+            "(env PHONEFARM_AGENT_CONTROLLER)"
+        ),
     )
     run.add_argument(
         "--state",
         **_from_environment("PHONEFARM_AGENT_STATE"),
         type=Path,
         metavar="DIR",
-        help="journal, adb key, evidence: what must survive a restart; for one agent alone",
+        help=(
+            "directory for the journal, the adb key and evidence, which must survive a "
+            "restart; each agent needs its own directory"
+        ),
     )
     run.add_argument(
         "--name",
         default=os.environ.get("PHONEFARM_AGENT_NAME", ""),
         metavar="AGENT_ID",
-        help="this agent's name; of a host that joined, the certificate's",
+        help=(
+            "this agent's name in the farm; a host that joined needs none, because its "
+            "certificate has the name"
+        ),
     )
     run.add_argument(
         "--runtime",
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
-        help="where runs live; auto: docker where an engine answers and the image is there,"
-        " otherwise process, which isolates nothing, with a warning",
+        help=(
+            "what executes runs; auto: docker if a container engine answers and has the "
+            "image, otherwise process, which prints a warning because it isolates "
+            "nothing (default %(default)s)"
+        ),
     )
     run.add_argument(
         "--image",
         default=image.default_name(),
         metavar="NAME",
-        help="the run container's image (default %(default)s), made by `image build`",
+        help=(
+            "image of the run containers; `phonefarm-agent image build` makes it "
+            "(default %(default)s)"
+        ),
     )
     run.add_argument(
         "--warm",
         type=int,
         default=WARM,
         metavar="N",
-        help="have at most N run containers ready before their runs come, never more than phones"
-        " that can work; each takes about 30 MiB; 0: none (default %(default)s)",
+        help=(
+            "keep up to N run containers ready so that runs begin at once, but no more "
+            "than there are phones that can work; each takes about 20 MiB of memory; 0 "
+            "for none (default %(default)s)"
+        ),
     )
     run.add_argument(
         "--connect",
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="a phone that speaks adb over the network; may be given again",
+        help="address of a phone that speaks adb over the network; repeatable",
     )
     run.add_argument(
         "--adb-port",
         type=int,
         default=0,
         metavar="PORT",
-        help="where the agent's own adb server listens on localhost (0: any; never 5037)",
+        help=(
+            "port of the agent's own adb server on localhost; 0 takes any free port; "
+            "5037 is not allowed, because other tools use it (default %(default)s)"
+        ),
     )
     run.add_argument(
         "--dummy-phones",
         type=int,
         default=0,
         metavar="N",
-        help="no adb: N phones that are not there, DUMMY0001 and on, for the dummy runtime",
+        help=(
+            "for the dummy runtime: use no adb, and pretend to have N phones, DUMMY0001 and so on"
+        ),
     )
     run.add_argument(
         "--allow-asset-cidr",
         action="append",
         default=[],
         metavar="CIDR",
-        help="let videos and pictures be fetched from this network too, e.g. 10.20.0.0/16;"
-        " may be given again",
+        help=(
+            "also fetch videos and pictures from this private network, e.g. "
+            "10.20.0.0/16; repeatable"
+        ),
     )
     run.add_argument(
         "--asset-limit",
         type=int,
         default=ASSET_BYTES // MIB,
         metavar="MIB",
-        help="the largest file fetched for a run (default %(default)s)",
+        help="size of the largest file that the agent fetches for a run (default %(default)s)",
     )
     run.add_argument(
         "--asset-cache",
         type=int,
         default=CACHE_BYTES // MIB,
         metavar="MIB",
-        help="how much of the disk fetched files may take together (default %(default)s)",
+        help="disk space that all fetched files together may take (default %(default)s)",
     )
     _add_judge_options(run)
     run.add_argument(
         "--metrics",
         metavar="HOST:PORT",
-        help="serve /metrics for Prometheus there, on loopback; port 0 for any (default: nowhere)",
+        help=(
+            "serve /metrics for Prometheus at this loopback address; port 0 takes any "
+            "free port (default: do not serve)"
+        ),
     )
     run.add_argument(
         "--metrics-for-all",
         action="store_true",
-        help="let --metrics name an address that is not loopback: who reaches it reads it",
+        help=(
+            "allow a --metrics address that is not loopback; everybody who can reach it "
+            "can then read the metrics"
+        ),
     )
     run.add_argument(
         "--stop-runs-on-exit",
         action="store_true",
         default=os.environ.get("PHONEFARM_STOP_RUNS_ON_EXIT", "") not in {"", "0"},
-        help="end containers too when the agent stops (env PHONEFARM_STOP_RUNS_ON_EXIT=1)",
+        help=(
+            "when the agent stops, also end its run containers (env PHONEFARM_STOP_RUNS_ON_EXIT=1)"
+        ),
     )
     run.add_argument(
         "--ready-file",
         type=Path,
         metavar="FILE",
-        help='written once ready: {"adb": "HOST:PORT", "pid": N, "runtime": .., "agent_id": ..}',
+        help=(
+            'write this file when the agent is ready: {"adb": "HOST:PORT", "pid": '
+            'N, "runtime": .., "agent_id": ..}'
+        ),
     )
 
 
@@ -193,20 +229,22 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
     member = None if token else read_membership(parsed.state)
     if not token and member is None:
         raise ConfigError(
-            "this host has not joined: `phonefarm-agent join TOKEN` (see `phonefarm agents "
-            "invite`); or, on loopback, set PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE"
+            "this host has not joined a farm: run `phonefarm-agent join TOKEN` "
+            "(`phonefarm agents invite` prints the token); if the controller runs on "
+            "this host, set PHONEFARM_AGENT_TOKEN or PHONEFARM_AGENT_TOKEN_FILE "
+            "instead"
         )
     named = parsed.controller or [os.environ.get("PHONEFARM_AGENT_CONTROLLER", "")]
     told = member is not None and not any(named)
     name = parsed.name or (member.member_id if member else "")
     if member is not None and name != member.member_id:
         raise ConfigError(
-            f"--name is {name!r}, the certificate {member.member_id!r}'s: leave the name out"
+            f"--name is {name!r}, but the certificate is for {member.member_id!r}: leave --name out"
         )
     if not is_name(name):
         raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}")
     if parsed.adb_port == 5037 or not 0 <= parsed.adb_port < 65536:
-        raise ConfigError("--adb-port must be a port, and not 5037: that one is other tools'")
+        raise ConfigError("--adb-port must be a port other than 5037, which other tools use")
     if parsed.dummy_phones < 0:
         raise ConfigError("--dummy-phones must be 0 or more")
     if not 0 <= parsed.warm <= MOST_WARM:
@@ -257,8 +295,8 @@ def _metrics(parsed: argparse.Namespace) -> tuple[str, int] | None:
     host, port = config.address(parsed.metrics, name="--metrics")
     if not is_loopback(host) and not parsed.metrics_for_all:
         raise ConfigError(
-            f"--metrics: {host} is not loopback, and whoever reaches it could read the numbers: use"
-            " 127.0.0.1, or say --metrics-for-all"
+            f"--metrics: {host} is not loopback, so others could read the metrics: "
+            "use 127.0.0.1, or give --metrics-for-all"
         )
     return host, port
 

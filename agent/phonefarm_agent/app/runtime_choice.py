@@ -58,11 +58,11 @@ async def choose_runtime(settings: Settings) -> str:
     if kind == "auto":
         kind = "dummy" if settings.dummy_phones else await _docker_or_process(settings)
     if settings.dummy_phones and kind != "dummy":
-        raise ConfigError("--dummy-phones needs --runtime dummy: nothing can be driven there")
+        raise ConfigError("--dummy-phones needs --runtime dummy: other runtimes cannot drive them")
     if kind in {"process", "dummy"} and settings.production:
         raise ConfigError(
-            f"the {kind} runtime isolates nothing and is refused in production:"
-            " use --runtime docker, or unset PHONEFARM_PRODUCTION"
+            f"the {kind} runtime isolates nothing, so production does not allow it: "
+            "use --runtime docker, or unset PHONEFARM_PRODUCTION"
         )
     return kind
 
@@ -72,13 +72,17 @@ async def _docker_or_process(settings: Settings) -> str:
         await make_runtime("docker", farm="", settings=settings).check()
     except RuntimeFailedError as error:
         if settings.production:
-            raise ConfigError(f"docker cannot be used and nothing else may be: {error}") from error
+            raise ConfigError(
+                f"docker does not work, and production allows no other runtime: {error}"
+            ) from error
         log.warning(
             "runtime.isolation_lost",
             runtime="process",
             why=str(error),
-            lost="runs have this user's rights: its files, the network and other processes;"
-            " only the way to the phone is still guarded",
+            lost=(
+                "runs have this user's rights: they can reach its files, the network and "
+                "other processes; only their access to the phone is checked"
+            ),
         )
         return "process"
     return "docker"
@@ -113,7 +117,7 @@ class RuntimeManager:
     def runtime(self) -> Runtime:
         """Return the runtime; RuntimeFailedError before the farm is known."""
         if self._runtime is None:
-            raise RuntimeFailedError("the farm is not known yet")
+            raise RuntimeFailedError("the agent does not know its farm yet")
         return self._runtime
 
     def use_farm(self, farm: str) -> None:

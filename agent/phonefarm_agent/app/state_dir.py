@@ -25,7 +25,7 @@ def only_agent(state: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StateBusyError(
-                f"another agent works with {state}; stop it or give --state another directory"
+                f"another agent uses {state}: stop that agent, or give another --state"
             ) from error
         yield
     finally:
@@ -41,7 +41,8 @@ def raise_incarnation(state: Path) -> int:
         last = 0
     except ValueError as error:
         raise StateBrokenError(
-            f"{path} holds no number; write there one above the last this agent was seen with"
+            f"{path} holds no number: write a number into it that is above the last "
+            "incarnation of this agent that the controller saw"
         ) from error
     scratch = state / ".incarnation.new"
     with scratch.open("w") as file:

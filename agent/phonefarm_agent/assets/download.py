@@ -191,7 +191,7 @@ class Download:
 
     def _check_size(self, size: int) -> None:
         if size > self._most:
-            message = f"it has {size} bytes or more; at most {self._most} are taken"
+            message = f"it has {size} bytes or more; the limit is {self._most}"
             raise AssetFailedError(FailureCode.ASSET_TOO_LARGE, message)
 
 

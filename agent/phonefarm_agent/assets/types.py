@@ -88,7 +88,7 @@ def sniff(head: bytes, kind: AssetKind) -> ContentType:
     found = _content(head)
     if found is None or found.kind is not kind:
         what = found.name if found else f"no type that is known: {head[:16].hex()}"
-        raise _not_allowed(f"its bytes are {what}", kind)
+        raise _not_allowed(f"its content is {what}", kind)
     return found
 
 

@@ -20,17 +20,20 @@ from phonefarm_agent.host.install import CannotInstallError, InstallOptions
 from phonefarm_agent.host.steps import StepFailedError
 
 _INSTALL = """\
-Make this host's systemd keep the agent: a system user, the state directory, the udev rule for
-phones on USB, the environment file /etc/phonefarm-agent/agent.env (0600) and the unit. Safe to
-repeat: only what differs is written, and the environment file is never replaced. See docs/hosts.md.
+Install the agent as a service of systemd: a system user, the state directory, the udev rule for
+phones on USB, the environment file /etc/phonefarm-agent/agent.env (0600) and the unit. You may
+repeat the command: it writes only what differs, and never replaces the environment file. See
+docs/hosts.md.
 """
 _UNINSTALL = """\
-Stop the service and take away all of it: unit, udev rule, settings, user, run containers, and the
-state directory unless it is to be kept. Phones in use are left as they are.
+Stop the service and remove everything that `install` made: the unit, the udev rule, the settings
+and the user. Also remove the run containers and, with --remove-state, the state directory. Phones
+in use stay as they are.
 """
 _DOCTOR = """\
-Look at all that the agent needs here and say what to do where something is missing. As root it
-looks with the rights of the service's user. Exit code 0: nothing fails, 1: something does.
+Check everything that the agent needs on this host, and say how to correct what is wrong. As root,
+the command checks with the rights of the service's user. Exit code 0: no check fails. 1: a check
+fails.
 """
 
 
@@ -39,73 +42,98 @@ def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     _add_install(commands)
     _add_uninstall(commands)
     look = commands.add_parser(
-        "doctor", help="look at all that the agent needs on this host", description=_DOCTOR
+        "doctor", help="check everything that the agent needs on this host", description=_DOCTOR
     )
-    look.add_argument("--json", action="store_true", help="one JSON document")
+    look.add_argument("--json", action="store_true", help="print one JSON document")
     look.add_argument(
         "--environment",
         type=Path,
         default=paths.ENVIRONMENT,
         metavar="FILE",
-        help="file of the settings (default %(default)s); variables of the shell override it",
+        help=("file with the settings; variables of your shell override it (default %(default)s)"),
     )
     look.add_argument(
-        "options", nargs="*", metavar="-- OPTION", help="options of `run`, after `--`"
+        "options",
+        nargs="*",
+        metavar="-- OPTION",
+        help="options of `phonefarm-agent run` to check, after `--`",
     )
     look.set_defaults(perform=_doctor)
 
 
 def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add = commands.add_parser(
-        "install", help="make the agent a service of this host", description=_INSTALL
+        "install", help="install the agent as a service of this host", description=_INSTALL
     )
-    add.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    add.add_argument("--now", action="store_true", help="start it too")
+    add.add_argument("--dry-run", action="store_true", help="only print what the command would do")
+    add.add_argument("--now", action="store_true", help="also start the service")
     add.add_argument(
-        "--controller", default="", metavar="HOST:PORT", help="for a new environment file"
+        "--controller",
+        default="",
+        metavar="HOST:PORT",
+        help="address of the controller, written into a new environment file",
     )
     add.add_argument(
         "--name",
         default="",
         metavar="AGENT_ID",
-        help="the same (default: the invitation's, else this host's)",
+        help=(
+            "this agent's name, written into a new environment file (default: the name "
+            "in the invitation, or this host's name)"
+        ),
     )
     add.add_argument(
         "--join",
         default="",
         metavar="TOKEN",
-        help="join the farm too, with the word of `phonefarm agents invite`; passed over where"
-        " the state holds a certificate",
+        help=(
+            "also join the farm, with a token from `phonefarm agents invite`; ignored if "
+            "the state directory has a certificate"
+        ),
     )
-    add.add_argument("--token-file", default="", metavar="FILE", help="the same")
     add.add_argument(
-        "--options", default="", help='the same, e.g. --options="--connect 10.0.0.21:5555"'
+        "--token-file",
+        default="",
+        metavar="FILE",
+        help="file that holds PHONEFARM_AGENT_TOKEN, written into a new environment file",
+    )
+    add.add_argument(
+        "--options",
+        default="",
+        help=(
+            "further options of `phonefarm-agent run`, written into a new environment "
+            'file, e.g. --options="--connect 10.0.0.21:5555"'
+        ),
     )
     add.add_argument(
         "--state",
         type=Path,
         default=paths.DEFAULT_STATE,
         metavar="DIR",
-        help="default %(default)s",
+        help="the agent's state directory (default %(default)s)",
     )
     add.add_argument(
         "--docker-group",
         default="docker",
         metavar="GROUP",
-        help="whose members may use the engine's socket (default %(default)s)",
+        help="group whose members may use the container engine's socket (default %(default)s)",
     )
     add.set_defaults(perform=_install)
 
 
 def _add_uninstall(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     remove = commands.add_parser(
-        "uninstall", help="take the service away again", description=_UNINSTALL
+        "uninstall", help="remove the service from this host", description=_UNINSTALL
     )
-    remove.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    remove.add_argument(
+        "--dry-run", action="store_true", help="only print what the command would do"
+    )
     kept = remove.add_mutually_exclusive_group()
-    kept.add_argument("--keep-state", action="store_true", help="leave the state directory")
+    kept.add_argument("--keep-state", action="store_true", help="keep the state directory")
     kept.add_argument(
-        "--remove-state", action="store_true", help="remove it, with journal and keys"
+        "--remove-state",
+        action="store_true",
+        help="remove the state directory with its journal, evidence and keys",
     )
     remove.set_defaults(perform=_uninstall)
 
@@ -121,7 +149,9 @@ def _install(parsed: argparse.Namespace) -> int:
     if not is_name(name):
         return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}", 2)
     if invited not in {"", name}:
-        return _complain(f"--name is {name!r}, the invitation's {invited!r}: leave --name out", 2)
+        return _complain(
+            f"--name is {name!r}, but the invitation is for {invited!r}: leave --name out", 2
+        )
     wanted = InstallOptions(
         state=parsed.state,
         docker_group=parsed.docker_group,
@@ -141,7 +171,7 @@ def _install(parsed: argparse.Namespace) -> int:
     except StepFailedError as error:
         return _complain(str(error), 1)
     if not done:
-        print("all is as it should be")
+        print("nothing to do: the service is installed as it should be")
     if not parsed.dry_run:
         _tell_next(started=parsed.now)
     return 0
@@ -162,7 +192,7 @@ def _uninstall(parsed: argparse.Namespace) -> int:
     keep = parsed.keep_state or not state.exists()
     if not keep and not parsed.remove_state and not parsed.dry_run:
         if not sys.stdin.isatty():
-            return _complain(f"say --keep-state or --remove-state: there is {state}", 2)
+            return _complain(f"give --keep-state or --remove-state: {state} exists", 2)
         keep = input(f"remove {state} with journal, evidence and adb key? [y/N] ") not in {
             "y",
             "yes",
@@ -176,7 +206,7 @@ def _uninstall(parsed: argparse.Namespace) -> int:
     except StepFailedError as error:
         return _complain(str(error), 1)
     if not done:
-        print("there is nothing to take away")
+        print("nothing to do: the service is not installed")
     if keep and state.exists():
         print(f"kept: {state}")
     return 0
@@ -199,7 +229,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
         wanted = doctor.checks_without_settings()
     found += asyncio.run(doctor.examine(wanted))
     if not parsed.json:
-        print(f"looking as {who}")
+        print(f"checking with the rights of {who}")
     doctor.show(found, as_json=parsed.json)
     return 1 if doctor.worst(found) is Verdict.FAIL else 0
 
@@ -210,7 +240,7 @@ def _environment(path: Path) -> Mapping[str, str]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        print(f"phonefarm-agent doctor: {path} is not read: {error.strerror}", file=sys.stderr)
+        print(f"phonefarm-agent doctor: cannot read {path}: {error.strerror}", file=sys.stderr)
         return {}
 
 

@@ -49,12 +49,12 @@ def plan(wanted: InstallOptions, program: Program) -> list[InstallStep]:
     }
     return [
         InstallStep(
-            text=f"make the system user and group {USER}",
+            text=f"create the system user and group {USER}",
             needed=lambda: not steps.user_exists(USER),
             do=lambda: _make_user(wanted.state),
         ),
         InstallStep(
-            text=f"make the state directory {wanted.state}, for {USER} only",
+            text=f"create the state directory {wanted.state}, for {USER} only",
             needed=lambda: not _is_ours(wanted.state),
             do=lambda: _make_ours(wanted.state),
         ),
@@ -64,14 +64,14 @@ def plan(wanted: InstallOptions, program: Program) -> list[InstallStep]:
             do=lambda: steps.write(ENVIRONMENT, _environment(wanted), 0o600),
         ),
         InstallStep(
-            text=f"close {ENVIRONMENT} to everybody but root",
+            text=f"allow only root to read {ENVIRONMENT}",
             needed=lambda: ENVIRONMENT.exists() and _is_open(ENVIRONMENT),
             do=lambda: ENVIRONMENT.chmod(0o600),
         ),
         _written(RULES, texts[RULES], then=reload_udev),
         _written(UNIT, texts[UNIT], then=lambda: _systemctl("daemon-reload")),
         InstallStep(
-            text=f"start {SERVICE} whenever this host starts",
+            text=f"enable {SERVICE}, so that it starts with this host",
             needed=lambda: not steps.answers_yes("systemctl", "is-enabled", "--quiet", SERVICE),
             do=lambda: _systemctl("enable", SERVICE),
         ),
@@ -98,30 +98,32 @@ def ready_to_start(environment: Path = ENVIRONMENT) -> str:
 
 def _refuse(wanted: InstallOptions, program: Program) -> None:
     if not Path("/run/systemd/system").is_dir():
-        raise CannotInstallError("systemd is not this host's init: there is nothing to install to")
+        raise CannotInstallError(
+            "systemd is not the init of this host, so the service cannot be installed"
+        )
     for path in program.paths:
         if paths.hidden(path):
             raise CannotInstallError(
-                f"the service could not see its own program: {path} lies below one of "
-                f"{', '.join(paths.HIDDEN)}; install phonefarm elsewhere, for example with "
-                "`python3 -m venv /opt/phonefarm`"
+                f"the service cannot run {path}, because systemd hides "
+                f"{', '.join(paths.HIDDEN)} from it; install phonefarm elsewhere, for "
+                "example with `python3 -m venv /opt/phonefarm`"
             )
     if not wanted.state.is_absolute() or paths.hidden(wanted.state):
         raise CannotInstallError(
-            f"--state {wanted.state}: must be an absolute path outside {', '.join(paths.HIDDEN)}"
+            f"--state {wanted.state} must be an absolute path outside {', '.join(paths.HIDDEN)}"
         )
     if len(os.fsencode(wanted.state)) > paths.LONGEST_STATE:
         raise CannotInstallError(
-            f"--state {wanted.state}: longer than {paths.LONGEST_STATE} bytes, so that the "
-            "sockets below it would have no room for their names"
+            f"--state {wanted.state} must be at most {paths.LONGEST_STATE} bytes long, "
+            "because socket paths below it have a limit"
         )
     if any(character.isspace() or character in "%$\"'\\" for character in str(wanted.state)):
-        raise CannotInstallError(f"--state {wanted.state}: must be without blanks, quotes, % and $")
+        raise CannotInstallError(f"--state {wanted.state} must not contain blanks, quotes, % or $")
     kept = paths.installed_state()
     if kept not in {None, wanted.state}:
         raise CannotInstallError(
-            f"the service is installed with the state {kept}: uninstall it first (--keep-state), "
-            "move the directory, and install again"
+            f"the service is installed with the state directory {kept}: uninstall the "
+            "service (--keep-state), move the directory, and install again"
         )
     if not steps.group_exists(wanted.docker_group):
         raise CannotInstallError(

@@ -63,17 +63,21 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
         now = self._status.metrics()
-        runs = GaugeMetricFamily("phonefarm_agent_runs", "Runs not forgotten", labels=["phase"])
+        runs = GaugeMetricFamily(
+            "phonefarm_agent_runs", "Runs that the agent still keeps", labels=["phase"]
+        )
         for phase, count in now.runs.items():
             runs.add_metric([phase.value], count)
         yield runs
-        phones = GaugeMetricFamily("phonefarm_agent_phones", "Phones seen", labels=["readiness"])
+        phones = GaugeMetricFamily(
+            "phonefarm_agent_phones", "Phones that the agent knows", labels=["readiness"]
+        )
         for readiness, count in now.phones.items():
             phones.add_metric([readiness.value], count)
         yield phones
         incidents = GaugeMetricFamily(
             "phonefarm_agent_incidents",
-            "1 while an incident of the host lasts",
+            "1 while this incident of the host lasts",
             labels=["kind"],
         )
         for kind, lasts in now.incidents.items():
@@ -81,7 +85,7 @@ class _Collector:
         yield incidents
         steps = CounterMetricFamily(
             "phonefarm_agent_recovery_steps",
-            "Steps taken for phones that could not work",
+            "Recovery steps taken for phones that could not work",
             labels=["step"],
         )
         for step, count in sorted(now.recovery.items()):
@@ -89,7 +93,7 @@ class _Collector:
         yield steps
         yield CounterMetricFamily(
             "phonefarm_agent_adb_restarts",
-            "How often the adb server had to be started again",
+            "Times that the agent had to start the adb server again",
             value=now.adb_restarts,
         )
         judged = CounterMetricFamily(
@@ -108,17 +112,24 @@ class _Collector:
 
 
 def _gauges(now: AgentMetrics) -> Iterator[tuple[str, str, float]]:
-    yield "phones_offered", "Phones on offer to the controller", now.offered
-    yield "connected", "1 while a session with the controller is open", now.connected
+    yield "phones_offered", "Phones that the agent offers to the controller", now.offered
+    yield "connected", "1 while a session with a controller is open", now.connected
     yield "phones_needing_hands", "Phones that wait for a person", now.needing_hands
-    yield "withheld", "1 while nothing new may begin on this host", now.withheld
+    yield "withheld", "1 while this host starts no runs", now.withheld
     yield (
         "heartbeat_age_seconds",
-        "Since the last message was sent that the controller answered; +Inf before the first",
+        (
+            "Seconds since the agent sent the last message that the controller answered; "
+            "+Inf before the first answer"
+        ),
         now.heartbeat_age,
     )
     yield "journal_writes_waiting", "Writes that wait for the disk", now.journal_writes
     yield "journal_failing", "1 while the disk refuses the journal", now.journal_failing
-    yield "records_waiting", "Records not acknowledged by the controller", now.records
-    yield "evidence_files_waiting", "Files not uploaded yet", now.evidence_files
-    yield "evidence_bytes_waiting", "Their bytes", now.evidence_bytes
+    yield "records_waiting", "Records that the controller has not acknowledged", now.records
+    yield "evidence_files_waiting", "Evidence files that are not uploaded yet", now.evidence_files
+    yield (
+        "evidence_bytes_waiting",
+        "Bytes of the evidence files that are not uploaded yet",
+        now.evidence_bytes,
+    )

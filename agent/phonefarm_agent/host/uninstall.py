@@ -18,12 +18,12 @@ def plan(
     runs = _Runs(name, tell)
     return [
         InstallStep(
-            text=f"stop {SERVICE} and start it no more",
+            text=f"stop and disable {SERVICE}",
             needed=UNIT.exists,
             do=lambda: _systemctl("disable", "--now", SERVICE),
         ),
         InstallStep(
-            text="have systemd forget how the service ended",
+            text="clear the service's failed state in systemd",
             needed=lambda: steps.answers_yes("systemctl", "is-failed", "--quiet", SERVICE),
             do=lambda: _systemctl("reset-failed", SERVICE),
         ),
@@ -74,7 +74,7 @@ class _Runs:
         try:
             return self._engine.containers({"phonefarm.agent": self._name})
         except RuntimeFailedError as error:
-            self._tell(f"run containers were not looked for: {error}")
+            self._tell(f"run containers were not removed: {error}")
             return []
 
 

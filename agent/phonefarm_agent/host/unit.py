@@ -8,13 +8,13 @@ STEPPED_RESTARTS = 254
 """The first systemd whose restarts can be spaced further and further apart (RestartSteps=)."""
 
 _UNIT = """\
-# Written by `phonefarm-agent install`, which writes it anew: change it by `systemctl edit`.
+# `phonefarm-agent install` writes this file again each time: change it with `systemctl edit`.
 [Unit]
 Description=Phonefarm agent: offers this host's phones and runs what the controller assigns
 Wants=network-online.target docker.service
 After=network-online.target docker.service
 RequiresMountsFor={state}
-# Never give up: a farm host is mended from far away.
+# Never give up: nobody may be near a farm host to repair it.
 StartLimitIntervalSec=0
 
 [Service]
@@ -26,22 +26,22 @@ Environment=PHONEFARM_PRODUCTION=1
 EnvironmentFile={environment}
 User={user}
 Group={user}
-# Who may use the engine's socket may do anything on this host: see docs/hosts.md.
+# Whoever may use the engine's socket may do anything on this host: see docs/hosts.md.
 SupplementaryGroups={docker_group}
 RuntimeDirectory={service}
 
-# Ready: the controller was reached, or is known not to be. Then a thread feeds the watchdog while
-# event loop and journal prove that they work; SIGABRT makes Python tell where it stood.
+# Ready: the agent has reached a controller, or has tried for 10 s. Then a thread feeds the watchdog
+# while event loop and journal work. On SIGABRT Python logs where each thread stood.
 TimeoutStartSec=90
 WatchdogSec=30
 TimeoutAbortSec=10
 Restart=always
 {restarts}
-# 2: a setting is wrong. 5: another agent of this name took over. 6: the controller refused this
-# one. Only a person can mend these; a start would repeat them, or take the name back and forth.
+# 2: a setting is wrong. 5: another agent with this name took over. 6: the controller refused this
+# agent. Only a person can correct these; another start would fail again, or take over the name.
 RestartPreventExitStatus=2 5 6
-# SIGTERM to the agent alone, which ends its adb server; whatever is left of the unit is killed.
-# Run containers are the engine's, not the unit's: they go on and are taken back at the next start.
+# systemd sends SIGTERM to the agent alone, which ends its adb server, and then kills the rest of
+# the unit. Run containers belong to the engine: they continue; the next agent takes them back.
 KillMode=mixed
 TimeoutStopSec=110
 # One process killed for memory (the adb server, say) must not end the agent.
@@ -78,7 +78,7 @@ SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
-# The state directory is closed to others; below it the run container's user must be able to read.
+# Others cannot enter the state directory; below it, run containers must be able to read.
 UMask=0022
 
 [Install]
@@ -96,20 +96,20 @@ ENV{{ID_USB_INTERFACES}}=="*:ff4201:*", MODE="0660", GROUP="{user}"
 """
 
 _ENVIRONMENT = """\
-# Settings of phonefarm-agent on this host; for root alone, because it holds a secret.
-# After a change: systemctl restart phonefarm-agent. `phonefarm-agent doctor` looks at all of it.
+# Settings of phonefarm-agent on this host; only root may read this file, because it has a secret.
+# After a change: systemctl restart phonefarm-agent. `phonefarm-agent doctor` checks the settings.
 
-# After `phonefarm-agent join TOKEN` the next three stay empty: the certificate says it all.
-# Without: HOST:PORT of the controller's gRPC, on loopback.
+# After `phonefarm-agent join TOKEN` leave the next three settings empty: the certificate has them.
+# Otherwise: HOST:PORT of the controller's gRPC, on loopback.
 PHONEFARM_AGENT_CONTROLLER={controller}
-# This host's name in the farm: no two hosts may have the same.
+# This host's name in the farm: each host needs its own.
 PHONEFARM_AGENT_NAME={name}
-# What proves who calls: the token itself, or a file that the user phonefarm-agent can read.
+# This agent's token, or a file with the token that the user phonefarm-agent can read.
 {token}
 # Further options of `phonefarm-agent run`: --connect 10.0.0.21:5555 for a network phone, and so on.
 PHONEFARM_AGENT_OPTIONS={options}
 #PHONEFARM_LOG_LEVEL=info
-# An engine elsewhere than /run/docker.sock, for example a rootless one:
+# The socket of a container engine other than /run/docker.sock, for example of a rootless engine:
 #DOCKER_HOST=unix:///run/docker.sock
 """
 

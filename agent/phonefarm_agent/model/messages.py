@@ -22,7 +22,7 @@ class PhoneName:
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome:
-    """The controller accepts the session and answers for every run held."""
+    """The controller accepts the session, and says which of its runs may continue."""
 
     term: int
     farm_id: str
@@ -146,7 +146,7 @@ class Host(Protocol):
         ...
 
     def rewind(self) -> None:
-        """Make every unacknowledged record unsent again."""
+        """Mark every unacknowledged record to be sent again."""
         ...
 
     def unacknowledged(self) -> int:

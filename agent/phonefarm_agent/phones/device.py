@@ -139,7 +139,7 @@ class Device:
         self.stages.take_answer(IDENTIFY, answer, now)
 
     def unname(self, now: float) -> None:
-        """Forget the identity: another phone answers here now."""
+        """Forget the identity: another phone answers at this address now."""
         self.identified = False
         self.probed_at = _NEVER
         self.stages.begin(now)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneLimits:
-    """Seconds on the agent's monotonic clock; the whole numbers are counts."""
+    """Limits of a phone: seconds on the agent's monotonic clock, and counts."""
 
     identify: float = 30  # until a shell has said who the phone is
     boot: float = 180  # until Android says that it has booted

@@ -171,12 +171,12 @@ class Recovery:
                 # Where no Android runs, no run does, and there is nobody to ask.
                 running = problem is PhoneProblem.STUCK
                 if running and (owner := await self._foreign_lease(device)):
-                    return f"left alone: {owner}"
+                    return f"no step: {owner}"
                 await self._adb.reboot(device.adb_serial)
                 return "asked to restart"
             case StepKind.CLEAR_STORAGE:
                 if owner := await self._foreign_lease(device):
-                    return f"left alone: {owner}"
+                    return f"no step: {owner}"
                 return await self._clear_storage(device)
 
     async def _reconnect(self, device: Device) -> str:
@@ -190,9 +190,9 @@ class Recovery:
         """Return whose lease file is on a network phone, if another agent's: it may be live."""
         left = lease_file.read_lease(await self._shell(device, lease_file.READ_LEASE))
         if left.serialno != device.serialno:
-            return "another phone answers here"
+            return "another phone answers at this address"
         if device.adb_serial in self._addresses and left.agent not in {"", self._agent_id}:
-            return f"its last lease is agent {left.agent}'s"
+            return f"its last lease belongs to the agent {left.agent}"
         return ""
 
     async def _clear_storage(self, device: Device) -> str:
@@ -200,7 +200,7 @@ class Recovery:
         answer = await self._shell(device, cleanup.LIST_LEFTOVERS)
         found = [line for line in answer.out.splitlines() if cleanup.is_leftover(line)]
         if not found:
-            return "nothing of this farm's is there"
+            return "the phone has no files of this farm"
         await self._shell(device, cleanup.remove_leftovers(found))
         left = await self._shell(device, cleanup.LIST_LEFTOVERS)
         stays = [line for line in left.out.splitlines() if cleanup.is_leftover(line)]

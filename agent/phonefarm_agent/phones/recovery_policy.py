@@ -62,7 +62,9 @@ class RecoveryPlan:
 RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     PhoneProblem.OFFLINE: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.RECONNECT)],
-        needs_hands="unplug the phone and plug it in again; if it stays offline, restart it",
+        needs_hands=(
+            "unplug the phone and plug it in again; if the phone stays offline, restart it"
+        ),
     ),
     PhoneProblem.UNAUTHORIZED: RecoveryPlan(
         steps=[],
@@ -83,20 +85,23 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     ),
     PhoneProblem.SIDELOAD: RecoveryPlan(
         steps=[],
-        needs_hands="finish what somebody installs on the phone by `adb sideload`; then restart it",
+        needs_hands=(
+            "finish the installation by `adb sideload` that is under way; then restart the phone"
+        ),
     ),
     PhoneProblem.DUPLICATE_ADB_SERIAL: RecoveryPlan(
         steps=[],
-        needs_hands="take all but one of the phones with this serial off the host: adb cannot tell"
-        " them apart",
+        needs_hands=(
+            "disconnect all but one of the phones with this serial: adb cannot tell them apart"
+        ),
     ),
     PhoneProblem.NO_SERIAL: RecoveryPlan(
         steps=[],
-        needs_hands="take the phone off the host: it has no serial, so adb cannot address it",
+        needs_hands="disconnect the phone: it has no serial, so adb cannot address it",
     ),
     PhoneProblem.ANDROID_TOO_OLD: RecoveryPlan(
         steps=[],
-        needs_hands="take the phone out of the farm: it needs Android 7 or newer",
+        needs_hands="remove the phone from the farm: Phonefarm needs Android 7 or newer",
     ),
     PhoneProblem.SHELL_SILENT: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.RECONNECT, tries=2)],
@@ -104,19 +109,19 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     ),
     PhoneProblem.SERIAL: RecoveryPlan(
         steps=[],
-        needs_hands="take the phone out of the farm: its ro.serialno cannot name it",
+        needs_hands="remove the phone from the farm: its ro.serialno cannot identify it",
     ),
     PhoneProblem.STUCK: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.REBOOT)],
-        needs_hands="look at the phone: a shell answers, but Android does not come up",
+        needs_hands="check the phone: a shell answers, but Android does not start",
     ),
     PhoneProblem.STORAGE_LOW: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.CLEAR_STORAGE, tries=1)],
-        needs_hands="make room on the phone: what fills it is not this farm's",
+        needs_hands="free space on the phone: the files that fill it do not belong to this farm",
     ),
     PhoneProblem.SCREEN_LOCKED: RecoveryPlan(
         steps=[],
-        needs_hands="unlock the phone, and take its screen lock away for good",
+        needs_hands="unlock the phone, and turn its screen lock off",
     ),
 }
 

@@ -53,4 +53,4 @@ async def read_answer(
         elif isinstance(event, h11.EndOfMessage):
             return HttpAnswer(status=status, body=bytes(body))
         else:
-            raise UiHttpError("the UI server hung up")
+            raise UiHttpError("the UI server closed the connection")

@@ -142,7 +142,7 @@ class UiServer:
             said = self._output.strip()[-OUTPUT_KEPT:]
             late = "" if self._stream.done() else f"not listening within {START_SECONDS:g} s; "
             await self._end()
-            return f"{late}{said or 'it said nothing'}"
+            return f"{late}{said or 'it printed nothing'}"
         problem = await self._check(port)
         if problem:
             await self._end()
@@ -175,7 +175,7 @@ class UiServer:
             return f"it does not answer: {str(error) or 'no answer in time'}"
         result = answer.get("result") if isinstance(answer, dict) else None
         if not isinstance(result, Mapping) or result.get("waitForIdleTimeout") != 0:
-            return f"it waits for rest: {str(answer)[:300]}"
+            return f"it waits until nothing moves on the screen: {str(answer)[:300]}"
         return ""
 
     async def _ask(self, port: int, method: str, path: str, body: bytes) -> bytes:
@@ -188,7 +188,7 @@ class UiServer:
 
 @asynccontextmanager
 async def ui_server(*, adb: Adb, serial: str, run_id: str) -> AsyncIterator[UiServer]:
-    """Yield the run's UI server, which is down; it is ended with the block."""
+    """Yield the run's UI server, not yet started; the block ends it."""
     server = UiServer(adb=adb, serial=serial, run_id=run_id)
     try:
         yield server
@@ -207,7 +207,7 @@ def pattern(run_id: str) -> str:
 
 
 def jar() -> bytes:
-    """Return u2.jar; OSError when it is missing or another one."""
+    """Return the content of u2.jar; OSError when the file is missing or of another version."""
     # Found by its distribution: importing the package would load lxml and more into the agent.
     try:
         distribution = importlib.metadata.distribution("uiautomator2")

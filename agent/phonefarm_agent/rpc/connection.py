@@ -92,7 +92,7 @@ class ControllerConnection:
         self._evidence_changed = evidence_changed
         self._superseded_at: float | None = None
         self.controller_tried = asyncio.Event()
-        self.problem = "not reached yet"
+        self.problem = "no controller reached yet"
         self.target = ""
         self._member: Member | None = None
 
@@ -115,9 +115,7 @@ class ControllerConnection:
                 else await asyncio.to_thread(read_member, member_folder)
             )
             if member_folder is not None and member is None:
-                raise MemberBrokenError(
-                    f"{member_folder} holds no certificate any more: join again"
-                )
+                raise MemberBrokenError(f"{member_folder} has no certificate any more: join again")
             self._member = member
             told = [] if member is None else [member.controller]
             targets = self._address.targets or parse_controllers(told, name="the controller")

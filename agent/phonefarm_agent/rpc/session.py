@@ -20,7 +20,7 @@ from phonefarm_agent.rpc.sender import Sender
 
 
 class SessionLostError(Exception):
-    """The stream ended or fell silent; a new session may do better."""
+    """The stream ended or became silent; a new session may succeed."""
 
 
 class SessionRefusedError(Exception):
@@ -119,7 +119,7 @@ class Session:
             raise _translated(error) from error
         except asyncio.InvalidStateError as error:
             # grpc.aio says this when writing to a call that is already over.
-            raise SessionLostError("the stream is over") from error
+            raise SessionLostError("the stream has ended") from error
         finally:
             # In this order, or grpc.aio leaks the connection: tasks, then the call.
             for task in (speaker, reader):
@@ -131,7 +131,7 @@ class Session:
         """Read until the stream ends; never under a timeout (grpc/grpc#43360)."""
         while (message := await self._stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
             if not isinstance(message, pb.ControllerMessage):
-                raise SessionLostError("the stream carried something else")
+                raise SessionLostError("the stream had an unexpected message")
             said = convert.message_from_wire(message)
             if said is not None and self._receive(said):
                 return
@@ -167,7 +167,7 @@ class Session:
         await self._stream.write(self._hello(phones))
         await self._wait(self._welcomed, self._timers.suspect)
         if not self._welcomed.is_set():
-            raise SessionLostError("no Welcome came")
+            raise SessionLostError("the controller sent no Welcome")
         self._host.rewind()
         sender = self._sender = Sender(
             host=self._host,
@@ -182,11 +182,13 @@ class Session:
                 await self._stream.write(message)
             await self._wait(self._changed, sender.pause())
             if self._clock.monotonic() - self._heard_at > self._timers.suspect:
-                raise SessionLostError("no heartbeat was acknowledged for too long")
+                raise SessionLostError(
+                    "the controller has not acknowledged a heartbeat for too long"
+                )
         for message in sender.due():
             await self._stream.write(message)
         await self._stream.write(
-            pb.AgentMessage(goodbye=pb.Goodbye(reason="the agent was told to stop"))
+            pb.AgentMessage(goodbye=pb.Goodbye(reason="a signal stopped the agent"))
         )
         await self._stream.done_writing()
 

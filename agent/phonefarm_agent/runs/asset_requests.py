@@ -37,7 +37,7 @@ class AssetRequests:
         """Return the answer of docs/seams.md: where the asset is, or why it failed."""
         wanted = self._wanted.get(name)
         if wanted is None:
-            message = f"the plan fetches no {name!r}"
+            message = f"the plan has no fetch_asset for {name!r}"
             return _failure(AssetFailedError(FailureCode.PLAN_INVALID, message))
         try:
             # The agent's previous process may have answered already.
@@ -49,7 +49,7 @@ class AssetRequests:
         except AssetFailedError as error:
             return _failure(error)
         except OSError as error:
-            message = f"the run directory does not take it: {error}"
+            message = f"the file cannot be put into the run directory: {error}"
             return _failure(AssetFailedError(FailureCode.HOST_STORAGE_FULL, message))
         except Exception as error:
             log.exception("asset.crashed_in_agent", asset=name)

@@ -60,7 +60,7 @@ async def remove_container(run: Run) -> None:
 
 async def _clean_phone(run: Run) -> PhoneReleased:
     request = _cleanup_request(run)
-    last = "nothing was tried"
+    last = "the agent did not try to clean it"
     residue: tuple[str, ...] = ()
     try:
         async with asyncio.timeout(run.context.timers.clean_up):

@@ -61,17 +61,17 @@ class Enforcement:
                 broken(FailureCode.AGENT_FENCED, "the controller has not renewed the lease in time")
             )
         if self._went_at is not None and now >= self._went_at + run.state.assignment.cap_seconds:
-            run.end(broken(FailureCode.RUN_TIMEOUT, "the run's cap has passed"))
+            run.end(broken(FailureCode.RUN_TIMEOUT, "the run reached its time limit"))
         if now >= self._silent_at():
-            run.end(broken(FailureCode.RUN_SILENT, "the executor said nothing for too long"))
+            run.end(broken(FailureCode.RUN_SILENT, "the executor sent nothing for too long"))
         if run.cause is None and run.state.stop is not None:
             await self._follow_stop(now)
         match run.cause:
             case Broken():
-                run.gate.close("the run is ended by the agent")
+                run.gate.close("the agent ends the run")
                 await self._kill(0.0)
             case Stopped():
-                run.gate.close("the run is stopped")
+                run.gate.close("the agent stops the run")
                 await self._kill(HARD_GRACE_SECONDS * self._scale)
             case None:
                 await self._pass_gate()
@@ -151,10 +151,12 @@ class Enforcement:
                 await asyncio.sleep(RETRY_SECONDS * self._scale)
                 continue
             if located.epoch > run.ref.epoch:
-                message = f"the phone has seen epoch {located.epoch}"
+                message = f"the phone has already seen epoch {located.epoch}"
                 run.end(broken(FailureCode.EPOCH_TOO_OLD, message))
             elif located.adb_serial != run.state.adb_serial:
-                run.end(broken(FailureCode.PHONE_LOST, "adb calls the phone by another name now"))
+                run.end(
+                    broken(FailureCode.PHONE_LOST, "adb now lists the phone under another serial")
+                )
             else:
                 run.gate.going = self._went_at is not None
                 run.admit()

@@ -39,7 +39,7 @@ class EventRelay:
                 else:
                     await self._take(event)
             except BadEventError as error:
-                self._run.end(broken(FailureCode.RUN_CRASHED, f"the executor's story: {error}"))
+                self._run.end(broken(FailureCode.RUN_CRASHED, f"the executor's events: {error}"))
 
     async def _take(self, line: ExecutorEvent) -> None:
         last = self._run.state.last_sequence

@@ -121,7 +121,7 @@ class EvidenceSpool:
         for name, action in self._sent.pop(ref.run_id, {}).items():
             if name not in self._manifest(ref).entries:
                 kind = "ui_dump" if name.endswith(".xml") else "screenshot"
-                lost = "the executor sent it and it did not arrive"
+                lost = "the executor sent the file, but the agent did not receive it"
                 await self._note(
                     ref, ManifestEntry(name=name, kind=kind, action=action, missing=lost)
                 )
@@ -204,11 +204,11 @@ class EvidenceSpool:
         entries = self._manifest(ref).entries
         others = [entry for entry in entries.values() if entry.name != frame.name]
         if frame.name == MANIFEST:
-            return "the name is that of the manifest"
+            return "the name is reserved for the manifest"
         if sum(entry.size for entry in others) + len(frame.data) > RUN_BYTES:
-            return f"the run's {RUN_BYTES} bytes are used up"
+            return f"the evidence of the run has reached {RUN_BYTES} bytes"
         if len(others) >= RUN_FILES:
-            return f"the run's {RUN_FILES} files are used up"
+            return f"the evidence of the run has reached {RUN_FILES} files"
         return ""
 
     def _make_room(self, size: int) -> None:
@@ -218,7 +218,9 @@ class EvidenceSpool:
                 return
             if file.name != MANIFEST:
                 log.warning("evidence.dropped", run_id=file.ref.run_id, name=file.name)
-                self.remove(file, missing="the host's room for evidence was needed for newer files")
+                self.remove(
+                    file, missing="the agent removed the file to make room for newer evidence"
+                )
 
     def _store(self, ref: RunRef, frame: EvidenceFrame, *, truncated: bool = False) -> EvidenceFile:
         folder = self._folder / ref.run_id

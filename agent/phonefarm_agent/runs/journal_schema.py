@@ -149,7 +149,7 @@ def put_state(state: RunState) -> Statement:
 
 
 def put_record(record: Record) -> Statement:
-    """Return the write of a record; the first one with a number wins."""
+    """Return the write of a record; a second record with the same number is ignored."""
     return Statement(
         sql="INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?)",
         values=(

@@ -58,7 +58,7 @@ async def record_loss(run: Run) -> None:
     """Record that the container of an adopted *run* is gone, unless the run had ended."""
     if run.state.phase not in LIVE - {Phase.ENDED}:
         return
-    message = "the run was gone when the agent came back"
+    message = "the run had disappeared when the agent restarted"
     if run.state.phase in {Phase.ASSIGNED, Phase.PREPARING}:
         await _settle(run, RunRefused(reason="agent_restarted"))
         return

@@ -80,7 +80,7 @@ def decide_ending(
     if told and told.outcome == "failed" and told.failure:
         return ended(RunOutcome.FAILED, told.failure)
     if told and told.outcome == "abandoned":
-        message = "the executor lost its way to the phone and gave up"
+        message = "the executor lost its connection to the phone and gave up"
         return ended(
             RunOutcome.FAILED,
             told.failure or broken(FailureCode.RUN_ABANDONED, message).failure,
@@ -90,7 +90,9 @@ def decide_ending(
     if told and told.outcome == "stopped":
         return ended(
             RunOutcome.FAILED,
-            broken(FailureCode.RUN_CRASHED, "the executor stopped and nobody asked it to").failure,
+            broken(
+                FailureCode.RUN_CRASHED, "the executor stopped although nobody asked it to"
+            ).failure,
         )
     return ended(
         RunOutcome.FAILED,

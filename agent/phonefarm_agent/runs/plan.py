@@ -117,7 +117,7 @@ def _assets(actions: list[dict[str, Any]]) -> dict[str, WantedAsset]:
             raise BadPlanError(f"fetch_asset {name}: type is {' or '.join(AssetKind)}")
         wanted = WantedAsset(url=url, kind=AssetKind(kind))
         if found.setdefault(name, wanted) != wanted:
-            raise BadPlanError(f"fetch_asset {name} is there twice, with different params")
+            raise BadPlanError(f"the plan has fetch_asset {name} twice, with different params")
     return found
 
 

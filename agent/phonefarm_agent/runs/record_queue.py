@@ -36,7 +36,7 @@ class RecordQueue:
         return taken
 
     def rewind(self) -> None:
-        """Make every unacknowledged record unsent again."""
+        """Mark every unacknowledged record to be sent again."""
         self._unsent = deque(record for held in self._held.values() for record in held.values())
 
     def acknowledge(self, run_id: str, epoch: int, sequence: int) -> None:

@@ -54,7 +54,7 @@ def _private(directory: Path) -> Path:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = directory.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise NoRoomError(f"{directory} belongs to somebody else; remove it")
+        raise NoRoomError(f"{directory} belongs to another user; remove it")
     directory.chmod(0o700)
     return directory
 

@@ -53,7 +53,7 @@ class RunLog:
         self._writing = asyncio.Lock()
         self._finished = False
         self._has_logcat = False
-        self._logcat_error = "the phone gave none"
+        self._logcat_error = "the phone returned no log"
         self._unwritten = ""
 
     async def write(self, text: str) -> None:
@@ -80,7 +80,7 @@ class RunLog:
                             stamp, seen = found[1].decode(), set()
                         seen.add(line)
                         if cut:
-                            await self._mark_gap("the phone's log goes on")
+                            await self._mark_gap("the phone's log continues")
                             cut = False
                         self._has_logcat = True
                         await self._write((self._logcat, line))
@@ -88,7 +88,9 @@ class RunLog:
             except (PhoneFailedError, PhoneNotFitError) as error:
                 self._logcat_error = str(error)
             if not cut and self._has_logcat:
-                await self._mark_gap(f"the phone's log was cut: {self._logcat_error}")
+                await self._mark_gap(
+                    f"the connection for the phone's log was cut: {self._logcat_error}"
+                )
             cut = True
             await asyncio.sleep(RETRY_SECONDS * self._scale)
 

@@ -72,7 +72,7 @@ class Supervisor:
         return self._condition()
 
     def is_free(self, serialno: str, adb_serial: str) -> bool:
-        """Tell whether surely no run of this host uses the phone.
+        """Tell whether it is certain that no run of this host uses the phone.
 
         A phone that has not said yet who it is goes by its *adb_serial* alone.
         """
@@ -124,7 +124,7 @@ class Supervisor:
         return self._context.record_queue.take(limit)
 
     def rewind(self) -> None:
-        """Make every unacknowledged record unsent again."""
+        """Mark every unacknowledged record to be sent again."""
         self._context.record_queue.rewind()
 
     def unacknowledged(self) -> int:

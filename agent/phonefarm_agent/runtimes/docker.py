@@ -90,8 +90,9 @@ class DockerRuntime:
         def ask() -> None:
             if missing := self._engine.cannot_limit():
                 raise RuntimeFailedError(
-                    f"the engine cannot limit {', '.join(missing)}: switch these cgroup "
-                    "controllers on, else one run can take the host from the others"
+                    f"the engine cannot limit {', '.join(missing)}: enable these "
+                    "cgroup controllers, or one run can use up the resources of the "
+                    "whole host"
                 )
             self._engine.image_labels(self._image)
 
@@ -121,7 +122,7 @@ class DockerRuntime:
         return Handle(run_id=spec.run_id, name=f"{_RUN_PREFIX}{spec.run_id}", token=container)
 
     async def begin(self, handle: Handle, directory: Path) -> None:
-        """Give a warm container its run's *directory*; any other has it already."""
+        """Give a warm container the *directory* of its run; other containers have it already."""
         number = self._warm_numbers.get(handle.token)
         if number is None or self.pool is None:
             return

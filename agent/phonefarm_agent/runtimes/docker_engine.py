@@ -51,7 +51,7 @@ class Confinement:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """What a run container is made from."""
+    """The specification of a run container."""
 
     name: str
     image: str
@@ -100,13 +100,13 @@ class Engine:
 
     def cannot_limit(self) -> list[str]:
         """Return the resources that the engine cannot limit, empty for none."""
-        with _translated("ask what it can limit"):
+        with _translated("read which limits it supports"):
             told = self._api().info()
             return [name for name, flag in _LIMITS.items() if not told.get(flag)]
 
     def keeps_runs(self) -> bool:
         """Tell whether containers outlive a restart of the engine (its setting live-restore)."""
-        with _translated("ask whether it has live-restore on"):
+        with _translated("read its live-restore setting"):
             return bool(self._api().info().get("LiveRestoreEnabled"))
 
     def create(self, spec: ContainerSpec) -> str:
@@ -393,6 +393,6 @@ def _translated(doing: str) -> Iterator[None]:
                 raise RuntimeFailedError(told) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise EngineAwayError(
-            f"no container engine answered (to {doing}): {error}. "
-            "Start it (`systemctl start docker`), or say where it is with DOCKER_HOST"
+            f"no container engine answered (to {doing}): {error}. Start it "
+            "(`systemctl start docker`), or set DOCKER_HOST to its address"
         ) from error

@@ -83,13 +83,16 @@ def add_image_commands(subparsers: "argparse._SubParsersAction[argparse.Argument
     verbs = image.add_subparsers(dest="verb", required=True)
     command = verbs.add_parser(
         "build",
-        help="build it, unless it is up to date",
-        description="Build the run container's image from the installed executor. Needs a "
-        f"container engine, and network once for wheels; starts from {base_image.PUBLIC}, or, "
-        "where no registry answers, from a Debian made by debootstrap (as root).",
+        help="build the image, unless it is up to date",
+        description=(
+            "Build the image of the run containers from the installed executor. The "
+            "command needs a container engine, and the network once to download wheels. "
+            f"It builds on {base_image.PUBLIC} or, if no registry answers, on a Debian "
+            "that debootstrap makes (as root)."
+        ),
     )
-    command.add_argument("--name", help=f"default: {default_name()}")
-    command.add_argument("--base", help="an image with Python 3.11 or newer on glibc")
+    command.add_argument("--name", help=f"name of the image (default: {default_name()})")
+    command.add_argument("--base", help="base image with Python 3.11 or newer and glibc")
     command.add_argument("--rebuild", action="store_true", help="build even if it is up to date")
     command.set_defaults(perform=_perform_build)
 

@@ -225,8 +225,9 @@ class WarmPool:
             if time.monotonic() > end or not state.running:
                 how = "still busy" if state.running else f"{state.status} with {state.code}"
                 raise RuntimeFailedError(
-                    f"an executor of {self._image} does not wait for its run ({how}): is the image"
-                    " of this version? `phonefarm-agent image build`"
+                    f"an executor of {self._image} does not wait for its run ({how}): "
+                    "run `phonefarm-agent image build`, because the image may be of "
+                    "another version"
                 )
             time.sleep(0.02)
         return descriptor

@@ -76,7 +76,7 @@ def fetch(
     _download(wanted, target=target, folder=folder)
     found = _cached(wanted, folder)
     if found is None:
-        raise RuntimeFailedError(f"pip said it was done, but wheels are missing in {folder}")
+        raise RuntimeFailedError(f"pip succeeded, but wheels are missing in {folder}")
     return found
 
 
@@ -117,6 +117,7 @@ def _download(wanted: Mapping[str, str], *, target: Target, folder: Path) -> Non
     if done.returncode != 0:
         told = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise RuntimeFailedError(
-            f"pip could not download the executor's wheels; with network once, {folder} keeps them "
-            f"(`{sys.executable} -m ensurepip` when pip itself is missing):\n{told}"
+            "pip could not download the executor's wheels. Run this once with a "
+            f"network; {folder} keeps the wheels. If pip is missing, run "
+            f"`{sys.executable} -m ensurepip`:\n{told}"
         )

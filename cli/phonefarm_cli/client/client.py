@@ -90,7 +90,9 @@ class ControllerClient:
             for one in targets:
                 check_plaintext(one, secured)
         except ValueError as error:
-            raise CommandError(f"--grpc: {error}; or give --ca", ExitCode.MISUSED) from error
+            raise CommandError(
+                f"--grpc: {error}; for another host, give --ca", ExitCode.MISUSED
+            ) from error
         except OSError as error:
             raise CommandError(f"--ca: {error}", ExitCode.MISUSED) from error
         channel = FailoverChannel(
@@ -152,12 +154,13 @@ class ControllerClient:
         match error.code():
             case code if code in _SILENT and not reason:
                 return UnreachableError(
-                    f"the controller at {self._target} does not answer: is the farm running?"
+                    f"the controller at {self._target} does not answer: check that the farm runs"
                 )
             case grpc.StatusCode.UNAUTHENTICATED:
                 return CommandError(
-                    f"the controller at {self._target} does not know this key: give the one of "
-                    "up.json (--data), or --key, or PHONEFARM_KEY"
+                    f"the controller at {self._target} does not know this key: give "
+                    "the key of the farm with --data (for its up.json), --key or "
+                    "PHONEFARM_KEY"
                 )
             case grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(
@@ -167,8 +170,8 @@ class ControllerClient:
                 )
             case grpc.StatusCode.UNIMPLEMENTED:
                 return CommandError(
-                    f"the controller at {self._target} is older than this command and does not "
-                    "have what the command asks for"
+                    f"the controller at {self._target} is older than this command and "
+                    "does not support it"
                 )
             case code:
                 word = reason or code.name.lower()

@@ -22,19 +22,25 @@ _LIST_NOTES: Final = """\
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm accounts` and its verbs."""
-    verbs = add_verbs(commands, "accounts", "the accounts: list them, bind them to phones")
-    listing = add_verb(verbs, "list", "list every account", _list, notes=_LIST_NOTES)
+    verbs = add_verbs(commands, "accounts", "list the accounts, and bind them to phones")
+    listing = add_verb(verbs, "list", "list all accounts", _list, notes=_LIST_NOTES)
     add_json(listing)
     accounts_import.add(verbs)
-    clear = add_verb(verbs, "clear", "end an account's needs_attention: it gets work again", _clear)
-    clear.add_argument("account", metavar="ACCOUNT", help="its id, see `phonefarm accounts list`")
-    add_reason(clear, about="what you found; it is recorded")
+    clear = add_verb(
+        verbs, "clear", "end needs_attention of an account, so that it gets work again", _clear
+    )
+    clear.add_argument(
+        "account", metavar="ACCOUNT", help="id of the account, see `phonefarm accounts list`"
+    )
+    add_reason(clear, about="what you found; the audit records it")
     put = add_verb(verbs, "put", "create or replace an account", _put)
-    put.add_argument("account", metavar="ACCOUNT", help="its id, 1-128 of A-Z a-z 0-9 . _ : -")
-    put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
-    put.add_argument("--phone", metavar="PHONE", help="the phone on which it is logged in")
     put.add_argument(
-        "--inactive", action="store_true", help="give it no work; its waiting work ends"
+        "account", metavar="ACCOUNT", help="id of the account, 1-128 of A-Z a-z 0-9 . _ : -"
+    )
+    put.add_argument("--app", required=True, metavar="APP", help="an app profile's name")
+    put.add_argument("--phone", metavar="PHONE", help="the phone on which the account is logged in")
+    put.add_argument(
+        "--inactive", action="store_true", help="give the account no work; its waiting work ends"
     )
 
 

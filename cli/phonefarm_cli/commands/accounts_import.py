@@ -12,6 +12,7 @@ from phonefarm_cli.console.account_file import AccountLine, file_format, read_ac
 from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.input_file import InputFileError, InputProblem, read_input
 from phonefarm_cli.console.phone_lookup import names_of
+from phonefarm_cli.console.tables import counted
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import echo, note_stderr
 
@@ -44,13 +45,13 @@ class _Planned:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm accounts import`."""
     parser = add_verb(
-        verbs, "import", "create or replace the accounts of a file", _import, notes=_NOTES
+        verbs, "import", "create or replace accounts from a file", _import, notes=_NOTES
     )
     parser.add_argument("file", metavar="FILE", help="a .csv or .json file; - reads stdin")
     parser.add_argument(
         "--format",
         choices=["csv", "json"],
-        help="its format, when the file's name does not end in it",
+        help="format of the file, if its name does not end in .csv or .json",
     )
     parser.add_argument(
         "--dry-run",
@@ -72,10 +73,13 @@ async def _import(options: argparse.Namespace, controller: ControllerClient) -> 
     same = len(planned) - len(changed)
     sums = f"{fresh} new, {len(changed) - fresh} changed, {same} unchanged"
     if options.dry_run:
-        echo(f"{options.file}: {len(planned)} accounts are valid: {sums}; nothing was imported")
+        echo(
+            f"{options.file}: {counted(len(planned), 'account')}, all valid: {sums}; "
+            "nothing was imported"
+        )
         return
     await _send(controller, options.file, changed)
-    echo(f"{options.file}: {len(planned)} accounts: {sums}")
+    echo(f"{options.file}: {counted(len(planned), 'account')}: {sums}")
 
 
 async def _plan(
@@ -126,8 +130,11 @@ async def _send(controller: ControllerClient, file: str, planned: Sequence[_Plan
             )
         except CommandError as error:
             far = (
-                f"{first} of {len(planned)} accounts that change were imported, up to line "
-                f"{planned[first - 1].line.line}; correct the file and import it again"
+                (
+                    f"{first} of {len(planned)} changed accounts were imported, up to "
+                    f"line {planned[first - 1].line.line}; correct the file and import it "
+                    "again"
+                )
                 if first
                 else "nothing was imported"
             )

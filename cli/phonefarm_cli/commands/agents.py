@@ -9,7 +9,7 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.tables import counted, print_table
 from phonefarm_cli.console.times import duration, minute_text
 from phonefarm_cli.terminal import echo, note_stderr
 
@@ -24,10 +24,10 @@ _COLUMNS = (
     "DRAINING",
 )
 _DRAIN_NOTES: Final = """\
-No controller starts a run on its phones until `phonefarm agents undrain`, also after restarts of
-the agent or of controllers. A prepared run that has not acted yet is taken back, and the attempt
-does not count. --wait lists the runs still in progress and exits when none is left; Ctrl-C ends
-only the waiting.
+Controllers start no runs on the phones of the host until `phonefarm agents undrain`, also after a
+restart of the agent or of a controller. They take back a run that is prepared and has not acted
+yet; that attempt does not count. --wait lists the runs still in progress and exits when none is
+left. Ctrl-C ends the waiting, not the drain.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait
@@ -44,16 +44,27 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm agents` and its verbs."""
-    verbs = add_verbs(commands, "agents", "the agents: list them, invite a host, revoke one")
-    listing = add_verb(verbs, "list", "list every agent and when its certificate expires", _list)
+    verbs = add_verbs(
+        commands, "agents", "list the agents, invite a host, drain or revoke an agent"
+    )
+    listing = add_verb(verbs, "list", "list all agents, and when their certificates expire", _list)
     add_json(listing)
     invite = add_verb(
-        verbs, "invite", "print a token with which one host joins", _invite, notes=_INVITE_NOTES
+        verbs,
+        "invite",
+        "print a token with which one host can join the farm",
+        _invite,
+        notes=_INVITE_NOTES,
     )
     invite.add_argument(
-        "--agent-id", default="", metavar="ID", help="its id; required for one that joined before"
+        "--agent-id",
+        default="",
+        metavar="ID",
+        help="id of the agent; required if the host has joined before",
     )
-    invite.add_argument("--gateway", action="store_true", help="for a gateway, not for an agent")
+    invite.add_argument(
+        "--gateway", action="store_true", help="invite a gateway instead of an agent"
+    )
     invite.add_argument(
         "--for",
         dest="seconds",
@@ -66,21 +77,33 @@ def add(commands: Subparsers) -> None:
     drain = add_verb(
         verbs,
         "drain",
-        "start no more runs on a host; runs in progress go on",
+        "start no more runs on a host; runs in progress continue",
         _drain,
         notes=_DRAIN_NOTES,
     )
-    drain.add_argument("agent_id", metavar="ID", help="its id, see `phonefarm agents list`")
-    add_reason(drain, about="why; it is shown and recorded")
-    drain.add_argument("--wait", action="store_true", help="exit when no run is left on its phones")
+    drain.add_argument(
+        "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
+    )
+    add_reason(drain, about="the reason; the lists show it and the audit records it")
+    drain.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait, and exit when no run is left on the phones of the host",
+    )
     undrain = add_verb(verbs, "undrain", "give a drained host work again", _undrain)
-    undrain.add_argument("agent_id", metavar="ID", help="its id, see `phonefarm agents list`")
+    undrain.add_argument(
+        "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
+    )
     add_reason(undrain)
     revoke = add_verb(
-        verbs, "revoke", "end an agent's certificates and its session, at once", _revoke
+        verbs, "revoke", "end the certificates and the session of an agent at once", _revoke
     )
-    revoke.add_argument("agent_id", metavar="ID", help="its id, see `phonefarm agents list`")
-    revoke.add_argument("--gateway", action="store_true", help="a gateway, not an agent")
+    revoke.add_argument(
+        "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
+    )
+    revoke.add_argument(
+        "--gateway", action="store_true", help="revoke a gateway instead of an agent"
+    )
     add_reason(revoke, required=False)
 
 
@@ -104,8 +127,9 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note_stderr(
-        f"For one {who}, once, until {minute_text(invited.expires_at)}. On its host: "
-        f"phonefarm-{role} join TOKEN",
+        f"The token is for one {who}, works once, and is valid until "
+        f"{minute_text(invited.expires_at)}. Run on its host: phonefarm-{role} join "
+        "TOKEN",
     )
     print(invited.token)
 
@@ -113,7 +137,7 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = operator_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     agent = await controller.call(controller.operator.DrainAgent, request)
-    echo(f"{agent.agent_id}: draining; runs in progress go on")
+    echo(f"{agent.agent_id}: draining; runs in progress continue")
     if options.wait:
         await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
         echo(f"{agent.agent_id}: no run is on its phones")
@@ -122,7 +146,7 @@ async def _drain(options: argparse.Namespace, controller: ControllerClient) -> N
 async def _undrain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = operator_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     answer = await controller.call(controller.operator.UndrainAgent, request)
-    what = "is given work again" if answer.undrained else "was not draining"
+    what = "gets work again" if answer.undrained else "was not draining"
     echo(f"{options.agent_id}: {what}")
 
 
@@ -132,7 +156,10 @@ async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> 
         role=role, member_id=options.agent_id, reason=options.reason
     )
     ended = (await controller.call(controller.access.RevokeMember, request)).certificates
-    echo(f"{options.agent_id}: revoked ({ended} certificates); only a new invitation lets it back")
+    echo(
+        f"{options.agent_id}: revoked ({counted(ended, 'certificate')}); it needs a new invitation "
+        "to join again"
+    )
 
 
 def _row(agent: fleet_pb2.Agent) -> list[str]:

@@ -15,8 +15,8 @@ from phonefarm_cli.console.times import parse_time, time_text
 
 _COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
 _NOTES: Final = """\
-Newest first: what operators did, what controllers did with phones that fail, and the recovery steps
-of agents. The history of a process is in `phonefarm processes timeline`.
+List, newest first, what operators did, what controllers did with phones that fail, and which
+recovery steps agents took. `phonefarm processes timeline` has the history of a process.
 
 examples:
   phonefarm audit --since 24h
@@ -32,12 +32,18 @@ def add(commands: Subparsers) -> None:
     )
     about = audit.add_mutually_exclusive_group()
     about.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
-    about.add_argument("--about", metavar="ID", help="id of an account, an agent, a group or a key")
-    audit.add_argument(
-        "--since", metavar="TIME", help="at this time or later: 2026-01-31T08:00Z, or 2h ago: 2h"
+    about.add_argument(
+        "--about",
+        metavar="ID",
+        help="only entries about this account, agent, group or key (its id)",
     )
     audit.add_argument(
-        "--limit", type=int, default=100, metavar="N", help="at most N entries (100)"
+        "--since",
+        metavar="TIME",
+        help="only entries from this time on: 2026-01-31T08:00Z, or 2h for two hours ago",
+    )
+    audit.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="list at most N entries (100)"
     )
     add_json(audit)
 

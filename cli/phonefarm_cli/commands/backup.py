@@ -17,10 +17,10 @@ from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
-The farm keeps working meanwhile. FILE is a consistent copy of the SQLite database; it appears whole
-or not at all. All work is paused in the copy, because it does not know what happens after it was
-taken. A backup also needs the folders ca, evidence and profiles of the controller's --data:
-docs/operating.md says how to restore. Back up a PostgreSQL database with pg_dump.
+Save a consistent copy of the SQLite database while the farm works. FILE appears only when the copy
+is complete. A farm restored from FILE starts with all work paused, because FILE does not have what
+happened after the backup. A backup also needs the folders ca, evidence and profiles of the
+controller's --data; docs/operating.md says how to restore. Back up PostgreSQL with pg_dump.
 
 example:
   phonefarm backup farm-monday.db --reason "before the upgrade"
@@ -33,10 +33,13 @@ def add(commands: Subparsers) -> None:
         commands, "backup", "save a copy of the controller's database", _backup, notes=_NOTES
     )
     backup.add_argument(
-        "file", type=Path, metavar="FILE", help="path of the copy; it must not exist"
+        "file", type=Path, metavar="FILE", help="path of the new file, which must not exist yet"
     )
     backup.add_argument(
-        "--reason", default="a backup", metavar="TEXT", help="why; it is recorded (%(default)s)"
+        "--reason",
+        default="a backup",
+        metavar="TEXT",
+        help="the reason; the audit records it (%(default)s)",
     )
 
 
@@ -46,7 +49,7 @@ async def _backup(options: argparse.Namespace, controller: ControllerClient) -> 
         with _made(place) as descriptor:
             head = await _receive(controller, options.reason, descriptor)
     except FileExistsError as error:
-        message = f"{place} exists and is not replaced: give another name"
+        message = f"{place} exists, and the command does not replace it: give another name"
         raise CommandError(message, ExitCode.MISUSED) from error
     except OSError as error:
         why = f"{error.filename or place} cannot be written: {error.strerror}"
@@ -86,6 +89,6 @@ async def _receive(
         seen.update(part.data)
         size += len(part.data)
     if (size, seen.hexdigest()) != (head.bytes, head.sha256) or not size:
-        raise CommandError("the copy arrived damaged: nothing was saved, try again")
+        raise CommandError("the copy arrived damaged, so nothing was saved: try again")
     os.fsync(descriptor)
     return head

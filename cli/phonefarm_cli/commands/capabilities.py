@@ -18,19 +18,21 @@ _APPS = ("CAPABILITY", "APP", "VERSION", "LIVE VERIFIED", "BY", "PROCESS")
 _SHOWN = 12
 
 _NOTES: Final = """\
-Requests in mode unattended need a capability that is live verified with the app profile in use:
-`phonefarm capabilities verify` does that. A change of the profile ends the verification.
+The farm accepts requests in mode unattended only for a capability that is live verified with the
+app profile in use. `phonefarm capabilities verify` verifies it; a change of the profile ends that.
 --json also prints the JSON Schema of each capability's inputs.
 """
 
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm capabilities` and its verbs."""
-    verbs = add_verbs(
-        commands, "capabilities", "the capabilities: list them, verify them on a phone"
-    )
+    verbs = add_verbs(commands, "capabilities", "list the capabilities, and verify them on a phone")
     listing = add_verb(
-        verbs, "list", "list every capability, and whether it is live verified", _list, notes=_NOTES
+        verbs,
+        "list",
+        "list all capabilities, and whether they are live verified",
+        _list,
+        notes=_NOTES,
     )
     add_json(listing)
     capabilities_verify.add(verbs)

@@ -49,14 +49,14 @@ def add(verbs: Subparsers) -> None:
     parser.add_argument(
         "--account",
         metavar="ACCOUNT",
-        help="for this account; default: the only active one on the phone",
+        help="use this account; default: the only active account on the phone",
     )
     parser.add_argument(
         "--inputs",
         metavar="FILE",
         help="file with the capability's inputs as a JSON object (- reads stdin)",
     )
-    parser.add_argument("--yes", action="store_true", help="begin without asking")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 async def _verify(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -64,9 +64,9 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     capability = await _capability(controller, options.capability)
     phone = await find_phone(controller, options.phone)
     account = await _account(controller, phone, options.account)
-    echo(f"{capability.name} will really run on {phone.phone_id} ({phone.model or phone.serialno})")
+    echo(f"{capability.name} will run on {phone.phone_id} ({phone.model or phone.serialno})")
     echo(f"  for the account {account.account_id} of {account.app}")
-    echo(f"  it does: {capability.description}")
+    echo(f"  what it does: {capability.description}")
     echo(f"  inputs: {inputs or 'the default ones, which change little'}")
     _agree(options)
     wanted = verification_pb2.VerifyCapabilityRequest(
@@ -104,7 +104,7 @@ def _inputs(file: str | None) -> str:
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"{file} is no JSON: {error}", ExitCode.MISUSED) from error
+        raise CommandError(f"{file} is not JSON: {error}", ExitCode.MISUSED) from error
     if not isinstance(given, dict):
         raise CommandError(f"{file} must hold a JSON object: the inputs", ExitCode.MISUSED)
     return json.dumps(given, ensure_ascii=False)
@@ -130,8 +130,8 @@ async def _account(
         return found[0]
     there = ", ".join(a.account_id for a in here) or "none"
     if wanted is not None:
-        raise CommandError(f"{wanted} is no active account on {phone.phone_id}; there: {there}")
-    remedy = "name one with --account" if here else "`phonefarm accounts put` makes one"
+        raise CommandError(f"{wanted} is not an active account on {phone.phone_id}; there: {there}")
+    remedy = "name one with --account" if here else "`phonefarm accounts put` creates one"
     raise CommandError(f"active accounts on {phone.phone_id}: {there}; {remedy}")
 
 
@@ -140,14 +140,14 @@ def _agree(options: argparse.Namespace) -> None:
         return
     if options.inputs == "-" or not sys.stdin.isatty():
         raise CommandError(
-            "stdin is no terminal, so the command cannot ask: give --yes", ExitCode.MISUSED
+            "stdin is not a terminal, so the command cannot ask: give --yes", ExitCode.MISUSED
         )
     try:
         answer = OUT.input("begin? (y/N) ")
     except EOFError:
         answer = ""
     if answer.strip().lower() not in {"y", "yes"}:
-        raise CommandError("not begun")
+        raise CommandError("the verification was not started")
 
 
 async def _recorded(controller: ControllerClient, process_id: str) -> verification_pb2.Verification:

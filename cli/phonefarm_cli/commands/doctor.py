@@ -18,9 +18,10 @@ _WORDS: Final = {
     doctor_pb2.VERDICT_FAIL: "fail",
 }
 _NOTES: Final = """\
-One line per check: ok, warn (work goes on) or fail (work stands still), with its remedy below. The
-exit code is 1 when a check fails. With several controllers run it for each: --grpc names one.
-Run `phonefarm-agent doctor` on a phone host to check that host.
+Print one line for each check: ok, warn (work continues) or fail (work has stopped), with the remedy
+below it. The exit code is 1 when a check fails. If the farm has several controllers, run the
+command for each: --grpc names the controller. On a phone host, `phonefarm-agent doctor` checks that
+host.
 
 examples:
   phonefarm doctor
@@ -33,7 +34,7 @@ def add(commands: Subparsers) -> None:
     parser = add_verb(
         commands,
         "doctor",
-        "check the farm, and name a remedy for what is wrong",
+        "check the farm, and print a remedy for each problem",
         _doctor,
         notes=_NOTES,
     )
@@ -46,7 +47,8 @@ async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> 
         found = list(answer.findings)
     except UnreachableError as error:
         remedy = (
-            "start it; if it runs, look for alarm.raised in its log: its event loop may be stuck"
+            "start the controller; if it runs already, look for alarm.raised in its "
+            "log: its event loop may be stuck"
         )
         away = {"check": "controller", "text": str(error), "remedy": remedy}
         found = [doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)]

@@ -29,8 +29,9 @@ _KINDS = {fleet_pb2.GROUP_KIND_PHONE: "phone", fleet_pb2.GROUP_KIND_ACCOUNT: "ac
 _SHOWN = 6
 
 _NOTES: Final = """\
-A request's target names groups: {"routing": "group", "phone_group": "shelf-1"} takes every phone
-that is in it at that time, {"routing": "queue", "phone_group": "shelf-1"} any one of them.
+The target of a request can name a group. With {"routing": "group", "phone_group": "shelf-1"} every
+phone that is in the group at that time gets the work; with {"routing": "queue", "phone_group":
+"shelf-1"} any one of these phones gets it.
 
 examples:
   phonefarm groups put shelf-1 --phones SIM0001 SIM0002
@@ -40,15 +41,15 @@ examples:
 
 
 _CLEAN_UP_NOTES: Final = """\
-After each run the agent cleans the phone and checks that it is clean; a phone that is not becomes
-dirty and gets no work. By default the agent takes every step:
+After each run the agent cleans the phone and checks the result. A phone that is not clean becomes
+dirty and gets no work. By default the agent takes all of these steps:
 
   stop_apps     stop the app that the run drove, and check that it has stopped
   remove_added  remove what the run added where apps can see it, and check that it is gone
   home          press home, and check that the home screen is in front
 
-It always removes the run's own folder. A phone in several groups gets every step that one of them
-names. A change applies from the next claim on.
+The agent always removes the run's own folder. A phone in several groups gets every step that at
+least one of them names. A change applies to runs that are claimed after it.
 
 examples:
   phonefarm groups clean-up shelf-1 --steps remove_added home --reason "the app is slow to start"
@@ -58,11 +59,15 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm groups` and its verbs."""
-    verbs = add_verbs(commands, "groups", "groups of phones or accounts that requests can name")
-    listing = add_verb(verbs, "list", "list every group and its members", _list)
+    verbs = add_verbs(
+        commands, "groups", "list and set groups of phones or accounts, which requests can name"
+    )
+    listing = add_verb(verbs, "list", "list all groups and their members", _list)
     add_json(listing)
     put = add_verb(verbs, "put", "create a group or replace its members", _put, notes=_NOTES)
-    put.add_argument("group", metavar="NAME", help="its name, 1-128 of A-Z a-z 0-9 . _ : -")
+    put.add_argument(
+        "group", metavar="NAME", help="name of the group, 1-128 of A-Z a-z 0-9 . _ : -"
+    )
     members = put.add_mutually_exclusive_group(required=True)
     members.add_argument("--phones", nargs="*", metavar="PHONE", help=PHONE_NAMES)
     members.add_argument("--accounts", nargs="*", metavar="ACCOUNT", help="account ids")
@@ -71,7 +76,7 @@ def add(commands: Subparsers) -> None:
     cleaning = add_verb(
         verbs,
         "clean-up",
-        "set how the phones of a group are cleaned after each run",
+        "set how the agent cleans the phones of a group after each run",
         _set_clean_up,
         notes=_CLEAN_UP_NOTES,
     )
@@ -82,9 +87,13 @@ def add(commands: Subparsers) -> None:
         nargs="*",
         choices=_STEPS,
         metavar="STEP",
-        help=f"some of {', '.join(_STEPS)}, or none",
+        help=f"the steps to take, from {', '.join(_STEPS)}; without a STEP, none of them",
     )
-    wanted.add_argument("--default", action="store_true", help="the group names no steps any more")
+    wanted.add_argument(
+        "--default",
+        action="store_true",
+        help="remove the setting of the group, so that the default applies",
+    )
     add_reason(cleaning)
 
 
@@ -135,6 +144,6 @@ async def _set_clean_up(options: argparse.Namespace, controller: ControllerClien
     told = (
         _clean_up(group)
         if group.HasField("clean_up")
-        else "what the other groups of its phones name"
+        else "the steps that the other groups of its phones name"
     )
     echo(f"{group.name}: clean-up is {told}, from the next claim on")

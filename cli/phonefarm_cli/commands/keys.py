@@ -18,7 +18,7 @@ SCOPES: Final = {
     "read": "read processes, phones, accounts and evidence",
     "cancel": "cancel work",
     "operate": "change phones and accounts, verify capabilities, replay callbacks; includes read",
-    "admin": "create and revoke keys; includes every other scope",
+    "admin": "create and revoke keys; includes all other scopes",
 }
 _ABOUT: Final = """\
 the API keys: create one for each caller, with only the scopes it needs"""
@@ -26,8 +26,9 @@ _CREATE_NOTES: Final = """\
 scopes:
 {scopes}
 
-A key is shown once, when it is created; the farm stores only its SHA-256. Replace a lost key.
-The farm's own secret (INGEST_SECRET, up.json's api_key) has every scope; give it to nobody.
+The command shows a key once, when it creates the key; the farm stores only the SHA-256. If a key is
+lost, create another. The farm's own secret (INGEST_SECRET, or api_key in up.json) has every scope;
+give it to nobody.
 
 examples:
   phonefarm keys create crm --scope submit --scope read --scope cancel
@@ -44,26 +45,26 @@ def add(commands: Subparsers) -> None:
     shown = "\n".join(f"  {scope:<8} {about}" for scope, about in SCOPES.items())
     create.epilog = _CREATE_NOTES.format(scopes=shown) + (create.epilog or "")
     create.add_argument(
-        "name", metavar="NAME", help="the name of its caller, 1-64 of A-Z a-z 0-9 . _ -"
+        "name", metavar="NAME", help="name of the caller, 1-64 of A-Z a-z 0-9 . _ -"
     )
     create.add_argument(
         "--scope",
         action="append",
         required=True,
         choices=list(SCOPES),
-        help="what it may do; repeatable",
+        help="a scope of the key; repeatable",
     )
     create.add_argument(
         "--expires",
         type=lifetime,
         metavar="DURATION",
-        help="how long it is valid: 12h, 90d, 8w (until it is revoked)",
+        help="how long the key is valid: 12h, 90d, 8w (until you revoke it)",
     )
-    add_verb(verbs, "list", "list every key, without its secret", _list)
+    add_verb(verbs, "list", "list all keys, without their secrets", _list)
     revoke = add_verb(
         verbs, "revoke", "revoke a key for good, at once, on every controller", _revoke
     )
-    revoke.add_argument("name", metavar="NAME", help="its name, see `phonefarm keys list`")
+    revoke.add_argument("name", metavar="NAME", help="name of the key, see `phonefarm keys list`")
 
 
 async def _create(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -74,7 +75,8 @@ async def _create(options: argparse.Namespace, controller: ControllerClient) -> 
     end = f", until {minute_text(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
     note_stderr(
-        f"{made.key.name} may {', '.join(made.key.scopes)}{end}. It is shown once, so save it:"
+        f"{made.key.name} may {', '.join(made.key.scopes)}{end}. Save the key now; it "
+        "is not shown again:"
     )
     print(made.secret)
 
@@ -99,4 +101,4 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = access_pb2.RevokeKeyRequest(name=options.name)
     key = await controller.call(controller.access.RevokeKey, request)
-    echo(f"{key.name}: revoked; calls with it are refused from now on")
+    echo(f"{key.name}: revoked; the farm now refuses calls with this key")

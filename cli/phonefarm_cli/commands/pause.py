@@ -21,9 +21,9 @@ _SCOPES: Final = {
 }
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _NOTES: Final = """\
-The farm accepts work as before, but starts no run in the scope until `phonefarm resume`. Runs in
-progress go on to their end. With --stop they end between two actions, or by force after 30 s, and
-their items go back to the queue without counting the attempt; a post that was begun and may have
+The farm still accepts work, but starts no run in the scope until `phonefarm resume`. Runs in
+progress continue to their end. With --stop they end between two actions, or by force after 30 s;
+their items go back to the queue, and the attempt does not count. A post that had begun and may have
 been made ends with outcome_unknown. Deadlines keep running: an item that passes its deadline ends
 with deadline_passed. Without a scope the command lists the pauses.
 
@@ -39,19 +39,25 @@ examples:
 def add(commands: Subparsers) -> None:
     """Add `phonefarm pause` and `phonefarm resume`."""
     pause = add_verb(
-        commands, "pause", "start no more runs: of all work, or of some", _pause, notes=_NOTES
+        commands,
+        "pause",
+        "stop starting runs, for all work or for a part of it",
+        _pause,
+        notes=_NOTES,
     )
     _add_scope(pause, required=False)
     pause.add_argument(
-        "--reason", metavar="TEXT", help="why; it is shown where work waits, and recorded"
+        "--reason",
+        metavar="TEXT",
+        help="the reason; `processes explain` shows it and the audit records it",
     )
     pause.add_argument(
         "--stop",
         action="store_true",
-        help="also stop runs in progress; their items go back to the queue",
+        help="also stop the runs in progress and put their items back into the queue",
     )
     add_json(pause)
-    resume = add_verb(commands, "resume", "end one pause; others stay", _resume)
+    resume = add_verb(commands, "resume", "end one pause; other pauses stay", _resume)
     _add_scope(resume, required=True)
     add_reason(resume, required=False)
 
@@ -88,7 +94,7 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
         print_json(message_dict(pause))
     else:
         runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
-        goes_on = f"{runs} being stopped" if options.stop else "runs in progress go on"
+        goes_on = f"{runs} being stopped" if options.stop else "runs in progress continue"
         echo(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
 
 
@@ -111,7 +117,7 @@ async def _resume(options: argparse.Namespace, controller: ControllerClient) -> 
     scope, name = chosen
     request = fleet_pb2.ResumeRequest(scope=scope, name=name, reason=options.reason)
     resumed = (await controller.call(controller.fleet.Resume, request)).resumed
-    echo(f"{_what(scope, name)}: {'goes on' if resumed else 'was not paused'}")
+    echo(f"{_what(scope, name)}: {('resumed' if resumed else 'was not paused')}")
 
 
 def _what(scope: fleet_pb2.PauseScope.ValueType, name: str) -> str:

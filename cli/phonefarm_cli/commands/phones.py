@@ -24,19 +24,19 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _RELEASE_NOTES: Final = """\
-Use it for a run that does not end; `phonefarm processes cancel` is the gentle way. --epoch names
-the run: if a different run holds the phone by then, the command changes nothing. The agent stops
-the run, and its item goes on as after a failure of the host. The phone is free when its agent
-reports it clean. If the agent stays silent for 90 s, in which it fences itself, the phone becomes
-dirty and waits for `phonefarm phones return`.
+Use this command for a run that does not end; try `phonefarm processes cancel` first. --epoch names
+the run: if another run holds the phone by then, the command changes nothing. The agent stops the
+run; its item is treated as after a failure of the host. The phone is free when its agent reports it
+clean. If the agent does not answer for 90 s, the phone becomes dirty and waits for `phonefarm
+phones return`.
 
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
 """
 _DRAIN_NOTES: Final = """\
-`phonefarm phones admit` gives it work again. A prepared run that has not acted yet is taken back,
-and the attempt does not count. --wait prints the run still in progress and exits when there is
-none; Ctrl-C ends only the waiting.
+The phone gets work again after `phonefarm phones admit`. The controller takes back a run that is
+prepared and has not acted yet; that attempt does not count. --wait prints the run still in progress
+and exits when there is none. Ctrl-C ends the waiting, not the drain.
 
 example:
   phonefarm phones drain SIM0001 --reason "it gets a new cable" --wait
@@ -47,19 +47,19 @@ _COLUMNS = ("PHONE", "SERIAL", "ADB", "MODEL", "STATE", "LEASE", "OFFERED", "WHY
 def add(commands: Subparsers) -> None:
     """Add `phonefarm phones` and its verbs."""
     verbs = add_verbs(
-        commands, "phones", "the phones: list them, admit new ones, drain, hold or return one"
+        commands, "phones", "list the phones, and admit, drain, hold, release or return them"
     )
-    listing = add_verb(verbs, "list", "list every phone, and why it gets no work", _list)
+    listing = add_verb(verbs, "list", "list all phones, and why they get no work", _list)
     add_json(listing)
     phones_show.add(verbs)
     admit = add_verb(
-        verbs, "admit", "take new phones into service, or back from maintenance", _admit
+        verbs, "admit", "take phones into service: new phones, or phones in maintenance", _admit
     )
     admit.add_argument("phones", nargs="+", metavar="PHONE", help=PHONE_NAMES)
     add_reason(admit, required=False)
     for verb, about, handler in (
-        ("maintain", "give a phone no more work until it is admitted again", _maintain),
-        ("retire", "take a phone out of the farm; work that waits for it alone ends", _retire),
+        ("maintain", "give a phone no work until you admit it again", _maintain),
+        ("retire", "remove a phone from the farm; work that can use only this phone ends", _retire),
     ):
         parser = add_verb(verbs, verb, about, handler)
         add_phone(parser)
@@ -73,7 +73,9 @@ def add(commands: Subparsers) -> None:
     )
     add_phone(drain)
     add_reason(drain)
-    drain.add_argument("--wait", action="store_true", help="exit when no run is left on it")
+    drain.add_argument(
+        "--wait", action="store_true", help="wait, and exit when no run is left on the phone"
+    )
     release = add_verb(
         verbs, "release", "take a phone from the run that drives it", _release, notes=_RELEASE_NOTES
     )
@@ -83,15 +85,15 @@ def add(commands: Subparsers) -> None:
         required=True,
         type=int,
         metavar="N",
-        help="epoch of its lease, see `phones list`",
+        help="epoch of the phone's lease, see `phonefarm phones list`",
     )
     add_reason(release)
     phones_hold.add(verbs)
     give_back = add_verb(
-        verbs, "return", "end a phone's quarantine after somebody has checked it", _return
+        verbs, "return", "end the quarantine of a phone that somebody has checked", _return
     )
     add_phone(give_back)
-    add_reason(give_back, about="what you found and did; it is recorded")
+    add_reason(give_back, about="what you found and did; the audit records it")
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -131,7 +133,7 @@ def _warn(phone: fleet_pb2.Phone) -> None:
 
 
 def _goes_on(phone: fleet_pb2.Phone) -> str:
-    return f"; the process {phone.process_id} on it goes on" if phone.process_id else ""
+    return f"; the process {phone.process_id} on the phone continues" if phone.process_id else ""
 
 
 async def _return(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -159,8 +161,8 @@ async def _release(options: argparse.Namespace, controller: ControllerClient) ->
     )
     after = await controller.call(controller.operator.ReleasePhone, request)
     echo(
-        f"{after.phone_id}: taken from the process {after.process_id}, whose run is being stopped; "
-        "free when its agent reports it clean"
+        f"{after.phone_id}: taken from the process {after.process_id}, whose run is "
+        "being stopped; the phone is free when its agent reports it clean"
     )
 
 

@@ -1,4 +1,4 @@
-"""`phonefarm phones hold` and `unhold`: a person takes a phone, with its adb."""
+"""`phonefarm phones hold` and `unhold`: reserve a phone for a person, with adb access."""
 
 import argparse
 import asyncio
@@ -16,12 +16,12 @@ from phonefarm_cli.terminal import echo, note
 POLL_SECONDS: Final = 0.3
 _WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
 _NOTES: Final = """\
-While the hold lasts, only you drive the phone. The hold waits for the run on the phone to end and
-goes before all other work, even while work is paused. A phone in quarantine or maintenance can be
-held if its agent finds it fit. The command prints the address of an adb server for this phone
-alone, on the loopback of the phone's host. Shell, install, push and pull work; reboot, root, tcpip
-and forward do not. At the end of the hold the agent cuts its connections and cleans the phone as
-after a run.
+While the hold lasts, only you drive the phone. The hold begins when the current run on the phone
+ends, before all other work, even while work is paused. You can also hold a phone in quarantine or
+maintenance, if its agent finds it fit. The command prints the address of an adb server for this
+phone alone, on the loopback of the phone's host. Shell, install, push and pull work; reboot, root,
+tcpip and forward do not. When the hold ends, the agent closes its connections and cleans the phone
+as after a run.
 
 examples:
   phonefarm phones hold SIM0001 --for 30m --reason "the app looks odd"
@@ -32,7 +32,7 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm phones hold` and `unhold`."""
     hold = add_verb(
-        verbs, "hold", "reserve a phone for yourself, with its adb", _hold, notes=_NOTES
+        verbs, "hold", "reserve a phone for yourself, with adb access", _hold, notes=_NOTES
     )
     add_phone(hold)
     hold.add_argument(
@@ -41,14 +41,14 @@ def add(verbs: Subparsers) -> None:
         type=duration,
         default=1800,
         metavar="DURATION",
-        help="how long you hold it: up to 3h (30m)",
+        help="how long you hold the phone: up to 3h (30m)",
     )
     hold.add_argument(
         "--wait",
         type=duration,
         default=600,
         metavar="DURATION",
-        help="how long to wait until it is free (10m)",
+        help="how long to wait until the phone is free (10m)",
     )
     add_reason(hold)
     unhold = add_verb(verbs, "unhold", "end a phone's hold at once", _unhold)
@@ -73,10 +73,12 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
             again = operator_pb2.GetHoldRequest(process_id=hold.process_id)
             hold = await controller.call(controller.operator.GetHold, again)
     except asyncio.CancelledError:  # Ctrl-C: nobody will use the hold
-        await _end_hold(controller, phone.phone_id, "the command that asked for it was interrupted")
+        await _end_hold(
+            controller, phone.phone_id, "the command that requested the hold was interrupted"
+        )
         raise
     if hold.state != "EXECUTING":
-        explained = f"`phonefarm processes timeline {hold.process_id}` tells more"
+        explained = f"see `phonefarm processes timeline {hold.process_id}`"
         raise CommandError(f"{phone.phone_id} is not held: {hold.why or hold.state}; {explained}")
     port = hold.address.rpartition(":")[2]
     echo(f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}")

@@ -14,15 +14,15 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _NOTES: Final = """\
-It prints why the phone is or is not offered, with remedies; its transport and readiness (from its
-agent), health and lease (from the controller) and intent (from operators); the stages of readiness;
-its failures; the incidents of its host; its recovery steps; and the audit.
+Print why the phone is or is not offered, with remedies; its transport and readiness (from its
+agent), its health and lease (from the controller) and its intent (from operators); the stages of
+readiness; its failures; the incidents of its host; its recovery steps; and the audit.
 docs/operating.md, "Phones", says what the controller does with a phone that fails.
 """
 _NEEDS_HANDS_NOTES: Final = """\
-Only a person can do these: allow debugging on a screen, mend a cable, charge a battery, check a
-phone that is dirty or that failed too often. A phone that cannot be identified is listed by its adb
-serial.
+List what only a person can do: allow debugging on a screen, replace a cable, charge a battery,
+check a phone that is dirty or has failed too often. The list names an unidentified device by its
+adb serial.
 """
 _AXES: Final = ("AXIS", "IS", "SINCE", "BY", "WHY")
 _STAGES: Final = ("STAGE", "STATE", "SECONDS", "LIMIT", "LAST ERROR")
@@ -91,7 +91,7 @@ async def _list_needs_hands(options: argparse.Namespace, controller: ControllerC
         [each.agent_id, each.adb_serial, each.phone_id or "-", time_text(each.since), each.reason]
         for each in needed
     ]
-    print_table(_NEEDED, rows, empty="nothing: no phone needs a person")
+    print_table(_NEEDED, rows, empty="no phone needs a person")
 
 
 def _print_part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
@@ -103,9 +103,11 @@ def _print_part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
 def _head(details: fleet_pb2.PhoneDetails) -> list[str]:
     phone, host = details.phone, details.host
     made = f"{phone.model} Android {phone.android_release}".strip()
-    withheld = f"; all of its phones are withheld: {host.withheld}" if host.withheld else ""
+    withheld = (
+        f"; the agent withholds all phones of the host: {host.withheld}" if host.withheld else ""
+    )
     heard = (
-        "connected" if host.connected else f"not connected, last heard {time_text(host.heard_at)}"
+        "connected" if host.connected else f"not connected, last message {time_text(host.heard_at)}"
     )
     lines = [
         f"phone     {phone.phone_id} ({phone.serialno}), {made}",
@@ -115,7 +117,7 @@ def _head(details: fleet_pb2.PhoneDetails) -> list[str]:
     if details.looked_at.ByteSize():
         lines.append(f"facts     {_facts(details)}")
     if details.rounds:
-        lines.append(f"rounds    {details.rounds} quarantines by failures")
+        lines.append(f"rounds    {details.rounds} quarantines because of failures")
     if phone.run_id:
         lines.append(
             f"run       {phone.run_id} of process {phone.process_id}, epoch {phone.lease_epoch}"

@@ -53,7 +53,7 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm processes` and its verbs."""
-    verbs = add_verbs(commands, "processes", "the processes: list, inspect, cancel or rerun them")
+    verbs = add_verbs(commands, "processes", "list, inspect, cancel and rerun processes")
     _add_list(verbs)
     processes_show.add(verbs)
     processes_watch.add(verbs)
@@ -62,7 +62,9 @@ def add(commands: Subparsers) -> None:
     processes_deliveries.add(verbs)
     processes_evidence.add(verbs)
     processes_rerun.add(verbs)
-    cancel = add_verb(verbs, "cancel", "cancel a process, without waiting for its end", _cancel)
+    cancel = add_verb(
+        verbs, "cancel", "cancel a process; the command does not wait for its end", _cancel
+    )
     add_process(cancel)
     add_reason(cancel)
     cancel.add_argument(
@@ -82,18 +84,29 @@ def add(commands: Subparsers) -> None:
 
 
 def _add_list(verbs: Subparsers) -> None:
-    listing = add_verb(verbs, "list", "list processes, the newest first", _list, notes=_LIST_NOTES)
+    listing = add_verb(verbs, "list", "list processes, newest first", _list, notes=_LIST_NOTES)
     listing.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="at most N processes (20)"
+        "--limit", type=int, default=20, metavar="N", help="list at most N processes (20)"
     )
     listing.add_argument(
-        "--cursor", default="", metavar="TEXT", help="continue an earlier list, which printed this"
+        "--cursor",
+        default="",
+        metavar="TEXT",
+        help="continue an earlier list from the cursor that it printed",
     )
     listing.add_argument(
-        "--status", action="append", default=[], choices=_STATUSES, help="only these; repeatable"
+        "--status",
+        action="append",
+        default=[],
+        choices=_STATUSES,
+        help="list only this value; repeatable",
     )
     listing.add_argument(
-        "--type", action="append", default=[], metavar="TYPE", help="only these; repeatable"
+        "--type",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="list only this value; repeatable",
     )
     listing.add_argument("--system", default="", metavar="NAME", help="requested by this system")
     listing.add_argument("--request", default="", metavar="ID", help="with this request id")
@@ -135,7 +148,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         return
     print_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
     if request.cursor:
-        note_stderr(f"there are more: --cursor {request.cursor}")
+        note_stderr(f"there are more processes: --cursor {request.cursor}")
 
 
 async def _cancel(options: argparse.Namespace, controller: ControllerClient) -> None:

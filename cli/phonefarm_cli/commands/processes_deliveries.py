@@ -24,9 +24,10 @@ _COLUMNS = (
 _LOG = ("SEQUENCE", "ATTEMPT", "ENDED", "OUTCOME", "HTTP", "GATEWAY", "ERROR")
 
 _NOTES: Final = """\
-dead: given up after 24 hours of attempts. stopped: the receiver answered 410 and gets no more.
-A replay makes settled callbacks due again, in order, with their sequence and id, for another 24
-hours. A receiver may get one twice and knows it by its webhook-id.
+In the state dead, the farm gave the callback up after 24 hours of attempts. In the state stopped,
+the receiver answered 410 and gets no more callbacks. A replay sends callbacks again, in order and
+with the same sequence and id, for up to 24 hours. A receiver may get a callback twice, with the
+same webhook-id.
 
 examples:
   phonefarm processes deliveries PROCESS
@@ -46,7 +47,9 @@ def add(verbs: Subparsers) -> None:
     )
     add_process(listing)
     add_json(listing)
-    replay = add_verb(verbs, "replay", "send callbacks of a process again", _replay, notes=_NOTES)
+    replay = add_verb(
+        verbs, "replay", "send the callbacks of a process again", _replay, notes=_NOTES
+    )
     add_process(replay)
     replay.add_argument(
         "--sequence",
@@ -54,7 +57,7 @@ def add(verbs: Subparsers) -> None:
         action="append",
         default=[],
         metavar="N",
-        help="this one; repeatable (all that were not delivered)",
+        help="send the callback with this number; repeatable (all that were not delivered)",
     )
 
 
@@ -66,7 +69,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         return
     for url in sorted({line.url for line in found}):
         echo(f"to {url}")
-    empty = "none: the request names no callback, or none is due yet"
+    empty = "no callbacks: the request names no URL, or no callback is due yet"
     print_table(_COLUMNS, [_row(line) for line in found], empty=empty)
     log = [_log_row(line, attempt) for line in found for attempt in line.log]
     if log:

@@ -13,7 +13,7 @@ from phonefarm.v1 import inspect_pb2
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.tables import counted, print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo, note_stderr
@@ -35,7 +35,7 @@ def add(verbs: Subparsers) -> None:
         verbs, "evidence", "list the evidence of a process, or save it", _evidence, notes=_NOTES
     )
     add_process(parser)
-    parser.add_argument("--save", type=Path, metavar="DIR", help="save every file below DIR")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="save all files below DIR")
     add_json(parser)
 
 
@@ -71,7 +71,7 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
     elif options.save is None:
         print_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence (yet)")
     for why, count in Counter(line.removed_why for line in lines if _is_gone(line)).items():
-        note_stderr(f"{count} files were removed by {why}")
+        note_stderr(f"{counted(count, 'file')} removed ({why})")
     for run in found.runs:
         if not run.complete:
             note_stderr(
@@ -79,7 +79,7 @@ async def _evidence(options: argparse.Namespace, controller: ControllerClient) -
             )
     if options.save is not None:
         show = note_stderr if options.json else echo
-        show(f"{len(there)} files saved in {options.save}, each with the right SHA-256")
+        show(f"{counted(len(there), 'file')} saved in {options.save}; every SHA-256 is right")
 
 
 def _place(folder: Path, line: inspect_pb2.EvidenceLine) -> Path:
@@ -96,7 +96,7 @@ def _refuse_existing(places: list[Path]) -> None:
         more = f" and {len(there) - 5} more" if len(there) > 5 else ""
         told = f"{', '.join(there[:5])}{more}"
         raise CommandError(
-            f"nothing was saved, because there is already {told}: choose another folder"
+            f"nothing was saved, because these files exist: {told}; choose another folder"
         )
     if len(set(places)) != len(places):
         raise CommandError("nothing was saved: two files have the same name")
@@ -143,6 +143,7 @@ async def _receive(
             seen.update(part.data)
     if seen.hexdigest() != line.sha256:
         raise CommandError(
-            f"{line.name} of run {line.run_id} arrived damaged: {size} bytes with the SHA-256 "
-            f"{seen.hexdigest()}, not {line.bytes} with {line.sha256}; it was not saved"
+            f"{line.name} of run {line.run_id} arrived damaged and was not saved: it "
+            f"has {size} bytes with the SHA-256 {seen.hexdigest()}, but should have "
+            f"{line.bytes} with {line.sha256}"
         )

@@ -62,5 +62,5 @@ def _item_row(item: inspect_pb2.ItemExplanation) -> list[str]:
         time_text(item.ready_at) or "now",
         time_text(item.deadline_at) or "-",
         str(item.items_ahead),
-        why or "nothing: it is about to be claimed",
+        why or "nothing: a controller is about to claim it",
     ]

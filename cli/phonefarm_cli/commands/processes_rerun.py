@@ -10,10 +10,11 @@ from phonefarm_cli.console.connect import Subparsers, add_process, add_reason, a
 from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
-The new process has the plan, target and callback of the old one, the present app profiles, no
-deadline, and a request id made from the old one (ID~2). A process is rerun once; a repeat names the
-same new process. A post that was made is not made again. A post with outcome_unknown may have been
-made: check the account, and give --yes-it-was-not-posted only when it is not there.
+Create a new process with the plan, target and callback of the old process, the current app
+profiles, no deadline, and a request id made from the old one (ID~2). You can rerun a process once;
+if you repeat the command, it names the new process again. A rerun never repeats a post that was
+made. A post with outcome_unknown may have been made: check the account, and give
+--yes-it-was-not-posted only if the post is not there.
 
 examples:
   phonefarm processes rerun $PROCESS --reason "the app is mended"
@@ -25,17 +26,20 @@ examples:
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes rerun`."""
     rerun = add_verb(
-        verbs, "rerun", "repeat a process that has ended, as a new process", _rerun, notes=_NOTES
+        verbs, "rerun", "repeat an ended process as a new process", _rerun, notes=_NOTES
     )
     add_process(rerun)
     rerun.add_argument(
-        "--failed-only", action="store_true", help="only the items that did not complete"
+        "--failed-only", action="store_true", help="repeat only the items that did not complete"
     )
     rerun.add_argument(
         "--yes-it-was-not-posted",
         dest="not_posted",
         action="store_true",
-        help="confirm that you have checked that the posts with outcome_unknown were not made",
+        help=(
+            "confirm that the posts with outcome_unknown were not made: you have checked "
+            "the account"
+        ),
     )
     add_reason(rerun)
 

@@ -31,9 +31,9 @@ _MOST_ITEMS: Final = 20
 _WEIGHT: Final = {"DEAD_LETTER": 0, "RETRYABLE": 1, "EXECUTING": 2, "CLAIMED": 3, "CANCELLED": 4}
 
 _NOTES: Final = """\
---json prints the record as GET /processes/PROCESS does, except for the names of linked ids.
-Other verbs show more: `timeline` every transition, `explain` why it waits, `deliveries` its
-callbacks, `evidence` the files of its runs; `watch` shows it live.
+--json prints the record of GET /processes/PROCESS, with other names for linked ids. Other verbs
+show more: `timeline` shows every transition, `explain` why the process waits, `deliveries` its
+callbacks, `evidence` the files of its runs, and `watch` shows the process live.
 """
 
 
@@ -69,7 +69,9 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
         echo("")
         print_table(_ATTEMPTS, attempts, empty="")
     if len(items) > _MOST_ITEMS:
-        note_stderr(f"attempts of {_MOST_ITEMS} items only; the timeline has the others")
+        note_stderr(
+            f"the list shows the attempts of {_MOST_ITEMS} items only; the timeline has the others"
+        )
 
 
 def _item_row(item: process_pb2.ItemProgress) -> list[str]:

@@ -18,7 +18,7 @@ _SHOWN = 8
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes timeline`."""
     timeline = add_verb(
-        verbs, "timeline", "show every transition of a process: when, who, why", _timeline
+        verbs, "timeline", "show every transition of a process: when, by whom and why", _timeline
     )
     add_process(timeline)
     add_json(timeline)

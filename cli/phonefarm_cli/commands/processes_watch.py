@@ -18,15 +18,15 @@ CODES: Final = {
 }
 
 _NOTES: Final = """\
-It exits when the process has ended, with code 0 completed, 1 failed, 3 cancelled. Ctrl-C ends only
-the watching. It waits through restarts of the controller.
---json prints one event per line: number, emitted_at, process, transitions.
+The command exits when the process has ended: with 0 if it completed, 1 if it failed, 3 if it was
+cancelled. Ctrl-C ends the command, not the process. The command survives a restart of the
+controller. --json prints one event per line: number, emitted_at, process, transitions.
 """
 
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes watch`."""
-    watch = add_verb(verbs, "watch", "show a process live until it has ended", _watch, notes=_NOTES)
+    watch = add_verb(verbs, "watch", "show a process live until it ends", _watch, notes=_NOTES)
     add_process(watch)
     watch.add_argument("--json", action="store_true", help="print one event per line, for scripts")
 

@@ -15,7 +15,7 @@ _COLUMNS = ("PROFILE", "VERSION", "LIVE VERIFIED FOR")
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm profiles` and its verbs."""
-    verbs = add_verbs(commands, "profiles", "the app profiles: list them, check one on a phone")
+    verbs = add_verbs(commands, "profiles", "list the app profiles, and check a profile on a phone")
     listing = add_verb(verbs, "list", "list the farm's app profiles and their versions", _list)
     add_json(listing)
     profiles_check.add(verbs)

@@ -22,11 +22,13 @@ from phonefarm_cli.terminal import echo, note_stderr, print_error
 
 _FOUND: Final = ("SCREEN", "SELECTOR", "FOUND", "TEXT", "WHERE", "ALTERNATIVE")
 _NOTES: Final = """\
-A real run opens the app on the phone, visits every screen that taps lead to, and looks for each of
-its selectors. It types, saves and posts nothing. Screens that only an action leads to, such as the
-results of a search, are listed but not tried. Where a selector has several alternatives, the last
-column says which was used and which others match as well. What shows only at times, such as a first
-post, must be there to be found.
+Start a real run that opens the app on the phone, visits every screen that taps lead to, and looks
+for each selector of these screens. The run types, saves and posts nothing. The command lists, but
+does not check, screens that only an action leads to, such as the results of a search. Views that
+the app shows only at times, such as the first post of an account, must be on the screen during the
+check.
+Where a selector has several alternatives, the last column says which one the run used, and which
+others match as well.
 
 exit code: 0 when everything that was tried was found, else 1
 
@@ -76,7 +78,11 @@ async def _check(options: argparse.Namespace, controller: ControllerClient) -> E
     else:
         print_table(_FOUND, screen_rows(screens, profile), empty="the profile has no screens")
         echo("")
-        echo("everything that was tried was found" if not gone else "not everything was found")
+        echo(
+            "the run found everything that it looked for"
+            if not gone
+            else "the run did not find everything"
+        )
     if gone:
         print_error("\n".join([f"{options.file} on {phone.phone_id}:", *gone]))
     return ExitCode.FAILED if gone else ExitCode.OK
@@ -123,7 +129,7 @@ def screen_rows(screens: Screens, profile: ProfileFile) -> Iterator[list[str]]:
     """Yield the table rows: screen, selector, found, text, place, alternative."""
     for screen in screens:
         if _is_skipped(screen, profile):
-            yield [screen["screen"], "", "not tried", screen["why"], "", ""]
+            yield [screen["screen"], "", "not checked", screen["why"], "", ""]
             continue
         reached = "reached" if screen["reached"] else "NO"
         by = _alternative(screen.get("shows", {}))

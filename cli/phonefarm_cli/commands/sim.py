@@ -29,21 +29,23 @@ def add(commands: Subparsers) -> None:
     """Add `phonefarm sim` and its verbs."""
     sim = commands.add_parser(
         "sim",
-        help="simulated phones: their state, their faults",
+        help="show simulated phones, and make them fail",
         description="Show the state of a simulated phone of a farm on this host, or make it fail.",
     )
     verbs = sim.add_subparsers(dest="verb", required=True, metavar="VERB")
-    state = _verb(verbs, "state", "print everything about a phone as JSON")
+    state = _verb(verbs, "state", "print the state of a phone as JSON")
     state.set_defaults(perform=lambda options: _run(_state, options))
-    fault = _verb(verbs, "fault", "set a fault of a phone, or clear it")
-    fault.add_argument("fault", nargs="?", metavar="FAULT", help="the fault; they are listed below")
+    fault = _verb(verbs, "fault", "make a phone fail, or clear its faults")
+    fault.add_argument("fault", nargs="?", metavar="FAULT", help="one of the faults below")
     fault.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
         help="settings of the fault, e.g. milliseconds=500",
     )
-    fault.add_argument("--clear", action="store_true", help="clear it; without FAULT clear all")
+    fault.add_argument(
+        "--clear", action="store_true", help="clear the fault; without FAULT, clear all faults"
+    )
     fault.set_defaults(perform=lambda options: _run(_fault, options))
 
 

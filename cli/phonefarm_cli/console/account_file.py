@@ -89,7 +89,7 @@ def _csv_rows(text: str) -> Iterator[_Row | InputProblem]:
             else:
                 yield here, dict(zip(names, (cell.strip() for cell in cells), strict=True))
     except csv.Error as error:
-        yield InputProblem(line=line, text=f"is no CSV: {error}")
+        yield InputProblem(line=line, text=f"is not CSV: {error}")
     if not names:
         raise InputFileError(InputProblem(line=0, text=_NO_HEADER))
 
@@ -100,14 +100,14 @@ _NO_HEADER = f"the file is empty: its first line names the columns, {', '.join(C
 def _header(cells: list[str], line: int) -> list[str]:
     names = [_column(cell) for cell in cells]
     wrong = [
-        f"{cell.strip()!r:.100} is no column"
+        f"{cell.strip()!r:.100} is not a known column"
         for cell, name in zip(cells, names, strict=True)
         if name not in COLUMNS
     ]
     wrong += [f"the column {name} is missing" for name in _NEEDED if name not in names]
-    wrong += [f"the column {name} comes twice" for name in COLUMNS if names.count(name) > 1]
+    wrong += [f"the column {name} is there twice" for name in COLUMNS if names.count(name) > 1]
     if wrong:
-        remedy = f"the header names columns of {', '.join(COLUMNS)}, divided by commas"
+        remedy = f"the header must name columns of {', '.join(COLUMNS)}, separated by commas"
         raise InputFileError(InputProblem(line=line, text=f"{'; '.join(wrong)}: {remedy}"))
     return names
 
@@ -119,12 +119,12 @@ def _json_rows(text: str) -> Iterator[_Row | InputProblem]:
         values = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise InputFileError(
-            InputProblem(line=error.lineno, text=f"is no JSON: {error.msg}")
+            InputProblem(line=error.lineno, text=f"is not JSON: {error.msg}")
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputFileError(InputProblem(line=0, text=f"the file is no JSON: {error}")) from error
+        raise InputFileError(InputProblem(line=0, text=f"the file is not JSON: {error}")) from error
     if not isinstance(values, list):
-        raise InputFileError(InputProblem(line=1, text="is no JSON list of accounts"))
+        raise InputFileError(InputProblem(line=1, text="is not a JSON list of accounts"))
     decoder, at = json.JSONDecoder(), text.index("[") + 1
     line = 1 + text.count("\n", 0, at)
     for pairs in values:
@@ -132,11 +132,13 @@ def _json_rows(text: str) -> Iterator[_Row | InputProblem]:
         begins = gap.end() if gap else at
         line += text.count("\n", at, begins)
         if not isinstance(pairs, tuple):
-            yield InputProblem(line=line, text="is no object with account_id, phone, app, active")
+            yield InputProblem(
+                line=line, text="is not an object with account_id, phone, app, active"
+            )
         else:
             names = [_column(name) for name, _ in pairs]
             for name in sorted({name for name in names if names.count(name) > 1}):
-                yield InputProblem(line=line, text=f"{name} comes twice")
+                yield InputProblem(line=line, text=f"{name} is there twice")
             yield line, dict(zip(names, (value for _, value in pairs), strict=True))
         _, at = decoder.raw_decode(text, begins)
         line += text.count("\n", begins, at)
@@ -146,7 +148,7 @@ _GAP = re.compile(r"[\s,]*")
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is none of its words")
+    raise ValueError(f"{word} is not one of its values")
 
 
 def _column(name: str) -> str:
@@ -155,7 +157,7 @@ def _column(name: str) -> str:
 
 
 def _account(line: int, row: Mapping[str, Any]) -> AccountLine | list[InputProblem]:
-    wrong = [f"{name!r:.100} is no field" for name in row if name not in COLUMNS]
+    wrong = [f"{name!r:.100} is not a known field" for name in row if name not in COLUMNS]
     texts = {name: row.get(name, "") for name in COLUMNS if name != "active"}
     texts = {name: "" if value is None else value for name, value in texts.items()}
     for name, value in texts.items():
@@ -192,7 +194,7 @@ def _twice(lines: list[AccountLine]) -> list[InputProblem]:
     wrong = []
     for one in lines:
         if one.account_id in first:
-            text = f"the account {one.account_id} is on line {first[one.account_id]} already"
+            text = f"the account {one.account_id} is already on line {first[one.account_id]}"
             wrong.append(InputProblem(line=one.line, text=text))
         first.setdefault(one.account_id, one.line)
     return wrong

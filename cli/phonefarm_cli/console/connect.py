@@ -38,7 +38,7 @@ def add_farm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grpc",
         metavar="HOST:PORT",
-        help="a controller, or several with commas, instead of those in up.json",
+        help=("address of a controller, instead of those in up.json; separate several by commas"),
     )
     parser.add_argument(
         "--ca", type=Path, metavar="FILE", help="the farm's ca.pem; calls then use TLS"
@@ -80,11 +80,16 @@ def add_phone(parser: argparse.ArgumentParser) -> None:
 
 def add_process(parser: argparse.ArgumentParser) -> None:
     """Add the argument PROCESS."""
-    parser.add_argument("process", metavar="PROCESS", help="its id, see `phonefarm processes list`")
+    parser.add_argument(
+        "process", metavar="PROCESS", help="id of the process, see `phonefarm processes list`"
+    )
 
 
 def add_reason(
-    parser: argparse.ArgumentParser, *, required: bool = True, about: str = "why; it is recorded"
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = True,
+    about: str = "the reason; the audit records it",
 ) -> None:
     """Add --reason."""
     parser.add_argument("--reason", required=required, default="", metavar="TEXT", help=about)
@@ -93,7 +98,7 @@ def add_reason(
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument(
-        "--json", action="store_true", help="print JSON, for scripts, instead of a table"
+        "--json", action="store_true", help="print JSON for scripts instead of a table"
     )
 
 

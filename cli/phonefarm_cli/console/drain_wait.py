@@ -43,6 +43,6 @@ async def wait_until_free(
 def _at_work(phones: list[fleet_pb2.Phone]) -> Iterator[str]:
     for phone in phones:
         if phone.lease == "leased":
-            yield f"{phone.phone_id}: process {phone.process_id} goes on"
+            yield f"{phone.phone_id}: process {phone.process_id} continues"
         elif phone.lease in _BUSY:
             yield f"{phone.phone_id}: is being cleaned"

@@ -54,7 +54,7 @@ def read_profile_file(content: bytes) -> ProfileFile:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         at = _TOML_LINE.search(str(error))
-        told = f"is no TOML: {_TOML_LINE.sub('', str(error))}"
+        told = f"is not TOML: {_TOML_LINE.sub('', str(error))}"
         raise InputFileError(InputProblem(line=int(at[1]) if at else 0, text=told)) from error
     if problems := list(_problems(table)):
         lines = _lines(text)
@@ -69,7 +69,7 @@ def read_profile_file(content: bytes) -> ProfileFile:
 
 def _problems(table: Mapping[str, Any]) -> Iterator[_Problem]:
     if table.get("format") not in FORMATS or isinstance(table.get("format"), bool):
-        yield "format", "must be 1 or 2, the formats this farm knows"
+        yield "format", "must be 1 or 2, the formats that this farm knows"
     for key in ("package", "activity"):
         if not _is_text(table.get(key)):
             yield key, "must be given, as text"
@@ -114,9 +114,9 @@ def _screen(
     if source is None:
         return
     if tap is None:
-        yield f"{key}.from", "needs a tap beside it"
+        yield f"{key}.from", "needs a `tap` in the same table"
     elif not _leads_back(name, screens):
-        yield f"{key}.from", "does not lead back to a screen that a tap reaches from everywhere"
+        yield f"{key}.from", "must lead back to a screen that has a `tap` and no `from`"
 
 
 def _account(table: Mapping[str, Any], screens: Any, selectors: set[str]) -> Iterator[_Problem]:
@@ -204,7 +204,7 @@ def _alternative(key: str, alternative: Mapping[str, Any]) -> Iterator[_Problem]
 def _unknown(key: str, table: Mapping[str, Any], known: tuple[str, ...]) -> Iterator[_Problem]:
     for name in table:
         if name not in known:
-            yield f"{key}.{name}", f"is not known here; known: {', '.join(known)}"
+            yield f"{key}.{name}", f"is not a known key; known keys: {', '.join(known)}"
 
 
 def _tables(value: Any) -> Iterator[tuple[str, Any]]:

@@ -36,7 +36,7 @@ def process_lines(process: process_pb2.Process) -> list[str]:
     )
     lines = [
         f"process   {process.process_id}",
-        f"work      {process.process_type}, asked for by {who}{as_request}",
+        f"work      {process.process_type}, requested by {who}{as_request}",
         f"status    {process.status} ({process.state})",
         f"times     {_times(process.timestamps)}",
         f"items     {counts}",
@@ -96,7 +96,7 @@ async def process_events(
             failures += 1
             if loop.time() - away_since > patience:
                 raise
-            note_stderr("the controller does not answer; still watching")
+            note_stderr("the controller does not answer; trying again")
             await asyncio.sleep(backoff(failures, first=0.2, most=5))
 
 

@@ -25,3 +25,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
     for line in lines:
         table.add_row(*[escape(cell) for cell in line])
     OUT.print(table)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number and the noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -29,7 +29,10 @@ def parse_time(text: str, *, name: str, now: datetime) -> Timestamp:
         found.FromDatetime(when)
     except (ValueError, OverflowError) as error:
         raise CommandError(
-            f"{name} must be a moment such as 2026-01-31T08:00Z or 2h (before now), not {text!r}",
+            (
+                f"{name} must be a time such as 2026-01-31T08:00Z, or 2h for two hours "
+                f"ago, not {text!r}"
+            ),
             ExitCode.MISUSED,
         ) from error
     return found

@@ -25,7 +25,7 @@ def check_callbacks(name: str, events: list[CallbackEvent], *, last: str) -> Non
     milestones = [event.milestone for event in events]
     if not milestones or milestones[0] != "accepted" or milestones[-1] != last:
         raise CheckFailedError(f"{name}: the callbacks were {', '.join(milestones) or 'none'}")
-    echo(f"  ok  {name}: {len(events)} callbacks in order, every X-PhoneFarm-Signature verified")
+    echo(f"  ok  {name}: {len(events)} callbacks in order, each with a valid X-PhoneFarm-Signature")
 
 
 async def check_searches(

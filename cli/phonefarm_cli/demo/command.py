@@ -22,8 +22,8 @@ passed.
 """
 
 _EPILOG = """\
-The next demo removes this one's files (logs, the phones' ledgers, evidence), unless --keep or
---data is given.
+The next demo removes the files of this demo (logs, ledgers of the phones, evidence), unless you
+give --keep or --data.
 """
 
 
@@ -37,11 +37,13 @@ def add(commands: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.add_argument(
-        "--data", type=Path, metavar="DIR", help="the demo's folder (.farm/demo-<process id>)"
+        "--data", type=Path, metavar="DIR", help="folder of the demo (.farm/demo-<process id>)"
     )
     add_personality(demo)
     add_runtime(demo)
-    demo.add_argument("--keep", action="store_true", help="have no later demo remove the files")
+    demo.add_argument(
+        "--keep", action="store_true", help="keep the files: later demos do not remove them"
+    )
     demo.set_defaults(perform=_demo)
 
 

@@ -59,7 +59,7 @@ async def perform_demo(data: Path, *, runtime: str, personalities: Sequence[str]
 
 async def _run_scenario(data: Path, runtime: str, personalities: Sequence[str]) -> dict[str, int]:
     """Run the demo; return the process ids of its farm."""
-    _heading("a farm of its own: simulator, controller, agent and gateway, one process each")
+    _heading("starting a farm: simulator, controller, agent and gateway, each in its own process")
     async with running_farm(
         data, phones=PHONES, personalities=personalities, runtime=runtime
     ) as farm:
@@ -129,7 +129,7 @@ async def _send(
 
 async def _follow(caller: RestCaller, process_ids: list[str]) -> list[dict[str, Any]]:
     """Show the progress until all processes have ended; return their records."""
-    _heading("the work")
+    _heading("following both requests")
     try:
         with Progress.shown() as progress:
             async with asyncio.timeout(WORK_SECONDS):

@@ -120,7 +120,7 @@ class ChildProcesses:
                     if not self._has_standby(name):
                         raise ended
                     self._told.add(name)
-                    warn(f"{ended}\nthe farm goes on with the others")
+                    warn(f"{ended}\nthe farm continues with the other controllers")
 
     def _has_standby(self, name: str) -> bool:
         group = self._groups[name]

@@ -64,13 +64,13 @@ def add(commands: Subparsers) -> None:
         "--rest",
         default="127.0.0.1:8080",
         metavar="HOST:PORT",
-        help="address for callers; port 0 takes any free port (%(default)s)",
+        help="address of the REST API; port 0 takes any free port (%(default)s)",
     )
     up.add_argument(
         "--grpc",
         default="127.0.0.1:7070",
         metavar="HOST:PORT",
-        help="address of the controller, loopback only; port 0 takes any free port (%(default)s)",
+        help=("address of the controller, on loopback; port 0 takes any free port (%(default)s)"),
     )
     up.add_argument(
         "--controllers",
@@ -84,7 +84,7 @@ def add(commands: Subparsers) -> None:
         type=Path,
         default=Path(".farm"),
         metavar="DIR",
-        help="folder of all the farm's data; one farm per folder (%(default)s)",
+        help="folder for all data of the farm; each farm needs its own (%(default)s)",
     )
     up.add_argument(
         "--database",
@@ -97,7 +97,7 @@ def add(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="a phone with adb over the network; repeatable",
+        help="address of a phone that speaks adb over the network; repeatable",
     )
     up.set_defaults(perform=_up)
 
@@ -124,8 +124,11 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="auto",
         choices=["auto", "docker", "process", "dummy"],
-        help="where runs are executed; auto: docker when its engine answers (the image is built "
-        "first), else process, which isolates nothing (%(default)s)",
+        help=(
+            "what executes runs; auto: docker if its engine answers (the command then "
+            "builds the image first), otherwise process, which isolates nothing "
+            "(%(default)s)"
+        ),
     )
 
 

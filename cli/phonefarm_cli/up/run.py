@@ -245,8 +245,9 @@ def _warn_of_runtime(runtime: str, why: str) -> None:
     if runtime == "process":
         reason = f" ({why})" if why else ""
         warn(
-            f"runs are NOT isolated{reason}: in the process runtime a run has your rights, "
-            "your files and your network; only its access to the phone is checked"
+            f"runs are NOT isolated{reason}: in the process runtime a run has your "
+            "rights and can reach your files and your network; only its access to "
+            "the phone is checked"
         )
     elif runtime == "dummy":
         warn("the dummy runtime touches no phone: every run is simulated")

@@ -49,15 +49,18 @@ def load_secrets(data: Path, environment: Mapping[str, str]) -> Secrets:
     for name in (API_KEY, AGENT_TOKEN, GATEWAY_TOKEN):
         if not all("!" <= char <= "~" for char in set_now.get(name, "")):
             raise CommandError(
-                f"{name} has a space or a character beyond ASCII, which no header can carry: give "
-                "another, or none to have one created",
+                (
+                    f"{name} has a space or a character beyond ASCII, which HTTP headers "
+                    "do not allow: set another value, or unset it and the command "
+                    "creates one"
+                ),
                 ExitCode.MISUSED,
             )
     return Secrets(farm=complete.pop("farm"), values=complete | set_now, given=frozenset(set_now))
 
 
 def _read(path: Path) -> dict[str, str]:
-    remedy = "remove it to have new secrets created"
+    remedy = "remove it, and the command creates new secrets"
     try:
         kept = json.loads(path.read_text())
     except FileNotFoundError:
@@ -66,7 +69,7 @@ def _read(path: Path) -> dict[str, str]:
         raise CommandError(f"{path} cannot be used: {error}; {remedy}", ExitCode.MISUSED) from error
     if isinstance(kept, dict) and all(isinstance(v, str) and v for v in kept.values()):
         return kept
-    raise CommandError(f"{path} is not an object of texts; {remedy}", ExitCode.MISUSED)
+    raise CommandError(f"{path} is not a JSON object of strings; {remedy}", ExitCode.MISUSED)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

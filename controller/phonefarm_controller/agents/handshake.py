@@ -119,8 +119,8 @@ class Handshake:
         if not abs(hello.time_scale - self._time_scale) <= 1e-9:  # also for what is no number
             raise FarmError(
                 Reason.TIME_SCALE_DIFFERS,
-                f"the agent's timers are scaled by {hello.time_scale:g}, the controller's by "
-                f"{self._time_scale:g}: set PHONEFARM_TIME_SCALE equal on both",
+                f"PHONEFARM_TIME_SCALE is {hello.time_scale:g} at the agent and "
+                f"{self._time_scale:g} at the controller: set both to the same value",
             )
 
 
@@ -130,7 +130,7 @@ def _too_old(hello: AgentHello) -> str:
         return ""
     # Agents look for the word at the begin of the message, and end for good when they find it.
     word, spoken = Reason.AGENT_TOO_OLD, hello.protocol_version
-    return f"{word}: agent protocol {spoken} is below {oldest}: upgrade the agent"
+    return f"{word}: agent protocol {spoken} is older than {oldest}: upgrade the agent"
 
 
 def _check_identity(hello: AgentHello, known: Agent) -> None:
@@ -139,8 +139,11 @@ def _check_identity(hello: AgentHello, known: Agent) -> None:
     if hello.boot_id != known.boot_id or hello.incarnation < known.incarnation:
         raise FarmError(
             Reason.IDENTITY_CLONED,
-            f"agent {hello.agent_id} was seen with incarnation {known.incarnation}, this is "
-            f"{hello.incarnation} of another life: is its state directory a copy?",
+            (
+                f"agent {hello.agent_id} was seen with incarnation {known.incarnation}, "
+                f"this is {hello.incarnation} of another life: check whether its state "
+                "directory was copied"
+            ),
         )
 
 

@@ -229,7 +229,8 @@ def _refusal(
         return "the serial number is empty or unusable"
     if reported.epoch > MOST_EPOCH:
         return (
-            f"its lease file names epoch {reported.epoch}, which no farm reaches: remove the file"
+            f"its lease file names epoch {reported.epoch}, which is too high to be "
+            "real: remove the file"
         )
     if before is None or before.agent_id == agent_id:
         return ""

@@ -1,4 +1,4 @@
-"""The agents that are connected to this controller, what they offer, and the way to each."""
+"""The agents that are connected to this controller, their offers, and their streams."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -137,7 +137,7 @@ class Sessions:
         return elsewhere
 
     def remind(self, agent_ids: Iterable[str]) -> None:
-        """Have the desired list sent at once to those of these agents that are here."""
+        """Have the desired state sent at once to those agents that are connected here."""
         for agent_id in agent_ids:
             session = self._sessions.get(agent_id)
             if session is not None:

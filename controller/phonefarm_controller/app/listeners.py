@@ -24,8 +24,9 @@ async def open_farm_authority(settings: Settings, database: Database) -> Authori
         known = await authority_or_new(tx, authority.fingerprint)
     if known != authority.fingerprint:
         raise AuthorityBrokenError(
-            f"{place} holds another authority than this database's farm has (sha256 {known}): "
-            "bring its ca.pem and ca.key here, from another controller or a backup"
+            f"{place} has another certificate authority than the farm of this "
+            f"database (sha256 {known}): copy the farm's ca.pem and ca.key from "
+            "another controller or a backup"
         )
     return authority
 

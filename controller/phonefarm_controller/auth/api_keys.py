@@ -68,7 +68,7 @@ class ApiKeys:
             )
             if not await api_keys.insert_if_free(tx, key, digest=digest_of(text)):
                 problem = FieldProblem(field="name", message="is the name of another key")
-                message = f"there is a key {name} already; revoke it first, or choose another name"
+                message = f"the key {name} exists already; revoke it first, or choose another name"
                 raise FarmError(Reason.STATE_CONFLICT, message, detail=name, problems=(problem,))
             await audit.note(
                 tx,
@@ -93,7 +93,7 @@ class ApiKeys:
         async with self._database.writing() as tx:
             revoked = await api_keys.revoke_if_live(tx, name)
             if revoked is None:
-                problem = FieldProblem(field="name", message="names no key that is in use")
+                problem = FieldProblem(field="name", message="names no valid key")
                 message = f"there is no key {name[:64]}; `phonefarm keys list` shows them"
                 raise FarmError(Reason.UNKNOWN_KEY, message, detail=name[:64], problems=(problem,))
             await audit.note(

@@ -150,14 +150,16 @@ def open_authority(place: Path) -> Authority:
         certificate = x509.load_pem_x509_certificate((place / CERTIFICATE).read_bytes())
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthorityBrokenError(
-            f"{place} must hold {CERTIFICATE} and {KEY} of one authority ({error}): bring them "
-            "back from a backup"
+            f"{place} must hold {CERTIFICATE} and {KEY} of one authority ({error}): "
+            "restore them from a backup"
         ) from error
     public = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePrivateKey) or public != key.public_key():
         raise AuthorityBrokenError(f"{place}: {KEY} is not the key of {CERTIFICATE}")
     if certificate.not_valid_after_utc <= datetime.now(UTC):
-        raise AuthorityBrokenError(f"{place}: the authority has ended; every host must join anew")
+        raise AuthorityBrokenError(
+            f"{place}: the certificate of the authority has expired; every host must join again"
+        )
     return Authority(key=key, certificate=certificate)
 
 
@@ -201,12 +203,12 @@ def _requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
         public, good = read.public_key(), read.is_signature_valid
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise RequestRefusedError(
-            "these bytes are no certificate request (PKCS #10, DER)"
+            "these bytes are not a certificate request (PKCS #10, DER)"
         ) from error
     if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
         raise RequestRefusedError("the request's key must be ECDSA on P-256")
     if not good:
-        raise RequestRefusedError("the request is not signed with the key it names")
+        raise RequestRefusedError("the request is not signed with its own key")
     return public
 
 

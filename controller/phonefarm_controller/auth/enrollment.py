@@ -113,8 +113,10 @@ class Enrollment:
                 log.warning("member.join_refused", wanted=wanted[:128])
                 raise FarmError(
                     Reason.INVITATION_REFUSED,
-                    "the invitation is unknown, used up or over: ask for another, "
-                    "`phonefarm agents invite`",
+                    (
+                        "the invitation is unknown, used or expired: run `phonefarm "
+                        "agents invite` for another"
+                    ),
                 )
             member_id = invited.member_id or wanted
             if not is_name(member_id) or (wanted and wanted != member_id):
@@ -196,8 +198,10 @@ class Enrollment:
         if self._authority is None or doors is None:
             raise FarmError(
                 Reason.JOINING_CLOSED,
-                "this controller has no ports for other hosts: start it with --tls-listen and "
-                "--mtls-listen",
+                (
+                    "this controller does not listen for other hosts: start it with "
+                    "--tls-listen and --mtls-listen"
+                ),
             )
         return self._authority, doors
 
@@ -236,8 +240,10 @@ async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
     if had or (role == "agent" and await agents.get(tx, {member_id})):
         raise FarmError(
             Reason.MEMBER_ID_TAKEN,
-            f"{role} {member_id} is known already: choose another name, or ask for an invitation "
-            f"of this one (--agent-id {member_id})",
+            (
+                f"{role} {member_id} exists already: choose another name, or invite this "
+                f"host by its name (--agent-id {member_id})"
+            ),
             detail=member_id,
         )
 
@@ -254,7 +260,10 @@ def _check_role(role: str) -> None:
 def _refused(shown: CertificateFacts) -> FarmError:
     return FarmError(
         Reason.CERTIFICATE_REFUSED,
-        f"the certificate of {shown.role} {shown.member_id} was revoked or has ended: join again "
-        f"with a new invitation (`phonefarm agents invite --agent-id {shown.member_id}`)",
+        (
+            f"the certificate of {shown.role} {shown.member_id} was revoked or has "
+            "expired: join again with a new invitation (`phonefarm agents invite "
+            f"--agent-id {shown.member_id}`)"
+        ),
         detail=shown.member_id,
     )

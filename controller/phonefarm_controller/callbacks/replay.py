@@ -20,7 +20,7 @@ MOST_SEQUENCES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedDelivery:
-    """A delivery and what its attempts met, oldest first."""
+    """A delivery and the results of its attempts, oldest first."""
 
     delivery: Delivery
     log: Sequence[LoggedAttempt]
@@ -87,7 +87,7 @@ def _named(kept: Sequence[Delivery], sequences: Collection[int]) -> list[Deliver
         if delivery.state not in DELIVERY_SETTLED:
             raise FarmError(
                 Reason.STATE_CONFLICT,
-                f"the delivery {delivery.sequence} is {delivery.state}: it is still to be sent",
+                (f"the delivery {delivery.sequence} is {delivery.state}, so it will still be sent"),
                 detail=str(delivery.sequence),
             )
     return chosen
@@ -99,8 +99,10 @@ def _undelivered(kept: Sequence[Delivery]) -> list[Delivery]:
     if not chosen:
         raise FarmError(
             Reason.STATE_CONFLICT,
-            "no delivery of this process was given up or stopped; name the sequences to send "
-            "delivered ones again",
+            (
+                "no delivery of this process has been given up or stopped; to send "
+                "delivered ones again, name their sequences"
+            ),
             detail="nothing_to_replay",
         )
     return chosen

@@ -22,9 +22,11 @@ ENQUEUE: Final = "/capability-requests/enqueue"
 INGEST: Final = "/ingest"
 
 _APP: Final = Text(
-    name="app", description="the app profile; the account's app when absent", most=64
+    name="app", description="the app profile; without it, the account's app", most=64
 )
-_DUMMY: Final = FreeObject(name="dummy", description="steers the dummy runtime, see docs/seams.md")
+_DUMMY: Final = FreeObject(
+    name="dummy", description="controls the dummy runtime, see docs/seams.md"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
     for capability in (
         Capability(
             name="keyword_warmup",
-            description="search each keyword and watch the first results; it only looks",
+            description="search each keyword and watch the first results; the run changes nothing",
             routings=frozenset(Routing),
             can_be_verified=True,
             fields=keyword_warmup.FIELDS,
@@ -67,7 +69,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         ),
         Capability(
             name="fyp_warmup",
-            description="open the feed and watch what comes; it only looks",
+            description="open the feed and watch its videos; the run changes nothing",
             modes=(Mode.MANUAL,),
             routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
             can_be_verified=False,
@@ -76,7 +78,9 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         ),
         Capability(
             name="maintenance",
-            description="edit the account's own profile; also by /maintenance/requests",
+            description=(
+                "edit the account's own profile; also available as POST /maintenance/requests"
+            ),
             needs_account=True,
             routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
             can_be_verified=True,
@@ -115,7 +119,7 @@ def capability_of(submission: Submission) -> Capability:
         message = f"{capability.name} cannot be routed by {routing}; use one of: {allowed}"
         problem = FieldProblem(field="target.routing", message=f"must be one of {allowed}")
     else:
-        message = f"{capability.name} is asked for with POST {capability.endpoint}"
+        message = f"{capability.name} must be requested with POST {capability.endpoint}"
         problem = FieldProblem(field="capability", message=f"is for POST {capability.endpoint}")
     raise FarmError(
         Reason.ROUTING_NOT_SUPPORTED,
@@ -168,8 +172,10 @@ def not_verified(capability: str) -> FarmError:
     """Return the error for an unattended request without a recorded live verification."""
     return FarmError(
         Reason.CAPABILITY_NOT_LIVE_VERIFIED,
-        f"{capability} may run unattended only after a recorded live verification with the app "
-        "profile version in use; use mode manual",
+        (
+            f"{capability} may run unattended only when it is live verified with the "
+            "current version of the app profile; use mode manual"
+        ),
         detail=capability,
         problems=(FieldProblem(field="mode", message="must be manual"),),
     )

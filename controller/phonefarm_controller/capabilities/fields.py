@@ -72,7 +72,9 @@ class Text:
         if self.missing_reason is None:
             return None
         problem = FieldProblem(field=f"inputs.{self.name}", message="is required")
-        return FarmError(self.missing_reason, f"inputs.{self.name} is needed", problems=(problem,))
+        return FarmError(
+            self.missing_reason, f"inputs.{self.name} is required", problems=(problem,)
+        )
 
     def read(self, value: Any, where: str, problems: Problems) -> Any:
         """Return the string."""
@@ -187,7 +189,7 @@ class TextList:
 
 @dataclass(frozen=True, kw_only=True)
 class FreeObject:
-    """An object whose content is not read here."""
+    """An object whose content the controller does not check."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""The notifier: tells other controllers by NOTIFY what they should look at, and hears them.
+"""The notifier: sends notifications to the other controllers by NOTIFY, and receives theirs.
 
 One notification is under way at a time; what gathers meanwhile becomes the next. Each comes back to
 its sender: when one does not, or the server is away, the notifier opens its connection again.
@@ -70,7 +70,7 @@ class Notifier:
 
     def _report_silence(self, why: str) -> None:
         silent = time.monotonic() - self._echoed_at
-        wrong = f"no notification came back for {silent:.0f} s: {why}"
+        wrong = f"no notification of its own received for {silent:.0f} s: {why}"
         self._alarms.tell(
             AlarmName.NOTIFIER_SILENT, silent, wrong if silent >= self._limits.notifier else ""
         )
@@ -88,7 +88,9 @@ class Notifier:
                         await self._echo.wait()
                         self._echo.clear()
             except TimeoutError as error:
-                raise NotificationLostError("a notification did not come back") from error
+                raise NotificationLostError(
+                    "this controller did not receive its own notification"
+                ) from error
             self._echoed_at = time.monotonic()
             self._alarms.tell(AlarmName.NOTIFIER_SILENT, 0.0, "")
             everything = False

@@ -28,7 +28,7 @@ class WrongBackendError(ConfigError):
 
 
 class BackendAwayError(Exception):
-    """The backend does not answer; the text names it."""
+    """The evidence backend does not answer; the text names the backend."""
 
 
 @uninterrupted
@@ -72,7 +72,7 @@ async def why_unavailable(backend: EvidenceBackend, *, farm_id: str) -> str:
     except OSError as error:
         return f"{backend} does not answer: {error.strerror}"
     if found is None:
-        return f"{backend} has lost its marker: it is not what it was at the start"
+        return f"{backend} has lost its marker since the controller started"
     return "" if found == farm_id else _belongs_to(backend, found, farm_id)
 
 
@@ -82,14 +82,15 @@ def _claim(backend: EvidenceBackend, farm_id: str, newest: str | None) -> None:
         return
     if found is not None:
         raise WrongBackendError(
-            f"{_belongs_to(backend, found, farm_id)}: give this controller the --data and"
-            " --evidence, or the --farm, that go with its database"
+            f"{_belongs_to(backend, found, farm_id)}: give this controller the --data "
+            "and --evidence, or the --farm, of its database"
         )
     if newest is not None and not backend.has(newest):
         raise WrongBackendError(
-            f"{backend} has no marker and not the evidence this farm has kept: give --evidence the"
-            f" place that all its controllers share, mounted if it is a directory; or, if the"
-            f" evidence is lost, write the farm's name into the marker: {backend.marking(farm_id)}"
+            f"{backend} has neither a marker nor the evidence of this farm: give "
+            "--evidence the directory (mount it) or bucket that all controllers of "
+            "the farm share; or, if the evidence is lost, write the farm's name into "
+            f"the marker: {backend.marking(farm_id)}"
         )
     backend.mark(farm_id)
 

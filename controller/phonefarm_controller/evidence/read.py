@@ -1,4 +1,4 @@
-"""Read evidence: the files of a process's runs, and the bytes of one file."""
+"""Reads evidence: lists the files of a process's runs, and returns the bytes of a file."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -39,7 +39,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceHead:
-    """What a file claims to be; what is sent of it begins at `offset`."""
+    """The description of a file to upload; the upload continues at `offset`."""
 
     run: RunRef
     name: str
@@ -186,7 +186,7 @@ class EvidenceUpload:
         log.warning("evidence.upload_failed", backend=str(self._backend), why=error.strerror)
         if error.errno in _FULL:
             return FarmError(Reason.STORAGE_FULL, f"{self._backend} is full: {error.strerror}")
-        message = f"{self._backend} does not take evidence now: {error.strerror}"
+        message = f"{self._backend} cannot store evidence now: {error.strerror}"
         return FarmError(Reason.EVIDENCE_AWAY, message)
 
 
@@ -218,4 +218,4 @@ def _check(head: EvidenceHead) -> None:
     if not 0 <= head.bytes <= MOST_BYTES:
         raise invalid_field("head.bytes", f"must be at most {MOST_BYTES}")
     if not 0 <= head.offset <= head.bytes:
-        raise invalid_field("head.offset", "must be a place in the file")
+        raise invalid_field("head.offset", "must be an offset within the file")

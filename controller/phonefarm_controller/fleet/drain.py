@@ -18,8 +18,8 @@ from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
 _NEEDLESS = {
-    Intent.NEW: "it was never admitted and gets no work anyway",
-    Intent.MAINTENANCE: "it is in maintenance and gets no work anyway",
+    Intent.NEW: "nobody has admitted the phone, so it gets no work anyway",
+    Intent.MAINTENANCE: "the phone is in maintenance, so it gets no work anyway",
 }
 
 
@@ -42,7 +42,7 @@ class Drain:
             phone = await locked_phone(tx, phone_id)
             why = _NEEDLESS.get(phone.intent)
             if phone.health is Health.RETIRED:
-                why = "it is retired and gets no work anyway"
+                why = "the phone is retired, so it gets no work anyway"
             if why is not None:
                 state = phone.intent if phone.health is not Health.RETIRED else phone.health
                 problem = FieldProblem(field="phone_id", message=why)

@@ -96,13 +96,18 @@ def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
     if lease is None or lease.state is LeaseState.ENDED:
         raise conflict("phone_id", "free", f"no run holds {phone_id}: there is nothing to release")
     if lease.epoch != epoch:
-        told = f"the lease of {phone_id} is that of process {lease.process_id} by now, its epoch"
-        remedy = f"{told} is {lease.epoch}, not {epoch}: to end that one, say --epoch {lease.epoch}"
+        told = f"the process {lease.process_id} now has the lease of {phone_id}, with the epoch"
+        remedy = f"{told} {lease.epoch}, not {epoch}: to end that lease, give --epoch {lease.epoch}"
         raise conflict("epoch", f"epoch_{lease.epoch}", remedy)
     if lease.state is LeaseState.DIRTY:
-        remedy = f"its run is over: look at it, then `phonefarm phones return {phone_id}`"
+        remedy = (
+            f"its run has ended: check the phone, then run `phonefarm phones return {phone_id}`"
+        )
         raise conflict("phone_id", "dirty", remedy)
     if lease.state is LeaseState.RELEASING:
-        remedy = "its run is over and the phone is being cleaned: wait; when nobody says that it is"
-        raise conflict("phone_id", "releasing", f"{remedy} clean it is quarantined")
+        remedy = (
+            "its run has ended and the agent is cleaning the phone: wait; if nobody "
+            "confirms that the phone is"
+        )
+        raise conflict("phone_id", "releasing", f"{remedy} clean, the controller quarantines it")
     return lease

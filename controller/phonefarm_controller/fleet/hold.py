@@ -52,7 +52,7 @@ class HoldView:
 
 
 class Hold:
-    """Makes, reads and ends holds. A hold is a process of one item like any other."""
+    """Creates, reads and ends holds. A hold is a process with one item."""
 
     def __init__(
         self,
@@ -82,7 +82,10 @@ class Hold:
         """
         check_reason(reason)
         if not hold.SHORTEST_SECONDS <= seconds <= hold.LONGEST_SECONDS:
-            told = f"must be {hold.SHORTEST_SECONDS} to {hold.LONGEST_SECONDS}: hold it again then"
+            told = (
+                f"must be {hold.SHORTEST_SECONDS} to {hold.LONGEST_SECONDS}; for longer, "
+                "hold it again"
+            )
             raise invalid_field("seconds", told)
         if not 0 < wait <= LONGEST_WAIT:
             raise invalid_field("wait_seconds", f"must be 1 to {LONGEST_WAIT}")
@@ -149,7 +152,7 @@ class Hold:
             await locked_phone(tx, phone_id)
             process_id = await _open_hold(tx, phone_id)
             if process_id is None:
-                message = f"nobody holds {phone_id}, and no hold waits for it"
+                message = f"nobody holds {phone_id} or waits to hold it"
                 raise conflict("phone_id", "not_held", message)
             await _note(tx, actor, "unhold", phone_id, reason)
         await self._cancel(
@@ -177,14 +180,15 @@ async def _check(tx: Transaction, phone: Phone) -> None:
         raise FarmError(Reason.INACTIVE_PHONE, told, detail=phone.phone_id, problems=(problem,))
     agent = (await agents.get(tx, {phone.agent_id})).get(phone.agent_id)
     if agent is not None and not agent.runtime:
-        message = f"the agent {agent.agent_id} ({agent.version}) knows no holds: upgrade it"
+        message = (
+            f"the agent {agent.agent_id} ({agent.version}) does not support holds: "
+            "upgrade the agent"
+        )
         raise FarmError(Reason.AGENT_TOO_OLD, message)
     process_id = await _open_hold(tx, phone.phone_id)
     if process_id is not None:
-        remedy = f"`phonefarm phones unhold {phone.phone_id} --reason TEXT` ends that one"
-        raise conflict(
-            "phone_id", "held", f"there is a hold of it, the process {process_id}: {remedy}"
-        )
+        remedy = f"`phonefarm phones unhold {phone.phone_id} --reason TEXT` ends that hold"
+        raise conflict("phone_id", "held", f"the process {process_id} holds the phone: {remedy}")
 
 
 async def _open_hold(tx: Transaction, phone_id: str) -> str | None:

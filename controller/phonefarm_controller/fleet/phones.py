@@ -171,7 +171,7 @@ class PhoneAdmin:
 
     @uninterrupted
     async def retire(self, phone_id: str, *, actor: str, reason: str) -> PhoneView:
-        """Take a phone out of the farm; what waits for it alone ends, what runs on it goes on."""
+        """Remove a phone from the farm: end work that can use only it, but no run in progress."""
         check_reason(reason)
         async with self._database.writing(actor=by_operator(actor)) as tx:
             await end_waiting(

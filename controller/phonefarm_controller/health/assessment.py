@@ -118,7 +118,9 @@ async def note_health_change(tx: Transaction, before: Phone, verdict: Verdict) -
         said = "; ".join([f"{verdict.reason}{until}", *warnings])
         await _note(tx, "quarantine", at, said)
     elif was.health is Health.QUARANTINED:
-        await _note(tx, "end quarantine", at, verdict.reason or "clean: its agent says so")
+        await _note(
+            tx, "end quarantine", at, verdict.reason or "its agent reports that it is clean"
+        )
 
 
 async def _on_hosts(

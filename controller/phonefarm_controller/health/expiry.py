@@ -97,5 +97,5 @@ async def _end(tx: Transaction, each: OpenIncident) -> None:
         actor=CONTROLLER,
         verb="end host incident",
         subject=each.agent_id,
-        reason=f"{each.incident.kind}: {len(each.incident.phones)} phones in all failed",
+        reason=f"{each.incident.kind}: {len(each.incident.phones)} phones failed in total",
     )

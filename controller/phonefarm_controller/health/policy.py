@@ -78,7 +78,7 @@ def struck(
             failed = replace(verdict, cooling_until=cooling)
             return _quarantined(failed, code, strikes=strikes, policy=policy, now=now)
         case _:
-            said = f"{_times(strikes)} lately, the last time {code}"
+            said = f"{_times(strikes)} lately, last with {code}"
             return _moved(
                 verdict,
                 Health.SUSPECT,
@@ -158,7 +158,7 @@ def expired(
         return verdict
     match verdict.health:
         case Health.QUARANTINED if proof is not None:
-            told = f"round {verdict.rounds} of its quarantine is over"
+            told = f"round {verdict.rounds} of its quarantine has ended"
             return _moved(
                 verdict,
                 Health.QUARANTINED,
@@ -195,14 +195,14 @@ def proved(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
 
 
 def returned(verdict: Verdict) -> Verdict:
-    """Return the verdict after a person has examined the phone; its past is forgotten."""
+    """Return the verdict after a person has checked the phone; its failures no longer count."""
     if verdict.health is not Health.GOOD:
         check_health_move(verdict.health, Health.GOOD)
     return Verdict()
 
 
 def retired(verdict: Verdict, reason: str) -> Verdict:
-    """Return the verdict on a phone that an operator took out of the farm."""
+    """Return the verdict on a phone that an operator removed from the farm."""
     return _moved(verdict, Health.RETIRED, reason=reason, until=None, cooling_until=None)
 
 
@@ -229,7 +229,7 @@ def _quarantined(
     lasts = policy.quarantine(rounds)
     said = f"infra_failures: {_times(strikes)} within {policy.window:g} s, the last time {code}"
     if lasts is None:
-        said += f"; round {rounds}: it does not mend by itself, somebody must look at it"
+        said += f"; round {rounds}: it does not recover by itself, so somebody must check it"
     return _moved(
         verdict,
         Health.QUARANTINED,

@@ -66,10 +66,10 @@ class Backup:
         check_reason(reason)
         source = self._database.file
         if source is None:
-            message = "the database is PostgreSQL: back it up with its pg_dump (docs/operating.md)"
+            message = "the database is PostgreSQL: back it up with pg_dump (docs/operating.md)"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="postgresql")
         if self._busy:
-            message = "another backup is being made: wait until it is"
+            message = "another backup is running: wait until it ends"
             raise FarmError(Reason.STATE_CONFLICT, message, detail="backup_running")
         self._busy = True
         try:
@@ -105,7 +105,9 @@ class Backup:
             name="",
             since=taken_at,
             by="backup",
-            reason=f"restored from the backup of {when}: look at what was done since, then resume",
+            reason=(
+                f"restored from the backup of {when}: check what was done since then, then resume"
+            ),
         )
         try:
             return await asyncio.to_thread(self._write_here, source, pause)
@@ -120,8 +122,9 @@ class Backup:
         free = disk_figures(self._place.parent).free
         if free < needed:
             message = (
-                f"a copy of the database needs {needed // MIB} MiB in {self._place.parent}, "
-                f"{free // MIB} MiB are free: make room, or give it a larger disk"
+                f"a copy of the database needs {needed // MIB} MiB in "
+                f"{self._place.parent}, {free // MIB} MiB are free: free some space, "
+                "or use a larger disk"
             )
             raise FarmError(Reason.STORAGE_FULL, message)
         self._place.unlink(missing_ok=True)  # a killed controller may have left one

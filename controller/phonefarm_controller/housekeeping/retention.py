@@ -1,4 +1,4 @@
-"""Retention: remove what has had its time, a few rows a transaction, so that nobody waits for it.
+"""Retention: removes expired evidence and processes, a few rows in each transaction.
 
 A line first says that its file is gone, and then the file goes: one that is read meanwhile is told
 of as removed, and a crash in between leaves a line that names what the next round still removes.
@@ -43,7 +43,7 @@ class RemovedTotals:
 
 
 class Retention:
-    """Removes what *keep* no longer keeps; several controllers may do so side by side."""
+    """Removes what *keep* no longer keeps; several controllers may remove at the same time."""
 
     def __init__(
         self,

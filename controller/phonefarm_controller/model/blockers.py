@@ -96,7 +96,7 @@ class Blocker:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountNow:
-    """An account as it is now; `lease` is what acts for it."""
+    """An account as it is now; `lease` is the lease under which a run uses it."""
 
     account_id: str
     phone_id: str | None
@@ -254,7 +254,7 @@ def blockers_of_account(item: Item, phone: PhoneNow, farm: FarmSnapshot) -> Iter
         account = farm.accounts.get(item.want_account_id or "")
     if account is None:
         name = item.want_account_id or "no account"
-        yield _about(item, phone, _K.ACCOUNT_INACTIVE, f"{name}, which nobody knows", name)
+        yield _about(item, phone, _K.ACCOUNT_INACTIVE, f"{name}, which does not exist", name)
     else:
         yield from _unable(item, phone, account)
 

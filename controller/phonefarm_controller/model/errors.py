@@ -56,4 +56,4 @@ def conflict(field: str, detail: str, message: str) -> FarmError:
 def check_reason(reason: str) -> None:
     """Return when a reason is given; FarmError names the field."""
     if not reason.strip():
-        raise invalid_field("reason", "is required: it is kept in the audit")
+        raise invalid_field("reason", "is required, for the audit")

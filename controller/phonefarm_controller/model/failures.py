@@ -20,8 +20,10 @@ def outcome_unknown(action: str) -> Failure:
     """Return the ending of a run that stopped between `started` and `done` of a `once` action."""
     return Failure(
         code=f"{FailureCode.OUTCOME_UNKNOWN}:{action}",
-        message=f"the run ended after {action} had begun and before it was known to be done; "
-        "it is not repeated, because a second time could have a second effect",
+        message=(
+            f"the run ended during {action}, and the farm does not know whether it was "
+            "done; the farm does not repeat it, because it could take effect twice"
+        ),
         failure_class=FailureClass.WORK,
         final=True,
         action=action,
@@ -41,7 +43,7 @@ def cancel_unconfirmed(reason: str) -> Failure:
     """Return the ending of a cancelled item whose agent never said that the run ended."""
     return Failure(
         code=FailureCode.CANCEL_UNCONFIRMED,
-        message=f"cancelled: {reason}; the agent was not heard before the lease expired",
+        message=f"cancelled: {reason}; the agent did not answer before the lease expired",
         failure_class=FailureClass.CANCELLED,
     )
 
@@ -57,7 +59,7 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
         )
     return Failure(
         code=FailureCode.PHONE_UNAVAILABLE,
-        message=f"no phone that fits was free for this long{before}",
+        message=f"no suitable phone was free for this long{before}",
         failure_class=FailureClass.EXPIRED,
     )
 

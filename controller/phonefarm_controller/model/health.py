@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def proving(self) -> bool:
-        """Tell whether it is withheld until it has passed a golden job."""
+        """Tell whether the phone is withheld until it has passed a golden job."""
         quarantined = self.health is Health.QUARANTINED
         return quarantined and self.owed is Owed.PROOF and not self.dirty
 

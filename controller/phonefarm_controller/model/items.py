@@ -102,7 +102,7 @@ class Item:
         return self.state in ITEM_TERMINAL
 
     def is_attempt(self, *, attempt: int, lease_id: str, epoch: int) -> bool:
-        """Tell whether the attempt that speaks is the current one: the fence of every write."""
+        """Tell whether a report comes from the item's current attempt: this fences every write."""
         return (self.attempt, self.lease_id, self.epoch) == (attempt, lease_id, epoch)
 
 

@@ -8,7 +8,7 @@ from phonefarm_controller.model.states import LEASE_MOVES, IllegalMoveError, Lea
 
 LEASE_EXPIRED = "lease expired"
 CLEAN_UP_UNCONFIRMED = "clean-up was not confirmed in time"
-LEASE_OVERRUN = "its run went on beyond its cap"
+LEASE_OVERRUN = "its run continued beyond its time limit"
 
 
 @dataclass(frozen=True, kw_only=True)

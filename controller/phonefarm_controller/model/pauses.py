@@ -35,7 +35,7 @@ class Pause:
 def pause_of(
     pauses: Iterable[Pause], *, app: str, account_id: str | None, capability: str
 ) -> Pause | None:
-    """Return the pause that holds such work back; None when nothing does."""
+    """Return the pause that stops this work from starting; None when no pause does."""
     named = {
         PauseScope.ALL: "",
         PauseScope.APP: app,

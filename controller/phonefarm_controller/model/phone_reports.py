@@ -89,7 +89,7 @@ class HostReport:
 
 
 def is_news(before: PhoneReport | None, after: PhoneReport) -> bool:
-    """Tell whether the look is worth a write: more than time has passed."""
+    """Tell whether the report has changed enough to be stored."""
     if before is None:
         return after != PhoneReport()
     return (

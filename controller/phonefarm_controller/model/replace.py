@@ -1,4 +1,4 @@
-"""New values from old ones."""
+"""Makes new frozen values from old ones."""
 
 from typing import TypeVar
 

@@ -55,7 +55,7 @@ class RetentionPolicy:
         """Return the reason that a removed file's line gets."""
         kept = self.evidence[of]
         told = FOREVER if kept is None else f"{kept.total_seconds() / 86400:g} days"
-        return f"retention: {of} is kept {told}"
+        return f"retention: {of} is kept for {told}"
 
     @property
     def shortest(self) -> timedelta | None:
@@ -84,7 +84,7 @@ def read_duration(text: str, *, name: str) -> timedelta | None:
         return None
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"{name}: {text!r} must be like 30d, 12h or {FOREVER}")
+        raise ValueError(f"{name}: {text!r} must have the form 30d, 12h or {FOREVER}")
     number = int(found[1])
     return timedelta(days=number) if found[2] == "d" else timedelta(hours=number)
 
@@ -101,15 +101,15 @@ def read_retention(evidence: str, processes: str) -> RetentionPolicy:
     for each, limit in kept.items():
         if each is not EvidenceClass.VERIFICATION and _longer(limit, kept[EvidenceClass.MANIFEST]):
             raise ValueError(
-                f"--keep-evidence: a manifest must be kept as long as {each}, whose files it"
-                " names: add manifest=DURATION"
+                f"--keep-evidence: manifests must be kept at least as long as {each}, "
+                "because they list its files: add manifest=DURATION"
             )
     whole = read_duration(processes, name="--keep-processes")
     finite = max(filter(None, kept.values()), default=None)
     if whole is not None and _longer(finite, whole):
         raise ValueError(
-            "--keep-processes must be at least the longest of --keep-evidence: a process stays as"
-            " long as its evidence"
+            "--keep-processes must be at least as long as the longest time of "
+            "--keep-evidence, because a process stays as long as its evidence"
         )
     return RetentionPolicy(evidence=kept, processes=whole)
 

@@ -1,4 +1,4 @@
-"""What an agent says of a run, and how a run is named."""
+"""The reports of an agent about a run, and the reference that names a run."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class ActionDone:
 
 @dataclass(frozen=True, kw_only=True)
 class ActionFailed:
-    """An action did not."""
+    """An action has failed."""
 
     index: int
     kind: str

@@ -57,7 +57,7 @@ def is_key_name(text: str) -> bool:
 
 
 def digest_of(key: str) -> str:
-    """Return what is kept of a key; its 256 random bits need no salt and no slow hash."""
+    """Return the digest of a key for the store; 256 random bits need no salt or slow hash."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

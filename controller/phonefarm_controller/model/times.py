@@ -1,4 +1,4 @@
-"""Moments as numbers and as text."""
+"""Converts times to numbers and to text."""
 
 from datetime import UTC, datetime
 

@@ -55,11 +55,13 @@ class Doctor:
             _, remedy = REMEDIES[AlarmName.DATABASE_AWAY]
             found.append(_fail("database", f"it does not answer: {error}", remedy))
         found += [
-            self._of(AlarmName.SCHEDULER_STUCK, "scheduler", "what can be claimed is"),
-            self._of(AlarmName.DIRTY_OLD, "dirty phones", "no phone has been unclean for long"),
-            self._of(AlarmName.CALLBACKS_LATE, "callbacks", "none has waited for long"),
+            self._of(
+                AlarmName.SCHEDULER_STUCK, "scheduler", "every claimable item is claimed in time"
+            ),
+            self._of(AlarmName.DIRTY_OLD, "dirty phones", "no phone has been dirty for long"),
+            self._of(AlarmName.CALLBACKS_LATE, "callbacks", "no callback has waited for long"),
             self._disk(),
-            self._of(AlarmName.EVIDENCE_AWAY, "evidence", "the place for it is there"),
+            self._of(AlarmName.EVIDENCE_AWAY, "evidence", "the evidence backend answers"),
             self._notifier(),
         ]
         return found
@@ -67,7 +69,9 @@ class Doctor:
     def _controller(self) -> Finding:
         hours = (time.monotonic() - self._since) / 3600
         lag = self._alarms.reading(AlarmName.LOOP_LAG)
-        text = f"version {self._version}, up {hours:.1f} h, event loop turns in {1000 * lag:.0f} ms"
+        text = (
+            f"version {self._version}, up {hours:.1f} h, the event loop lags by {1000 * lag:.0f} ms"
+        )
         return self._of(AlarmName.LOOP_LAG, "controller", text)
 
     def _loops(self) -> list[Finding]:
@@ -88,15 +92,15 @@ class Doctor:
 
     def _disk(self) -> Finding:
         if not self._disk_alarm.shortage:
-            return _ok("disk", "there is room for new work")
-        remedy = "make room on the disk of --data; new work is refused until then"
+            return _ok("disk", "the disk has space for new work")
+        remedy = "free space on the disk of --data; the controller refuses new work until then"
         return _fail("disk", self._disk_alarm.shortage, remedy)
 
     def _notifier(self) -> Finding:
         if self._alone:
-            return _ok("controllers", "this is the only one of its database")
+            return _ok("controllers", "no other controller uses this database")
         return self._of(
-            AlarmName.NOTIFIER_SILENT, "controllers", "what this one tells others comes back"
+            AlarmName.NOTIFIER_SILENT, "controllers", "notifications to the other controllers work"
         )
 
     @uninterrupted
@@ -109,7 +113,7 @@ class Doctor:
             ends = await certificates.last_ends(tx, role="agent")
             queued = await queue_position.count_waiting(tx, most=MOST_QUEUED)
             return [
-                _ok("database", f"it answers in {1000 * took:.0f} ms"),
+                _ok("database", f"it answers within {1000 * took:.0f} ms"),
                 _clock(off),
                 _queue(queued, len(self._sessions.offers())),
                 *self._agents(known),
@@ -120,21 +124,31 @@ class Doctor:
         here = [agent for agent in known if agent.connected]
         away = sorted(agent.agent_id for agent in known if not agent.connected)
         if not known:
-            remedy = "phonefarm agents invite, then phonefarm-agent join on a phone host"
-            return [_warn("agents", "none has ever come", remedy)]
+            remedy = "run phonefarm agents invite, then phonefarm-agent join on a phone host"
+            return [_warn("agents", "no agent has ever connected", remedy)]
         counted = Counter(agent.version for agent in here)
         versions = ", ".join(f"{count} of {version}" for version, count in sorted(counted.items()))
         found = [_ok("agents", f"{len(here)} of {len(known)} connected: {versions or 'none'}")]
         if away:
             remedy = (
-                "phonefarm-agent doctor there; phonefarm agents revoke one that is gone for good"
+                "run phonefarm-agent doctor on these hosts; revoke a host that will "
+                "not come back with phonefarm agents revoke"
             )
             tell = _warn if here else _fail
             found = [tell("agents", f"not connected: {_some(away)}", remedy)]
         others = sorted(agent.agent_id for agent in here if agent.version != self._version)
         if others:
-            text = f"another version than this controller's {self._version}: {_some(others)}"
-            found.append(_warn("versions", text, "upgrade those hosts, or finish the upgrade here"))
+            text = (
+                f"these agents do not have this controller's version {self._version}: "
+                f"{_some(others)}"
+            )
+            found.append(
+                _warn(
+                    "versions",
+                    text,
+                    "upgrade these hosts, or finish the upgrade of this controller",
+                )
+            )
         return found
 
     def _certificates(
@@ -149,9 +163,12 @@ class Doctor:
         if not ends:
             return [_ok("certificates", "no host has one")]
         if near:
-            remedy = "see its agent's log; one that has ended needs phonefarm agents invite anew"
-            return [_warn("certificates", f"ended or about to: {_some(near)}", remedy)]
-        return [_ok("certificates", f"those of {len(ends)} hosts are renewed in time")]
+            remedy = (
+                "read the agent's log; a host whose certificate has expired needs a new "
+                "invitation (phonefarm agents invite)"
+            )
+            return [_warn("certificates", f"expired or about to expire: {_some(near)}", remedy)]
+        return [_ok("certificates", f"the certificates of {len(ends)} hosts are renewed in time")]
 
 
 MOST_QUEUED = 1000
@@ -159,15 +176,15 @@ MOST_QUEUED = 1000
 
 def _clock(off: float) -> Finding:
     if abs(off) <= CLOCK_SECONDS:
-        return _ok("clock", "as the database's")
-    text = f"{abs(off):.1f} s {'before' if off > 0 else 'behind'} the database's"
-    return _warn("clock", text, "have both hosts keep time (chrony, systemd-timesyncd)")
+        return _ok("clock", "equal to the database's clock")
+    text = f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the database's clock"
+    return _warn("clock", text, "synchronise the clocks of both hosts (chrony, systemd-timesyncd)")
 
 
 def _queue(queued: int, offering: int) -> Finding:
     many = f"{queued} items wait" if queued < MOST_QUEUED else f"{queued} items or more wait"
     if queued and not offering:
-        remedy = "phonefarm phones list says why; phonefarm processes explain PROCESS"
+        remedy = "run phonefarm phones list or phonefarm processes explain PROCESS to see why"
         return _warn("queue", f"{many}, and no agent here offers a phone", remedy)
     return _ok("queue", f"{many}, {offering} agents here offer phones")
 

@@ -22,13 +22,25 @@ _READINGS = (
         "database_silence_seconds",
         "Seconds since the database last answered",
     ),
-    (AlarmName.SCHEDULER_STUCK, "claim_delay_seconds", "Seconds the oldest claimable item waits"),
-    (AlarmName.DIRTY_OLD, "unclean_phone_seconds", "Seconds the oldest dirty phone is dirty"),
-    (AlarmName.CALLBACKS_LATE, "undelivered_callback_seconds", "Seconds the oldest callback waits"),
+    (
+        AlarmName.SCHEDULER_STUCK,
+        "claim_delay_seconds",
+        "Seconds that the oldest claimable item has waited",
+    ),
+    (
+        AlarmName.DIRTY_OLD,
+        "unclean_phone_seconds",
+        "Seconds that the longest dirty phone has been dirty",
+    ),
+    (
+        AlarmName.CALLBACKS_LATE,
+        "undelivered_callback_seconds",
+        "Seconds that the oldest callback has waited",
+    ),
     (
         AlarmName.NOTIFIER_SILENT,
         "notifier_silence_seconds",
-        "Seconds since its own notification came back",
+        "Seconds since this controller last received its own notification",
     ),
 )
 
@@ -44,7 +56,7 @@ class _Reading:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
         wrong = GaugeMetricFamily(
-            "phonefarm_controller_alarm", "1 while it is wrong", labels=["name", "of"]
+            "phonefarm_controller_alarm", "1 while the alarm is on", labels=["name", "of"]
         )
         now = {(alarm.name, alarm.of) for alarm in self._alarms.active()}
         for key in sorted(
@@ -54,7 +66,7 @@ class _Reading:
         yield wrong
         silent = GaugeMetricFamily(
             "phonefarm_controller_loop_silence_seconds",
-            "Since a loop came round; 0 while it waits for work",
+            "Seconds since the loop last completed an iteration; 0 while it waits for work",
             labels=["loop"],
         )
         for loop, (age, _) in self._alarms.silences().items():
@@ -66,17 +78,21 @@ class _Reading:
             )
         yield GaugeMetricFamily(
             "phonefarm_controller_sessions",
-            "Agents that are connected here",
+            "Agents that are connected to this controller",
             value=len(self._sessions.all()),
         )
         yield from self._of_retention()
 
     def _of_retention(self) -> Iterator[Metric]:
         files = CounterMetricFamily(
-            "phonefarm_controller_evidence_removed", "Files, by retention", labels=["of"]
+            "phonefarm_controller_evidence_removed",
+            "Evidence files that retention has removed",
+            labels=["of"],
         )
         sizes = CounterMetricFamily(
-            "phonefarm_controller_evidence_removed_bytes", "Their bytes", labels=["of"]
+            "phonefarm_controller_evidence_removed_bytes",
+            "Bytes of the evidence files that retention has removed",
+            labels=["of"],
         )
         for of, count in tuple(self._removed.files.items()):
             files.add_metric([str(of)], count)
@@ -85,7 +101,7 @@ class _Reading:
         yield sizes
         yield CounterMetricFamily(
             "phonefarm_controller_processes_removed",
-            "Processes, by retention",
+            "Processes that retention has removed",
             value=self._removed.processes,
         )
 

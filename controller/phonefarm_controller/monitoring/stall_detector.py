@@ -99,8 +99,8 @@ class StallDetector:
         wrong = ""
         if waited >= limits.stuck:
             wrong = (
-                f"{len(survey.claimable)} items could be claimed for phones that are offered, and"
-                f" one has not been for {waited:.0f} s"
+                f"an item that could run on an offered phone has not been claimed for "
+                f"{waited:.0f} s; claimable items: {len(survey.claimable)}"
             )
         tell(AlarmName.SCHEDULER_STUCK, waited, wrong)
         unclean = self._oldest(self._unclean, survey.unclean)
@@ -109,10 +109,10 @@ class StallDetector:
             now = self._monotonic()
             old = [lease for lease, at in self._unclean.items() if now - at >= limits.dirty]
             phones = ", ".join(sorted(survey.unclean[lease] for lease in old)[:5])
-            wrong = f"{len(old)} phones are not clean, one for {unclean:.0f} s: {phones}"
+            wrong = f"dirty phones: {phones} ({len(old)} in total), the oldest for {unclean:.0f} s"
         tell(AlarmName.DIRTY_OLD, unclean, wrong)
         late = survey.oldest_callback
-        wrong = f"one has waited {late:.0f} s" if late >= limits.callbacks else ""
+        wrong = f"the oldest callback has waited {late:.0f} s" if late >= limits.callbacks else ""
         tell(AlarmName.CALLBACKS_LATE, late, wrong)
 
     def _oldest(self, memory: dict[str, float], seen: Iterable[str]) -> float:

@@ -139,7 +139,9 @@ class ContentIngest:
         async with self._database.writing(actor=by_caller(requested_by)) as tx:
             content = await contents.get(tx, account_id, content_id)
             if content is None:
-                problem = FieldProblem(field="content_id", message="names no content of it")
+                problem = FieldProblem(
+                    field="content_id", message="names no content of this account"
+                )
                 message = f"the account {account_id[:128]} has no content {content_id[:256]}"
                 raise FarmError(Reason.UNKNOWN_CONTENT, message, problems=(problem,))
             locked = await processes.lock(tx, {content.process_id})
@@ -148,8 +150,11 @@ class ContentIngest:
             if item.state not in ITEM_WAITING:
                 raise FarmError(
                     Reason.STATE_CONFLICT,
-                    f"the content is {item.state}; only what waits can be cancelled here, "
-                    f"what runs by POST /processes/{content.process_id}/cancel",
+                    (
+                        f"the content is {item.state}; this call cancels only waiting "
+                        "content: for a run use POST "
+                        f"/processes/{content.process_id}/cancel"
+                    ),
                     detail=str(item.state),
                 )
             failure = failures.cancelled(reason)

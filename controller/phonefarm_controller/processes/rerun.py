@@ -178,25 +178,25 @@ def _chosen(
             "process_id", str(before.state), f"it has not ended, it is {before.status}: {remedy}"
         )
     if asked.verification or before.process_type not in CAPABILITIES:
-        message = "it was an operator's own: use the command again that made it"
+        message = "an operator's command made it: use that command again"
         raise conflict("process_id", "made_by_hand", message)
     chosen = sorted(known, key=lambda item: item.ordinal)
     if request.failed_only:
         chosen = [item for item in chosen if item.state is not ItemState.DONE]
     if not chosen:
-        raise conflict("process_id", "nothing_failed", "each of its items is completed")
+        raise conflict("process_id", "nothing_failed", "all of its items are completed")
     posted = [item for item in chosen if item.once_done]
     if posted:
         some = (
-            "" if len(posted) == len(chosen) or request.failed_only else "; or give --failed-only"
+            "" if len(posted) == len(chosen) or request.failed_only else ", or give --failed-only"
         )
-        message = f"{_items(posted)} posted: what shall be posted again needs a new request{some}"
+        message = f"{_items(posted)} posted already: to post again, send a new request{some}"
         raise conflict("process_id", "already_posted", message)
     unknown = [item for item in chosen if _is_unknown(item)]
     if unknown and not request.not_posted:
         message = (
-            f"nobody knows whether {_items(unknown)} posted: look at the account; when it is not "
-            "there, say --yes-it-was-not-posted"
+            f"nobody knows whether {_items(unknown)} posted: check the account; if "
+            "the post is not there, give --yes-it-was-not-posted"
         )
         raise conflict("process_id", "outcome_unknown", message)
     return chosen
@@ -225,7 +225,9 @@ async def _request_id(tx: Transaction, before: Process) -> str | None:
         if not await processes.originals_of(tx, [key]):
             return name
     raise conflict(
-        "process_id", "no_request_id", "its caller uses all request ids that would follow"
+        "process_id",
+        "no_request_id",
+        "its caller already uses all request ids that the rerun could have",
     )
 
 

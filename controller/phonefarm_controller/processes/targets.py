@@ -41,7 +41,9 @@ def _check_fields(target: Target) -> None:
         Routing.GROUP: (),
     }[target.routing]
     problems = [
-        FieldProblem(field=f"target.{name}", message=f"is not for routing {target.routing}")
+        FieldProblem(
+            field=f"target.{name}", message=f"is not allowed with routing {target.routing}"
+        )
         for name in unheeded
         if getattr(target, name)
     ]
@@ -130,7 +132,7 @@ def _slot_of_phone(phone_id: str, app: str | None, facts: TargetFacts, *, field:
     if not accounts:
         raise _account_problem(Reason.ACCOUNT_REQUIRED, phone_id, "has no active account", field)
     if len(accounts) > 1:
-        message = "has several active accounts; name one"
+        message = "has several active accounts; name one of them"
         raise _account_problem(Reason.ACCOUNT_AMBIGUOUS, phone_id, message, field)
     account: AccountFact = accounts[0]
     return Slot(app=account.app, phone_id=phone_id, account_id=account.account_id)

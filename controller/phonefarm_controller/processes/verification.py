@@ -151,7 +151,7 @@ class VerificationRuns:
                 raise unknown_process(process_id)
             if not await processes.is_verification(tx, process_id):
                 raise conflict(
-                    "process_id", "not_a_verification", "the process was not asked for to verify"
+                    "process_id", "not_a_verification", "the process is not a verification"
                 )
             if process.state is not ProcessState.DONE:
                 raise conflict(
@@ -187,9 +187,13 @@ class VerificationRuns:
         run_id = item.run_id or ""
         runtime = await runs.runtime_of(tx, run_id)
         if runtime not in REAL_RUNTIMES:
-            told = f"the {runtime} runtime" if runtime else "an agent that does not say its runtime"
+            told = (
+                f"the {runtime} runtime" if runtime else "an agent that does not report its runtime"
+            )
             raise conflict(
-                "process_id", "not_a_real_run", f"it ran in {told}, which proves nothing"
+                "process_id",
+                "not_a_real_run",
+                f"it ran in {told}, which does not verify a capability",
             )
         kept = {
             (each.kind, each.name)
@@ -198,7 +202,7 @@ class VerificationRuns:
         }
         missing = sorted(name for _, name in _NEEDED - kept)
         if missing:
-            message = f"its evidence is not there (yet): {', '.join(missing)}"
+            message = f"its evidence has not arrived (yet): {', '.join(missing)}"
             raise conflict("process_id", "no_evidence", message)
 
     async def _accept(
@@ -231,12 +235,12 @@ class VerificationRuns:
 
 def _small(capability: Capability, inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not capability.can_be_verified:
-        message = f"is {capability.name}, which is manual only and cannot be verified"
+        message = f"is {capability.name}, which never runs unattended and cannot be verified"
         raise invalid_field("capability", message)
     if inputs is not None:
         return inputs
     if capability.small is None:
-        message = f"is required: {capability.name} does nothing that would change nothing"
+        message = f"is required, because {capability.name} always changes something"
         raise invalid_field("inputs", message)
     return capability.small
 

@@ -132,7 +132,7 @@ class ProcessWatch:
 
 
 class ProcessWatcher:
-    """One who watches one process. What happens while it does not ask becomes one event."""
+    """A reader of one process. Transitions between two of its reads become one event."""
 
     def __init__(
         self, *, database: Database, process_id: str, topic: _WatchedProcess, after: int
@@ -230,7 +230,7 @@ LEAST_PAUSE_SECONDS: Final = 0.01
 async def run_process_watch(
     liveness: Liveness, *, process_watch: ProcessWatch, wakeups: WakeUps
 ) -> None:
-    """Read watched processes until cancelled; half of the time at most, however many there are."""
+    """Read the watched processes until cancelled, for at most half of the time."""
     looked = -math.inf
     while True:
         liveness.beat()

@@ -1,1 +1,1 @@
-"""The gRPC edge: it translates, operations decide."""
+"""The gRPC services: they translate messages and call operations, which decide."""

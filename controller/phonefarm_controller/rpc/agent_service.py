@@ -232,7 +232,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 )
                 raise _SessionOver
             case "hello":
-                raise invalid_field("hello", "must come once, at the begin of a session")
+                raise invalid_field("hello", "must come once, at the beginning of a session")
             case None:
                 pass  # from a newer agent
             case unknown:
@@ -294,7 +294,7 @@ def _own(hello: AgentHello, shown: CertificateFacts | None) -> AgentHello:
     if hello.agent_id not in {"", own_id}:
         raise FarmError(
             Reason.AGENT_ID_NOT_YOURS,
-            f"the certificate is {own_id}'s, the hello {hello.agent_id[:128]}'s",
+            f"the certificate is for {own_id}, but the hello is from {hello.agent_id[:128]}",
             detail=own_id,
         )
     return replace(hello, agent_id=own_id)

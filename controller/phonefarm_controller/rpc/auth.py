@@ -31,7 +31,7 @@ class Caller:
         if scope not in self.scopes:
             raise FarmError(
                 Reason.INSUFFICIENT_SCOPE,
-                f"the key {self.name} may not {scope}; this needs one with the scope {scope}",
+                f"the key {self.name} lacks the scope {scope}, which this call needs",
                 detail=scope,
             )
 
@@ -78,8 +78,10 @@ class Authenticator:
         if self.ingest_secret is None and not await self.api_keys.any():
             raise FarmError(
                 Reason.NO_SECRET_CONFIGURED,
-                "neither a secret nor a key is configured: set INGEST_SECRET (or "
-                "INGEST_SECRET_FILE) for the controller",
+                (
+                    "the controller has neither a secret nor an API key: set its "
+                    "INGEST_SECRET or INGEST_SECRET_FILE"
+                ),
             )
         raise _unauthenticated("a valid key")
 
@@ -114,7 +116,10 @@ class Authenticator:
         if shown.role != role:
             raise FarmError(
                 Reason.ROLE_NOT_ALLOWED,
-                f"{shown.member_id} has the certificate of a {shown.role}; this is for a {role}",
+                (
+                    f"{shown.member_id} has the certificate of a {shown.role}, but this "
+                    f"call is for a {role}"
+                ),
                 detail=shown.role,
             )
         return True
@@ -154,7 +159,7 @@ def scope_of(text: str) -> Scope:
 
 def _unauthenticated(what: str) -> FarmError:
     return FarmError(
-        Reason.UNAUTHENTICATED, f"{what} is needed: send it as `authorization: Bearer KEY`"
+        Reason.UNAUTHENTICATED, f"{what} is required: send it as `authorization: Bearer KEY`"
     )
 
 

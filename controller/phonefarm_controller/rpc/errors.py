@@ -111,7 +111,9 @@ def _told(error: Exception) -> FarmError:
             return FarmError(Reason.CONTROLLER_UNAVAILABLE, "the database does not answer now")
         case _:
             log.error("call.failed", exc_info=error)
-            return FarmError(Reason.INTERNAL, "unexpected; the controller's log has it")
+            return FarmError(
+                Reason.INTERNAL, "unexpected error; the controller's log has the cause"
+            )
 
 
 def _short(text: str, most: int) -> str:

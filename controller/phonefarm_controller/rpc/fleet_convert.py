@@ -222,7 +222,7 @@ def agent_to_wire(agent: Agent, *, phones: int = 0, until: datetime | None = Non
 
 
 def phone_to_wire(view: PhoneView) -> pb.Phone:
-    """Return the phone on its axes, and what holds it."""
+    """Return the phone's status and its lease as a message."""
     phone, lease = view.phone, view.lease
     return pb.Phone(
         phone_id=phone.phone_id,
@@ -273,7 +273,9 @@ def cleanup_steps_of(wanted: pb.CleanUp) -> frozenset[CleanupStep]:
     """Return the steps; FarmError for one this controller does not know."""
     unknown = [word for word in wanted.steps if word not in _STEPS]
     if unknown:
-        raise invalid_field("clean_up.steps", f"{unknown[0]} is no step this controller knows")
+        raise invalid_field(
+            "clean_up.steps", f"{unknown[0]} is not a clean-up step that this controller knows"
+        )
     return frozenset(_STEPS[word] for word in wanted.steps)
 
 

@@ -77,7 +77,7 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
     async def ListEvidence(  # noqa: N802
         self, request: pb.ListEvidenceRequest, context: Context
     ) -> pb.ListEvidenceResponse:
-        """Return the lines of every kept file."""
+        """Return one entry for each evidence file."""
         found, begun = await self._evidence.of(_process_id(request.process_id))
         return pb.ListEvidenceResponse(
             evidence=[inspect_convert.evidence_to_wire(details) for details in found],
@@ -98,7 +98,7 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
     async def ListCapabilities(  # noqa: N802
         self, request: pb.ListCapabilitiesRequest, context: Context
     ) -> pb.ListCapabilitiesResponse:
-        """Return the registry."""
+        """Return all capabilities."""
         views = await self._capabilities.capabilities()
         return pb.ListCapabilitiesResponse(
             capabilities=[inspect_convert.capability_to_wire(view) for view in views]

@@ -18,7 +18,7 @@ from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 500
-_NO_CURSOR: Final = "is no cursor of ours; leave it out for the first page"
+_NO_CURSOR: Final = "is not a cursor that this list returned; leave it out for the first page"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -132,7 +132,7 @@ def _digest(request: pb.EnqueueRequest) -> str:
 
 
 def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelRequest:
-    """Return the wish of the named key; FarmError for an unknown id or a wrong field."""
+    """Return the cancel request; FarmError for an unknown id or a wrong field."""
     if not is_uuid(request.process_id):
         raise unknown_process(request.process_id)
     problems = [

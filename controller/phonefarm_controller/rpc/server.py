@@ -135,7 +135,7 @@ async def serving(
     """
     if not is_loopback(host):
         raise ValueError(
-            f"plaintext gRPC is only for loopback, not {host!r}: other hosts come in by "
+            f"plaintext gRPC is for loopback only, not {host!r}: other hosts use "
             "--tls-listen and --mtls-listen"
         )
     callers, programs = _for_callers(services), _for_programs(services)

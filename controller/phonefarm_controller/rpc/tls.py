@@ -22,7 +22,7 @@ class TlsListeners:
 
 
 class ServerCertificate:
-    """What a port shows at each handshake: half through its life a certificate is replaced."""
+    """The certificate that a port shows at each handshake, replaced after half of its life."""
 
     def __init__(self, doors: TlsListeners, *, ask: bool) -> None:
         self._doors = doors

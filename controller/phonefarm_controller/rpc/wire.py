@@ -46,7 +46,7 @@ def moment_of(field: str, value: Timestamp) -> datetime:
     try:
         moment = value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise invalid_field(field, "is not a moment between the years 1 and 9998") from error
+        raise invalid_field(field, "is not a time between the years 1 and 9998") from error
     if moment.year > LAST_YEAR:
         raise invalid_field(field, f"must be before the end of the year {LAST_YEAR}")
     return moment
@@ -62,7 +62,7 @@ def _value_of(text: str) -> Any:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def _is_deep(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How attempts end and phones come back, inside a unit of work."""
+"""Ends attempts and frees phones, within a unit of work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,7 +55,7 @@ def end_run(
             )
         case _:
             failure = body.failure or failures.infra(
-                FailureCode.RUN_CRASHED, f"the run ended ({body.outcome}) and did not say why"
+                FailureCode.RUN_CRASHED, f"the run ended ({body.outcome}) without giving a reason"
             )
             moved = failed(item, failure, policy=policy, now=now, chance=chance)
             if failure.failure_class is FailureClass.ACCOUNT:

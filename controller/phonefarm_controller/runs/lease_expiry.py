@@ -60,7 +60,7 @@ class LeaseExpiry:
             lease = work.leases.get(lease_id)
             if lease is None or not await leases.unrenewed(tx, lease_id, renewals=renewals):
                 return False
-            silence = "the agent was not heard until the lease expired"
+            silence = "the agent did not answer until the lease expired"
             self._end(work, lease, lost_run(FailureCode.LEASE_EXPIRED, silence))
             work.leases[lease_id] = dirty(lease, reason=LEASE_EXPIRED)
             work.quarantined[lease.phone_id] = LEASE_EXPIRED
@@ -83,7 +83,7 @@ class LeaseExpiry:
                 return
             for lease in list(work.leases.values()):
                 if lease.state is LeaseState.LIVE and lease.agent_id == agent_id:
-                    message = "the agent came back without this run"
+                    message = "the agent restarted and no longer has this run"
                     self._end(work, lease, lost_run(FailureCode.RUN_CRASHED, message))
                     told.append(hard_stop(work, lease, "the run is over"))
             await work.save(locked)
@@ -92,7 +92,7 @@ class LeaseExpiry:
 
     @uninterrupted
     async def void(self, lease_id: str) -> bool:
-        """Take back a claim whose run did not reach the start gate in time, uncharged."""
+        """Take back a claim whose run did not reach the start gate in time, uncounted."""
         async with self._database.writing() as tx:
             work, locked = await open_unit_of_work(tx, {lease_id}, health=self._health)
             lease = work.leases.get(lease_id)
@@ -125,7 +125,7 @@ class LeaseExpiry:
             lease = work.leases.get(lease_id)
             if lease is None or lease.state is not LeaseState.LIVE:
                 return False
-            beyond = f"its agent did not end it within {lease.most_seconds:g} s"
+            beyond = f"its agent did not end the run within {lease.most_seconds:g} s"
             self._end(work, lease, lost_run(FailureCode.LEASE_EXPIRED, beyond))
             work.leases[lease_id] = revoked(lease, reason=LEASE_OVERRUN)
             stop = hard_stop(work, lease, LEASE_OVERRUN)
@@ -137,7 +137,7 @@ class LeaseExpiry:
 
     @uninterrupted
     async def give_up_clean_up(self, lease_id: str) -> bool:
-        """Call a phone dirty whose clean-up was not confirmed in time, and keep it from work."""
+        """Withhold, as dirty, each phone whose clean-up was not confirmed in time."""
         async with self._database.writing() as tx:
             work, locked = await open_unit_of_work(tx, {lease_id}, health=self._health)
             lease = work.leases.get(lease_id)

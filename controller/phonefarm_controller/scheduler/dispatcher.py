@@ -1,4 +1,4 @@
-"""The dispatcher: claims for offered phones the moment there may be work."""
+"""The dispatcher: claims work for offered phones as soon as there may be any."""
 
 import random
 from collections.abc import Sequence

@@ -79,7 +79,7 @@ class Explanation:
 def blockers_of(
     item: Item, farm: FarmSnapshot, *, chosen: Collection[str], ahead: int, now: datetime
 ) -> list[Blocker]:
-    """Return what keeps the item waiting; nothing when it is among *chosen*.
+    """Return the blockers of the item; none when it is among *chosen*.
 
     *chosen* are the items that the claim would take this moment, *ahead* how many go before this
     one. What work and turns bring with them is left out for an item that is paused or
@@ -219,7 +219,7 @@ def _summary(
     if free:
         parts.append(f"{free} {NOTHING_HINDERS}")
     if others:
-        parts.append(f"of {_items(total)} in all {active} on a phone, {over} ended")
+        parts.append(f"of {_items(total)} in total, {active} on a phone and {over} ended")
     return "; ".join(parts)
 
 

@@ -60,7 +60,10 @@ class Pauses:
         FarmError for a name nobody knows, or a missing reason.
         """
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
-            message = f"must be 1 to {LONGEST_REASON} characters: it is shown to who asks why"
+            message = (
+                f"must be 1 to {LONGEST_REASON} characters; everybody who asks why work "
+                "waits can read it"
+            )
             raise invalid_field("reason", message)
         async with self._database.writing() as tx:
             await self._check_name(tx, scope, name)

@@ -1,4 +1,4 @@
-"""What would unblock an item, in a sentence that names the command or the moment."""
+"""Remedies: sentences that say which command, or which time, lets an item run."""
 
 from collections.abc import Sequence
 from typing import assert_never
@@ -15,7 +15,7 @@ def remedy(blockers: Sequence[Blocker]) -> str:
     first = blockers[0]
     match first.kind:
         case _K.PAUSED:
-            return f"paused ({first.detail}); let it go on: `phonefarm resume {first.subject}`"
+            return f"paused ({first.detail}); to resume it: `phonefarm resume {first.subject}`"
         case _K.NOT_DUE | _K.BACKING_OFF:
             return _of_time(blockers)
         case _K.PHONE_BUSY | _K.ACCOUNT_BUSY | _K.BEHIND_OTHERS | _K.NOT_OFFERED:
@@ -47,8 +47,8 @@ def remedy(blockers: Sequence[Blocker]) -> str:
             return _of_phone(first, blockers)
         case _K.STORAGE_FULL:
             return (
-                "free some of the controller's data disk, or give it a larger one; claims go on by "
-                "themselves"
+                "free space on the controller's data disk, or use a larger disk; "
+                "claims then continue by themselves"
             )
         case _:
             assert_never(first.kind)
@@ -57,32 +57,35 @@ def remedy(blockers: Sequence[Blocker]) -> str:
 def _of_time(blockers: Sequence[Blocker]) -> str:
     moments = [blocker.moment for blocker in blockers if blocker.moment is not None]
     first = moment_text(min(moments))
-    when = f"from {first} on"
+    when = f"at {first}"
     if len(set(moments)) > 1:
-        when = f"the first from {first}, the last from {moment_text(max(moments))} on"
-    verb = "claimable" if blockers[0].kind is _K.NOT_DUE else "tried again"
-    return f"nothing to do: {verb} {when}"
+        when = f"between {first} and {moment_text(max(moments))}"
+    what = "the work may begin" if blockers[0].kind is _K.NOT_DUE else "the farm tries again"
+    return f"nothing to do: {what} {when}"
 
 
 def _of_rest(blockers: Sequence[Blocker]) -> str:
     until = max(blocker.moment for blocker in blockers if blocker.moment is not None)
-    return f"{_phones(blockers)} rests after a failure, until {moment_text(until)}"
+    return f"{_phones(blockers)} gets no work after a failure, until {moment_text(until)}"
 
 
 def _of_turn(first: Blocker, blockers: Sequence[Blocker]) -> str:
     if first.kind is _K.BEHIND_OTHERS:
-        return "wait for its turn; work asked for with a higher priority goes first"
+        return "wait; work with a higher priority goes first"
     if first.kind is _K.NOT_OFFERED:
         return (
-            f"wait for the next probe of {_phones(blockers)}; if it stays so, look into the log of "
-            f"the agent {first.subject}"
+            f"wait for the next probe of {_phones(blockers)}; if nothing changes, "
+            f"read the log of the agent {first.subject}"
         )
     if not first.subject:
         phones = _phones(blockers)
-        return f"wait until {phones} is clean; when nobody says so in time it is quarantined"
+        return (
+            f"wait until {phones} is clean; if nobody confirms it in time, the controller "
+            "quarantines the phone"
+        )
     return (
-        f"wait until the process {first.subject} gives it back, or end that one: "
-        f"`phonefarm processes cancel {first.subject} --reason TEXT`"
+        f"wait until the process {first.subject} ends, or cancel it: `phonefarm "
+        f"processes cancel {first.subject} --reason TEXT`"
     )
 
 
@@ -92,13 +95,19 @@ def _of_account(first: Blocker) -> str:
     match first.kind:
         case _K.ACCOUNT_NEEDS_ATTENTION:
             clear = f"`phonefarm accounts clear {account} --reason TEXT`"
-            return f"look at {account} in the app on {phone}, then say that it is well: {clear}"
+            return f"check {account} in the app on {phone}, then confirm that it works: {clear}"
         case _K.ACCOUNT_INACTIVE:
             return f"make it active: {put}"
         case _K.ACCOUNT_ELSEWHERE:
-            return f"bind it to this phone again: {put}; or cancel, and ask for where it is now"
+            return (
+                f"bind it to this phone again: {put}; or cancel, and request work for the "
+                "phone where it is now"
+            )
         case _K.ACCOUNT_AMBIGUOUS:
-            return f"name target.account_id, or leave one of them active: {put[:-1]} --inactive`"
+            return (
+                "name target.account_id, or make all but one of them inactive: "
+                f"{put[:-1]} --inactive`"
+            )
         case _K.NO_PHONE_IN_GROUP:
             return f"give the group members: `phonefarm groups put {account} --phones PHONE`"
         case _:
@@ -111,33 +120,43 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
         case _K.PHONE_QUARANTINED:
             back = f"`phonefarm phones return {first.phone_id} --reason TEXT`"
             if first.moment is None:
-                return f"look at {phones}, then {back}"
+                return f"check {phones}, then {back}"
             if first.detail.startswith(PROVING):
-                return f"nothing to do: once offered it does its golden job; sooner by {back}"
-            return f"it is given work again from {moment_text(first.moment)} on; sooner by {back}"
+                return (
+                    "nothing to do: the phone gets a golden job when its agent offers "
+                    f"it; to skip that: {back}"
+                )
+            return (
+                "nothing to do: the phone gets work again at "
+                f"{moment_text(first.moment)}; to end the quarantine now: {back}"
+            )
         case _K.PHONE_COOLING_DOWN:
             return f"nothing to do: {_of_rest(blockers)}"
         case _K.HOST_INCIDENT:
             return (
-                f"mend the host of the agent {first.subject} ({first.detail}): `phonefarm-agent "
-                "doctor` there says what and how; its phones are offered again by themselves"
+                f"repair the host of the agent {first.subject} ({first.detail}): "
+                "`phonefarm-agent doctor` on that host says how; the agent then "
+                "offers its phones again by itself"
             )
         case _K.PHONE_NEEDS_HANDS:
             return f"go to {phones}: {first.detail}; `phonefarm phones needs-hands` lists them all"
         case _K.PHONE_RETIRED:
-            return f"{phones} does not come back: cancel, and ask for another phone"
+            return f"{phones} will not come back: cancel, and request another phone"
         case _K.PHONE_OFFLINE:
             return (
-                f"look at cable, power and adb authorization of {phones}: "
-                "`phonefarm phones list` shows what adb says"
+                f"check cable, power and adb authorization of {phones}: `phonefarm "
+                "phones list` shows how adb lists the phone"
             )
         case _K.PHONE_UNFIT:
-            return f"mend what {phones} lacks ({first.detail}); its agent offers it again by itself"
+            return (
+                f"correct the cause on {phones} ({first.detail}); the agent then offers "
+                "the phone again by itself"
+            )
         case _K.AGENT_DRAINING:
             undrain = f"`phonefarm agents undrain {first.subject} --reason TEXT`"
-            return f"its host is being emptied ({first.detail}); let it go on: {undrain}"
+            return f"its host is being drained ({first.detail}); to give it work again: {undrain}"
         case _K.AGENT_DISCONNECTED:
-            return f"start the agent {first.subject}, or mend its way to the controller"
+            return f"start the agent {first.subject}, or repair its connection to a controller"
         case _:
             return f"take {phones} into service: `phonefarm phones admit {first.phone_id}`"
 

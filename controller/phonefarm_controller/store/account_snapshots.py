@@ -24,7 +24,7 @@ class Snapshot:
 
     @property
     def age(self) -> tuple[int, datetime]:
-        """Return what decides which of two is newer: the version, then the moment."""
+        """Return the key that orders snapshots by age: the version, then the time."""
         return self.strategy_version, self.strategy_synced_at
 
 

@@ -81,14 +81,14 @@ async def drain_if_known(tx: Transaction, agent_id: str, *, by: str, reason: str
 
 
 async def undrain_if_drained(tx: Transaction, agent_id: str) -> bool:
-    """Let it be given work again; False when nobody wanted its host empty."""
+    """End the drain of the agent; False when nobody drained it."""
     values = {"drain_since": None, "drain_by": "", "drain_reason": ""}
     drained = (_a.agent_id == agent_id) & _a.drain_since.is_not(None)
     return (await tx.connection.execute(update(agents).where(drained).values(values))).rowcount == 1
 
 
 async def drained(tx: Transaction) -> dict[str, str]:
-    """Return, by agent, who wants its host empty and why."""
+    """Return, for each drained agent, who drained it and why."""
     query = select(*_COLUMNS).where(_a.drain_since.is_not(None))
     found = [_agent(row) for row in await tx.connection.execute(query)]
     return {agent.agent_id: agent.drain for agent in found}

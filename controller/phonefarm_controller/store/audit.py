@@ -28,7 +28,7 @@ class Entry:
 async def note(
     tx: Transaction, *, audit_id: str, actor: str, verb: str, subject: str, reason: str
 ) -> None:
-    """Keep who did what to whom, and why."""
+    """Record in the audit who did what to whom, and why."""
     values = {"audit_id": audit_id, "at": tx.now, "actor": actor}
     values |= {"verb": verb, "subject": subject, "reason": reason}
     await tx.connection.execute(insert(audit).values(values))

@@ -71,7 +71,7 @@ async def update_columns_if(
     changed = await statement.each(tx, given)
     # asyncpg does not count rows of an executemany; there the row locks hold the condition.
     if changed not in {-1, wanted}:
-        raise LostRowError(f"{table.name}: {wanted - changed} rows moved meanwhile")
+        raise LostRowError(f"{table.name}: {wanted - changed} rows changed meanwhile")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Who may be a member: the authority's fingerprint, invitations, and certificates that count."""
+"""Stores who may be a member: the authority's fingerprint, invitations and valid certificates."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

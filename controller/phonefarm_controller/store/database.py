@@ -50,7 +50,7 @@ class DatabaseTakenError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Transaction:
-    """One transaction. `now` is the database's clock at its begin.
+    """One transaction. `now` is the time of the database's clock when it began.
 
     What it moves is noted with `actor`, who moves it, and written right before the commit.
     `rows` and `each` are for finished SQL with positional parameters (store/compiled_statements),
@@ -298,8 +298,8 @@ def _take(lock: IO[str], path: Path) -> None:
     except BlockingIOError as error:
         lock.close()
         raise DatabaseTakenError(
-            f"{path} belongs to another running controller; SQLite allows one: "
-            "stop it, or use PostgreSQL for several"
+            f"{path} belongs to another running controller, and SQLite allows only "
+            "one: stop that controller, or use PostgreSQL"
         ) from error
 
 

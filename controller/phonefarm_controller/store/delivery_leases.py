@@ -1,4 +1,4 @@
-"""Which deliveries may be leased: the oldest unsettled one of a process, a few of each receiver.
+"""Finds the deliveries to lease: the oldest unsettled of each process, up to a limit per receiver.
 
 What a lease costs does not grow with what waits: it looks at the leases there are (a few for each
 receiver), seeks the next receiver in an index for each one that is owed something, and reads as

@@ -71,7 +71,7 @@ async def all_of(tx: Transaction) -> list[Group]:
 
 
 async def replace(tx: Transaction, kind: str, name: str, members: Sequence[str]) -> None:
-    """Make *members* the group's only ones; with the last one its policy goes."""
+    """Set the members of a group; a group without members loses its clean-up policy."""
     if kind == "phone" and not members:
         await put_cleanup_policy(tx, name, None)
     await tx.connection.execute(groups.delete().where(groups.c.kind == kind, groups.c.name == name))

@@ -56,13 +56,13 @@ async def take_if_unchanged(
 
 
 async def beat_if_owned(tx: Transaction, tenure: Tenure) -> bool:
-    """Show that the owner is alive; False when another owns the loop."""
+    """Renew the owner's lease of the loop; False when another controller owns the loop."""
     result = await tx.connection.execute(_owned(tenure).values(beats=_l.beats + 1))
     return result.rowcount == 1
 
 
 async def leave_if_owned(tx: Transaction, tenure: Tenure) -> None:
-    """Give the loop up, so that another can take it at once."""
+    """Give up the loop, so that another controller can take it at once."""
     await tx.connection.execute(_owned(tenure).values(owner="", beats=_l.beats + 1))
 
 

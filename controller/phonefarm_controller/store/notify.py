@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY between controllers on one PostgreSQL: wake-ups, and no more.
+"""Sends wake-ups between controllers on one PostgreSQL, by LISTEN and NOTIFY.
 
 The notification goes on a connection of its own, after the commit it tells of: a NOTIFY inside the
 transaction would make every commit wait for one lock of the whole server (its documentation:

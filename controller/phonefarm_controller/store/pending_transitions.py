@@ -1,4 +1,4 @@
-"""What a transaction has noted of its moves; written in one statement right before the commit."""
+"""Collects the transitions of a transaction and writes them right before the commit."""
 
 import functools
 from typing import Final, NamedTuple

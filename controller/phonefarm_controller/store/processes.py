@@ -138,7 +138,7 @@ class StoredRequest:
 
 
 async def stored_request(tx: Transaction, process_id: str) -> StoredRequest:
-    """Return what the process was asked for with."""
+    """Return the request from which the process was made."""
     again = capability_requests.alias()
     later = select(again.c.process_id).where(again.c.rerun_of == process_id).scalar_subquery()
     query = select(_p.digest, _p.target, _p.inputs, _p.verification, later.label("rerun_as"))

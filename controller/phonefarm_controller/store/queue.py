@@ -205,7 +205,7 @@ async def unpromoted(
 
 
 async def promote(tx: Transaction, *, limit: int) -> None:
-    """Mark at most *limit* due items as ready, but for rows another transaction writes now."""
+    """Mark at most *limit* due items as ready; skip rows that another transaction has locked."""
     await tx.connection.execute(_PROMOTE, {"now": tx.now, "most": limit})
 
 

@@ -39,7 +39,7 @@ _p = capability_requests.c
 
 @dataclass(frozen=True, kw_only=True)
 class OldFile:
-    """A kept file whose run is over; the run's `outcome` and `ended_at`, whether it was a proof."""
+    """A stored file of an ended run, with `outcome` and `ended_at` of the run."""
 
     evidence_id: str
     kind: str

@@ -22,7 +22,7 @@ class InlineConnection(aiosqlite.Connection):
     _stopped: asyncio.Future[Any] | None = None
 
     def stop(self) -> asyncio.Future[Any] | None:
-        """Close in the thread and end it; what comes back is done by then.
+        """Close the connection in its thread, and end the thread.
 
         Once: aiosqlite would ask a thread that has ended again, and wait for ever. SQLAlchemy stops
         a connection while it closes when the closing call is cancelled.

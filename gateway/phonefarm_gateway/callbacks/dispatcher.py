@@ -126,7 +126,8 @@ class _Dispatcher:
             pass
         except asyncio.CancelledError:
             attempt = Attempt(
-                outcome=DeliveryOutcome.FAILED, error="the gateway stopped before an answer"
+                outcome=DeliveryOutcome.FAILED,
+                error="the gateway stopped before the receiver answered",
             )
             self._reports.add_if_room(attempt.report(delivery.delivery_id, delivery.lease_token))
             raise

@@ -108,11 +108,13 @@ def _check_status(status: int) -> None:
         return
     if 300 <= status < 400:
         raise _unreachable(
-            f"its server redirects ({status}), which is not followed: give the final address"
+            f"its server redirects ({status}), and the gateway does not follow "
+            "redirects: give the final address"
         )
     if 400 <= status < 500 and status not in _PASSING:
         message = (
-            f"is not there: its server answered {status}; upload it, then send the request again"
+            f"does not exist: its server answered {status}; upload the file, then "
+            "send the request again"
         )
         raise _AssetError(Reason.ASSET_MISSING, message)
     raise _unreachable(f"its server answered {status}")
@@ -120,5 +122,5 @@ def _check_status(status: int) -> None:
 
 def _unreachable(message: str) -> _AssetError:
     if "redirects" not in message:
-        message += "; make it readable from the gateway, then send the request again"
+        message += "; make the file readable for the gateway, then send the request again"
     return _AssetError(Reason.ASSET_UNREACHABLE, message)

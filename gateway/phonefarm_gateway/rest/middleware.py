@@ -69,7 +69,7 @@ def _problem(request: web.Request, error: Exception) -> Problem:
         case _:
             incident = new_id()
             _log.error("request.crashed", incident=incident, exc_info=error)
-            detail = f"The gateway failed. Its log has the cause under the id {incident}."
+            detail = f"The gateway failed. Search its log for the id {incident} to find the cause."
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.INTERNAL, detail)
 
 

@@ -38,13 +38,17 @@ of surrogate pairs; values may be nested 64 levels deep. Errors are problem docu
 
 _COMMON: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is missing or wrong",
-    HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key may not do this",
+    HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key lacks this scope",
     HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as many seconds as Retry-After says",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "`no_secret_configured`, or `internal`: its `detail` has the "
-    "id of the log line with the cause",
-    HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, `storage_full`, `evidence_away`, "
-    "`gateway_token_refused`: try again; the request may or may not have been carried out, and "
-    "repeating it is safe",
+    HTTPStatus.INTERNAL_SERVER_ERROR: (
+        "`no_secret_configured`; or `internal`, with a `detail` that has the id of the "
+        "log line with the cause"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "`controller_unavailable`, `storage_full`, `evidence_away`, "
+        "`gateway_token_refused`: try again; the farm may or may not have carried out "
+        "the request, and you may safely repeat it"
+    ),
 }
 _OF_BODIES: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.REQUEST_TIMEOUT: "`body_too_slow`",

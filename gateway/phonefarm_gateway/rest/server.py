@@ -134,7 +134,7 @@ class _Refusal(asyncio.Protocol):
         body = Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "too_many_connections",
-            "The gateway has as many connections open as its limit allows.",
+            "The gateway has reached its limit of open connections.",
         ).document()
         head = (
             f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"

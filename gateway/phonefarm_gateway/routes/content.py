@@ -71,9 +71,11 @@ ENDPOINTS: Final = (
         tag="Content",
         summary="Post one video for one account",
         about=(
-            "`(account_id, content_id)` makes it safe to repeat. The gateway checks the key, the "
-            "body, the account, whether it is a duplicate, and then all assets at once, 5 s each, "
-            "with HEAD (after 405, 501 or 403: GET of the first byte). It follows no redirects."
+            "You may safely repeat the request: its key is `(account_id, "
+            "content_id)`. The gateway checks the API key, the body, the account and "
+            "whether the request is a duplicate. Then it checks all assets at once, "
+            "for at most 5 s each, with HEAD (after 405, 501 or 403 with GET of the "
+            "first byte). It follows no redirects."
         ),
         scope="submit",
         query=NoQuery,
@@ -86,7 +88,9 @@ ENDPOINTS: Final = (
                 links=_TO_ITEM,
             ),
             HTTPStatus.OK: ResponseSpec(
-                about="It was ingested before; `queue_status` is its present state.",
+                about=(
+                    "The farm has ingested the video before; `queue_status` is its current state."
+                ),
                 models=(Ingested,),
             ),
         },
@@ -104,7 +108,7 @@ ENDPOINTS: Final = (
         path="/cancel",
         name="cancelContent",
         tag="Content",
-        summary="Cancel a video that no run has claimed",
+        summary="Cancel a video that waits",
         scope="cancel",
         query=NoQuery,
         body=requests.CancelContent,
@@ -113,7 +117,9 @@ ENDPOINTS: Final = (
         },
         problems={
             HTTPStatus.NOT_FOUND: "`unknown_content`",
-            HTTPStatus.CONFLICT: "`state_conflict:<STATE>`: a run has claimed it, or it has ended",
+            HTTPStatus.CONFLICT: (
+                "`state_conflict:<STATE>`: a run has the video, or its work has ended"
+            ),
         },
         handler=cancel_content,
     ),
@@ -122,11 +128,11 @@ ENDPOINTS: Final = (
         path="/runtime-snapshots/upsert",
         name="upsertSnapshot",
         tag="Content",
-        summary="Store what is known of an account's persona",
+        summary="Store the persona of an account",
         about=(
-            "A run gets, as data, the snapshot that is stored when it is claimed. A snapshot is "
-            "stale when the stored `strategy_version` is greater, or equal with a newer "
-            "`strategy_synced_at`."
+            "A run gets the snapshot that is stored when the run is claimed, as "
+            "data. A snapshot is stale if the stored `strategy_version` is greater, "
+            "or if it is equal and the stored `strategy_synced_at` is newer."
         ),
         scope="submit",
         query=NoQuery,
@@ -134,7 +140,7 @@ ENDPOINTS: Final = (
         example=examples.SNAPSHOT,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The snapshot is stored, or a newer one was.",
+                about="The snapshot is stored, or the farm already had a newer snapshot.",
                 models=(SnapshotUpserted, SnapshotIgnored),
             )
         },

@@ -43,8 +43,9 @@ ENDPOINTS: Final = (
         tag="Callbacks",
         summary="Send callbacks again",
         about=(
-            "They keep sequence, id and order, and are attempted for another 24 hours. Without "
-            "`sequences`, or without a body: all that were not delivered."
+            "The callbacks keep their sequence, id and order, and the farm tries to "
+            "send them for another 24 hours. Without `sequences`, or without a body, "
+            "it sends all that were not delivered."
         ),
         scope="operate",
         query=NoQuery,
@@ -52,12 +53,14 @@ ENDPOINTS: Final = (
         body_optional=True,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The callbacks that are due again.", models=(responses.Replayed,)
+                about="The callbacks that the farm will send again.", models=(responses.Replayed,)
             )
         },
         problems={
-            HTTPStatus.CONFLICT: "`state_conflict`: there is none to send again, or it is still "
-            "being sent"
+            HTTPStatus.CONFLICT: (
+                "`state_conflict`: there is no callback to send again, or the callback "
+                "is still being sent"
+            )
         },
         handler=replay,
     ),

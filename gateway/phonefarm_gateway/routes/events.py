@@ -77,7 +77,7 @@ def _after(text: str | None) -> int:
         return 0
     if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_COUNT:
         return int(text)
-    message = "must be the id of the last event you received, a number"
+    message = "must be a number, the id of the last event that you received"
     raise invalid(FieldProblem(field=LAST_EVENT_ID, message=message))
 
 
@@ -140,9 +140,11 @@ ENDPOINTS: Final = (
         tag="Processes",
         summary="Follow a process by server-sent events",
         about=(
-            "Sends the record now and at every transition, and ends after the process has. `id` is "
-            "a rising number; send the last one as `Last-Event-ID` to continue from there. The "
-            "`data` of `process.updated` is a ProcessEvent. A comment comes every 15 s."
+            "The stream sends the record now and at every transition, and ends when "
+            "the process has ended. `id` is a rising number; send the last id as "
+            "`Last-Event-ID` to continue after that event. The `data` of "
+            "`process.updated` is a ProcessEvent. The gateway sends a comment every "
+            "15 s."
         ),
         scope="read",
         query=NoQuery,
@@ -155,15 +157,17 @@ ENDPOINTS: Final = (
         },
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="`event: process.updated`, its data a ProcessEvent.",
+                about="Events `process.updated`, each with a ProcessEvent as data.",
                 models=(ProcessEvent,),
                 media_types=("text/event-stream",),
             ),
             HTTPStatus.NO_CONTENT: ResponseSpec(
-                about="The process has ended and there is nothing newer.", media_types=()
+                about="The process has ended, and there are no newer events.", media_types=()
             ),
         },
-        problems={HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is no number"},
+        problems={
+            HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is not a number"
+        },
         handler=stream_events,
     ),
 )

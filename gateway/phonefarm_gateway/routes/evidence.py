@@ -38,7 +38,7 @@ async def get_evidence(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
             if sent != file.line.bytes:
                 # Too late for a problem document: a broken connection shows that bytes are missing.
                 call.request.protocol.force_close()
-                raise ConnectionError("the evidence is not as long as its description says")
+                raise ConnectionError("the evidence has another length than its description says")
         await response.write_eof()
     return response
 
@@ -68,7 +68,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Each file with its `url`.",
+                about="The files, each with its `url`.",
                 models=(responses.EvidenceList,),
                 links=(
                     Link(
@@ -89,20 +89,20 @@ ENDPOINTS: Final = (
         name="getEvidence",
         tag="Processes",
         summary="Read one file of evidence",
-        about="HEAD answers its length and type.",
+        about="HEAD returns the length and the type of the file.",
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The file's bytes.",
+                about="The bytes of the file.",
                 media_types=(
                     *dict.fromkeys(kind.partition(";")[0] for kind in MEDIA_TYPES.values()),
                     _OTHER,
                 ),
                 headers={
-                    "Content-Length": "Its size in bytes",
-                    "Content-Disposition": "Its name",
+                    "Content-Length": "Size of the file in bytes",
+                    "Content-Disposition": "Name of the file",
                     "ETag": "Its SHA-256",
                 },
             )

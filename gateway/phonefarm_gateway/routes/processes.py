@@ -138,8 +138,9 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Enqueue work of a capability",
         about=(
-            "`(capability, requested_by.system, request_id)` makes it safe to repeat: a repeat "
-            "answers 200 with the first process. GET /capabilities lists the capabilities and, in "
+            "You may safely repeat the request: its key is `(capability, "
+            "requested_by.system, request_id)`, and a repeat returns 200 with the "
+            "first process. GET /capabilities lists the capabilities and, in "
             "`inputs_schema`, the `inputs` of each. Events go to `callback.url`."
         ),
         scope="submit",
@@ -159,7 +160,10 @@ ENDPOINTS: Final = (
         name="requestMaintenance",
         tag="Work",
         summary="Edit an account's profile on its phone",
-        about="One run takes the steps in order. The answers are those of enqueue.",
+        about=(
+            "One run performs the steps in order. The responses are those of POST "
+            "/capability-requests/enqueue."
+        ),
         scope="submit",
         query=NoQuery,
         body=requests.Maintenance,
@@ -178,8 +182,9 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Cancel a process",
         about=(
-            "Waiting items are cancelled at once; active ones end as `strategy` says. The answer "
-            "never waits for a phone. A stronger strategy may follow a weaker one."
+            "The controller cancels waiting items at once; active items end as "
+            "`strategy` says. The call never waits for a phone. You may send a "
+            "stronger strategy after a weaker one."
         ),
         scope="cancel",
         query=NoQuery,
@@ -187,7 +192,10 @@ ENDPOINTS: Final = (
         example=examples.CANCEL,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The cancel is recorded, or the process had ended (`ignored_terminal`).",
+                about=(
+                    "The controller has recorded the cancel, or the process had already "
+                    "ended (`ignored_terminal`)."
+                ),
                 models=(Cancelled,),
             )
         },
@@ -224,10 +232,11 @@ ENDPOINTS: Final = (
         path="/processes",
         name="listProcesses",
         tag="Processes",
-        summary="List processes, the newest first",
+        summary="List processes, newest first",
         about=(
-            "A process must match every filter. Send `next_cursor` as `cursor`, with the same "
-            "filters, for the next page. A page that is shorter than `limit` may not be the last."
+            "A process must match every filter. For the next page send `next_cursor` "
+            "as `cursor`, with the same filters. A page shorter than `limit` is not "
+            "always the last page."
         ),
         scope="read",
         query=ProcessFilter,
@@ -252,7 +261,7 @@ ENDPOINTS: Final = (
         name="getProcess",
         tag="Processes",
         summary="Read a process",
-        about="The record is the authority on the state of a request.",
+        about="The record is the authority on the state of the process.",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -275,7 +284,7 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/timeline",
         name="getTimeline",
         tag="Processes",
-        summary="Read every transition, with its time, actor and reason",
+        summary="Read every transition of a process, with time, actor and reason",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -293,7 +302,11 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="As of now.", models=(responses.Explanation,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The explanation as of now.", models=(responses.Explanation,)
+            )
+        },
         handler=explain,
     ),
     Endpoint(
@@ -301,7 +314,7 @@ ENDPOINTS: Final = (
         path="/queue-items/{queue_item_id}",
         name="getQueueItem",
         tag="Processes",
-        summary="Read one queue item: its plan, its attempts, its outputs",
+        summary="Read one queue item with its plan, attempts and outputs",
         scope="read",
         query=NoQuery,
         body=NoBody,

@@ -78,7 +78,7 @@ ENDPOINTS: Final = (
         scope=None,
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="It runs.", models=(responses.Alive,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="The gateway runs.", models=(responses.Alive,))},
         handler=healthz,
     ),
     Endpoint(
@@ -96,8 +96,10 @@ ENDPOINTS: Final = (
             )
         },
         problems={
-            HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`, or "
-            "`gateway_token_refused`: the controller has another PHONEFARM_GATEWAY_TOKEN"
+            HTTPStatus.SERVICE_UNAVAILABLE: (
+                "`controller_unavailable`, or `gateway_token_refused`: the controller "
+                "has a different PHONEFARM_GATEWAY_TOKEN"
+            )
         },
         handler=readyz,
     ),
@@ -107,14 +109,14 @@ ENDPOINTS: Final = (
         name="metrics",
         tag="Service",
         summary="Read the metrics, for Prometheus",
-        about="Needs a key unless the gateway runs with --open-metrics.",
+        about="Send a key with the scope read, unless the gateway runs with --open-metrics.",
         scope="read",
         checks_key=False,
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Prometheus' text format.", media_types=("text/plain",)
+                about="The metrics in the text format of Prometheus.", media_types=("text/plain",)
             )
         },
         handler=show_metrics,
@@ -136,7 +138,7 @@ ENDPOINTS: Final = (
         path="/docs",
         name="docs",
         tag="Service",
-        summary="Read this description as a page",
+        summary="Read this description as an HTML page",
         scope=None,
         query=NoQuery,
         body=NoBody,

@@ -29,7 +29,9 @@ class Duplicate(ResponseModel):
         bool,
         Field(
             exclude_if=lambda differs: not differs,
-            description="Present, and true, when this body differs from the first",
+            description=(
+                "True if this body differs from the body of the first request; otherwise absent"
+            ),
         ),
     ] = False
 

@@ -32,24 +32,27 @@ class Phone(ResponseModel):
     health_reason: str
     lease: str
     intent: str
-    offered: Annotated[bool, Field(description="Whether its agent offers it now")]
+    offered: Annotated[bool, Field(description="True while the agent offers the phone for work")]
     process_id: Uuid | None
     run_id: Uuid | None
     health_until: Annotated[
         Instant | None,
         Field(
-            description="When its health changes by itself: the end of a quarantine, for example"
+            description="When the health changes by itself, for example at the end of a quarantine"
         ),
     ]
     cooling_until: Annotated[
-        Instant | None, Field(description="The phone rests until then after a failure")
+        Instant | None, Field(description="Time until which the phone gets no work after a failure")
     ]
     needs_hands: Annotated[
-        str, Field(description="What a person must do at the phone; empty when nothing")
+        str,
+        Field(description="What a person must do at the phone; empty if nothing"),
     ]
     reasons: Annotated[
         tuple[PhoneBlocker, ...],
-        Field(description="Everything that keeps work from it now; empty when it is offered"),
+        Field(
+            description="Everything that keeps work from the phone now; empty while it is offered"
+        ),
     ]
     needs_hands_since: Instant | None
     since: Annotated[

@@ -62,7 +62,9 @@ class Timestamps(ResponseModel):
     accepted_at: Instant | None
     queued_at: Instant | None
     executing_at: Instant | None
-    retrying_at: Annotated[Instant | None, Field(description="When the next attempt is due")]
+    retrying_at: Annotated[
+        Instant | None, Field(description="Time at which the next attempt is due")
+    ]
     cancel_requested_at: Instant | None
     finished_at: Instant | None
 
@@ -96,7 +98,7 @@ class PartialProgress(ResponseModel):
 
 
 class NoProgress(ResponseModel):
-    """Nothing is known of the items yet."""
+    """The progress of a process before its items are known."""
 
 
 class ProcessRecord(ResponseModel):

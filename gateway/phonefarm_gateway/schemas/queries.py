@@ -48,16 +48,25 @@ class ProcessFilter(Query):
     system: Annotated[Name | None, Field(description="requested_by.system")] = None
     request_id: RequestId | None = None
     account_id: Annotated[
-        Name | None, Field(description="Has an item that is bound to it or acted for it last")
+        Name | None,
+        Field(
+            description="Processes with an item that is bound to this account or last acted for it"
+        ),
     ] = None
     phone_id: Annotated[
-        Name | None, Field(description="Has an item that is bound to it or ran on it last")
+        Name | None,
+        Field(description="Processes with an item that is bound to this phone or last ran on it"),
     ] = None
-    created_from: Annotated[Moment | None, Field(description="created_at at or after this")] = None
-    created_before: Annotated[Moment | None, Field(description="created_at before this")] = None
+    created_from: Annotated[
+        Moment | None, Field(description="Processes created at this time or later")
+    ] = None
+    created_before: Annotated[
+        Moment | None, Field(description="Processes created before this time")
+    ] = None
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_LISTED)] = 50
     cursor: Annotated[
-        str | None, Field(min_length=1, max_length=1024, description="next_cursor of the last page")
+        str | None,
+        Field(min_length=1, max_length=1024, description="next_cursor of the previous page"),
     ] = None
 
 

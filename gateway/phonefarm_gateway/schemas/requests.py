@@ -56,12 +56,15 @@ class Enqueue(RequestModel):
     mode: Literal["manual", "unattended"]
     target: Target
     inputs: Annotated[
-        Object, Field(description="As `inputs_schema` of GET /capabilities describes")
+        Object, Field(description="The inputs that `inputs_schema` of GET /capabilities describes")
     ]
     callback: Callback
     requested_by: RequestedBy
     priority: (
-        Annotated[int, Field(ge=0, le=9, description="9 runs first; 5 when absent")] | None
+        Annotated[
+            int, Field(ge=0, le=9, description="0 to 9; work with 9 runs first; the default is 5")
+        ]
+        | None
     ) = None
     not_before: Moment | None = None
     deadline: (
@@ -151,7 +154,7 @@ class Ingest(RequestModel):
     cover_image_path: Url | None = None
     callback_url: Url | None = None
     scheduling_hint: (
-        Annotated[Moment, Field(description="Do not begin before this time")] | None
+        Annotated[Moment, Field(description="The run does not begin before this time")] | None
     ) = None
     metadata: Object = Field(default_factory=dict)
 
@@ -188,7 +191,9 @@ class Replay(RequestModel):
             Field(
                 max_length=MOST_SEQUENCES,
                 fail_fast=True,
-                description="Absent or empty: all that were not delivered",
+                description=(
+                    "The callbacks to send again; absent or empty for all that were not delivered"
+                ),
             ),
         ]
         | None
@@ -203,6 +208,8 @@ class PutAccount(RequestModel):
     active: bool = True
     condition: Annotated[
         Literal["ok", "needs_attention"],
-        Field(description="An account that needs_attention gets no work"),
+        Field(
+            description="needs_attention keeps work from the account until a person has cleared it"
+        ),
     ] = "ok"
     condition_reason: Annotated[str, Field(max_length=500)] = ""

@@ -25,7 +25,9 @@ class ProcessList(ResponseModel):
 class Transition(ResponseModel):
     """One transition of the process, or of one of its items."""
 
-    number: Annotated[int, Field(description="Rises within a process")]
+    number: Annotated[
+        int, Field(description="A number that rises with each callback of the process")
+    ]
     at: Instant
     queue_item_id: Annotated[Uuid | None, Field(description="null for the process itself")]
     from_state: Annotated[str | None, Field(description="null for its creation")]
@@ -42,7 +44,7 @@ class Timeline(ResponseModel):
 
     process_id: Uuid
     transitions: tuple[Transition, ...]
-    truncated: Annotated[bool, Field(description="Older ones are left out")]
+    truncated: Annotated[bool, Field(description="Older entries are left out")]
 
 
 class ProcessEvent(ResponseModel):
@@ -148,7 +150,7 @@ class DeliveryAttempt(ResponseModel):
     attempt: int
     ended_at: Instant | None
     outcome: str
-    http_status: Annotated[int | None, Field(description="null without an answer")]
+    http_status: Annotated[int | None, Field(description="null if no answer came")]
     error: str | None
     gateway_id: str
 
@@ -164,7 +166,9 @@ class Delivery(ResponseModel):
         str,
         Field(
             json_schema_extra={"enum": ["pending", "leased", "delivered", "dead", "stopped"]},
-            description="dead: given up after 24 hours; stopped: its receiver answered 410",
+            description=(
+                "dead: the farm gave up after 24 hours; stopped: the receiver answered 410"
+            ),
         ),
     ]
     attempts: int
@@ -173,7 +177,7 @@ class Delivery(ResponseModel):
     settled_at: Instant | None
     last_error: str | None
     log: Annotated[
-        tuple[DeliveryAttempt, ...], Field(description="The latest attempts, the oldest first")
+        tuple[DeliveryAttempt, ...], Field(description="The latest attempts, oldest first")
     ]
 
 
@@ -206,10 +210,11 @@ class Evidence(ResponseModel):
     action_index: Annotated[int | None, Field(description="null for the whole run")]
     received_at: Instant | None
     removed_at: Annotated[
-        Instant | None, Field(description="When retention removed the file; this entry stays")
+        Instant | None,
+        Field(description="Time at which retention removed the file; this entry stays"),
     ]
     removed_why: str | None
-    url: Annotated[str, Field(description="Relative to this server")]
+    url: Annotated[str, Field(description="A URL relative to this server")]
 
 
 class RunEvidence(ResponseModel):
@@ -221,7 +226,10 @@ class RunEvidence(ResponseModel):
     complete: Annotated[
         bool,
         Field(
-            description="Its manifest is here: it comes last and names each file, also missing ones"
+            description=(
+                "True when the manifest has arrived, which comes last and names every "
+                "file, also missing files"
+            )
         ),
     ]
 
@@ -260,7 +268,7 @@ class Capability(ResponseModel):
 
 
 class CapabilityList(ResponseModel):
-    """Every capability."""
+    """All capabilities."""
 
     capabilities: tuple[Capability, ...]
 

@@ -22,8 +22,8 @@ USB_SECONDS = 2.0
 
 _REMEDIES = {
     "unauthorized": "unlock the phone and accept this host's key, with `always allow`",
-    "offline": "unplug the phone and plug it in again; if it stays so, restart the phone",
-    "connecting": "wait a moment; if it stays so, unplug the phone and plug it in again",
+    "offline": "unplug the phone and plug it in again; if that does not help, restart the phone",
+    "connecting": "wait a moment; if nothing changes, unplug the phone and plug it in again",
     "authorizing": "unlock the phone and accept this host's key, with `always allow`",
     "recovery": "restart the phone into Android (recovery menu: reboot system now)",
     "bootloader": "restart the phone into Android (`fastboot reboot`)",
@@ -49,14 +49,20 @@ async def check_program() -> list[Finding]:
 
 
 async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
-    """Check the phones through the running agent's adb server, or a server of our own."""
+    """Check the phones through the running agent's adb server, or through one of its own."""
     if settings.dummy_phones:
-        return [ok("phones", f"{settings.dummy_phones} that are not there (--dummy-phones)")]
+        return [ok("phones", f"{settings.dummy_phones} pretended phones (--dummy-phones)")]
     try:
         async with _server(settings, ready) as (adb, whose):
             found = await adb.devices()
     except AdbStartError as error:
-        return [fail("adb server", str(error), "see what it said; is libusb or a port in the way?")]
+        return [
+            fail(
+                "adb server",
+                str(error),
+                ("read the error of adb; check libusb and whether another program uses the port"),
+            )
+        ]
     except AdbError as error:
         return [fail("adb server", str(error), "systemctl restart phonefarm-agent")]
     findings = [ok("adb server", f"answers ({whose})"), *await check_other_server()]
@@ -67,9 +73,11 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
         findings.append(
             warn(
                 "phones",
-                "none is seen",
-                "plug one in with USB debugging on, or name one with --connect in "
-                "PHONEFARM_AGENT_OPTIONS",
+                "adb lists no phone",
+                (
+                    "plug in a phone with USB debugging on, or name a network phone with "
+                    "--connect in PHONEFARM_AGENT_OPTIONS"
+                ),
             )
         )
     return findings
@@ -86,12 +94,18 @@ async def check_other_server() -> list[Finding]:
             found = await other.devices()
     except (AdbError, TimeoutError):
         return []
-    held = f", and has {', '.join(sorted(found))}" if found else ""
+    held = f", and holds {', '.join(sorted(found))}" if found else ""
     return [
         warn(
             "other adb server",
-            f"one runs on port {USUAL_PORT}{held}: the agent cannot use phones on USB that it has",
-            "`adb kill-server`, and start no other adb on this host (scrcpy, IDEs, `adb devices`)",
+            (
+                f"another adb server runs on port {USUAL_PORT}{held}: the agent cannot "
+                "use the USB phones that this server holds"
+            ),
+            (
+                "run `adb kill-server`, and do not start another adb on this host "
+                "(scrcpy, an IDE, `adb devices`)"
+            ),
         )
     ]
 
@@ -103,7 +117,9 @@ def _of_phone(serial: str, state: str) -> Finding:
     if state.startswith("no permissions"):
         return fail(name, state, _NO_PERMISSION)
     if state == "not connected":
-        return fail(name, state, "is it on, on this network, and does it listen (adb tcpip)?")
+        return fail(
+            name, state, "check that the phone is on, is in this network, and listens (adb tcpip)"
+        )
     return fail(name, state, _REMEDIES.get(state, "restart the phone"))
 
 
@@ -111,7 +127,7 @@ def _of_phone(serial: str, state: str) -> Finding:
 async def _server(settings: Settings, ready: Path) -> AsyncIterator[tuple[Adb, str]]:
     """Yield the running agent's adb server, or one that ends with the block."""
     if (running := _of_agent(ready)) is not None:
-        yield running, "the running agent's"
+        yield running, "the server of the running agent"
         return
     home = settings.state / "adb"  # its key is the one the phones know
     with tempfile.TemporaryDirectory(prefix="phonefarm-doctor-") as scratch:
@@ -123,7 +139,7 @@ async def _server(settings: Settings, ready: Path) -> AsyncIterator[tuple[Adb, s
         async with own as server:
             await asyncio.gather(*(_connected(server.adb, one) for one in settings.connect))
             await asyncio.sleep(USB_SECONDS)  # the server does not say when it has looked
-            yield server.adb, "one of doctor's own: no agent runs"
+            yield server.adb, "a server that doctor started, because no agent runs"
 
 
 async def _connected(adb: Adb, address: str) -> None:

@@ -8,16 +8,17 @@ from phonefarm_agent.runtimes.interface import RuntimeFailedError
 from phonefarm_agent.runtimes.threads import in_thread
 
 _NO_ENGINE = (
-    "`systemctl start docker`; if it runs, the agent's user must be in the socket's group: run "
-    "`phonefarm-agent install` again, or set DOCKER_HOST"
+    "run `systemctl start docker`; if Docker already runs, the agent's user is not "
+    "in the group of its socket: run `phonefarm-agent install` again, or set "
+    "DOCKER_HOST"
 )
 
 
 async def check_containers(settings: Settings) -> list[Finding]:
-    """Check the engine, in a thread that may hang with it."""
+    """Check the container engine, in a thread that may hang with the engine."""
     if settings.runtime in {"process", "dummy"}:
-        remedy = "--runtime docker, for anything but tests"
-        return [warn("docker", f"not asked: the runtime is {settings.runtime}", remedy)]
+        remedy = "use --runtime docker, except in tests"
+        return [warn("docker", f"not checked, because the runtime is {settings.runtime}", remedy)]
     return await in_thread(lambda: _check(settings.image))
 
 
@@ -30,24 +31,26 @@ def _check(name: str) -> list[Finding]:
                 fail(
                     "docker limits",
                     f"the engine cannot limit {', '.join(missing)}",
-                    "switch these cgroup controllers on (kernel command line)",
+                    "enable these cgroup controllers on the kernel command line",
                 )
             )
         if engine.keeps_runs():
-            findings.append(ok("docker live-restore", "on: runs outlive a restart of the engine"))
+            findings.append(ok("docker live-restore", "on: runs survive a restart of the engine"))
         else:
             findings.append(
                 warn(
                     "docker live-restore",
                     "off: a restart of the engine kills every run",
-                    '{"live-restore": true} in /etc/docker/daemon.json, then `systemctl reload '
-                    "docker`",
+                    (
+                        'put {"live-restore": true} into /etc/docker/daemon.json, then '
+                        "run `systemctl reload docker`"
+                    ),
                 )
             )
     except EngineAwayError as error:
         return [fail("docker", str(error), _NO_ENGINE)]
     except RuntimeFailedError as error:
-        return [fail("docker", str(error), "see the engine's log: journalctl -u docker")]
+        return [fail("docker", str(error), "read the engine's log: journalctl -u docker")]
     return [*findings, _image(name)]
 
 
@@ -55,9 +58,13 @@ def _image(name: str) -> Finding:
     build = "phonefarm-agent image build"
     try:
         if image.is_current(name):
-            return ok("image", f"{name} is there and made from this version")
+            return ok("image", f"the engine has {name}, made from this version")
     except NotKnownError:
         return fail("image", f"the engine has no {name}", build)
     except RuntimeFailedError as error:
         return fail("image", str(error), build)
-    return warn("image", f"{name} was made from another executor than the installed one", build)
+    return warn(
+        "image",
+        f"{name} was made from another version of the executor than the installed one",
+        build,
+    )

@@ -13,9 +13,10 @@ from phonefarm_agent.host.checks.finding import Finding, fail, ok, warn
 from phonefarm_agent.rpc.ping import PingFailedError, ping
 
 _JOIN_AGAIN = (
-    "`phonefarm agents invite --agent-id NAME` at the controller, `phonefarm-agent join TOKEN` here"
+    "run `phonefarm agents invite --agent-id NAME` at the controller, then "
+    "`phonefarm-agent join TOKEN` here"
 )
-_CLOCK = "this host's clock is behind: `timedatectl set-ntp true`"
+_CLOCK = "this host's clock is slow: run `timedatectl set-ntp true`"
 
 
 async def check_controller(settings: Settings) -> list[Finding]:
@@ -23,7 +24,7 @@ async def check_controller(settings: Settings) -> list[Finding]:
     try:
         member = read_member(settings.state) if settings.joined else None
     except (MemberBrokenError, OSError) as error:
-        return [fail("controller", f"not asked: {error}", _JOIN_AGAIN)]
+        return [fail("controller", f"not checked: {error}", _JOIN_AGAIN)]
     secured = None if member is None else member.secured
     told = [] if member is None else [member.controller]
     targets = settings.controllers or parse_controllers(told, name="the controller")
@@ -36,7 +37,10 @@ async def _ping_finding(settings: Settings, target: str, secured: ClientTls | No
         return fail(
             "controller",
             f"{target} is not loopback, and this host has no certificate",
-            "`phonefarm agents invite` at the controller, `phonefarm-agent join TOKEN` here",
+            (
+                "run `phonefarm agents invite` at the controller, then `phonefarm-agent "
+                "join TOKEN` here"
+            ),
         )
     try:
         await ping(target, settings.token, settings.timers, secured)
@@ -44,13 +48,15 @@ async def _ping_finding(settings: Settings, target: str, secured: ClientTls | No
         remedy = (
             _JOIN_AGAIN
             if error.refused and settings.joined
-            else "PHONEFARM_AGENT_TOKEN must be the controller's own"
+            else "set PHONEFARM_AGENT_TOKEN to the controller's value"
             if error.refused
-            else "is the controller up, and PHONEFARM_AGENT_CONTROLLER right?"
+            else (
+                "check that the controller runs, and that PHONEFARM_AGENT_CONTROLLER is its address"
+            )
         )
         return fail("controller", f"{target}: {error}", remedy)
     shown = "certificate" if settings.joined else "token"
-    return ok("controller", f"{target} answers and takes the {shown}")
+    return ok("controller", f"{target} answers and accepts the {shown}")
 
 
 async def check_certificate(settings: Settings, now: datetime | None = None) -> list[Finding]:
@@ -60,9 +66,11 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
         return [
             warn(
                 "certificate",
-                "none: the token proves who calls, and only on loopback",
-                "for a controller elsewhere: `phonefarm agents invite` there, "
-                "`phonefarm-agent join TOKEN` here",
+                "none: this agent uses a token, which works on loopback only",
+                (
+                    "for a controller on another host, run `phonefarm agents invite` "
+                    "there, then `phonefarm-agent join TOKEN` here"
+                ),
             )
         ]
     try:
@@ -70,14 +78,17 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
     except (MemberBrokenError, OSError) as error:
         return [fail("certificate", str(error), _JOIN_AGAIN)]
     if member is None:
-        return [fail("certificate", f"{settings.state} holds none any more", _JOIN_AGAIN)]
+        return [fail("certificate", f"{settings.state} has no certificate any more", _JOIN_AGAIN)]
     facts = member.facts
     text = f"{facts.role} {facts.member_id}, {time_left(facts, now)}"
     if facts.ends <= now:
         return [fail("certificate", text, _JOIN_AGAIN)]
     if now < facts.begins:
-        return [fail("certificate", f"{text}; begins {facts.begins:%Y-%m-%d %H:%MZ}", _CLOCK)]
+        return [fail("certificate", f"{text}; valid from {facts.begins:%Y-%m-%d %H:%MZ}", _CLOCK)]
     if facts.ends - now < (facts.ends - facts.begins) / 4:
-        remedy = "it should have been renewed at half life: does the agent run and reach it?"
+        remedy = (
+            "the agent should have renewed it after half of its life: check that the "
+            "agent runs and reaches the controller"
+        )
         return [warn("certificate", text, remedy)]
     return [ok("certificate", text)]

@@ -34,7 +34,7 @@ def warn(check: str, text: str, remedy: str) -> Finding:
 
 
 def fail(check: str, text: str, remedy: str) -> Finding:
-    """Return a finding that prevents work until it is mended."""
+    """Return a finding that prevents work until somebody corrects the cause."""
     return Finding(check=check, verdict=Verdict.FAIL, text=text, remedy=remedy)
 
 

@@ -23,11 +23,15 @@ async def check_disk(settings: Settings) -> list[Finding]:
     findings = []
     if not settings.state.exists():
         findings.append(
-            warn("state", f"{settings.state} is not there yet", "phonefarm-agent install")
+            warn("state", f"{settings.state} does not exist yet", "phonefarm-agent install")
         )
     elif not os.access(settings.state, os.R_OK | os.W_OK | os.X_OK):
         findings.append(
-            fail("state", f"{settings.state} is closed to us", "phonefarm-agent install, as root")
+            fail(
+                "state",
+                f"this user may not use {settings.state}",
+                "phonefarm-agent install, as root",
+            )
         )
     usage = disk_figures(there)
     text = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f} at {there}"
@@ -51,24 +55,28 @@ async def check_clock(synchronised: bool | None = None) -> list[Finding]:
             time.clock_gettime(time.CLOCK_MONOTONIC),
         )
     except OSError as error:
-        return [fail("clock", f"no CLOCK_BOOTTIME: {error}", "a Linux kernel from 2.6.39 on")]
+        return [fail("clock", f"no CLOCK_BOOTTIME: {error}", "use a Linux kernel 2.6.39 or newer")]
     findings = [
         ok(
             "clock",
-            f"CLOCK_BOOTTIME counts ({boot:.0f} s up, {max(0.0, boot - monotonic):.0f} s of them "
-            "suspended)",
+            (
+                f"CLOCK_BOOTTIME works ({boot:.0f} s up, {max(0.0, boot - monotonic):.0f} "
+                "s of them suspended)"
+            ),
         )
     ]
     synchronised = _synchronised() if synchronised is None else synchronised
     if synchronised:
-        return [*findings, ok("wall clock", "the kernel says that it is synchronised")]
+        return [*findings, ok("wall clock", "the kernel reports that the clock is synchronised")]
     return [
         *findings,
         warn(
             "wall clock",
-            "the kernel does not know it to be synchronised; times in logs may be wrong (leases "
-            "do not depend on it)",
-            "`timedatectl set-ntp true`, or any other NTP client",
+            (
+                "the kernel does not report that the clock is synchronised; times in "
+                "logs may be wrong (leases do not depend on the clock)"
+            ),
+            "run `timedatectl set-ntp true`, or use another NTP client",
         ),
     ]
 

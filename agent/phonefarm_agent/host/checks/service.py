@@ -16,7 +16,13 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
     try:
         said = await run_program(*words)
     except OSError as error:
-        return [warn("service", f"systemctl does not run: {error}", "is systemd the init here?")]
+        return [
+            warn(
+                "service",
+                f"systemctl does not run: {error}",
+                "check that systemd is the init of this host",
+            )
+        ]
     if said.code != 0:
         return [warn("service", f"systemctl: {said.text.strip()[:300]}", "systemctl status")]
     told = dict(line.partition("=")[::2] for line in said.text.splitlines())
@@ -37,7 +43,7 @@ def _remedy(status: str) -> str:
     phones, *others = status.split("; ")
     remedies = []
     if phones.endswith((" needs hands)", " need hands)")):
-        remedies.append("`phonefarm phones list` names what a person must do at which phone")
+        remedies.append("`phonefarm phones needs-hands` says what a person must do at which phone")
     if len(others) > 2:  # behind runs and controller stands why the host is withheld
-        remedies.append(f"nothing new begins here before this is mended: {'; '.join(others[2:])}")
+        remedies.append(f"this host starts no runs until this is repaired: {'; '.join(others[2:])}")
     return "; ".join(remedies)

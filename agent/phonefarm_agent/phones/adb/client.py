@@ -141,11 +141,11 @@ class Adb:
         try:
             reader, writer = await asyncio.open_connection(self.host, self.port)
         except OSError as error:
-            raise AdbError(f"the adb server is away: {error}") from error
+            raise AdbError(f"the adb server does not answer: {error}") from error
         try:
             yield reader, writer
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise AdbError(f"the adb server hung up: {error}") from error
+            raise AdbError(f"the adb server closed the connection: {error}") from error
         finally:
             # Abort rather than close: a phone that hangs must not keep the connection.
             writer.transport.abort()
@@ -171,7 +171,7 @@ def parse_devices(text: str) -> dict[str, str]:
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: str) -> None:
     data = request.encode()
     if len(data) > 0xFFFF:
-        raise AdbError(f"{request[:60]}...: longer than adb can carry")
+        raise AdbError(f"{request[:60]}... is longer than adb allows")
     writer.write(b"%04x" % len(data) + data)
     status = await reader.readexactly(4)
     if status == b"OKAY":

@@ -90,7 +90,7 @@ class AdbServer:
         except (TimeoutError, AdbStartError) as error:
             await self.stop()
             said = log_path.read_text(errors="replace")[-2000:]
-            raise AdbStartError(f"the adb server does not come up: {said}") from error
+            raise AdbStartError(f"the adb server does not start: {said}") from error
         self.down = self.why = ""
         self.changed()
         log.info("adb_server.started", port=self.adb.port, pid=self._process.pid)
@@ -147,7 +147,7 @@ class AdbServer:
                     missed = 0
                 except (TimeoutError, AdbError):
                     missed += 1
-            return "answers nothing"
+            return "does not answer"
         finally:
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)

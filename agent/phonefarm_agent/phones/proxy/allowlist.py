@@ -92,10 +92,10 @@ def normalised(path: str) -> str:
     if not path.startswith("/"):
         raise RequestRefusedError(f"path is not absolute: {path[:200]}")
     if not path.isprintable():
-        raise RequestRefusedError("path holds characters that cannot be printed")
+        raise RequestRefusedError("the path has characters that cannot be printed")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise RequestRefusedError(f"path goes up: {path[:200]}")
+        raise RequestRefusedError(f"the path contains ..: {path[:200]}")
     return "/" + "/".join(parts)
 
 
@@ -144,7 +144,7 @@ def check_command(text: str, scope: Scope) -> Command:
     name, *arguments = words
     rule = RULES.get(name) if name in scope.words else None
     if rule is None:
-        raise RequestRefusedError(f"word not in the run's list: {name[:100]}")
+        raise RequestRefusedError(f"command not on the run's allow-list: {name[:100]}")
     try:
         effect = rule(arguments, scope)
     except RequestRefusedError as error:
@@ -153,7 +153,7 @@ def check_command(text: str, scope: Scope) -> Command:
 
 
 def _getprop(arguments: list[str], _scope: Scope) -> Effect:
-    _expect(len(arguments) <= 1, "takes one name")
+    _expect(len(arguments) <= 1, "allows exactly one name")
     _expect_all(NAME, arguments)
     return Effect.READS
 
@@ -201,7 +201,7 @@ def _dumpsys(arguments: list[str], _scope: Scope) -> Effect:
             pass
         case _:
             raise RequestRefusedError(
-                "only what reads: battery, window, activity, display, package NAME"
+                "allows only services that read: battery, window, activity, display, package NAME"
             )
     return Effect.READS
 
@@ -220,7 +220,7 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
             _expect_all(KEY, keys)
             _expect(
                 all(key.lstrip("0") not in POWER_KEYS for key in keys),
-                "the power key is the agent's",
+                "only the agent may press the power key",
             )
         case _:
             raise RequestRefusedError(
@@ -236,7 +236,7 @@ def _am(arguments: list[str], scope: Scope) -> Effect:
         case ["start", *rest]:
             _intent(rest, scope)
         case ["broadcast", "-a", action, "-d", url] if action == SCAN_FILE:
-            _expect(url.startswith("file://"), "only a file is scanned")
+            _expect(url.startswith("file://"), "may scan only a file")
             scope.check_media(url.removeprefix("file://"))
         case _:
             raise RequestRefusedError(
@@ -273,8 +273,10 @@ def _intent(arguments: list[str], scope: Scope) -> None:
             _expect(argument in {"-W", "-S"}, f"option not allowed: {argument[:100]}")
     _expect(components == 1, "exactly one -n COMPONENT is needed")
     if granted:
-        _expect(bool(scope.media_folder), "a run that pushes nothing grants nothing")
-        _expect(MEDIA_NAME.fullmatch(data) is not None, "only a file of MediaStore is granted")
+        _expect(bool(scope.media_folder), "only a run that pushes files may grant access to them")
+        _expect(
+            MEDIA_NAME.fullmatch(data) is not None, "may grant access only to a file of MediaStore"
+        )
 
 
 def _content(arguments: list[str], scope: Scope) -> Effect:

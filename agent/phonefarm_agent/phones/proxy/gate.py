@@ -57,7 +57,7 @@ class Gate:
         """Why nothing passes now; None while bytes may pass."""
         if self._closed is not None:
             return self._closed
-        return "the lease is past its deadline" if self.remaining <= 0 else None
+        return "the lease has expired" if self.remaining <= 0 else None
 
     def renew(self, deadline: float) -> None:
         """Move the deadline to *deadline*, never back; a closed gate stays closed."""
@@ -76,7 +76,7 @@ class Gate:
             raise GateClosedError(reason)
 
     def notify(self, reason: str) -> int:
-        """Call every listener with *reason*; they leave the list. Return how many there were."""
+        """Call every listener once with *reason* and remove it; return how many there were."""
         listeners, self._listeners = list(self._listeners.values()), {}
         for listener in listeners:
             listener(reason)

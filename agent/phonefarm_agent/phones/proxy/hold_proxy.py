@@ -65,7 +65,7 @@ async def hold_proxy(
 
 @dataclass(kw_only=True)
 class HoldProxy(Proxy):
-    """The proxy of one hold: what its connections share."""
+    """The adb proxy of one hold, with the state that its connections share."""
 
     log_line: Callable[[str], Awaitable[None]]
     ids: set[str] = field(default_factory=set)
@@ -99,7 +99,7 @@ class HoldProxy(Proxy):
             case "tport":
                 await self._serve_phone(client, tells_id=True)
             case _:
-                raise RequestRefusedError(f"not for a held phone: {request[:200]}")
+                raise RequestRefusedError(f"not allowed on a held phone: {request[:200]}")
 
     def _of_ours(self, request: str) -> str:
         """Return what is asked of our phone, or of whichever there is; "" for another one's."""
@@ -154,5 +154,5 @@ def _check(service: str) -> None:
         raise RequestRefusedError(f"{message}, not {service[:200]}")
     if text.split()[:1] in (["reboot"], ["/system/bin/reboot"]):
         raise RequestRefusedError(
-            "a held phone is not rebooted by its shell: take it into maintenance"
+            "a held phone must not be rebooted: take it into maintenance first"
         )

@@ -50,7 +50,7 @@ log = structlog.get_logger()
 
 
 class ServerFailedError(Exception):
-    """The adb server said FAIL; the text is its reason and is passed on."""
+    """The adb server answered FAIL; the text is its reason, which the proxy passes on."""
 
 
 @asynccontextmanager
@@ -291,7 +291,7 @@ class Proxy:
         self._check_gate(UI_SERVICE)
         port = self.ui_port()
         if not port:
-            raise RequestRefusedError("the UI server is down")
+            raise RequestRefusedError("the UI server does not run")
         await upstream.send(framed(f"tcp:{port}"))
         await expect_okay(upstream)
         await client.send(b"OKAY")
@@ -318,7 +318,9 @@ class Proxy:
 
     def _check_gate(self, what: str) -> None:
         if not self.gate.going:
-            raise RequestRefusedError(f"only reads before the start gate opens: {what[:200]}")
+            raise RequestRefusedError(
+                f"only reads are allowed before the start gate opens: {what[:200]}"
+            )
 
 
 def _listen(path: Path) -> socket.socket:

@@ -14,21 +14,21 @@ from phonefarm_controller.model.plans import Action, Plan
 FIELDS: Final[tuple[Field, ...]] = (
     Text(
         name="judge_prompt",
-        description="what the videos should be like; the host's judge passes over others",
+        description="what the videos should show; a run skips a video that the judge rejects",
         most=8000,
         required=True,
         missing_reason=Reason.MISSING_FYP_JUDGE_PROMPT,
     ),
     Integer(
         name="max_videos",
-        description="how many videos of the feed to watch",
+        description="number of videos to watch",
         least=1,
         most=200,
         default=20,
     ),
     Integer(
         name="watch_seconds",
-        description="how long to watch each",
+        description="seconds to watch each video",
         least=1,
         most=60,
         default=8,

@@ -1,4 +1,4 @@
-"""A hold: the phone waits for a person, who drives it, until its time is over."""
+"""Plans a hold: a person drives the phone until the time of the hold is over."""
 
 from typing import Final
 
@@ -9,6 +9,6 @@ LONGEST_SECONDS: Final = 3 * 3600
 
 
 def plan(seconds: float) -> Plan:
-    """Return the plan; nothing acts on the phone but who holds it."""
+    """Return the plan, which has no actions: only the person who holds the phone acts on it."""
     waiting = Action(kind="hold", params={"seconds": seconds}, limit_seconds=seconds)
     return Plan(actions=(waiting,), dummy={"seconds": seconds})

@@ -13,7 +13,7 @@ MOST_WATCH_SECONDS: Final = 3 * 3600
 FIELDS: Final[tuple[Field, ...]] = (
     TextList(
         name="keywords",
-        description="what to search for, one after the other",
+        description="the keywords to search, one after the other",
         most=20,
         longest=100,
         typed=True,
@@ -21,15 +21,17 @@ FIELDS: Final[tuple[Field, ...]] = (
     ),
     Integer(
         name="videos_per_keyword",
-        description="how many results of each search to watch",
+        description="number of results to watch for each keyword",
         least=1,
         most=50,
         default=5,
     ),
     Integer(
         name="watch_seconds",
-        description="how long to watch each; keywords x videos x seconds is at most "
-        f"{MOST_WATCH_SECONDS}",
+        description=(
+            "seconds to watch each video; keywords x videos x seconds is at most "
+            f"{MOST_WATCH_SECONDS}"
+        ),
         least=1,
         most=120,
         default=8,
@@ -45,8 +47,10 @@ def plan(inputs: Mapping[str, Any]) -> Plan:
     if total > MOST_WATCH_SECONDS:
         raise invalid_field(
             "inputs.watch_seconds",
-            f"makes {total} s of watching in one run; at most {MOST_WATCH_SECONDS} s fit: "
-            "ask for fewer keywords, videos or seconds",
+            (
+                f"makes one run watch for {total} s, but {MOST_WATCH_SECONDS} s is the "
+                "limit: send fewer keywords, videos or seconds"
+            ),
         )
     actions = [Action(kind="launch_app")]
     for keyword in keywords:

@@ -17,18 +17,18 @@ def _typed(name: str, description: str) -> Text:
 FIELDS: Final[tuple[Field, ...]] = (
     EditSteps(
         name="steps",
-        description="what to do, in order; a step may also carry mutation_kind and randomized",
+        description="the steps, in order; a step may also have mutation_kind and randomized",
         most=MOST_STEPS,
         required=True,
         actions={
             "edit_profile": (
-                _typed("display_name", "the name to show"),
+                _typed("display_name", "the name that the app shows"),
                 _typed("username", "without the leading @"),
-                _typed("bio", "the text about the account"),
+                _typed("bio", "the text that describes the account"),
             )
         },
     ),
-    FreeObject(name="metadata", description="kept with the request; nobody looks at it"),
+    FreeObject(name="metadata", description="stored with the request; the farm does not use it"),
 )
 
 

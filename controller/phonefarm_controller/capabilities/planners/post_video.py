@@ -18,23 +18,23 @@ TYPED_PER_SECOND: Final = 10
 FIELDS: Final[tuple[Field, ...]] = (
     Url(
         name="video_url",
-        description="where the phone host fetches the video",
+        description="the URL from which the phone host fetches the video",
         most=4000,
         required=True,
     ),
     Text(name="caption", description="the text of the post", most=4000, typed=True, required=True),
     TextList(
         name="hashtags",
-        description="put behind the caption, with or without the leading #",
+        description="appended to the caption, with or without the leading #",
         least=0,
         most=100,
         longest=100,
         typed=True,
     ),
-    Text(name="sound_id", description="kept with the request; not used on the phone", most=256),
+    Text(name="sound_id", description="stored with the request; the run does not use it", most=256),
     Url(
         name="cover_image_url",
-        description="kept with the request; not used on the phone",
+        description="stored with the request; the run does not use it",
         most=4000,
     ),
 )

@@ -41,7 +41,7 @@ class PartialFile(Protocol):
         ...
 
     def settle(self, path: str) -> None:
-        """Bring everything to where it lasts, to be the file *path*; OSError."""
+        """Store the upload durably as the file *path*; OSError."""
         ...
 
     def become(self, path: str) -> None:

@@ -75,7 +75,7 @@ class FilesystemPartialFile:
         self._torn = False
 
     def become(self, path: str) -> None:
-        """Move there; PartGoneError when another upload of the file took over."""
+        """Move the part to its final path; PartGoneError when another upload took over."""
         try:
             self._path.replace(self._directory / path)
         except FileNotFoundError as error:
@@ -89,7 +89,7 @@ class FilesystemPartialFile:
             self._close()
 
     def remove(self) -> None:
-        """Close and unlink."""
+        """Close the part and remove its file."""
         self._close()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
@@ -163,7 +163,7 @@ class FilesystemBackend:
         root = self._directory.resolve()
         place = root / path
         if place.resolve() != place or not place.is_relative_to(root):
-            raise NotKeptError("is not below the evidence directory")
+            raise NotKeptError("is outside the evidence directory")
         try:
             # Never waits for the other end of what is no file.
             descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -174,7 +174,7 @@ class FilesystemBackend:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode) or about.st_size != size:
             os.close(descriptor)
-            raise NotKeptError(f"in {self} is not what was kept")
+            raise NotKeptError(f"in {self} has changed since it was stored")
         return FilesystemReading(descriptor)
 
     def has(self, path: str) -> bool:

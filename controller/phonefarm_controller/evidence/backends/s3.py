@@ -138,13 +138,13 @@ class _Objects:
         code = error.response["Error"].get("Code", "")
         said = f"{code}: {error.response['Error'].get('Message', '')}"
         if code == _NO_BUCKET:
-            return OSError(errno.ENODEV, f"there is no bucket {self._bucket}: make it first")
+            return OSError(errno.ENODEV, f"there is no bucket {self._bucket}: create it first")
         if status == 404:
             return OSError(errno.ENOENT, said)
         if code in _FULL or status == 507:
             return OSError(errno.ENOSPC, said)
         if status in {401, 403}:
-            hint = "see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do"
+            hint = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and their permissions"
             return OSError(errno.EACCES, f"{said}; {hint}")
         return OSError(errno.EIO, said)
 
@@ -290,7 +290,7 @@ class S3Backend:
         except FileNotFoundError as error:
             raise NotKeptError(f"is no longer in {self}") from error
         if found != size:
-            raise NotKeptError(f"in {self} is not what was kept")
+            raise NotKeptError(f"in {self} has changed since it was stored")
         return S3Reading(self._objects, path, size)
 
     def has(self, path: str) -> bool:
@@ -328,7 +328,7 @@ class S3Backend:
         self._objects.put(MARKER, f"{farm_id}\n".encode())
 
     def marking(self, farm_id: str) -> str:
-        """Return a line of shell for the tool of Amazon's, which most stores understand."""
+        """Return a shell command for Amazon's tool, with which most stores work."""
         address = self._objects.address
         there = f" --endpoint-url {shlex.quote(address.endpoint)}" if address.endpoint else ""
         return f"echo {farm_id} | aws s3 cp - {shlex.quote(f'{address}{MARKER}')}{there}"

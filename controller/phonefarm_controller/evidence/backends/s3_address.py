@@ -1,4 +1,4 @@
-"""What `--evidence s3://...` says, and the credentials that go with it."""
+"""Reads `--evidence s3://...` and the credentials that belong to it."""
 
 import os
 import re
@@ -41,11 +41,11 @@ def read_bucket(url: str, environment: Mapping[str, str] = os.environ) -> S3Addr
     parts = urlsplit(url)
     bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
     if "@" in bucket:
-        raise ConfigError("--evidence: credentials come from the environment, never in the URL")
+        raise ConfigError("--evidence: credentials belong in the environment, never in the URL")
     if not _BUCKET.fullmatch(bucket):
-        raise ConfigError(f"--evidence must be like {FORM}: {bucket!r} is no bucket's name")
+        raise ConfigError(f"--evidence must have the form {FORM}: {bucket!r} is not a bucket name")
     if not _PREFIX.fullmatch(prefix) or ".." in prefix.split("/") or parts.fragment:
-        raise ConfigError("--evidence: the prefix may be up to 200 of A-Z a-z 0-9 . _ / -")
+        raise ConfigError("--evidence: the prefix may have up to 200 of A-Z a-z 0-9 . _ / -")
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := given.keys() - {"endpoint", "region"}:
         raise ConfigError(f"--evidence: {min(unknown)!r} is not known; the form is {FORM}")
@@ -71,7 +71,7 @@ def _check_endpoint(endpoint: str) -> None:
     except ValueError:  # no port is like that
         good = False
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("--evidence: credentials come from the environment, never in the URL")
+        raise ConfigError("--evidence: credentials belong in the environment, never in the URL")
     if not good or parts.path.strip("/") or parts.query:
         raise ConfigError("--evidence: endpoint must be http://HOST:PORT or https://HOST:PORT")
 

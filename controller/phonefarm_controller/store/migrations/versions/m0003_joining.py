@@ -1,4 +1,4 @@
-"""Joining: the authority's fingerprint, invitations, certificates."""
+"""Adds tables for enrollment: the authority's fingerprint, invitations and certificates."""
 
 import sqlalchemy as sa
 from alembic import op

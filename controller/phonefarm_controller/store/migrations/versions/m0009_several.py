@@ -1,4 +1,4 @@
-"""Several controllers: who owns a loop, and what each agent offers."""
+"""Adds tables for several controllers: owners of loops, and offers of agents."""
 
 import sqlalchemy as sa
 from alembic import op
