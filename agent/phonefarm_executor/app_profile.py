@@ -174,7 +174,7 @@ def _account(
     _only(account, {"screen", "name"}, "account")
     screen, name = _text(account, "screen", "account"), _text(account, "name", "account")
     if screen not in places or places[screen].tap is None:
-        raise _invalid(f"account.screen names no screen that a tap leads to: {screen!r}")
+        raise _invalid(f"account.screen: {screen!r} is not a screen that a tap leads to")
     if name not in selectors:
         raise _invalid(f"account.name names no selector: {name!r}")
     return AccountSign(screen=screen, name=selectors[name])

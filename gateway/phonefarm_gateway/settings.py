@@ -150,7 +150,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     parser.add_argument(
         "--open-metrics",
         action="store_true",
-        help="serve /metrics without a key; otherwise callers need a key with the scope read",
+        help="serve /metrics without a key; otherwise callers need a key with the `read` scope",
     )
     parser.add_argument(
         "--body-limit",

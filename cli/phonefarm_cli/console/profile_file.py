@@ -130,7 +130,7 @@ def _account(table: Mapping[str, Any], screens: Any, selectors: set[str]) -> Ite
     screen, name = account.get("screen"), account.get("name")
     place = screens.get(screen) if isinstance(screen, str) and isinstance(screens, dict) else None
     if not isinstance(place, dict) or "tap" not in place:
-        yield "account.screen", f"names no screen that a tap leads to: {screen!r:.80}"
+        yield "account.screen", f"must name a screen that a tap leads to, not {screen!r:.80}"
     if not isinstance(name, str) or name not in selectors:
         yield "account.name", f"names no selector of this file: {name!r:.80}"
 

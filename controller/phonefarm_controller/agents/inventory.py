@@ -236,7 +236,7 @@ def _refusal(
         return ""
     owner = owners.get(before.agent_id)
     if owner is not None and owner.connected and before.transport is not Transport.ABSENT:
-        return f"the same serial number is alive on agent {before.agent_id}"
+        return f"agent {before.agent_id} has a live phone with the same serial number"
     return ""
 
 

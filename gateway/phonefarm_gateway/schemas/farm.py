@@ -79,7 +79,7 @@ class PhoneCounts(ResponseModel):
     offered: int
     at_work: Annotated[int, Field(description="A run or a person drives it")]
     withheld: int
-    needs_hands: Annotated[int, Field(description="Of all; a person must act at them")]
+    needs_hands: Annotated[int, Field(description="Number of phones at which a person must act")]
 
 
 class PhoneList(ResponseModel):

@@ -161,7 +161,7 @@ class CreateKey(RequestModel):
 class _OnPhone(RequestModel):
     phone_id: Name
     account_id: Annotated[
-        Name | None, Field(description="Absent: the one active account on the phone")
+        Name | None, Field(description="If absent, the only active account on the phone")
     ] = None
     requested_by: Requester
 
