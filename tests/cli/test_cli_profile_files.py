@@ -166,10 +166,10 @@ def test_alternatives_keys_and_an_account_are_taken() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('screen = "feed"', 'screen = "gone"', "account.screen names no screen"),
-        ('screen = "feed"', "screen = []", "account.screen names no screen"),
+        ('screen = "feed"', 'screen = "gone"', "account.screen must name a screen"),
+        ('screen = "feed"', "screen = []", "account.screen must name a screen"),
         ('name = "nav.name"', 'name = "nav.gone"', "account.name names no selector"),
-        ('name = "nav.name"', 'who = "nav.name"', "account.who is not known here"),
+        ('name = "nav.name"', 'who = "nav.name"', "account.who is not a known key"),
     ],
 )
 def test_an_account_that_cannot_be_read_is_told(old: str, new: str, told: str) -> None:
