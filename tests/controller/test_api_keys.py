@@ -69,6 +69,8 @@ SCOPES = {
     "FleetService.ListPhones": READS,
     "FleetService.ShowPhone": READS,
     "FleetService.ListNeedsHands": READS,
+    "FleetService.ListIncidents": READS,
+    "FleetService.WatchFarm": READS,
     "FleetService.ListAudit": OPERATES,
     "FleetService.AdmitPhone": OPERATES,
     "FleetService.ReturnPhone": OPERATES,
@@ -480,11 +482,11 @@ async def test_without_any_secret_or_key_nobody_is_let_in_and_it_says_so(tmp_pat
     async with world_on(url) as world:
         keys = ApiKeys(database=world.database, monotonic=world.clock.monotonic)
         made = await keys.create("crm", [Scope.READ], expires_at=None, actor="test")
-        await keys.revoke("crm", actor="test")
     async with farm_on(url, tmp_path / "data", ingest_secret=None) as farm:
+        keys = ApiKeys(database=farm.controller.database, monotonic=lambda: 0.0)
+        await keys.revoke("crm", actor="test")
         nothing = await refusal(check_key(farm, "some"))
         spent = await refusal(check_key(farm, made.text))
-        keys = ApiKeys(database=farm.controller.database, monotonic=lambda: 0.0)
         other = await keys.create("crm", [Scope.READ], expires_at=None, actor="test")
         wrong = await refusal(check_key(farm, "some"))
         good = await check_key(farm, other.text)

@@ -166,7 +166,7 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
                         )
                     )
                 assert told(refused) == ("invalid_request", ["request"])
-        with pytest.raises(NotJoinedError, match="taken is known already"):
+        with pytest.raises(NotJoinedError, match="taken exists already"):
             await join(token, tmp_path / "host", role="agent", wanted="taken")
         with pytest.raises(NotJoinedError, match="--name NAME"):
             await join(token, tmp_path / "host", role="agent")
@@ -289,7 +289,7 @@ async def test_a_revoked_agent_is_out_at_once_and_for_good(tmp_path: Path) -> No
         assert await _refusal(member, "host-1") == "certificate_refused:host-1"
         with pytest.raises(NotJoinedError, match="join again with a new invitation"):
             await renew(member, tmp_path / "a", target=member.controller)
-        with pytest.raises(NotJoinedError, match="known already"):
+        with pytest.raises(NotJoinedError, match="exists already"):
             await join(await _invite(farm), tmp_path / "a", role="agent", wanted="host-1")
 
         again = await join(await _invite(farm, "host-1"), tmp_path / "a", role="agent")
@@ -322,7 +322,7 @@ async def test_an_authority_of_another_farm_is_refused(tmp_path: Path) -> None:
     async with _farm(tmp_path):
         pass
 
-    with pytest.raises(AuthorityBrokenError, match=r"bring its ca\.pem and ca\.key here"):
+    with pytest.raises(AuthorityBrokenError, match=r"copy the farm's ca\.pem and ca\.key"):
         async with _farm(tmp_path, authority=tmp_path / "other"):
             pass
 
