@@ -201,7 +201,7 @@ async def test_a_run_that_its_agent_does_not_end_at_its_cap_loses_its_phone(worl
     assert (item.state, item.work_failures, item.infra_failures) == ("RETRYABLE", 0, 1)
     assert item.failure is not None
     assert item.failure.code == "lease_expired"
-    assert "did not end it within" in item.failure.message
+    assert "did not end the run within" in item.failure.message
     assert [stop.run for stop in (await world.desire("a")).stops] == [run.run]
     assert await world.renew("a", terms, [run.run]) == [run.run]
 
