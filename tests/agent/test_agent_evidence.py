@@ -168,7 +168,7 @@ async def test_the_manifest_waits_for_the_last_file_and_tells_what_was_lost(
         assert told["taken.png"]["sha256"] == hashlib.sha256(b"12345678").hexdigest()
         assert told["old.png"]["missing"].startswith("the agent removed the file")
         assert told["refused.png"]["missing"] == "refused by the controller: no"
-        assert told["never.xml"]["missing"].endswith("did not arrive")
+        assert told["never.xml"]["missing"].endswith("the agent did not receive it")
 
 
 @pytest.mark.parametrize(

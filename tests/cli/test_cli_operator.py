@@ -37,7 +37,7 @@ async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
         words = ("phones", "release", "A1", "--reason", "it hangs", "--epoch")
 
         listed = await operator.command("phones", "list")
-        with pytest.raises(CommandError, match=r"state_conflict:epoch_1.*say --epoch 1"):
+        with pytest.raises(CommandError, match=r"state_conflict:epoch_1.*give --epoch 1"):
             await operator.command(*words, "3")
         told = await operator.command(*words, "1")
         stops = await agent.hear("stops")

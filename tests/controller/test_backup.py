@@ -199,7 +199,7 @@ async def test_a_full_disk_refuses_a_backup_and_harms_nothing(
     monkeypatch.setattr("phonefarm_controller.housekeeping.backup.disk_figures", lambda _: full)
     async with world_on(f"sqlite:///{tmp_path / 'farm.db'}") as world:
         backup = Backup(database=world.database, data=tmp_path)
-        with pytest.raises(FarmError, match="make room") as refused:
+        with pytest.raises(FarmError, match="free some space") as refused:
             async with backup.taken(actor="ada", reason="r"):
                 pass
 

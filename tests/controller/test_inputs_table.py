@@ -298,4 +298,6 @@ def test_any_inputs_make_a_plan_that_fits_or_an_error_that_says_why(
         return
     assert refused.problems
     assert all(problem.field.startswith("inputs.") for problem in refused.problems)
-    assert "s of watching" in refused.message or not validator(capability).is_valid(inputs)
+    assert "makes one run watch for" in refused.message or not validator(capability).is_valid(
+        inputs
+    )

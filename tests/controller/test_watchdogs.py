@@ -289,7 +289,7 @@ async def test_a_database_that_is_away(
 
     assert raised == [["alarm.raised"]] * 2
     assert [told(logs, sign) for sign in signs] == [["alarm.raised", "alarm.cleared"]] * 2
-    assert found["database"].text.startswith("it answers in")
+    assert found["database"].text.startswith("it answers within")
     assert found["controllers"].verdict == doctor_pb2.VERDICT_OK
     assert found["clock"].text == "equal to the database's clock"
 

@@ -54,7 +54,7 @@ def started(
         ),
         (["--name", "c1"], 2, "--name is for other hosts: give --mtls-listen too"),
         (["--ca", "ca"], 2, "--ca is for other hosts: give --mtls-listen too"),
-        (["--tls-listen", "127.0.0.1:0"], 2, "--tls-listen and --mtls-listen go together"),
+        (["--tls-listen", "127.0.0.1:0"], 2, "--tls-listen and --mtls-listen need each other"),
         (["--controllers", "a:1"], 2, "--controllers is for hosts that join: give --mtls-listen"),
         (["--metrics-for-all"], 2, "--metrics-for-all says who may read --metrics: give that too"),
         (["--metrics", "0.0.0.0:0"], 2, "--metrics: 0.0.0.0 is not loopback"),

@@ -63,4 +63,4 @@ def test_a_journald_that_takes_nothing_holds_up_nobody(
         logger.msg(event="told", number=number)
     logger._transport.socket.close()
 
-    assert "journald took no event" in capsys.readouterr().err
+    assert "journald refused an event" in capsys.readouterr().err
