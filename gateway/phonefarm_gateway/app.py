@@ -138,7 +138,7 @@ async def _own_tls(settings: Settings, metrics: Metrics) -> AsyncIterator[ssl.SS
     tls = ServerTls(*settings.tls)
     metrics.add_gauge(
         "tls_certificate_ends_timestamp_seconds",
-        "When the certificate of this gateway's address ends",
+        "Time at which the TLS certificate of this gateway expires",
         lambda: tls.ends.timestamp(),
     )
     renewing = asyncio.create_task(tls.keep_renewed(), name="tls")

@@ -74,8 +74,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         help="address of the REST API; port 0 takes any free port (default: %(default)s)",
     )
     for name, about in (
-        ("cert", "PEM file with the certificate of this address, and those that signed it"),
-        ("key", "PEM file with its private key, unencrypted"),
+        ("cert", "PEM file with the certificate of this address and its chain"),
+        ("key", "PEM file with the private key of the certificate, unencrypted"),
     ):
         variable = f"PHONEFARM_GATEWAY_TLS_{name.upper()}"
         parser.add_argument(

@@ -171,9 +171,9 @@ def _no_certificate(pair: Certificate) -> None:
     ("spoil", "told"),
     [
         (_encrypted, "unencrypted"),
-        (_other_key, "is not that of the certificate"),
+        (_other_key, "does not belong to the certificate"),
         (_no_key, "--tls-key: cannot read"),
-        (_no_certificate, "hold no certificate"),
+        (_no_certificate, "must hold a certificate"),
     ],
 )
 async def test_a_wrong_pair_ends_the_program_with_one_line(

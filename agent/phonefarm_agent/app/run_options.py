@@ -182,22 +182,25 @@ def _add_judge_options(run: argparse.ArgumentParser) -> None:
         "--judge-url",
         default=os.environ.get("PHONEFARM_JUDGE_URL", ""),
         metavar="URL",
-        help="a model that judges videos for fyp_warmup: the base URL of an OpenAI-compatible"
-        " server, e.g. http://127.0.0.1:8080/v1 (env PHONEFARM_JUDGE_URL; its key in"
-        " PHONEFARM_JUDGE_KEY_FILE or PHONEFARM_JUDGE_KEY); without one, shared words do",
+        help=(
+            "base URL of an OpenAI-compatible server whose model judges videos for "
+            "fyp_warmup, e.g. http://127.0.0.1:8080/v1; without it, the agent compares "
+            "words (env PHONEFARM_JUDGE_URL; PHONEFARM_JUDGE_KEY or "
+            "PHONEFARM_JUDGE_KEY_FILE has the server's key)"
+        ),
     )
     run.add_argument(
         "--judge-model",
         default=os.environ.get("PHONEFARM_JUDGE_MODEL", "default"),
         metavar="NAME",
-        help="what that server calls the model (env PHONEFARM_JUDGE_MODEL; default %(default)s)",
+        help=("name of the model at this server (env PHONEFARM_JUDGE_MODEL; default %(default)s)"),
     )
     run.add_argument(
         "--judge-per-hour",
         type=int,
         default=0,
         metavar="N",
-        help="ask the model at most N times within an hour (0: no limit)",
+        help=("ask the model at most N times within an hour; 0 for no limit (default %(default)s)"),
     )
 
 

@@ -97,14 +97,14 @@ class _Collector:
             value=now.adb_restarts,
         )
         judged = CounterMetricFamily(
-            "phonefarm_agent_judged", "Videos judged", labels=["by", "verdict"]
+            "phonefarm_agent_judged", "Videos that the judge has judged", labels=["by", "verdict"]
         )
         for (by, decision), count in sorted(now.judged.items()):
             judged.add_metric([by.value, decision.value], count)
         yield judged
         yield CounterMetricFamily(
             "phonefarm_agent_judge_failures",
-            "Calls of the judge's model that brought no verdict",
+            "Calls of the judge's model that returned no verdict",
             value=now.judge_failures,
         )
         for name, about, value in _gauges(now):

@@ -61,7 +61,7 @@ class Judge:
 
     async def _decide(self, wish: str, texts: tuple[str, ...]) -> Verdict:
         if not texts:
-            return undecided("nothing is written beside the video")
+            return undecided("the app shows no text beside the video")
         if self._client is None:
             return await asyncio.to_thread(judge_by_words, wish, texts)
         if (known := self._known.get((wish, texts))) is not None:
@@ -87,7 +87,10 @@ class Judge:
         """Return why the model is not asked now, "" when it may be."""
         now = self._clock.monotonic()
         if now < self._asked_again_at:
-            return f"the model failed {FAILURES_IN_A_ROW} times in a row and is left alone"
+            return (
+                f"the model failed {FAILURES_IN_A_ROW} times in a row; the agent will ask "
+                "it again later"
+            )
         while self._called and now - self._called[0] >= HOUR:
             self._called.popleft()
         if 0 < self._settings.per_hour <= len(self._called):

@@ -113,7 +113,7 @@ def read_verdict(body: bytes) -> Verdict:
                 why=why[:MOST_WHY] if isinstance(why, str) else "",
             )
         case _:
-            raise ModelFailedError("the model's answer is no verdict")
+            raise ModelFailedError("the model's answer is not a verdict")
 
 
 def _score(value: object) -> float | None:
@@ -126,4 +126,4 @@ def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelFailedError("the answer is no JSON") from error
+        raise ModelFailedError("the answer is not JSON") from error

@@ -260,7 +260,7 @@ class ControlSocket:
             ):
                 pass
             case _:
-                raise ValueError("a question for the judge that is none")
+                raise ValueError("an invalid question for the judge")
         if self._judging is not None:
             self._judging.cancel()
         asked = [str(text)[:_TEXT_LETTERS] for text in texts[:_TEXTS]]

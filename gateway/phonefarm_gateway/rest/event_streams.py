@@ -68,7 +68,7 @@ class EventStreams:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "too_many_streams",
-                "As many event streams are open as the limit allows. Read once instead.",
+                "The gateway has reached its limit of open event streams. Read once instead.",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         self.open += 1

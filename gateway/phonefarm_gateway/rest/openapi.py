@@ -21,7 +21,7 @@ _TAGS: Final = {
     "Content": "Videos to post, and personas of accounts.",
     "Processes": "The state and history of the work, and its evidence.",
     "Callbacks": "The deliveries of events to callers.",
-    "Farm": "Capabilities, and the farm as a whole: its stream, its health, its audit.",
+    "Farm": "Capabilities, and the stream, health and audit of the whole farm.",
     "Phones": "Phones, and what operators do to them.",
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",

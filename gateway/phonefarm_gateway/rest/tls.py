@@ -84,5 +84,5 @@ def _read(certificate: Path, key: Path) -> tuple[ssl.SSLContext, datetime]:
 def _why(error: OSError | ValueError, certificate: Path, key: Path) -> str:
     reason = getattr(error, "reason", None) or ""
     if "MISMATCH" in reason:
-        return f"the key in {key} is not that of the certificate in {certificate}"
-    return f"{certificate} and {key} hold no certificate and its unencrypted key, both as PEM"
+        return f"the key in {key} does not belong to the certificate in {certificate}"
+    return f"{certificate} and {key} must hold a certificate and its unencrypted key, both as PEM"

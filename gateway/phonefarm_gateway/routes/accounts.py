@@ -12,9 +12,7 @@ from phonefarm_gateway.schemas.farm_requests import Because, PutAccounts, PutCle
 from phonefarm_gateway.schemas.queries import NoQuery
 
 TAG: Final = "Accounts"
-_GROUP: Final = {
-    HTTPStatus.OK: ResponseSpec(about="The group as it is stored.", models=(farm.Group,))
-}
+_GROUP: Final = {HTTPStatus.OK: ResponseSpec(about="The stored group.", models=(farm.Group,))}
 
 
 async def list_accounts(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
@@ -86,7 +84,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="Every account.", models=(farm.AccountList,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="All accounts.", models=(farm.AccountList,))},
         handler=list_accounts,
     ),
     Endpoint(
@@ -101,9 +99,7 @@ ENDPOINTS: Final = (
         body=PutAccounts,
         example=examples.ACCOUNTS,
         answers={
-            HTTPStatus.OK: ResponseSpec(
-                about="The accounts as they are stored.", models=(farm.AccountList,)
-            )
+            HTTPStatus.OK: ResponseSpec(about="The stored accounts.", models=(farm.AccountList,))
         },
         problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
         handler=put_accounts,
@@ -119,11 +115,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=requests.PutAccount,
         example=examples.ACCOUNT,
-        answers={
-            HTTPStatus.OK: ResponseSpec(
-                about="The account as it is stored.", models=(farm.Account,)
-            )
-        },
+        answers={HTTPStatus.OK: ResponseSpec(about="The stored account.", models=(farm.Account,))},
         problems={HTTPStatus.NOT_FOUND: "`unknown_phone:<id>`"},
         handler=put_account,
     ),
@@ -132,7 +124,7 @@ ENDPOINTS: Final = (
         path="/accounts/{account_id}/clear",
         name="clearAccount",
         tag=TAG,
-        summary="Give an account that needed attention work again",
+        summary="End needs_attention of an account, so that it gets work again",
         scope="operate",
         query=NoQuery,
         body=Because,
@@ -152,7 +144,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="Every group.", models=(farm.GroupList,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="All groups.", models=(farm.GroupList,))},
         handler=list_groups,
     ),
     Endpoint(
@@ -160,7 +152,7 @@ ENDPOINTS: Final = (
         path="/groups/phone/{group}",
         name="putPhoneGroup",
         tag=TAG,
-        summary="Replace the phones of a group; without any it is no group",
+        summary="Replace the phones of a group; without phones, remove the group",
         scope="operate",
         query=NoQuery,
         body=PutGroup,
@@ -174,7 +166,7 @@ ENDPOINTS: Final = (
         path="/groups/account/{group}",
         name="putAccountGroup",
         tag=TAG,
-        summary="Replace the accounts of a group; without any it is no group",
+        summary="Replace the accounts of a group; without accounts, remove the group",
         scope="operate",
         query=NoQuery,
         body=PutGroup,
@@ -188,10 +180,10 @@ ENDPOINTS: Final = (
         path="/groups/phone/{group}/clean-up",
         name="putCleanUp",
         tag=TAG,
-        summary="Set what is done after each run on the phones of a group",
+        summary="Set how agents clean the phones of a group after each run",
         about=(
-            "A phone in several groups gets every step that any of them names; one whose groups "
-            "say nothing gets all."
+            "A phone in several groups gets every step that at least one of them "
+            "names. A phone whose groups set no steps gets all steps."
         ),
         scope="operate",
         query=NoQuery,

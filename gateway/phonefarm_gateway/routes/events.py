@@ -104,32 +104,35 @@ ENDPOINTS: Final = (
         tag="Farm",
         summary="Follow the whole farm by server-sent events",
         about=(
-            "Sends each phone, process and incident that changes, as it is then; changes that come "
-            "close together are one event. `phone.updated` has a Phone, `process.moved` a "
-            "ProcessMoved, `incident.updated` an Incident. `farm.reset` comes first: read the "
-            "lists then. It comes again when you read too slowly, or were away too long. Send the "
-            "last `id` as `Last-Event-ID` to continue; some events may come again. A comment comes "
-            "every 15 s. The stream ends within 5 s after its key is revoked."
+            "The stream sends the new state of each phone, process and incident that "
+            "changes; one event may stand for several changes. `phone.updated` has a "
+            "Phone, `process.moved` a ProcessMoved, `incident.updated` an Incident. "
+            "`farm.reset` comes first: read the lists then. It comes again if you "
+            "read too slowly or were away too long. Send the last `id` as "
+            "`Last-Event-ID` to continue; some events may come twice. The gateway "
+            "sends a comment every 15 s. The stream ends within 5 s after its key is "
+            "revoked."
         ),
         scope="read",
         query=NoQuery,
         body=NoBody,
         request_headers={
             LAST_EVENT_ID: RequestHeader(
-                about="The last id you received",
+                about="The last id that you received",
                 schema={"type": "string", "maxLength": LONGEST_CURSOR},
             )
         },
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Events until the client goes.",
+                about="Events, until the client closes the connection.",
                 models=(FarmReset, Phone, ProcessMoved, Incident),
                 media_types=("text/event-stream",),
             ),
         },
         problems={
-            HTTPStatus.UNPROCESSABLE_ENTITY: "`invalid_request`: Last-Event-ID is no id of this "
-            "stream"
+            HTTPStatus.UNPROCESSABLE_ENTITY: (
+                "`invalid_request`: Last-Event-ID is not an id of this stream"
+            )
         },
         handler=stream_farm,
     ),
@@ -151,7 +154,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         request_headers={
             LAST_EVENT_ID: RequestHeader(
-                about="The id of the last event you received",
+                about="The id of the last event that you received",
                 schema={"type": "integer", "minimum": 0},
             )
         },

@@ -54,7 +54,7 @@ async def revoke_gateway(call: Call[NoQuery, PerhapsBecause]) -> web.StreamRespo
 
 _REVOKED: Final = {
     HTTPStatus.OK: ResponseSpec(
-        about="Only a new invitation lets it back.", models=(farm.MemberRevoked,)
+        about="The member needs a new invitation to join again.", models=(farm.MemberRevoked,)
     )
 }
 
@@ -64,11 +64,11 @@ ENDPOINTS: Final = (
         path="/agents",
         name="listAgents",
         tag=TAG,
-        summary="List the agents: connected, drained, until when their certificates count",
+        summary="List the agents, with connection, drain and certificate",
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="Every agent.", models=(farm.AgentList,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="All agents.", models=(farm.AgentList,))},
         handler=list_agents,
     ),
     Endpoint(
@@ -76,13 +76,13 @@ ENDPOINTS: Final = (
         path="/incidents",
         name="listIncidents",
         tag=TAG,
-        summary="List the incidents of hosts that last, and those of the last hour",
+        summary="List the incidents of hosts that last or ended within an hour",
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="By host, the oldest first.", models=(farm.IncidentList,)
+                about="The incidents, by host, oldest first.", models=(farm.IncidentList,)
             )
         },
         handler=list_incidents,
@@ -92,8 +92,10 @@ ENDPOINTS: Final = (
         path="/agents/{agent_id}/drain",
         name="drainAgent",
         tag=TAG,
-        summary="Start no more runs on a host; runs in progress go on",
-        about="It lasts until `undrain`, also over restarts. Repeating it renews the reason.",
+        summary="Start no more runs on a host; runs in progress continue",
+        about=(
+            "The drain lasts until `undrain`, also after restarts. A repeat replaces the reason."
+        ),
         scope="operate",
         query=NoQuery,
         body=Because,
@@ -111,7 +113,9 @@ ENDPOINTS: Final = (
         scope="operate",
         query=NoQuery,
         body=Because,
-        answers={HTTPStatus.OK: ResponseSpec(about="It is given work.", models=(farm.Undrained,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The host gets work again.", models=(farm.Undrained,))
+        },
         handler=undrain,
     ),
     Endpoint(
@@ -145,10 +149,10 @@ ENDPOINTS: Final = (
         path="/invitations",
         name="invite",
         tag=TAG,
-        summary="Make a token with which one host joins, once",
+        summary="Create a token with which one host can join once",
         about=(
-            "The token is shown only here. A repeat makes another one; the first still counts "
-            "until it expires."
+            "Only this response shows the token. A repeat creates another token; the "
+            "first stays valid until it expires."
         ),
         scope="admin",
         query=NoQuery,
@@ -160,7 +164,7 @@ ENDPOINTS: Final = (
             )
         },
         problems={
-            HTTPStatus.CONFLICT: "`joining_closed`: the controller has no ports for other hosts"
+            HTTPStatus.CONFLICT: "`joining_closed`: the controller does not listen for other hosts"
         },
         handler=invite,
     ),

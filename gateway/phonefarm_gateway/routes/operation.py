@@ -12,8 +12,8 @@ from phonefarm_gateway.schemas.queries import AuditFilter, NoQuery
 
 TAG: Final = "Operation"
 _NOT_PROVED: Final = (
-    "`state_conflict:<why>`: the process is no completed verification, ran on the dummy runtime, "
-    "or left no evidence (yet)"
+    "`state_conflict:<why>`: the process is not a completed verification, ran on the "
+    "dummy runtime, or has no evidence (yet)"
 )
 _TARGETS: Final = "`unknown_phone:<id>`, `unknown_account:<id>`, `inactive_phone:<id>`, "
 _STARTED: Final = {
@@ -95,7 +95,7 @@ ENDPOINTS: Final = (
         path="/capabilities",
         name="listCapabilities",
         tag="Farm",
-        summary="List the capabilities, their inputs, and what is live verified",
+        summary="List the capabilities, their inputs, and whether they are live verified",
         scope="read",
         query=NoQuery,
         body=NoBody,
@@ -111,11 +111,13 @@ ENDPOINTS: Final = (
         path="/doctor",
         name="examine",
         tag="Farm",
-        summary="Examine a controller and its farm: what is wrong, and what helps",
+        summary="Check a controller and its farm, and return problems with remedies",
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="As of now.", models=(farm.Examination,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="The findings as of now.", models=(farm.Examination,))
+        },
         handler=examine,
     ),
     Endpoint(
@@ -123,12 +125,14 @@ ENDPOINTS: Final = (
         path="/audit",
         name="listAudit",
         tag="Farm",
-        summary="List who did what to whom, and why, the newest first",
+        summary="List who did what to whom, and why, newest first",
         about="Send `next_cursor` as `cursor`, with the same filters, for the next page.",
         scope="operate",
         query=AuditFilter,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="A page.", models=(farm.AuditList,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(about="One page of the audit.", models=(farm.AuditList,))
+        },
         handler=list_audit,
     ),
     Endpoint(
@@ -140,7 +144,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="Every pause.", models=(farm.PauseList,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="All pauses.", models=(farm.PauseList,))},
         handler=list_pauses,
     ),
     Endpoint(
@@ -148,8 +152,8 @@ ENDPOINTS: Final = (
         path="/pause",
         name="pause",
         tag=TAG,
-        summary="Start no more work: all, or that of an app, an account or a capability",
-        about="Repeating it renews the reason. Deadlines keep running meanwhile.",
+        summary="Pause all work, or the work of an app, an account or a capability",
+        about="A repeat replaces the reason. Deadlines keep running.",
         scope="operate",
         query=NoQuery,
         body=Pause,
@@ -166,12 +170,16 @@ ENDPOINTS: Final = (
         path="/resume",
         name="resume",
         tag=TAG,
-        summary="End one pause; others stay",
+        summary="End one pause; other pauses stay",
         scope="operate",
         query=NoQuery,
         body=Resume,
         example=examples.RESUME,
-        answers={HTTPStatus.OK: ResponseSpec(about="Work goes on.", models=(farm.Resumed,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The scope is not paused any more.", models=(farm.Resumed,)
+            )
+        },
         handler=resume,
     ),
     Endpoint(
@@ -179,10 +187,10 @@ ENDPOINTS: Final = (
         path="/capabilities/{capability}/verify",
         name="verifyCapability",
         tag=TAG,
-        summary="Run a capability on a real phone, to prove that it works",
+        summary="Run a capability on a real phone to verify it",
         about=(
-            "When the process is completed and its evidence is here, record it. A repeat starts "
-            "another run."
+            "When the process is completed and its evidence has arrived, record the "
+            "verification. A repeat starts another run."
         ),
         scope="operate",
         query=NoQuery,
@@ -196,11 +204,15 @@ ENDPOINTS: Final = (
         path="/processes/{process_id}/verification",
         name="recordVerification",
         tag=TAG,
-        summary="Make a completed verification count: then unattended work is accepted",
+        summary="Record a completed verification, so that the farm accepts unattended work",
         scope="operate",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="It counts.", models=(farm.Verification,))},
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The recorded verification.", models=(farm.Verification,)
+            )
+        },
         problems={HTTPStatus.CONFLICT: _NOT_PROVED},
         handler=record_verification,
     ),
@@ -209,8 +221,8 @@ ENDPOINTS: Final = (
         path="/profiles/check",
         name="checkProfile",
         tag=TAG,
-        summary="Look on a phone for everything that an app profile names",
-        about="Nothing is typed or posted. The result of the process says what was found.",
+        summary="Check on a phone that everything in an app profile is found",
+        about=("The run types and posts nothing. The result of the process says what was found."),
         scope="operate",
         query=NoQuery,
         body=CheckProfile,
@@ -228,7 +240,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="Keys without their text.", models=(farm.ApiKeyList,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The keys, without their secrets.", models=(farm.ApiKeyList,)
+            )
         },
         handler=list_keys,
     ),
@@ -238,13 +252,15 @@ ENDPOINTS: Final = (
         name="createKey",
         tag=TAG,
         summary="Create an API key",
-        about="Its text is shown only here. A repeat is refused: the name is taken.",
+        about=(
+            "Only this response shows the secret. A repeat is refused, because the name exists."
+        ),
         scope="admin",
         query=NoQuery,
         body=CreateKey,
         example=examples.KEY,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The key with its text.", models=(farm.NewApiKey,))
+            HTTPStatus.OK: ResponseSpec(about="The key with its secret.", models=(farm.NewApiKey,))
         },
         problems={HTTPStatus.CONFLICT: "`state_conflict:<name>`: another key has the name"},
         handler=create_key,
@@ -254,7 +270,7 @@ ENDPOINTS: Final = (
         path="/keys/{key_name}/revoke",
         name="revokeKey",
         tag=TAG,
-        summary="End an API key, at once and for good",
+        summary="Revoke an API key at once and for good",
         scope="admin",
         query=NoQuery,
         body=NoBody,

@@ -126,14 +126,15 @@ ENDPOINTS: Final = (
         path="/phones",
         name="listPhones",
         tag=TAG,
-        summary="List the phones: how each is, why it gets no work, what drives it, since when",
+        summary=(
+            "List the phones, with their status, reasons why they get no work, and "
+            "current processes"
+        ),
         scope="read",
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(
-                about="Every phone, and how many there are of each kind.", models=(farm.PhoneList,)
-            )
+            HTTPStatus.OK: ResponseSpec(about="All phones, with counts.", models=(farm.PhoneList,))
         },
         handler=list_phones,
     ),
@@ -148,7 +149,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="Axes, readiness, failures, host, recovery and audit.",
+                about=("The phone's status, readiness, failures, host, recovery steps and audit."),
                 models=(farm.PhoneDetails,),
             )
         },
@@ -164,14 +165,16 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="By host and phone.", models=(farm.HandsNeededList,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The tasks, by host and phone.", models=(farm.HandsNeededList,)
+            )
         },
         handler=list_needs_hands,
     ),
     _change(
         "admit",
         name="admitPhone",
-        summary="Take a phone into service, or back from maintenance or a drain",
+        summary="Take a phone into service, also after maintenance or a drain",
         body=PerhapsBecause,
         handler=admit,
     ),
@@ -179,21 +182,21 @@ ENDPOINTS: Final = (
         "return",
         name="returnPhone",
         summary="End a phone's quarantine or dirty state after somebody has checked it",
-        about="Also takes a retired phone back.",
+        about="The call also takes a retired phone back.",
         handler=return_phone,
     ),
     _change(
         "drain",
         name="drainPhone",
-        summary="Start no more runs on a phone; a run in progress goes on",
+        summary="Start no more runs on a phone; a run in progress continues",
         about="Admit it to give it work again.",
-        conflicts="`state_conflict:<state>`: it gets no work anyway",
+        conflicts="`state_conflict:<state>`: the phone gets no work anyway",
         handler=drain,
     ),
     _change(
         "maintain",
         name="maintainPhone",
-        summary="Give a phone no more work until it is admitted again",
+        summary="Give a phone no work until you admit it again",
         handler=maintain,
     ),
     _change(
@@ -201,8 +204,9 @@ ENDPOINTS: Final = (
         name="releasePhone",
         summary="Take a phone from the run that drives it",
         about=(
-            "For a run that does not end; cancelling its process is the gentle way. `epoch` names "
-            "the lease: when another one holds the phone by then, nothing changes."
+            "Use this for a run that does not end; try to cancel its process first. "
+            "`epoch` names the lease: if another lease is on the phone by then, "
+            "nothing changes."
         ),
         body=ReleasePhone,
         example=None,
@@ -212,10 +216,10 @@ ENDPOINTS: Final = (
     _change(
         "hold",
         name="holdPhone",
-        summary="Reserve a phone for a person, who drives it by an adb of its own",
+        summary="Reserve a phone for a person, with adb access",
         about=(
-            "It waits for the run on the phone and goes before all work. Read the hold until its "
-            "state is EXECUTING: then `address` has its adb."
+            "The hold waits for the run on the phone and goes before all work. Read "
+            "the hold until its state is EXECUTING; then `address` is its adb server."
         ),
         body=HoldPhone,
         example=examples.HOLD,
@@ -234,7 +238,7 @@ ENDPOINTS: Final = (
     _change(
         "retire",
         name="retirePhone",
-        summary="Take a phone out of the farm; work that waits for it alone ends",
+        summary="Remove a phone from the farm; work that can use only this phone ends",
         handler=retire,
     ),
     Endpoint(

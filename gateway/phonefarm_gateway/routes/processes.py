@@ -208,8 +208,9 @@ ENDPOINTS: Final = (
         tag="Work",
         summary="Repeat the request of a process that has ended",
         about=(
-            "The new process has its plan, target and callback. Each process is rerun once: a "
-            "repeat answers 200 with the same one. What was posted is never posted again by this."
+            "The new process has the plan, target and callback of the old process. "
+            "You can rerun a process once: a repeat returns 200 with the same new "
+            "process. A rerun never repeats a post that was made."
         ),
         scope="operate",
         query=NoQuery,
@@ -222,7 +223,7 @@ ENDPOINTS: Final = (
             )
         },
         problems={
-            HTTPStatus.CONFLICT: "`state_conflict:` the state it is in, made_by_hand, "
+            HTTPStatus.CONFLICT: "`state_conflict:` the state of the process, made_by_hand, "
             "nothing_failed, already_posted or outcome_unknown"
         },
         handler=rerun,

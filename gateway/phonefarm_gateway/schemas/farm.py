@@ -46,7 +46,7 @@ class Phone(ResponseModel):
     ]
     needs_hands: Annotated[
         str,
-        Field(description="What a person must do at the phone; empty if nothing"),
+        Field(description="What a person must do at the phone; empty if there is nothing to do"),
     ]
     reasons: Annotated[
         tuple[PhoneBlocker, ...],
@@ -57,18 +57,26 @@ class Phone(ResponseModel):
     needs_hands_since: Instant | None
     since: Annotated[
         Instant | None,
-        Field(description="The last change of its transport, readiness, health, lease or intent"),
+        Field(
+            description="Time of the last change of transport, readiness, health, lease or intent"
+        ),
     ]
-    process_type: Annotated[str | None, Field(description="Of the process that drives it")]
-    account_id: Annotated[str | None, Field(description="For which that process acts")]
-    lease_epoch: Annotated[int | None, Field(description="What `release` asks for")]
+    process_type: Annotated[
+        str | None, Field(description="Type of the process that drives the phone")
+    ]
+    account_id: Annotated[str | None, Field(description="Account for which the process acts")]
+    lease_epoch: Annotated[int | None, Field(description="The `epoch` to send to `release`")]
     agent_connected: bool
     agent_drain: Annotated[
-        str, Field(description="Who drains its host, and why; empty when nobody does")
+        str, Field(description="Who drains the phone's host, and why; empty if nobody does")
     ]
     warnings: Annotated[
         tuple[str, ...],
-        Field(description="What nobody else can do while it is withheld; not in lists"),
+        Field(
+            description=(
+                "What the farm cannot do without this phone while it is withheld; not in lists"
+            )
+        ),
     ]
 
 
@@ -77,7 +85,7 @@ class PhoneCounts(ResponseModel):
 
     total: int
     offered: int
-    at_work: Annotated[int, Field(description="A run or a person drives it")]
+    at_work: Annotated[int, Field(description="Number of phones that a run or a person drives")]
     withheld: int
     needs_hands: Annotated[int, Field(description="Number of phones at which a person must act")]
 
@@ -118,7 +126,7 @@ class PhoneFailure(ResponseModel):
     message: str
     run_id: str
     process_id: str
-    counts: Annotated[bool, Field(description="Towards a quarantine")]
+    counts: Annotated[bool, Field(description="True if the failure counts towards a quarantine")]
 
 
 class Incident(ResponseModel):
@@ -129,9 +137,9 @@ class Incident(ResponseModel):
     kind: str
     error: str
     began_at: Instant | None
-    ended_at: Annotated[Instant | None, Field(description="null while it lasts")]
+    ended_at: Annotated[Instant | None, Field(description="null while the incident lasts")]
     phones: tuple[str, ...]
-    seen_by: Annotated[str, Field(description="agent or controller")]
+    seen_by: Annotated[str, Field(description="Who noticed the incident: agent or controller")]
 
 
 class IncidentList(ResponseModel):
@@ -146,10 +154,12 @@ class Host(ResponseModel):
     agent_id: str
     connected: bool
     heard_at: Instant | None
-    withheld: Annotated[str, Field(description="Why none of its phones is offered")]
+    withheld: Annotated[
+        str, Field(description="Why the agent offers none of its phones; empty if it does")
+    ]
     withheld_since: Instant | None
     incidents: Annotated[
-        tuple[Incident, ...], Field(description="Those that last first, then the newest")
+        tuple[Incident, ...], Field(description="Incidents that last come first, then the newest")
     ]
 
 
@@ -180,7 +190,7 @@ class PhoneDetails(ResponseModel):
     battery_celsius: float | None
     storage_free_bytes: int | None
     looked_at: Instant | None
-    rounds: Annotated[int, Field(description="Quarantines by failures")]
+    rounds: Annotated[int, Field(description="Number of quarantines because of failures")]
     failures: tuple[PhoneFailure, ...]
     host: Host
     recovery: tuple[AuditEntry, ...]
@@ -190,7 +200,7 @@ class PhoneDetails(ResponseModel):
 class HandsNeeded(ResponseModel):
     """What a person must do, and where."""
 
-    phone_id: Annotated[str | None, Field(description="null when nobody could identify it")]
+    phone_id: Annotated[str | None, Field(description="null for an unidentified device")]
     agent_id: str
     adb_serial: str
     reason: str
@@ -214,10 +224,13 @@ class Hold(ResponseModel):
         Field(description="QUEUED or CLAIMED while it waits, EXECUTING while the phone is held"),
     ]
     address: Annotated[
-        str | None, Field(description="HOST:PORT of its adb on the phone's host, while it is held")
+        str | None,
+        Field(
+            description="HOST:PORT of the phone's adb server on the phone's host, while it is held"
+        ),
     ]
     until: Instant | None
-    why: Annotated[str, Field(description="Why it ended otherwise than by its time")]
+    why: Annotated[str, Field(description="Why the hold ended before its time was over")]
 
 
 class Account(ResponseModel):
@@ -248,7 +261,11 @@ class Group(ResponseModel):
     member_ids: tuple[str, ...]
     clean_up: Annotated[
         tuple[str, ...] | None,
-        Field(description="Steps after each run on its phones; null: the group says nothing"),
+        Field(
+            description=(
+                "Clean-up steps after each run on the group's phones; null if the group sets none"
+            )
+        ),
     ]
 
 
@@ -268,7 +285,7 @@ class Agent(ResponseModel):
     last_heartbeat_at: Instant | None
     phones: int
     certificate_expires_at: Instant | None
-    drain_since: Annotated[Instant | None, Field(description="null when it is not drained")]
+    drain_since: Annotated[Instant | None, Field(description="null if the agent is not drained")]
     drain_by: str
     drain_reason: str
 
@@ -283,7 +300,7 @@ class Undrained(ResponseModel):
     """The host is given work."""
 
     agent_id: str
-    undrained: Annotated[bool, Field(description="false when it was given work anyway")]
+    undrained: Annotated[bool, Field(description="false if the agent was not drained")]
 
 
 class Invitation(ResponseModel):
@@ -300,14 +317,18 @@ class MemberRevoked(ResponseModel):
 
     role: Literal["agent", "gateway"]
     member_id: str
-    certificates: Annotated[int, Field(description="How many could still have been used")]
+    certificates: Annotated[
+        int, Field(description="Number of revoked certificates that were still valid")
+    ]
 
 
 class Pause(ResponseModel):
     """Work that does not begin."""
 
     scope: str
-    name: Annotated[str | None, Field(description="null for all work")]
+    name: Annotated[
+        str | None, Field(description="Name of the app, account or capability; null for all work")
+    ]
     since: Instant | None
     by: str
     reason: str
@@ -330,7 +351,7 @@ class Resumed(ResponseModel):
 
     scope: str
     name: str | None
-    resumed: Annotated[bool, Field(description="false when nothing of the kind was paused")]
+    resumed: Annotated[bool, Field(description="false if this scope was not paused")]
 
 
 class ApiKey(ResponseModel):
@@ -364,16 +385,19 @@ class Finding(ResponseModel):
     check: str
     verdict: Annotated[
         str,
-        Field(json_schema_extra={"enum": ["ok", "warn", "fail"]}, description="fail: work stands"),
+        Field(
+            json_schema_extra={"enum": ["ok", "warn", "fail"]},
+            description="ok, warn (work continues) or fail (work has stopped)",
+        ),
     ]
     text: str
-    remedy: Annotated[str, Field(description="Empty where all is well")]
+    remedy: Annotated[str, Field(description="Empty if the verdict is ok")]
 
 
 class Examination(ResponseModel):
     """How a controller and its farm are."""
 
-    verdict: Annotated[str, Field(description="The worst of the findings")]
+    verdict: Annotated[str, Field(description="The worst verdict of all findings")]
     findings: tuple[Finding, ...]
 
 
@@ -402,7 +426,7 @@ class Rerun(ResponseModel):
     process_id: Uuid
     request_id: str | None
     items: int
-    already: Annotated[bool, Field(description="It was made by an earlier request")]
+    already: Annotated[bool, Field(description="True if an earlier request made the process")]
 
 
 class FarmReset(ResponseModel):
@@ -422,7 +446,9 @@ class ProcessMoved(ResponseModel):
     created_at: Instant | None
     finished_at: Instant | None
     at: Instant | None
-    queue_item_id: Annotated[Uuid | None, Field(description="null when the process itself moved")]
+    queue_item_id: Annotated[
+        Uuid | None, Field(description="null if the transition is of the process itself")
+    ]
     to_state: str
     actor: str
     reason: str

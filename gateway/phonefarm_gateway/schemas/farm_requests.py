@@ -16,7 +16,7 @@ MOST_ACCOUNTS = 1000
 
 def _said(reason: str) -> str:
     if not reason.strip():
-        raise ValueError("must not be blank: it is kept in the audit")
+        raise ValueError("must not be blank, because the audit records it")
     return reason
 
 
@@ -30,12 +30,15 @@ Reason = Annotated[
             "minLength": 1,
             "maxLength": LONGEST_REASON,
             "pattern": r"\S",
-            "description": "Why; it is kept in the audit",
+            "description": "The reason; the audit records it",
         }
     ),
 ]
 OptionalReason = Annotated[
-    str, Field(max_length=LONGEST_REASON, description="Kept in the audit when given")
+    str,
+    Field(
+        max_length=LONGEST_REASON, description="The reason; if you give one, the audit records it"
+    ),
 ]
 
 
@@ -67,9 +70,17 @@ class HoldPhone(Because):
 class Rerun(Because):
     """What to repeat, and why."""
 
-    failed_only: Annotated[bool, Field(description="Only the items that are not completed")] = False
+    failed_only: Annotated[
+        bool, Field(description="Repeat only the items that are not completed")
+    ] = False
     not_posted: Annotated[
-        bool, Field(description="Somebody has looked: posts with an unknown outcome are not there")
+        bool,
+        Field(
+            description=(
+                "Confirms that somebody has checked the account: posts with outcome_unknown "
+                "are not there"
+            )
+        ),
     ] = False
 
 
@@ -79,7 +90,8 @@ _Scope = Literal["all", "app", "account", "capability"]
 class _OfScope(RequestModel):
     scope: _Scope
     name: Annotated[
-        Name | None, Field(description="Of the app, account or capability; absent for all")
+        Name | None,
+        Field(description="Name of the app, account or capability; absent if scope is all"),
     ] = None
 
     @field_validator("name")
@@ -121,7 +133,7 @@ class PutCleanUp(PerhapsBecause):
 
     steps: Annotated[
         list[CleanUpStepWord] | None,
-        Field(max_length=3, description="null: the group says nothing"),
+        Field(max_length=3, description="The steps; null if the group sets none"),
     ]
 
 
@@ -142,7 +154,10 @@ class Invite(PerhapsBecause):
 
     role: Literal["agent", "gateway"] = "agent"
     member_id: Annotated[
-        Name | None, Field(description="Absent: the host chooses a name that nobody has had")
+        Name | None,
+        Field(
+            description="The host's name; if absent, the host chooses a name that no host has had"
+        ),
     ] = None
     good_for_seconds: Annotated[int, Field(ge=60, le=86_400)] = 900
 
@@ -153,9 +168,15 @@ class CreateKey(RequestModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     scopes: Annotated[
         list[Literal["submit", "read", "cancel", "operate", "admin"]],
-        Field(min_length=1, max_length=5, description="admin has all, operate has read"),
+        Field(
+            min_length=1,
+            max_length=5,
+            description="admin includes all scopes, operate includes read",
+        ),
     ]
-    expires_at: Annotated[Moment | None, Field(description="Absent for a key that stays")] = None
+    expires_at: Annotated[Moment | None, Field(description="Absent if the key never expires")] = (
+        None
+    )
 
 
 class _OnPhone(RequestModel):
@@ -169,7 +190,9 @@ class _OnPhone(RequestModel):
 class Verify(_OnPhone):
     """On which phone a capability is to be proved."""
 
-    inputs: Annotated[Object | None, Field(description="Absent: inputs that change little")] = None
+    inputs: Annotated[
+        Object | None, Field(description="If absent, default inputs that change little")
+    ] = None
 
 
 class CheckProfile(_OnPhone):

@@ -75,9 +75,13 @@ class AuditFilter(Query):
 
     subject: Annotated[
         str | None,
-        Field(min_length=1, max_length=300, description="A phone, an account, an agent, ..."),
+        Field(
+            min_length=1,
+            max_length=300,
+            description="Id of a phone, account, agent or other subject",
+        ),
     ] = None
-    since: Annotated[Moment | None, Field(description="At or after this")] = None
+    since: Annotated[Moment | None, Field(description="Entries of this time or later")] = None
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_AUDITED)] = 100
     cursor: Annotated[
         str | None, Field(min_length=1, max_length=1024, description="next_cursor of the last page")

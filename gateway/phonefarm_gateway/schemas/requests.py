@@ -112,7 +112,9 @@ Requester = Annotated[
     BeforeValidator(_named),
     WithJsonSchema(
         {
-            "description": "Who asks, or just the name of the system",
+            "description": (
+                "The system and user that send the request, or only the name of the system"
+            ),
             "anyOf": [
                 {"type": "string", "minLength": 1, "maxLength": 128},
                 {"$ref": "#/components/schemas/RequestedBy"},
