@@ -188,7 +188,9 @@ class Drive:
         """Go to a screen from wherever the app is, and return it."""
         target = self.profile.place(name)
         if target.tap is None:
-            message = f"the app profile {self.profile.name} names no way to the screen {name}"
+            message = (
+                f"the app profile {self.profile.name} has no tap that leads to the screen {name}"
+            )
             raise FailedError(Code.PLAN_INVALID, message)
         tapped = target.tap
         for _ in range(MOST_TURNS):
@@ -263,7 +265,7 @@ class Drive:
         raise FailedError(
             Code.SCREEN_NOT_REACHED if has_keys(text) else Code.TEXT_NOT_TYPEABLE,
             f"{selector} reads {node.text if node else None!r} after typing {text!r} by "
-            f"{', '.join(tried) or 'no way: the UI server is away'}",
+            f"{', '.join(tried) or 'nothing, because the UI server does not answer'}",
         )
 
     def _clear(self, name: str) -> None:

@@ -84,7 +84,7 @@ class ScreenReader:
     def _read_as_it_is(self) -> Screen:
         if self._shell_only:
             with self._pace.uncharged():
-                return self._by_shell(_Failed(why="the UI server is away"))
+                return self._by_shell(_Failed(why="the UI server does not answer"))
         failed = self._started() if not self._up else None
         if failed is None:
             found = self._by_server()

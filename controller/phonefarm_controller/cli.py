@@ -224,7 +224,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     host, port = config.address(options.listen, name="--listen")
     if not is_loopback(host):
         raise config.ConfigError(
-            f"--listen: {host} is not loopback, and there is no TLS: other hosts come in by "
+            f"--listen: {host} is not loopback, and there is no TLS: other hosts use "
             "--tls-listen and --mtls-listen"
         )
     if not is_name(options.farm):
@@ -295,7 +295,7 @@ def _evidence(text: str | None) -> Path | S3Address | None:
 def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
     if options.metrics is None:
         if options.metrics_for_all:
-            raise config.ConfigError("--metrics-for-all says who may read --metrics: give that too")
+            raise config.ConfigError("--metrics-for-all needs --metrics: give both")
         return None
     host, port = config.address(options.metrics, name="--metrics")
     if not is_loopback(host) and not options.metrics_for_all:

@@ -215,5 +215,5 @@ def jar() -> bytes:
         raise OSError("uiautomator2 is not installed: pip install 'phonefarm[agent]'") from error
     data = Path(str(distribution.locate_file("uiautomator2/assets/u2.jar"))).read_bytes()
     if hashlib.sha256(data).hexdigest() != JAR_SHA256:
-        raise OSError("u2.jar of uiautomator2 is not the one of release 3.7.1")
+        raise OSError("u2.jar of uiautomator2 is not that of release 3.7.1")
     return data

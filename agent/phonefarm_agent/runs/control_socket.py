@@ -224,7 +224,7 @@ class ControlSocket:
         """Start fetching an asset, unless it was requested before."""
         name = document.get("asset")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError("an asset with a name that is none")
+            raise ValueError("an asset without a valid name")
         if name in self._fetching:
             return
         if len(self._fetching) >= _ASSETS:
@@ -300,7 +300,7 @@ def _frame(document: dict[str, object]) -> EvidenceFrame:
     name, kind, action = document.get("name"), document.get("kind"), document.get("action", -1)
     data = document.get("data")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError("evidence with a name that is no plain file name")
+        raise ValueError("evidence whose name is not a plain file name")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"evidence of unknown kind {kind!r}")
     if not isinstance(action, int) or not -1 <= action < 2**31:

@@ -130,4 +130,4 @@ def _next_video(drive: Drive) -> None:
         drive.phone.swipe("up")
         if drive.until(lambda now: _video_on(drive, now) not in {None, before}) is not None:
             return
-    raise FailedError(Code.SCREEN_NOT_REACHED, f"the feed did not go on from {before!r}")
+    raise FailedError(Code.SCREEN_NOT_REACHED, f"the feed did not move on from {before!r}")

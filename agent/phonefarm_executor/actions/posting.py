@@ -41,7 +41,7 @@ def _can_share(profile: Profile) -> None:
     profile.place("composer")
     _ = profile.share_component
     if profile.place("profile").tap is None:
-        message = f"the app profile {profile.name} names no way to the screen profile"
+        message = f"the app profile {profile.name} has no tap that leads to the screen profile"
         raise FailedError(Code.PLAN_INVALID, message)
     profile.selector("profile.post")
 

@@ -131,8 +131,10 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
     if wanted == TypedText and not is_typeable(value):
         raise FailedError(
             Code.TEXT_NOT_TYPEABLE,
-            f"action {step.index} ({step.kind}): {name} holds control characters, which no way of "
-            f"typing puts into a field: {value[:100]!r}",
+            (
+                f"action {step.index} ({step.kind}): {name} holds control characters, "
+                f"which cannot be typed into a field: {value[:100]!r}"
+            ),
         )
     if wanted in {SelectorName, SelectorName | None}:
         profile.selector(value)

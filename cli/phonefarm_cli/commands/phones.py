@@ -67,7 +67,7 @@ def add(commands: Subparsers) -> None:
     drain = add_verb(
         verbs,
         "drain",
-        "start no more runs on a phone; a run in progress goes on",
+        "start no more runs on a phone; a run in progress continues",
         _drain,
         notes=_DRAIN_NOTES,
     )

@@ -42,8 +42,8 @@ _STRATEGIES = {
 _LARGEST_PAGE: Final = 500
 
 _LIST_NOTES: Final = """\
-A process must match every filter. TIME is a time such as
-2026-01-31T08:00Z, or an age such as 30m, 2h or 7d.
+A process must match every filter. TIME is a date and time
+such as 2026-01-31T08:00Z, or an age such as 30m, 2h or 7d.
 
 examples:
   phonefarm processes list --status failed_terminal --since 24h

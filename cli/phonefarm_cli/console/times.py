@@ -30,8 +30,8 @@ def parse_time(text: str, *, name: str, now: datetime) -> Timestamp:
     except (ValueError, OverflowError) as error:
         raise CommandError(
             (
-                f"{name} must be a time such as 2026-01-31T08:00Z, or 2h for two hours "
-                f"ago, not {text!r}"
+                f"{name} must be a time such as 2026-01-31T08:00Z, or an age such as "
+                f"2h, not {text!r}"
             ),
             ExitCode.MISUSED,
         ) from error

@@ -109,8 +109,11 @@ def add_personality(parser: argparse.ArgumentParser) -> None:
         type=_names,
         default=(),
         metavar="NAME[,NAME]",
-        help="what the simulated phones are like, in turn, for example samsung,xiaomi (pixel-15: "
-        "a current phone whose feed moves); `phonefarm-simulator --help` lists all",
+        help=(
+            "personalities of the simulated phones, in turn, for example samsung,xiaomi; "
+            "`phonefarm-simulator --help` lists all (pixel-15, a current phone whose "
+            "feed moves)"
+        ),
     )
 
 

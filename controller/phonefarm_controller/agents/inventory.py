@@ -119,7 +119,8 @@ class Inventory:
             refused = _refusal(reported, before, agent_id, owners)
             if spelled != reported.serialno:
                 refused = (
-                    f"there is a phone {spelled}: serial numbers must differ in more than case"
+                    f"the phone {spelled} exists already: two serial numbers must not "
+                    "differ in upper and lower case alone"
                 )
             if refused:
                 names.append(PhoneName(serialno=reported.serialno, phone_id="", refused=refused))

@@ -81,7 +81,9 @@ def _named(kept: Sequence[Delivery], sequences: Collection[int]) -> list[Deliver
     by_number = {delivery.sequence: delivery for delivery in kept}
     for number in sequences:
         if number not in by_number:
-            raise invalid_field("sequences", f"names {number}, which is no delivery of the process")
+            raise invalid_field(
+                "sequences", f"names {number}, which is not a delivery of the process"
+            )
     chosen = [by_number[number] for number in sorted(set(sequences))]
     for delivery in chosen:
         if delivery.state not in DELIVERY_SETTLED:

@@ -196,10 +196,10 @@ async def _fill(part: PartialFile, head: EvidenceHead, chunks: AsyncIterator[byt
         if len(chunk) > MOST_CHUNK:
             raise invalid_field("data", f"must be at most {MOST_CHUNK} bytes")
         if part.size + len(chunk) > head.bytes:
-            raise invalid_field("head.bytes", "is less than what was sent")
+            raise invalid_field("head.bytes", "is less than the number of bytes that were sent")
         await in_thread(partial(part.add, chunk))
     if part.size != head.bytes or part.sha256 != head.sha256:
-        raise invalid_field("head.sha256", "is not that of the bytes sent")
+        raise invalid_field("head.sha256", "does not match the bytes that were sent")
 
 
 def _same(present: Evidence, head: EvidenceHead) -> Evidence:

@@ -212,11 +212,11 @@ def _went_on(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdic
     How that ends is for `expired` to say, also when nothing of it is left.
     """
     if verdict.owed is Owed.PROOF:
-        told = f"{PROVING}it goes on behind round {verdict.rounds}"
+        told = f"{PROVING}the next quarantine is round {verdict.rounds}"
         return _moved(verdict, Health.QUARANTINED, reason=told, until=now)
     lasts = policy.quarantine(verdict.rounds)
     until = None if lasts is None else max(now, (verdict.round_at or now) + lasts)
-    told = f"infra_failures: it is clean again, and goes on with round {verdict.rounds}"
+    told = f"infra_failures: it is clean again, and continues with round {verdict.rounds}"
     return _moved(verdict, Health.QUARANTINED, reason=told, until=until)
 
 

@@ -25,7 +25,7 @@ def rewritten(body: bytes, package: str) -> bytes:
     try:
         document = json.loads(body, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise RequestRefusedError(f"UI server: the call is no JSON: {error}") from error
+        raise RequestRefusedError(f"UI server: the call is not JSON: {error}") from error
     if not isinstance(document, dict) or document.keys() - {"jsonrpc", "id", "method", "params"}:
         raise RequestRefusedError("UI server: not one JSON-RPC call")
     method = document.get("method")

@@ -172,7 +172,7 @@ class S3PartialFile:
             try:
                 data = self._objects.get(_segment(self._folder, self._segments))
             except FileNotFoundError as error:
-                raise PartialFileGoneError(f"segment {self._segments} is not there") from error
+                raise PartialFileGoneError(f"segment {self._segments} is missing") from error
             if len(data) != SEGMENT:
                 raise PartialFileGoneError(f"segment {self._segments} has {len(data)} bytes")
             self._gather(data[: size - self.size])
