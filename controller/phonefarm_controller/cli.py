@@ -158,6 +158,14 @@ def main() -> None:
         ),
     )
     parser.add_argument(
+        "--max-wait",
+        default="24h",
+        metavar="TIME",
+        help="how long work whose caller gave no deadline waits before it ends, from when it is"
+        " due; while a pause holds it back the time does not count; 24h, 7d or forever"
+        " (%(default)s)",
+    )
+    parser.add_argument(
         "--golden-every",
         default=FOREVER,
         metavar="TIME",
@@ -264,6 +272,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         ready_file=options.ready_file,
         metrics=_metrics(options),
         keep=read_retention(options.keep_evidence, options.keep_processes),
+        max_wait=read_duration(options.max_wait, name="--max-wait"),
         golden_every=read_duration(options.golden_every, name="--golden-every"),
         tls=tls,
         mtls=mtls,

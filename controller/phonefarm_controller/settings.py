@@ -34,6 +34,8 @@ class Settings:
     """Bytes of it that are kept for the end of what runs."""
     keep: RetentionPolicy = field(default_factory=RetentionPolicy)
     """How long evidence and processes are kept."""
+    max_wait: timedelta | None = timedelta(hours=24)
+    """How long work without a deadline waits, while it could be claimed; None: for ever."""
     golden_every: timedelta | None = None
     """Each phone gets a golden job so often; None: never, nor behind a quarantine."""
     limits: Limits | None = None

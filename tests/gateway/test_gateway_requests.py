@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from gateway.support.farm import enqueue_body, farm, maintenance_body
 from gateway.support.memory_controller import ACCOUNT, KEY, PHONE, TOKEN
+from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm.v1 import process_pb2
 
 RECORD_KEYS = [
@@ -144,7 +145,12 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
                 items_failed=1,
                 items=[
                     process_pb2.ItemProgress(
-                        queue_item_id=ITEM, status="DEAD_LETTER", actions_done=1, actions_total=4
+                        queue_item_id=ITEM,
+                        status="DEAD_LETTER",
+                        actions_done=1,
+                        actions_total=4,
+                        deadline_at=Timestamp(seconds=1_900_086_400),
+                        deadline_given=True,
                     )
                 ],
             )
@@ -179,6 +185,8 @@ async def test_get_answers_exactly_the_record_of_the_contract() -> None:
                 "status": "DEAD_LETTER",
                 "actions_done": 1,
                 "actions_total": 4,
+                "deadline_at": "2030-03-18T17:46:40.000Z",
+                "deadline_given": True,
             }
         ]
 

@@ -24,8 +24,11 @@ _NOTES: Final = """\
 The farm still accepts work, but starts no run in the scope until `phonefarm resume`. Runs in
 progress continue to their end. With --stop they end between two actions, or by force after 30 s;
 their items go back to the queue, and the attempt does not count. A post that had begun and may have
-been made ends with outcome_unknown. Deadlines keep running: an item that passes its deadline ends
-with deadline_passed. Without a scope the command lists the pauses.
+been made ends with outcome_unknown. Without a scope the command lists the pauses.
+
+Deadlines that callers gave keep running: an item that passes its deadline ends with
+deadline_passed. The command prints how many come within 24 h. The farm's own limit of waiting
+(phonefarm-controller --max-wait) stands still for what the pause holds back.
 
 examples:
   phonefarm pause --all --reason "the network is being moved"
@@ -96,6 +99,21 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
         runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
         goes_on = f"{runs} being stopped" if options.stop else "runs in progress continue"
         echo(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
+        echo(_cost(pause))
+
+
+def _cost(pause: fleet_pb2.PauseState) -> str:
+    """Return what the pause means for what waits in it."""
+    waits = "1 item waits" if pause.waiting == 1 else f"{pause.waiting} items wait"
+    limit = "the farm's own limit of waiting stands still until the resume"
+    if not pause.deadlines_soon:
+        return f"{waits}, none with a caller's deadline within 24 h; {limit}"
+    first = time_text(pause.first_deadline_at)
+    end = "ends at its" if pause.deadlines_soon == 1 else "end at their"
+    return (
+        f"{waits}; {pause.deadlines_soon} of them {end} caller's deadline within 24 h unless "
+        f"resumed before (the first at {first}); for the others {limit}"
+    )
 
 
 async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:

@@ -8,19 +8,29 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.console.times import time_text
+from phonefarm_cli.console.times import deadline_text, time_text
 from phonefarm_cli.terminal import echo, note_stderr
 
 _REASONS = ("WHY NOT", "ITEMS", "WHAT HELPS")
 _ITEMS = ("ITEM", "STATE", "FROM", "UNTIL", "AHEAD", "WHY NOT")
 _PHONES = ("ITEM", "PHONE", "WHY NOT", "DETAIL")
 _SHOWN = 8
+_NOTES = """\
+UNTIL is the latest moment for the first action; an item that waits longer ends. "caller" means that
+the request gave this deadline, "farm" that the farm set it: so long the controller lets work wait
+(--max-wait, 24 h). The time that a pause holds an item back does not count for the farm's limit:
+the end of the pause moves it.
+"""
 
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes explain`."""
     explain = add_verb(
-        verbs, "explain", "explain why a process waits, and what would unblock it", _explain
+        verbs,
+        "explain",
+        "explain why a process waits, and what would unblock it",
+        _explain,
+        notes=_NOTES,
     )
     add_process(explain)
     add_json(explain)
@@ -60,7 +70,7 @@ def _item_row(item: inspect_pb2.ItemExplanation) -> list[str]:
         item.queue_item_id[:_SHOWN],
         item.status,
         time_text(item.ready_at) or "now",
-        time_text(item.deadline_at) or "-",
+        deadline_text(item.deadline_at, given=item.deadline_given),
         str(item.items_ahead),
         why or "nothing: a controller is about to claim it",
     ]

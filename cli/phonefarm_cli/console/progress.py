@@ -1,6 +1,7 @@
 """Shows a process: as lines of text, live on a terminal, or a line per transition."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phonefarm_cli.client.client import ControllerClient, UnreachableError
-from phonefarm_cli.console.times import clock_text, time_text
+from phonefarm_cli.console.times import clock_text, deadline_text, time_text
 from phonefarm_cli.terminal import OUT, echo, note_stderr
 
 PATIENCE_SECONDS: Final = 120.0
@@ -21,6 +22,7 @@ PATIENCE_SECONDS: Final = 120.0
 _ROWS: Final = 30
 _STYLES: Final = {"DONE": "green", "DEAD_LETTER": "red", "CANCELLED": "yellow", "EXECUTING": "cyan"}
 _ENDED: Final = frozenset({"completed", "failed_terminal", "cancelled"})
+_WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "RETRYABLE"})
 _SHOWN: Final = 8
 
 
@@ -41,6 +43,11 @@ def process_lines(process: process_pb2.Process) -> list[str]:
         f"times     {_times(process.timestamps)}",
         f"items     {counts}",
     ]
+    waiting = [item for item in progress.items if item.status in _WAITING]
+    if waiting:
+        first = min(waiting, key=lambda item: item.deadline_at.ToNanoseconds() or math.inf)
+        until = deadline_text(first.deadline_at, given=first.deadline_given)
+        lines.append(f"waits     until {until}")
     if process.HasField("callback"):
         lines.append(f"callback  {process.callback.url}")
     if process.HasField("error"):

@@ -69,6 +69,13 @@ def time_text(when: Timestamp) -> str:
     return datetime.fromtimestamp(when.ToMilliseconds() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def deadline_text(deadline_at: Timestamp, *, given: bool) -> str:
+    """Return the latest moment for the first action of an item, and who set it."""
+    if not deadline_at.ByteSize():
+        return "no deadline"
+    return f"{time_text(deadline_at)} ({'caller' if given else 'farm'})"
+
+
 def minute_text(when: Timestamp) -> str:
     """Return the time to the minute, in UTC; an absent one is empty."""
     return f"{time_text(when)[:-4]}Z" if when.ByteSize() else ""

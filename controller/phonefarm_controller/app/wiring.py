@@ -83,6 +83,7 @@ def core_of(
 ) -> Core:
     """Return the core of a controller with these settings."""
     several = may_be_shared(settings.database_url)
+    max_wait = None if settings.max_wait is None else settings.max_wait.total_seconds()
     wakeups = WakeUps(alone=not several)
     database.on_processes_moved(wakeups.processes_moved)
     return Core(
@@ -92,7 +93,7 @@ def core_of(
         backend=backend,
         profiles=profiles,
         several=several,
-        policy=RetryPolicy().scaled(settings.time_scale),
+        policy=RetryPolicy(max_wait=max_wait).scaled(settings.time_scale),
         health=HealthPolicy().scaled(settings.time_scale),
         limits=settings.limits or Limits().scaled(settings.time_scale),
         wakeups=wakeups,

@@ -59,7 +59,7 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
         )
     return Failure(
         code=FailureCode.PHONE_UNAVAILABLE,
-        message=f"no suitable phone was free for this long{before}",
+        message=f"no suitable phone was free before the farm's own limit of waiting{before}",
         failure_class=FailureClass.EXPIRED,
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +20,8 @@ HOLD: Final = "hold"
 """The capability of a hold: a person drives the phone, for no account."""
 GOLDEN: Final = "golden_job"
 """The capability of a golden job: the phone shows that it can work, for no account."""
+NO_DEADLINE: Final = datetime(9999, 12, 31, tzinfo=UTC)
+"""The deadline of an item that may wait for ever."""
 
 
 class CancelStrategy(StrEnum):
@@ -57,7 +59,7 @@ class Item:
     created_at: datetime
     ready_at: datetime  # claimable from here on
     deadline_at: datetime  # the latest moment for the first action
-    deadline_given: bool
+    deadline_given: bool  # by the caller; else it is the farm's own limit, and pauses move it
     want_phone_id: str | None
     want_account_id: str | None
     want_phone_group: str | None
@@ -104,6 +106,11 @@ class Item:
     def is_attempt(self, *, attempt: int, lease_id: str, epoch: int) -> bool:
         """Tell whether a report comes from the item's current attempt: this fences every write."""
         return (self.attempt, self.lease_id, self.epoch) == (attempt, lease_id, epoch)
+
+
+def shown_deadline(deadline_at: datetime) -> datetime | None:
+    """Return the deadline of an item as people see it: None when it may wait for ever."""
+    return None if deadline_at == NO_DEADLINE else deadline_at
 
 
 @dataclass(frozen=True, kw_only=True)

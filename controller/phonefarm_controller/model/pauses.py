@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 
 class PauseScope(StrEnum):
@@ -30,6 +31,18 @@ class Pause:
         """Return who paused it since when and why, for people."""
         what = "all work" if self.scope is PauseScope.ALL else f"{self.scope} {self.name}"
         return f"{what}, by {self.by}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingWork:
+    """What waits in a scope: how many items, and the callers' deadlines that come soon."""
+
+    items: int
+    deadlines: int
+    first_deadline: datetime | None
+
+
+NOTHING_WAITS: Final = WaitingWork(items=0, deadlines=0, first_deadline=None)
 
 
 def pause_of(

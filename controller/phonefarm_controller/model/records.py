@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from phonefarm_controller.model.failures import Failure
-from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.items import Item, shown_deadline
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.states import ItemState, ProcessState
 from phonefarm_controller.model.times import micros
@@ -26,6 +27,8 @@ class ItemLine:
     account_id: str | None
     actions_done: int
     actions_total: int
+    deadline_at: datetime
+    deadline_given: bool
     attempt: int
     failure: Failure | None
     outputs: str | None
@@ -41,6 +44,8 @@ def line_of(item: Item) -> ItemLine:
         account_id=item.account_id or item.want_account_id,
         actions_done=item.actions_done,
         actions_total=item.actions_total,
+        deadline_at=item.deadline_at,
+        deadline_given=item.deadline_given,
         attempt=item.attempt,
         failure=item.failure,
         outputs=item.outputs,
@@ -142,6 +147,8 @@ def _progress(lines: Sequence[ItemLine]) -> dict[str, Any]:
                 "status": str(line.state),
                 "actions_done": line.actions_done,
                 "actions_total": line.actions_total,
+                "deadline_at": micros(shown_deadline(line.deadline_at)),
+                "deadline_given": line.deadline_given,
             }
             for line in lines
         ],

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from phonefarm_controller.model.items import Item
+from phonefarm_controller.model.items import NO_DEADLINE, Item
 from phonefarm_controller.model.plans import Plan
 from phonefarm_controller.model.processes import Process
 from phonefarm_controller.model.records import line_of
@@ -63,12 +63,13 @@ def new_process(
     slots: Sequence[tuple[Slot, str]],
     *,
     now: datetime,
-    max_wait: float,
+    max_wait: float | None,
     ids: Callable[[], str],
 ) -> NewProcess:
     """Build the process with one item per slot, each given with its app profile's version.
 
-    *max_wait* is in seconds, from the moment the work is due: without a deadline it ends then.
+    *max_wait* is in seconds, from the moment the work is due: without a deadline it ends then. None
+    is for ever.
     """
     process_id = ids()
     made = [
@@ -82,7 +83,7 @@ def new_process(
             priority=spec.priority,
             created_at=now,
             ready_at=spec.ready_at,
-            deadline_at=spec.deadline or spec.ready_at + timedelta(seconds=max_wait),
+            deadline_at=spec.deadline or _limit(spec.ready_at, max_wait),
             deadline_given=spec.deadline is not None,
             want_phone_id=slot.phone_id,
             want_account_id=slot.account_id,
@@ -117,6 +118,12 @@ def new_process(
     return NewProcess(
         process=process, items=made, plan=plan.to_json(), actor=spec.actor, details=details
     )
+
+
+def _limit(ready_at: datetime, max_wait: float | None) -> datetime:
+    if max_wait is None or max_wait >= (NO_DEADLINE - ready_at).total_seconds():
+        return NO_DEADLINE
+    return ready_at + timedelta(seconds=max_wait)
 
 
 async def insert_processes(tx: Transaction, new: Sequence[NewProcess]) -> set[str]:

@@ -13,7 +13,7 @@ from phonefarm_controller.fleet.phone_details import HandsNeeded, HostDetails, P
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.blockers import Blocker
 from phonefarm_controller.model.errors import invalid_field
-from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.pauses import NOTHING_WAITS, Pause, PauseScope, WaitingWork
 from phonefarm_controller.model.phone_reports import Incident
 from phonefarm_controller.model.states import Condition
 from phonefarm_controller.rpc.agent_convert import READINESS_TO_WIRE
@@ -170,8 +170,10 @@ def pause_scope_of(scope: pb.PauseScope.ValueType) -> PauseScope:
     return known
 
 
-def pause_to_wire(pause: Pause, *, stopped: int = 0) -> pb.PauseState:
-    """Return the pause; *stopped* is the number of runs it ended."""
+def pause_to_wire(
+    pause: Pause, *, stopped: int = 0, waiting: WaitingWork = NOTHING_WAITS
+) -> pb.PauseState:
+    """Return the pause; *stopped* is the number of runs it ended, *waiting* what it holds back."""
     return pb.PauseState(
         scope=_SCOPES_TO_WIRE[pause.scope],
         name=pause.name,
@@ -179,6 +181,9 @@ def pause_to_wire(pause: Pause, *, stopped: int = 0) -> pb.PauseState:
         by=pause.by,
         reason=pause.reason,
         stopped=stopped,
+        waiting=waiting.items,
+        deadlines_soon=waiting.deadlines,
+        first_deadline_at=moment_to_wire(waiting.first_deadline),
     )
 
 

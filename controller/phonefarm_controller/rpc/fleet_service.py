@@ -259,7 +259,8 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
             stopped = await self._pauses.stop_running(
                 pause.scope, pause.name, actor=caller().name, reason=pause.reason
             )
-        return pause_to_wire(pause, stopped=stopped)
+        waiting = await self._pauses.waiting(pause.scope, pause.name)
+        return pause_to_wire(pause, stopped=stopped, waiting=waiting)
 
     async def Resume(  # noqa: N802
         self, request: pb.ResumeRequest, context: Context

@@ -9,6 +9,7 @@ from phonefarm.v1 import process_pb2
 from phonefarm_controller.callbacks.replay import LoggedDelivery
 from phonefarm_controller.capabilities.listing import AppVerification, CapabilityView
 from phonefarm_controller.evidence.read import EvidenceDetails, RunEvidence
+from phonefarm_controller.model.items import shown_deadline
 from phonefarm_controller.model.states import DELIVERY_SETTLED
 from phonefarm_controller.model.transitions import Transition
 from phonefarm_controller.processes.item_details import ActionDetails, AttemptDetails, ItemDetails
@@ -66,7 +67,8 @@ def _item_explanation(item: ItemExplanation) -> pb.ItemExplanation:
         queue_item_id=item.queue_item_id,
         status=item.status,
         ready_at=moment_to_wire(item.ready_at),
-        deadline_at=moment_to_wire(item.deadline_at),
+        deadline_at=moment_to_wire(shown_deadline(item.deadline_at)),
+        deadline_given=item.deadline_given,
         items_ahead=item.items_ahead,
         reasons=[_reason(each) for each in item.reasons],
         phones=[
@@ -101,7 +103,8 @@ def item_to_wire(farm: ItemDetails) -> pb.QueueItem:
         priority=item.priority,
         created_at=moment_to_wire(item.created_at),
         ready_at=moment_to_wire(item.ready_at),
-        deadline_at=moment_to_wire(item.deadline_at),
+        deadline_at=moment_to_wire(shown_deadline(item.deadline_at)),
+        deadline_given=item.deadline_given,
         finished_at=moment_to_wire(item.finished_at),
         phone_id=item.phone_id or item.want_phone_id or item.last_phone_id or "",
         account_id=item.account_id or item.want_account_id or "",

@@ -215,6 +215,11 @@ def process_to_wire(record: Mapping[str, Any]) -> pb.Process:
                     status=item["status"],
                     actions_done=item["actions_done"],
                     actions_total=item["actions_total"],
+                    # Records that were made before 0.2.0 lack both.
+                    deadline_at=timestamp(deadline)
+                    if (deadline := item.get("deadline_at")) is not None
+                    else None,
+                    deadline_given=item.get("deadline_given", False),
                 )
                 for item in progress["items"]
             ],

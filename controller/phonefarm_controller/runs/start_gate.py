@@ -111,13 +111,15 @@ def _decide(work: UnitOfWork, ask: StartRequest, held_back: _HeldBack) -> str | 
         return None if run.last_sequence else FailureCode.DEADLINE_PASSED
     if not waits:
         return None
-    if item.deadline_at <= now:
+    because = held_back(item, lease)
+    # The farm's own limit stands still while a pause holds the item back.
+    if item.deadline_at <= now and (item.deadline_given or because != PAUSED):
         failure = failures.expired(deadline=item.deadline_given, last=item.failure)
         work.items[item.item_id] = dead(item, failure=failure, now=now)
         work.leases[lease.lease_id] = releasing(lease)
         work.runs[run.run_id] = replaced(run, state=RunState.ENDED, ended_at=now)
         return FailureCode.DEADLINE_PASSED
-    if because := held_back(item, lease):
+    if because is not None:
         work.items[item.item_id] = voided(item, because=because, now=now)
         work.leases[lease.lease_id] = releasing(lease)
         work.runs[run.run_id] = replaced(run, state=RunState.VOIDED, ended_at=now, outcome=because)

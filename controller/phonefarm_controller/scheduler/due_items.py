@@ -1,5 +1,6 @@
 """Due items: back-offs that are over, deadlines that have passed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
@@ -9,9 +10,10 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import DatabaseBusyError, OwnerLostError
 from phonefarm_controller.model.failures import expired
 from phonefarm_controller.model.items import Item, dead, requeued
+from phonefarm_controller.model.pauses import Pause, pause_of
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.processes.status import roll_up_status
-from phonefarm_controller.store import items, processes, queue
+from phonefarm_controller.store import items, pauses, processes, queue
 from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.loop_leases import Tenure, owning
 
@@ -47,7 +49,10 @@ class DueItems:
 
     @uninterrupted
     async def expire(self, *, tenure: Tenure | None = None) -> int:
-        """End waiting items whose deadline has passed; return how many."""
+        """End waiting items whose deadline has passed; return how many.
+
+        A pause that holds an item back also keeps it from ending at the farm's own limit.
+        """
         async with self._database.reading() as tx:
             due = await queue.past_deadline(tx, limit=BATCH)
         if not due:
@@ -74,7 +79,11 @@ class DueItems:
     async def _move(self, tx: Transaction, due: list[tuple[str, str]], *, to: ItemState) -> int:
         locked = await processes.lock(tx, {process_id for process_id, _ in due})
         before = await items.lock(tx, {item_id for _, item_id in due})
-        after = [moved for item in before.values() if (moved := _moved(item, tx, to)) is not None]
+        # After the locks: a pause that has ended since has moved the deadlines that it held.
+        paused = await pauses.all_of(tx)
+        after = [
+            moved for item in before.values() if (moved := _moved(item, tx, paused, to)) is not None
+        ]
         await items.save(tx, before, after)
         touched = {item.process_id for item in after}
         await roll_up_status(
@@ -83,12 +92,16 @@ class DueItems:
         return len(after)
 
 
-def _moved(item: Item, tx: Transaction, to: ItemState) -> Item | None:
+def _moved(item: Item, tx: Transaction, paused: Sequence[Pause], to: ItemState) -> Item | None:
     """Return the moved item, None when it is no longer due."""
     if to is ItemState.QUEUED:
         due = item.state is ItemState.RETRYABLE and item.ready_at <= tx.now
         return requeued(item) if due else None
     if item.state not in ITEM_WAITING or item.deadline_at >= tx.now:
+        return None
+    if not item.deadline_given and pause_of(
+        paused, app=item.app, account_id=item.want_account_id, capability=item.capability
+    ):
         return None
     failure = expired(deadline=item.deadline_given, last=item.failure)
     log.info("item.expired", process_id=item.process_id, item_id=item.item_id, code=failure.code)

@@ -60,6 +60,7 @@ class ItemExplanation:
     status: str
     ready_at: datetime | None  # None: it could be claimed now, if a phone were there
     deadline_at: datetime
+    deadline_given: bool
     items_ahead: int
     reasons: tuple[ReasonCount, ...]
     phones: tuple[PhoneReason, ...]
@@ -162,6 +163,7 @@ def _explained_item(
         status=str(item.state),
         ready_at=item.ready_at if late else None,
         deadline_at=item.deadline_at,
+        deadline_given=item.deadline_given,
         items_ahead=ahead,
         reasons=_counted(_by_kind(blockers)),
         phones=tuple(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final, assert_never
 
 import structlog
@@ -14,7 +15,7 @@ from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.app_profiles import Profile
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.items import GOLDEN, Cancellation, CancelStrategy
-from phonefarm_controller.model.pauses import Pause, PauseScope
+from phonefarm_controller.model.pauses import Pause, PauseScope, WaitingWork
 from phonefarm_controller.model.run_reports import stop_of
 from phonefarm_controller.model.states import ITEM_ACTIVE, LeaseState
 from phonefarm_controller.model.transitions import by_operator
@@ -28,6 +29,8 @@ LONGEST_REASON: Final = 500
 BATCH: Final = 200
 FORCE_AFTER_SECONDS: Final = 30.0
 """How long a run has to end between its actions."""
+SOON: Final = timedelta(hours=24)
+"""Who pauses work is told of the deadlines that come this soon."""
 
 
 class Pauses:
@@ -56,6 +59,7 @@ class Pauses:
     async def pause(self, scope: PauseScope, name: str, *, actor: str, reason: str) -> Pause:
         """Let nothing in the scope begin, until it is resumed; repeating it renews its reason.
 
+        Deadlines that callers gave go on; the farm's own limit of waiting stands still meanwhile.
         What is claimed and has not passed the start gate goes back to the queue; what runs goes on.
         FarmError for a name nobody knows, or a missing reason.
         """
@@ -67,17 +71,27 @@ class Pauses:
             raise invalid_field("reason", message)
         async with self._database.writing() as tx:
             await self._check_name(tx, scope, name)
-            pause = Pause(scope=scope, name=name, since=tx.now, by=actor, reason=reason.strip())
-            await pauses.put(tx, [pause])
+            pause = await pauses.put(
+                tx, Pause(scope=scope, name=name, since=tx.now, by=actor, reason=reason.strip())
+            )
             await _note(tx, actor, "pause", _what(scope, name), reason)
         self._wakeups.fleet_changed()
         return pause
 
     @uninterrupted
+    async def waiting(self, scope: PauseScope, name: str) -> WaitingWork:
+        """Count what waits in the scope, and the callers' deadlines within `SOON`."""
+        async with self._database.reading() as tx:
+            return await pauses.waiting_in(tx, scope, name, soon=SOON)
+
+    @uninterrupted
     async def resume(self, scope: PauseScope, name: str, *, actor: str, reason: str = "") -> bool:
-        """End a pause; return whether there was one. Other pauses stay."""
+        """End a pause; return whether there was one. Other pauses stay.
+
+        The deadlines that the farm has set move by the time that the pause has taken.
+        """
         async with self._database.writing() as tx:
-            ended = await pauses.drop(tx, [(scope, name)]) > 0
+            ended = await pauses.end(tx, scope, name)
             if ended:
                 await _note(tx, actor, "resume", _what(scope, name), reason)
         if ended:

@@ -168,6 +168,8 @@ _LINES = Statement(
         func.coalesce(_i.account_id, _i.want_account_id).label("account_id"),
         _i.actions_done,
         _i.actions_total,
+        _i.deadline_at,
+        _i.deadline_given,
         _i.attempt,
         _i.failure,
         _i.outputs,

@@ -25,6 +25,7 @@ from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
 from phonefarm_controller.store.bulk_writes import any_of
 from phonefarm_controller.store.database import Transaction
+from phonefarm_controller.store.pauses import HELD_BACK
 from phonefarm_controller.store.schema.fleet import accounts
 from phonefarm_controller.store.schema.types import Instant
 from phonefarm_controller.store.schema.work import (
@@ -245,10 +246,13 @@ async def next_due(tx: Transaction) -> datetime | None:
 
 
 async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]:
-    """Return (process, item) of waiting items whose deadline has passed."""
+    """Return (process, item) of waiting items whose deadline has passed.
+
+    What a pause holds back is among them only where its caller gave the deadline.
+    """
     query = (
         select(_i.process_id, _i.item_id)
-        .where(WAITING, _i.deadline_at < tx.now)
+        .where(WAITING, _i.deadline_at < tx.now, or_(_i.deadline_given, ~HELD_BACK))
         .order_by(_i.deadline_at)
         .limit(limit)
     )

@@ -8,6 +8,11 @@ from phonefarm_controller.model.pauses import Pause
 from phonefarm_controller.model.times import micros
 
 BUSY_SECONDS = 30.0
+# Where all was paused, that pause goes on: the time since it began is still to be given back.
+_PAUSE = (
+    "INSERT INTO pauses (scope, name, since, by, reason) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (scope, name) DO UPDATE SET by = excluded.by, reason = excluded.reason"
+)
 
 
 def copy_paused(source: Path, target: Path, pause: Pause) -> None:
@@ -22,4 +27,4 @@ def copy_paused(source: Path, target: Path, pause: Pause) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")
         values = (pause.scope, pause.name, micros(pause.since), pause.by, pause.reason)
         with copy:
-            copy.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?, ?, ?)", values)
+            copy.execute(_PAUSE, values)

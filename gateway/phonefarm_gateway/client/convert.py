@@ -248,6 +248,8 @@ def _progress(progress: process_pb2.PartialProgress) -> process_record.PartialPr
                 status=item.status,
                 actions_done=item.actions_done,
                 actions_total=item.actions_total,
+                deadline_at=moment(item.deadline_at),
+                deadline_given=item.deadline_given,
             )
             for item in progress.items
         ),

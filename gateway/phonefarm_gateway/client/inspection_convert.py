@@ -46,6 +46,7 @@ def explanation(message: pb.Explanation) -> responses.Explanation:
                 status=item.status,
                 ready_at=moment(item.ready_at),
                 deadline_at=moment(item.deadline_at),
+                deadline_given=item.deadline_given,
                 items_ahead=item.items_ahead,
                 reasons=tuple(_reason(one) for one in item.reasons),
                 phones=tuple(
@@ -75,6 +76,7 @@ def queue_item(message: pb.QueueItem) -> responses.QueueItem:
         created_at=moment(message.created_at),
         ready_at=moment(message.ready_at),
         deadline_at=moment(message.deadline_at),
+        deadline_given=message.deadline_given,
         finished_at=moment(message.finished_at),
         phone_id=message.phone_id or None,
         account_id=message.account_id or None,

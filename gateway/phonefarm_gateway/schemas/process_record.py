@@ -76,6 +76,22 @@ class LinkedIds(ResponseModel):
     completed_queue_item_ids: tuple[Uuid, ...]
 
 
+DeadlineAt = Annotated[
+    Instant | None,
+    Field(
+        description="The latest moment for the first action, else the item ends; null: it may wait"
+        " for ever"
+    ),
+]
+DeadlineGiven = Annotated[
+    bool,
+    Field(
+        description="The caller gave the deadline. Otherwise it is the farm's own limit of waiting,"
+        " which stands still while a pause holds the item back: the end of the pause moves it"
+    ),
+]
+
+
 class ItemProgress(ResponseModel):
     """The progress of one queue item."""
 
@@ -85,6 +101,8 @@ class ItemProgress(ResponseModel):
     status: ItemState
     actions_done: int
     actions_total: int
+    deadline_at: DeadlineAt
+    deadline_given: DeadlineGiven
 
 
 class PartialProgress(ResponseModel):

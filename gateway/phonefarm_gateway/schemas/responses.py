@@ -12,7 +12,12 @@ from phonefarm_gateway.schemas.fields import (
     StatusWord,
     Uuid,
 )
-from phonefarm_gateway.schemas.process_record import ProcessError, ProcessRecord
+from phonefarm_gateway.schemas.process_record import (
+    DeadlineAt,
+    DeadlineGiven,
+    ProcessError,
+    ProcessRecord,
+)
 
 
 class ProcessList(ResponseModel):
@@ -77,7 +82,8 @@ class ItemExplanation(ResponseModel):
     queue_item_id: Uuid
     status: ItemState
     ready_at: Instant | None
-    deadline_at: Instant | None
+    deadline_at: DeadlineAt
+    deadline_given: DeadlineGiven
     items_ahead: int
     reasons: tuple[ReasonCount, ...]
     phones: tuple[PhoneReason, ...]
@@ -129,7 +135,8 @@ class QueueItem(ResponseModel):
     priority: int
     created_at: Instant | None
     ready_at: Instant | None
-    deadline_at: Instant | None
+    deadline_at: DeadlineAt
+    deadline_given: DeadlineGiven
     finished_at: Instant | None
     phone_id: str | None
     account_id: str | None

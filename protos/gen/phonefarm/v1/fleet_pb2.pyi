@@ -1430,6 +1430,9 @@ class PauseState(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     STOPPED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    DEADLINES_SOON_FIELD_NUMBER: _builtins.int
+    FIRST_DEADLINE_AT_FIELD_NUMBER: _builtins.int
     scope: Global___PauseScope.ValueType
     name: _builtins.str
     by: _builtins.str
@@ -1437,8 +1440,18 @@ class PauseState(_message.Message):
     reason: _builtins.str
     stopped: _builtins.int
     """How many runs were told to end; only of a Pause with `stop`."""
+    waiting: _builtins.int
+    """The items that wait in the scope; only of a Pause, as are the next two."""
+    deadlines_soon: _builtins.int
+    """Those of them whose caller gave a deadline that passes within the next 24 hours. Such deadlines go on; the
+    farm's own limit of waiting stands still until Resume.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def first_deadline_at(self) -> _timestamp_pb2.Timestamp:
+        """The first of these deadlines; absent when there is none."""
+
     def __init__(
         self,
         *,
@@ -1448,10 +1461,13 @@ class PauseState(_message.Message):
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
         stopped: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        deadlines_soon: _builtins.int = ...,
+        first_deadline_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_deadline_at", b"first_deadline_at", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "reason", b"reason", "scope", b"scope", "since", b"since", "stopped", b"stopped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "deadlines_soon", b"deadlines_soon", "first_deadline_at", b"first_deadline_at", "name", b"name", "reason", b"reason", "scope", b"scope", "since", b"since", "stopped", b"stopped", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

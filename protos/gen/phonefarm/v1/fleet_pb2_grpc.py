@@ -277,6 +277,7 @@ class FleetServiceServicer:
     def Pause(self, request, context):
         """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
         goes on, unless `stop` is set. Pausing again what is paused renews its reason.
+        Deadlines that callers gave go on meanwhile; the deadlines that the farm set move by the pause when it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,6 +80,7 @@ class FleetServiceStub:
     Pause: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]
     """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
     goes on, unless `stop` is set. Pausing again what is paused renews its reason.
+    Deadlines that callers gave go on meanwhile; the deadlines that the farm set move by the pause when it ends.
     """
     Resume: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ResumeRequest, _fleet_pb2.ResumeResponse]
     """Resume ends one pause; others stay."""
@@ -138,6 +139,7 @@ class FleetServiceAsyncStub(FleetServiceStub):
     Pause: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]  # type: ignore[assignment]
     """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
     goes on, unless `stop` is set. Pausing again what is paused renews its reason.
+    Deadlines that callers gave go on meanwhile; the deadlines that the farm set move by the pause when it ends.
     """
     Resume: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ResumeRequest, _fleet_pb2.ResumeResponse]  # type: ignore[assignment]
     """Resume ends one pause; others stay."""
@@ -307,6 +309,7 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fleet_pb2.PauseState, _abc.Awaitable[_fleet_pb2.PauseState]]:
         """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
         goes on, unless `stop` is set. Pausing again what is paused renews its reason.
+        Deadlines that callers gave go on meanwhile; the deadlines that the farm set move by the pause when it ends.
         """
 
     @_abc_1.abstractmethod

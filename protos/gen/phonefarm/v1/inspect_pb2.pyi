@@ -272,17 +272,20 @@ class ItemExplanation(_message.Message):
     ITEMS_AHEAD_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     PHONES_FIELD_NUMBER: _builtins.int
+    DEADLINE_GIVEN_FIELD_NUMBER: _builtins.int
     queue_item_id: _builtins.str
     status: _builtins.str
     items_ahead: _builtins.int
     """How many waiting items may be claimed before it on the phones it could use."""
+    deadline_given: _builtins.bool
+    """The caller gave the deadline. Otherwise it is the farm's own limit of waiting, which the end of a pause moves."""
     @_builtins.property
     def ready_at(self) -> _timestamp_pb2.Timestamp:
         """Claimable from then on; absent when it is so now."""
 
     @_builtins.property
     def deadline_at(self) -> _timestamp_pb2.Timestamp:
-        """It ends unless its first action came before."""
+        """It ends unless its first action came before; absent when it may wait for ever."""
 
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReasonCount]:
@@ -302,10 +305,11 @@ class ItemExplanation(_message.Message):
         items_ahead: _builtins.int = ...,
         reasons: _abc.Iterable[Global___ReasonCount] | None = ...,
         phones: _abc.Iterable[Global___PhoneReason] | None = ...,
+        deadline_given: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_at", b"deadline_at", "ready_at", b"ready_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_at", b"deadline_at", "items_ahead", b"items_ahead", "phones", b"phones", "queue_item_id", b"queue_item_id", "ready_at", b"ready_at", "reasons", b"reasons", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_at", b"deadline_at", "deadline_given", b"deadline_given", "items_ahead", b"items_ahead", "phones", b"phones", "queue_item_id", b"queue_item_id", "ready_at", b"ready_at", "reasons", b"reasons", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,6 +383,7 @@ class QueueItem(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     OUTPUTS_JSON_FIELD_NUMBER: _builtins.int
+    DEADLINE_GIVEN_FIELD_NUMBER: _builtins.int
     queue_item_id: _builtins.str
     process_id: _builtins.str
     process_type: _builtins.str
@@ -394,12 +399,16 @@ class QueueItem(_message.Message):
     infra_failures: _builtins.int
     outputs_json: _builtins.str
     """A JSON object; empty until it is done."""
+    deadline_given: _builtins.bool
+    """The caller gave the deadline. Otherwise it is the farm's own limit of waiting, which the end of a pause moves."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def ready_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def deadline_at(self) -> _timestamp_pb2.Timestamp: ...
+    def deadline_at(self) -> _timestamp_pb2.Timestamp:
+        """Absent when it may wait for ever."""
+
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -431,10 +440,11 @@ class QueueItem(_message.Message):
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         error: _process_pb2.ProcessError | None = ...,
         outputs_json: _builtins.str = ...,
+        deadline_given: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deadline_at", b"deadline_at", "error", b"error", "finished_at", b"finished_at", "ready_at", b"ready_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actions", b"actions", "app", b"app", "attempt", b"attempt", "attempts", b"attempts", "created_at", b"created_at", "deadline_at", b"deadline_at", "error", b"error", "finished_at", b"finished_at", "infra_failures", b"infra_failures", "outputs_json", b"outputs_json", "phone_id", b"phone_id", "priority", b"priority", "process_id", b"process_id", "process_type", b"process_type", "profile_version", b"profile_version", "queue_item_id", b"queue_item_id", "ready_at", b"ready_at", "status", b"status", "work_failures", b"work_failures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actions", b"actions", "app", b"app", "attempt", b"attempt", "attempts", b"attempts", "created_at", b"created_at", "deadline_at", b"deadline_at", "deadline_given", b"deadline_given", "error", b"error", "finished_at", b"finished_at", "infra_failures", b"infra_failures", "outputs_json", b"outputs_json", "phone_id", b"phone_id", "priority", b"priority", "process_id", b"process_id", "process_type", b"process_type", "profile_version", b"profile_version", "queue_item_id", b"queue_item_id", "ready_at", b"ready_at", "status", b"status", "work_failures", b"work_failures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

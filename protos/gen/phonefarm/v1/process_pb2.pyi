@@ -472,6 +472,8 @@ class ItemProgress(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ACTIONS_DONE_FIELD_NUMBER: _builtins.int
     ACTIONS_TOTAL_FIELD_NUMBER: _builtins.int
+    DEADLINE_AT_FIELD_NUMBER: _builtins.int
+    DEADLINE_GIVEN_FIELD_NUMBER: _builtins.int
     queue_item_id: _builtins.str
     phone_id: _builtins.str
     """Empty until a phone is chosen."""
@@ -480,6 +482,12 @@ class ItemProgress(_message.Message):
     """The item's internal state: QUEUED, SCHEDULED, CLAIMED, EXECUTING, RETRYABLE, DONE, DEAD_LETTER, CANCELLED."""
     actions_done: _builtins.int
     actions_total: _builtins.int
+    deadline_given: _builtins.bool
+    """The caller gave the deadline. Otherwise it is the farm's own limit of waiting, which the end of a pause moves."""
+    @_builtins.property
+    def deadline_at(self) -> _timestamp_pb2.Timestamp:
+        """It ends unless its first action came before; absent when it may wait for ever."""
+
     def __init__(
         self,
         *,
@@ -489,10 +497,12 @@ class ItemProgress(_message.Message):
         status: _builtins.str = ...,
         actions_done: _builtins.int = ...,
         actions_total: _builtins.int = ...,
+        deadline_at: _timestamp_pb2.Timestamp | None = ...,
+        deadline_given: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_at", b"deadline_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actions_done", b"actions_done", "actions_total", b"actions_total", "phone_id", b"phone_id", "queue_item_id", b"queue_item_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actions_done", b"actions_done", "actions_total", b"actions_total", "deadline_at", b"deadline_at", "deadline_given", b"deadline_given", "phone_id", b"phone_id", "queue_item_id", b"queue_item_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
