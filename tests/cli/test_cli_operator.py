@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from phonefarm_cli.console import drain_wait
 from phonefarm_cli.errors import CommandError
 from support.commanding import Operator
@@ -45,6 +47,40 @@ async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
     assert f"leased {accepted.process_id} epoch 1" in listed.rows[1]
     assert "free when its agent reports it clean" in told.out
     assert [stop.run for stop in stops.stops] == [assignment.run]
+
+
+async def test_a_pause_says_what_it_costs_and_what_waits_says_until_when(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The caller's deadline is told from the farm's own limit, which is an option."""
+    settings = {"max_wait": timedelta(hours=2)}
+    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", **settings) as farm:
+        operator = Operator.of(farm, capsys)
+        begun = datetime.now(UTC)
+        own = await farm.enqueue(request())
+        deadline = Timestamp()
+        deadline.FromDatetime(begun + timedelta(hours=5))
+        given = await farm.enqueue(request(deadline=deadline))
+
+        shown = [await operator.command("processes", "show", own.process_id, "--json")]
+        shown += [await operator.command("processes", "show", e.process_id) for e in (own, given)]
+        explained = await operator.command("processes", "explain", given.process_id)
+        paused = await operator.command("pause", "--all", "--reason", "a fire")
+        other = await operator.command("pause", "--capability", "post_video", "--reason", "a fire")
+
+    (line,) = json.loads(shown[0].out)["partial_progress"]["items"]
+    limit = datetime.fromisoformat(line["deadline_at"]) - begun
+    moment = deadline.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")
+    assert timedelta(hours=2) <= limit < timedelta(hours=3)
+    assert "waits     until" in shown[1].out
+    assert "(farm)" in shown[1].out
+    assert f"waits     until {moment} (caller)" in shown[2].out
+    assert f"{moment} (caller)" in explained.out
+    assert (
+        "2 items wait; 1 of them ends at its caller's deadline within 24 h unless resumed before"
+        f" (the first at {moment}); for the others the farm's own limit of waiting stands still"
+    ) in paused.out
+    assert "0 items wait, none with a caller's deadline within 24 h; " in other.out
 
 
 @pytest.mark.parametrize("what", [["phones", "drain", "A1"], ["agents", "drain", "agent-1"]])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -325,6 +326,35 @@ async def test_work_is_paused_and_resumed(moving: RestFarm) -> None:
     assert "paused" in {reason["reason"] for reason in explained["reasons"]}
     assert (unknown.status, unknown.fields) == (422, ["name"])
     assert [answer.body["resumed"] for answer in resumed] == [True, False]
+
+
+async def test_a_pause_says_which_deadlines_come_and_the_record_who_gave_them(
+    moving: RestFarm,
+) -> None:
+    """The caller's go on; the farm's own limit, a day, is shown as the farm's."""
+    deadline = (datetime.now(UTC) + timedelta(hours=5)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    await moving.post(
+        "/pause", {"scope": "app", "name": "shortvideo", "reason": "so that it waits"}
+    )
+    given = await moving.enqueue(request_id="given", deadline=deadline)
+    own = await moving.enqueue(request_id="own")
+
+    paused = await moving.post("/pause", {"scope": "all", "reason": "a fire"})
+    shown = {}
+    for process_id in (given, own):
+        record = await moving.get(f"/processes/{process_id}")
+        (line,) = record["partial_progress"]["items"]
+        item = await moving.get(f"/queue-items/{line['queue_item_id']}")
+        (waits,) = (await moving.get(f"/processes/{process_id}/explain"))["items"]
+        places = (line, item, waits)
+        shown[process_id] = [(one["deadline_at"], one["deadline_given"]) for one in places]
+
+    assert (paused.body["waiting"], paused.body["deadlines_soon"]) == (2, 1)
+    assert paused.body["first_deadline_at"] == deadline
+    assert shown[given] == [(deadline, True)] * 3
+    assert {given_by for _, given_by in shown[own]} == {False}
+    (limit,) = {at for at, _ in shown[own]}
+    assert limit > deadline
 
 
 async def test_a_host_is_drained_and_used_again(moving: RestFarm) -> None:

@@ -114,6 +114,26 @@ async def test_what_is_paused_when_it_becomes_due_is_read_once_as_well(database_
     assert not left
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_what_is_paused_beyond_its_time_is_not_read_again_and_again(
+    database_url: str, shape: str
+) -> None:
+    """A pause of all work keeps it from ending, and the ticker from looking at it."""
+    async with world_on(database_url) as world:
+        world.database._now = world.clock.now
+        await furnish(world)
+        await pile_up(world, WAITING, SHAPES[shape])
+        await world.pauses.pause(PauseScope.ALL, "", actor="test", reason="test")
+        world.clock.advance(30 * 86_400)
+        with _statements(world.database) as asked:
+            expired = await world.due_items.expire()
+        read = {sql: await _read(world.database, sql, parameters) for sql, parameters in asked}
+
+    assert expired == 0
+    assert len(read) == 1
+    assert {sql: much for sql, much in read.items() if much > READ_AT_MOST} == {}
+
+
 async def _read(database: Database, sql: str, parameters: Any) -> float:
     """Return how many rows of the queue the statement looks at; of SQLite, many or none."""
     async with database.reading() as tx:

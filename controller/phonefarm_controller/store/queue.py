@@ -11,6 +11,7 @@ from sqlalchemy import (
     Row,
     Select,
     TextClause,
+    and_,
     bindparam,
     exists,
     null,
@@ -23,13 +24,14 @@ from sqlalchemy import (
 from phonefarm_controller.model.items import HOLD, Candidate
 from phonefarm_controller.model.pauses import Pause, PauseScope
 from phonefarm_controller.model.states import ITEM_WAITING, ItemState
+from phonefarm_controller.store import pauses
 from phonefarm_controller.store.bulk_writes import any_of
 from phonefarm_controller.store.database import Transaction
-from phonefarm_controller.store.pauses import HELD_BACK
 from phonefarm_controller.store.schema.fleet import accounts
 from phonefarm_controller.store.schema.types import Instant
 from phonefarm_controller.store.schema.work import (
     CLAIMABLE,
+    DEADLINE_GIVEN,
     DUE,
     GOLDEN_JOB,
     OPEN_PHONE_ONLY,
@@ -250,9 +252,18 @@ async def past_deadline(tx: Transaction, *, limit: int) -> list[tuple[str, str]]
 
     What a pause holds back is among them only where its caller gave the deadline.
     """
+    found = await _late(tx, DEADLINE_GIVEN, limit=limit)
+    paused = await pauses.all_of(tx)
+    if len(found) < limit and not any(pause.scope is PauseScope.ALL for pause in paused):
+        own = and_(_i.deadline_given.is_(False), ~pauses.HELD_BACK)
+        found += await _late(tx, own, limit=limit - len(found))
+    return found
+
+
+async def _late(tx: Transaction, which: Condition, *, limit: int) -> list[tuple[str, str]]:
     query = (
         select(_i.process_id, _i.item_id)
-        .where(WAITING, _i.deadline_at < tx.now, or_(_i.deadline_given, ~HELD_BACK))
+        .where(WAITING, which, _i.deadline_at < tx.now)
         .order_by(_i.deadline_at)
         .limit(limit)
     )

@@ -251,6 +251,17 @@ def pause(message: pb.PauseState) -> farm.Pause:
     )
 
 
+def paused(message: pb.PauseState) -> farm.Paused:
+    """Return a pause that has just begun, with what it means for what waits."""
+    return farm.Paused(
+        **dict(pause(message)),
+        stopped=message.stopped,
+        waiting=message.waiting,
+        deadlines_soon=message.deadlines_soon,
+        first_deadline_at=moment(message.first_deadline_at),
+    )
+
+
 def hold(message: operator_pb2.Hold) -> farm.Hold:
     """Return a hold."""
     return farm.Hold(

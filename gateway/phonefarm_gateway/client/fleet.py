@@ -175,7 +175,7 @@ class FleetClient:
             stop=body.stop,
         )
         answer = await self._rpc.call(self._stub.Pause, request, key=key, seconds=LONG_CALL_SECONDS)
-        return farm.Paused(**dict(farm_convert.pause(answer)), stopped=answer.stopped)
+        return farm_convert.paused(answer)
 
     async def resume(self, key: str | None, body: farm_requests.Resume) -> farm.Resumed:
         """End a pause."""

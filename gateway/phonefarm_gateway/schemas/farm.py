@@ -335,9 +335,20 @@ class Pause(ResponseModel):
 
 
 class Paused(Pause):
-    """A pause, and how many runs it stops."""
+    """A pause, how many runs it stops, and what it means for what waits in it."""
 
     stopped: int
+    waiting: Annotated[int, Field(description="Items that wait in the scope")]
+    deadlines_soon: Annotated[
+        int,
+        Field(
+            description="Those of them whose caller gave a deadline within the next 24 hours. Such"
+            " deadlines go on; the farm's own limit of waiting stands still until the resume"
+        ),
+    ]
+    first_deadline_at: Annotated[
+        Instant | None, Field(description="The first of these deadlines; null when there is none")
+    ]
 
 
 class PauseList(ResponseModel):

@@ -159,6 +159,7 @@ CLAIMABLE: Final = text("state IN ('QUEUED', 'SCHEDULED')")
 READY: Final = text("ready IS TRUE")
 UNREADY: Final = text("ready IS NOT TRUE")
 WAITING: Final = text("state IN ('QUEUED', 'SCHEDULED', 'RETRYABLE')")
+DEADLINE_GIVEN: Final = text("deadline_given IS TRUE")
 DUE: Final = text("state IN ('SCHEDULED', 'RETRYABLE')")
 OPEN_PHONE_ONLY: Final = text("capability IN ('hold', 'golden_job') AND finished_at IS NULL")
 GOLDEN_JOB: Final = text("capability = 'golden_job'")
@@ -189,6 +190,11 @@ partial_index("ix_queue_items_unready", queue_items.c.ready_at, where=all_of(CLA
 partial_index("ix_queue_items_alone", queue_items.c.want_phone_id, where=OPEN_PHONE_ONLY)
 partial_index("ix_queue_items_golden_made", queue_items.c.created_at, where=GOLDEN_JOB)
 partial_index("ix_queue_items_deadline", queue_items.c.deadline_at, where=WAITING)
+partial_index(
+    "ix_queue_items_deadline_given",
+    queue_items.c.deadline_at,
+    where=all_of(WAITING, DEADLINE_GIVEN),
+)
 partial_index("ix_queue_items_due", queue_items.c.ready_at, where=DUE)
 
 runs = Table(
