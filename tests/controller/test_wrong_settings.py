@@ -63,7 +63,7 @@ def started(
         (["--evidence", "/proc/no"], 3, "/proc/no does not answer"),
         (["--keep-processes", "soon"], 2, "--keep-processes"),
         (["--golden-every", "soon"], 2, "--golden-every"),
-        (["--max-wait", "soon"], 2, "--max-wait: 'soon' must be like 30d, 12h or forever"),
+        (["--max-wait", "soon"], 2, "--max-wait: 'soon' must have the form 30d, 12h or forever"),
     ],
 )
 def test_a_wrong_setting_is_one_line(
