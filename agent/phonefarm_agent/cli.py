@@ -72,12 +72,13 @@ exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
     code: int = parsed.perform(parsed)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `phonefarm-agent`."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-agent",
         description=_ABOUT,

@@ -59,19 +59,22 @@ REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
         Severity.FAIL,
         "check that PostgreSQL runs and answers, and that --database is right",
     ),
-    AlarmName.SCHEDULER_STUCK: (Severity.FAIL, f"phonefarm processes explain PROCESS; {_LOG}"),
+    AlarmName.SCHEDULER_STUCK: (
+        Severity.FAIL,
+        f"`phonefarm processes explain PROCESS` says why; {_LOG}",
+    ),
     AlarmName.DIRTY_OLD: (
         Severity.WARN,
         (
-            "check the phone and read its agent's log; when the phone is clean, run "
-            "phonefarm phones return PHONE"
+            "check the phone and read its agent's log; when the phone is clean: "
+            "`phonefarm phones return PHONE --reason TEXT`"
         ),
     ),
     AlarmName.CALLBACKS_LATE: (
         Severity.WARN,
         (
-            "check that a gateway runs and that the receiver answers: phonefarm "
-            "processes deliveries PROCESS"
+            "check that a gateway runs and that the receiver answers: "
+            "`phonefarm processes deliveries PROCESS`"
         ),
     ),
     AlarmName.NOTIFIER_SILENT: (

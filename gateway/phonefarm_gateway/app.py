@@ -72,6 +72,7 @@ async def running(
                 timers=settings.timers,
                 token=settings.gateway_token,
                 gateway_id=new_id(),
+                signs=signer is not None,
                 observe=metrics.count_attempt,
                 state=settings.state if settings.joined else None,
             )

@@ -38,7 +38,8 @@ def main() -> int:
     return 0
 
 
-def _join(arguments: list[str]) -> int:
+def join_parser() -> argparse.ArgumentParser:
+    """Return the parser of `phonefarm-gateway join`."""
     parser = argparse.ArgumentParser(
         prog="phonefarm-gateway join",
         description="Exchange a token from `phonefarm agents invite --gateway` for a certificate.",
@@ -57,7 +58,11 @@ def _join(arguments: list[str]) -> int:
     parser.add_argument(
         "--name", default="", help="id of the gateway, if the invitation does not give it"
     )
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def _join(arguments: list[str]) -> int:
+    given = join_parser().parse_args(arguments)
     try:
         token = given.token or config.secret("PHONEFARM_JOIN_TOKEN") or ""
         member = asyncio.run(join(token, given.state, role="gateway", wanted=given.name))

@@ -172,8 +172,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     if not token and member is None:
         raise ConfigError(
             "PHONEFARM_GATEWAY_TOKEN is not set: set it to the controller's value; "
-            "for a controller on another host, run `phonefarm-gateway join` and give "
-            "--state"
+            "for a controller on another host, run `phonefarm-gateway join TOKEN --state "
+            "DIR` and give --state DIR"
         )
     named = given.controller or [environment.get("PHONEFARM_GATEWAY_CONTROLLER", "")]
     told = member is not None and not any(named)

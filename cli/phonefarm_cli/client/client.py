@@ -164,8 +164,8 @@ class ControllerClient:
                 )
             case grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(
-                    f"{reason}: this key lacks the scope; `phonefarm keys create` creates one "
-                    "with it",
+                    f"{reason}: this key lacks the scope; `phonefarm keys create NAME --scope "
+                    "SCOPE` creates a key with it",
                     reason,
                 )
             case grpc.StatusCode.UNIMPLEMENTED:

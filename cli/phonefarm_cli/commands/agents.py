@@ -24,10 +24,10 @@ _COLUMNS = (
     "DRAINING",
 )
 _DRAIN_NOTES: Final = """\
-Controllers start no runs on the phones of the host until `phonefarm agents undrain`, also after a
-restart of the agent or of a controller. They take back a run that is prepared and has not acted
-yet; that attempt does not count. --wait lists the runs still in progress and exits when none is
-left. Ctrl-C ends the waiting, not the drain.
+Controllers start no runs on the phones of the host until the verb undrain, also after a restart of
+the agent or of a controller. They take back a run that is prepared and has not acted yet; that
+attempt does not count. --wait lists the runs still in progress and exits when none is left. Ctrl-C
+ends the waiting, not the drain.
 
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait

@@ -16,7 +16,8 @@ from phonefarm_cli.console.times import parse_time, time_text
 _COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
 _NOTES: Final = """\
 List, newest first, what operators did, what controllers did with phones that fail, and which
-recovery steps agents took. `phonefarm processes timeline` has the history of a process.
+recovery steps agents took. `phonefarm processes timeline PROCESS` has the
+history of a process.
 
 examples:
   phonefarm audit --since 24h

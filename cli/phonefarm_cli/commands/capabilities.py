@@ -19,7 +19,7 @@ _SHOWN = 12
 
 _NOTES: Final = """\
 The farm accepts requests in mode unattended only for a capability that is live verified with the
-app profile in use. `phonefarm capabilities verify` verifies it; a change of the profile ends that.
+app profile in use. The verb verify verifies it; a change of the profile ends that.
 --json also prints the JSON Schema of each capability's inputs.
 """
 

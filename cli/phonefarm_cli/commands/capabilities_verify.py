@@ -131,7 +131,11 @@ async def _account(
     there = ", ".join(a.account_id for a in here) or "none"
     if wanted is not None:
         raise CommandError(f"{wanted} is not an active account on {phone.phone_id}; there: {there}")
-    remedy = "name one with --account" if here else "`phonefarm accounts put` creates one"
+    remedy = (
+        "name one with --account"
+        if here
+        else (f"`phonefarm accounts put ACCOUNT --app APP --phone {phone.phone_id}` creates one")
+    )
     raise CommandError(f"active accounts on {phone.phone_id}: {there}; {remedy}")
 
 

@@ -10,7 +10,7 @@ from phonefarm_cli.client.client import ControllerClient, UnreachableError
 from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
 from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.errors import ExitCode
-from phonefarm_cli.terminal import echo
+from phonefarm_cli.terminal import echo, note
 
 _WORDS: Final = {
     doctor_pb2.VERDICT_OK: "ok",
@@ -18,13 +18,17 @@ _WORDS: Final = {
     doctor_pb2.VERDICT_FAIL: "fail",
 }
 _NOTES: Final = """\
-Print one line for each check: ok, warn (work continues) or fail (work has stopped), with the remedy
-below it. The exit code is 1 when a check fails. If the farm has several controllers, run the
-command for each: --grpc names the controller. On a phone host, `phonefarm-agent doctor` checks that
-host.
+The first line is the verdict: the farm is well, or how many things need you. The second line counts
+phones and hosts. Then each problem follows: warn (work continues) or fail (work has stopped), and
+after the arrow what helps. --all also prints each check that is ok.
+
+The exit code is 1 when a check fails, and 0 when the farm is well or there are only warnings. If
+the farm has several controllers, run the command for each: --grpc names the controller. On a phone
+host, `phonefarm-agent doctor` checks that host.
 
 examples:
   phonefarm doctor
+  phonefarm doctor --all
   phonefarm doctor --json | jq '.checks[] | select(.verdict != "ok")'
 """
 
@@ -38,44 +42,77 @@ def add(commands: Subparsers) -> None:
         _doctor,
         notes=_NOTES,
     )
+    parser.add_argument("--all", action="store_true", help="also print each check that is ok")
     add_json(parser)
 
 
 async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
     try:
         answer = await controller.call(controller.doctor.Examine, doctor_pb2.ExamineRequest())
-        found = list(answer.findings)
     except UnreachableError as error:
         remedy = (
             "start the controller; if it runs already, look for alarm.raised in its "
             "log: its event loop may be stuck"
         )
         away = {"check": "controller", "text": str(error), "remedy": remedy}
-        found = [doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)]
-    _show(found, as_json=options.json)
-    failed = any(finding.verdict == doctor_pb2.VERDICT_FAIL for finding in found)
+        finding = doctor_pb2.Finding(verdict=doctor_pb2.VERDICT_FAIL, **away)
+        answer = doctor_pb2.Examination(findings=[finding])
+    if options.json:
+        print_json(_document(answer))
+    else:
+        _show(answer, whole=options.all)
+    failed = any(finding.verdict == doctor_pb2.VERDICT_FAIL for finding in answer.findings)
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
-def _show(found: Sequence[doctor_pb2.Finding], *, as_json: bool) -> None:
-    if as_json:
-        worst = max((finding.verdict for finding in found), default=doctor_pb2.VERDICT_OK)
-        checks = [
-            {
-                "check": finding.check,
-                "verdict": _word(finding),
-                "text": finding.text,
-                "remedy": finding.remedy,
-            }
-            for finding in found
-        ]
-        print_json({"verdict": _WORDS.get(worst, "warn"), "checks": checks})
-        return
-    width = max((len(finding.check) for finding in found), default=0)
-    for finding in found:
+def _document(answer: doctor_pb2.Examination) -> dict[str, object]:
+    worst = max((each.verdict for each in answer.findings), default=doctor_pb2.VERDICT_OK)
+    checks = [
+        {
+            "check": finding.check,
+            "verdict": _word(finding),
+            "text": finding.text,
+            "remedy": finding.remedy,
+        }
+        for finding in answer.findings
+    ]
+    return {
+        "verdict": _WORDS.get(worst, "warn"),
+        "problems": len(_problems(answer.findings)),
+        "summary": answer.summary,
+        "checks": checks,
+    }
+
+
+def _show(answer: doctor_pb2.Examination, *, whole: bool) -> None:
+    problems = _problems(answer.findings)
+    echo(_verdict(len(problems)))
+    if answer.summary:
+        echo(answer.summary)
+    shown = list(answer.findings) if whole else problems
+    width = max((len(finding.check) for finding in shown), default=0)
+    for finding in shown:
         echo(f"{_word(finding):<5} {finding.check:<{width}}  {finding.text}")
         if finding.remedy:
             echo(f"{'':<5} {'':<{width}}  -> {finding.remedy}")
+    if not whole:
+        wrong = {finding.check for finding in problems}
+        names = (each.check for each in answer.findings if each.check not in wrong)
+        well = list(dict.fromkeys(names))
+        if well:
+            note(f"ok: {', '.join(well)} (--all prints each)")
+
+
+def _verdict(problems: int) -> str:
+    if not problems:
+        return "the farm is well"
+    return "1 thing needs you" if problems == 1 else f"{problems} things need you"
+
+
+def _problems(found: Sequence[doctor_pb2.Finding]) -> list[doctor_pb2.Finding]:
+    """Return what is not ok: what stops work first, else in the order of the checks."""
+    wrong = [finding for finding in found if finding.verdict != doctor_pb2.VERDICT_OK]
+    return sorted(wrong, key=lambda finding: finding.verdict != doctor_pb2.VERDICT_FAIL)
 
 
 def _word(finding: doctor_pb2.Finding) -> str:

@@ -106,7 +106,9 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         [g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)]
         for g in answer.groups
     ]
-    print_table(_COLUMNS, rows, empty="no group yet: `phonefarm groups put` makes one")
+    print_table(
+        _COLUMNS, rows, empty="no group yet: `phonefarm groups put NAME --phones PHONE` makes one"
+    )
 
 
 async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:

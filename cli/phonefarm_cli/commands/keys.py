@@ -95,7 +95,9 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         ]
         for key in keys
     ]
-    print_table(_COLUMNS, rows, empty="no key yet; `phonefarm keys create` creates one")
+    print_table(
+        _COLUMNS, rows, empty="no key yet; `phonefarm keys create NAME --scope SCOPE` creates one"
+    )
 
 
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:

@@ -21,7 +21,7 @@ _SCOPES: Final = {
 }
 _NAMES: Final = {scope: word for word, scope in _SCOPES.items()}
 _NOTES: Final = """\
-The farm still accepts work, but starts no run in the scope until `phonefarm resume`. Runs in
+The farm still accepts work, but starts no run in the scope until the command resume. Runs in
 progress continue to their end. With --stop they end between two actions, or by force after 30 s;
 their items go back to the queue, and the attempt does not count. A post that had begun and may have
 been made ends with outcome_unknown. Without a scope the command lists the pauses.

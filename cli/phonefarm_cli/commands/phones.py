@@ -24,17 +24,17 @@ from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
 _RELEASE_NOTES: Final = """\
-Use this command for a run that does not end; try `phonefarm processes cancel` first. --epoch names
-the run: if another run holds the phone by then, the command changes nothing. The agent stops the
+Use this command for a run that does not end; cancel its process first. --epoch names the
+run: if another run holds the phone by then, the command changes nothing. The agent stops the
 run; its item is treated as after a failure of the host. The phone is free when its agent reports it
-clean. If the agent does not answer for 90 s, the phone becomes dirty and waits for `phonefarm
-phones return`.
+clean. If the agent does not answer for 90 s, the phone becomes dirty and waits for the
+verb return.
 
 example:
   phonefarm phones release SIM0001 --epoch 7 --reason "the run hangs"
 """
 _DRAIN_NOTES: Final = """\
-The phone gets work again after `phonefarm phones admit`. The controller takes back a run that is
+The phone gets work again after the verb admit. The controller takes back a run that is
 prepared and has not acted yet; that attempt does not count. --wait prints the run still in progress
 and exits when there is none. Ctrl-C ends the waiting, not the drain.
 

@@ -57,6 +57,8 @@ def build_services(core: Core, features: Features) -> Services:
             doctor=Doctor(
                 database=core.database,
                 sessions=core.sessions,
+                claim=features.claim,
+                gateway_calls=features.gateway_calls,
                 alarms=core.alarms,
                 disk_alarm=core.disk_alarm,
                 clock=core.clock,
@@ -75,6 +77,7 @@ def build_services(core: Core, features: Features) -> Services:
                 lease_seconds=core.timers.callback_lease,
             ),
             wakeups=core.wakeups,
+            gateway_calls=features.gateway_calls,
         ),
         inspect=_inspect_service(core, features),
         access=AccessService(api_keys=features.api_keys, enrollment=enrollment),

@@ -13,6 +13,7 @@ from phonefarm_controller.alarms import Alarms, DiskAlarm, Limits
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.ca import Authority
 from phonefarm_controller.auth.enrollment import AdvertisedAddresses, Enrollment
+from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.concurrency.batcher import Batcher
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.evidence.backends.backend import EvidenceBackend
@@ -123,6 +124,7 @@ class Features:
     api_keys: ApiKeys
     enrollment: Enrollment
     auth: Authenticator
+    gateway_calls: GatewayCalls
 
 
 def build_features(
@@ -156,6 +158,7 @@ def build_features(
         doors=doors,
         life=settings.certificate_life,
     )
+    gateway_calls = GatewayCalls(monotonic=core.clock.monotonic)
     return Features(
         assignments=assignments,
         claim=Claim(
@@ -201,5 +204,7 @@ def build_features(
             gateway_token=settings.gateway_token,
             api_keys=api_keys,
             enrollment=enrollment,
+            gateway_calls=gateway_calls,
         ),
+        gateway_calls=gateway_calls,
     )

@@ -258,11 +258,12 @@ def _check_role(role: str) -> None:
 
 
 def _refused(shown: CertificateFacts) -> FarmError:
+    option = "--gateway " if shown.role == "gateway" else ""
     return FarmError(
         Reason.CERTIFICATE_REFUSED,
         (
-            f"the certificate of {shown.role} {shown.member_id} was revoked or has "
-            "expired: join again with a new invitation (`phonefarm agents invite "
+            f"the certificate of {shown.role} {shown.member_id} was revoked or has expired: join "
+            f"again with a new invitation (`phonefarm agents invite {option}"
             f"--agent-id {shown.member_id}`)"
         ),
         detail=shown.member_id,

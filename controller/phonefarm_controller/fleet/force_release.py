@@ -101,7 +101,8 @@ def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
         raise conflict("epoch", f"epoch_{lease.epoch}", remedy)
     if lease.state is LeaseState.DIRTY:
         remedy = (
-            f"its run has ended: check the phone, then run `phonefarm phones return {phone_id}`"
+            "its run has ended: check the phone, then run "
+            f"`phonefarm phones return {phone_id} --reason TEXT`"
         )
         raise conflict("phone_id", "dirty", remedy)
     if lease.state is LeaseState.RELEASING:

@@ -175,7 +175,8 @@ class Hold:
 
 async def _check(tx: Transaction, phone: Phone) -> None:
     if not phone.may_be_held:
-        told = f"{phone.phone_id} is retired: `phonefarm phones return` takes it back"
+        back = f"`phonefarm phones return {phone.phone_id} --reason TEXT`"
+        told = f"{phone.phone_id} is retired: {back} takes it back"
         problem = FieldProblem(field="phone_id", message=told)
         raise FarmError(Reason.INACTIVE_PHONE, told, detail=phone.phone_id, problems=(problem,))
     agent = (await agents.get(tx, {phone.agent_id})).get(phone.agent_id)

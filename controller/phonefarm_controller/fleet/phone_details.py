@@ -135,10 +135,8 @@ class PhoneQuery:
                     found.append(_needed(phone, stored.report.needs_hands, since))
                 if phone.verdict.needs_person:
                     axes = await phones.axes_of(tx, phone.phone_id)
-                    back = f"phonefarm phones return {phone.phone_id}"
-                    told = (
-                        f"{phone.health_reason}: check the phone, then run `{back} --reason TEXT`"
-                    )
+                    back = f"`phonefarm phones return {phone.phone_id} --reason TEXT`"
+                    told = f"{phone.health_reason}: check the phone, then run {back}"
                     found.append(_needed(phone, told, axes.health_since))
         return sorted(found, key=lambda each: (each.agent_id, each.phone_id, each.adb_serial))
 

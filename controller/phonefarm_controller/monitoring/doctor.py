@@ -1,24 +1,64 @@
 """Examine: how this controller and its farm are, each part with what helps."""
 
 import time
-from collections import Counter
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
 from phonefarm_common.clock import Clock
 
+from phonefarm_controller.agents.offers import agents_elsewhere, offers_here, stored_offers
 from phonefarm_controller.agents.sessions import Sessions
-from phonefarm_controller.alarms import REMEDIES, AlarmName, Alarms, DiskAlarm, Finding, Severity
+from phonefarm_controller.alarms import REMEDIES, AlarmName, Alarms, DiskAlarm, Finding
+from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.concurrency.uninterrupted import uninterrupted
+from phonefarm_controller.fleet.phone_status import read_phone_status
 from phonefarm_controller.model.errors import DatabaseBusyError
-from phonefarm_controller.store import agents, certificates, queue_position
-from phonefarm_controller.store.agents import Agent
+from phonefarm_controller.model.states import Health
+from phonefarm_controller.monitoring.findings import counted, fail, ok, warn
+from phonefarm_controller.monitoring.host_findings import (
+    finding_of_certificates,
+    findings_of_agents,
+    findings_of_gateways,
+    findings_of_hosts,
+)
+from phonefarm_controller.monitoring.phone_findings import findings_of_phones
+from phonefarm_controller.monitoring.work_findings import (
+    MOST_QUEUED,
+    finding_of_queue,
+    findings_of_pauses,
+    findings_of_receivers,
+)
+from phonefarm_controller.scheduler.claim import Claim
+from phonefarm_controller.scheduler.explain import read_farm
+from phonefarm_controller.scheduler.explanation import blockers_of
+from phonefarm_controller.store import (
+    agents,
+    certificates,
+    deliveries,
+    hosts,
+    leases,
+    pauses,
+    phone_reports,
+    phones,
+    queue_position,
+)
 from phonefarm_controller.store.database import Database, Transaction
 
-MOST_NAMES = 5
-CLOCK_SECONDS = 2.0
+CLOCK_SECONDS: Final = 2.0
 """How far this host's clock may be from the database's: times that people read come from both."""
-LAST_SHARE = 0.25
+LAST_SHARE: Final = 0.25
 """A certificate is renewed at half its life: with a quarter left something keeps it from it."""
+SAMPLE: Final = 100
+"""Waiting items whose reasons are read: those that their deadlines end first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What was found, in a fixed order of checks; `summary` is the farm in one line."""
+
+    findings: tuple[Finding, ...]
+    summary: str
 
 
 class Doctor:
@@ -29,6 +69,8 @@ class Doctor:
         *,
         database: Database,
         sessions: Sessions,
+        claim: Claim,
+        gateway_calls: GatewayCalls,
         alarms: Alarms,
         disk_alarm: DiskAlarm,
         clock: Clock,
@@ -38,6 +80,8 @@ class Doctor:
     ) -> None:
         self._database = database
         self._sessions = sessions
+        self._claim = claim
+        self._gateway_calls = gateway_calls
         self._alarms = alarms
         self._disk_alarm = disk_alarm
         self._clock = clock
@@ -46,25 +90,30 @@ class Doctor:
         self._alone = alone
         self._since = time.monotonic()
 
-    async def examine(self) -> list[Finding]:
-        """Return the findings, in a fixed order of checks."""
+    async def examine(self) -> Examination:
+        """Return what is found; a database that does not answer is a finding."""
         found = [self._controller(), *self._loops()]
+        summary = ""
         try:
-            found += await self._in_database()
+            in_database, summary = await self._in_database()
+            found += in_database
         except DatabaseBusyError as error:
             _, remedy = REMEDIES[AlarmName.DATABASE_AWAY]
-            found.append(_fail("database", f"it does not answer: {error}", remedy))
+            found.append(fail("database", f"it does not answer: {error}", remedy))
         found += [
             self._of(
                 AlarmName.SCHEDULER_STUCK, "scheduler", "every claimable item is claimed in time"
             ),
             self._of(AlarmName.DIRTY_OLD, "dirty phones", "no phone has been dirty for long"),
             self._of(AlarmName.CALLBACKS_LATE, "callbacks", "no callback has waited for long"),
+            *findings_of_gateways(
+                self._gateway_calls.calling(), self._gateway_calls.refused(), alone=self._alone
+            ),
             self._disk(),
             self._of(AlarmName.EVIDENCE_AWAY, "evidence", "the evidence backend answers"),
             self._notifier(),
         ]
-        return found
+        return Examination(findings=tuple(found), summary=summary)
 
     def _controller(self) -> Finding:
         hours = (time.monotonic() - self._since) / 3600
@@ -81,126 +130,81 @@ class Doctor:
             for alarm in self._alarms.active()
             if alarm.name is AlarmName.LOOP_SILENT
         ]
-        return silent or [_ok("loops", f"all {len(self._alarms.silences())} make progress")]
+        return silent or [ok("loops", f"all {len(self._alarms.silences())} make progress")]
 
     def _of(self, name: AlarmName, check: str, well: str) -> Finding:
         for alarm in self._alarms.active():
             if alarm.name is name:
                 verdict, remedy = REMEDIES[name]
                 return Finding(check=check, verdict=verdict, text=alarm.text, remedy=remedy)
-        return _ok(check, well)
+        return ok(check, well)
 
     def _disk(self) -> Finding:
         if not self._disk_alarm.shortage:
-            return _ok("disk", "the disk has space for new work")
+            return ok("disk", "the disk has space for new work")
         remedy = "free space on the disk of --data; the controller refuses new work until then"
-        return _fail("disk", self._disk_alarm.shortage, remedy)
+        return fail("disk", self._disk_alarm.shortage, remedy)
 
     def _notifier(self) -> Finding:
         if self._alone:
-            return _ok("controllers", "no other controller uses this database")
+            return ok("controllers", "no other controller uses this database")
         return self._of(
             AlarmName.NOTIFIER_SILENT, "controllers", "notifications to the other controllers work"
         )
 
     @uninterrupted
-    async def _in_database(self) -> list[Finding]:
+    async def _in_database(self) -> tuple[list[Finding], str]:
         begun = time.monotonic()
         async with self._database.reading() as tx:
             took = time.monotonic() - begun
             off = (self._clock.now() - tx.now).total_seconds()
             known = await agents.all_of(tx)
             ends = await certificates.last_ends(tx, role="agent")
-            queued = await queue_position.count_waiting(tx, most=MOST_QUEUED)
-            return [
-                _ok("database", f"it answers within {1000 * took:.0f} ms"),
+            soon = tx.now + LAST_SHARE * self._certificate_life
+            of_phones, line = await self._phones(tx)
+            found = [
+                ok("database", f"it answers within {1000 * took:.0f} ms"),
                 _clock(off),
-                _queue(queued, len(self._sessions.offers())),
-                *self._agents(known),
-                *self._certificates(tx, known, ends),
+                *findings_of_pauses(await pauses.all_of(tx)),
+                *of_phones,
+                *findings_of_agents(known, version=self._version),
+                *findings_of_hosts(
+                    known,
+                    await hosts.get(tx, [agent.agent_id for agent in known]),
+                    await hosts.open_of(tx),
+                ),
+                finding_of_certificates(known, ends, soon=soon),
+                await self._queue(tx),
+                *findings_of_receivers(await deliveries.failing_receivers(tx)),
             ]
+        here = sum(agent.connected for agent in known)
+        return found, f"{line}; {here} of {counted(len(known), 'host')} connected"
 
-    def _agents(self, known: list[Agent]) -> list[Finding]:
-        here = [agent for agent in known if agent.connected]
-        away = sorted(agent.agent_id for agent in known if not agent.connected)
-        if not known:
-            remedy = "run phonefarm agents invite, then phonefarm-agent join on a phone host"
-            return [_warn("agents", "no agent has ever connected", remedy)]
-        counted = Counter(agent.version for agent in here)
-        versions = ", ".join(f"{count} of {version}" for version, count in sorted(counted.items()))
-        found = [_ok("agents", f"{len(here)} of {len(known)} connected: {versions or 'none'}")]
-        if away:
-            remedy = (
-                "run phonefarm-agent doctor on these hosts; revoke a host that will "
-                "not come back with phonefarm agents revoke"
-            )
-            tell = _warn if here else _fail
-            found = [tell("agents", f"not connected: {_some(away)}", remedy)]
-        others = sorted(agent.agent_id for agent in here if agent.version != self._version)
-        if others:
-            text = (
-                f"these agents do not have this controller's version {self._version}: "
-                f"{_some(others)}"
-            )
-            found.append(
-                _warn(
-                    "versions",
-                    text,
-                    "upgrade these hosts, or finish the upgrade of this controller",
-                )
-            )
-        return found
+    async def _phones(self, tx: Transaction) -> tuple[list[Finding], str]:
+        known = [phone for phone in await phones.all_of(tx) if phone.health is not Health.RETIRED]
+        held = await leases.of_phones(tx, [phone.phone_id for phone in known])
+        seen = await read_phone_status(tx, self._sessions, known, held)
+        unidentified = await phone_reports.unidentified_devices(tx)
+        return findings_of_phones(seen.phones.values(), unidentified)
 
-    def _certificates(
-        self, tx: Transaction, known: list[Agent], ends: dict[str, datetime]
-    ) -> list[Finding]:
-        soon = tx.now + LAST_SHARE * self._certificate_life
-        near = sorted(
-            agent.agent_id
-            for agent in known
-            if agent.agent_id in ends and ends[agent.agent_id] < soon
+    async def _queue(self, tx: Transaction) -> Finding:
+        count = await queue_position.count_waiting(tx, most=MOST_QUEUED)
+        sample = await queue_position.most_urgent(tx, most=SAMPLE)
+        offers = offers_here(self._sessions) + stored_offers(
+            await agents_elsewhere(tx, self._sessions)
         )
-        if not ends:
-            return [_ok("certificates", "no host has one")]
-        if near:
-            remedy = (
-                "read the agent's log; a host whose certificate has expired needs a new "
-                "invitation (phonefarm agents invite)"
-            )
-            return [_warn("certificates", f"expired or about to expire: {_some(near)}", remedy)]
-        return [_ok("certificates", f"the certificates of {len(ends)} hosts are renewed in time")]
-
-
-MOST_QUEUED = 1000
+        seen = await self._claim.match(tx, offers if sample else [])
+        chosen = {pair.item_id for pair in seen.pairs}
+        farm = await read_farm(tx, self._sessions, sample, shortage=self._disk_alarm.shortage)
+        blockers = [
+            (item, blockers_of(item, farm, chosen=chosen, ahead=0, now=tx.now)) for item in sample
+        ]
+        offering = len(self._sessions.offers())
+        return finding_of_queue(count, blockers, farm, offering=offering)
 
 
 def _clock(off: float) -> Finding:
     if abs(off) <= CLOCK_SECONDS:
-        return _ok("clock", "equal to the database's clock")
+        return ok("clock", "equal to the database's clock")
     text = f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the database's clock"
-    return _warn("clock", text, "synchronise the clocks of both hosts (chrony, systemd-timesyncd)")
-
-
-def _queue(queued: int, offering: int) -> Finding:
-    many = f"{queued} items wait" if queued < MOST_QUEUED else f"{queued} items or more wait"
-    if queued and not offering:
-        remedy = "run phonefarm phones list or phonefarm processes explain PROCESS to see why"
-        return _warn("queue", f"{many}, and no agent here offers a phone", remedy)
-    return _ok("queue", f"{many}, {offering} agents here offer phones")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{', '.join(names[:MOST_NAMES])}{more}"
-
-
-def _ok(check: str, text: str) -> Finding:
-    return Finding(check=check, verdict=Severity.OK, text=text)
-
-
-def _warn(check: str, text: str, remedy: str) -> Finding:
-    return Finding(check=check, verdict=Severity.WARN, text=text, remedy=remedy)
-
-
-def _fail(check: str, text: str, remedy: str) -> Finding:
-    return Finding(check=check, verdict=Severity.FAIL, text=text, remedy=remedy)
+    return warn("clock", text, "synchronise the clocks of both hosts (chrony, systemd-timesyncd)")

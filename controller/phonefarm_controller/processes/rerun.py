@@ -173,7 +173,8 @@ def _chosen(
 ) -> list[Item]:
     """Return the items to repeat, in their order; FarmError says why there are none."""
     if before.state not in PROCESS_TERMINAL:
-        remedy = "wait for its end, or `phonefarm processes cancel` it"
+        cancel = f"`phonefarm processes cancel {before.process_id} --reason TEXT`"
+        remedy = f"wait for its end, or cancel it: {cancel}"
         raise conflict(
             "process_id", str(before.state), f"it has not ended, it is {before.status}: {remedy}"
         )

@@ -12,11 +12,15 @@ from phonefarm_common.reasons import FarmError, Reason
 
 from phonefarm_controller.auth.api_keys import ApiKeys
 from phonefarm_controller.auth.enrollment import Enrollment
+from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.scopes import EVERY_SCOPE, INGEST_SECRET, Scope, allowed
 from phonefarm_controller.rpc.errors import Context
 
 GATEWAY_HEADER = "x-phonefarm-gateway-token"
+_NO_GATEWAY: Final = frozenset(
+    {Reason.CERTIFICATE_REFUSED, Reason.GATEWAY_TOKEN_REFUSED, Reason.ROLE_NOT_ALLOWED}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class Authenticator:
     gateway_token: str | None
     api_keys: ApiKeys
     enrollment: Enrollment
+    gateway_calls: GatewayCalls
 
     async def check_caller(self, context: Context, scope: Scope | None) -> None:
         """Raise FarmError unless the caller shows a good key, and one with the *scope* if any.
@@ -93,7 +98,23 @@ class Authenticator:
             raise _unauthenticated("the agents' token")
 
     async def check_gateway(self, context: Context) -> None:
-        """Raise FarmError unless a gateway's certificate or the gateways' token is shown."""
+        """Raise FarmError unless a gateway's certificate or the gateways' token is shown.
+
+        A refusal is remembered for the doctor.
+        """
+        try:
+            await self._check_gateway(context)
+        except FarmError as error:
+            if error.reason in _NO_GATEWAY:
+                shown = peer_certificate(context)
+                self.gateway_calls.refuse(
+                    gateway_name(context),
+                    member_id="" if shown is None or shown.role != "gateway" else shown.member_id,
+                    why=str(error.reason),
+                )
+            raise
+
+    async def _check_gateway(self, context: Context) -> None:
         if await self._is_member(context, "gateway"):
             return
         shown = _metadata(context, GATEWAY_HEADER)
@@ -123,6 +144,12 @@ class Authenticator:
                 detail=shown.role,
             )
         return True
+
+
+def gateway_name(context: Context) -> str:
+    """Return the name of the member that calls; without a certificate, the host it calls from."""
+    shown = peer_certificate(context)
+    return context.peer().rpartition(":")[0] if shown is None else shown.member_id
 
 
 def peer_certificate(context: Context) -> CertificateFacts | None:

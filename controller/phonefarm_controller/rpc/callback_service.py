@@ -10,8 +10,10 @@ from phonefarm.v1 import callback_pb2_grpc
 from phonefarm_common.wire_enums import DeliveryOutcome
 
 from phonefarm_controller.callbacks.delivery import CallbackDelivery, DeliveryReport
+from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.concurrency.wakeups import WakeUps
 from phonefarm_controller.model.errors import invalid_field
+from phonefarm_controller.rpc.auth import gateway_name
 from phonefarm_controller.rpc.errors import Context
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import moment_to_wire
@@ -33,9 +35,12 @@ _OUTCOMES: Final = {
 class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
     """Serves gateways."""
 
-    def __init__(self, *, deliver: CallbackDelivery, wakeups: WakeUps) -> None:
+    def __init__(
+        self, *, deliver: CallbackDelivery, wakeups: WakeUps, gateway_calls: GatewayCalls
+    ) -> None:
         self._deliver = deliver
         self._wakeups = wakeups
+        self._gateway_calls = gateway_calls
 
     async def LeaseDeliveries(  # noqa: N802 - the wire's name
         self, request: pb.LeaseDeliveriesRequest, context: Context
@@ -46,6 +51,11 @@ class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
         if len(request.gateway_id) > LONGEST_GATEWAY_ID:
             message = f"must be at most {LONGEST_GATEWAY_ID} characters"
             raise invalid_field("gateway_id", message)
+        self._gateway_calls.accept(
+            request.gateway_id,
+            name=gateway_name(context),
+            signs=request.signs if request.HasField("signs") else None,
+        )
         until = time.monotonic() + min(max(request.wait_seconds, 0.0), MOST_WAIT_SECONDS)
         with self._wakeups.delivery_event() as heard:
             lent = await self._lease(request)

@@ -26,7 +26,7 @@ class DoctorService(doctor_pb2_grpc.DoctorServiceServicer):
         self, request: pb.ExamineRequest, context: Context
     ) -> pb.Examination:
         """Return every finding."""
-        found = await self._doctor.examine()
+        examined = await self._doctor.examine()
         return pb.Examination(
             findings=[
                 pb.Finding(
@@ -35,6 +35,7 @@ class DoctorService(doctor_pb2_grpc.DoctorServiceServicer):
                     text=finding.text,
                     remedy=finding.remedy,
                 )
-                for finding in found
-            ]
+                for finding in examined.findings
+            ],
+            summary=examined.summary,
         )

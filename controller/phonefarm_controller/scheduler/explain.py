@@ -64,7 +64,8 @@ class Explain:
             away = await agents_elsewhere(tx, self._sessions)
             offers = offers_here(self._sessions) + stored_offers(away)
             seen = await self._claim.match(tx, offers if held_back else [])
-            farm = await self._farm(tx, held_back)
+            shortage = self._disk_alarm.shortage
+            farm = await read_farm(tx, self._sessions, held_back, shortage=shortage)
             ahead = await _ahead(tx, held_back, farm)
             now = tx.now
         chosen = {pair.item_id for pair in seen.pairs}
@@ -76,43 +77,46 @@ class Explain:
         }
         return explain_waiting(process, tallies, held_back, blockers, ahead=ahead, now=now)
 
-    async def _farm(self, tx: Transaction, held_back: Sequence[Item]) -> FarmSnapshot:
-        """Read the phones that the items could use, and all that is bound to these."""
-        members = await groups.members_of(
-            tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
-        )
-        phone_ids = {i.want_phone_id for i in held_back if i.want_phone_id is not None}
-        phone_ids |= {member for names in members.values() for member in names}
-        named = {i.want_account_id for i in held_back if i.want_account_id is not None}
-        if any(i.want_phone_id is None and i.want_phone_group is None for i in held_back):
-            known = await accounts.all_of(tx)
-            phone_ids |= {account.phone_id for account in known if account.phone_id is not None}
-        else:
-            known = await accounts.named_or_on(tx, named, phone_ids)
-        held = await leases.held(tx) if phone_ids or named else []
-        acting = {lease.account_id: lease for lease in held if lease.account_held}
-        there = {a.account_id: _account_now(a, acting.get(a.account_id)) for a in known}
-        by_phone: dict[str, list[AccountNow]] = defaultdict(list)
-        for account in there.values():
-            if account.phone_id is not None:
-                by_phone[account.phone_id].append(account)
-        driven = {lease.phone_id: lease for lease in held}
-        memberships = await groups.of_phones(tx, phone_ids)
-        seen = await read_phone_status(
-            tx,
-            self._sessions,
-            list((await phones.get(tx, phone_ids)).values()),
-            driven,
-            accounts=by_phone,
-            groups=memberships,
-        )
-        return FarmSnapshot(
-            phones=seen.phones,
-            accounts=there,
-            groups=members,
-            pauses=await pauses.all_of(tx),
-            shortage=self._disk_alarm.shortage,
-        )
+
+async def read_farm(
+    tx: Transaction, sessions: Sessions, held_back: Sequence[Item], *, shortage: str
+) -> FarmSnapshot:
+    """Return the phones that the items could use, and all that is bound to these."""
+    members = await groups.members_of(
+        tx, "phone", {i.want_phone_group for i in held_back if i.want_phone_group is not None}
+    )
+    phone_ids = {i.want_phone_id for i in held_back if i.want_phone_id is not None}
+    phone_ids |= {member for names in members.values() for member in names}
+    named = {i.want_account_id for i in held_back if i.want_account_id is not None}
+    if any(i.want_phone_id is None and i.want_phone_group is None for i in held_back):
+        known = await accounts.all_of(tx)
+        phone_ids |= {account.phone_id for account in known if account.phone_id is not None}
+    else:
+        known = await accounts.named_or_on(tx, named, phone_ids)
+    held = await leases.held(tx) if phone_ids or named else []
+    acting = {lease.account_id: lease for lease in held if lease.account_held}
+    there = {a.account_id: _account_now(a, acting.get(a.account_id)) for a in known}
+    by_phone: dict[str, list[AccountNow]] = defaultdict(list)
+    for account in there.values():
+        if account.phone_id is not None:
+            by_phone[account.phone_id].append(account)
+    driven = {lease.phone_id: lease for lease in held}
+    memberships = await groups.of_phones(tx, phone_ids)
+    seen = await read_phone_status(
+        tx,
+        sessions,
+        list((await phones.get(tx, phone_ids)).values()),
+        driven,
+        accounts=by_phone,
+        groups=memberships,
+    )
+    return FarmSnapshot(
+        phones=seen.phones,
+        accounts=there,
+        groups=members,
+        pauses=await pauses.all_of(tx),
+        shortage=shortage,
+    )
 
 
 async def _of_ended(tx: Transaction, process: Process) -> Explanation:

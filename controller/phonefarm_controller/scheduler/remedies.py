@@ -1,13 +1,15 @@
 """Remedies: sentences that say which command, or which time, lets an item run."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from phonefarm_controller.model.blockers import Blocker, BlockerKind
 from phonefarm_controller.model.health import PROVING
 from phonefarm_controller.model.times import moment_text
 
 _K = BlockerKind
+MOST_AT_ONCE: Final = 5
+"""Phones that one command names."""
 
 
 def remedy(blockers: Sequence[Blocker]) -> str:
@@ -158,9 +160,14 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
         case _K.AGENT_DISCONNECTED:
             return f"start the agent {first.subject}, or repair its connection to a controller"
         case _:
-            return f"take {phones} into service: `phonefarm phones admit {first.phone_id}`"
+            several = " ".join(_names(blockers)[:MOST_AT_ONCE])
+            return f"take {phones} into service: `phonefarm phones admit {several}`"
+
+
+def _names(blockers: Sequence[Blocker]) -> list[str]:
+    return list(dict.fromkeys(blocker.phone_id for blocker in blockers))
 
 
 def _phones(blockers: Sequence[Blocker]) -> str:
-    names = list(dict.fromkeys(blocker.phone_id for blocker in blockers))
+    names = _names(blockers)
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

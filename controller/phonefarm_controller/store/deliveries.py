@@ -76,6 +76,18 @@ RECORD: Final = _NAMES.index("record")
 COLUMNS: Final = [deliveries.c[name] for name in _NAMES]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailingReceiver:
+    """A receiver whose last attempts failed, and what waits for it; the oldest stands for all."""
+
+    receiver: str  # scheme://host:port; empty for deliveries of release 0.1.0
+    url: str
+    count: int
+    since: datetime
+    process_id: str
+    error: str
+
+
 async def insert(tx: Transaction, new: Sequence[Delivery]) -> None:
     """Insert new deliveries."""
     if new:
@@ -209,6 +221,37 @@ async def oldest_undelivered(tx: Transaction) -> datetime | None:
     query = select(func.min(some.c.emitted_at, type_=_d.emitted_at.type))
     oldest: datetime | None = (await tx.connection.execute(query)).scalar_one_or_none()
     return oldest
+
+
+async def failing_receivers(tx: Transaction) -> list[FailingReceiver]:
+    """Return the receivers to which an attempt failed and is due again, the longest waiting first.
+
+    Of the deliveries that are due first, so many at the most that this takes no time.
+    """
+    query = (
+        select(_d.receiver, _d.url, _d.emitted_at, _d.process_id, _d.last_error)
+        .where(text("state IN ('pending', 'leased')"))
+        .order_by(_d.due_at)
+        .limit(_LOOKED_AT)
+    )
+    waiting: dict[str, list[Any]] = {}
+    for row in await tx.connection.execute(query):
+        waiting.setdefault(row.receiver or row.url, []).append(row)
+    found = []
+    for rows in waiting.values():
+        failed = sorted((r for r in rows if r.last_error), key=lambda row: row.emitted_at)
+        if failed:
+            found.append(
+                FailingReceiver(
+                    receiver=failed[0].receiver,
+                    url=failed[0].url,
+                    count=len(rows),
+                    since=failed[0].emitted_at,
+                    process_id=failed[0].process_id,
+                    error=failed[0].last_error,
+                )
+            )
+    return sorted(found, key=lambda each: each.since)
 
 
 async def of_process(tx: Transaction, process_id: str, *, locked: bool = False) -> list[Delivery]:

@@ -106,6 +106,13 @@ def _order(table: FromClause) -> "ColumnElement[Any]":
     return tuple_(-table.c.priority, table.c.created_at, table.c.ordinal, table.c.item_id)
 
 
+async def most_urgent(tx: Transaction, *, most: int) -> list[Item]:
+    """Return the waiting items whose deadlines end first, at most *most*, the first first."""
+    first = select(queue_items.c.item_id).where(WAITING).order_by(queue_items.c.deadline_at)
+    found = await items.get(tx, (await tx.connection.execute(first.limit(most))).scalars())
+    return sorted(found.values(), key=lambda item: (item.deadline_at, item.item_id))
+
+
 async def count_waiting(tx: Transaction, *, most: int) -> int:
     """Return how many items wait, counting up to *most*."""
     first = select(queue_items.c.item_id).where(WAITING).order_by(queue_items.c.deadline_at)

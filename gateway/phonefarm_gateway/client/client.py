@@ -35,6 +35,7 @@ class ControllerClient:
         *,
         token: str,
         gateway_id: str,
+        signs: bool,
         observe: Callable[[AttemptReport], None] | None = None,
     ) -> None:
         rpc = RpcCaller(token=token)
@@ -44,7 +45,9 @@ class ControllerClient:
         self.fleet = FleetClient(channel, rpc)
         self.operator = OperatorClient(channel, rpc)
         self.access = AccessClient(channel, rpc)
-        self.deliveries = DeliveryClient(channel, rpc, gateway_id=gateway_id, observe=observe)
+        self.deliveries = DeliveryClient(
+            channel, rpc, gateway_id=gateway_id, signs=signs, observe=observe
+        )
 
     @classmethod
     @asynccontextmanager
@@ -55,11 +58,13 @@ class ControllerClient:
         timers: Timers,
         token: str,
         gateway_id: str,
+        signs: bool,
         observe: Callable[[AttemptReport], None] | None = None,
         state: Path | None = None,
     ) -> AsyncIterator[Self]:
         """Yield a client of the controllers at these HOST:PORT; it connects with the first call.
 
+        *signs* says whether this gateway signs callbacks; the doctor of the controller tells.
         It calls *observe* for every attempt whose report a controller has taken. *state* holds the
         certificate to use instead of the token, and the controllers when *targets* is empty.
         ValueError for plaintext to a host that is not loopback.
@@ -80,4 +85,4 @@ class ControllerClient:
                 )
                 stack.push_async_callback(channel.close)
             stubs = cast("grpc.aio.Channel", channel)
-            yield cls(stubs, token=token, gateway_id=gateway_id, observe=observe)
+            yield cls(stubs, token=token, gateway_id=gateway_id, signs=signs, observe=observe)

@@ -24,11 +24,13 @@ class DeliveryClient:
         rpc: RpcCaller,
         *,
         gateway_id: str,
+        signs: bool,
         observe: Callable[[AttemptReport], None] | None = None,
     ) -> None:
         self._stub = callback_pb2_grpc.CallbackServiceStub(channel)
         self._rpc = rpc
         self._gateway_id = gateway_id
+        self._signs = signs
         self._observe = observe
 
     async def lease(
@@ -36,7 +38,10 @@ class DeliveryClient:
     ) -> tuple[list[Delivery], list[AttemptReport]]:
         """Return due deliveries, after waiting for the first, and reports on unreadable ones."""
         request = pb.LeaseDeliveriesRequest(
-            gateway_id=self._gateway_id, limit=limit, wait_seconds=wait_seconds
+            gateway_id=self._gateway_id,
+            limit=limit,
+            wait_seconds=wait_seconds,
+            signs=self._signs,
         )
         answer = await self._rpc.call(
             self._stub.LeaseDeliveries,

@@ -301,7 +301,9 @@ def examination(message: doctor_pb2.Examination) -> farm.Examination:
         for one in message.findings
     )
     known = [_VERDICTS.index(one.verdict) for one in findings if one.verdict in _VERDICTS]
-    return farm.Examination(verdict=_VERDICTS[max(known, default=0)], findings=findings)
+    return farm.Examination(
+        verdict=_VERDICTS[max(known, default=0)], summary=message.summary, findings=findings
+    )
 
 
 def verification(message: verification_pb2.Verification) -> farm.Verification:

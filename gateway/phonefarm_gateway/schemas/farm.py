@@ -409,6 +409,10 @@ class Examination(ResponseModel):
     """How a controller and its farm are."""
 
     verdict: Annotated[str, Field(description="The worst verdict of all findings")]
+    summary: Annotated[
+        str,
+        Field(description="Phones and hosts in one line; empty while the database is away"),
+    ] = ""
     findings: tuple[Finding, ...]
 
 

@@ -53,23 +53,29 @@ class LeaseDeliveriesRequest(_message.Message):
     GATEWAY_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    SIGNS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     limit: _builtins.int
     """1 to 100."""
     wait_seconds: _builtins.float
     """0 to 30."""
+    signs: _builtins.bool
+    """Whether this gateway signs what it sends. Absent from a gateway of release 0.1.0."""
     def __init__(
         self,
         *,
         gateway_id: _builtins.str = ...,
         limit: _builtins.int = ...,
         wait_seconds: _builtins.float = ...,
+        signs: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signs", b"_signs", "signs", b"signs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "limit", b"limit", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signs", b"_signs", "gateway_id", b"gateway_id", "limit", b"limit", "signs", b"signs", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__signs: _TypeAlias = _typing.Literal["signs"]  # noqa: Y015
+    _WhichOneofArgType__signs: _TypeAlias = _typing.Literal["_signs", b"_signs"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signs) -> _WhichOneofReturnType__signs | None: ...
 
 Global___LeaseDeliveriesRequest: _TypeAlias = LeaseDeliveriesRequest  # noqa: Y015
 

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phonefarm/v1/doctor.proto\x12\x0cphonefarm.v1\"\x10\n\x0e\x45xamineRequest\"6\n\x0b\x45xamination\x12\'\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Finding\"^\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.phonefarm.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t*V\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x10\n\x0cVERDICT_WARN\x10\x02\x12\x10\n\x0cVERDICT_FAIL\x10\x03\x32S\n\rDoctorService\x12\x42\n\x07\x45xamine\x12\x1c.phonefarm.v1.ExamineRequest\x1a\x19.phonefarm.v1.Examinationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19phonefarm/v1/doctor.proto\x12\x0cphonefarm.v1\"\x10\n\x0e\x45xamineRequest\"G\n\x0b\x45xamination\x12\'\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.phonefarm.v1.Finding\x12\x0f\n\x07summary\x18\x02 \x01(\t\"^\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.phonefarm.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t*V\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x10\n\x0cVERDICT_WARN\x10\x02\x12\x10\n\x0cVERDICT_FAIL\x10\x03\x32S\n\rDoctorService\x12\x42\n\x07\x45xamine\x12\x1c.phonefarm.v1.ExamineRequest\x1a\x19.phonefarm.v1.Examinationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'phonefarm.v1.doctor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=213
-  _globals['_VERDICT']._serialized_end=299
+  _globals['_VERDICT']._serialized_start=230
+  _globals['_VERDICT']._serialized_end=316
   _globals['_EXAMINEREQUEST']._serialized_start=43
   _globals['_EXAMINEREQUEST']._serialized_end=59
   _globals['_EXAMINATION']._serialized_start=61
-  _globals['_EXAMINATION']._serialized_end=115
-  _globals['_FINDING']._serialized_start=117
-  _globals['_FINDING']._serialized_end=211
-  _globals['_DOCTORSERVICE']._serialized_start=301
-  _globals['_DOCTORSERVICE']._serialized_end=384
+  _globals['_EXAMINATION']._serialized_end=132
+  _globals['_FINDING']._serialized_start=134
+  _globals['_FINDING']._serialized_end=228
+  _globals['_DOCTORSERVICE']._serialized_start=318
+  _globals['_DOCTORSERVICE']._serialized_end=401
 # @@protoc_insertion_point(module_scope)

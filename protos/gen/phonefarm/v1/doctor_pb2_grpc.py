@@ -45,8 +45,8 @@ class DoctorServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Examine(self, request, context):
-        """Examine looks at everything this controller knows of: itself, its database, its agents and what waits. Needs the
-        scope read.
+        """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
+        what waits. Needs the scope read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

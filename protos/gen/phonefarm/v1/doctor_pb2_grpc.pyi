@@ -32,16 +32,16 @@ class DoctorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DoctorServiceAsyncStub: ...
     Examine: _grpc.UnaryUnaryMultiCallable[_doctor_pb2.ExamineRequest, _doctor_pb2.Examination]
-    """Examine looks at everything this controller knows of: itself, its database, its agents and what waits. Needs the
-    scope read.
+    """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
+    what waits. Needs the scope read.
     """
 
 @_typing.type_check_only
 class DoctorServiceAsyncStub(DoctorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Examine: _aio.UnaryUnaryMultiCallable[_doctor_pb2.ExamineRequest, _doctor_pb2.Examination]  # type: ignore[assignment]
-    """Examine looks at everything this controller knows of: itself, its database, its agents and what waits. Needs the
-    scope read.
+    """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
+    what waits. Needs the scope read.
     """
 
 class DoctorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -51,8 +51,8 @@ class DoctorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _doctor_pb2.ExamineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_doctor_pb2.Examination, _abc.Awaitable[_doctor_pb2.Examination]]:
-        """Examine looks at everything this controller knows of: itself, its database, its agents and what waits. Needs the
-        scope read.
+        """Examine looks at everything this controller knows of: itself, its database, phones, hosts, gateways, pauses and
+        what waits. Needs the scope read.
         """
 
 def add_DoctorServiceServicer_to_server(servicer: DoctorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
