@@ -14,8 +14,10 @@ async def test_a_farm_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture
     url = f"sqlite:///{tmp_path / 'farm.db'}"
     async with farm_on(url, tmp_path / "data") as farm, played_agent(farm, "A1") as agent:
         await agent.offer()
+        await farm.lease_deliveries()
         operator = Operator.of(farm, capsys)
         told = await operator.command("doctor")
+        whole = await operator.command("doctor", "--all")
         document = json.loads((await operator.command("doctor", "--json")).out)
 
     checks = {line["check"]: line["verdict"] for line in document["checks"]}
@@ -24,11 +26,16 @@ async def test_a_farm_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture
     assert set(checks) == {
         *("controller", "loops", "database", "clock", "queue", "agents", "versions"),
         *("certificates", "scheduler", "dirty phones", "callbacks", "disk", "evidence"),
-        "controllers",
+        *("controllers", "pauses", "phones", "hosts", "drains", "gateways"),
     }
-    assert document["verdict"] == "warn"
-    assert "ok    database      it answers in" in told.out
-    assert told.out.count("->") == 1
+    assert (document["verdict"], document["problems"]) == ("warn", 1)
+    first, second, *rest = told.out.splitlines()
+    assert first == "1 thing needs you"
+    assert second == document["summary"] == "1 phone: 1 free; 1 of 1 host connected"
+    assert [line[:5] for line in rest] == ["warn ", "     ", "ok: c"]
+    assert rest[-1].endswith("(--all prints each)")
+    assert "ok    database      it answers within" in whole.out
+    assert told.out.count("->") == whole.out.count("->") == 1
 
 
 async def test_what_fails_is_an_exit_code(
@@ -44,8 +51,9 @@ async def test_what_fails_is_an_exit_code(
         told = await Operator.of(farm, capsys).command("doctor")
 
     assert told.code is ExitCode.FAILED
-    assert "fail  agents        not connected: agent-1" in told.out
-    assert "-> phonefarm-agent doctor there" in told.out
+    assert told.out.splitlines()[0] == "2 things need you"
+    assert told.out.splitlines()[2].split() == ["fail", "agents", "not", "connected:", "agent-1"]
+    assert "-> run `phonefarm-agent doctor` on each of these hosts" in told.out
 
 
 async def test_a_controller_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,4 +64,4 @@ async def test_a_controller_that_does_not_answer(capsys: pytest.CaptureFixture[s
     assert told.code is ExitCode.FAILED
     assert (finding["check"], finding["verdict"]) == ("controller", "fail")
     assert "does not answer" in finding["text"]
-    assert finding["remedy"].startswith("start it")
+    assert finding["remedy"].startswith("start the controller")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -15,6 +16,7 @@ from phonefarm_controller.callbacks.delivery import (
     CallbackDelivery,
     DeliveryReport,
 )
+from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.model.items import CancelStrategy
 from phonefarm_controller.model.records import line_of, record_of
 from phonefarm_controller.model.run_reports import PhoneReleased, RunEnded
@@ -228,8 +230,10 @@ async def test_a_delivery_made_while_a_gateway_looks_is_handed_out_at_once(world
     deliver = Looking(
         database=world.database, wakeups=world.wakeups, time_scale=1.0, lease_seconds=60
     )
-    edge = CallbackService(deliver=deliver, wakeups=world.wakeups)
-    context = cast("Context", None)  # who may call is decided before
+    edge = CallbackService(deliver=deliver, wakeups=world.wakeups, gateway_calls=GatewayCalls())
+    # Who may call is decided before; the service only asks who it is.
+    told = SimpleNamespace(auth_context=dict, peer=lambda: "ipv4:127.0.0.1:1")
+    context = cast("Context", told)
 
     async with asyncio.timeout(POLL_SECONDS / 2):
         answer = await edge.LeaseDeliveries(

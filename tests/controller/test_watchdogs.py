@@ -189,7 +189,9 @@ async def test_work_that_could_be_claimed_and_is_not(
         await asyncio.gather(offering, return_exceptions=True)
 
     assert idle == []
-    assert waiting.text == "1 items wait, and no agent here offers a phone"
+    assert waiting.text == (
+        "1 item waits: not_offered (1); no agent of this controller offers a phone"
+    )
     assert "claimable items: 1" in found.text
 
 
@@ -216,7 +218,7 @@ async def test_a_phone_that_is_never_cleaned(farm_url: str, tmp_path: Path, logs
         found = await shown(farm, logs, AlarmName.DIRTY_OLD, "dirty phones", mend)
 
     assert found.verdict == doctor_pb2.VERDICT_WARN
-    assert found.text.endswith(": ph-a1")
+    assert found.text.startswith("dirty phones: ph-a1 (1 in total)")
 
 
 async def test_callbacks_that_nobody_takes(farm_url: str, tmp_path: Path, logs: Logs) -> None:
