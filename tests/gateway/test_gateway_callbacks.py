@@ -59,6 +59,17 @@ async def test_our_signature_is_plain_hmac_of_timestamp_and_body() -> None:
         assert abs(int(stamp) - time.time()) < 30
 
 
+@pytest.mark.parametrize(("secret", "signs"), [(SECRET, True), (None, False)])
+async def test_the_controller_is_told_whether_this_gateway_signs(
+    secret: str | None, signs: bool
+) -> None:
+    """Its doctor warns of callbacks without a signature."""
+    async with farm(webhook_secret=secret) as it:
+        await it.controller.until(lambda: it.controller.lease_calls)
+
+        assert it.controller.signs is signs
+
+
 @pytest.mark.parametrize(
     ("secret", "library_secret"),
     [

@@ -336,17 +336,21 @@ async def test_a_wrong_filter_is_422(query: str, field: str) -> None:
 
 
 async def test_readyz_tells_a_refused_token_from_an_absent_controller() -> None:
-    """Ready; then its own token is refused; then nobody answers."""
+    """Ready; then its own token is refused, or its certificate; then nobody answers."""
     async with farm() as it:
         ready = await it.call("GET", "/readyz", key=None)
         it.controller.token = "another"
         refused = await it.call("GET", "/readyz", key=None)
+        it.controller.refusal = "certificate_refused"
+        revoked = await it.call("GET", "/readyz", key=None)
         await it.controller.stop()
         away = await it.call("GET", "/readyz", key=None)
 
         assert (ready.status, ready.body) == (200, {"status": "ready"})
         assert (refused.status, refused.body["error"]) == (503, "gateway_token_refused")
         assert "PHONEFARM_GATEWAY_TOKEN" in refused.body["detail"]
+        assert revoked.body["error"] == "gateway_token_refused"
+        assert "`phonefarm agents invite --gateway --agent-id ID`" in revoked.body["detail"]
         assert (away.status, away.body["error"]) == (503, "controller_unavailable")
 
 

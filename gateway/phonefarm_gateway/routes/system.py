@@ -22,10 +22,10 @@ _PAGE_HEADERS: Final = {
 }
 
 
-_OF_TOKEN: Final = (
+_TWO_SECRETS: Final = (
     "The controller refuses this gateway's PHONEFARM_GATEWAY_TOKEN. Start both with the same token."
 )
-_OF_CERTIFICATE: Final = (
+_OLD_CERTIFICATE: Final = (
     "The controller refuses this gateway's certificate: it was revoked or has expired. Join again: "
     "`phonefarm agents invite --gateway --agent-id ID` at the controller, then "
     "`phonefarm-gateway join TOKEN --state DIR` here."
@@ -45,7 +45,9 @@ async def readyz(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
         error, detail = str(Reason.CONTROLLER_UNAVAILABLE), "The controller does not answer."
         if refused.reason not in {Reason.CONTROLLER_UNAVAILABLE, Reason.INTERNAL}:
             error = str(Reason.GATEWAY_TOKEN_REFUSED)
-            detail = _OF_CERTIFICATE if refused.reason == Reason.CERTIFICATE_REFUSED else _OF_TOKEN
+            detail = (
+                _OLD_CERTIFICATE if refused.reason == Reason.CERTIFICATE_REFUSED else _TWO_SECRETS
+            )
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error, detail, headers=headers) from refused
     return reply(responses.Ready(status="ready"))

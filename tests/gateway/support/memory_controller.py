@@ -75,10 +75,12 @@ class MemoryController(
         self.crash_next = False
         self.reports_refused = 0
         self.lease_calls = 0
+        self.signs: bool | None = None  # as the gateway says with each lease
         self.lent_in_call = 0
         self.changed = asyncio.Condition()
         self.address = ""
         self.token = TOKEN
+        self.refusal = "gateway_token_refused"
         self.inspection = MemoryInspection(self._admit, self._process, self.processes)
         self.content = MemoryContent(self._admit)
         self.fleet = MemoryFleet(self._admit)  # type: ignore[abstract]  # only what a gateway calls
@@ -317,6 +319,7 @@ class MemoryController(
         await self._admit_gateway(context)
         async with self.changed:
             self.lease_calls += 1
+            self.signs = request.signs if request.HasField("signs") else None
             self.changed.notify_all()
         until = time.monotonic() + request.wait_seconds
         while True:
@@ -391,7 +394,7 @@ class MemoryController(
         given: dict[str, Any] = dict(context.invocation_metadata() or ())
         if given.get("x-phonefarm-gateway-token") != self.token:
             code = grpc.StatusCode.UNAUTHENTICATED
-            await refuse(context, code, "gateway_token_refused", "another token is known")
+            await refuse(context, code, self.refusal, "another token is known")
         return given
 
     async def _admit(self, context: Context, scope: str) -> str:
