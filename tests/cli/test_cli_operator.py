@@ -53,8 +53,8 @@ async def test_a_pause_says_what_it_costs_and_what_waits_says_until_when(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The caller's deadline is told from the farm's own limit, which is an option."""
-    settings = {"max_wait": timedelta(hours=2)}
-    async with farm_on(f"sqlite:///{tmp_path / 'farm.db'}", tmp_path / "data", **settings) as farm:
+    url, most = f"sqlite:///{tmp_path / 'farm.db'}", timedelta(hours=2)
+    async with farm_on(url, tmp_path / "data", max_wait=most) as farm:
         operator = Operator.of(farm, capsys)
         begun = datetime.now(UTC)
         own = await farm.enqueue(request())
