@@ -125,6 +125,19 @@ async def test_a_phone_is_found_by_any_of_its_names(farm: Farm) -> None:
             await find_phone(controller, "SIM9")
 
 
+async def test_an_unknown_phone_does_not_list_a_whole_farm(farm: Farm) -> None:
+    """Five phones are named; the others are counted, with the command that lists them."""
+    serials = [f"SIM{number:04}" for number in range(7)]
+    async with (
+        played_agent(farm, *serials),
+        ControllerClient.opened(f"127.0.0.1:{farm.controller.port}", KEY) as controller,
+    ):
+        with pytest.raises(CommandError) as caught:
+            await find_phone(controller, "SIM9")
+
+    assert str(caught.value).endswith("ph-sim0004, and 2 more (`phonefarm phones list`)")
+
+
 @pytest.mark.parametrize(
     "command",
     [

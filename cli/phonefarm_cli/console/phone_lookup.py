@@ -1,11 +1,15 @@
 """Finds phones by any of their names: phone_id, adb serial or serial number."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.errors import CommandError
+
+MOST_KNOWN: Final = 5
+"""Phones that an error lists."""
 
 
 async def find_phone(controller: ControllerClient, word: str) -> fleet_pb2.Phone:
@@ -21,9 +25,17 @@ async def find_phones(controller: ControllerClient, words: Iterable[str]) -> lis
     asked = list(words)
     strange = [word for word in asked if word.lower() not in named]
     if strange:
-        known = ", ".join(phone.phone_id for phone in phones) or "none"
-        raise CommandError(f"there is no phone {', '.join(strange)}; known: {known}")
+        message = f"there is no phone {', '.join(strange)}; known: {_known(phones)}"
+        raise CommandError(message)
     return [named[word.lower()] for word in asked]
+
+
+def _known(phones: Sequence[fleet_pb2.Phone]) -> str:
+    """Return the first phones that there are, and how to list the others."""
+    names = [phone.phone_id for phone in phones]
+    more = len(names) - MOST_KNOWN
+    also = f", and {more} more (`phonefarm phones list`)" if more > 0 else ""
+    return f"{', '.join(names[:MOST_KNOWN]) or 'none'}{also}"
 
 
 def names_of(phone: fleet_pb2.Phone) -> set[str]:
