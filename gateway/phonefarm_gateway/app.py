@@ -19,6 +19,9 @@ from phonefarm_gateway.callbacks.limits import CallbackLimits
 from phonefarm_gateway.callbacks.sender import Sender, tls_context
 from phonefarm_gateway.callbacks.signer import Signer
 from phonefarm_gateway.client import ControllerClient
+from phonefarm_gateway.console.files import ConsoleFiles
+from phonefarm_gateway.console.origins import Origins
+from phonefarm_gateway.console.session_seal import SessionSeal
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest import app_keys
 from phonefarm_gateway.rest.asset_check import AssetChecker
@@ -109,10 +112,13 @@ async def running(
         application[app_keys.RECENT_KEYS] = RecentKeys(clock=clock)
         application[app_keys.METRICS] = metrics
         application[app_keys.METRICS_OPEN] = settings.open_metrics
+        application[app_keys.ORIGINS] = Origins(settings.console_origins)
+        application[app_keys.SEAL] = SessionSeal(settings.console_secret, clock)
         _add_documentation(application)
         _add_event_streams(application, EventStreams(streams), metrics)
         add_routes(application.router)
         tls = await stack.enter_async_context(_own_tls(settings, metrics))
+        ConsoleFiles.read().add_routes(application.router)
         address = await stack.enter_async_context(
             listening(
                 application,

@@ -14,10 +14,15 @@ from phonefarm_common.config import ConfigError
 from phonefarm_common.endpoints import parse_controllers
 from phonefarm_common.timers import Timers
 
+from phonefarm_gateway.console.origins import public_origin
+
 _ENVIRONMENT = """\
 environment (each NAME may also be NAME_FILE, a file that holds the value):
   PHONEFARM_GATEWAY_TOKEN     authenticates this gateway to a controller on loopback
   PHONE_FARM_WEBHOOK_SECRET   signs callbacks; without it they are not signed
+  PHONEFARM_CONSOLE_SECRET    seals logins to /console; gateways that share it share their logins
+                              (made from PHONEFARM_GATEWAY_TOKEN when absent; a gateway that joined
+                              has its own then, and forgets its logins when it ends)
 
 TLS: give --tls-cert and --tls-key. A renewed pair counts within 10 s, for new connections; those
 that are open go on.
@@ -55,6 +60,9 @@ class Settings:
     """`state` holds a certificate to use instead of the token."""
     tls: tuple[Path, Path] | None = None
     """Certificate and key of the own address, as PEM."""
+    console_origins: tuple[str, ...] = ()
+    """Origins of proxies that end TLS for this gateway."""
+    console_secret: str | None = field(default=None, repr=False)
     callback_ca: Path | None = None
     """PEM file of further authorities whose receivers are trusted."""
 
@@ -160,6 +168,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         help="size of the largest request body (default: %(default)s)",
     )
     parser.add_argument(
+        "--console-origin",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="https://HOST of a proxy that ends TLS for this gateway and passes on Host, so that "
+        "the console may log in through it; repeatable",
+    )
+    parser.add_argument(
         "--ready-file",
         metavar="PATH",
         type=Path,
@@ -205,6 +221,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         rate_burst=given.rate_burst,
         connections=given.connections,
         open_metrics=given.open_metrics,
+        console_origins=_origins(given.console_origin),
+        # The token is there in every gateway that has not joined.
+        console_secret=config.secret("PHONEFARM_CONSOLE_SECRET", environment) or token or None,
     )
 
 
@@ -213,6 +232,13 @@ def _member(state: Path) -> Member | None:
         return read_member(state)
     except (MemberBrokenError, OSError) as error:
         raise ConfigError(f"--state: {error}") from error
+
+
+def _origins(texts: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(public_origin(text) for text in texts)
+    except ValueError as error:
+        raise ConfigError(f"--console-origin: {error}") from error
 
 
 def _networks(option: str, texts: Sequence[str]) -> tuple[Network, ...]:

@@ -203,6 +203,7 @@ class _FarmLauncher:
         key = "from INGEST_SECRET" if API_KEY in self._secrets.given else "created here"
         note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
         note(f"  logs         {self._settings.data / 'logs'}")
+        echo(f"  console      http://{started.rest}/console - log in with the API key")
         echo(f"ready: http://{started.rest} - Ctrl-C stops everything")
 
 

@@ -1,5 +1,7 @@
 """ProcessService: enqueue, get, list, cancel; and the check of a key."""
 
+from dataclasses import dataclass
+
 import grpc.aio
 from phonefarm.v1 import process_pb2 as pb
 from phonefarm.v1 import process_pb2_grpc
@@ -12,6 +14,14 @@ from phonefarm_gateway.schemas.process_record import ProcessRecord
 from phonefarm_gateway.schemas.responses import ProcessList
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeyIdentity:
+    """What the controller calls a key, and what it may do."""
+
+    name: str
+    scopes: tuple[str, ...]
+
+
 class ProcessClient:
     """Enqueues, reads and cancels processes."""
 
@@ -19,11 +29,11 @@ class ProcessClient:
         self._stub = process_pb2_grpc.ProcessServiceStub(channel)
         self._rpc = rpc
 
-    async def check_key(self, key: str | None, *, scope: str) -> str:
-        """Return the name of *key* when it has the *scope*; RefusedError otherwise."""
+    async def check_key(self, key: str | None, *, scope: str) -> KeyIdentity:
+        """Return the name and scopes of *key* when it has the *scope*; RefusedError otherwise."""
         request = pb.CheckKeyRequest(scope=scope)
         answer = await self._rpc.call(self._stub.CheckKey, request, key=key)
-        return answer.name
+        return KeyIdentity(name=answer.name, scopes=tuple(answer.scopes))
 
     async def enqueue(
         self, key: str | None, body: requests.Enqueue

@@ -6,6 +6,8 @@ from aiohttp import web
 from phonefarm_common.address_policy import AddressPolicy
 
 from phonefarm_gateway.client import ControllerClient
+from phonefarm_gateway.console.origins import Origins
+from phonefarm_gateway.console.session_seal import SessionSeal
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest.asset_check import AssetChecker
 from phonefarm_gateway.rest.auth import RecentKeys
@@ -22,6 +24,9 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 STREAMS: Final = web.AppKey("streams", EventStreams)
 OPENAPI: Final = web.AppKey("openapi", bytes)
 DOCS: Final = web.AppKey("docs", bytes)
+ORIGINS: Final = web.AppKey("origins", Origins)
+"""The origins from which browsers use the console."""
+SEAL: Final = web.AppKey("seal", SessionSeal)
 METRICS_OPEN: Final = web.AppKey("metrics_open", bool)
 
 PROCESS_ID: Final = web.RequestKey("process_id", str)

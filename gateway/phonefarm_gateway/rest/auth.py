@@ -45,6 +45,14 @@ def _name(key: str | None, scope: str) -> bytes:
     return hashlib.sha256(f"{scope} {key}".encode()).digest()
 
 
+def is_sound_key(key: str) -> bool:
+    """Tell whether *key* can be valid: 1 to 1,024 visible ASCII characters.
+
+    gRPC metadata carries nothing else, and no key that we make has anything else.
+    """
+    return 0 < len(key) <= MOST_KEY_CHARACTERS and all("!" <= char <= "~" for char in key)
+
+
 def bearer_key(request: web.Request) -> str | None:
     """Return the key of `Authorization: Bearer KEY` (RFC 6750); None when it cannot be valid."""
     headers = request.headers.getall(hdrs.AUTHORIZATION, [])
@@ -52,6 +60,4 @@ def bearer_key(request: web.Request) -> str | None:
         return None
     scheme, _, key = headers[0].partition(" ")
     key = key.strip()
-    # gRPC metadata carries visible ASCII only, and no key that we make has anything else.
-    is_sound = 0 < len(key) <= MOST_KEY_CHARACTERS and all("!" <= char <= "~" for char in key)
-    return key if scheme.lower() == "bearer" and is_sound else None
+    return key if scheme.lower() == "bearer" and is_sound_key(key) else None

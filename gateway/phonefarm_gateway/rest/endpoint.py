@@ -79,7 +79,7 @@ class Link:
 class Endpoint(Generic[_Query, _Body]):
     """One method of one path."""
 
-    method: Literal["GET", "POST", "PUT"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     name: str
     """Also the operationId."""

@@ -13,7 +13,7 @@ from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES, RECENT_KEYS
-from phonefarm_gateway.rest.auth import bearer_key
+from phonefarm_gateway.rest.credentials import caller_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody
 from phonefarm_gateway.rest.problems import Problem, invalid
 from phonefarm_gateway.rest.request_body import read_json, validated
@@ -37,9 +37,10 @@ def handler_for(
     """Return the aiohttp handler of *endpoint*."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        key, scope = bearer_key(request), endpoint.scope
+        scope = endpoint.scope
         if scope is None:
-            return await endpoint.handler(await _call(request, endpoint, key))
+            return await endpoint.handler(await _call(request, endpoint, None))
+        key = caller_key(request)
         _check_rate(request, key)
         recent = request.app[RECENT_KEYS]
         # Strangers do not make the gateway read a body; a key that was valid just now may.

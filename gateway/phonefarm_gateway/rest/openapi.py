@@ -26,6 +26,7 @@ _TAGS: Final = {
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
     "Operation": "Pauses, verifications and API keys.",
+    "Console": "The web console at /console: log in with a key, and out.",
     "Service": "The gateway itself.",
 }
 _ABOUT: Final = """\
@@ -37,8 +38,10 @@ of surrogate pairs; values may be nested 64 levels deep. Errors are problem docu
 (RFC 9457): `error` is for programs, `errors` names each wrong field."""
 
 _COMMON: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.BAD_REQUEST: "`two_credentials`: a key and the console's cookie",
     HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is missing or wrong",
-    HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key lacks this scope",
+    HTTPStatus.FORBIDDEN: "`insufficient_scope:<scope>`: the key lacks this scope; "
+    "`foreign_origin`: another site's page used the console's cookie",
     HTTPStatus.TOO_MANY_REQUESTS: "`rate_limited`: wait as many seconds as Retry-After says",
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         "`no_secret_configured`; or `internal`, with a `detail` that has the id of the "

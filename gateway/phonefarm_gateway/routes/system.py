@@ -9,7 +9,7 @@ from phonefarm_common.reasons import Reason
 from phonefarm_gateway import metrics
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import CONTROLLER, DOCS, METRICS, METRICS_OPEN, OPENAPI
-from phonefarm_gateway.rest.auth import bearer_key
+from phonefarm_gateway.rest.credentials import caller_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
 from phonefarm_gateway.rest.problems import RETRY_AFTER_SECONDS, Problem
 from phonefarm_gateway.schemas import responses
@@ -57,7 +57,7 @@ async def show_metrics(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return the metrics."""
     app = call.request.app
     if not app[METRICS_OPEN]:
-        await app[CONTROLLER].processes.check_key(bearer_key(call.request), scope="read")
+        await app[CONTROLLER].processes.check_key(caller_key(call.request), scope="read")
     page = app[METRICS].exposition()
     return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
 

@@ -8,6 +8,7 @@ from phonefarm_gateway.rest.endpoint import Endpoint
 from phonefarm_gateway.rest.handler import handler_for
 from phonefarm_gateway.routes import (
     accounts,
+    console,
     content,
     deliveries,
     events,
@@ -29,6 +30,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *accounts.ENDPOINTS,
     *hosts.ENDPOINTS,
     *operation.ENDPOINTS,
+    *console.ENDPOINTS,
     *system.ENDPOINTS,
 )
 

@@ -215,3 +215,9 @@ class PutAccount(RequestModel):
         ),
     ] = "ok"
     condition_reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class LogIn(RequestModel):
+    """A login to the console."""
+
+    key: Annotated[str, Field(min_length=1, max_length=2048, description="An API key")]

@@ -280,6 +280,16 @@ class CapabilityList(ResponseModel):
     capabilities: tuple[Capability, ...]
 
 
+class Session(ResponseModel):
+    """Whose key a request has."""
+
+    name: Annotated[str, Field(description="The key's name; ingest_secret for the farm's own")]
+    scopes: Annotated[tuple[str, ...], Field(description="What the key may do")]
+    expires_at: Annotated[
+        Instant | None, Field(description="When the console asks for the key again; null for a key")
+    ]
+
+
 class Alive(ResponseModel):
     """The gateway runs."""
 

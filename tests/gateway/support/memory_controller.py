@@ -190,7 +190,8 @@ class MemoryController(
         name = await self._admit(context, request.scope)
         async with self.changed:
             self.changed.notify_all()
-        return process_pb2.CheckKeyResponse(name=name)
+        scopes = next(scopes for key, scopes in self.keys.items() if key == name)
+        return process_pb2.CheckKeyResponse(name=name, scopes=sorted(scopes))
 
     async def Enqueue(
         self, request: process_pb2.EnqueueRequest, context: Context

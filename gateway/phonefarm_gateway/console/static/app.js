@@ -1,0 +1,209 @@
+/** The shell: login, menu, banner, keys, and the page that the address names. */
+
+import { html, nothing } from './vendor/lit.js';
+import { CallError, connection } from './api.js';
+import { changes } from './changes.js';
+import './dialog.js';
+import './pages/accounts.js';
+import './pages/audit.js';
+import './pages/hosts.js';
+import './pages/keys.js';
+import './pages/login.js';
+import './pages/now.js';
+import './pages/phone.js';
+import './pages/phones.js';
+import './pages/process.js';
+import './pages/queue.js';
+import './pages/work.js';
+import { Page, heading } from './parts.js';
+import { page, router } from './router.js';
+import './search.js';
+import { session } from './session.js';
+import { shortcuts } from './shortcuts.js';
+import { when } from './time.js';
+import { words } from './words.js';
+
+/** @typedef {keyof typeof words.pages} PageName */
+
+/** @type {{name: PageName, path: string[], key: string}[]} */
+const MENU = [
+  { name: 'now', path: [], key: 'n' },
+  { name: 'phones', path: ['phones'], key: 'p' },
+  { name: 'work', path: ['work'], key: 'w' },
+  { name: 'queue', path: ['queue'], key: 'q' },
+  { name: 'hosts', path: ['hosts'], key: 'h' },
+  { name: 'accounts', path: ['accounts'], key: 'a' },
+  { name: 'audit', path: ['audit'], key: 'u' },
+  { name: 'keys', path: ['keys'], key: 'k' },
+];
+
+/** @returns {{name: PageName, menu: PageName, id: string}} */
+function place() {
+  const [first = '', id = '', ...rest] = router.parts;
+  if (!first) return { name: 'now', menu: 'now', id };
+  const found = MENU.find((one) => one.path[0] === first);
+  if (!found || rest.length) return { name: 'unknown', menu: 'unknown', id };
+  if (!id) return { name: found.name, menu: found.name, id };
+  if (first === 'phones') return { name: 'phone', menu: 'phones', id };
+  if (first === 'work') return { name: 'process', menu: 'work', id };
+  return { name: 'unknown', menu: 'unknown', id };
+}
+
+class AppElement extends Page {
+  static properties = { isMenuOpen: { state: true } };
+
+  constructor() {
+    super();
+    this.isMenuOpen = false;
+    this.hasMoved = false;
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    router.addEventListener('moved', this.#moved);
+    router.addEventListener('filtered', this.#changed);
+    session.addEventListener('changed', this.#changed);
+    session.addEventListener('changed', () => changes.follow(session.answer !== null));
+    connection.addEventListener('lost', this.#changed);
+    connection.addEventListener('found', this.#changed);
+    shortcuts.add(this, () =>
+      session.answer
+        ? [
+            ...MENU.map(({ name, path, key }) => ({
+              key: `g ${key}`, label: `${words.help.go} ${words.pages[name].name}`, run: () => router.go(page(...path)),
+            })),
+            { key: '?', label: words.help.help, run: () => this.#help?.showModal() },
+          ]
+        : [],
+    );
+    session.load();
+  }
+
+  get #help() {
+    return /** @type {HTMLDialogElement | null} */ (this.querySelector('dialog.help'));
+  }
+
+  #changed = () => this.requestUpdate();
+
+  #moved = () => {
+    this.isMenuOpen = false;
+    this.hasMoved = true;
+    this.#help?.close();
+    this.requestUpdate();
+  };
+
+  async updated() {
+    if (!this.hasMoved) return;
+    // Say to screen readers, and to the next Tab, where we are now.
+    this.hasMoved = false;
+    await Promise.resolve();
+    const title = this.querySelector('main h1');
+    if (title instanceof HTMLElement) title.focus({ preventScroll: true });
+  }
+
+  render() {
+    if (!session.isKnown) {
+      return html`${this.#banner()}<p class="pending" role="status">${words.shell.starting}</p>`;
+    }
+    if (!session.answer) {
+      document.title = `${words.login.heading} · ${words.title}`;
+      return html`${this.#banner()}<pf-login></pf-login>`;
+    }
+    const { name, menu, id } = place();
+    const own = words.pages[name].name;
+    document.title = `${id ? `${id.slice(0, 8)} · ` : ''}${own} · ${words.title}`;
+    return html`<a class="skip" href="#main" @click=${(/** @type {Event} */ event) => this.#skip(event)}>${words.shell.skip}</a>
+      <header class="top">
+        <button type="button" class="burger" aria-expanded=${this.isMenuOpen ? 'true' : 'false'} aria-controls="menu"
+          @click=${() => { this.isMenuOpen = !this.isMenuOpen; }}><span aria-hidden="true">☰</span><span class="hidden">${words.shell.menu}</span></button>
+        <a class="brand" href=${page()}>${words.title}</a>
+        <pf-search></pf-search>
+        <div class="who">
+          <button type="button" class="quiet" title=${words.shell.help} aria-label=${words.shell.help} @click=${() => this.#help?.showModal()}>?</button>
+          <span class="name" title=${words.shell.loggedInAs(session.answer.name)}>${session.answer.name}</span>
+          <button type="button" class="quiet" @click=${() => this.#logOut()}>${words.shell.logOut}</button>
+        </div>
+      </header>
+      <nav id="menu" class=${this.isMenuOpen ? 'open' : ''} aria-label=${words.shell.menu}>
+        <ul>${MENU.map((one) => html`<li><a href=${page(...one.path)} aria-current=${one.name === menu ? 'page' : nothing}>
+          ${words.pages[one.name].name}<kbd aria-hidden="true">g ${one.key}</kbd></a></li>`)}</ul>
+        <a class="docs" href="/docs" target="_blank" rel="noopener">${words.shell.docs}</a>
+      </nav>
+      ${this.#banner()}
+      <main id="main" tabindex="-1">${this.#page(name, id)}</main>
+      <pf-dialog></pf-dialog>
+      ${this.#helpDialog()}`;
+  }
+
+  #banner() {
+    const { lostSince } = connection;
+    return html`<div class="banner-place" role="alert">${
+      lostSince
+        ? html`<p class="banner">${words.shell.lost}${when(lostSince.toISOString(), 'both')}${words.shell.trying}</p>`
+        : nothing
+    }</div>`;
+  }
+
+  /** @param {PageName} name @param {string} id */
+  #page(name, id) {
+    switch (name) {
+      case 'now':
+        return html`<pf-now></pf-now>`;
+      case 'phones':
+        return html`<pf-phones></pf-phones>`;
+      case 'phone':
+        return html`<pf-phone .phoneId=${id}></pf-phone>`;
+      case 'work':
+        return html`<pf-work></pf-work>`;
+      case 'process':
+        return html`<pf-process .processId=${id}></pf-process>`;
+      case 'queue':
+        return html`<pf-queue></pf-queue>`;
+      case 'hosts':
+        return html`<pf-hosts></pf-hosts>`;
+      case 'audit':
+        return html`<pf-audit></pf-audit>`;
+      case 'keys':
+        return html`<pf-keys></pf-keys>`;
+      case 'accounts':
+        return html`<pf-accounts></pf-accounts>`;
+      default:
+        return heading({ title: words.pages.unknown.name, asks: words.pages.unknown.asks });
+    }
+  }
+
+  #helpDialog() {
+    const everywhere = [
+      ...shortcuts.of(this.querySelector('pf-search') ?? {}),
+      ...shortcuts.of(this),
+      { key: 'Esc', label: words.help.escape },
+    ];
+    const known = new Set(everywhere.map((one) => one.key));
+    const here = shortcuts.all.filter((one) => !known.has(one.key));
+    /** @param {{key: string, label: string}[]} list */
+    const table = (list) =>
+      html`<dl class="keys">${list.map((one) => html`<div><dt>${one.key.split(' ').map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${one.label}</dd></div>`)}</dl>`;
+    return html`<dialog class="help" aria-labelledby="help-title" @toggle=${() => this.requestUpdate()}>
+      <h2 id="help-title">${words.help.heading}</h2>
+      ${here.length ? html`<h3>${words.help.here}</h3>${table(here)}<h3>${words.help.everywhere}</h3>` : nothing}
+      ${table(everywhere)}
+      <footer><button type="button" class="primary" @click=${() => this.#help?.close()}>${words.shell.close}</button></footer>
+    </dialog>`;
+  }
+
+  async #logOut() {
+    try {
+      await session.logOut();
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error; // the banner says that the gateway is away
+    }
+  }
+
+  /** @param {Event} event */
+  #skip(event) {
+    event.preventDefault();
+    this.querySelector('main')?.focus();
+  }
+}
+
+customElements.define('pf-app', AppElement);

@@ -1,0 +1,906 @@
+// Made by scripts/gen_console_types.py (`make protos`) from the REST API's models.
+
+export interface Accepted {
+  "status": "accepted";
+  "process_id": string;
+  "request_id": string;
+  "process_type": string;
+}
+
+export interface Account {
+  "account_id": string;
+  "phone_id": string | null;
+  "app": string;
+  "active": boolean;
+  "condition": string;
+  "condition_reason": string;
+}
+
+export interface AccountList {
+  "accounts": Account[];
+}
+
+export interface ActiveTarget {
+  "process_id": string;
+  "phone_id": string | null;
+  "account_id": string | null;
+  "queue_item_id": string | null;
+  "capability_request_id": string;
+}
+
+export interface Agent {
+  "agent_id": string;
+  "version": string;
+  "runtime": string;
+  "connected": boolean;
+  "last_heartbeat_at": string | null;
+  "phones": number;
+  "certificate_expires_at": string | null;
+  "drain_since": string | null;
+  "drain_by": string;
+  "drain_reason": string;
+}
+
+export interface AgentList {
+  "agents": Agent[];
+}
+
+export interface Alive {
+  "status": "ok";
+}
+
+export interface ApiKey {
+  "key_id": string;
+  "name": string;
+  "scopes": string[];
+  "created_at": string | null;
+  "created_by": string;
+  "expires_at": string | null;
+  "revoked_at": string | null;
+  "last_used_at": string | null;
+}
+
+export interface ApiKeyList {
+  "keys": ApiKey[];
+}
+
+export interface AppVerification {
+  "app": string;
+  "profile_version": string;
+  "live_verified": boolean;
+  "verified_at": string | null;
+  "verified_by": string | null;
+  "run_id": string | null;
+  "process_id": string | null;
+}
+
+export interface Attempt {
+  "attempt": number;
+  "run_id": string;
+  "phone_id": string | null;
+  "account_id": string | null;
+  "agent_id": string | null;
+  "status": string;
+  "outcome": string | null;
+  "container": string | null;
+  "claimed_at": string | null;
+  "started_at": string | null;
+  "ended_at": string | null;
+}
+
+export interface AuditEntry {
+  "at": string | null;
+  "actor": string;
+  "verb": string;
+  "subject": string;
+  "reason": string;
+}
+
+export interface AuditList {
+  "entries": AuditEntry[];
+  "next_cursor": string | null;
+}
+
+export interface Because {
+  "reason": string;
+}
+
+export interface Callback {
+  "url": string;
+  "metadata"?: Record<string, any>;
+}
+
+export interface Cancel {
+  "reason": string;
+  "requested_by": string | RequestedBy;
+  "strategy"?: string;
+  "force_after_seconds"?: number;
+}
+
+export interface CancelContent {
+  "content_id": string;
+  "account_id": string;
+  "reason": string;
+}
+
+export interface Cancelled {
+  "status": string;
+  "cancelled_queue_item_ids": string[];
+  "active_queue_item_ids": string[];
+  "active_target": ActiveTarget;
+  "termination": Termination;
+  "process": CancelledProcess;
+}
+
+export interface CancelledProcess {
+  "process_id": string;
+  "status": string;
+}
+
+export interface Capability {
+  "name": string;
+  "description": string;
+  "modes": string[];
+  "routings": string[];
+  "endpoint": string;
+  "inputs_schema": Record<string, any>;
+  "can_be_verified": boolean;
+  "apps": AppVerification[];
+}
+
+export interface CapabilityList {
+  "capabilities": Capability[];
+}
+
+export interface CheckProfile {
+  "phone_id": string;
+  "account_id"?: string | null;
+  "requested_by": string | RequestedBy;
+  "name": string;
+  "profile_toml": string;
+}
+
+export interface ContentCancelled {
+  "status": "cancelled";
+  "queue_item_id": string;
+  "previous_status": string;
+}
+
+export interface CreateKey {
+  "name": string;
+  "scopes": string[];
+  "expires_at"?: string | null;
+}
+
+export interface Delivery {
+  "delivery_id": string;
+  "sequence": number;
+  "milestone": string;
+  "url": string;
+  "status": string;
+  "attempts": number;
+  "emitted_at": string | null;
+  "due_at": string | null;
+  "settled_at": string | null;
+  "last_error": string | null;
+  "log": DeliveryAttempt[];
+}
+
+export interface DeliveryAttempt {
+  "attempt": number;
+  "ended_at": string | null;
+  "outcome": string;
+  "http_status": number | null;
+  "error": string | null;
+  "gateway_id": string;
+}
+
+export interface DeliveryList {
+  "process_id": string;
+  "deliveries": Delivery[];
+}
+
+export interface DryRun {
+  "status": "dry_run";
+  "process_id": null;
+  "request_id": string;
+  "process_type": string;
+  "items_planned": number;
+}
+
+export interface Duplicate {
+  "status": "accepted";
+  "process_id": string;
+  "request_id": string;
+  "process_type": string;
+  "duplicate": true;
+  "process_status": string;
+  "request_differs"?: boolean;
+}
+
+export interface Enqueue {
+  "request_id": string;
+  "capability": string;
+  "mode": string;
+  "target": Target;
+  "inputs": Record<string, any>;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+  "priority"?: number | null;
+  "not_before"?: string | null;
+  "deadline"?: string | null;
+  "dry_run"?: boolean;
+}
+
+export interface Evidence {
+  "evidence_id": string;
+  "queue_item_id": string | null;
+  "run_id": string;
+  "attempt": number;
+  "name": string;
+  "kind": string;
+  "bytes": number;
+  "sha256": string;
+  "truncated": boolean;
+  "action_index": number | null;
+  "received_at": string | null;
+  "removed_at": string | null;
+  "removed_why": string | null;
+  "url": string;
+}
+
+export interface EvidenceList {
+  "process_id": string;
+  "evidence": Evidence[];
+  "runs": RunEvidence[];
+}
+
+export interface Examination {
+  "verdict": string;
+  "summary"?: string;
+  "findings": Finding[];
+}
+
+export interface Explanation {
+  "process_id": string;
+  "status": string;
+  "summary": string;
+  "reasons": ReasonCount[];
+  "items": ItemExplanation[];
+}
+
+export interface FarmReset {
+  "reason": string;
+}
+
+export interface FieldError {
+  "field": string;
+  "message": string;
+}
+
+export interface Finding {
+  "check": string;
+  "verdict": string;
+  "text": string;
+  "remedy": string;
+}
+
+export interface Group {
+  "kind": string;
+  "name": string;
+  "member_ids": string[];
+  "clean_up": string[] | null;
+}
+
+export interface GroupList {
+  "groups": Group[];
+}
+
+export interface HandsNeeded {
+  "phone_id": string | null;
+  "agent_id": string;
+  "adb_serial": string;
+  "reason": string;
+  "since": string | null;
+}
+
+export interface HandsNeededList {
+  "needed": HandsNeeded[];
+}
+
+export interface Hold {
+  "process_id": string;
+  "phone_id": string;
+  "agent_id": string | null;
+  "state": string;
+  "address": string | null;
+  "until": string | null;
+  "why": string;
+}
+
+export interface HoldPhone {
+  "reason": string;
+  "seconds"?: number;
+  "wait_seconds"?: number;
+}
+
+export interface Host {
+  "agent_id": string;
+  "connected": boolean;
+  "heard_at": string | null;
+  "withheld": string;
+  "withheld_since": string | null;
+  "incidents": Incident[];
+}
+
+export interface Incident {
+  "agent_id": string;
+  "incident_id": string;
+  "kind": string;
+  "error": string;
+  "began_at": string | null;
+  "ended_at": string | null;
+  "phones": string[];
+  "seen_by": string;
+}
+
+export interface IncidentList {
+  "incidents": Incident[];
+}
+
+export interface Ingest {
+  "content_id": string;
+  "account_id": string;
+  "video_path": string;
+  "caption": string;
+  "hashtags"?: string[];
+  "sound_id"?: string | null;
+  "cover_image_path"?: string | null;
+  "callback_url"?: string | null;
+  "scheduling_hint"?: string | null;
+  "metadata"?: Record<string, any>;
+}
+
+export interface Ingested {
+  "status": string;
+  "queue_item_id": string;
+  "content_id": string;
+  "account_id": string;
+  "queue_status": string;
+}
+
+export interface Invitation {
+  "role": string;
+  "member_id": string | null;
+  "token": string;
+  "expires_at": string | null;
+}
+
+export interface Invite {
+  "reason"?: string;
+  "role"?: string;
+  "member_id"?: string | null;
+  "good_for_seconds"?: number;
+}
+
+export interface ItemExplanation {
+  "queue_item_id": string;
+  "status": string;
+  "ready_at": string | null;
+  "deadline_at": string | null;
+  "deadline_given": boolean;
+  "items_ahead": number;
+  "reasons": ReasonCount[];
+  "phones": PhoneReason[];
+}
+
+export interface ItemProgress {
+  "queue_item_id": string;
+  "phone_id": string | null;
+  "account_id": string | null;
+  "status": string;
+  "actions_done": number;
+  "actions_total": number;
+  "deadline_at": string | null;
+  "deadline_given": boolean;
+}
+
+export interface LinkedIds {
+  "queue_item_ids": string[];
+  "completed_queue_item_ids": string[];
+}
+
+export interface LogIn {
+  "key": string;
+}
+
+export interface Maintenance {
+  "request_id": string;
+  "account_id": string;
+  "inputs": MaintenanceInputs;
+  "callback": Callback;
+  "requested_by": RequestedBy;
+}
+
+export interface MaintenanceInputs {
+  "steps": Step[];
+  "metadata"?: Record<string, any>;
+}
+
+export interface MemberRevoked {
+  "role": string;
+  "member_id": string;
+  "certificates": number;
+}
+
+export interface NewApiKey {
+  "key_id": string;
+  "name": string;
+  "scopes": string[];
+  "created_at": string | null;
+  "created_by": string;
+  "expires_at": string | null;
+  "revoked_at": string | null;
+  "last_used_at": string | null;
+  "secret": string;
+}
+
+export interface NoProgress {
+}
+
+export interface PartialProgress {
+  "items_total": number;
+  "items_completed": number;
+  "items_failed": number;
+  "items_cancelled": number;
+  "items": ItemProgress[];
+}
+
+export interface PauseInput {
+  "scope": string;
+  "name"?: string | null;
+  "reason": string;
+  "stop"?: boolean;
+}
+
+export interface Pause {
+  "scope": string;
+  "name": string | null;
+  "since": string | null;
+  "by": string;
+  "reason": string;
+}
+
+export interface PauseList {
+  "pauses": Pause[];
+}
+
+export interface Paused {
+  "scope": string;
+  "name": string | null;
+  "since": string | null;
+  "by": string;
+  "reason": string;
+  "stopped": number;
+  "waiting": number;
+  "deadlines_soon": number;
+  "first_deadline_at": string | null;
+}
+
+export interface PerhapsBecause {
+  "reason"?: string;
+}
+
+export interface Phone {
+  "phone_id": string;
+  "serialno": string;
+  "adb_serial": string;
+  "model": string;
+  "android_release": string;
+  "agent_id": string;
+  "transport": string;
+  "readiness": string;
+  "readiness_reason": string;
+  "health": string;
+  "health_reason": string;
+  "lease": string;
+  "intent": string;
+  "offered": boolean;
+  "process_id": string | null;
+  "run_id": string | null;
+  "health_until": string | null;
+  "cooling_until": string | null;
+  "needs_hands": string;
+  "reasons": PhoneBlocker[];
+  "needs_hands_since": string | null;
+  "since": string | null;
+  "process_type": string | null;
+  "account_id": string | null;
+  "lease_epoch": number | null;
+  "agent_connected": boolean;
+  "agent_drain": string;
+  "warnings": string[];
+}
+
+export interface PhoneAxis {
+  "axis": string;
+  "value": string;
+  "reason": string;
+  "since": string | null;
+  "by": string;
+}
+
+export interface PhoneBlocker {
+  "reason": string;
+  "detail": string;
+  "remedy": string;
+  "until": string | null;
+}
+
+export interface PhoneCounts {
+  "total": number;
+  "offered": number;
+  "at_work": number;
+  "withheld": number;
+  "needs_hands": number;
+}
+
+export interface PhoneDetails {
+  "phone": Phone;
+  "axes": PhoneAxis[];
+  "stages": ReadinessStage[];
+  "battery_percent": number | null;
+  "battery_celsius": number | null;
+  "storage_free_bytes": number | null;
+  "looked_at": string | null;
+  "rounds": number;
+  "failures": PhoneFailure[];
+  "host": Host;
+  "recovery": AuditEntry[];
+  "audit": AuditEntry[];
+}
+
+export interface PhoneFailure {
+  "at": string | null;
+  "blame": string;
+  "code": string;
+  "message": string;
+  "run_id": string;
+  "process_id": string;
+  "counts": boolean;
+}
+
+export interface PhoneList {
+  "phones": Phone[];
+  "counts": PhoneCounts;
+}
+
+export interface PhoneReason {
+  "phone_id": string;
+  "reason": string;
+  "detail": string;
+}
+
+export interface PlannedAction {
+  "index": number;
+  "kind": string;
+  "limit_seconds": number;
+  "repeat": string;
+  "status": string;
+}
+
+export interface ProblemDocument {
+  "type": string;
+  "title": string;
+  "status": number;
+  "detail": string;
+  "error": string;
+  "errors": FieldError[];
+}
+
+export interface ProcessError {
+  "code": string;
+  "message": string;
+  "class": string;
+  "queue_item_id": string | null;
+  "action": string | null;
+  "attempt": number;
+}
+
+export interface ProcessEvent {
+  "emitted_at": string;
+  "process": ProcessRecord;
+  "transitions": Transition[];
+}
+
+export interface ProcessList {
+  "processes": ProcessRecord[];
+  "next_cursor": string | null;
+}
+
+export interface ProcessMoved {
+  "process_id": string;
+  "process_type": string;
+  "request_id": string | null;
+  "system": string;
+  "status": string;
+  "created_at": string | null;
+  "finished_at": string | null;
+  "at": string | null;
+  "queue_item_id": string | null;
+  "to_state": string;
+  "actor": string;
+  "reason": string;
+  "phone_id": string | null;
+  "account_id": string | null;
+}
+
+export interface ProcessRecord {
+  "process_id": string;
+  "process_type": string;
+  "request_id": string | null;
+  "status": string;
+  "target": RecordTarget;
+  "requested_by": RecordRequestedBy;
+  "callback": RecordCallback | null;
+  "result": Record<string, any>;
+  "error": ProcessError | null;
+  "timestamps": Timestamps;
+  "linked_ids": LinkedIds;
+  "partial_progress": PartialProgress | NoProgress;
+}
+
+export interface PutAccount {
+  "phone_id": string | null;
+  "app": string;
+  "active"?: boolean;
+  "condition"?: string;
+  "condition_reason"?: string;
+}
+
+export interface PutAccountOfMany {
+  "phone_id": string | null;
+  "app": string;
+  "active"?: boolean;
+  "condition"?: string;
+  "condition_reason"?: string;
+  "account_id": string;
+}
+
+export interface PutAccounts {
+  "accounts": PutAccountOfMany[];
+}
+
+export interface PutCleanUp {
+  "reason"?: string;
+  "steps": string[] | null;
+}
+
+export interface PutGroup {
+  "reason"?: string;
+  "member_ids": string[];
+}
+
+export interface QueueItem {
+  "queue_item_id": string;
+  "process_id": string;
+  "process_type": string;
+  "status": string;
+  "priority": number;
+  "created_at": string | null;
+  "ready_at": string | null;
+  "deadline_at": string | null;
+  "deadline_given": boolean;
+  "finished_at": string | null;
+  "phone_id": string | null;
+  "account_id": string | null;
+  "app": string | null;
+  "profile_version": string | null;
+  "attempt": number;
+  "work_failures": number;
+  "infra_failures": number;
+  "actions": PlannedAction[];
+  "attempts": Attempt[];
+  "error": ProcessError | null;
+  "outputs": Record<string, any>;
+}
+
+export interface ReadinessStage {
+  "name": string;
+  "state": string;
+  "seconds": number;
+  "limit_seconds": number;
+  "error": string;
+}
+
+export interface Ready {
+  "status": "ready";
+}
+
+export interface ReasonCount {
+  "reason": string;
+  "count": number;
+  "remedy": string;
+}
+
+export interface RecordCallback {
+  "url": string;
+  "metadata": Record<string, any>;
+}
+
+export interface RecordRequestedBy {
+  "system": string;
+  "user": string | null;
+  "metadata": Record<string, any>;
+}
+
+export interface RecordTarget {
+  "account_id": string | null;
+  "phone_id": string | null;
+}
+
+export interface ReleasePhone {
+  "reason": string;
+  "epoch": number;
+}
+
+export interface Replay {
+  "sequences"?: number[] | null;
+}
+
+export interface Replayed {
+  "process_id": string;
+  "sequences": number[];
+}
+
+export interface RequestedBy {
+  "system": string;
+  "user"?: string | null;
+  "metadata"?: Record<string, any>;
+}
+
+export interface RerunInput {
+  "reason": string;
+  "failed_only"?: boolean;
+  "not_posted"?: boolean;
+}
+
+export interface Rerun {
+  "process_id": string;
+  "request_id": string | null;
+  "items": number;
+  "already": boolean;
+}
+
+export interface Resume {
+  "scope": string;
+  "name"?: string | null;
+  "reason"?: string;
+}
+
+export interface Resumed {
+  "scope": string;
+  "name": string | null;
+  "resumed": boolean;
+}
+
+export interface RunEvidence {
+  "run_id": string;
+  "queue_item_id": string | null;
+  "attempt": number;
+  "complete": boolean;
+}
+
+export interface Session {
+  "name": string;
+  "scopes": string[];
+  "expires_at": string | null;
+}
+
+export interface Snapshot {
+  "account_id": string;
+  "ugc_account_id": string;
+  "snapshot_id": string;
+  "strategy_version": number;
+  "content_hash": string;
+  "strategy_synced_at": string;
+  "personality": Record<string, any>;
+  "stage"?: string | null;
+  "active_action"?: string | null;
+  "active_skills"?: Record<string, any>[];
+}
+
+export interface SnapshotIgnored {
+  "status": "ignored_stale";
+  "account_id": string;
+  "snapshot_id": string;
+  "strategy_version": number;
+}
+
+export interface SnapshotUpserted {
+  "status": "upserted";
+  "account_id": string;
+  "snapshot_id": string;
+  "strategy_version": number;
+  "strategy_synced_at": string;
+}
+
+export interface Step {
+  "action": string;
+  "params"?: Record<string, any> | null;
+  "mutation_kind"?: Record<string, any>;
+  "randomized"?: Record<string, any>;
+}
+
+export interface Target {
+  "routing": string;
+  "phone_id"?: string | null;
+  "account_id"?: string | null;
+  "phone_group"?: string | null;
+  "account_group"?: string | null;
+  "phone_ids"?: string[] | null;
+  "account_ids"?: string[] | null;
+}
+
+export interface Termination {
+  "process_id": string;
+  "status": string;
+  "terminate_issued": boolean;
+  "container": string | null;
+}
+
+export interface Timeline {
+  "process_id": string;
+  "transitions": Transition[];
+  "truncated": boolean;
+}
+
+export interface Timestamps {
+  "created_at": string | null;
+  "accepted_at": string | null;
+  "queued_at": string | null;
+  "executing_at": string | null;
+  "retrying_at": string | null;
+  "cancel_requested_at": string | null;
+  "finished_at": string | null;
+}
+
+export interface Transition {
+  "number": number;
+  "at": string;
+  "queue_item_id": string | null;
+  "from_state": string | null;
+  "to_state": string;
+  "actor": string;
+  "reason": string;
+  "attempt": number;
+  "phone_id": string | null;
+  "account_id": string | null;
+}
+
+export interface Undrained {
+  "agent_id": string;
+  "undrained": boolean;
+}
+
+export interface Verification {
+  "capability": string;
+  "app": string;
+  "profile_version": string;
+  "run_id": string;
+  "process_id": string;
+  "phone_id": string;
+  "verified_by": string;
+  "verified_at": string | null;
+}
+
+export interface VerificationStarted {
+  "process_id": string;
+}
+
+export interface Verify {
+  "phone_id": string;
+  "account_id"?: string | null;
+  "requested_by": string | RequestedBy;
+  "inputs"?: Record<string, any> | null;
+}

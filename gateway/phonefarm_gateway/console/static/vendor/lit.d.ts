@@ -1,0 +1,3 @@
+export { LitElement, html, nothing } from 'lit';
+export type { ReactiveControllerHost } from 'lit';
+export { repeat } from 'lit/directives/repeat.js';
