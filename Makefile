@@ -66,6 +66,7 @@ bench: dev ## figures of this machine, as one JSON table
 protos: dev ## generate protos/gen anew and the states page
 	@$(BIN)/python scripts/gen_protos.py
 	@$(BIN)/python scripts/gen_states.py
+	@$(BIN)/python scripts/gen_console_types.py
 
 clean: ## remove what make made
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -63,13 +63,23 @@ CHECKS = (
         command=[sys.executable, "scripts/gen_states.py", "--check"],
         remedy="run `make protos`",
     ),
+    Check(
+        name="rest.d.ts",
+        command=[sys.executable, "scripts/gen_console_types.py", "--check"],
+        remedy="run `make protos`",
+    ),
+    Check(
+        name="console",
+        command=[sys.executable, "scripts/check_console.py"],
+        remedy="mend the console's scripts",
+    ),
 )
 
 
 def perform(check: Check) -> Result:
     """Run one tool to its end, or to the limit; say that it begins."""
     # In one write, since two tools begin at once.
-    print(f"{check.name:<8}             {' '.join(check.command[:2])} ...\n", end="", flush=True)
+    print(f"{check.name:<9}             {' '.join(check.command[:2])} ...\n", end="", flush=True)
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -95,9 +105,10 @@ def main() -> int:
         for done in as_completed(running):
             check, result = running[done], done.result()
             verdict = "ok" if result.code == 0 else f"FAILED: {check.remedy}"
-            print(f"{check.name:<8} {result.seconds:6.1f} s  {verdict}", flush=True)
+            print(f"{check.name:<9} {result.seconds:6.1f} s  {verdict}", flush=True)
             if result.code != 0:
                 failed.append(check.name)
+            if result.code != 0 or result.output.startswith("skipped"):
                 print(result.output.rstrip(), flush=True)
     print(f"check: {'FAILED: ' + ', '.join(failed) if failed else 'all ok'}")
     return 1 if failed else 0
