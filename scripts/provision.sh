@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [docker] [postgres] [python] [systemd]
+# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [docker] [postgres] [python] [systemd]
 # Safe to repeat: what is there already is left alone. An engine that this script starts leaves dockerd.pid (or,
 # with systemd, docker.service) in $PHONEFARM_PROVISION_DIR (default /run/phonefarm-provision), so that the
 # caller can stop it.
@@ -15,6 +15,7 @@ fail() { printf 'provision: %s\n' "$*" >&2; exit 1; }
 usage() {
     cat <<'T'
 usage: scripts/provision.sh COMPONENT...
+  browser   Chromium, in which the console's pages are tested
   docker    Docker Engine (docker.io, debootstrap); started when none answers
   postgres  PostgreSQL's programs, and libfaketime, by which its clock is set; nothing is started, tests run their own server
   systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
@@ -92,6 +93,7 @@ make_systemd_image() {
 [ $# -gt 0 ] || { usage; exit 2; }
 for component in "$@"; do
     case $component in
+        browser) install_missing chromium ;;
         docker) install_missing docker.io debootstrap; start_engine ;;
         postgres) install_missing postgresql libfaketime ;;
         python) provide_python ;;

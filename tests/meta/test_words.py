@@ -47,6 +47,7 @@ KEPT = (
     "`janitor`",  # a recovery step, as the journal and the audit have it
     "online / unfit / `storage_low` | janitor |",  # the same, in a row that a test reads
     "scroll_feed",  # an action of a plan
+    "scrollWidth",  # a name of browsers
     "shelf-1",  # a group of the operator's, named for where its phones lie
 )
 """What still bears such a word, because something stored, sent or typed does."""

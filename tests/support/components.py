@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -36,7 +37,14 @@ def _faketime() -> str | None:
     return _postgres()
 
 
+def _browser() -> str | None:
+    if shutil.which("chromium") is None:
+        return "no chromium found: `apt-get install chromium` (scripts/provision.sh browser)"
+    return None
+
+
 COMPONENTS: Mapping[str, Callable[[], str | None]] = {
+    "browser": _browser,
     "docker": functools.cache(_docker),
     "postgres": functools.cache(_postgres),
     "faketime": functools.cache(_faketime),

@@ -1,0 +1,232 @@
+"""The console's verbs in a real browser: each asks first, and then does it on the farm."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from phonefarm.v1 import fleet_pb2
+from playwright.async_api import Page, expect
+from support.console import Console, settled
+from support.console_farm import failed_process, waiting_process
+from support.live_farm import eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+PHONE, OTHER, SPARE = 0, 1, 3
+
+
+async def do(page: Page, verb: str, go: str, reason: str = "a test") -> None:
+    """Press the button of *verb*, give the reason, and press *go* in the dialog."""
+    await page.get_by_role("button", name=verb, exact=True).click()
+    await answer(page, go, reason)
+
+
+async def answer(page: Page, go: str, reason: str = "a test") -> None:
+    """Give the reason in the dialog, press *go*, and see it close."""
+    dialog = page.get_by_role("dialog")
+    if reason:
+        await dialog.get_by_label("Reason").fill(reason)
+    await dialog.get_by_role("button", name=go, exact=True).click()
+    await expect(dialog).to_have_count(0)
+
+
+async def phone_is(console: Console, index: int, wanted: dict[str, Any]) -> None:
+    """Return once the phone is so, by REST."""
+    path = f"/phones/{console.it.farm.phones[index].phone_id}"
+
+    async def look() -> bool:
+        status, details = await console.it.call("GET", path)
+        assert status == 200, details
+        return all(details["phone"][name] == value for name, value in wanted.items())
+
+    await eventually(look, what=f"{wanted}")
+
+
+@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+async def whole(console: Console) -> AsyncIterator[None]:
+    """Give every phone back to work after each test."""
+    yield
+    for phone in console.it.farm.phones:
+        await console.it.call("POST", f"/phones/{phone.phone_id}/unhold", {"reason": "after"})
+        request = fleet_pb2.AdmitPhoneRequest(phone_id=phone.phone_id)
+        await console.it.controller.call(console.it.controller.fleet.AdmitPhone, request)
+
+
+async def test_a_phone_is_taken_out_and_put_back(console: Console) -> None:
+    """Maintenance with a reason, by the keyboard alone; then admitted by the button."""
+    path = f"/console/phones/{console.it.farm.phones[PHONE].phone_id}"
+    async with console.logged_in(path) as page:
+        await page.keyboard.press("m")
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.keyboard.type("a new battery")
+        await page.keyboard.press("Enter")
+
+        await phone_is(console, PHONE, {"intent": "maintenance"})
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("maintenance")
+        await expect(page.get_by_role("region", name="What was done to it")).to_contain_text(
+            "a new battery"
+        )
+        await do(page, "Admit", "Admit it", "")
+        await phone_is(console, PHONE, {"intent": "in_service"})
+
+
+async def test_a_phone_is_held_and_given_back(console: Console) -> None:
+    """The page says until when, and where its adb is; then the phone is free."""
+    path = f"/console/phones/{console.it.farm.phones[PHONE].phone_id}"
+    async with console.logged_in(path) as page:
+        await do(page, "Hold", "Hold it")
+        why = page.get_by_role("region", name="What keeps work from it")
+        await expect(why).to_contain_text("Held until")
+        await expect(why).to_contain_text("127.0.0.1:")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("held")
+
+        await do(page, "Give back", "Give back")
+
+        await phone_is(console, PHONE, {"lease": "free"})
+        await expect(page.get_by_role("button", name="Hold", exact=True)).to_be_visible()
+
+
+async def test_a_dialog_without_a_reason_does_nothing(console: Console) -> None:
+    """Esc closes it, and nothing was sent."""
+    path = f"/console/phones/{console.it.farm.phones[PHONE].phone_id}"
+    async with console.logged_in(path) as page:
+        await page.get_by_role("button", name="Drain", exact=True).click()
+        await page.get_by_role("dialog").get_by_role("button", name="Drain it").click()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+
+        await phone_is(console, PHONE, {"intent": "in_service"})
+
+
+async def test_a_refusal_is_told_in_the_dialog(console: Console) -> None:
+    """What the farm says stands there, and the dialog stays for another try."""
+    phone = console.it.farm.phones[OTHER]
+    async with console.logged_in(f"/console/phones/{phone.phone_id}") as page:
+        await page.get_by_role("button", name="Drain", exact=True).click()
+        request = fleet_pb2.MaintainPhoneRequest(phone_id=phone.phone_id, reason="faster")
+        await console.it.controller.call(console.it.controller.fleet.MaintainPhone, request)
+
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Reason").fill("slower")
+        await dialog.get_by_role("button", name="Drain it").click()
+
+        await expect(dialog.get_by_role("alert")).to_contain_text("maintenance")
+
+
+async def test_chosen_processes_are_cancelled_together(console: Console) -> None:
+    """Two that wait, chosen in the list, with one reason."""
+    ids = [await waiting_process(console.it), await waiting_process(console.it, SPARE)]
+    async with console.logged_in("/console/work?status=queued") as page:
+        for process_id in ids:
+            await page.get_by_role("checkbox", name=f"Select process {process_id}").check()
+
+        await do(page, "Cancel 2 processes", "Cancel them", "not needed")
+
+        for process_id in ids:
+            record = await console.it.until(process_id, "cancelled")
+            assert record["error"]["code"] == "cancelled"
+        await expect(page.locator("tbody tr")).to_have_count(0)
+
+
+async def test_a_failed_process_runs_again(console: Console) -> None:
+    """The page goes to the new process, which has the same request."""
+    failed = await failed_process(console.it)
+    async with console.logged_in(f"/console/work/{failed}") as page:
+        await do(page, "Run again", "Run again")
+
+        await expect(page).not_to_have_url(f"{console.base}/console/work/{failed}")
+        await settled(page)
+        again = page.url.rpartition("/")[2]
+        record = await console.it.until(again, "failed_terminal")
+        assert record["process_type"] == "keyword_warmup"
+
+
+async def test_work_is_paused_and_resumed(console: Console) -> None:
+    """All of it, with a reason that everybody sees on the first page."""
+    async with console.logged_in("/console/queue") as page:
+        await do(page, "Pause work", "Pause", "the app has an update")
+        pauses = page.get_by_role("region", name="Pauses")
+        await expect(pauses).to_contain_text("the app has an update")
+        _, told = await console.it.call("GET", "/pauses")
+        assert [one["scope"] for one in told["pauses"]] == ["all"]
+
+        await pauses.get_by_role("button", name="Resume: all work").click()
+        await answer(page, "Resume", "")
+
+        await expect(pauses).to_contain_text("Nothing is paused.")
+
+
+async def test_an_account_is_made_inactive_and_active(console: Console) -> None:
+    """In its row; the farm has it as the page says."""
+    account = console.it.farm.phones[SPARE].account_id
+
+    async def active() -> list[bool]:
+        _, told = await console.it.call("GET", "/accounts")
+        return [one["active"] for one in told["accounts"] if one["account_id"] == account]
+
+    async with console.logged_in(f"/console/accounts?text={account}") as page:
+        await page.get_by_role("button", name=f"Make inactive: {account}").click()
+        await answer(page, "Make inactive", "")
+        await expect(page.get_by_role("button", name=f"Make active: {account}")).to_be_visible()
+        assert await active() == [False]
+
+        await page.get_by_role("button", name=f"Make active: {account}").click()
+        await answer(page, "Make active", "")
+
+        await expect(page.get_by_role("button", name=f"Make inactive: {account}")).to_be_visible()
+        assert await active() == [True]
+
+
+async def test_a_host_is_drained_and_given_work(console: Console) -> None:
+    """In its row, with who and why."""
+    async with console.logged_in("/console/hosts") as page:
+        await page.get_by_role("button", name="Drain: local").click()
+        await answer(page, "Drain it", "a new disk")
+        await expect(page.get_by_role("row").filter(has_text="local")).to_contain_text("a new disk")
+
+        await page.get_by_role("button", name="Give work: local").click()
+        await answer(page, "Give work", "it is in")
+
+        await expect(page.get_by_role("button", name="Drain: local")).to_be_visible()
+
+
+async def test_a_viewer_sees_what_they_may_not_do(console: Console) -> None:
+    """A key is made on the page and shown once; with it buttons name the scope that they need."""
+    phone = console.it.farm.phones[PHONE]
+    async with console.logged_in("/console/keys") as page:
+        await page.get_by_role("button", name="New key").click()
+        await page.get_by_role("dialog").get_by_label("Name").fill("viewer")
+        await answer(page, "Make it", "")
+        secret = await page.locator("main code").first.inner_text()
+        assert secret.startswith("pf_")
+
+        async with console.logged_in(f"/console/phones/{phone.phone_id}", key=secret) as viewer:
+            hold = viewer.get_by_role("button", name="Hold")
+            await expect(hold).to_be_disabled()
+            await expect(hold).to_contain_text("operate")
+            await viewer.keyboard.press("h")
+            await expect(viewer.get_by_role("dialog")).to_have_count(0)
+            await viewer.goto("/console/audit")
+            await expect(viewer.locator("main")).to_contain_text("lacks the scope operate")
+
+            await page.get_by_role("button", name="Revoke: viewer").click()
+            await answer(page, "Revoke it", "")
+
+            # The open page of the revoked key is back at the login by itself.
+            await viewer.goto("/console/phones")
+            await expect(viewer.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+async def test_the_audit_says_who_did_it(console: Console) -> None:
+    """With the reason, and a filter by what it was done to."""
+    phone = console.it.farm.phones[OTHER]
+    request = fleet_pb2.MaintainPhoneRequest(phone_id=phone.phone_id, reason="seen in the audit")
+    await console.it.controller.call(console.it.controller.fleet.MaintainPhone, request)
+
+    async with console.logged_in(f"/console/audit?subject={phone.phone_id}") as page:
+        row = page.get_by_role("row").filter(has_text="seen in the audit").first
+
+        await expect(row).to_contain_text("maintain")
+        await expect(row).to_contain_text(phone.phone_id)
