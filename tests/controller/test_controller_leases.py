@@ -214,7 +214,7 @@ async def test_a_copied_state_directory_is_refused(farm: Farm) -> None:
         code, details = await clone.code(), await clone.details()
 
     assert code is grpc.StatusCode.FAILED_PRECONDITION
-    assert "copy" in details
+    assert "was copied" in details
 
 
 async def test_a_run_held_over_a_reconnect_goes_on(farm: Farm) -> None:

@@ -159,8 +159,12 @@ async def test_controllers_of_one_database_must_share_it(
             WrongBackendError,
             "SignatureDoesNotMatch.*AWS_SECRET_ACCESS_KEY",
         ),
-        ({"access_key": "NOBODY"}, WrongBackendError, "InvalidAccessKeyId.*see AWS_ACCESS_KEY_ID"),
-        ({"bucket": "never-made"}, WrongBackendError, "there is no bucket never-made: make it"),
+        (
+            {"access_key": "NOBODY"},
+            WrongBackendError,
+            "InvalidAccessKeyId.*check AWS_ACCESS_KEY_ID",
+        ),
+        ({"bucket": "never-made"}, WrongBackendError, "there is no bucket never-made: create it"),
         ({"endpoint": "http://127.0.0.1:9"}, BackendAwayError, "Could not connect to the endpoint"),
     ],
 )
