@@ -9,7 +9,7 @@ from phonefarm.v1 import access_pb2_grpc
 from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import moment, timestamp
-from phonefarm_gateway.schemas import farm, farm_requests
+from phonefarm_gateway.schemas import farm, farm_requests, operation
 
 
 class AccessClient:
@@ -19,20 +19,22 @@ class AccessClient:
         self._stub = access_pb2_grpc.AccessServiceStub(channel)
         self._rpc = rpc
 
-    async def keys(self, key: str | None) -> farm.ApiKeyList:
+    async def keys(self, key: str | None) -> operation.ApiKeyList:
         """Return every key."""
         answer = await self._rpc.call(self._stub.ListKeys, pb.ListKeysRequest(), key=key)
-        return farm.ApiKeyList(keys=tuple(farm_convert.api_key(one) for one in answer.keys))
+        return operation.ApiKeyList(keys=tuple(farm_convert.api_key(one) for one in answer.keys))
 
-    async def create_key(self, key: str | None, body: farm_requests.CreateKey) -> farm.NewApiKey:
+    async def create_key(
+        self, key: str | None, body: farm_requests.CreateKey
+    ) -> operation.NewApiKey:
         """Create a key."""
         request = pb.CreateKeyRequest(
             name=body.name, scopes=body.scopes, expires_at=timestamp(body.expires_at)
         )
         answer = await self._rpc.call(self._stub.CreateKey, request, key=key)
-        return farm.NewApiKey(**dict(farm_convert.api_key(answer.key)), secret=answer.secret)
+        return operation.NewApiKey(**dict(farm_convert.api_key(answer.key)), secret=answer.secret)
 
-    async def revoke_key(self, key: str | None, name: str) -> farm.ApiKey:
+    async def revoke_key(self, key: str | None, name: str) -> operation.ApiKey:
         """End a key."""
         request = pb.RevokeKeyRequest(name=name)
         return farm_convert.api_key(await self._rpc.call(self._stub.RevokeKey, request, key=key))

@@ -6,7 +6,7 @@ from phonefarm.v1 import access_pb2, agent_pb2, doctor_pb2, operator_pb2, verifi
 from phonefarm.v1 import fleet_pb2 as pb
 
 from phonefarm_gateway.client.convert import moment
-from phonefarm_gateway.schemas import farm
+from phonefarm_gateway.schemas import farm, operation
 
 _PAUSE_SCOPES: Final = {
     "all": pb.PAUSE_SCOPE_ALL,
@@ -239,10 +239,10 @@ def pause_scope(word: str) -> pb.PauseScope.ValueType:
     return _PAUSE_SCOPES[word]
 
 
-def pause(message: pb.PauseState) -> farm.Pause:
+def pause(message: pb.PauseState) -> operation.Pause:
     """Return one pause."""
     words = {scope: word for word, scope in _PAUSE_SCOPES.items()}
-    return farm.Pause(
+    return operation.Pause(
         scope=words.get(message.scope, str(message.scope)),
         name=message.name or None,
         since=moment(message.since),
@@ -251,9 +251,9 @@ def pause(message: pb.PauseState) -> farm.Pause:
     )
 
 
-def paused(message: pb.PauseState) -> farm.Paused:
+def paused(message: pb.PauseState) -> operation.Paused:
     """Return a pause that has just begun, with what it means for what waits."""
-    return farm.Paused(
+    return operation.Paused(
         **dict(pause(message)),
         stopped=message.stopped,
         waiting=message.waiting,
@@ -275,9 +275,9 @@ def hold(message: operator_pb2.Hold) -> farm.Hold:
     )
 
 
-def api_key(message: access_pb2.ApiKey) -> farm.ApiKey:
+def api_key(message: access_pb2.ApiKey) -> operation.ApiKey:
     """Return a key without its text."""
-    return farm.ApiKey(
+    return operation.ApiKey(
         key_id=message.key_id,
         name=message.name,
         scopes=tuple(message.scopes),
@@ -289,10 +289,10 @@ def api_key(message: access_pb2.ApiKey) -> farm.ApiKey:
     )
 
 
-def examination(message: doctor_pb2.Examination) -> farm.Examination:
+def examination(message: doctor_pb2.Examination) -> operation.Examination:
     """Return the findings, and the worst of their verdicts."""
     findings = tuple(
-        farm.Finding(
+        operation.Finding(
             check=one.check,
             verdict=_word(doctor_pb2.Verdict, one.verdict),
             text=one.text,
@@ -301,14 +301,14 @@ def examination(message: doctor_pb2.Examination) -> farm.Examination:
         for one in message.findings
     )
     known = [_VERDICTS.index(one.verdict) for one in findings if one.verdict in _VERDICTS]
-    return farm.Examination(
+    return operation.Examination(
         verdict=_VERDICTS[max(known, default=0)], summary=message.summary, findings=findings
     )
 
 
-def verification(message: verification_pb2.Verification) -> farm.Verification:
+def verification(message: verification_pb2.Verification) -> operation.Verification:
     """Return what was proved."""
-    return farm.Verification(
+    return operation.Verification(
         capability=message.capability,
         app=message.app,
         profile_version=message.profile_version,

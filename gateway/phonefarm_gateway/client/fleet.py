@@ -12,7 +12,7 @@ from phonefarm.v1 import fleet_pb2_grpc
 from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import timestamp
-from phonefarm_gateway.schemas import farm, farm_requests, requests
+from phonefarm_gateway.schemas import farm, farm_requests, operation, requests
 from phonefarm_gateway.schemas.fields import ResponseModel
 from phonefarm_gateway.schemas.queries import AuditFilter
 
@@ -161,12 +161,12 @@ class FleetClient:
         answer = await self._rpc.call(self._stub.ListAgents, pb.ListAgentsRequest(), key=key)
         return farm.AgentList(agents=tuple(farm_convert.agent(one) for one in answer.agents))
 
-    async def pauses(self, key: str | None) -> farm.PauseList:
+    async def pauses(self, key: str | None) -> operation.PauseList:
         """Return every pause."""
         answer = await self._rpc.call(self._stub.ListPauses, pb.ListPausesRequest(), key=key)
-        return farm.PauseList(pauses=tuple(farm_convert.pause(one) for one in answer.pauses))
+        return operation.PauseList(pauses=tuple(farm_convert.pause(one) for one in answer.pauses))
 
-    async def pause(self, key: str | None, body: farm_requests.Pause) -> farm.Paused:
+    async def pause(self, key: str | None, body: farm_requests.Pause) -> operation.Paused:
         """Let nothing in the scope begin."""
         request = pb.PauseRequest(
             scope=farm_convert.pause_scope(body.scope),
@@ -177,12 +177,12 @@ class FleetClient:
         answer = await self._rpc.call(self._stub.Pause, request, key=key, seconds=LONG_CALL_SECONDS)
         return farm_convert.paused(answer)
 
-    async def resume(self, key: str | None, body: farm_requests.Resume) -> farm.Resumed:
+    async def resume(self, key: str | None, body: farm_requests.Resume) -> operation.Resumed:
         """End a pause."""
         scope = farm_convert.pause_scope(body.scope)
         request = pb.ResumeRequest(scope=scope, name=body.name or "", reason=body.reason)
         answer = await self._rpc.call(self._stub.Resume, request, key=key)
-        return farm.Resumed(scope=body.scope, name=body.name, resumed=answer.resumed)
+        return operation.Resumed(scope=body.scope, name=body.name, resumed=answer.resumed)
 
 
 async def _events(events: AsyncIterator[pb.FarmEvent]) -> AsyncIterator[FarmEvent]:

@@ -13,7 +13,7 @@ from phonefarm.v1 import operator_pb2 as pb
 from phonefarm_gateway.client import farm_convert
 from phonefarm_gateway.client.calls import RpcCaller
 from phonefarm_gateway.client.convert import requester
-from phonefarm_gateway.schemas import farm, farm_requests
+from phonefarm_gateway.schemas import farm, farm_requests, operation
 from phonefarm_gateway.strict_json import dump
 
 
@@ -51,7 +51,7 @@ class OperatorClient:
 
     async def rerun(
         self, key: str | None, process_id: str, body: farm_requests.Rerun
-    ) -> farm.Rerun:
+    ) -> operation.Rerun:
         """Repeat the request of a process that has ended."""
         request = pb.RerunProcessRequest(
             process_id=process_id,
@@ -60,7 +60,7 @@ class OperatorClient:
             reason=body.reason,
         )
         answer = await self._rpc.call(self._stub.RerunProcess, request, key=key)
-        return farm.Rerun(
+        return operation.Rerun(
             process_id=answer.process_id,
             request_id=answer.request_id or None,
             items=answer.items,
@@ -91,7 +91,7 @@ class OperatorClient:
 
     async def verify(
         self, key: str | None, capability: str, body: farm_requests.Verify
-    ) -> farm.VerificationStarted:
+    ) -> operation.VerificationStarted:
         """Enqueue a run that proves a capability."""
         request = verification_pb2.VerifyCapabilityRequest(
             capability=capability,
@@ -101,11 +101,11 @@ class OperatorClient:
             requested_by=requester(body.requested_by),
         )
         answer = await self._rpc.call(self._verification.VerifyCapability, request, key=key)
-        return farm.VerificationStarted(process_id=answer.process_id)
+        return operation.VerificationStarted(process_id=answer.process_id)
 
     async def check_profile(
         self, key: str | None, body: farm_requests.CheckProfile
-    ) -> farm.VerificationStarted:
+    ) -> operation.VerificationStarted:
         """Enqueue a run that looks for what a profile names."""
         request = verification_pb2.CheckProfileRequest(
             name=body.name,
@@ -115,15 +115,15 @@ class OperatorClient:
             requested_by=requester(body.requested_by),
         )
         answer = await self._rpc.call(self._verification.CheckProfile, request, key=key)
-        return farm.VerificationStarted(process_id=answer.process_id)
+        return operation.VerificationStarted(process_id=answer.process_id)
 
-    async def record_verification(self, key: str | None, process_id: str) -> farm.Verification:
+    async def record_verification(self, key: str | None, process_id: str) -> operation.Verification:
         """Make a completed verification count."""
         request = verification_pb2.RecordVerificationRequest(process_id=process_id)
         answer = await self._rpc.call(self._verification.RecordVerification, request, key=key)
         return farm_convert.verification(answer)
 
-    async def examine(self, key: str | None) -> farm.Examination:
+    async def examine(self, key: str | None) -> operation.Examination:
         """Return how a controller and its farm are."""
         answer = await self._rpc.call(self._doctor.Examine, doctor_pb2.ExamineRequest(), key=key)
         return farm_convert.examination(answer)

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, farm, responses
+from phonefarm_gateway.schemas import examples, farm, operation, responses
 from phonefarm_gateway.schemas.farm_requests import CheckProfile, CreateKey, Pause, Resume, Verify
 from phonefarm_gateway.schemas.queries import AuditFilter, NoQuery
 
@@ -18,7 +18,7 @@ _NOT_PROVED: Final = (
 _TARGETS: Final = "`unknown_phone:<id>`, `unknown_account:<id>`, `inactive_phone:<id>`, "
 _STARTED: Final = {
     HTTPStatus.ACCEPTED: ResponseSpec(
-        about="The run is in the queue.", models=(farm.VerificationStarted,)
+        about="The run is in the queue.", models=(operation.VerificationStarted,)
     )
 }
 
@@ -116,7 +116,9 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=NoBody,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The findings as of now.", models=(farm.Examination,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The findings as of now.", models=(operation.Examination,)
+            )
         },
         handler=examine,
     ),
@@ -144,7 +146,7 @@ ENDPOINTS: Final = (
         scope="read",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="All pauses.", models=(farm.PauseList,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="All pauses.", models=(operation.PauseList,))},
         handler=list_pauses,
     ),
     Endpoint(
@@ -160,7 +162,7 @@ ENDPOINTS: Final = (
         example=examples.PAUSE,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The pause; `stopped` runs are being stopped.", models=(farm.Paused,)
+                about="The pause; `stopped` runs are being stopped.", models=(operation.Paused,)
             )
         },
         handler=pause,
@@ -177,7 +179,7 @@ ENDPOINTS: Final = (
         example=examples.RESUME,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The scope is not paused any more.", models=(farm.Resumed,)
+                about="The scope is not paused any more.", models=(operation.Resumed,)
             )
         },
         handler=resume,
@@ -210,7 +212,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The recorded verification.", models=(farm.Verification,)
+                about="The recorded verification.", models=(operation.Verification,)
             )
         },
         problems={HTTPStatus.CONFLICT: _NOT_PROVED},
@@ -241,7 +243,7 @@ ENDPOINTS: Final = (
         body=NoBody,
         answers={
             HTTPStatus.OK: ResponseSpec(
-                about="The keys, without their secrets.", models=(farm.ApiKeyList,)
+                about="The keys, without their secrets.", models=(operation.ApiKeyList,)
             )
         },
         handler=list_keys,
@@ -260,7 +262,9 @@ ENDPOINTS: Final = (
         body=CreateKey,
         example=examples.KEY,
         answers={
-            HTTPStatus.OK: ResponseSpec(about="The key with its secret.", models=(farm.NewApiKey,))
+            HTTPStatus.OK: ResponseSpec(
+                about="The key with its secret.", models=(operation.NewApiKey,)
+            )
         },
         problems={HTTPStatus.CONFLICT: "`state_conflict:<name>`: another key has the name"},
         handler=create_key,
@@ -274,7 +278,7 @@ ENDPOINTS: Final = (
         scope="admin",
         query=NoQuery,
         body=NoBody,
-        answers={HTTPStatus.OK: ResponseSpec(about="The key.", models=(farm.ApiKey,))},
+        answers={HTTPStatus.OK: ResponseSpec(about="The key.", models=(operation.ApiKey,))},
         handler=revoke_key,
     ),
 )

@@ -10,7 +10,7 @@ from phonefarm_common.address_policy import check_url
 from phonefarm_gateway.client import RefusedError
 from phonefarm_gateway.rest.app_keys import POLICY, PROCESS_ID
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, Link, NoBody, ResponseSpec, reply
-from phonefarm_gateway.schemas import examples, farm, requests, responses
+from phonefarm_gateway.schemas import examples, operation, requests, responses
 from phonefarm_gateway.schemas.acknowledgements import Accepted, Cancelled, DryRun, Duplicate
 from phonefarm_gateway.schemas.farm_requests import Rerun
 from phonefarm_gateway.schemas.process_record import ProcessRecord
@@ -216,7 +216,7 @@ ENDPOINTS: Final = (
         query=NoQuery,
         body=Rerun,
         answers={
-            code: ResponseSpec(about=about, models=(farm.Rerun,))
+            code: ResponseSpec(about=about, models=(operation.Rerun,))
             for code, about in (
                 (HTTPStatus.ACCEPTED, "The new process."),
                 (HTTPStatus.OK, "The process that an earlier request made."),

@@ -1,0 +1,129 @@
+"""Response models of operation: pauses, keys, the doctor, verifications, reruns."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from phonefarm_gateway.schemas.fields import Instant, ResponseModel, Uuid
+
+
+class Pause(ResponseModel):
+    """Work that does not begin."""
+
+    scope: str
+    name: Annotated[
+        str | None, Field(description="Name of the app, account or capability; null for all work")
+    ]
+    since: Instant | None
+    by: str
+    reason: str
+
+
+class Paused(Pause):
+    """A pause, how many runs it stops, and what it means for what waits in it."""
+
+    stopped: int
+    waiting: Annotated[int, Field(description="Items that wait in the scope")]
+    deadlines_soon: Annotated[
+        int,
+        Field(
+            description="Those of them whose caller gave a deadline within the next 24 hours. Such"
+            " deadlines go on; the farm's own limit of waiting stands still until the resume"
+        ),
+    ]
+    first_deadline_at: Annotated[
+        Instant | None, Field(description="The first of these deadlines; null when there is none")
+    ]
+
+
+class PauseList(ResponseModel):
+    """Every pause."""
+
+    pauses: tuple[Pause, ...]
+
+
+class Resumed(ResponseModel):
+    """The pause has ended."""
+
+    scope: str
+    name: str | None
+    resumed: Annotated[bool, Field(description="false if this scope was not paused")]
+
+
+class ApiKey(ResponseModel):
+    """An API key, without its text."""
+
+    key_id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: Instant | None
+    created_by: str
+    expires_at: Instant | None
+    revoked_at: Instant | None
+    last_used_at: Instant | None
+
+
+class NewApiKey(ApiKey):
+    """A new key with its text, which is shown only here."""
+
+    secret: str
+
+
+class ApiKeyList(ResponseModel):
+    """The keys in use by name, then the revoked ones, the newest first."""
+
+    keys: tuple[ApiKey, ...]
+
+
+class Finding(ResponseModel):
+    """One check of the farm."""
+
+    check: str
+    verdict: Annotated[
+        str,
+        Field(
+            json_schema_extra={"enum": ["ok", "warn", "fail"]},
+            description="ok, warn (work continues) or fail (work has stopped)",
+        ),
+    ]
+    text: str
+    remedy: Annotated[str, Field(description="Empty if the verdict is ok")]
+
+
+class Examination(ResponseModel):
+    """How a controller and its farm are."""
+
+    verdict: Annotated[str, Field(description="The worst verdict of all findings")]
+    summary: Annotated[
+        str,
+        Field(description="Phones and hosts in one line; empty while the database is away"),
+    ] = ""
+    findings: tuple[Finding, ...]
+
+
+class VerificationStarted(ResponseModel):
+    """A run that proves something on a real phone."""
+
+    process_id: Uuid
+
+
+class Verification(ResponseModel):
+    """A capability is live verified with one version of an app profile."""
+
+    capability: str
+    app: str
+    profile_version: str
+    run_id: str
+    process_id: str
+    phone_id: str
+    verified_by: str
+    verified_at: Instant | None
+
+
+class Rerun(ResponseModel):
+    """The process that repeats the request of another."""
+
+    process_id: Uuid
+    request_id: str | None
+    items: int
+    already: Annotated[bool, Field(description="True if an earlier request made the process")]
