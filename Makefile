@@ -41,12 +41,13 @@ fix: dev ## repair what can be repaired by a tool
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 PYTEST := $(BIN)/pytest
-BESIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+BY_FILE := --dist loadgroup --no-loadscope-reorder
+BESIDE := -n 3 $(BY_FILE)
 test: dev ## the tests, five to seven minutes on two cores
 	@$(PYTEST) -m 'not long' $(BESIDE)
 
 test-all: dev ## every test with every example, as CI runs them
-	@EXAMPLES=all $(PYTEST) $(BESIDE) --durations=25
+	@EXAMPLES=all $(PYTEST) -n 5 $(BY_FILE) --durations=25 # long tests mostly wait
 
 test-changed: dev ## the tests that what is not committed can have broken: SINCE=COMMIT
 	@$(BIN)/python scripts/changed_tests.py $(if $(SINCE),--since $(SINCE)) $(BESIDE)
