@@ -339,13 +339,13 @@ def test_settings_are_read() -> None:
     ("evidence", "processes", "told_of"),
     [
         ("nonsense=3d", "forever", "'nonsense' must be one of manifest, verification"),
-        ("failed=3", "forever", "--keep-evidence failed: '3' must be like 30d"),
-        ("failed=0d", "forever", "'0d' must be like"),
-        ("failed", "forever", "'' must be like"),
+        ("failed=3", "forever", "--keep-evidence failed: '3' must have the form 30d"),
+        ("failed=0d", "forever", "'0d' must have the form"),
+        ("failed", "forever", "'' must have the form"),
         ("manifest=7d", "forever", "manifests must be kept at least as long as success"),
         ("failed=forever", "forever", "manifests must be kept at least as long as failed"),
         ("", "30d", "--keep-processes must be at least as long as the longest"),
-        ("", "soon", "--keep-processes: 'soon' must be like"),
+        ("", "soon", "--keep-processes: 'soon' must have the form"),
     ],
 )
 def test_wrong_settings_are_told(evidence: str, processes: str, told_of: str) -> None:
