@@ -24,7 +24,6 @@ from phonefarm_executor.failures import (
     LinkLostError,
     StoppedError,
 )
-from phonefarm_executor.judging import Judging
 from phonefarm_executor.phone import Phone
 from phonefarm_executor.plan import Plan, Step, read_plan
 from phonefarm_executor.post_draft import Draft
@@ -34,6 +33,7 @@ from phonefarm_executor.search_results import Results
 from phonefarm_executor.signals import Signals
 from phonefarm_executor.text_input import TextInput
 from phonefarm_executor.ui_server import UiServer
+from phonefarm_executor.video_judge import Judging
 
 RUN_DIRECTORY = "/run/phonefarm"
 ABANDON_SECONDS = 90.0

@@ -5,8 +5,8 @@ import time
 from phonefarm_executor.actions.registry import Context, Outputs, TypedText, action
 from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.judging import Judging
 from phonefarm_executor.screen import Screen
+from phonefarm_executor.video_judge import Judging
 
 SAMPLE_SECONDS = 2.0
 """How often it is made sure that the video is still the one in view."""

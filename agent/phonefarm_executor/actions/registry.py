@@ -10,10 +10,10 @@ from phonefarm_executor.app_driver import Drive
 from phonefarm_executor.app_profile import Profile
 from phonefarm_executor.evidence import Evidence
 from phonefarm_executor.failures import Code, FailedError
-from phonefarm_executor.judging import Judging
 from phonefarm_executor.plan import Step
 from phonefarm_executor.post_draft import Draft
 from phonefarm_executor.search_results import Results
+from phonefarm_executor.video_judge import Judging
 
 TypedText = NewType("TypedText", str)
 """Text that is put into a field of the phone: without what is UNTYPEABLE."""

@@ -30,7 +30,7 @@ from phonefarm_controller.store.database import Database, Transaction
 from phonefarm_controller.store.process_moves import ProcessSummary
 
 REMEMBERED: Final = 5000
-"""Things that changed last; who is further behind starts anew."""
+"""How many changed things the ring holds. A watcher that is further behind gets a reset."""
 MOST_AT_ONCE: Final = 200
 """Changes that a watcher gets together."""
 MOST_MOVES: Final = 2000
@@ -38,7 +38,7 @@ MOST_MOVES: Final = 2000
 MISSING_SECONDS: Final = 60.0
 """How long a number that is missing may still be committed; then it was rolled back."""
 LONGEST_ABSENCE: Final = timedelta(hours=1)
-"""Who comes back later starts anew."""
+"""A watcher that was away for longer than this gets a reset."""
 MARGIN: Final = timedelta(minutes=1)
 """What was committed late may have an earlier moment than a read that did not see it."""
 
@@ -66,7 +66,7 @@ _Key: TypeAlias = tuple[str, ...]
 
 
 class Reset(StrEnum):
-    """Why a watcher starts anew."""
+    """Why a watcher has to read the lists again."""
 
     CONNECTED = "connected"
     TOO_OLD = "too_old"
@@ -316,12 +316,12 @@ async def process_changes(tx: Transaction, moved: Sequence[Transition]) -> list[
 
 
 _Seen: TypeAlias = tuple[_Key, object, Change]
-"""A key, what is compared, and what is told."""
+"""The key of a thing, the part that is compared with the last read, and the change to send."""
 
 
 def _phones(views: Iterable[PhoneView]) -> Iterator[_Seen]:
     for view in views:
-        # A lease is renewed all the time, which nobody is told.
+        # An agent renews its lease all the time; watchers do not hear of a renewal.
         lease = None if view.lease is None else replace(view.lease, renewals=0)
         yield ("phone", view.phone.phone_id), replace(view, lease=lease), view
 
@@ -336,7 +336,7 @@ def _incidents(found: dict[str, list[Incident]]) -> Iterator[_Seen]:
 POLL_SECONDS: Final = 1.0
 """How late a change by another controller may be seen."""
 LEAST_PAUSE_SECONDS: Final = 0.25
-"""What comes closer together is told as one."""
+"""Changes that come closer together are sent together."""
 MOST_SHARE: Final = 0.2
 """Of the time, for reading."""
 

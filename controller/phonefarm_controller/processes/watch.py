@@ -224,7 +224,7 @@ def _parts(process_ids: Iterable[str]) -> Iterator[list[str]]:
 POLL_SECONDS: Final = 1.0
 """How late a move by another controller may be seen."""
 LEAST_PAUSE_SECONDS: Final = 0.01
-"""What comes closer together is told as one."""
+"""Changes that come closer together are sent together."""
 
 
 async def run_process_watch(

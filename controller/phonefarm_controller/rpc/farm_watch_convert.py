@@ -1,10 +1,6 @@
 """The farm's stream: its events to messages, and its cursors, which only we read."""
 
-import base64
-import binascii
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from phonefarm.v1 import fleet_pb2 as pb
@@ -19,11 +15,10 @@ from phonefarm_controller.fleet.farm_watch import (
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.rpc.fleet_convert import incident_to_wire, phone_to_wire
-from phonefarm_controller.rpc.wire import moment_to_wire
+from phonefarm_controller.rpc.wire import cursor_parts, cursor_to_wire, moment_to_wire
 
 LONGEST_CURSOR: Final = 256
 LARGEST: Final = 2**63 - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def events_to_wire(found: FarmChanges) -> Iterator[pb.FarmEvent]:
@@ -73,9 +68,7 @@ def _process(change: ProcessChange) -> pb.ProcessChange:
 
 def cursor_of(place: FarmCursor) -> str:
     """Return the place as text without spaces, which one line of a stream can hold."""
-    micros = (place.at - _EPOCH) // timedelta(microseconds=1)
-    parts = [place.number, micros, place.reader, place.version]
-    return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode()
+    return cursor_to_wire(place.at, place.number, place.reader, place.version)
 
 
 def place_of(cursor: str) -> FarmCursor | None:
@@ -86,13 +79,9 @@ def place_of(cursor: str) -> FarmCursor | None:
     try:
         if len(cursor) > LONGEST_CURSOR:
             raise ValueError(cursor)  # noqa: TRY301 - one error for all that are not ours
-        number, micros, reader, version = json.loads(
-            base64.b64decode(cursor, altchars=b"-_", validate=True)
-        )
-        at = _EPOCH + timedelta(microseconds=micros)
-    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
+        at, number, reader, version = cursor_parts(cursor, int, str, int)
+    except ValueError as error:
         raise invalid_field("after", message) from error
-    whole = all(type(each) is int and 0 <= each <= LARGEST for each in (number, version))
-    if not whole or not isinstance(reader, str):
+    if not all(0 <= each <= LARGEST for each in (number, version)):
         raise invalid_field("after", message)
     return FarmCursor(number=number, at=at, reader=reader, version=version)

@@ -1,10 +1,7 @@
 """Filters, limits and cursors of lists, read from the wire; only we read cursors."""
 
-import base64
-import binascii
-import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from phonefarm.v1 import process_pb2 as pb
@@ -12,14 +9,13 @@ from phonefarm_common.ids import is_uuid
 
 from phonefarm_controller.model.errors import invalid_field
 from phonefarm_controller.model.states import PUBLIC, ProcessState, PublicStatus
-from phonefarm_controller.rpc.wire import moment_of
+from phonefarm_controller.rpc.wire import cursor_parts, cursor_to_wire, moment_of
 from phonefarm_controller.store.audit import Entry
 from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 500
 _NO_CURSOR: Final = "is not a cursor that this list returned; leave it out for the first page"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def filter_of(request: pb.ListProcessesRequest) -> ProcessFilter:
@@ -50,7 +46,7 @@ def limit_of(request: pb.ListProcessesRequest) -> int:
 
 def cursor_of(place: PageEnd | None) -> str:
     """Return the place as a cursor, '' for none."""
-    return "" if place is None else _cursor(place.created_at, place.process_id)
+    return "" if place is None else cursor_to_wire(place.created_at, place.process_id)
 
 
 def page_end_of(cursor: str) -> PageEnd | None:
@@ -66,7 +62,7 @@ def page_end_of(cursor: str) -> PageEnd | None:
 
 def audit_cursor_of(entries: Sequence[Entry], *, more: bool) -> str:
     """Return the cursor of the page after *entries*, '' when there are no more."""
-    return _cursor(entries[-1].at, entries[-1].audit_id) if more else ""
+    return cursor_to_wire(entries[-1].at, entries[-1].audit_id) if more else ""
 
 
 def audit_place_of(cursor: str) -> tuple[datetime, str] | None:
@@ -74,21 +70,13 @@ def audit_place_of(cursor: str) -> tuple[datetime, str] | None:
     return _place_of(cursor)
 
 
-def _cursor(at: datetime, name: str) -> str:
-    micros = (at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(json.dumps([micros, name]).encode()).decode()
-
-
 def _place_of(cursor: str) -> tuple[datetime, str] | None:
     if not cursor:
         return None
     try:
-        micros, name = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        at = _EPOCH + timedelta(microseconds=micros)
-    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
+        at, name = cursor_parts(cursor, str)
+    except ValueError as error:
         raise invalid_field("cursor", _NO_CURSOR) from error
-    if not isinstance(name, str):
-        raise invalid_field("cursor", _NO_CURSOR)
     return at, name
 
 

@@ -164,6 +164,7 @@ async def _port(
     shown: grpc.ServerCredentials | None,
 ) -> AsyncIterator[int]:
     host, port = address
+    check_address_free(host, port)
     server = grpc.aio.server(options=server_options(timers), interceptors=[Authorizer(auth)])
     names = [add(server) for add in adds]
     checks = health_aio.HealthServicer()
@@ -175,7 +176,6 @@ async def _port(
         reflection.enable_server_reflection(
             [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
         )
-    check_address_free(host, port)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     bound = (
         server.add_insecure_port(where) if shown is None else server.add_secure_port(where, shown)

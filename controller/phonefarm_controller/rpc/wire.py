@@ -1,7 +1,8 @@
-"""What all messages share: JSON read strictly, moments, and how long a text may be."""
+"""What all messages share: JSON read strictly, moments, cursors, and how long a text may be."""
 
+import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +17,8 @@ LONGEST_TEXT: Final = 4000
 LONGEST_JSON: Final = 256 * 1024
 LAST_YEAR: Final = 9998
 """Days are added to moments, and 9999 is the last year that a datetime knows."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def object_of(text: str) -> dict[str, Any] | None:
@@ -50,6 +53,26 @@ def moment_of(field: str, value: Timestamp) -> datetime:
     if moment.year > LAST_YEAR:
         raise invalid_field(field, f"must be before the end of the year {LAST_YEAR}")
     return moment
+
+
+def cursor_to_wire(at: datetime, *parts: str | int) -> str:
+    """Return a moment and what else names a place as one text without spaces."""
+    since = (at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(
+        json.dumps([since, *parts], separators=(",", ":")).encode()
+    ).decode()
+
+
+def cursor_parts(cursor: str, *kinds: type) -> tuple[Any, ...]:
+    """Return the moment, then the parts; ValueError when *kinds* are not what a cursor has."""
+    try:
+        since, *parts = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+        at = _EPOCH + timedelta(microseconds=since)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(cursor) from error
+    if since < 0 or tuple(map(type, parts)) != kinds:
+        raise ValueError(cursor)
+    return at, *parts
 
 
 def _value_of(text: str) -> Any:

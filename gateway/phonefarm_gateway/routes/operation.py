@@ -155,7 +155,8 @@ ENDPOINTS: Final = (
         name="pause",
         tag=TAG,
         summary="Pause all work, or the work of an app, an account or a capability",
-        about="A repeat replaces the reason. Deadlines keep running.",
+        about="A repeat replaces the reason. Deadlines that callers gave keep running; "
+        "the farm's own limit of waiting stands still.",
         scope="operate",
         query=NoQuery,
         body=Pause,

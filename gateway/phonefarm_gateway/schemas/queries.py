@@ -84,7 +84,8 @@ class AuditFilter(Query):
     since: Annotated[Moment | None, Field(description="Entries of this time or later")] = None
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_AUDITED)] = 100
     cursor: Annotated[
-        str | None, Field(min_length=1, max_length=1024, description="next_cursor of the last page")
+        str | None,
+        Field(min_length=1, max_length=1024, description="next_cursor of the previous page"),
     ] = None
 
 
