@@ -19,14 +19,22 @@ def wait_for_run(directory: Path, environment: Mapping[str, str]) -> bool:
     if given is None:
         return True
     end = time.monotonic() + float(given)
-    while (left := end - time.monotonic()) > 0:
-        gate = os.open(directory / GATE, os.O_RDONLY | os.O_NONBLOCK)
-        try:
+    gate = open_gate(directory)
+    try:
+        while (left := end - time.monotonic()) > 0:
             waiting = select.poll()
             waiting.register(gate, select.POLLIN)
-            if waiting.poll(left * 1000) and os.read(gate, 1):
+            if any(events & select.POLLIN for _, events in waiting.poll(left * 1000)):
                 return True
-        finally:
-            # An agent that died hung up, and a FIFO that was hung up on says so for ever: anew.
-            os.close(gate)
+            # An agent that died hung up, and this descriptor says so for ever. A new one does not,
+            # and is there before the old one goes: the next agent always finds a reader (fifo(7)).
+            hung_up, gate = gate, open_gate(directory)
+            os.close(hung_up)
+    finally:
+        os.close(gate)
     return False
+
+
+def open_gate(directory: Path) -> int:
+    """Return the reading end of the FIFO."""
+    return os.open(directory / GATE, os.O_RDONLY | os.O_NONBLOCK)

@@ -113,7 +113,7 @@ async def test_a_verified_capability_runs_unattended_until_the_profile_changes(
 
         recorded = await record(farm, process_id)
 
-        assert "live verification" in before
+        assert "live verified" in before
         assert still == before
         assert (recorded.capability, recorded.app) == ("keyword_warmup", "shortvideo")
         assert (recorded.process_id, recorded.phone_id) == (process_id, "ph-a1")
@@ -146,7 +146,7 @@ async def test_a_verified_capability_runs_unattended_until_the_profile_changes(
     changed = (packaged / "shortvideo.toml").read_text() + "\n# changed\n"
     (data / "profiles" / "shortvideo.toml").write_text(changed)
     async with farm_on(database_url, data) as farm:
-        assert "live verification" in await unattended(farm)
+        assert "live verified" in await unattended(farm)
 
 
 async def test_a_verification_does_little_and_leaves_evidence(farm: Farm) -> None:

@@ -71,7 +71,7 @@ async def test_the_way_to_a_profile_works_as_the_page_says(tmp_path: Path) -> No
     assert "package:com.example.shop" in seen
     for text in ("com.example.shop/com.example.shop.MainActivity", "Accept all", "Later", "Find"):
         assert text in seen
-    assert "everything that was tried was found" in checked
+    assert "the run found everything that it looked for" in checked
     assert "1 of 3: content-desc Account; also 3" in checked
     assert "live verified" in verified
 

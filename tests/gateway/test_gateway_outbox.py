@@ -213,9 +213,11 @@ async def test_a_killed_gateways_deliveries_go_out_by_the_other(tmp_path: Path) 
             assert before.end <= after.begin or before.was_held
         for one in lines:
             outcomes = [attempt.outcome for attempt in one.log]
-            assert outcomes in (["delivered"], ["lapsed", "delivered"])
-            assert told.count(one.sequence) <= len(outcomes)
             held = any(visit.was_held and visit.sequence == one.sequence for visit in visits)
+            # Until eight were held the first can have waited longer than an attempt may take.
+            given_up = [["failed", "delivered"]] if held else []
+            assert outcomes in [["delivered"], ["lapsed", "delivered"], *given_up]
+            assert told.count(one.sequence) <= len(outcomes)
             if outcomes[0] == "lapsed" and one.log[0].gateway_id == victim and held:
                 lapsed += 1
                 assert told.count(one.sequence) == 2

@@ -333,7 +333,7 @@ async def test_apps_come_and_go(adb: AdbServer, phone: SimulatedPhone, tmp_path:
     await of(lambda: device.app_stop(APP))
     await of(lambda: device.open_browser("example.com"))
 
-    assert third == ["com.example.demo", APP]
+    assert third == ["com.example.demo", "com.example.shop", APP]
     assert demo is not None
     assert own is not None
     assert (demo.version_name, demo.version_code) == ("2.1", 21)
