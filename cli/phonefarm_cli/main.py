@@ -7,50 +7,57 @@ it in `add` of commands/NOUN.py. To add a noun, write commands/NOUN.py and add i
 """
 
 import argparse
+import difflib
+import importlib
+import importlib.metadata
+import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
 
 from phonefarm_common.config import ConfigError
 
-from phonefarm_cli.commands import (
-    accounts,
-    agents,
-    audit,
-    backup,
-    capabilities,
-    doctor,
-    groups,
-    keys,
-    pause,
-    phones,
-    processes,
-    profiles,
-    sim,
-)
-from phonefarm_cli.demo import command as demo
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import print_error
-from phonefarm_cli.up import command as up
 
-COMMANDS: Final = (
-    up.add,
-    demo.add,
-    processes.add,
-    phones.add,
-    agents.add,
-    accounts.add,
-    groups.add,
-    capabilities.add,
-    profiles.add,
-    keys.add,
-    pause.add,
-    backup.add,
-    audit.add,
-    doctor.add,
-    sim.add,
-)
-"""The commands in the order of --help. Each adds itself and its verbs."""
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "up": ("up.command", "run a whole farm in this terminal"),
+    "demo": ("demo.command", "three simulated phones, two requests, callbacks, checks"),
+    "processes": ("commands.processes", "list, inspect, cancel and rerun processes"),
+    "phones": (
+        "commands.phones",
+        "list the phones, and admit, drain, hold, release or return them",
+    ),
+    "agents": ("commands.agents", "list the agents, invite a host, drain or revoke an agent"),
+    "accounts": ("commands.accounts", "list the accounts, and bind them to phones"),
+    "groups": (
+        "commands.groups",
+        "list and set groups of phones or accounts, which requests can name",
+    ),
+    "capabilities": (
+        "commands.capabilities",
+        "list the capabilities, and verify them on a phone",
+    ),
+    "profiles": ("commands.profiles", "list the app profiles, and check a profile on a phone"),
+    "keys": (
+        "commands.keys",
+        "the API keys: create one for each caller, with only the scopes it needs",
+    ),
+    "pause": ("commands.pause", "stop starting runs, for all work or for a part of it"),
+    "resume": ("commands.pause", "end one pause; other pauses stay"),
+    "backup": ("commands.backup", "save a copy of the controller's database"),
+    "audit": ("commands.audit", "list who did what to phones, accounts and hosts"),
+    "doctor": ("commands.doctor", "check the farm, and print a remedy for each problem"),
+    "sim": ("commands.sim", "show simulated phones, and make them fail"),
+    "completion": ("commands.completion", "print the script that completes commands in your shell"),
+}
+"""The commands in the order of --help: the module that adds each, and what it does.
+
+A module is imported when its command is typed: --help must not wait for the others.
+"""
+
+_COMPLETING: Final = "_ARGCOMPLETE"
+"""argcomplete's shell scripts set it when they ask the program for words."""
 
 _ABOUT = """\
 Phonefarm gives work to Android phones. `up` runs a whole farm in this terminal, `demo` shows one at
@@ -73,22 +80,48 @@ exit codes:
 """
 
 
-def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; SystemExit after --help or for a wrong one."""
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """Return the parser of the command line; only *command* gets its verbs and options."""
     parser = argparse.ArgumentParser(
         prog="phonefarm",
         description=_ABOUT,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"phonefarm {importlib.metadata.version('phonefarm')}",
+        help="print the version, and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in COMMANDS:
-        add(commands)
-    return parser.parse_args(arguments)
+    own = COMMANDS[command][0] if command and command in COMMANDS else None
+    for name, (module, about) in COMMANDS.items():
+        if module != own:
+            commands.add_parser(name, help=about)
+        elif name not in commands.choices:  # one module may add two commands
+            importlib.import_module(f"phonefarm_cli.{module}").add(commands)
+    return parser
+
+
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; SystemExit after --help or for a wrong one."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = next((word for word in words if not word.startswith("-")), None)
+    parser = build_parser(command)
+    if command is not None and command not in COMMANDS:
+        _refuse_command(parser, command)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        used: argparse.ArgumentParser = getattr(options, "parser", parser)
+        used.error(f"unknown: {' '.join(unknown)}; `{used.prog} --help` lists the options")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Perform one command; return its exit code."""
+    if _COMPLETING in os.environ:
+        _complete(os.environ.get("COMP_LINE", ""))
     options = read_arguments(arguments)
     try:
         code: ExitCode = options.perform(options)
@@ -104,3 +137,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     return int(code)
+
+
+def _refuse_command(parser: argparse.ArgumentParser, command: str) -> NoReturn:
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    parser.error(f"there is no command {command}: {hint}`phonefarm --help` lists the commands")
+
+
+def _complete(line: str) -> NoReturn:
+    """Answer the shell with the words that may follow *line*, and exit."""
+    words = [word for word in line.split()[1:] if not word.startswith("-")]
+    argcomplete = importlib.import_module("argcomplete")
+    argcomplete.autocomplete(build_parser(words[0] if words else None))
+    sys.exit(ExitCode.FAILED)  # autocomplete has exited already

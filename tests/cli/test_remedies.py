@@ -64,7 +64,9 @@ def is_taken(command: str) -> bool:
     words = [PLACEHOLDERS.get(word, word) for word in shown]
     try:
         PARSERS[program](words)
-    except (SystemExit, ValueError):
+    except SystemExit as ended:
+        return ended.code == 0  # it printed its help
+    except ValueError:
         return False
     return True
 

@@ -15,6 +15,7 @@ from phonefarm_cli.console.connect import (
     add_reason,
     add_verb,
     add_verbs,
+    complete_phones,
 )
 from phonefarm_cli.console.drain_wait import wait_until_free
 from phonefarm_cli.console.json_output import message_dict, print_json
@@ -55,7 +56,7 @@ def add(commands: Subparsers) -> None:
     admit = add_verb(
         verbs, "admit", "take phones into service: new phones, or phones in maintenance", _admit
     )
-    admit.add_argument("phones", nargs="+", metavar="PHONE", help=PHONE_NAMES)
+    complete_phones(admit.add_argument("phones", nargs="+", metavar="PHONE", help=PHONE_NAMES))
     add_reason(admit, required=False)
     for verb, about, handler in (
         ("maintain", "give a phone no work until you admit it again", _maintain),

@@ -34,7 +34,7 @@ def add(commands: Subparsers) -> None:
     )
     verbs = sim.add_subparsers(dest="verb", required=True, metavar="VERB")
     state = _verb(verbs, "state", "print the state of a phone as JSON")
-    state.set_defaults(perform=lambda options: _run(_state, options))
+    state.set_defaults(parser=state, perform=lambda options: _run(_state, options))
     fault = _verb(verbs, "fault", "make a phone fail, or clear its faults")
     fault.add_argument("fault", nargs="?", metavar="FAULT", help="one of the faults below")
     fault.add_argument(
@@ -46,7 +46,7 @@ def add(commands: Subparsers) -> None:
     fault.add_argument(
         "--clear", action="store_true", help="clear the fault; without FAULT, clear all faults"
     )
-    fault.set_defaults(perform=lambda options: _run(_fault, options))
+    fault.set_defaults(parser=fault, perform=lambda options: _run(_fault, options))
 
 
 def _verb(verbs: Subparsers, name: str, about: str) -> argparse.ArgumentParser:

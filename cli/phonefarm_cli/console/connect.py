@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.errors import ExitCode
+from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.up_file import read_up_file
 
 EPILOG = """\
@@ -49,6 +49,7 @@ def add_farm_options(parser: argparse.ArgumentParser) -> None:
 def add_verbs(commands: Subparsers, noun: str, about: str) -> Subparsers:
     """Add the command *noun*; return where its verbs are added."""
     parser = commands.add_parser(noun, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser.set_defaults(parser=parser)
     return parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
 
@@ -69,13 +70,29 @@ def add_verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_farm_options(parser)
-    parser.set_defaults(handler=handler, perform=lambda options: asyncio.run(perform_verb(options)))
+    parser.set_defaults(
+        parser=parser,
+        handler=handler,
+        perform=lambda options: asyncio.run(perform_verb(options)),
+    )
     return parser
 
 
 def add_phone(parser: argparse.ArgumentParser) -> None:
     """Add the argument PHONE, for `find_phone`."""
-    parser.add_argument("phone", metavar="PHONE", help=PHONE_NAMES)
+    complete_phones(parser.add_argument("phone", metavar="PHONE", help=PHONE_NAMES))
+
+
+def complete_phones(action: argparse.Action) -> None:
+    """Let the shell complete the phones of the farm that runs here."""
+    action.completer = _known_phones  # type: ignore[attr-defined] # argcomplete reads it
+
+
+def _known_phones(parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    try:
+        return [phone.phone_id for phone in read_up_file(parsed_args.data).phones]
+    except CommandError:
+        return []
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:

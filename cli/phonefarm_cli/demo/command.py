@@ -44,7 +44,7 @@ def add(commands: Subparsers) -> None:
     demo.add_argument(
         "--keep", action="store_true", help="keep the files: later demos do not remove them"
     )
-    demo.set_defaults(perform=_demo)
+    demo.set_defaults(perform=_demo, parser=demo)
 
 
 def _demo(options: argparse.Namespace) -> ExitCode:

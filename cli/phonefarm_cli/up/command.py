@@ -99,7 +99,7 @@ def add(commands: Subparsers) -> None:
         metavar="HOST:PORT",
         help="address of a phone that speaks adb over the network; repeatable",
     )
-    up.set_defaults(perform=_up)
+    up.set_defaults(perform=_up, parser=up)
 
 
 def add_personality(parser: argparse.ArgumentParser) -> None:
