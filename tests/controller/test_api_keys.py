@@ -222,12 +222,12 @@ def test_names_of_keys_are_plain() -> None:
         ((), set()),
         (("read",), {"read"}),
         (("submit", "cancel"), {"submit", "cancel"}),
-        (("operate",), {"operate", "read"}),
+        (("operate",), {"operate", "read", "watch"}),
         (("admin",), set(EVERY_SCOPE)),
     ],
 )
 def test_scopes_include_others(given: Sequence[str], meant: set[str]) -> None:
-    """Admin includes all, operate includes read, nothing else includes anything."""
+    """Admin includes all, operate includes read and watch, nothing else includes anything."""
     assert allowed(Scope(word) for word in given) == meant
 
 
@@ -239,8 +239,8 @@ def test_every_call_has_its_scope_in_the_table() -> None:
 async def test_every_call_needs_its_scope(farm: Farm, access: Any) -> None:
     """A key with every other scope is refused by the scope it lacks; one with it is let in."""
     others: dict[str, str] = {}
-    for needed in ("submit", "read", "cancel", "operate", "admin"):
-        implied = {"admin"} | ({"operate"} if needed == "read" else set())
+    for needed in ("submit", "read", "watch", "cancel", "operate", "admin"):
+        implied = {"admin"} | ({"operate"} if needed in {"read", "watch"} else set())
         rest = [str(s) for s in Scope if s != needed and s not in implied]
         others[needed] = await make(access, f"all-but-{needed}", *rest)
     exact = {scope: await make(access, f"only-{scope}", scope) for scope in others}
@@ -288,7 +288,7 @@ async def test_a_key_is_checked_by_name_and_scope(farm: Farm, access: Any) -> No
     desk = await check_key(farm, secret)
     server = await check_key(farm, KEY, "admin")
 
-    assert (desk.name, list(desk.scopes)) == ("desk", ["read", "operate"])
+    assert (desk.name, list(desk.scopes)) == ("desk", ["read", "watch", "operate"])
     assert (server.name, list(server.scopes)) == ("ingest_secret", [str(s) for s in Scope])
     assert await refusal(check_key(farm, secret, "submit")) == (
         grpc.StatusCode.PERMISSION_DENIED,

@@ -5,7 +5,7 @@ Unless told otherwise it welcomes, acknowledges heartbeats and records, keeps ev
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -35,6 +35,9 @@ class Manners:
     welcome: bool = True
     take_evidence: bool = True
     has_of_evidence: int | None = None  # None: knows no AskEvidence, like release 0.1.0
+    serve_screen: Callable[[Any], Awaitable[None]] = lambda context: refuse(
+        context, grpc.StatusCode.NOT_FOUND, "unknown_ticket", "no such ticket"
+    )
     refuse: str = ""  # FAILED_PRECONDITION with this reason
     lost: set[str] = field(default_factory=set)
     verdicts: Callable[[pb.Hello], list[pb.RunVerdict]] = lambda hello: go_on(hello)
@@ -260,6 +263,12 @@ class ScriptedController(agent_pb2_grpc.AgentServiceServicer):
         if self.manners.has_of_evidence is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such call")
         return pb.EvidenceProgress(received=self.manners.has_of_evidence or 0)
+
+    async def ServeScreen(  # type: ignore[override] # noqa: N802 - gRPC's name
+        self, request_iterator: AsyncIterator[pb.ScreenReport], context: Any
+    ) -> None:
+        """Let the test serve a screen."""
+        await self.manners.serve_screen(context)
 
     async def say(self, message: pb.ControllerMessage) -> None:
         """Say *message* in the present session."""

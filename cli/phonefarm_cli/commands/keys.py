@@ -16,8 +16,9 @@ _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED"
 SCOPES: Final = {
     "submit": "enqueue work, ingest content, store snapshots",
     "read": "read processes, phones, accounts and evidence",
+    "watch": "see the screens of phones",
     "cancel": "cancel work",
-    "operate": "change phones and accounts, verify capabilities, replay callbacks; includes read",
+    "operate": "change phones and accounts, verify, replay callbacks; includes read and watch",
     "admin": "create and revoke keys; includes all other scopes",
 }
 _ABOUT: Final = """\

@@ -19,6 +19,7 @@ class Scope(StrEnum):
 
     SUBMIT = "submit"
     READ = "read"
+    WATCH = "watch"
     CANCEL = "cancel"
     OPERATE = "operate"
     ADMIN = "admin"
@@ -28,11 +29,11 @@ EVERY_SCOPE: Final = frozenset(Scope)
 
 
 def allowed(given: Iterable[Scope]) -> frozenset[Scope]:
-    """Return what a key with the *given* scopes may do: admin all, operate also read."""
+    """Return what a key with the *given* scopes may do: admin all, operate also read and watch."""
     held = frozenset(given)
     if Scope.ADMIN in held:
         return EVERY_SCOPE
-    return held | {Scope.READ} if Scope.OPERATE in held else held
+    return held | {Scope.READ, Scope.WATCH} if Scope.OPERATE in held else held
 
 
 def in_order(scopes: Collection[Scope]) -> tuple[Scope, ...]:

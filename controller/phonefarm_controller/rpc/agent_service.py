@@ -146,6 +146,13 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         progress = await self._evidence.ask(words.head_of(request))
         return pb.EvidenceProgress(evidence_id=progress.evidence_id, received=progress.received)
 
+    # As Session: a coroutine gets its cancellation in the call's own task.
+    async def ServeScreen(  # type: ignore[override] # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ScreenReport], context: Context
+    ) -> None:
+        """Refuse the ticket: this controller makes none yet."""
+        raise FarmError(Reason.UNKNOWN_TICKET, "this controller has made no such ticket")
+
     async def _parted(self, agent_id: str, term: int) -> None:
         """Note that the session is over; without a database its silence will show it."""
         try:

@@ -74,6 +74,9 @@ METHODS: Final[Mapping[str, Scope | Access]] = {
     "OperatorService/GetHold": Scope.READ,
     "OperatorService/UnholdPhone": Scope.OPERATE,
     "OperatorService/Backup": Scope.ADMIN,
+    "ScreenService/View": Scope.WATCH,
+    "ScreenService/TakeStill": Scope.WATCH,
+    "ScreenService/WatchThumbnails": Scope.WATCH,
     "VerificationService/VerifyCapability": Scope.OPERATE,
     "VerificationService/CheckProfile": Scope.OPERATE,
     "VerificationService/RecordVerification": Scope.OPERATE,
@@ -88,6 +91,7 @@ METHODS: Final[Mapping[str, Scope | Access]] = {
     "AgentService/Session": Access.AGENT,
     "AgentService/UploadEvidence": Access.AGENT,
     "AgentService/AskEvidence": Access.AGENT,
+    "AgentService/ServeScreen": Access.AGENT,
     "CallbackService/LeaseDeliveries": Access.GATEWAY,
     "CallbackService/ReportDeliveries": Access.GATEWAY,
 }

@@ -13,7 +13,7 @@ from phonefarm_gateway.schemas.fields import RequestModel, ResponseModel
 from phonefarm_gateway.schemas.queries import NoQuery, Query
 from phonefarm_gateway.strict_json import dump
 
-Scope: TypeAlias = Literal["submit", "read", "cancel", "operate", "admin"]
+Scope: TypeAlias = Literal["submit", "read", "watch", "cancel", "operate", "admin"]
 _Query = TypeVar("_Query", bound=Query)
 _Body = TypeVar("_Body", bound=RequestModel)
 

@@ -32,6 +32,7 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.UNKNOWN_MEMBER: HTTPStatus.NOT_FOUND,
         Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
         Reason.STATE_CONFLICT: HTTPStatus.CONFLICT,
+        Reason.SCREEN_UNAVAILABLE: HTTPStatus.CONFLICT,
         Reason.AGENT_TOO_OLD: HTTPStatus.CONFLICT,
         Reason.JOINING_CLOSED: HTTPStatus.CONFLICT,
         Reason.NO_SECRET_CONFIGURED: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -41,6 +42,7 @@ _STATUS: Final[Mapping[Reason, HTTPStatus]] = MappingProxyType(
         Reason.CONTROLLER_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.EVIDENCE_AWAY: HTTPStatus.SERVICE_UNAVAILABLE,
         Reason.STORAGE_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
+        Reason.TOO_MANY_SCREENS: HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )
 """Every other reason is the caller's to repair: 422."""

@@ -167,11 +167,11 @@ class CreateKey(RequestModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     scopes: Annotated[
-        list[Literal["submit", "read", "cancel", "operate", "admin"]],
+        list[Literal["submit", "read", "watch", "cancel", "operate", "admin"]],
         Field(
             min_length=1,
-            max_length=5,
-            description="admin includes all scopes, operate includes read",
+            max_length=6,
+            description="admin includes all scopes, operate includes read and watch",
         ),
     ]
     expires_at: Annotated[Moment | None, Field(description="Absent if the key never expires")] = (

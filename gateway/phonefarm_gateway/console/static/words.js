@@ -305,7 +305,7 @@ export const words = {
       scopes: { all: 'all work', app: 'work in one app', account: 'work for one account', capability: 'one kind of work' },
     },
     resume: { label: 'Resume', title: 'Resume this work', text: 'What waits begins again.' },
-    createKey: { label: 'New key', title: 'Make a key', text: 'Its text is shown once. Choose what it may do: admin has all, operate has read.', go: 'Make it', name: 'Name', days: 'Days until it ends', forever: 'it stays' },
+    createKey: { label: 'New key', title: 'Make a key', text: 'Its text is shown once. Choose what it may do: admin has all, operate has read and watch.', go: 'Make it', name: 'Name', days: 'Days until it ends', forever: 'it stays' },
     revokeKey: { label: 'Revoke', title: 'Revoke this key', text: 'Every call and every console session with it is refused from now on.', go: 'Revoke it' },
     cancel: {
       label: 'Cancel',

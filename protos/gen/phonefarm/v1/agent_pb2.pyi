@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from phonefarm.v1 import screen_pb2 as _screen_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1092,6 +1093,7 @@ class Desired(_message.Message):
     CLAIMED_FIELD_NUMBER: _builtins.int
     EXECUTING_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
+    SCREENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def claimed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """Claimed and not yet started: an assignment that was lost arrives here again."""
@@ -1100,20 +1102,276 @@ class Desired(_message.Message):
     def executing(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunRef]: ...
     @_builtins.property
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stop]: ...
+    @_builtins.property
+    def screens(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScreenWanted]:
+        """Screens somebody waits to see. Each is answered once with ServeScreen; one that comes again is not."""
+
     def __init__(
         self,
         *,
         claimed: _abc.Iterable[Global___Assignment] | None = ...,
         executing: _abc.Iterable[Global___RunRef] | None = ...,
         stops: _abc.Iterable[Global___Stop] | None = ...,
+        screens: _abc.Iterable[Global___ScreenWanted] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "executing", b"executing", "stops", b"stops"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "executing", b"executing", "screens", b"screens", "stops", b"stops"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Desired: _TypeAlias = Desired  # noqa: Y015
+
+@_typing.final
+class ScreenWanted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_FIELD_NUMBER: _builtins.int
+    ticket: _builtins.str
+    def __init__(
+        self,
+        *,
+        ticket: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenWanted: _TypeAlias = ScreenWanted  # noqa: Y015
+
+@_typing.final
+class ScreenOrder(_message.Message):
+    """From the controller, on ServeScreen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEW_FIELD_NUMBER: _builtins.int
+    STILL_FIELD_NUMBER: _builtins.int
+    THUMBNAILS_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    KEY_FRAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def view(self) -> Global___ServeView:
+        """One of the first three comes first. `view` and `still` come once; a newer `thumbnails` replaces the older."""
+
+    @_builtins.property
+    def still(self) -> Global___ServeStill: ...
+    @_builtins.property
+    def thumbnails(self) -> Global___ServeThumbnails: ...
+    @_builtins.property
+    def input(self) -> Global___ScreenInput: ...
+    @_builtins.property
+    def key_frame(self) -> _screen_pb2.KeyFrameWanted: ...
+    def __init__(
+        self,
+        *,
+        view: Global___ServeView | None = ...,
+        still: Global___ServeStill | None = ...,
+        thumbnails: Global___ServeThumbnails | None = ...,
+        input: Global___ScreenInput | None = ...,
+        key_frame: _screen_pb2.KeyFrameWanted | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "input", b"input", "key_frame", b"key_frame", "still", b"still", "thumbnails", b"thumbnails", "view", b"view"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "input", b"input", "key_frame", b"key_frame", "still", b"still", "thumbnails", b"thumbnails", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["view", "still", "thumbnails", "input", "key_frame"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___ScreenOrder: _TypeAlias = ScreenOrder  # noqa: Y015
+
+@_typing.final
+class ServeView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIALNO_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    serialno: _builtins.str
+    mode: _screen_pb2.ViewMode.ValueType
+    quality: _screen_pb2.ViewQuality.ValueType
+    def __init__(
+        self,
+        *,
+        serialno: _builtins.str = ...,
+        mode: _screen_pb2.ViewMode.ValueType = ...,
+        quality: _screen_pb2.ViewQuality.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "quality", b"quality", "serialno", b"serialno"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServeView: _TypeAlias = ServeView  # noqa: Y015
+
+@_typing.final
+class ServeStill(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIALNO_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    TREE_FIELD_NUMBER: _builtins.int
+    serialno: _builtins.str
+    format: _screen_pb2.StillFormat.ValueType
+    tree: _builtins.bool
+    def __init__(
+        self,
+        *,
+        serialno: _builtins.str = ...,
+        format: _screen_pb2.StillFormat.ValueType = ...,
+        tree: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "serialno", b"serialno", "tree", b"tree"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServeStill: _TypeAlias = ServeStill  # noqa: Y015
+
+@_typing.final
+class ServeThumbnails(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIALNOS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def serialnos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        serialnos: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["serialnos", b"serialnos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServeThumbnails: _TypeAlias = ServeThumbnails  # noqa: Y015
+
+@_typing.final
+class ScreenInput(_message.Message):
+    """The caller's key has the scope operate and made the hold whose run this is. Whether its lease lives at this
+    moment is the agent's to check, for each message.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    epoch: _builtins.int
+    control: _builtins.bytes
+    """As ViewRequest.control."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        control: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "epoch", b"epoch", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenInput: _TypeAlias = ScreenInput  # noqa: Y015
+
+@_typing.final
+class ScreenReport(_message.Message):
+    """From the agent, on ServeScreen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    STILL_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    ticket: _builtins.str
+    """First, and once."""
+    @_builtins.property
+    def event(self) -> _screen_pb2.ViewEvent: ...
+    @_builtins.property
+    def still(self) -> _screen_pb2.Still: ...
+    @_builtins.property
+    def thumbnail(self) -> Global___ServedThumbnail: ...
+    @_builtins.property
+    def refused(self) -> Global___ScreenRefused:
+        """Why nothing is shown. The last report."""
+
+    def __init__(
+        self,
+        *,
+        ticket: _builtins.str = ...,
+        event: _screen_pb2.ViewEvent | None = ...,
+        still: _screen_pb2.Still | None = ...,
+        thumbnail: Global___ServedThumbnail | None = ...,
+        refused: Global___ScreenRefused | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event", b"event", "refused", b"refused", "still", b"still", "thumbnail", b"thumbnail", "ticket", b"ticket"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event", b"event", "refused", b"refused", "still", b"still", "thumbnail", b"thumbnail", "ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["ticket", "event", "still", "thumbnail", "refused"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___ScreenReport: _TypeAlias = ScreenReport  # noqa: Y015
+
+@_typing.final
+class ServedThumbnail(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIALNO_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
+    serialno: _builtins.str
+    @_builtins.property
+    def thumbnail(self) -> _screen_pb2.Thumbnail:
+        """Without its phone_id, which the controller adds."""
+
+    def __init__(
+        self,
+        *,
+        serialno: _builtins.str = ...,
+        thumbnail: _screen_pb2.Thumbnail | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thumbnail", b"thumbnail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["serialno", b"serialno", "thumbnail", b"thumbnail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServedThumbnail: _TypeAlias = ServedThumbnail  # noqa: Y015
+
+@_typing.final
+class ScreenRefused(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """The detail of `screen_unavailable`."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScreenRefused: _TypeAlias = ScreenRefused  # noqa: Y015
 
 @_typing.final
 class Superseded(_message.Message):

@@ -58,6 +58,11 @@ class AgentServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceHead.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceProgress.FromString,
                 _registered_method=True)
+        self.ServeScreen = channel.stream_stream(
+                '/phonefarm.v1.AgentService/ServeScreen',
+                request_serializer=phonefarm_dot_v1_dot_agent__pb2.ScreenReport.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_agent__pb2.ScreenOrder.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -92,6 +97,16 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ServeScreen(self, request_iterator, context):
+        """ServeScreen answers one Desired.screens, at the controller that made the ticket: the agent knows the list of
+        controllers and tries each, the one of its session first. The first report is the ticket, the first order says
+        what is wanted; either side ends it. A ticket counts once, for 15 s, and only for the agent it was made for.
+        NOT_FOUND `unknown_ticket`: this controller has no such ticket (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +124,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.AskEvidence,
                     request_deserializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceHead.FromString,
                     response_serializer=phonefarm_dot_v1_dot_agent__pb2.EvidenceProgress.SerializeToString,
+            ),
+            'ServeScreen': grpc.stream_stream_rpc_method_handler(
+                    servicer.ServeScreen,
+                    request_deserializer=phonefarm_dot_v1_dot_agent__pb2.ScreenReport.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_agent__pb2.ScreenOrder.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -201,6 +221,33 @@ class AgentService:
             '/phonefarm.v1.AgentService/AskEvidence',
             phonefarm_dot_v1_dot_agent__pb2.EvidenceHead.SerializeToString,
             phonefarm_dot_v1_dot_agent__pb2.EvidenceProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ServeScreen(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/phonefarm.v1.AgentService/ServeScreen',
+            phonefarm_dot_v1_dot_agent__pb2.ScreenReport.SerializeToString,
+            phonefarm_dot_v1_dot_agent__pb2.ScreenOrder.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,12 @@ class AgentServiceStub:
     """UploadEvidence stores one file of a run. The first chunk carries `head`. Repeating a whole file is safe."""
     AskEvidence: _grpc.UnaryUnaryMultiCallable[_agent_pb2.EvidenceHead, _agent_pb2.EvidenceProgress]
     """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there."""
+    ServeScreen: _grpc.StreamStreamMultiCallable[_agent_pb2.ScreenReport, _agent_pb2.ScreenOrder]
+    """ServeScreen answers one Desired.screens, at the controller that made the ticket: the agent knows the list of
+    controllers and tries each, the one of its session first. The first report is the ticket, the first order says
+    what is wanted; either side ends it. A ticket counts once, for 15 s, and only for the agent it was made for.
+    NOT_FOUND `unknown_ticket`: this controller has no such ticket (any more).
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -67,6 +73,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """UploadEvidence stores one file of a run. The first chunk carries `head`. Repeating a whole file is safe."""
     AskEvidence: _aio.UnaryUnaryMultiCallable[_agent_pb2.EvidenceHead, _agent_pb2.EvidenceProgress]  # type: ignore[assignment]
     """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there."""
+    ServeScreen: _aio.StreamStreamMultiCallable[_agent_pb2.ScreenReport, _agent_pb2.ScreenOrder]  # type: ignore[assignment]
+    """ServeScreen answers one Desired.screens, at the controller that made the ticket: the agent knows the list of
+    controllers and tries each, the one of its session first. The first report is the ticket, the first order says
+    what is wanted; either side ends it. A ticket counts once, for 15 s, and only for the agent it was made for.
+    NOT_FOUND `unknown_ticket`: this controller has no such ticket (any more).
+    """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """AgentService is for agents only.
@@ -102,5 +114,17 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.EvidenceProgress, _abc.Awaitable[_agent_pb2.EvidenceProgress]]:
         """AskEvidence tells how much of a file an earlier upload has brought, so that the next goes on there."""
+
+    @_abc_1.abstractmethod
+    def ServeScreen(
+        self,
+        request_iterator: _MaybeAsyncIterator[_agent_pb2.ScreenReport],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ScreenOrder], _abc.AsyncIterator[_agent_pb2.ScreenOrder]]:
+        """ServeScreen answers one Desired.screens, at the controller that made the ticket: the agent knows the list of
+        controllers and tries each, the one of its session first. The first report is the ticket, the first order says
+        what is wanted; either side ends it. A ticket counts once, for 15 s, and only for the agent it was made for.
+        NOT_FOUND `unknown_ticket`: this controller has no such ticket (any more).
+        """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

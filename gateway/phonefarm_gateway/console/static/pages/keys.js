@@ -12,7 +12,7 @@ import { words } from '../words.js';
 /** @typedef {import('../rest.js').ApiKey} ApiKey */
 
 const SCOPE = 'admin';
-const SCOPES = ['read', 'submit', 'cancel', 'operate', 'admin'];
+const SCOPES = ['read', 'watch', 'submit', 'cancel', 'operate', 'admin'];
 
 class KeysPage extends Page {
   static properties = { secret: { state: true } };
