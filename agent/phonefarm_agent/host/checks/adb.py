@@ -12,6 +12,7 @@ from phonefarm_common.clock import SystemClock
 
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.host.checks.finding import Finding, fail, ok, run_program, warn
+from phonefarm_agent.host.checks.phone_network import check_phone_network
 from phonefarm_agent.phones.adb.client import Adb, AdbError
 from phonefarm_agent.phones.adb.server import AdbStartError, adb_binary, adb_server
 
@@ -55,6 +56,8 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
     try:
         async with _server(settings, ready) as (adb, whose):
             found = await adb.devices()
+            online = [serial for serial, state in found.items() if state == "device"]
+            reached = await check_phone_network(adb, online)
     except AdbStartError as error:
         return [
             fail(
@@ -69,6 +72,7 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
     for serial in settings.connect:
         found.setdefault(serial, "not connected")
     findings += [_of_phone(serial, state) for serial, state in sorted(found.items())]
+    findings += reached
     if not found:
         findings.append(
             warn(
