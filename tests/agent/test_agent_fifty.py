@@ -52,7 +52,6 @@ def family(pid: int) -> list[int]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 async def test_fifty_idle_phones_cost_little(
     controller: ScriptedController, tmp_path: Path
 ) -> None:

@@ -138,22 +138,22 @@ SCALES = [SCALE, pytest.param(1.0, marks=(pytest.mark.long, pytest.mark.timeout(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("scale", "cut"),
-    [(SCALE, 30), pytest.param(1.0, 44, marks=pytest.mark.timeout(600))],
-)
-async def test_a_short_cut_loses_nothing(tmp_path: Path, scale: float, cut: float) -> None:
-    """30 and 44 s: the run goes on without the controller, and ends as the only attempt."""
-    async with bench_of(tmp_path, scale) as bench:
-        process_id = await bench.begin(seconds=(cut + 15) * scale)
+async def test_a_short_cut_loses_nothing(tmp_path: Path) -> None:
+    """44 s: the run goes on without the controller, and ends as the only attempt.
+
+    At full length: when timers run faster, the time left to the lease is short for a busy machine.
+    """
+    cut = 44.0
+    async with bench_of(tmp_path, 1.0) as bench:
+        process_id = await bench.begin(seconds=cut + 15)
         bench.cable.pull()
         pulled = time.monotonic()
-        await asyncio.sleep(cut * scale)  # The cut is the fault, not a wait.
+        await asyncio.sleep(cut)  # The cut is the fault, not a wait.
         bench.cable.plug()
         record = await bench.ended(process_id, within=120)
 
         assert record.status == "completed", record
-        meanwhile = [e for e in bench.drove(CUT_OFF) if 0 < e.monotonic - pulled < cut * scale]
+        meanwhile = [e for e in bench.drove(CUT_OFF) if 0 < e.monotonic - pulled < cut]
         assert meanwhile
         assert {entry.epoch for entry in bench.drove(CUT_OFF)} == {1}
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp import web
@@ -253,3 +254,16 @@ async def test_capabilities_publish_what_checks_the_inputs(moving: RestFarm) -> 
     assert found["post_video"]["endpoint"] == "/ingest"
     assert "keywords" in found["keyword_warmup"]["inputs_schema"]["required"]
     assert not found["keyword_warmup"]["apps"][0]["live_verified"]
+
+
+async def test_the_longest_filters_are_read(moving: RestFarm) -> None:
+    """A character of a filter can take twelve bytes of the request line."""
+    longest = {"system": 128, "request_id": 256, "account_id": 128, "phone_id": 128}
+    filters = [(name, "\N{MOBILE PHONE}" * length) for name, length in longest.items()]
+    filters += [("type", f"{number:02}" + "\N{MOBILE PHONE}" * 126) for number in range(20)]
+    line = urlencode(filters)
+
+    assert len(line) > 30_000
+    assert (await moving.get(f"/processes?{line}"))["processes"] == []
+    subject = urlencode({"subject": "\N{MOBILE PHONE}" * 300})
+    assert (await moving.get(f"/audit?{subject}"))["entries"] == []

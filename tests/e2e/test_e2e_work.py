@@ -107,7 +107,9 @@ async def test_a_selector_that_matches_nothing_is_named_and_shown(at_work: Hand)
     assert error["code"] == "selector_not_found"
     assert error["class"] == "work"
     assert error["action"] == "search"
-    assert error["attempt"] == 1
+    _, told = await at_work.call("GET", f"/processes/{process_id}/timeline")
+    of_item = [move["reason"] for move in told["transitions"] if move["queue_item_id"]]
+    assert of_item.count("selector_not_found") == 1  # not tried again
     assert error["queue_item_id"] == record["linked_ids"]["queue_item_ids"][0]
     assert "search.box (resource-id com.example.shortvideo:id/gone_box)" in error["message"]
     assert "on screen search" in error["message"]
