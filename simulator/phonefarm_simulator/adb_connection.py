@@ -105,6 +105,7 @@ class Connection:
                 stream = self._stream_of(packet)
                 if stream is not None:
                     stream.break_off()
+                    self._streams.pop(stream.number, None)
             case _:
                 pass
 

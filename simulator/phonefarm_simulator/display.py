@@ -20,6 +20,7 @@ class Display:
         self._changed = changed
         self._lit = True
         self._keyguard = False
+        self._turned = False
         self._touched = monotonic()
         self._seen_place = ""
         self._slides_left = 0
@@ -68,6 +69,10 @@ class Display:
         self._touched = self._monotonic()
         self._changed()
 
+    def turn(self, *, on_its_side: bool) -> None:
+        """Turn the screen, as an app or `WindowManager.freezeRotation` does."""
+        self._turned = on_its_side != (Fault.LANDSCAPE in self._faults)
+
     def cover(self) -> None:
         """Lay the keyguard over the screen, as a phone fresh from its box has it."""
         self._keyguard = True
@@ -82,7 +87,7 @@ class Display:
     @property
     def rotation(self) -> int:
         """Quarters of a turn, as Surface.ROTATION_ counts them."""
-        return 1 if Fault.LANDSCAPE in self._faults else 0
+        return 1 if self._turned != (Fault.LANDSCAPE in self._faults) else 0
 
     @property
     def size(self) -> tuple[int, int]:

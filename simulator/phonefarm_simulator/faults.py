@@ -65,6 +65,12 @@ class Fault(enum.StrEnum):
     PACKAGE_MANAGER_GONE = "package_manager_gone"
     STACK_TRACES = "stack_traces"
     NO_SHELL_V2 = "no_shell_v2"
+    ENCODER_FAILS_ABOVE = "encoder_fails_above"
+    INJECT_DENIED = "inject_denied"
+    SECURE_WINDOW = "secure_window"
+    SERVER_CRASHES = "server_crashes"
+    SCREEN_SERVER_SLOW = "screen_server_slow"
+    API_GONE = "api_gone"
 
 
 FAULT_DESCRIPTIONS: dict[Fault, str] = {
@@ -187,6 +193,24 @@ FAULT_DESCRIPTIONS: dict[Fault, str] = {
         "(AppAgent#101, scrcpy#1116: MIUI)"
     ),
     Fault.NO_SHELL_V2: "an Android 6: shell v2 is refused, the banner names no features (dadb#50)",
+    Fault.ENCODER_FAILS_ABOVE: (
+        "the phone's own encoder fails on videos of which a side is longer than `pixels` (1024); "
+        "c2.android.avc.encoder does not (scrcpy#6425)"
+    ),
+    Fault.INJECT_DENIED: (
+        "touches and keys of the shell user and of scrcpy-server are refused: INJECT_EVENTS "
+        "(scrcpy#4352, #5652: MIUI)"
+    ),
+    Fault.SECURE_WINDOW: "pictures and videos of any app are black (scrcpy#4821)",
+    Fault.SERVER_CRASHES: (
+        "scrcpy-server ends with an exception of its encoder `seconds` (2) after the first picture "
+        "(scrcpy#3279)"
+    ),
+    Fault.SCREEN_SERVER_SLOW: "scrcpy-server takes `seconds` (2) longer to start (scrcpy#6354)",
+    Fault.API_GONE: (
+        "scrcpy-server ends before the first picture: Android has no createDisplay for it "
+        "(scrcpy#4908, #6729)"
+    ),
 }
 
 
@@ -220,6 +244,7 @@ class FaultSettings:
     after_effect: bool = False
     on_stdout: bool = False
     process: str = "com.github.uiautomator"
+    pixels: int = 1024
 
     def __post_init__(self) -> None:
         check_number("milliseconds", self.milliseconds, 0, 600_000)
@@ -229,6 +254,7 @@ class FaultSettings:
         check_number("celsius", self.celsius, -50, 150)
         check_number("nth", self.nth, 1, 1_000_000)
         check_number("count", self.count, 1, 1000)
+        check_number("pixels", self.pixels, 1, 10_000)
         for name in ("posted", "everywhere", "compressed_helps", "after_effect", "on_stdout"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} is true or false")

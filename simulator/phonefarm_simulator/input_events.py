@@ -11,6 +11,13 @@ from phonefarm_simulator.views import Focus, OpenApp, view_at
 SWIPE_PIXELS = 80
 SETTLING_SECONDS = 0.3
 """How long after the touch that set the cursor letters may get lost."""
+INJECT_DENIED = (
+    "Injecting input events requires the caller (or the source of the instrumentation, if any) to "
+    "have the INJECT_EVENTS permission."
+)
+"""What Android says where the maker of the phone keeps the shell user from touching it."""
+
+Point = tuple[float, float]
 
 
 def tap(phone: Phone, x: float, y: float) -> None:
@@ -31,7 +38,7 @@ def tap(phone: Phone, x: float, y: float) -> None:
             phone.focused_at = phone.monotonic()
 
 
-def swipe(phone: Phone, start: tuple[float, float], end: tuple[float, float]) -> None:
+def swipe(phone: Phone, start: Point, end: Point) -> None:
     """Draw a finger over the display; a short way is a tap."""
     if not phone.awake:
         return
@@ -49,6 +56,23 @@ def swipe(phone: Phone, start: tuple[float, float], end: tuple[float, float]) ->
             phone.display.dismiss_keyguard()
     elif phone.apps.front is not None and abs(down) > abs(across):
         phone.apps.front.scroll(1 if down < 0 else -1)
+
+
+def pinch(phone: Phone, *fingers: tuple[Point, Point]) -> None:
+    """Draw several fingers at once, each from a point to a point; no app here zooms."""
+    if phone.awake:
+        phone.display.touch()
+        phone.record(Kind.PINCHED, fingers=[[list(start), list(end)] for start, end in fingers])
+
+
+def turn_wheel(phone: Phone, x: float, y: float, *, across: float, down: float) -> None:
+    """Turn a mouse's wheel at a point; a positive *down* shows what comes before, as on Android."""
+    if not phone.awake:
+        return
+    phone.display.touch()
+    phone.record(Kind.SCROLLED, x=x, y=y, across=across, down=down)
+    if down and not phone.display.keyguard and phone.apps.front is not None:
+        phone.apps.front.scroll(-1 if down > 0 else 1)
 
 
 def type_text(phone: Phone, text: str) -> None:
@@ -71,6 +95,15 @@ def put_text(phone: Phone, text: str) -> None:
     phone.record(Kind.TYPED, text=text, field=front.focused if front and box is not None else None)
     if box is not None:
         box.put(text)
+
+
+def paste(phone: Phone) -> None:
+    """Insert the clipboard's text where the cursor is, as the key PASTE does."""
+    front = None if phone.display.covered else phone.apps.front
+    box = front.focused_field() if front else None
+    if front is not None and box is not None and phone.clipboard.text:
+        phone.record(Kind.TYPED, text=phone.clipboard.text, field=front.focused)
+        box.insert(phone.clipboard.text)
 
 
 def press_keys(phone: Phone, codes: list[int]) -> None:
@@ -118,6 +151,9 @@ def _press_in_app(phone: Phone, key: Key) -> None:
             return
         case Key.ENTER:
             front.enter()
+            return
+        case Key.PASTE:
+            paste(phone)
             return
         case _:
             pass

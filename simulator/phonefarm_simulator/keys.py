@@ -20,6 +20,7 @@ class Key(enum.IntEnum):
     APP_SWITCH = 187
     SLEEP = 223
     WAKEUP = 224
+    PASTE = 279
 
 
 HIGHEST_CODE = 340

@@ -37,6 +37,8 @@ class Kind(enum.StrEnum):
     TYPING_REFUSED = "typing_refused"
     TAPPED = "tapped"
     SWIPED = "swiped"
+    PINCHED = "pinched"
+    SCROLLED = "scrolled"
     KEYS_PRESSED = "keys_pressed"
     HOME_PRESSED = "home_pressed"
     PROFILE_SAVED = "profile_saved"

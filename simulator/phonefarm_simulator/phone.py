@@ -15,6 +15,7 @@ from phonefarm_simulator.adb_stream import Stream
 from phonefarm_simulator.app_account import Account, PostFailure
 from phonefarm_simulator.apps import Apps
 from phonefarm_simulator.battery import Battery
+from phonefarm_simulator.clipboard import Clipboard
 from phonefarm_simulator.display import Display
 from phonefarm_simulator.factory import build_properties, default_packages, default_settings
 from phonefarm_simulator.faults import Fault, Faults, FaultSettings
@@ -69,13 +70,13 @@ class Phone:
         )
         self.ui_automation = UiAutomation()
         self.processes = Processes()
-        self.tcp_ports: dict[int, Callable[[Stream], Awaitable[None]]] = {}
-        """Who serves a connection to a TCP port of the phone (adb's service `tcp:PORT`)."""
+        self.sockets: dict[str, Callable[[Stream], Awaitable[None]]] = {}
+        """Who serves a connection to the phone (adb's `tcp:PORT` and `localabstract:NAME`)."""
         self.reversed: dict[str, Callable[[], Awaitable[Stream]]] = {}
         """What dials the host behind a port that `adb reverse` has opened on the phone."""
         digest = zlib.crc32(serial.encode())
         self.wifi_address = f"192.168.{digest >> 8 & 0xFF}.{digest % 254 + 1}"
-        self.clipboard: str | None = None
+        self.clipboard = Clipboard()
         self.focused_at = -float("inf")
         """When a touch last put the cursor into a text field (monotonic seconds)."""
         self.battery = Battery()

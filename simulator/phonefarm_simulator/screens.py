@@ -46,6 +46,8 @@ _CONTENT = Bounds(0, 144, WIDTH, 1160)
 _ROW_HEIGHT = 180
 _MARGIN = 32
 POSTS_ON_SCREEN = 6
+VIDEO_LOOP_SECONDS = 4
+VIDEO_FRAMES_PER_SECOND = 30
 
 
 def launcher_screen(installed: Container[str]) -> View:
@@ -182,10 +184,17 @@ def _video(app: ShortVideoApp) -> tuple[View, ...]:
         name="video_pager",
         description=video.title,
         style=Style.VIDEO,
+        share=_moment(app.watched),
         scrollable=True,
         children=tuple(children),
     )
     return (pager,)
+
+
+def _moment(watched: float) -> float:
+    """Return how far the pictures of a video are: they begin again every 4 s."""
+    frames = VIDEO_LOOP_SECONDS * VIDEO_FRAMES_PER_SECOND
+    return math.floor(watched * VIDEO_FRAMES_PER_SECOND) % frames / frames
 
 
 def _search(app: ShortVideoApp) -> tuple[View, ...]:

@@ -28,14 +28,18 @@ def black_png() -> bytes:
 @functools.lru_cache(maxsize=128)
 def png_of(root: View) -> bytes:
     """Return a PNG of the root's size in pixels; safe to call from any thread."""
+    return _encode(picture_of(root))
+
+
+def picture_of(root: View) -> Image.Image:
+    """Return a new picture of the root's size in pixels; safe to call from any thread."""
     image = Image.new("RGB", (root.bounds.right, root.bounds.bottom), _PAPER)
     draw = ImageDraw.Draw(image)
-    views = list(root.walk())
-    for view in views:
+    for view in root.walk():
         _paint(draw, view)
     dark = root.style is Style.WALLPAPER
     _paint_status_bar(draw, _WHITE if dark else _INK)
-    return _encode(image)
+    return image
 
 
 def jpeg_of(root: View | None, quality: int) -> bytes:
@@ -149,7 +153,9 @@ def _paint_video(draw: ImageDraw.ImageDraw, view: View) -> None:
         top = box.top + round(band * height)
         fill = (int(red * shade), int(green * shade), int(blue * shade))
         draw.rectangle((box.left, top, box.right, top + round(height)), fill=fill)
-    draw.ellipse((460, 230, 620, 390), fill=_lighter((red, green, blue)))
+    sun = box.left - 160 + round(view.share * (box.right - box.left + 160))
+    high = 230 + round(120 * abs(2 * view.share - 1))
+    draw.ellipse((sun, high, sun + 160, high + 160), fill=_lighter((red, green, blue)))
     draw.polygon([(0, 860), (210, 520), (430, 860)], fill=_DARK)
     draw.polygon([(250, 860), (500, 600), (720, 860)], fill=(30, 32, 42))
     draw.rectangle((0, 860, WIDTH, box.bottom), fill=_DARK)

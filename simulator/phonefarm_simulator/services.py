@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from phonefarm_simulator.adb_stream import Stream, StreamClosedError
+from phonefarm_simulator.capture import captured
 from phonefarm_simulator.commands.call import Input, Write
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
@@ -43,7 +44,9 @@ def read_service(name: str) -> Service | None:
         case "reboot":
             return Service(kind="reboot", command=command)
         case "tcp" if command.isdecimal():
-            return Service(kind="tcp", command=command)
+            return Service(kind="socket", command=f"tcp:{int(command[:9])}")
+        case "localabstract" if command and not options:
+            return Service(kind="socket", command=name)
         case "dev" | "framebuffer" | "reverse" | "root" | "tcpip" | "usb" if not options:
             return Service(kind=kind, command=command)
         case "exec":
@@ -59,13 +62,13 @@ def is_refused(phone: Phone, service: Service) -> bool:
     """Tell whether the phone answers an OPEN of the service with CLSE at once."""
     if service.kind == "shell2":
         return Fault.NO_SHELL_V2 in phone.faults
-    return service.kind == "tcp" and int(service.command[:9]) not in phone.tcp_ports
+    return service.kind == "socket" and service.command not in phone.sockets
 
 
 async def serve(phone: Phone, service: Service, stream: Stream) -> bool:
     """Serve a stream to its end; tell whether the connection is to be cut now, by a fault."""
-    if service.kind == "tcp":
-        await phone.tcp_ports[int(service.command)](stream)
+    if service.kind == "socket":
+        await phone.sockets[service.command](stream)
         return False
     await phone.faults.ended(Fault.SHELL_HANGS)
     if service.kind == "reboot":
@@ -103,9 +106,7 @@ async def _file(phone: Phone, path: str, stream: Stream) -> None:
 
 async def _framebuffer(phone: Phone, _command: str, stream: Stream) -> None:
     """Send the screen as it is in memory (AOSP adb, framebuffer_service.cpp: version 2, sRGB)."""
-    width, height, pixels = await asyncio.to_thread(
-        rgba_of, phone.screen() if phone.awake else None
-    )
+    width, height, pixels = await asyncio.to_thread(rgba_of, captured(phone))
     colours = (0, 8, 16, 8, 8, 8, 24, 8)  # offset and length of red, blue, green and alpha
     version = (2, 32, 1) if phone.sdk >= FIRST_WITH_COLOUR_SPACE else (1, 32)
     numbers = (*version, len(pixels), width, height, *colours)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from phonefarm_simulator.commands import (
     app_commands,
+    app_process_command,
     dumpsys_command,
     file_commands,
     media_commands,
@@ -31,6 +32,7 @@ from phonefarm_simulator.shell_parser import (
 
 COMMANDS: dict[str, Command] = {
     **app_commands.COMMANDS,
+    **app_process_command.COMMANDS,
     **dumpsys_command.COMMANDS,
     **file_commands.COMMANDS,
     **media_commands.COMMANDS,

@@ -12,6 +12,7 @@ from typing import Any
 import h11
 
 from phonefarm_simulator.adb_stream import Stream
+from phonefarm_simulator.capture import captured
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.screenshot import jpeg_of
@@ -98,7 +99,11 @@ class UiServer:
                 self.died.set()
                 return 200, "text/html", b"Server stopped"
             case "GET", "/screenshot/0":
-                return 200, "image/jpeg", await asyncio.to_thread(jpeg_of, self._phone.screen(), 80)
+                return (
+                    200,
+                    "image/jpeg",
+                    await asyncio.to_thread(jpeg_of, captured(self._phone), 80),
+                )
             case "POST", "/jsonrpc/0":
                 return await self._call(body)
             case _:

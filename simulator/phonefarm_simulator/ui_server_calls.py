@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from phonefarm_simulator import input_events
+from phonefarm_simulator.capture import captured
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.keys import Key, key_code
 from phonefarm_simulator.phone import Phone
@@ -97,8 +98,7 @@ class UiCalls:
 
     async def take_screenshot(self, scale: float = 1.0, quality: int = 90) -> str:
         """Return the picture as JPEG in base64."""
-        screen = self._phone.screen() if self._phone.awake else None
-        picture = await asyncio.to_thread(jpeg_of, screen, int(quality))
+        picture = await asyncio.to_thread(jpeg_of, captured(self._phone), int(quality))
         return base64.b64encode(picture).decode()
 
     def exist(self, selector: Mapping[str, Any]) -> bool:
@@ -230,12 +230,12 @@ class UiCalls:
     def set_clipboard(self, _label: str | None, text: str) -> None:
         """Put a text on the clipboard."""
         self._check_clipboard()
-        self._phone.clipboard = str(text)
+        self._phone.clipboard.put(str(text))
 
     def get_clipboard(self) -> str | None:
         """Return what is on the clipboard."""
         self._check_clipboard()
-        return self._phone.clipboard
+        return self._phone.clipboard.text
 
     def _check_clipboard(self) -> None:
         if Fault.CLIPBOARD_DENIED in self._phone.faults:
@@ -243,7 +243,7 @@ class UiCalls:
 
     def paste_clipboard(self) -> bool:
         """Type the clipboard's text where the cursor is."""
-        input_events.type_text(self._phone, self._phone.clipboard or "")
+        input_events.paste(self._phone)
         return True
 
     def _find(self, selector: Mapping[str, Any]) -> View | None:

@@ -262,3 +262,13 @@ async def test_a_shell_dump_of_a_moving_screen_is_heard_out(
     assert (failure["code"], failure["class"]) == ("ui_server_failed", "infra")
     assert "could not get idle state" in failure["message"]
     assert "Killed" in failure["message"]
+
+
+async def test_a_phone_that_may_not_be_touched(tmp_path: Path) -> None:
+    """MIUI refuses touches until a person allows them (scrcpy#4352): the phone's own words."""
+    async with run_bench(tmp_path) as bench:
+        await bench.phone.fault("inject_denied")
+        failure = await failure_of(bench, step("launch_app"), step("search", keyword="noodles"))
+
+    assert (failure["code"], failure["class"]) == ("adb_failed", "infra")
+    assert "INJECT_EVENTS permission" in failure["message"]

@@ -18,9 +18,11 @@ from phonefarm_simulator.adb_packets import (
     Packet,
     PacketParser,
 )
+from phonefarm_simulator.adb_stream import BufferedReader, Stream, StreamClosedError
 from phonefarm_simulator.farm import Farm, SimulatedPhone, simulated_phones
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.phone import Phone
+from phonefarm_simulator.screen_server_messages import UnknownMessageError, read_message
 from phonefarm_simulator.shell import COMMANDS, Bytes, Exit, Shell
 from phonefarm_simulator.shell_parser import ShellSyntaxError, parse
 from support.examples import at_most, given
@@ -323,3 +325,28 @@ def test_no_command_line_breaks_the_phone(tmp_path: Path, words: list[str]) -> N
             phone.close()
 
     asyncio.run(scene())
+
+
+class Given(Stream):
+    """A stream that holds all it will ever give."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = data
+
+    async def read(self) -> bytes:
+        """Return all, then the end."""
+        data, self._left = self._left, b""
+        return data
+
+
+@given(st.lists(st.one_of(st.integers(0, 18).map(lambda kind: bytes([kind])), st.binary())))
+def test_no_message_breaks_the_screen_server(parts: list[bytes]) -> None:
+    """Whatever a client sends is a message, the end, or an error that the server knows."""
+
+    async def read_all() -> None:
+        reader = BufferedReader(Given(b"".join(parts)))
+        while True:
+            await read_message(reader)
+
+    with pytest.raises((UnknownMessageError, StreamClosedError)):
+        asyncio.run(read_all())

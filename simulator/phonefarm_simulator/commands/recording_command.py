@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from phonefarm_simulator.capture import captured
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.screen_recording import mp4_of
 from phonefarm_simulator.screenshot import jpeg_of
@@ -32,8 +33,7 @@ async def screenrecord(call: Call) -> int:
 
     async def film() -> None:
         while True:
-            screen = call.phone.screen() if call.phone.awake else None
-            frames.append((time.monotonic() - begun, jpeg_of(screen, QUALITY)))
+            frames.append((time.monotonic() - begun, jpeg_of(captured(call.phone), QUALITY)))
             await asyncio.sleep(FRAME_SECONDS)
 
     try:

@@ -3,10 +3,17 @@
 import asyncio
 import math
 
+from phonefarm_simulator.capture import captured
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.commands.dumpsys_command import FOLDED_DISPLAY, MAIN_DISPLAY
 from phonefarm_simulator.faults import Fault
-from phonefarm_simulator.input_events import press_keys, swipe, tap, type_text
+from phonefarm_simulator.input_events import (
+    INJECT_DENIED,
+    press_keys,
+    swipe,
+    tap,
+    type_text,
+)
 from phonefarm_simulator.keys import key_code
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.screenshot import black_png, png_of
@@ -29,6 +36,8 @@ async def input_command(call: Call) -> int:
     words = list(call.arguments)
     if words[:1] and words[0] in _SOURCES:
         words.pop(0)
+    if words and Fault.INJECT_DENIED in call.phone.faults:
+        return await _java_error(call, words[0], f"java.lang.SecurityException: {INJECT_DENIED}")
     match words:
         case ["tap", x, y]:
             return await _tap(call, x, y)
@@ -123,10 +132,8 @@ async def screencap(call: Call) -> int:
     if not as_png and not (paths and paths[0].endswith(".png")):
         return await call.complain("screencap: only PNG is known here, use -p")
     folded = Fault.SECOND_DISPLAY in faults and shown != MAIN_DISPLAY
-    if call.phone.awake and not folded:
-        picture = await asyncio.to_thread(png_of, call.phone.screen())
-    else:
-        picture = black_png()
+    screen = None if folded else captured(call.phone)
+    picture = black_png() if screen is None else await asyncio.to_thread(png_of, screen)
     warning = faults.get(Fault.SCREENCAP_WARNS)
     if warning is not None and shown is None:
         write = call.write_out if warning.on_stdout else call.write_error

@@ -1,9 +1,7 @@
 """Commands that hold the phone's UiAutomation: `uiautomator dump` and the UI server."""
 
 import asyncio
-import io
-import re
-import zipfile
+from collections.abc import Sequence
 
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.faults import Fault
@@ -22,7 +20,6 @@ STACK_TRACE = (
     "open failed: ENOENT (No such file or directory)\n"
     "\tat libcore.io.IoBridge.open(IoBridge.java:574)"
 )
-_NICE_NAME = re.compile(r"--nice-name=(\S+)")
 
 
 async def uiautomator(call: Call) -> int:
@@ -78,27 +75,15 @@ async def _rests(call: Call, *, compressed: bool) -> bool:
     return False
 
 
-async def app_process(call: Call) -> int:
-    """Run the main class of a jar on the CLASSPATH; the UI server is the one that is known."""
-    words = list(call.arguments)
-    if Fault.STACK_TRACES in call.phone.faults:
-        await call.complain(STACK_TRACE)
-    jar = call.environment.get("CLASSPATH", "")
-    if MAIN_CLASS not in words or not _is_dex(call, jar):
-        return await call.complain(f"Error: could not load main class {words[-1:]}", status=1)
-    match words[words.index(MAIN_CLASS) + 1 :]:
+async def ui_server(call: Call, words: Sequence[str], arguments: str) -> int:
+    """Run the UI server until it is killed, dies, or the command's stream is closed."""
+    phone = call.phone
+    match words:
         case ["-p", number] if number.isdecimal():
             port = int(number)
         case _:
             port = DEFAULT_PORT
-    named = _NICE_NAME.search(" ".join(words))
-    arguments = " ".join([named[1] if named else "app_process", *words])
-    return await _serve_ui(call, port, arguments)
-
-
-async def _serve_ui(call: Call, port: int, arguments: str) -> int:
-    """Run the UI server until it is killed, dies, or the command's stream is closed."""
-    phone = call.phone
+    socket = f"tcp:{port}"
     await call.say("[server] INFO: [UiAutomator2Server] Starting Server")
     await asyncio.sleep(VM_START_SECONDS)
     if Fault.UI_SERVER_KILLED_AT_START in phone.faults:
@@ -109,7 +94,7 @@ async def _serve_ui(call: Call, port: int, arguments: str) -> int:
     taken = phone.faults.get(Fault.UI_SERVER_PORT_TAKEN)
     if taken is not None:
         phone.count_down(Fault.UI_SERVER_PORT_TAKEN)
-    if taken is not None or port in phone.tcp_ports:
+    if taken is not None or socket in phone.sockets:
         return await call.complain(
             "java.net.BindException: bind failed: EADDRINUSE (Address already in use)"
         )
@@ -119,12 +104,12 @@ async def _serve_ui(call: Call, port: int, arguments: str) -> int:
             phone.processes.running(arguments) as process,
         ):
             server = UiServer(phone, port)
-            phone.tcp_ports[port] = server.serve
+            phone.sockets[socket] = server.serve
             await call.say(f"[server] INFO: http server listening on *:{port}")
             try:
                 await _first_of(process.killed, server.died)
             finally:
-                del phone.tcp_ports[port]
+                del phone.sockets[socket]
                 server.died.set()
     except UiAutomationTakenError:
         return await call.complain(ALREADY_REGISTERED)
@@ -140,13 +125,4 @@ async def _first_of(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
-def _is_dex(call: Call, path: str) -> bool:
-    """Tell whether a file is a jar with Android's code in it."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(call.phone.files.read(path))) as archive:
-            return "classes.dex" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-COMMANDS: Table = {"app_process": app_process, "uiautomator": uiautomator}
+COMMANDS: Table = {"uiautomator": uiautomator}
