@@ -147,7 +147,7 @@ async def test_a_person_works_with_the_real_adb_and_reaches_no_more_than_the_pho
     assert named == (0, "device\n")
     assert all(code for code, _ in refused), refused
     assert (alive[0], alive[1].strip()) == (0, "SIM0001")
-    assert any(f"leased {process_id}" in row[5] for row in listed.rows)
+    assert any(process_id == row[listed.rows[0].index("PROCESS")] for row in listed.rows)
     assert ended.process_type == "hold"
     assert "by hand: " in log.read_text()
     rebooted = [e for e in phones["SIM0001"].ledger() if e.kind == "rebooted"]

@@ -16,6 +16,7 @@ from phonefarm_cli.errors import CommandError, ExitCode
 from support.commanding import Operator
 
 DATA = b"seen"
+PROCESS = "11111111-1111-1111-1111-111111111111"
 
 
 class Played:
@@ -77,7 +78,7 @@ def line(**changes: Any) -> inspect_pb2.EvidenceLine:
     """Return the line of a file."""
     values: dict[str, Any] = {
         "evidence_id": "e",
-        "process_id": "p",
+        "process_id": PROCESS,
         "run_id": "run-1",
         "name": "screen.png",
         "bytes": len(DATA),
@@ -90,7 +91,7 @@ async def saved(played: Played, folder: Path, capsys: pytest.CaptureFixture[str]
     """Save the evidence; return what is in the folder, also when it fails."""
     async with serving(played) as port:
         operator = Operator(f"127.0.0.1:{port}", capsys)
-        await operator.command("processes", "evidence", "p", "--save", str(folder))
+        await operator.command("processes", "evidence", PROCESS, "--save", str(folder))
     return files_below(folder)
 
 

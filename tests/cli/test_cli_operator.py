@@ -44,7 +44,9 @@ async def test_a_phone_is_released_by_the_epoch_that_the_list_shows(
         told = await operator.command(*words, "1")
         stops = await agent.hear("stops")
 
-    assert f"leased {accepted.process_id} epoch 1" in listed.rows[1]
+    shown = dict(zip(*listed.rows, strict=True))
+    assert (shown["STATE"], shown["PROCESS"]) == ("busy", accepted.process_id)
+    assert shown["EPOCH"] == "1"
     assert "free when its agent reports it clean" in told.out
     assert [stop.run for stop in stops.stops] == [assignment.run]
 
@@ -89,7 +91,7 @@ async def test_a_drain_that_waits_ends_once_the_last_run_has_ended(
 ) -> None:
     """It says what is still at work, then that nothing is; the lists say that it drains."""
     said: asyncio.Queue[str] = asyncio.Queue()
-    monkeypatch.setattr(drain_wait, "note", said.put_nowait)
+    monkeypatch.setattr(drain_wait, "note_stderr", said.put_nowait)
     async with played_agent(farm, "A1") as agent:
         await agent.offer()
         accepted = await farm.enqueue(request())

@@ -267,7 +267,7 @@ async def test_operators_commands_work_on_a_running_farm(
 
     phones = run("phones", "list").splitlines()
     assert [line.split("\t")[0] for line in phones] == ["PHONE", "ph-sim0001", "ph-sim0002"]
-    assert [line.split("\t")[6] for line in phones[1:]] == ["yes", "yes"]
+    assert [line.split("\t")[2] for line in phones[1:]] == ["free", "free"]
     assert "sim-0001\tshortvideo\tph-sim0001\tyes\tok" in run("accounts", "list")
     second = ("second", "--app", "shortvideo", "--phone", "SIM0002", "--inactive")
     assert "active no" in run("accounts", "put", *second)

@@ -7,11 +7,11 @@ from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import accounts_import
-from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
-from phonefarm_cli.console.json_output import print_json
+from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb, add_verbs
+from phonefarm_cli.console.json_output import print_result
+from phonefarm_cli.console.listing import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.terminal import echo
+from phonefarm_cli.console.tables import counted
 
 _COLUMNS = ("ACCOUNT", "APP", "PHONE", "ACTIVE", "CONDITION", "REASON")
 
@@ -23,8 +23,9 @@ _LIST_NOTES: Final = """\
 def add(commands: Subparsers) -> None:
     """Add `phonefarm accounts` and its verbs."""
     verbs = add_verbs(commands, "accounts", "list the accounts, and bind them to phones")
-    listing = add_verb(verbs, "list", "list all accounts", _list, notes=_LIST_NOTES)
-    add_json(listing)
+    listing = add_list(verbs, "list", "list the accounts", _list, notes=_LIST_NOTES)
+    listing.add_argument("--app", metavar="APP", help="list only accounts of this app")
+    listing.add_argument("--phone", metavar="PHONE", help="list only accounts on this phone")
     accounts_import.add(verbs)
     clear = add_verb(
         verbs, "clear", "end needs_attention of an account, so that it gets work again", _clear
@@ -44,22 +45,29 @@ def add(commands: Subparsers) -> None:
     )
 
 
-async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
-    known = await controller.accounts()
-    if options.json:
-        print_json([_record(account) for account in known])
-        return
-    rows = [
-        [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
-        for a in known
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
+    phone_id = (await find_phone(controller, options.phone)).phone_id if options.phone else None
+    known = [
+        account
+        for account in await controller.accounts()
+        if options.app in {None, account.app} and phone_id in {None, account.phone_id}
     ]
-    print_table(_COLUMNS, rows, empty="no account yet")
+    return Listing(
+        columns=_COLUMNS,
+        rows=[
+            [a.account_id, a.app, a.phone_id, _yes(on=a.active), a.condition, a.condition_reason]
+            for a in known
+        ],
+        records=[_record(account) for account in known],
+        empty="no such account" if options.app or options.phone else "no account yet",
+        summary=counted(len(known), "account"),
+    )
 
 
 async def _clear(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = fleet_pb2.ClearAccountRequest(account_id=options.account, reason=options.reason)
     account = await controller.call(controller.fleet.ClearAccount, request)
-    echo(f"{account.account_id}: {account.condition}")
+    print_result(options, account, f"{account.account_id}: {account.condition}")
 
 
 async def _put(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -73,7 +81,8 @@ async def _put(options: argparse.Namespace, controller: ControllerClient) -> Non
     request = fleet_pb2.PutAccountRequest(account=wanted)
     account = await controller.call(controller.fleet.PutAccount, request)
     where = f"on {account.phone_id}" if account.phone_id else "on no phone"
-    echo(f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}")
+    line = f"{account.account_id}: {account.app} {where}, active {_yes(on=account.active)}"
+    print_result(options, account, line)
 
 
 def _record(account: fleet_pb2.Account) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient, Ref
 from phonefarm_cli.console.account_file import AccountLine, file_format, read_accounts
 from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.input_file import InputFileError, InputProblem, read_input
+from phonefarm_cli.console.json_output import print_result
 from phonefarm_cli.console.phone_lookup import names_of
 from phonefarm_cli.console.tables import counted
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.terminal import echo, note_stderr
+from phonefarm_cli.terminal import note_stderr
 
 AT_ONCE: Final = 1000
 """The controller accepts at most so many accounts in one transaction."""
@@ -73,13 +74,15 @@ async def _import(options: argparse.Namespace, controller: ControllerClient) -> 
     same = len(planned) - len(changed)
     sums = f"{fresh} new, {len(changed) - fresh} changed, {same} unchanged"
     if options.dry_run:
-        echo(
-            f"{options.file}: {counted(len(planned), 'account')}, all valid: {sums}; "
-            "nothing was imported"
-        )
-        return
-    await _send(controller, options.file, changed)
-    echo(f"{options.file}: {counted(len(planned), 'account')}: {sums}")
+        line = f"all valid: {sums}; nothing was imported"
+    else:
+        await _send(controller, options.file, changed)
+        line = sums
+    numbers = {"accounts": len(planned), "new": fresh, "changed": len(changed) - fresh}
+    result = numbers | {"unchanged": same, "imported": not options.dry_run}
+    mark = "," if options.dry_run else ":"
+    line = f"{options.file}: {counted(len(planned), 'account')}{mark} {line}"
+    print_result(options, result, line)
 
 
 async def _plan(

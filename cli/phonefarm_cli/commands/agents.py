@@ -6,10 +6,11 @@ from typing import Final
 from phonefarm.v1 import access_pb2, fleet_pb2, operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb, add_verbs
+from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb, add_verbs
 from phonefarm_cli.console.drain_wait import wait_until_free
-from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import counted, print_table
+from phonefarm_cli.console.json_output import message_dict, print_json, print_result
+from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.tables import Cell, counted
 from phonefarm_cli.console.times import duration, minute_text
 from phonefarm_cli.terminal import echo, note_stderr
 
@@ -47,8 +48,7 @@ def add(commands: Subparsers) -> None:
     verbs = add_verbs(
         commands, "agents", "list the agents, invite a host, drain or revoke an agent"
     )
-    listing = add_verb(verbs, "list", "list all agents, and when their certificates expire", _list)
-    add_json(listing)
+    add_list(verbs, "list", "list all agents, and when their certificates expire", _list)
     invite = add_verb(
         verbs,
         "invite",
@@ -107,12 +107,19 @@ def add(commands: Subparsers) -> None:
     add_reason(revoke, required=False)
 
 
-async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     answer = await controller.call(controller.fleet.ListAgents, fleet_pb2.ListAgentsRequest())
-    if options.json:
-        print_json([message_dict(agent) for agent in answer.agents])
-        return
-    print_table(_COLUMNS, [_row(agent) for agent in answer.agents], empty="no agent yet")
+    agents = answer.agents
+    connected = sum(agent.connected for agent in agents)
+    phones = counted(sum(agent.phones for agent in agents), "phone")
+    return Listing(
+        columns=_COLUMNS,
+        rows=[_row(agent) for agent in agents],
+        records=[message_dict(agent) for agent in agents],
+        empty="no agent yet",
+        optional=("RUNTIME", "VERSION", "CERTIFICATE UNTIL"),
+        summary=f"{counted(len(agents), 'agent')}: {connected} connected, {phones}",
+    )
 
 
 async def _invite(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -124,6 +131,9 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
         reason=options.reason,
     )
     invited = await controller.call(controller.access.Invite, request)
+    if options.json:
+        print_json(message_dict(invited))
+        return
     who = f"{role} {options.agent_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note_stderr(
@@ -137,17 +147,18 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
 async def _drain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = operator_pb2.DrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     agent = await controller.call(controller.operator.DrainAgent, request)
-    echo(f"{agent.agent_id}: draining; runs in progress continue")
+    print_result(options, agent, f"{agent.agent_id}: draining; runs in progress continue")
     if options.wait:
         await wait_until_free(controller, lambda phone: phone.agent_id == agent.agent_id)
-        echo(f"{agent.agent_id}: no run is on its phones")
+        if not options.json:
+            echo(f"{agent.agent_id}: no run is on its phones")
 
 
 async def _undrain(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = operator_pb2.UndrainAgentRequest(agent_id=options.agent_id, reason=options.reason)
     answer = await controller.call(controller.operator.UndrainAgent, request)
     what = "gets work again" if answer.undrained else "was not draining"
-    echo(f"{options.agent_id}: {what}")
+    print_result(options, answer, f"{options.agent_id}: {what}")
 
 
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -155,21 +166,23 @@ async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> 
     request = access_pb2.RevokeMemberRequest(
         role=role, member_id=options.agent_id, reason=options.reason
     )
-    ended = (await controller.call(controller.access.RevokeMember, request)).certificates
-    echo(
-        f"{options.agent_id}: revoked ({counted(ended, 'certificate')}); it needs a new invitation "
-        "to join again"
+    answer = await controller.call(controller.access.RevokeMember, request)
+    print_result(
+        options,
+        answer,
+        f"{options.agent_id}: revoked ({counted(answer.certificates, 'certificate')}); it needs a "
+        "new invitation to join again",
     )
 
 
-def _row(agent: fleet_pb2.Agent) -> list[str]:
+def _row(agent: fleet_pb2.Agent) -> list[Cell]:
     return [
         agent.agent_id,
         "yes" if agent.connected else "no",
         str(agent.phones),
         agent.version,
         agent.runtime,
-        minute_text(agent.last_heartbeat_at),
-        minute_text(agent.certificate_expires_at),
+        agent.last_heartbeat_at,
+        agent.certificate_expires_at,
         f"by {agent.drain_by}: {agent.drain_reason}" if agent.HasField("drain_since") else "",
     ]

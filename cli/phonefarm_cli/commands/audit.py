@@ -7,11 +7,11 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
-from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers
+from phonefarm_cli.console.json_output import message_dict
+from phonefarm_cli.console.listing import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.console.times import parse_time, time_text
+from phonefarm_cli.console.times import parse_time
 
 _COLUMNS: Final = ("WHEN", "WHO", "DID", "TO", "WHY")
 _NOTES: Final = """\
@@ -28,7 +28,7 @@ examples:
 
 def add(commands: Subparsers) -> None:
     """Add `phonefarm audit`."""
-    audit = add_verb(
+    audit = add_list(
         commands, "audit", "list who did what to phones, accounts and hosts", _audit, notes=_NOTES
     )
     about = audit.add_mutually_exclusive_group()
@@ -46,10 +46,9 @@ def add(commands: Subparsers) -> None:
     audit.add_argument(
         "--limit", type=int, default=100, metavar="N", help="list at most N entries (100)"
     )
-    add_json(audit)
 
 
-async def _audit(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _audit(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     request = fleet_pb2.ListAuditRequest(limit=options.limit, subject=options.about or "")
     if options.phone:
         request.subject = (await find_phone(controller, options.phone)).phone_id
@@ -57,8 +56,11 @@ async def _audit(options: argparse.Namespace, controller: ControllerClient) -> N
         now = datetime.now(UTC)
         request.since.CopyFrom(parse_time(options.since, name="--since", now=now))
     entries = (await controller.call(controller.fleet.ListAudit, request)).entries
-    if options.json:
-        print_json([message_dict(entry) for entry in entries])
-        return
-    rows = [[time_text(e.at), e.actor, e.verb, e.subject, e.reason] for e in entries]
-    print_table(_COLUMNS, rows, empty="nothing")
+    return Listing(
+        columns=_COLUMNS,
+        rows=[
+            [entry.at, entry.actor, entry.verb, entry.subject, entry.reason] for entry in entries
+        ],
+        records=[message_dict(entry) for entry in entries],
+        empty="nothing",
+    )

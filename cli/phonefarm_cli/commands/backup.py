@@ -12,9 +12,9 @@ from phonefarm.v1 import operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb
+from phonefarm_cli.console.json_output import print_result
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import echo
 
 _NOTES: Final = """\
 Save a consistent copy of the SQLite database while the farm works. FILE appears only when the copy
@@ -54,7 +54,8 @@ async def _backup(options: argparse.Namespace, controller: ControllerClient) -> 
     except OSError as error:
         why = f"{error.filename or place} cannot be written: {error.strerror}"
         raise CommandError(why, ExitCode.MISUSED) from error
-    echo(f"{place}: the database of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}")
+    line = f"{place}: the database of {time_text(head.taken_at)}, {head.bytes} bytes, {head.sha256}"
+    print_result(options, head, line)
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import capabilities_verify
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb, add_verbs
+from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
 from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.console.times import time_text
+from phonefarm_cli.console.tables import Cell, print_table
 from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("CAPABILITY", "MODES", "ROUTINGS", "BY", "WHAT IT DOES")
@@ -27,14 +26,13 @@ app profile in use. The verb verify verifies it; a change of the profile ends th
 def add(commands: Subparsers) -> None:
     """Add `phonefarm capabilities` and its verbs."""
     verbs = add_verbs(commands, "capabilities", "list the capabilities, and verify them on a phone")
-    listing = add_verb(
+    add_verb(
         verbs,
         "list",
         "list all capabilities, and whether they are live verified",
         _list,
         notes=_NOTES,
     )
-    add_json(listing)
     capabilities_verify.add(verbs)
 
 
@@ -43,7 +41,8 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
     if options.json:
         print_json([message_dict(capability) for capability in found])
         return
-    print_table(_COLUMNS, [_row(capability) for capability in found], empty="no capability")
+    table = [_row(capability) for capability in found]
+    print_table(_COLUMNS, table, empty="no capability", optional=("BY", "ROUTINGS"))
     rows = [
         [capability.name, *_app_row(each)]
         for capability in found
@@ -51,7 +50,7 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         for each in capability.apps
     ]
     echo("")
-    print_table(_APPS, rows, empty="no app profile")
+    print_table(_APPS, rows, empty="no app profile", optional=("VERSION", "BY"))
 
 
 def _row(capability: inspect_pb2.Capability) -> list[str]:
@@ -64,11 +63,11 @@ def _row(capability: inspect_pb2.Capability) -> list[str]:
     ]
 
 
-def _app_row(each: inspect_pb2.AppVerification) -> list[str]:
+def _app_row(each: inspect_pb2.AppVerification) -> list[Cell]:
     return [
         each.app,
         each.profile_version[:_SHOWN],
-        time_text(each.verified_at) if each.live_verified else "no",
+        each.verified_at if each.live_verified else "no",
         each.verified_by or "-",
         each.process_id or "-",
     ]

@@ -13,11 +13,12 @@ from phonefarm_cli.client.client import ControllerClient, RefusedError
 from phonefarm_cli.commands.processes_evidence import COLUMNS, evidence_row
 from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_verb
 from phonefarm_cli.console.input_file import InputFileError, decode_text, read_input
+from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.progress import error_text, follow_process
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import OUT, echo, note
+from phonefarm_cli.terminal import OUT, echo, note_stderr
 
 EVIDENCE_SECONDS: Final = 30.0
 """How long the evidence may take to arrive after the end of the run."""
@@ -64,10 +65,11 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     capability = await _capability(controller, options.capability)
     phone = await find_phone(controller, options.phone)
     account = await _account(controller, phone, options.account)
-    echo(f"{capability.name} will run on {phone.phone_id} ({phone.model or phone.serialno})")
-    echo(f"  for the account {account.account_id} of {account.app}")
-    echo(f"  what it does: {capability.description}")
-    echo(f"  inputs: {inputs or 'the default ones, which change little'}")
+    say = note_stderr if options.json else echo
+    say(f"{capability.name} will run on {phone.phone_id} ({phone.model or phone.serialno})")
+    say(f"  for the account {account.account_id} of {account.app}")
+    say(f"  what it does: {capability.description}")
+    say(f"  inputs: {inputs or 'the default ones, which change little'}")
     _agree(options)
     wanted = verification_pb2.VerifyCapabilityRequest(
         capability=capability.name,
@@ -78,8 +80,8 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
     )
     started = await controller.call(controller.verification.VerifyCapability, wanted)
     process_id = started.process_id
-    note(f"process {process_id}")
-    process = await follow_process(controller, process_id)
+    say(f"process {process_id}")
+    process = await follow_process(controller, process_id, say=say)
     if process.status != "completed":
         why = error_text(process.error) if process.HasField("error") else process.status
         raise CommandError(
@@ -87,6 +89,9 @@ async def _verify(options: argparse.Namespace, controller: ControllerClient) -> 
             f"  `phonefarm processes evidence {process_id} --save DIR` saves its evidence"
         )
     kept = await _recorded(controller, process_id)
+    if options.json:
+        print_json(message_dict(kept))
+        return
     request = inspect_pb2.ListEvidenceRequest(process_id=process_id)
     lines = (await controller.call(controller.inspection.ListEvidence, request)).evidence
     print_table(COLUMNS, [evidence_row(line) for line in lines], empty="no evidence")

@@ -7,7 +7,7 @@ from typing import Final
 from phonefarm.v1 import doctor_pb2
 
 from phonefarm_cli.client.client import ControllerClient, UnreachableError
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_verb
 from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.errors import ExitCode
 from phonefarm_cli.terminal import echo, note
@@ -43,7 +43,6 @@ def add(commands: Subparsers) -> None:
         notes=_NOTES,
     )
     parser.add_argument("--all", action="store_true", help="also print each check that is ok")
-    add_json(parser)
 
 
 async def _doctor(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:

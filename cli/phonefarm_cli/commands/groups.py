@@ -9,17 +9,16 @@ from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import (
     PHONE_NAMES,
     Subparsers,
-    add_json,
     add_reason,
     add_verb,
     add_verbs,
 )
-from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.json_output import message_dict, print_result
+from phonefarm_cli.console.listing import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phones
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.terminal import echo
+from phonefarm_cli.console.tables import counted
 
-_COLUMNS = ("GROUP", "KIND", "MEMBERS", "CLEAN-UP", "")
+_COLUMNS = ("GROUP", "KIND", "MEMBERS", "CLEAN-UP", "WHO")
 _STEPS = {
     "stop_apps": fleet_pb2.CLEAN_UP_STEP_STOP_APPS,
     "remove_added": fleet_pb2.CLEAN_UP_STEP_REMOVE_ADDED,
@@ -62,8 +61,7 @@ def add(commands: Subparsers) -> None:
     verbs = add_verbs(
         commands, "groups", "list and set groups of phones or accounts, which requests can name"
     )
-    listing = add_verb(verbs, "list", "list all groups and their members", _list)
-    add_json(listing)
+    add_list(verbs, "list", "list all groups and their members", _list)
     put = add_verb(verbs, "put", "create a group or replace its members", _put, notes=_NOTES)
     put.add_argument(
         "group", metavar="NAME", help="name of the group, 1-128 of A-Z a-z 0-9 . _ : -"
@@ -97,17 +95,16 @@ def add(commands: Subparsers) -> None:
     add_reason(cleaning)
 
 
-async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     answer = await controller.call(controller.fleet.ListGroups, fleet_pb2.ListGroupsRequest())
-    if options.json:
-        print_json([message_dict(group) for group in answer.groups])
-        return
-    rows = [
-        [g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)]
-        for g in answer.groups
-    ]
-    print_table(
-        _COLUMNS, rows, empty="no group yet: `phonefarm groups put NAME --phones PHONE` makes one"
+    return Listing(
+        columns=_COLUMNS,
+        rows=[
+            [g.name, _KINDS[g.kind], str(len(g.member_ids)), _clean_up(g), _few(g)]
+            for g in answer.groups
+        ],
+        records=[message_dict(group) for group in answer.groups],
+        empty="no group yet: `phonefarm groups put NAME --phones PHONE` makes one",
     )
 
 
@@ -120,7 +117,8 @@ async def _put(options: argparse.Namespace, controller: ControllerClient) -> Non
     wanted = fleet_pb2.Group(kind=kind, name=options.group, member_ids=members)
     request = fleet_pb2.PutGroupRequest(group=wanted, reason=options.reason)
     group = await controller.call(controller.fleet.PutGroup, request)
-    echo(f"{group.name}: {len(group.member_ids)} {_KINDS[kind]}s: {_few(group) or 'none'}")
+    size = counted(len(group.member_ids), _KINDS[kind])
+    print_result(options, group, f"{group.name}: {size}: {_few(group) or 'none'}")
 
 
 def _few(group: fleet_pb2.Group) -> str:
@@ -148,4 +146,5 @@ async def _set_clean_up(options: argparse.Namespace, controller: ControllerClien
         if group.HasField("clean_up")
         else "the steps that the other groups of its phones name"
     )
-    echo(f"{group.name}: clean-up is {told}, from the next claim on")
+    line = f"{group.name}: clean-up is {told}, from the next claim on"
+    print_result(options, group, line)

@@ -8,9 +8,11 @@ from phonefarm.v1 import access_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_verb, add_verbs
-from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.json_output import message_dict, print_json, print_result
+from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.tables import Cell
 from phonefarm_cli.console.times import lifetime, minute_text
-from phonefarm_cli.terminal import echo, note_stderr
+from phonefarm_cli.terminal import note_stderr
 
 _COLUMNS = ("NAME", "SCOPES", "CREATED", "BY", "EXPIRES", "LAST USED", "REVOKED")
 SCOPES: Final = {
@@ -61,7 +63,7 @@ def add(commands: Subparsers) -> None:
         metavar="DURATION",
         help="how long the key is valid: 12h, 90d, 8w (until you revoke it)",
     )
-    add_verb(verbs, "list", "list all keys, without their secrets", _list)
+    add_list(verbs, "list", "list all keys, without their secrets", _list)
     revoke = add_verb(
         verbs, "revoke", "revoke a key for good, at once, on every controller", _revoke
     )
@@ -73,6 +75,9 @@ async def _create(options: argparse.Namespace, controller: ControllerClient) -> 
     if options.expires is not None:
         request.expires_at.FromDatetime(datetime.now(UTC) + options.expires)
     made = await controller.call(controller.access.CreateKey, request)
+    if options.json:
+        print_json(message_dict(made))
+        return
     end = f", until {minute_text(made.key.expires_at)}" if made.key.HasField("expires_at") else ""
     # The key alone on stdout, so that a script can take it.
     note_stderr(
@@ -82,26 +87,30 @@ async def _create(options: argparse.Namespace, controller: ControllerClient) -> 
     print(made.secret)
 
 
-async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     keys = (await controller.call(controller.access.ListKeys, access_pb2.ListKeysRequest())).keys
-    rows = [
-        [
-            key.name,
-            ",".join(key.scopes),
-            minute_text(key.created_at),
-            key.created_by,
-            minute_text(key.expires_at),
-            minute_text(key.last_used_at),
-            minute_text(key.revoked_at),
-        ]
-        for key in keys
-    ]
-    print_table(
-        _COLUMNS, rows, empty="no key yet; `phonefarm keys create NAME --scope SCOPE` creates one"
+    return Listing(
+        columns=_COLUMNS,
+        rows=[_row(key) for key in keys],
+        records=[message_dict(key) for key in keys],
+        empty="no key yet; `phonefarm keys create NAME --scope SCOPE` creates one",
+        optional=("BY", "CREATED"),
     )
+
+
+def _row(key: access_pb2.ApiKey) -> list[Cell]:
+    return [
+        key.name,
+        ",".join(key.scopes),
+        key.created_at,
+        key.created_by,
+        key.expires_at,
+        key.last_used_at,
+        key.revoked_at,
+    ]
 
 
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = access_pb2.RevokeKeyRequest(name=options.name)
     key = await controller.call(controller.access.RevokeKey, request)
-    echo(f"{key.name}: revoked; the farm now refuses calls with this key")
+    print_result(options, key, f"{key.name}: revoked; the farm now refuses calls with this key")

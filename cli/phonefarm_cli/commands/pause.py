@@ -6,12 +6,11 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_reason, add_verb
-from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.connect import Subparsers, add_reason, add_verb
+from phonefarm_cli.console.json_output import message_dict, print_json, print_result
+from phonefarm_cli.console.tables import Cell, print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import echo
 
 _COLUMNS = ("WHAT", "SINCE", "BY", "REASON")
 _SCOPES: Final = {
@@ -59,7 +58,6 @@ def add(commands: Subparsers) -> None:
         action="store_true",
         help="also stop the runs in progress and put their items back into the queue",
     )
-    add_json(pause)
     resume = add_verb(commands, "resume", "end one pause; other pauses stay", _resume)
     _add_scope(resume, required=True)
     add_reason(resume, required=False)
@@ -93,13 +91,10 @@ async def _pause(options: argparse.Namespace, controller: ControllerClient) -> N
         scope=scope, name=name, reason=options.reason or "", stop=options.stop
     )
     pause = await controller.call(controller.fleet.Pause, request, seconds=LONG_CALL_SECONDS)
-    if options.json:
-        print_json(message_dict(pause))
-    else:
-        runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
-        goes_on = f"{runs} being stopped" if options.stop else "runs in progress continue"
-        echo(f"{_what(pause.scope, pause.name)}: paused; {goes_on}")
-        echo(_cost(pause))
+    runs = "1 run is" if pause.stopped == 1 else f"{pause.stopped} runs are"
+    goes_on = f"{runs} being stopped" if options.stop else "runs in progress continue"
+    what = _what(pause.scope, pause.name)
+    print_result(options, pause, f"{what}: paused; {goes_on}", _cost(pause))
 
 
 def _cost(pause: fleet_pb2.PauseState) -> str:
@@ -121,8 +116,8 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
     if options.json:
         print_json([message_dict(pause) for pause in answer.pauses])
         return
-    rows = [
-        [_what(pause.scope, pause.name), time_text(pause.since), pause.by, pause.reason]
+    rows: list[list[Cell]] = [
+        [_what(pause.scope, pause.name), pause.since, pause.by, pause.reason]
         for pause in answer.pauses
     ]
     print_table(_COLUMNS, rows, empty="nothing is paused")
@@ -134,8 +129,9 @@ async def _resume(options: argparse.Namespace, controller: ControllerClient) -> 
         return
     scope, name = chosen
     request = fleet_pb2.ResumeRequest(scope=scope, name=name, reason=options.reason)
-    resumed = (await controller.call(controller.fleet.Resume, request)).resumed
-    echo(f"{_what(scope, name)}: {('resumed' if resumed else 'was not paused')}")
+    answer = await controller.call(controller.fleet.Resume, request)
+    done = "resumed" if answer.resumed else "was not paused"
+    print_result(options, answer, f"{_what(scope, name)}: {done}")
 
 
 def _what(scope: fleet_pb2.PauseScope.ValueType, name: str) -> str:

@@ -8,10 +8,11 @@ from phonefarm.v1 import operator_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_phone, add_reason, add_verb
+from phonefarm_cli.console.json_output import print_result
 from phonefarm_cli.console.phone_lookup import find_phone
 from phonefarm_cli.console.times import duration, time_text
 from phonefarm_cli.errors import CommandError
-from phonefarm_cli.terminal import echo, note
+from phonefarm_cli.terminal import note_stderr
 
 POLL_SECONDS: Final = 0.3
 _WAITING: Final = frozenset({"QUEUED", "SCHEDULED", "CLAIMED"})
@@ -66,7 +67,7 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
     )
     hold = await controller.call(controller.operator.HoldPhone, request)
     if phone.process_id:
-        note(f"{phone.phone_id}: waiting for the process {phone.process_id} on it")
+        note_stderr(f"{phone.phone_id}: waiting for the process {phone.process_id} on it")
     try:
         while hold.state in _WAITING:
             await asyncio.sleep(POLL_SECONDS)
@@ -81,16 +82,20 @@ async def _hold(options: argparse.Namespace, controller: ControllerClient) -> No
         explained = f"see `phonefarm processes timeline {hold.process_id}`"
         raise CommandError(f"{phone.phone_id} is not held: {hold.why or hold.state}; {explained}")
     port = hold.address.rpartition(":")[2]
-    echo(f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}")
-    echo(f"on the host of {hold.agent_id}:  adb -P {port} shell")
-    echo(f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell")
-    note(f"from elsewhere first:  ssh -L {port}:{hold.address} HOST")
+    print_result(
+        options,
+        hold,
+        f"{phone.phone_id}: held until {time_text(hold.until)}, process {hold.process_id}",
+        f"on the host of {hold.agent_id}:  adb -P {port} shell",
+        f"                 or:  ANDROID_ADB_SERVER_PORT={port} adb shell",
+        f"from elsewhere first:  ssh -L {port}:{hold.address} HOST",
+    )
 
 
 async def _unhold(options: argparse.Namespace, controller: ControllerClient) -> None:
     phone = await find_phone(controller, options.phone)
     hold = await _end_hold(controller, phone.phone_id, options.reason)
-    echo(f"{phone.phone_id}: the hold {hold.process_id} ends")
+    print_result(options, hold, f"{phone.phone_id}: the hold {hold.process_id} ends")
 
 
 async def _end_hold(controller: ControllerClient, phone_id: str, reason: str) -> operator_pb2.Hold:

@@ -1,15 +1,17 @@
 """`phonefarm phones show` and `needs-hands`: all about a phone, and what people must do."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Final
 
 from phonefarm.v1 import agent_pb2, fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_phone, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_phone, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.listing import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.tables import Cell, print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.terminal import echo, warn
 
@@ -24,13 +26,14 @@ List what only a person can do: allow debugging on a screen, replace a cable, ch
 check a phone that is dirty or has failed too often. The list names an unidentified device by its
 adb serial.
 """
-_AXES: Final = ("AXIS", "IS", "SINCE", "BY", "WHY")
+_AXES: Final = ("AXIS", "STATE", "SINCE", "BY", "WHY")
 _STAGES: Final = ("STAGE", "STATE", "SECONDS", "LIMIT", "LAST ERROR")
 _REASONS: Final = ("WHY NOT", "DETAIL", "UNTIL", "WHAT HELPS")
 _FAILURES: Final = ("FAILED", "CODE", "COUNTS", "PROCESS", "MESSAGE")
 _INCIDENTS: Final = ("INCIDENT", "FROM", "TO", "SEEN BY", "PHONES", "ERROR")
 _AUDIT: Final = ("WHEN", "WHO", "DID", "WHY")
 _NEEDED: Final = ("AGENT", "ADB", "PHONE", "SINCE", "WHAT TO DO")
+_OPTIONAL: Final = ("PROCESS", "BY", "UNTIL")
 _MIB: Final = 1024 * 1024
 
 
@@ -44,15 +47,13 @@ def add(verbs: Subparsers) -> None:
         notes=_NOTES,
     )
     add_phone(show)
-    add_json(show)
-    needs_hands = add_verb(
+    add_list(
         verbs,
         "needs-hands",
         "list what a person must do, and where",
         _list_needs_hands,
         notes=_NEEDS_HANDS_NOTES,
     )
-    add_json(needs_hands)
 
 
 async def _show(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -69,10 +70,7 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
     _print_part(_REASONS, [_reason(reason) for reason in details.phone.reasons])
     _print_part(
         _AXES,
-        [
-            [axis.axis, axis.value, time_text(axis.since), axis.by, axis.reason]
-            for axis in details.axes
-        ],
+        [[axis.axis, axis.value, axis.since, axis.by, axis.reason] for axis in details.axes],
     )
     _print_part(_STAGES, [_stage(stage) for stage in details.stages])
     _print_part(_FAILURES, [_failure(failure) for failure in details.failures])
@@ -81,23 +79,24 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
     _print_part(_AUDIT, [_entry(entry) for entry in details.audit])
 
 
-async def _list_needs_hands(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list_needs_hands(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     request = fleet_pb2.ListNeedsHandsRequest()
     needed = (await controller.call(controller.fleet.ListNeedsHands, request)).needed
-    if options.json:
-        print_json([message_dict(each) for each in needed])
-        return
-    rows = [
-        [each.agent_id, each.adb_serial, each.phone_id or "-", time_text(each.since), each.reason]
-        for each in needed
-    ]
-    print_table(_NEEDED, rows, empty="no phone needs a person")
+    return Listing(
+        columns=_NEEDED,
+        rows=[
+            [each.agent_id, each.adb_serial, each.phone_id or "-", each.since, each.reason]
+            for each in needed
+        ],
+        records=[message_dict(each) for each in needed],
+        empty="no phone needs a person",
+    )
 
 
-def _print_part(columns: tuple[str, ...], rows: list[list[str]]) -> None:
+def _print_part(columns: tuple[str, ...], rows: Sequence[Sequence[Cell]]) -> None:
     if rows:
         echo("")
-        print_table(columns, rows, empty="")
+        print_table(columns, rows, empty="", optional=[x for x in _OPTIONAL if x in columns])
 
 
 def _head(details: fleet_pb2.PhoneDetails) -> list[str]:
@@ -136,31 +135,31 @@ def _facts(details: fleet_pb2.PhoneDetails) -> str:
     return f"{', '.join(told) or 'never read'}, as of {time_text(details.looked_at)}"
 
 
-def _reason(reason: fleet_pb2.PhoneHindrance) -> list[str]:
-    return [reason.reason, reason.detail, time_text(reason.until), reason.remedy]
+def _reason(reason: fleet_pb2.PhoneHindrance) -> list[Cell]:
+    return [reason.reason, reason.detail, reason.until, reason.remedy]
 
 
-def _stage(stage: agent_pb2.Stage) -> list[str]:
+def _stage(stage: agent_pb2.Stage) -> list[Cell]:
     state = agent_pb2.StageState.Name(stage.state).removeprefix("STAGE_STATE_").lower()
     return [stage.name, state, f"{stage.seconds:.1f}", f"{stage.limit_seconds:g}", stage.error]
 
 
-def _failure(failure: fleet_pb2.PhoneFailure) -> list[str]:
+def _failure(failure: fleet_pb2.PhoneFailure) -> list[Cell]:
     counts = "yes" if failure.counts else "no"
     what = f"{failure.blame}: {failure.code}"
-    return [time_text(failure.at), what, counts, failure.process_id, failure.message]
+    return [failure.at, what, counts, failure.process_id, failure.message]
 
 
-def _incident(incident: fleet_pb2.HostIncidentState) -> list[str]:
+def _incident(incident: fleet_pb2.HostIncidentState) -> list[Cell]:
     return [
         incident.kind,
-        time_text(incident.began_at),
-        time_text(incident.ended_at) or "it lasts",
+        incident.began_at,
+        incident.ended_at if incident.HasField("ended_at") else "it lasts",
         incident.seen_by,
         str(len(incident.phones)),
         incident.error,
     ]
 
 
-def _entry(entry: fleet_pb2.AuditEntry) -> list[str]:
-    return [time_text(entry.at), entry.actor, entry.verb, entry.reason]
+def _entry(entry: fleet_pb2.AuditEntry) -> list[Cell]:
+    return [entry.at, entry.actor, entry.verb, entry.reason]

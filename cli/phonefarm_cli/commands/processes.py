@@ -2,6 +2,8 @@
 
 import argparse
 import getpass
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,20 +21,19 @@ from phonefarm_cli.commands import (
 )
 from phonefarm_cli.console.connect import (
     Subparsers,
-    add_json,
     add_process,
     add_reason,
     add_verb,
     add_verbs,
 )
-from phonefarm_cli.console.json_output import message_dict, print_json
+from phonefarm_cli.console.json_output import message_dict, print_result
+from phonefarm_cli.console.listing import Listing, add_list
 from phonefarm_cli.console.phone_lookup import find_phone
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.console.times import parse_time, time_text
+from phonefarm_cli.console.tables import Cell, counted
+from phonefarm_cli.console.times import parse_time, seconds_between
 from phonefarm_cli.errors import CommandError, ExitCode
-from phonefarm_cli.terminal import echo, note_stderr
 
-_COLUMNS = ("PROCESS", "TYPE", "REQUEST", "STATUS", "ITEMS", "CREATED", "ERROR")
+_COLUMNS = ("PROCESS", "TYPE", "REQUEST", "STATUS", "ITEMS", "CREATED", "LASTED", "ERROR")
 _STATUSES = ("queued", "executing", "retrying", "completed", "failed_terminal", "cancelled")
 _STRATEGIES = {
     "soft": process_pb2.CANCEL_STRATEGY_SOFT,
@@ -85,7 +86,7 @@ def add(commands: Subparsers) -> None:
 
 
 def _add_list(verbs: Subparsers) -> None:
-    listing = add_verb(verbs, "list", "list processes, newest first", _list, notes=_LIST_NOTES)
+    listing = add_list(verbs, "list", "list processes, newest first", _list, notes=_LIST_NOTES)
     listing.add_argument(
         "--limit", type=int, default=20, metavar="N", help="list at most N processes (20)"
     )
@@ -115,10 +116,9 @@ def _add_list(verbs: Subparsers) -> None:
     listing.add_argument("--phone", default="", metavar="PHONE", help="on this phone")
     listing.add_argument("--since", metavar="TIME", help="created at this time or later")
     listing.add_argument("--until", metavar="TIME", help="created before this time")
-    add_json(listing)
 
 
-async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     if options.limit < 1:
         raise CommandError("--limit must be 1 or more", ExitCode.MISUSED)
     request = process_pb2.ListProcessesRequest(
@@ -143,13 +143,25 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
         request.cursor = page.next_cursor
         if not page.next_cursor:
             break
-    if options.json:
-        listed = [message_dict(process) for process in found]
-        print_json({"processes": listed, "next_cursor": request.cursor})
-        return
-    print_table(_COLUMNS, [_row(process) for process in found], empty="no such process")
-    if request.cursor:
-        note_stderr(f"there are more processes: --cursor {request.cursor}")
+    cursor = request.cursor
+    return Listing(
+        columns=_COLUMNS,
+        rows=[_row(process) for process in found],
+        records=[message_dict(process) for process in found],
+        empty="no such process",
+        optional=("REQUEST", "LASTED", "TYPE"),
+        summary=_summary(found),
+        more=f"there are more processes: --cursor {cursor}" if cursor else "",
+        around=lambda records: {"processes": records, "next_cursor": cursor},
+    )
+
+
+def _summary(found: Sequence[process_pb2.Process]) -> str:
+    """Return how many processes are listed, and how many are in each status."""
+    counts = Counter(process.status for process in found)
+    parts = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    listed = "1 process" if len(found) == 1 else f"{len(found)} processes"
+    return f"{listed}: {parts}" if parts else listed
 
 
 async def _cancel(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -162,20 +174,24 @@ async def _cancel(options: argparse.Namespace, controller: ControllerClient) -> 
     )
     answer = await controller.call(controller.processes.CancelProcess, request)
     ended, active = len(answer.cancelled_queue_item_ids), len(answer.active_queue_item_ids)
-    echo(
+    print_result(
+        options,
+        answer,
         f"{answer.process_id}: {answer.status}, now {answer.process_status}; "
-        f"{ended} waiting items cancelled, {active} active, termination {answer.termination_status}"
+        f"{counted(ended, 'waiting item')} cancelled, {active} active, "
+        f"termination {answer.termination_status}",
     )
 
 
-def _row(process: process_pb2.Process) -> list[str]:
-    progress = process.partial_progress
+def _row(process: process_pb2.Process) -> list[Cell]:
+    progress, times = process.partial_progress, process.timestamps
     return [
         process.process_id,
         process.process_type,
         process.request_id,
         process.status,
         f"{progress.items_completed}/{progress.items_total}",
-        time_text(process.timestamps.created_at),
+        times.created_at,
+        seconds_between(times.executing_at, times.finished_at),
         process.error.code,
     ]

@@ -6,10 +6,9 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
-from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.console.times import time_text
+from phonefarm_cli.console.connect import Subparsers, add_process, add_verb
+from phonefarm_cli.console.json_output import message_dict, print_json, print_result
+from phonefarm_cli.console.tables import Cell, print_table
 from phonefarm_cli.terminal import echo
 
 _COLUMNS = (
@@ -38,15 +37,8 @@ examples:
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes deliveries` and `replay`."""
-    listing = add_verb(
-        verbs,
-        "deliveries",
-        "list the callbacks of a process and their attempts",
-        _list,
-        notes=_NOTES,
-    )
-    add_process(listing)
-    add_json(listing)
+    about = "list the callbacks of a process and their attempts"
+    add_process(add_verb(verbs, "deliveries", about, _list, notes=_NOTES))
     replay = add_verb(
         verbs, "replay", "send the callbacks of a process again", _replay, notes=_NOTES
     )
@@ -70,38 +62,40 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> No
     for url in sorted({line.url for line in found}):
         echo(f"to {url}")
     empty = "no callbacks: the request names no URL, or no callback is due yet"
-    print_table(_COLUMNS, [_row(line) for line in found], empty=empty)
+    rows = [_row(line) for line in found]
+    print_table(_COLUMNS, rows, empty=empty, optional=("EMITTED", "ATTEMPTS"))
     log = [_log_row(line, attempt) for line in found for attempt in line.log]
     if log:
         echo("")
-        print_table(_LOG, log, empty="")
+        print_table(_LOG, log, empty="", optional=("GATEWAY", "HTTP"))
 
 
 async def _replay(options: argparse.Namespace, controller: ControllerClient) -> None:
     request = inspect_pb2.ReplayDeliveriesRequest(
         process_id=options.process, sequences=options.sequence
     )
-    again = (await controller.call(controller.inspection.ReplayDeliveries, request)).sequences
-    echo(f"{options.process}: due again: {', '.join(map(str, again)) or 'none'}")
+    answer = await controller.call(controller.inspection.ReplayDeliveries, request)
+    again = ", ".join(map(str, answer.sequences)) or "none"
+    print_result(options, answer, f"{options.process}: due again: {again}")
 
 
-def _row(line: inspect_pb2.DeliveryLine) -> list[str]:
+def _row(line: inspect_pb2.DeliveryLine) -> list[Cell]:
     return [
         str(line.sequence),
         line.milestone,
         line.status,
         str(line.attempts),
-        time_text(line.emitted_at),
-        time_text(line.settled_at) or time_text(line.due_at),
+        line.emitted_at,
+        line.settled_at if line.HasField("settled_at") else line.due_at,
         line.last_error,
     ]
 
 
-def _log_row(line: inspect_pb2.DeliveryLine, attempt: inspect_pb2.DeliveryAttempt) -> list[str]:
+def _log_row(line: inspect_pb2.DeliveryLine, attempt: inspect_pb2.DeliveryAttempt) -> list[Cell]:
     return [
         str(line.sequence),
         str(attempt.attempt),
-        time_text(attempt.ended_at),
+        attempt.ended_at,
         attempt.outcome,
         str(attempt.http_status or "-"),
         attempt.gateway_id,

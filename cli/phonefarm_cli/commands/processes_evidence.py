@@ -11,9 +11,9 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
-from phonefarm_cli.console.tables import counted, print_table
+from phonefarm_cli.console.tables import Cell, counted, print_table
 from phonefarm_cli.console.times import time_text
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo, note_stderr
@@ -36,10 +36,9 @@ def add(verbs: Subparsers) -> None:
     )
     add_process(parser)
     parser.add_argument("--save", type=Path, metavar="DIR", help="save all files below DIR")
-    add_json(parser)
 
 
-def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
+def evidence_row(line: inspect_pb2.EvidenceLine) -> list[Cell]:
     """Return the table row of one file."""
     return [
         line.run_id,
@@ -48,7 +47,7 @@ def evidence_row(line: inspect_pb2.EvidenceLine) -> list[str]:
         line.kind,
         "-" if line.action_index < 0 else str(line.action_index),
         f"{line.bytes} (cut short)" if line.truncated else str(line.bytes),
-        f"removed {time_text(line.removed_at)}" if _is_gone(line) else time_text(line.received_at),
+        f"removed {time_text(line.removed_at)}" if _is_gone(line) else line.received_at,
     ]
 
 

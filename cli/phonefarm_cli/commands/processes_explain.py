@@ -5,7 +5,7 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import deadline_text, time_text
@@ -33,7 +33,6 @@ def add(verbs: Subparsers) -> None:
         notes=_NOTES,
     )
     add_process(explain)
-    add_json(explain)
 
 
 async def _explain(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -50,7 +49,8 @@ async def _explain(options: argparse.Namespace, controller: ControllerClient) ->
         rows = [[reason.reason, str(reason.count), reason.remedy] for reason in told.reasons]
         print_table(_REASONS, rows, empty="")
     echo("")
-    print_table(_ITEMS, [_item_row(item) for item in told.items], empty="")
+    rows = [_item_row(item) for item in told.items]
+    print_table(_ITEMS, rows, empty="", optional=("FROM", "AHEAD", "UNTIL"))
     phones = [
         [item.queue_item_id[:_SHOWN], one.phone_id, one.reason, one.detail]
         for item in told.items

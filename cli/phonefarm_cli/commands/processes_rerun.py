@@ -7,7 +7,7 @@ from phonefarm.v1 import operator_pb2
 
 from phonefarm_cli.client.client import LONG_CALL_SECONDS, ControllerClient
 from phonefarm_cli.console.connect import Subparsers, add_process, add_reason, add_verb
-from phonefarm_cli.terminal import echo
+from phonefarm_cli.console.json_output import print_result
 
 _NOTES: Final = """\
 Create a new process with the plan, target and callback of the old process, the current app
@@ -57,4 +57,5 @@ async def _rerun(options: argparse.Namespace, controller: ControllerClient) -> N
     was = "was rerun already, as" if made.already else "is rerun as"
     as_request = f", request {made.request_id}" if made.request_id else ""
     items = "1 item" if made.items == 1 else f"{made.items} items"
-    echo(f"{options.process} {was} {made.process_id}{as_request}: {items}")
+    line = f"{options.process} {was} {made.process_id}{as_request}: {items}"
+    print_result(options, made, line)

@@ -6,11 +6,11 @@ from typing import Final
 from phonefarm.v1 import inspect_pb2, process_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.progress import process_lines
-from phonefarm_cli.console.tables import print_table
-from phonefarm_cli.console.times import seconds_between, time_text
+from phonefarm_cli.console.tables import Cell, print_table
+from phonefarm_cli.console.times import seconds_between
 from phonefarm_cli.terminal import echo, note_stderr
 
 _ITEMS = ("ITEM", "PHONE", "ACCOUNT", "STATE", "ACTIONS")
@@ -43,7 +43,6 @@ def add(verbs: Subparsers) -> None:
         verbs, "show", "show one process: state, items, attempts, error", _show, notes=_NOTES
     )
     add_process(show)
-    add_json(show)
 
 
 async def _show(options: argparse.Namespace, controller: ControllerClient) -> None:
@@ -67,7 +66,7 @@ async def _show(options: argparse.Namespace, controller: ControllerClient) -> No
     attempts = [_attempt_row(item, a) for item in looked for a in item.attempts]
     if attempts:
         echo("")
-        print_table(_ATTEMPTS, attempts, empty="")
+        print_table(_ATTEMPTS, attempts, empty="", optional=("AGENT", "ACCOUNT", "CLAIMED"))
     if len(items) > _MOST_ITEMS:
         note_stderr(
             f"the list shows the attempts of {_MOST_ITEMS} items only; the timeline has the others"
@@ -84,7 +83,7 @@ def _item_row(item: process_pb2.ItemProgress) -> list[str]:
     ]
 
 
-def _attempt_row(item: inspect_pb2.QueueItem, attempt: inspect_pb2.Attempt) -> list[str]:
+def _attempt_row(item: inspect_pb2.QueueItem, attempt: inspect_pb2.Attempt) -> list[Cell]:
     return [
         item.queue_item_id,
         str(attempt.attempt),
@@ -93,6 +92,6 @@ def _attempt_row(item: inspect_pb2.QueueItem, attempt: inspect_pb2.Attempt) -> l
         attempt.agent_id,
         attempt.status,
         attempt.outcome,
-        time_text(attempt.claimed_at),
+        attempt.claimed_at,
         seconds_between(attempt.started_at, attempt.ended_at),
     ]

@@ -5,13 +5,14 @@ import argparse
 from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import Subparsers, add_json, add_process, add_verb
+from phonefarm_cli.console.connect import Subparsers, add_process, add_verb
 from phonefarm_cli.console.json_output import message_dict, print_json
 from phonefarm_cli.console.tables import print_table
 from phonefarm_cli.console.times import clock_text
 from phonefarm_cli.terminal import note_stderr
 
 _STEPS = ("TIME", "WHAT", "FROM", "TO", "ATTEMPT", "PHONE", "ACCOUNT", "BY", "WHY")
+_OPTIONAL = ("ACCOUNT", "ATTEMPT", "FROM", "BY")
 _SHOWN = 8
 
 
@@ -21,7 +22,6 @@ def add(verbs: Subparsers) -> None:
         verbs, "timeline", "show every transition of a process: when, by whom and why", _timeline
     )
     add_process(timeline)
-    add_json(timeline)
 
 
 def step_row(step: inspect_pb2.Transition) -> list[str]:
@@ -47,4 +47,5 @@ async def _timeline(options: argparse.Namespace, controller: ControllerClient) -
         return
     if told.truncated:
         note_stderr("older transitions are left out")
-    print_table(_STEPS, [step_row(step) for step in told.transitions], empty="nothing happened")
+    rows = [step_row(step) for step in told.transitions]
+    print_table(_STEPS, rows, empty="nothing happened", optional=_OPTIONAL)

@@ -26,9 +26,15 @@ controller. --json prints one event per line: number, emitted_at, process, trans
 
 def add(verbs: Subparsers) -> None:
     """Add `phonefarm processes watch`."""
-    watch = add_verb(verbs, "watch", "show a process live until it ends", _watch, notes=_NOTES)
+    watch = add_verb(
+        verbs,
+        "watch",
+        "show a process live until it ends",
+        _watch,
+        notes=_NOTES,
+        json_about="print one event per line, for scripts",
+    )
     add_process(watch)
-    watch.add_argument("--json", action="store_true", help="print one event per line, for scripts")
 
 
 async def _watch(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:

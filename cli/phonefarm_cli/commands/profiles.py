@@ -6,9 +6,8 @@ from phonefarm.v1 import inspect_pb2
 
 from phonefarm_cli.client.client import ControllerClient
 from phonefarm_cli.commands import profiles_check
-from phonefarm_cli.console.connect import Subparsers, add_json, add_verb, add_verbs
-from phonefarm_cli.console.json_output import print_json
-from phonefarm_cli.console.tables import print_table
+from phonefarm_cli.console.connect import Subparsers, add_verbs
+from phonefarm_cli.console.listing import Listing, add_list
 
 _COLUMNS = ("PROFILE", "VERSION", "LIVE VERIFIED FOR")
 
@@ -16,24 +15,24 @@ _COLUMNS = ("PROFILE", "VERSION", "LIVE VERIFIED FOR")
 def add(commands: Subparsers) -> None:
     """Add `phonefarm profiles` and its verbs."""
     verbs = add_verbs(commands, "profiles", "list the app profiles, and check a profile on a phone")
-    listing = add_verb(verbs, "list", "list the farm's app profiles and their versions", _list)
-    add_json(listing)
+    add_list(verbs, "list", "list the farm's app profiles and their versions", _list)
     profiles_check.add(verbs)
 
 
-async def _list(options: argparse.Namespace, controller: ControllerClient) -> None:
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
     capabilities = await controller.capabilities()
     versions = {a.app: a.profile_version for c in capabilities for a in c.apps}
     verified = {app: [c.name for c in capabilities if _is_verified(c, app)] for app in versions}
-    if options.json:
-        listed = [
+    return Listing(
+        columns=_COLUMNS,
+        rows=[[app, version, ", ".join(verified[app]) or "-"] for app, version in versions.items()],
+        records=[
             {"profile": app, "version": version, "live_verified": verified[app]}
             for app, version in versions.items()
-        ]
-        print_json(listed)
-        return
-    rows = [[app, version, ", ".join(verified[app]) or "-"] for app, version in versions.items()]
-    print_table(_COLUMNS, rows, empty="no profile")
+        ],
+        empty="no profile",
+        optional=("VERSION",),
+    )
 
 
 def _is_verified(capability: inspect_pb2.Capability, app: str) -> bool:

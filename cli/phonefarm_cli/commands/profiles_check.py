@@ -10,7 +10,7 @@ from typing import Any, Final
 from phonefarm.v1 import process_pb2, verification_pb2
 
 from phonefarm_cli.client.client import ControllerClient
-from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_json, add_verb
+from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_verb
 from phonefarm_cli.console.input_file import InputFileError, read_input
 from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.console.phone_lookup import find_phone
@@ -49,7 +49,6 @@ def add(verbs: Subparsers) -> None:
     check.add_argument(
         "--account", default="", metavar="ACCOUNT", help="the account that is logged in"
     )
-    add_json(check)
 
 
 async def _check(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:

@@ -59,6 +59,7 @@ def _verb(verbs: Subparsers, name: str, about: str) -> argparse.ArgumentParser:
     )
     add_phone(parser)
     add_farm_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
     return parser
 
 
@@ -97,13 +98,20 @@ async def _fault(simulation: SimulatorClient, serialno: str, options: argparse.N
                 "name a FAULT, or give --clear to clear all of them", ExitCode.MISUSED
             )
         await simulation.call("clear", serial=serialno)
-        echo(f"{serialno}: no faults")
+        _print_faults(serialno, [], options)
         return
     settings = dict(_setting(word) for word in options.settings)
     answer = await simulation.call(
         "fault", serial=serialno, fault=options.fault, on=not options.clear, **settings
     )
-    echo(f"{serialno}: {', '.join(answer['faults']) or 'no faults'}")
+    _print_faults(serialno, list(answer["faults"]), options)
+
+
+def _print_faults(serialno: str, faults: list[str], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps({"serialno": serialno, "faults": faults}))
+    else:
+        echo(f"{serialno}: {', '.join(faults) or 'no faults'}")
 
 
 def _setting(word: str) -> tuple[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from phonefarm_cli.client.client import ControllerClient
+from phonefarm_cli.console.process_lookup import find_process
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.up_file import read_up_file
 
@@ -60,6 +61,7 @@ def add_verb(
     handler: VerbHandler,
     *,
     notes: str = "",
+    json_about: str = "print JSON for scripts",
 ) -> argparse.ArgumentParser:
     """Add one verb and its *handler*; *notes* stand at the end of its --help."""
     parser = verbs.add_parser(
@@ -70,6 +72,7 @@ def add_verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_farm_options(parser)
+    parser.add_argument("--json", action="store_true", help=json_about)
     parser.set_defaults(
         parser=parser,
         handler=handler,
@@ -96,9 +99,9 @@ def _known_phones(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
-    """Add the argument PROCESS."""
+    """Add the argument PROCESS; the handler gets the whole id of the process."""
     parser.add_argument(
-        "process", metavar="PROCESS", help="id of the process, see `phonefarm processes list`"
+        "process", metavar="PROCESS", help="id of the process, or its unique beginning"
     )
 
 
@@ -110,13 +113,6 @@ def add_reason(
 ) -> None:
     """Add --reason."""
     parser.add_argument("--reason", required=required, default="", metavar="TEXT", help=about)
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add --json."""
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON for scripts instead of a table"
-    )
 
 
 def farm_address(options: argparse.Namespace) -> tuple[str, str]:
@@ -135,5 +131,7 @@ async def perform_verb(options: argparse.Namespace) -> ExitCode:
         Path(os.environ["PHONEFARM_CA"]) if os.environ.get("PHONEFARM_CA") else None
     )
     async with ControllerClient.opened(*farm_address(options), ca) as controller:
+        if hasattr(options, "process"):
+            options.process = await find_process(controller, options.process)
         code: ExitCode | None = await options.handler(options, controller)
     return ExitCode.OK if code is None else code

@@ -7,7 +7,7 @@ from typing import Final
 from phonefarm.v1 import fleet_pb2
 
 from phonefarm_cli.client.client import ControllerClient, UnreachableError
-from phonefarm_cli.terminal import note, warn
+from phonefarm_cli.terminal import note_stderr
 
 POLL_SECONDS: Final = 0.5
 _BUSY: Final = frozenset({"leased", "releasing"})
@@ -16,9 +16,9 @@ _BUSY: Final = frozenset({"leased", "releasing"})
 async def wait_until_free(
     controller: ControllerClient, concerned: Callable[[fleet_pb2.Phone], bool]
 ) -> None:
-    """Return when none of these phones has a run; print what still runs when that changes.
+    """Return when none of these phones has a run; print changes of what still runs on stderr.
 
-    It waits through restarts of the controller. A dirty phone has no run; it is named in a warning.
+    It waits through restarts of the controller. A dirty phone has no run; it is named.
     """
     said: list[str] = []
     while True:
@@ -30,12 +30,12 @@ async def wait_until_free(
         lines = list(_at_work(phones))
         if lines != said:
             for line in lines:
-                note(line)
+                note_stderr(line)
             said = lines
         if not lines:
             for phone in phones:
                 if phone.lease == "dirty":
-                    warn(f"{phone.phone_id} is dirty: {phone.health_reason}")
+                    note_stderr(f"{phone.phone_id} is dirty: {phone.health_reason}")
             return
         await asyncio.sleep(POLL_SECONDS)
 

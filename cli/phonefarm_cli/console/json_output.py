@@ -1,12 +1,16 @@
 """Prints messages as JSON for scripts: every field, numbers as numbers, times as text."""
 
+import argparse
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from phonefarm_cli.terminal import echo
 
 _JSON = "_json"
 
@@ -19,6 +23,21 @@ def message_dict(message: Message) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """Print *value* as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_result(
+    options: argparse.Namespace, result: Message | Sequence[Message] | dict[str, Any], *lines: str
+) -> None:
+    """Print the result of a verb: as JSON with --json, otherwise as these lines."""
+    if not options.json:
+        for line in lines:
+            echo(line)
+    elif isinstance(result, Message):
+        print_json(message_dict(result))
+    elif isinstance(result, dict):
+        print_json(result)
+    else:
+        print_json([message_dict(each) for each in result])
 
 
 def parse_json_field(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Finds phones by any of their names: phone_id, adb serial or serial number."""
+"""Finds phones by any of their names, or by the beginning of one."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -19,15 +19,25 @@ async def find_phone(controller: ControllerClient, word: str) -> fleet_pb2.Phone
 
 
 async def find_phones(controller: ControllerClient, words: Iterable[str]) -> list[fleet_pb2.Phone]:
-    """Return the phone of each name, in order; CommandError lists all unknown names."""
+    """Return the phone of each name, in order and once; CommandError lists all unknown names."""
     phones = await controller.phones()
-    named = {name: phone for phone in phones for name in names_of(phone)}
-    asked = list(words)
-    strange = [word for word in asked if word.lower() not in named]
-    if strange:
+    found = {word: _matches(word, phones) for word in words}
+    if strange := [word for word, matches in found.items() if not matches]:
         message = f"there is no phone {', '.join(strange)}; known: {_known(phones)}"
         raise CommandError(message)
-    return [named[word.lower()] for word in asked]
+    for word, matches in found.items():
+        if len(matches) > 1:
+            raise CommandError(f"several phones begin with {word}: {_known(matches)}")
+    return list({phone.phone_id: phone for (phone,) in found.values()}.values())
+
+
+def _matches(word: str, phones: Sequence[fleet_pb2.Phone]) -> list[fleet_pb2.Phone]:
+    """Return the phone with this name, or every phone with a name that begins like this."""
+    wanted = word.lower()
+    exact = [phone for phone in phones if wanted in names_of(phone)]
+    return exact[:1] or [
+        phone for phone in phones if any(name.startswith(wanted) for name in names_of(phone))
+    ]
 
 
 def _known(phones: Sequence[fleet_pb2.Phone]) -> str:

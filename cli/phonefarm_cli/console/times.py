@@ -12,6 +12,7 @@ from phonefarm_cli.errors import CommandError, ExitCode
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+_AGE_UNITS: Final = (("d", 24 * 3600), ("h", 3600), ("min", 60))
 _LONGEST_DURATION: Final = timedelta(hours=24)
 _LONGEST_LIFETIME: Final = timedelta(days=3650)
 
@@ -67,6 +68,23 @@ def time_text(when: Timestamp) -> str:
     if not when.ByteSize():
         return ""
     return datetime.fromtimestamp(when.ToMilliseconds() / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def relative_text(when: Timestamp, *, now: datetime) -> str:
+    """Return how far the time is from *now*: `4 min ago`, `in 2 h`; an absent one is empty."""
+    if not when.ByteSize():
+        return ""
+    seconds = now.timestamp() - when.ToMilliseconds() / 1000
+    far = age_text(abs(seconds))
+    return f"{far} ago" if seconds >= 0 else f"in {far}"
+
+
+def age_text(seconds: float) -> str:
+    """Return the seconds in the largest unit of which there are two: `45 s`, `90 min`, `3 d`."""
+    for unit, size in _AGE_UNITS:
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
 
 
 def deadline_text(deadline_at: Timestamp, *, given: bool) -> str:

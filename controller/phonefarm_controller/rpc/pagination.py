@@ -1,5 +1,6 @@
 """Filters, limits and cursors of lists, read from the wire; only we read cursors."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -15,6 +16,7 @@ from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 500
+_PREFIX: Final = re.compile(r"[0-9a-f-]{4,36}")
 _NO_CURSOR: Final = "is not a cursor that this list returned; leave it out for the first page"
 
 
@@ -33,7 +35,14 @@ def filter_of(request: pb.ListProcessesRequest) -> ProcessFilter:
         created_before=moment_of("created_before", request.created_before)
         if request.HasField("created_before")
         else None,
+        process_id_prefix=_prefix(request.process_id_prefix),
     )
+
+
+def _prefix(text: str) -> str:
+    if text and not _PREFIX.fullmatch(text.lower()):
+        raise invalid_field("process_id_prefix", "must be 4 to 36 characters of 0-9, a-f and -")
+    return text.lower()
 
 
 def limit_of(request: pb.ListProcessesRequest) -> int:

@@ -39,6 +39,7 @@ class ProcessFilter:
     phone_id: str = ""
     created_from: datetime | None = None
     created_before: datetime | None = None
+    process_id_prefix: str = ""
 
 
 async def page(
@@ -76,6 +77,8 @@ def _matching(
     if wanted.phone_id:
         here = (_q.want_phone_id, _q.phone_id, _q.last_phone_id)
         query = query.where(_has_item(or_(*(column == wanted.phone_id for column in here))))
+    if wanted.process_id_prefix:
+        query = query.where(_p.process_id.startswith(wanted.process_id_prefix))
     if wanted.created_from is not None:
         query = query.where(_p.created_at >= wanted.created_from)
     if wanted.created_before is not None:

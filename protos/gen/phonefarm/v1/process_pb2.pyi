@@ -309,6 +309,7 @@ class ListProcessesRequest(_message.Message):
     PHONE_ID_FIELD_NUMBER: _builtins.int
     CREATED_FROM_FIELD_NUMBER: _builtins.int
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    PROCESS_ID_PREFIX_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """1 to 500; 50 when 0."""
     cursor: _builtins.str
@@ -320,6 +321,8 @@ class ListProcessesRequest(_message.Message):
     """Processes with an item that is bound to this account, or acts or acted for it last."""
     phone_id: _builtins.str
     """Processes with an item that is bound to this phone, or runs or ran on it last."""
+    process_id_prefix: _builtins.str
+    """Processes whose id begins like this: 4 to 36 of 0-9, a-f and -; empty keeps all."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Public statuses to keep; empty keeps all."""
@@ -347,10 +350,11 @@ class ListProcessesRequest(_message.Message):
         phone_id: _builtins.str = ...,
         created_from: _timestamp_pb2.Timestamp | None = ...,
         created_before: _timestamp_pb2.Timestamp | None = ...,
+        process_id_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_before", b"created_before", "created_from", b"created_from", "cursor", b"cursor", "limit", b"limit", "phone_id", b"phone_id", "process_types", b"process_types", "request_id", b"request_id", "statuses", b"statuses", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_before", b"created_before", "created_from", b"created_from", "cursor", b"cursor", "limit", b"limit", "phone_id", b"phone_id", "process_id_prefix", b"process_id_prefix", "process_types", b"process_types", "request_id", b"request_id", "statuses", b"statuses", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
