@@ -58,6 +58,13 @@ NO_STATE = {
     Fault.FOREIGN_HELPER,
     Fault.PACKAGE_MANAGER_GONE,
     Fault.STACK_TRACES,
+    # Of live screens.
+    Fault.ENCODER_FAILS_ABOVE,
+    Fault.SERVER_CRASHES,
+    Fault.SCREEN_SERVER_SLOW,
+    Fault.API_GONE,
+    Fault.INJECT_DENIED,
+    Fault.SECURE_WINDOW,
 }
 """Faults of the app or of a run: the phone itself stays as it was."""
 

@@ -64,22 +64,22 @@ async def test_phones_are_filtered_sorted_and_counted(farm: Farm, operator: Oper
         played_agent(farm, "B1", agent_id="agent-2"),
     ):
         await agent.offer()
-        await operator.command("groups", "put", "shelf", "--phones", "A9", "B1")
+        await operator.command("groups", "put", "rack", "--phones", "A9", "B1")
         await operator.command("phones", "maintain", "A10", "--reason", "a cable")
 
         every = await operator.command("phones", "list", "--sort", "serial")
         here = await operator.command("phones", "list", "--host", "agent-1", "--json")
-        shelf = await operator.command("phones", "list", "--group", "shelf", "--reverse")
+        rack = await operator.command("phones", "list", "--group", "rack", "--reverse")
         kept = await operator.command("phones", "list", "--state", "in_maintenance", "--json")
         away = await operator.command("phones", "list", "--not-offered", "--json")
-        with pytest.raises(CommandError, match="there is no group of phones nope; known: shelf"):
+        with pytest.raises(CommandError, match="there is no group of phones nope; known: rack"):
             await operator.command("phones", "list", "--group", "nope")
         with pytest.raises(CommandError, match="there is no column hots; choose from phone, host"):
             await operator.command("phones", "list", "--sort", "hots")
 
     assert [row[0] for row in every.rows[1:]] == ["ph-a9", "ph-a10", "ph-b1"]
     assert {phone["phone_id"] for phone in json.loads(here.out)} == {"ph-a9", "ph-a10"}
-    assert [row[0] for row in shelf.rows[1:]] == ["ph-b1", "ph-a9"]
+    assert [row[0] for row in rack.rows[1:]] == ["ph-b1", "ph-a9"]
     assert [phone["phone_id"] for phone in json.loads(kept.out)] == ["ph-a10"]
     assert {phone["phone_id"] for phone in json.loads(away.out)} == {"ph-a10", "ph-b1"}
 
@@ -89,10 +89,10 @@ async def test_verbs_change_all_phones_of_a_host_a_group_or_all_new_ones(
 ) -> None:
     """A selection leaves out retired phones and those that the verb does not concern."""
     async with played_agent(farm, "A1", "A2", "A3", "A4"):
-        await operator.command("groups", "put", "shelf", "--phones", "A2", "A3")
+        await operator.command("groups", "put", "rack", "--phones", "A2", "A3")
         await operator.command("phones", "retire", "A4", "--reason", "its screen is broken")
 
-        drained = await operator.command("phones", "drain", "--group", "shelf", "--reason", "x")
+        drained = await operator.command("phones", "drain", "--group", "rack", "--reason", "x")
         back = await operator.command("phones", "admit", "--host", "agent-1", "--json")
         new = await operator.command("phones", "admit", "--all-new")
         returned = await operator.command(
@@ -174,7 +174,7 @@ async def test_the_controller_names_every_process_that_begins_alike(farm: Farm) 
     "words",
     [
         ["accounts", "put", "acc-9", "--app", "shortvideo", "--phone", "A1"],
-        ["groups", "put", "shelf", "--phones", "A1"],
+        ["groups", "put", "rack", "--phones", "A1"],
         ["keys", "create", "crm", "--scope", "submit"],
         ["pause", "--all", "--reason", "x"],
         ["resume", "--all"],
