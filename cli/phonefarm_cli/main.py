@@ -48,6 +48,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "backup": ("commands.backup", "save a copy of the controller's database"),
     "audit": ("commands.audit", "list who did what to phones, accounts and hosts"),
     "doctor": ("commands.doctor", "check the farm, and print a remedy for each problem"),
+    "console": (
+        "commands.console",
+        "print a link that logs a browser in to the web console",
+    ),
     "sim": ("commands.sim", "show simulated phones, and make them fail"),
     "completion": ("commands.completion", "print the script that completes commands in your shell"),
 }

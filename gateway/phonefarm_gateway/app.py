@@ -22,6 +22,7 @@ from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.console.files import ConsoleFiles
 from phonefarm_gateway.console.origins import Origins
 from phonefarm_gateway.console.session_seal import SessionSeal
+from phonefarm_gateway.console.tickets import Tickets
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest import app_keys
 from phonefarm_gateway.rest.asset_check import AssetChecker
@@ -30,7 +31,7 @@ from phonefarm_gateway.rest.docs_page import docs_page
 from phonefarm_gateway.rest.event_streams import EventStreams, StreamLimits
 from phonefarm_gateway.rest.middleware import problem_documents
 from phonefarm_gateway.rest.openapi import openapi_document
-from phonefarm_gateway.rest.rate_limit import RateLimiter
+from phonefarm_gateway.rest.rate_limit import LOGIN_BURST, LOGINS_PER_SECOND, RateLimiter
 from phonefarm_gateway.rest.server import KEEPALIVE_SECONDS, listening
 from phonefarm_gateway.rest.tls import ServerTls
 from phonefarm_gateway.routes.table import ENDPOINTS, add_routes
@@ -109,11 +110,15 @@ async def running(
         application[app_keys.RATES] = RateLimiter(
             per_second=settings.rate_limit, burst=settings.rate_burst, clock=clock
         )
+        application[app_keys.LOGIN_RATES] = RateLimiter(
+            per_second=LOGINS_PER_SECOND, burst=LOGIN_BURST, clock=clock
+        )
         application[app_keys.RECENT_KEYS] = RecentKeys(clock=clock)
         application[app_keys.METRICS] = metrics
         application[app_keys.METRICS_OPEN] = settings.open_metrics
         application[app_keys.ORIGINS] = Origins(settings.console_origins)
         application[app_keys.SEAL] = SessionSeal(settings.console_secret, clock)
+        application[app_keys.TICKETS] = Tickets(clock)
         _add_documentation(application)
         _add_event_streams(application, EventStreams(streams), metrics)
         add_routes(application.router)

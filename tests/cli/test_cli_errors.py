@@ -171,6 +171,7 @@ async def test_an_unknown_phone_does_not_list_a_whole_farm(farm: Farm) -> None:
         ["keys", "create"],
         ["keys", "list"],
         ["keys", "revoke"],
+        ["console"],
         ["sim", "state"],
         ["sim", "fault"],
     ],

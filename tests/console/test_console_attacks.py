@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from phonefarm_cli.client.console_link import console_link
 from playwright.async_api import expect
 from support.console import Console, settled
 from support.console_farm import waiting_process
@@ -111,3 +112,18 @@ async def test_scripts_of_the_page_see_no_key(console: Console) -> None:
         assert seen == "{}{}"
         assert [one["httpOnly"] for one in kept] == [True]
         assert console.it.farm.api_key not in str(kept)
+
+
+async def test_a_link_logs_in_once_and_leaves_no_trace(console: Console) -> None:
+    """`phonefarm console` prints it; the ticket is gone from the address, and used up."""
+    link = await console_link(console.it.farm.rest, console.it.farm.api_key)
+    async with console.tab() as page, console.tab() as other:
+        await page.goto(link)
+        await settled(page)
+        await other.goto(link)
+
+        await expect(other.get_by_role("alert").filter(has_text="used already")).to_be_visible()
+        assert page.url == other.url == f"{console.base}/console"
+        assert await page.evaluate("performance.getEntriesByType('navigation')[0].name") == link
+        sent = await page.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
+        assert not [address for address in sent if "ticket=" in address]

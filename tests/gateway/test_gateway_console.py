@@ -14,6 +14,8 @@ from phonefarm_common.clock import SystemClock
 from phonefarm_common.config import ConfigError
 from phonefarm_gateway.console.origins import public_origin
 from phonefarm_gateway.console.session_seal import SESSION_TIME, SessionSeal
+from phonefarm_gateway.console.tickets import LOGIN_TIME, MOST_TICKETS, Tickets
+from phonefarm_gateway.rest.rate_limit import LOGIN_BURST
 from phonefarm_gateway.settings import parse
 
 PROXY = "https://farm.example.com"
@@ -263,11 +265,130 @@ async def test_logging_out_empties_the_cookie() -> None:
         assert "Max-Age=0" in answer.headers["Set-Cookie"].split("; ")
 
 
+async def ticket(it: Farm, key: str | None = KEY) -> Answer:
+    """Ask for a ticket of a link, as `phonefarm up` does."""
+    return await it.call("POST", "/console/tickets", key=key)
+
+
+async def test_a_ticket_logs_in_once() -> None:
+    """It stands for the key that made it; the same link a second time is refused."""
+    async with farm() as it:
+        made = await ticket(it)
+        browser, replayed = Browser(it), Browser(it)
+        body = {"ticket": made.body["ticket"]}
+
+        answer = await browser.send("POST", "/console/session", body)
+        again = await replayed.send("POST", "/console/session", body)
+
+        assert (made.status, answer.status) == (201, 200)
+        assert made.headers["Cache-Control"] == "no-store"
+        assert KEY not in made.body["ticket"]
+        assert (again.status, again.body["error"]) == (401, "ticket_over")
+        assert "phonefarm console" in again.body["detail"]
+        assert "Set-Cookie" not in again.headers
+
+
+async def test_a_ticket_needs_a_key_that_counts() -> None:
+    """Both when it is made and when it is used: a key may be revoked in between."""
+    async with farm() as it:
+        refused = [await ticket(it, None), await ticket(it, "wrong")]
+        made = await ticket(it)
+        del it.controller.keys[KEY]
+        browser = Browser(it)
+
+        answer = await browser.send("POST", "/console/session", {"ticket": made.body["ticket"]})
+
+        assert [one.status for one in refused] == [401, 401]
+        assert (answer.status, answer.body["error"]) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("host", [PROXY.partition("://")[2], "farm.example.com.evil", "10.0.0.7"])
+async def test_tickets_are_for_the_own_machine(host: str) -> None:
+    """Another name of the gateway gets none, though it is the gateway's own."""
+    async with farm(changes={"console_origins": (PROXY,)}) as it:
+        made = await ticket(it)
+        refused = await it.call("POST", "/console/tickets", headers={"Host": host})
+        browser = Browser(it, f"https://{host}")
+
+        used = await browser.send("POST", "/console/session", {"ticket": made.body["ticket"]})
+
+        assert (refused.status, refused.body["error"]) == (403, "not_loopback")
+        assert used.status == 403
+        assert (
+            await Browser(it).send("POST", "/console/session", {"ticket": made.body["ticket"]})
+        ).status == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"key": KEY, "ticket": "x"}, {"ticket": ""}])
+async def test_a_login_has_a_key_or_a_ticket(body: dict[str, str]) -> None:
+    """Neither none nor both."""
+    async with farm() as it:
+        answer = await Browser(it).send("POST", "/console/session", body)
+
+        assert answer.status == 422
+
+
+def test_a_ticket_ends_after_its_time_and_is_for_one_purpose() -> None:
+    """The oldest are forgotten when there are too many."""
+    clock = _Later()
+    tickets = Tickets(clock)
+    old, other, kept = (tickets.make("key", "login", LOGIN_TIME).text for _ in range(3))
+
+    wrong_purpose = tickets.take(other, "screen")
+    clock.ahead = LOGIN_TIME
+
+    assert wrong_purpose is None
+    assert tickets.take(other, "login") is None
+    assert tickets.take(old, "login") is None
+    clock.ahead = timedelta()
+    assert tickets.take(kept, "login") == "key"
+    oldest = tickets.make("key", "login", LOGIN_TIME).text
+    newest = [tickets.make("key", "login", LOGIN_TIME).text for _ in range(MOST_TICKETS)]
+    assert tickets.take(oldest, "login") is None
+    assert tickets.take(newest[0], "login") == "key"
+
+
+async def test_strangers_send_little() -> None:
+    """A login is small; the gateway does not read more, with or without a length."""
+    async with farm() as it:
+        browser = Browser(it)
+        body = b'{"key": "' + b"x" * 5000 + b'"}'
+
+        answer = await browser.send(
+            "POST", "/console/session", body, {"Content-Type": "application/json"}
+        )
+
+        assert (answer.status, answer.body["error"]) == (413, "body_too_large")
+        assert "4096 bytes" in answer.body["detail"]
+
+
+async def test_an_address_tries_to_log_in_only_so_often() -> None:
+    """Guessing keys is slow, also with a right one in between; other requests go on."""
+    clock = _Later()
+    async with farm(clock=clock) as it:
+        browser = Browser(it)
+        for _ in range(LOGIN_BURST):
+            assert (await browser.log_in("wrong")).status == 401
+
+        refused = await browser.log_in()
+        other = await it.call("GET", "/phones")
+        clock.ahead = timedelta(seconds=1)
+        answer = await browser.log_in()
+
+        assert (refused.status, refused.body["error"]) == (429, "rate_limited")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert (other.status, answer.status) == (200, 200)
+
+
 class _Later(SystemClock):
-    """The machine's clock, ahead by as much as a test says."""
+    """The machine's clock when the test began, ahead by as much as the test says."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self._began = super().monotonic()
+
+    def monotonic(self) -> float:
+        return self._began + self.ahead.total_seconds()
 
     def now(self) -> Any:
         return super().now() + self.ahead

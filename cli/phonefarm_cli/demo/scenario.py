@@ -174,7 +174,7 @@ def _echo_files(data: Path) -> None:
     echo(f"  ledgers of the phones    {data / 'simulator'}/*.ledger.jsonl")
     echo(f"  evidence of failed runs  {data / 'controller' / 'evidence'}/<process>/<run>/")
     echo(f"  logs of the programs     {data / 'logs'}")
-    echo("  a farm to look at        phonefarm up --simulate 3, then http://127.0.0.1:8080/console")
+    echo("  the console in a browser phonefarm up --simulate 3, and open the link that it prints")
 
 
 def _heading(text: str) -> None:

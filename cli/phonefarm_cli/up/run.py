@@ -12,6 +12,7 @@ from typing import Any
 from phonefarm_common.lifecycle import stop_signals
 
 from phonefarm_cli.client.client import ControllerClient
+from phonefarm_cli.client.console_link import console_link
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo, note, warn
 from phonefarm_cli.up import programs
@@ -120,7 +121,7 @@ class _FarmLauncher:
             )
             await onboarding.wait_until_settled()
             self._write_up_file(started, onboarding)
-            self._echo_ready(started, onboarding)
+            await self._echo_ready(started, onboarding)
             known = onboarding.phones
             async for _ in onboarding.refreshes():
                 if onboarding.phones != known:
@@ -197,13 +198,18 @@ class _FarmLauncher:
             ),
         )
 
-    def _echo_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
+    async def _echo_ready(self, started: _Started, onboarding: PhoneOnboarding) -> None:
         echo_phones(onboarding.phones)
         note(f"  callbacks    may also go to this machine ({', '.join(programs.LOOPBACK)})")
         key = "from INGEST_SECRET" if API_KEY in self._secrets.given else "created here"
         note(f"  API key      {key}, in {self._settings.data / 'up.json'} with everything else")
         note(f"  logs         {self._settings.data / 'logs'}")
-        echo(f"  console      http://{started.rest}/console - log in with the API key")
+        try:
+            link = await console_link(started.rest, self._secrets[API_KEY])
+            echo(f"  console      {link}")
+            note("               logs in once, within 5 minutes; `phonefarm console` makes another")
+        except CommandError:
+            echo(f"  console      http://{started.rest}/console - log in with the API key")
         echo(f"ready: http://{started.rest} - Ctrl-C stops everything")
 
 

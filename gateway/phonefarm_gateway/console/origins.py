@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -54,3 +55,14 @@ def cookie_name(origin: str) -> str:
         return "__Host-phonefarm"
     port = urlsplit(origin).port or 80
     return f"phonefarm-{port}"
+
+
+def is_loopback(request: web.Request) -> bool:
+    """Tell whether the caller is on this machine and calls it by a loopback address."""
+    hosts = request.headers.getall(hdrs.HOST, [])
+    if len(hosts) != 1 or not _LOOPBACK.fullmatch(hosts[0]):
+        return False
+    try:
+        return ip_address(request.remote or "").is_loopback
+    except ValueError:
+        return False

@@ -8,6 +8,7 @@ from phonefarm_common.address_policy import AddressPolicy
 from phonefarm_gateway.client import ControllerClient
 from phonefarm_gateway.console.origins import Origins
 from phonefarm_gateway.console.session_seal import SessionSeal
+from phonefarm_gateway.console.tickets import Tickets
 from phonefarm_gateway.metrics import Metrics
 from phonefarm_gateway.rest.asset_check import AssetChecker
 from phonefarm_gateway.rest.auth import RecentKeys
@@ -27,6 +28,9 @@ DOCS: Final = web.AppKey("docs", bytes)
 ORIGINS: Final = web.AppKey("origins", Origins)
 """The origins from which browsers use the console."""
 SEAL: Final = web.AppKey("seal", SessionSeal)
+TICKETS: Final = web.AppKey("tickets", Tickets)
+LOGIN_RATES: Final = web.AppKey("login_rates", RateLimiter)
+"""Logins by the address that they come from: strangers have no key to count by."""
 METRICS_OPEN: Final = web.AppKey("metrics_open", bool)
 
 PROCESS_ID: Final = web.RequestKey("process_id", str)

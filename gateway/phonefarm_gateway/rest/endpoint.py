@@ -93,6 +93,10 @@ class Endpoint(Generic[_Query, _Body]):
     query: type[_Query]
     body: type[_Body]
     body_optional: bool = False
+    body_limit: int | None = None
+    """Bytes, when it is less than that of every endpoint."""
+    is_login: bool = False
+    """Strangers call it: each address may do so only so often."""
     example: Mapping[str, Any] | None = None
     """A body that is accepted."""
     request_headers: Mapping[str, RequestHeader] = field(default_factory=dict)

@@ -12,10 +12,17 @@ from phonefarm_common.ids import is_name, is_uuid
 from phonefarm_common.reasons import FarmError, FieldProblem, Reason
 
 from phonefarm_gateway.client import RefusedError
-from phonefarm_gateway.rest.app_keys import CONTROLLER, PROCESS_ID, RATES, RECENT_KEYS
+from phonefarm_gateway.rest.app_keys import (
+    CONTROLLER,
+    LOGIN_RATES,
+    PROCESS_ID,
+    RATES,
+    RECENT_KEYS,
+)
 from phonefarm_gateway.rest.credentials import caller_key
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody
 from phonefarm_gateway.rest.problems import Problem, invalid
+from phonefarm_gateway.rest.rate_limit import RateLimiter
 from phonefarm_gateway.rest.request_body import read_json, validated
 from phonefarm_gateway.schemas.fields import RequestModel
 from phonefarm_gateway.schemas.queries import Query, read
@@ -39,6 +46,8 @@ def handler_for(
     async def handle(request: web.Request) -> web.StreamResponse:
         scope = endpoint.scope
         if scope is None:
+            if endpoint.is_login:
+                _check_login_rate(request)
             return await endpoint.handler(await _call(request, endpoint, None))
         key = caller_key(request)
         _check_rate(request, key)
@@ -88,15 +97,23 @@ async def _call(
 
 
 def _check_rate(request: web.Request, key: str | None) -> None:
-    if key is None:
-        return
-    seconds = request.app[RATES].seconds_until(key)
+    if key is not None:
+        _take_token(request.app[RATES], key, "This key has made too many requests.")
+
+
+def _check_login_rate(request: web.Request) -> None:
+    remote = request.remote or ""
+    _take_token(request.app[LOGIN_RATES], remote, "This address has tried to log in too often.")
+
+
+def _take_token(rates: RateLimiter, name: str, detail: str) -> None:
+    seconds = rates.seconds_until(name)
     if seconds > 0:
         whole = max(1, int(-(-seconds // 1)))
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             Reason.RATE_LIMITED,
-            f"This key has made too many requests. Wait {whole} s.",
+            f"{detail} Wait {whole} s.",
             headers={"Retry-After": str(whole)},
         )
 
@@ -134,4 +151,4 @@ async def _raw(request: web.Request, endpoint: Endpoint[Any, Any]) -> Any:
         return {}
     if endpoint.body_optional and not request.can_read_body:
         return {}
-    return await read_json(request)
+    return await read_json(request, most=endpoint.body_limit)

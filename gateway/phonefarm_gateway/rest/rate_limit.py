@@ -1,4 +1,4 @@
-"""Limits the requests of each key with a token bucket."""
+"""Limits the requests of each key, and the logins of each address, with token buckets."""
 
 import hashlib
 from collections import OrderedDict
@@ -7,6 +7,9 @@ from typing import Final
 from phonefarm_common.clock import Clock
 
 MOST_BUCKETS: Final = 10_000
+LOGINS_PER_SECOND: Final = 1.0
+LOGIN_BURST: Final = 30
+"""Logins that one address may try at once; a proxy is one address for all behind it."""
 
 
 class RateLimiter:

@@ -18,9 +18,11 @@ LARGE_BYTES: Final = 64 * 1024
 _Model = TypeVar("_Model", bound=RequestModel)
 
 
-async def read_json(request: web.Request) -> Any:
-    """Return the parsed body; Problem 408, 413, 415 or 422 otherwise."""
+async def read_json(request: web.Request, *, most: int | None = None) -> Any:
+    """Return the parsed body of at most *most* bytes; Problem 408, 413, 415 or 422 otherwise."""
     _check_type(request)
+    if most is not None:
+        request = request.clone(client_max_size=min(most, request.client_max_size))
     most = request.client_max_size
     too_large = Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

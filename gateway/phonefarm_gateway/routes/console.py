@@ -1,4 +1,4 @@
-"""Endpoints of the web console's session: log in, who am I, log out."""
+"""Endpoints of the web console's session: log in, who am I, log out, and a link that logs in."""
 
 from http import HTTPStatus
 from typing import Final
@@ -6,9 +6,10 @@ from typing import Final
 from aiohttp import hdrs, web
 from phonefarm_common.reasons import FieldProblem
 
-from phonefarm_gateway.console.origins import cookie_name
+from phonefarm_gateway.console.origins import cookie_name, is_loopback
 from phonefarm_gateway.console.session_seal import SESSION_TIME
-from phonefarm_gateway.rest.app_keys import ORIGINS, SEAL
+from phonefarm_gateway.console.tickets import LOGIN_TIME
+from phonefarm_gateway.rest.app_keys import ORIGINS, SEAL, TICKETS
 from phonefarm_gateway.rest.auth import is_sound_key
 from phonefarm_gateway.rest.credentials import check_own_page, open_session
 from phonefarm_gateway.rest.endpoint import Call, Endpoint, NoBody, ResponseSpec, reply
@@ -18,16 +19,18 @@ from phonefarm_gateway.schemas.queries import NoQuery
 
 _SCOPE: Final = "read"
 """What a key needs for the console: each page reads."""
+_LOGIN: Final = "login"
+"""What a ticket of a link is for."""
+_BODY_BYTES: Final = 4096
+"""Strangers send this body: it holds a key and nothing else."""
 
 
 async def log_in(call: Call[NoQuery, requests.LogIn]) -> web.StreamResponse:
-    """Seal the key into a cookie, once the controller knows it."""
-    request, key = call.request, call.body.key.strip()
+    """Seal the key, or that of a ticket, into a cookie, once the controller knows it."""
+    request = call.request
     origin = _origin(request)
     check_own_page(request)
-    if not is_sound_key(key):
-        message = "must be an API key: 1 to 1,024 visible ASCII characters"
-        raise invalid(FieldProblem(field="key", message=message))
+    key = _key(request, call.body)
     identity = await call.controller.processes.check_key(key, scope=_SCOPE)
     seal = request.app[SEAL]
     session = seal.begin(key)
@@ -60,6 +63,53 @@ async def log_out(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     _set_cookie(response, origin, "", 0)
     return response
+
+
+async def make_ticket(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return a ticket that logs a browser of this machine in once."""
+    _check_loopback(call.request)
+    if call.key is None:
+        raise AssertionError("the endpoint checks the key first")
+    ticket = call.request.app[TICKETS].make(call.key, _LOGIN, LOGIN_TIME)
+    response = reply(
+        responses.Ticket(ticket=ticket.text, expires_at=ticket.expires_at),
+        status=HTTPStatus.CREATED,
+    )
+    response.headers[hdrs.CACHE_CONTROL] = "no-store"
+    return response
+
+
+def _key(request: web.Request, body: requests.LogIn) -> str:
+    """Return the key that the body gives; Problem for none, both, or a ticket that is over."""
+    if (body.key is None) == (body.ticket is None):
+        raise invalid(FieldProblem(field="key", message="is required, or a ticket instead"))
+    if body.key is not None:
+        key = body.key.strip()
+        if not is_sound_key(key):
+            message = "must be an API key: 1 to 1,024 visible ASCII characters"
+            raise invalid(FieldProblem(field="key", message=message))
+        return key
+    _check_loopback(request)
+    found = request.app[TICKETS].take(body.ticket or "", _LOGIN)
+    if found is None:
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "ticket_over",
+            "This link was used already, or is older than 5 minutes, or the gateway was started "
+            "again. Run `phonefarm console` for a new one, or log in with an API key.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return found
+
+
+def _check_loopback(request: web.Request) -> None:
+    if not is_loopback(request):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "not_loopback",
+            "A link logs in only on the gateway's own machine, by a loopback address. Log in with "
+            "an API key.",
+        )
 
 
 def _origin(request: web.Request) -> str:
@@ -102,11 +152,14 @@ ENDPOINTS: Final = (
         summary="Log in to the console with an API key",
         about=(
             "Sets a cookie that counts as the key for 12 hours, for the console's own pages. "
-            "Needs the header `Origin`, as browsers send it, and a key with the scope `read`."
+            "Needs the header `Origin`, as browsers send it, and a key with the scope `read`, or "
+            "a ticket that stands for one. An address may try 30 times, then once a second."
         ),
         scope=None,
         query=NoQuery,
         body=requests.LogIn,
+        body_limit=_BODY_BYTES,
+        is_login=True,
         answers={
             HTTPStatus.OK: ResponseSpec(
                 about="Whose key it is.",
@@ -115,8 +168,12 @@ ENDPOINTS: Final = (
             )
         },
         problems={
-            HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is wrong",
-            HTTPStatus.FORBIDDEN: f"{_INSECURE[HTTPStatus.FORBIDDEN]}; `insufficient_scope:read`",
+            HTTPStatus.UNAUTHORIZED: "`unauthenticated`: the key is wrong; `ticket_over`",
+            HTTPStatus.FORBIDDEN: f"{_INSECURE[HTTPStatus.FORBIDDEN]}; `insufficient_scope:read`; "
+            "`not_loopback`: a ticket from another machine",
+            HTTPStatus.TOO_MANY_REQUESTS: (
+                "`rate_limited`: wait as many seconds as Retry-After says"
+            ),
             HTTPStatus.SERVICE_UNAVAILABLE: "`controller_unavailable`",
         },
         handler=log_in,
@@ -153,5 +210,27 @@ ENDPOINTS: Final = (
         },
         problems=_INSECURE,
         handler=log_out,
+    ),
+    Endpoint(
+        method="POST",
+        path="/console/tickets",
+        name="makeTicket",
+        tag="Console",
+        summary="Make a ticket that logs a browser of this machine in once",
+        about=(
+            "Open `/console#ticket=TICKET` within 5 minutes. The ticket stands for the key of "
+            "this request, counts once, and only on the gateway's own machine. Browsers do not "
+            "send what follows `#`, so that no log has it."
+        ),
+        scope=_SCOPE,
+        checks_key=True,
+        query=NoQuery,
+        body=NoBody,
+        answers={HTTPStatus.CREATED: ResponseSpec(about="The ticket.", models=(responses.Ticket,))},
+        problems={
+            HTTPStatus.FORBIDDEN: "`not_loopback`: the caller is on another machine; "
+            "`insufficient_scope:read`"
+        },
+        handler=make_ticket,
     ),
 )

@@ -218,6 +218,12 @@ class PutAccount(RequestModel):
 
 
 class LogIn(RequestModel):
-    """A login to the console."""
+    """A login to the console: a key, or the ticket of a link."""
 
-    key: Annotated[str, Field(min_length=1, max_length=2048, description="An API key")]
+    key: Annotated[str | None, Field(min_length=1, max_length=2048, description="An API key")] = (
+        None
+    )
+    ticket: Annotated[
+        str | None,
+        Field(min_length=1, max_length=128, description="As POST /console/tickets answered it"),
+    ] = None

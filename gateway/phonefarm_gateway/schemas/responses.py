@@ -290,6 +290,13 @@ class Session(ResponseModel):
     ]
 
 
+class Ticket(ResponseModel):
+    """Stands for a key, once."""
+
+    ticket: Annotated[str, Field(description="Counts once, at this gateway")]
+    expires_at: Instant
+
+
 class Alive(ResponseModel):
     """The gateway runs."""
 

@@ -411,7 +411,8 @@ export interface LinkedIds {
 }
 
 export interface LogIn {
-  "key": string;
+  "key"?: string | null;
+  "ticket"?: string | null;
 }
 
 export interface Maintenance {
@@ -847,6 +848,11 @@ export interface Termination {
   "status": string;
   "terminate_issued": boolean;
   "container": string | null;
+}
+
+export interface Ticket {
+  "ticket": string;
+  "expires_at": string;
 }
 
 export interface Timeline {

@@ -13,7 +13,7 @@ class LoginPage extends Page {
 
   constructor() {
     super();
-    this.error = '';
+    this.error = session.refusal;
     this.isBusy = false;
     this.isShown = false;
   }
