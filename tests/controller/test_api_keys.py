@@ -55,6 +55,7 @@ SCOPES = {
     "InspectService.ExplainProcess": READS,
     "InspectService.GetQueueItem": READS,
     "InspectService.ListDeliveries": READS,
+    "InspectService.ListFailingReceivers": READS,
     "InspectService.ReplayDeliveries": OPERATES,
     "InspectService.ListEvidence": READS,
     "InspectService.ReadEvidence": READS,

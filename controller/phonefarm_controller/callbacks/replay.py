@@ -12,7 +12,7 @@ from phonefarm_controller.model.errors import invalid_field, unknown_process
 from phonefarm_controller.model.states import DELIVERY_SETTLED, DeliveryState
 from phonefarm_controller.store import audit, deliveries, delivery_attempts, processes
 from phonefarm_controller.store.database import Database, Transaction
-from phonefarm_controller.store.deliveries import Delivery
+from phonefarm_controller.store.deliveries import Delivery, FailingReceiver
 from phonefarm_controller.store.delivery_attempts import LoggedAttempt
 
 MOST_SEQUENCES = 1000
@@ -42,6 +42,12 @@ class Replay:
             kept = await deliveries.of_process(tx, process_id)
             logs = await delivery_attempts.of_deliveries(tx, [d.delivery_id for d in kept])
         return [LoggedDelivery(delivery=d, log=logs[d.delivery_id]) for d in kept]
+
+    @uninterrupted
+    async def failing_receivers(self) -> list[FailingReceiver]:
+        """Return the receivers that do not take their callbacks, the longest waiting first."""
+        async with self._database.reading() as tx:
+            return await deliveries.failing_receivers(tx)
 
     @uninterrupted
     async def __call__(

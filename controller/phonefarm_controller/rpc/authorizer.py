@@ -41,6 +41,7 @@ METHODS: Final[Mapping[str, Scope | Access]] = {
     "InspectService/GetQueueItem": Scope.READ,
     "InspectService/ListDeliveries": Scope.READ,
     "InspectService/ReplayDeliveries": Scope.OPERATE,
+    "InspectService/ListFailingReceivers": Scope.READ,
     "InspectService/ListEvidence": Scope.READ,
     "InspectService/ReadEvidence": Scope.READ,
     "InspectService/ListCapabilities": Scope.READ,

@@ -17,6 +17,7 @@ from phonefarm_controller.processes.watch import ProcessEvent
 from phonefarm_controller.rpc.process_convert import process_to_wire
 from phonefarm_controller.rpc.wire import moment_to_wire
 from phonefarm_controller.scheduler.explanation import Explanation, ItemExplanation, ReasonCount
+from phonefarm_controller.store.deliveries import FailingReceiver
 
 MOST_ATTEMPTS: Final = 20
 """Of a delivery that are shown, the newest."""
@@ -200,6 +201,17 @@ def _app(app: AppVerification) -> pb.AppVerification:
         verified_by=app.verified_by or "",
         run_id=app.run_id or "",
         process_id=app.process_id or "",
+    )
+
+
+def receiver_to_wire(failing: FailingReceiver) -> pb.FailingReceiver:
+    """Return a receiver that does not take its callbacks."""
+    return pb.FailingReceiver(
+        receiver=failing.receiver or failing.url,
+        waiting=failing.count,
+        since=moment_to_wire(failing.since),
+        process_id=failing.process_id,
+        error=failing.error,
     )
 
 

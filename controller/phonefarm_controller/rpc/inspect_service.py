@@ -121,6 +121,15 @@ class InspectService(inspect_pb2_grpc.InspectServiceServicer):
         sequences = await self._replay(process_id, set(request.sequences), actor=caller().name)
         return pb.ReplayDeliveriesResponse(sequences=sequences)
 
+    async def ListFailingReceivers(  # noqa: N802
+        self, request: pb.ListFailingReceiversRequest, context: Context
+    ) -> pb.ListFailingReceiversResponse:
+        """Return the receivers that do not take their callbacks."""
+        found = await self._replay.failing_receivers()
+        return pb.ListFailingReceiversResponse(
+            receivers=[inspect_convert.receiver_to_wire(each) for each in found]
+        )
+
 
 def _process_id(text: str) -> str:
     if not is_uuid(text):

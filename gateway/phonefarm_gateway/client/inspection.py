@@ -78,6 +78,14 @@ class InspectionClient:
             deliveries=tuple(inspection_convert.delivery(line) for line in answer.deliveries),
         )
 
+    async def failing_receivers(self, key: str | None) -> responses.FailingReceiverList:
+        """Return the receivers that do not take their callbacks."""
+        request = pb.ListFailingReceiversRequest()
+        answer = await self._rpc.call(self._stub.ListFailingReceivers, request, key=key)
+        return responses.FailingReceiverList(
+            receivers=tuple(inspection_convert.receiver(one) for one in answer.receivers)
+        )
+
     async def replay(
         self, key: str | None, process_id: str, sequences: list[int]
     ) -> responses.Replayed:

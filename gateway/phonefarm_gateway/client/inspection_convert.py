@@ -144,6 +144,17 @@ def delivery(message: pb.DeliveryLine) -> responses.Delivery:
     )
 
 
+def receiver(message: pb.FailingReceiver) -> responses.FailingReceiver:
+    """Return one receiver that does not take its callbacks."""
+    return responses.FailingReceiver(
+        receiver=message.receiver,
+        waiting=message.waiting,
+        since=message.since.ToDatetime(tzinfo=UTC),
+        process_id=message.process_id,
+        error=message.error,
+    )
+
+
 def run_evidence(message: pb.EvidenceOfRun) -> responses.RunEvidence:
     """Return whether all evidence of a run is here."""
     return responses.RunEvidence(

@@ -1,4 +1,4 @@
-"""Endpoints of callbacks: list the deliveries of a process, send them again."""
+"""Endpoints of callbacks: deliveries of a process, failing receivers, sending again."""
 
 from http import HTTPStatus
 from typing import Final
@@ -13,6 +13,11 @@ from phonefarm_gateway.schemas.queries import NoQuery
 async def list_deliveries(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
     """Return the deliveries of a process with their attempts."""
     return reply(await call.controller.inspection.deliveries(call.key, call.process_id))
+
+
+async def list_failing_receivers(call: Call[NoQuery, NoBody]) -> web.StreamResponse:
+    """Return the receivers that do not take their callbacks."""
+    return reply(await call.controller.inspection.failing_receivers(call.key))
 
 
 async def replay(call: Call[NoQuery, requests.Replay]) -> web.StreamResponse:
@@ -35,6 +40,23 @@ ENDPOINTS: Final = (
             HTTPStatus.OK: ResponseSpec(about="The oldest first.", models=(responses.DeliveryList,))
         },
         handler=list_deliveries,
+    ),
+    Endpoint(
+        method="GET",
+        path="/failing-receivers",
+        name="listFailingReceivers",
+        tag="Callbacks",
+        summary="List the receivers that do not take their callbacks",
+        about="Those to which the last attempts failed, and which the farm tries again.",
+        scope="read",
+        query=NoQuery,
+        body=NoBody,
+        answers={
+            HTTPStatus.OK: ResponseSpec(
+                about="The longest waiting first.", models=(responses.FailingReceiverList,)
+            )
+        },
+        handler=list_failing_receivers,
     ),
     Endpoint(
         method="POST",

@@ -195,6 +195,22 @@ class DeliveryList(ResponseModel):
     deliveries: tuple[Delivery, ...]
 
 
+class FailingReceiver(ResponseModel):
+    """An address that does not take its callbacks; the farm tries again."""
+
+    receiver: Annotated[str, Field(description="scheme://host:port")]
+    waiting: Annotated[int, Field(description="Callbacks that wait for it")]
+    since: Annotated[Instant, Field(description="When the oldest of them was made")]
+    process_id: Annotated[Uuid, Field(description="The process of the oldest")]
+    error: Annotated[str, Field(description="Why its last attempt failed")]
+
+
+class FailingReceiverList(ResponseModel):
+    """The receivers that do not take their callbacks, the longest waiting first."""
+
+    receivers: tuple[FailingReceiver, ...]
+
+
 class Replayed(ResponseModel):
     """The callbacks that are due again."""
 

@@ -32,6 +32,7 @@ class MemoryInspection(inspect_pb2_grpc.InspectServiceServicer):
         self.history: dict[str, list[pb.Transition]] = defaultdict(list)
         self.items: dict[str, pb.QueueItem] = {}
         self.lines: dict[str, list[pb.DeliveryLine]] = defaultdict(list)
+        self.receivers: list[pb.FailingReceiver] = []
         self.files: dict[str, dict[str, tuple[pb.EvidenceLine, bytes]]] = defaultdict(dict)
         self.part_bytes = 64 * 1024
         self.parts_sent = 0
@@ -146,6 +147,13 @@ class MemoryInspection(inspect_pb2_grpc.InspectServiceServicer):
         await self._admit(context, "read")
         await self._process(request.process_id, context)
         return pb.ListDeliveriesResponse(deliveries=self.lines[request.process_id])
+
+    async def ListFailingReceivers(
+        self, request: pb.ListFailingReceiversRequest, context: Context
+    ) -> pb.ListFailingReceiversResponse:
+        """Return those that a test made."""
+        await self._admit(context, "read")
+        return pb.ListFailingReceiversResponse(receivers=self.receivers)
 
     async def ReplayDeliveries(
         self, request: pb.ReplayDeliveriesRequest, context: Context

@@ -269,6 +269,18 @@ export interface Explanation {
   "items": ItemExplanation[];
 }
 
+export interface FailingReceiver {
+  "receiver": string;
+  "waiting": number;
+  "since": string;
+  "process_id": string;
+  "error": string;
+}
+
+export interface FailingReceiverList {
+  "receivers": FailingReceiver[];
+}
+
 export interface FarmReset {
   "reason": string;
 }

@@ -576,6 +576,79 @@ class ListDeliveriesResponse(_message.Message):
 Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y015
 
 @_typing.final
+class ListFailingReceiversRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFailingReceiversRequest: _TypeAlias = ListFailingReceiversRequest  # noqa: Y015
+
+@_typing.final
+class ListFailingReceiversResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receivers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailingReceiver]: ...
+    def __init__(
+        self,
+        *,
+        receivers: _abc.Iterable[Global___FailingReceiver] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receivers", b"receivers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFailingReceiversResponse: _TypeAlias = ListFailingReceiversResponse  # noqa: Y015
+
+@_typing.final
+class FailingReceiver(_message.Message):
+    """FailingReceiver is an address to which the last attempts failed; the farm tries again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    receiver: _builtins.str
+    """scheme://host:port; the whole URL for callbacks that release 0.1.0 made."""
+    waiting: _builtins.int
+    """Callbacks that wait for it."""
+    process_id: _builtins.str
+    error: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them was made, the process that it is of, and why the last attempt failed."""
+
+    def __init__(
+        self,
+        *,
+        receiver: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        process_id: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "process_id", b"process_id", "receiver", b"receiver", "since", b"since", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailingReceiver: _TypeAlias = FailingReceiver  # noqa: Y015
+
+@_typing.final
 class DeliveryLine(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -66,6 +66,11 @@ class InspectServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_inspect__pb2.ReplayDeliveriesRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_inspect__pb2.ReplayDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.ListFailingReceivers = channel.unary_unary(
+                '/phonefarm.v1.InspectService/ListFailingReceivers',
+                request_serializer=phonefarm_dot_v1_dot_inspect__pb2.ListFailingReceiversRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_inspect__pb2.ListFailingReceiversResponse.FromString,
+                _registered_method=True)
         self.ListEvidence = channel.unary_unary(
                 '/phonefarm.v1.InspectService/ListEvidence',
                 request_serializer=phonefarm_dot_v1_dot_inspect__pb2.ListEvidenceRequest.SerializeToString,
@@ -132,6 +137,13 @@ class InspectServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFailingReceivers(self, request, context):
+        """ListFailingReceivers returns the receivers that do not take their callbacks, the longest waiting first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvidence(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -185,6 +197,11 @@ def add_InspectServiceServicer_to_server(servicer, server):
                     servicer.ReplayDeliveries,
                     request_deserializer=phonefarm_dot_v1_dot_inspect__pb2.ReplayDeliveriesRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_inspect__pb2.ReplayDeliveriesResponse.SerializeToString,
+            ),
+            'ListFailingReceivers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFailingReceivers,
+                    request_deserializer=phonefarm_dot_v1_dot_inspect__pb2.ListFailingReceiversRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_inspect__pb2.ListFailingReceiversResponse.SerializeToString,
             ),
             'ListEvidence': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvidence,
@@ -366,6 +383,33 @@ class InspectService:
             '/phonefarm.v1.InspectService/ReplayDeliveries',
             phonefarm_dot_v1_dot_inspect__pb2.ReplayDeliveriesRequest.SerializeToString,
             phonefarm_dot_v1_dot_inspect__pb2.ReplayDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFailingReceivers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.InspectService/ListFailingReceivers',
+            phonefarm_dot_v1_dot_inspect__pb2.ListFailingReceiversRequest.SerializeToString,
+            phonefarm_dot_v1_dot_inspect__pb2.ListFailingReceiversResponse.FromString,
             options,
             channel_credentials,
             insecure,

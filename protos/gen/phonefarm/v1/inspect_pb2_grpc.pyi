@@ -51,6 +51,8 @@ class InspectServiceStub:
     """ReplayDeliveries makes settled deliveries due again, in their order, under their old sequence and id, with
     a new day of attempts. FAILED_PRECONDITION `state_conflict` when the process has none to replay.
     """
+    ListFailingReceivers: _grpc.UnaryUnaryMultiCallable[_inspect_pb2.ListFailingReceiversRequest, _inspect_pb2.ListFailingReceiversResponse]
+    """ListFailingReceivers returns the receivers that do not take their callbacks, the longest waiting first."""
     ListEvidence: _grpc.UnaryUnaryMultiCallable[_inspect_pb2.ListEvidenceRequest, _inspect_pb2.ListEvidenceResponse]
     ReadEvidence: _grpc.UnaryStreamMultiCallable[_inspect_pb2.ReadEvidenceRequest, _inspect_pb2.EvidencePart]
     """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`, or `evidence_removed` by
@@ -82,6 +84,8 @@ class InspectServiceAsyncStub(InspectServiceStub):
     """ReplayDeliveries makes settled deliveries due again, in their order, under their old sequence and id, with
     a new day of attempts. FAILED_PRECONDITION `state_conflict` when the process has none to replay.
     """
+    ListFailingReceivers: _aio.UnaryUnaryMultiCallable[_inspect_pb2.ListFailingReceiversRequest, _inspect_pb2.ListFailingReceiversResponse]  # type: ignore[assignment]
+    """ListFailingReceivers returns the receivers that do not take their callbacks, the longest waiting first."""
     ListEvidence: _aio.UnaryUnaryMultiCallable[_inspect_pb2.ListEvidenceRequest, _inspect_pb2.ListEvidenceResponse]  # type: ignore[assignment]
     ReadEvidence: _aio.UnaryStreamMultiCallable[_inspect_pb2.ReadEvidenceRequest, _inspect_pb2.EvidencePart]  # type: ignore[assignment]
     """ReadEvidence sends the file's line, then its bytes. NOT_FOUND `unknown_evidence`, or `evidence_removed` by
@@ -146,6 +150,14 @@ class InspectServiceServicer(metaclass=_abc_1.ABCMeta):
         """ReplayDeliveries makes settled deliveries due again, in their order, under their old sequence and id, with
         a new day of attempts. FAILED_PRECONDITION `state_conflict` when the process has none to replay.
         """
+
+    @_abc_1.abstractmethod
+    def ListFailingReceivers(
+        self,
+        request: _inspect_pb2.ListFailingReceiversRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inspect_pb2.ListFailingReceiversResponse, _abc.Awaitable[_inspect_pb2.ListFailingReceiversResponse]]:
+        """ListFailingReceivers returns the receivers that do not take their callbacks, the longest waiting first."""
 
     @_abc_1.abstractmethod
     def ListEvidence(
