@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Programs start twice as fast from bytecode; some machines forbid writing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help dev demo up check fix test test-all test-changed test-one faults bench protos clean
+.PHONY: help dev demo up check fix test test-all test-changed test-one faults bench pictures protos clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -63,6 +63,9 @@ faults: dev ## break a real farm under load: SECONDS=300 SEED=1 ENGINE=postgres|
 
 bench: dev ## figures of this machine, as one JSON table
 	@$(BIN)/python scripts/bench.py
+
+pictures: dev ## the pictures of README.md, of the console on simulated phones
+	@$(BIN)/python scripts/console_pictures.py
 
 protos: dev ## generate protos/gen anew and the states page
 	@$(BIN)/python scripts/gen_protos.py

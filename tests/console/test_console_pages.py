@@ -21,7 +21,7 @@ PAGES = {
     "/console/hosts": "Hosts",
     "/console/accounts": "Accounts",
     "/console/audit": "Audit",
-    "/console/keys": "Keys",
+    "/console/settings": "Settings",
     "/console/nowhere": "No such page",
 }
 

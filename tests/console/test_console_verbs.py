@@ -195,11 +195,11 @@ async def test_a_host_is_drained_and_given_work(console: Console) -> None:
 async def test_a_viewer_sees_what_they_may_not_do(console: Console) -> None:
     """A key is made on the page and shown once; with it buttons name the scope that they need."""
     phone = console.it.farm.phones[PHONE]
-    async with console.logged_in("/console/keys") as page:
+    async with console.logged_in("/console/settings") as page:
         await page.get_by_role("button", name="New key").click()
         await page.get_by_role("dialog").get_by_label("Name").fill("viewer")
         await answer(page, "Make it", "")
-        secret = await page.locator("main code").first.inner_text()
+        secret = await page.locator("main .secret").first.inner_text()
         assert secret.startswith("pf_")
 
         async with console.logged_in(f"/console/phones/{phone.phone_id}", key=secret) as viewer:
@@ -230,3 +230,65 @@ async def test_the_audit_says_who_did_it(console: Console) -> None:
 
         await expect(row).to_contain_text("maintain")
         await expect(row).to_contain_text(phone.phone_id)
+
+
+async def test_a_group_is_made_and_cleaned_up_as_told(console: Console) -> None:
+    """Its members, and what agents do on its phones after each run."""
+    phone = console.it.farm.phones[SPARE].phone_id
+
+    async def group() -> dict[str, Any] | None:
+        _, told = await console.it.call("GET", "/groups")
+        return next((one for one in told["groups"] if one["name"] == "shelf-9"), None)
+
+    async with console.logged_in("/console/settings") as page:
+        await page.get_by_role("button", name="New group").click()
+        await page.get_by_role("dialog").get_by_label("Name").fill("shelf-9")
+        await page.get_by_role("dialog").get_by_label("Members").fill(phone)
+        await answer(page, "Make it")
+        await page.get_by_role("button", name="Clean-up: shelf-9").click()
+        await page.get_by_role("dialog").get_by_label("stop apps").check()
+        await answer(page, "Set it", "")
+
+        made = await group()
+        assert made is not None
+        assert (made["member_ids"], made["clean_up"]) == ([phone], ["stop_apps"])
+        await page.get_by_role("button", name="Members: shelf-9").click()
+        await page.get_by_role("dialog").get_by_label("Members").fill("")
+        await answer(page, "Set them", "")
+        await expect(page.get_by_role("row").filter(has_text="shelf-9")).to_have_count(0)
+
+
+async def test_a_capability_is_verified(console: Console) -> None:
+    """The run goes on a phone that a person names as they know it; then it is recorded."""
+    phone = console.it.farm.phones[SPARE]
+    async with console.logged_in("/console/settings") as page:
+        await page.get_by_role("button", name="Verify: keyword warmup").click()
+        await page.get_by_role("dialog").get_by_label("Phone").fill(phone.serialno)
+        await page.get_by_role("dialog").get_by_label("Account").fill(phone.account_id)
+        await answer(page, "Run it", "")
+        started = page.get_by_role("region", name="Verifications")
+        link = await started.get_by_role("link").first.get_attribute("href")
+        assert link is not None
+        await console.it.until(link.rpartition("/")[2], "completed")
+
+        async def recorded() -> bool:
+            # The evidence of the run may still be on its way.
+            _, told = await console.it.call("POST", f"/processes{link[13:]}/verification")
+            return "verified_by" in told
+
+        await eventually(recorded, what="the record")
+        await page.reload()
+        await settled(page)
+
+        await expect(started.get_by_text("verified", exact=True)).to_have_count(1)
+
+
+async def test_an_invitation_that_is_refused_says_why(console: Console) -> None:
+    """This farm listens on loopback only; the dialog stays for another try."""
+    async with console.logged_in("/console/settings") as page:
+        await page.get_by_role("button", name="Invite").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_role("textbox", name="Reason").fill("a new shelf")
+        await dialog.get_by_role("button", name="Make it").click()
+
+        await expect(dialog.get_by_role("alert")).to_contain_text("--tls-listen")

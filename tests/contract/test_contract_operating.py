@@ -402,6 +402,7 @@ async def test_the_farm_is_examined(moving: RestFarm) -> None:
     examined = await moving.get("/doctor")
     needed = await moving.get("/needs-hands")
     incidents = await moving.get("/incidents")
+    failing = await moving.get("/failing-receivers")
 
     verdicts = [finding["verdict"] for finding in examined["findings"]]
     assert {"controller", "database", "phones"} <= {each["check"] for each in examined["findings"]}
@@ -409,6 +410,7 @@ async def test_the_farm_is_examined(moving: RestFarm) -> None:
     assert "1 of 1 host connected" in examined["summary"]
     assert needed == {"needed": []}
     assert incidents == {"incidents": []}
+    assert failing == {"receivers": []}
 
 
 async def test_the_audit_comes_in_pages(moving: RestFarm) -> None:

@@ -269,3 +269,19 @@ async def test_the_log_and_the_replay_over_the_wire(farm: Farm) -> None:
 def test_submission_is_as_these_tests_think() -> None:
     """They count on one callback per process."""
     assert submission().callback_url == "http://127.0.0.1:9/cb"
+
+
+async def test_a_receiver_that_takes_nothing_is_named(world: World) -> None:
+    """With what waits for it and why; it goes from the list when it takes its callbacks."""
+    process_id = await world.accept()
+    before = await world.replay.failing_receivers()
+    await send(world, FAILED)
+
+    (failing,) = await world.replay.failing_receivers()
+    world.clock.advance(HOUR)
+    await rest(world)
+
+    assert before == []
+    assert (failing.process_id, failing.count) == (process_id, 1)
+    assert failing.error
+    assert await world.replay.failing_receivers() == []

@@ -198,7 +198,7 @@ class DeliveryList(ResponseModel):
 class FailingReceiver(ResponseModel):
     """An address that does not take its callbacks; the farm tries again."""
 
-    receiver: Annotated[str, Field(description="scheme://host:port")]
+    receiver: Annotated[str, Field(description="Scheme, host and port")]
     waiting: Annotated[int, Field(description="Callbacks that wait for it")]
     since: Annotated[Instant, Field(description="When the oldest of them was made")]
     process_id: Annotated[Uuid, Field(description="The process of the oldest")]

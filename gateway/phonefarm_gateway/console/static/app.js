@@ -7,13 +7,13 @@ import './dialog.js';
 import './pages/accounts.js';
 import './pages/audit.js';
 import './pages/hosts.js';
-import './pages/keys.js';
 import './pages/login.js';
 import './pages/now.js';
 import './pages/phone.js';
 import './pages/phones.js';
 import './pages/process.js';
 import './pages/queue.js';
+import './pages/settings.js';
 import './pages/work.js';
 import { Page, heading } from './parts.js';
 import { page, router } from './router.js';
@@ -34,7 +34,7 @@ const MENU = [
   { name: 'hosts', path: ['hosts'], key: 'h' },
   { name: 'accounts', path: ['accounts'], key: 'a' },
   { name: 'audit', path: ['audit'], key: 'u' },
-  { name: 'keys', path: ['keys'], key: 'k' },
+  { name: 'settings', path: ['settings'], key: 's' },
 ];
 
 /** @returns {{name: PageName, menu: PageName, id: string}} */
@@ -163,8 +163,8 @@ class AppElement extends Page {
         return html`<pf-hosts></pf-hosts>`;
       case 'audit':
         return html`<pf-audit></pf-audit>`;
-      case 'keys':
-        return html`<pf-keys></pf-keys>`;
+      case 'settings':
+        return html`<pf-settings></pf-settings>`;
       case 'accounts':
         return html`<pf-accounts></pf-accounts>`;
       default:

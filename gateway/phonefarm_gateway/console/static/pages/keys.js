@@ -1,8 +1,8 @@
-/** Keys: who may do what. */
+/** The keys, a part of the settings: who may do what. */
 
 import { html, nothing } from '../vendor/lit.js';
 import { Feed } from '../feed.js';
-import { Page, chip, empty, heading, pending } from '../parts.js';
+import { Page, chip, pending } from '../parts.js';
 import { session } from '../session.js';
 import { shortcuts } from '../shortcuts.js';
 import { when } from '../time.js';
@@ -39,19 +39,21 @@ class KeysPage extends Page {
   }
 
   render() {
-    const title = heading({ title: words.pages.keys.name, asks: words.pages.keys.asks, feed: this.keys, verbs: buttons([this.create]) });
-    if (!session.may(SCOPE)) return html`${title}${empty(words.dialog.needs(SCOPE))}`;
-    return html`${title}
-      ${this.secret ? html`<section class="callout wait" aria-live="polite"><h2>${words.keys.once}</h2><p><code>${this.secret}</code></p>
-        <button type="button" @click=${() => this.#copy()}>${words.keys.copy}</button> <button type="button" class="quiet" @click=${() => { this.secret = ''; }}>${words.shell.close}</button></section>` : nothing}
+    return html`<section aria-labelledby="keys"><div class="head"><h2 id="keys">${words.settings.keys.heading}</h2><div class="verbs">${buttons([this.create])}</div></div>
+      <p class="sub">${words.settings.keys.about}</p>${session.may(SCOPE) ? this.#keys() : html`<p>${words.dialog.needs(SCOPE)}</p>`}</section>`;
+  }
+
+  #keys() {
+    return html`${this.secret ? html`<div class="callout wait" aria-live="polite"><p><b>${words.keys.once}</b></p><pre class="secret">${this.secret}</pre>
+        <p><button type="button" @click=${() => this.#copy()}>${words.keys.copy}</button> <button type="button" class="quiet" @click=${() => { this.secret = ''; }}>${words.shell.close}</button></p></div>` : nothing}
       ${this.keys.data ? this.#list(this.keys.data.keys) : pending(this.keys)}`;
   }
 
   /** @param {ApiKey[]} keys */
   #list(keys) {
-    if (!keys.length) return empty(words.keys.empty, words.keys.emptyMore);
+    if (!keys.length) return html`<p>${words.keys.empty}</p>`;
     const { columns } = words.keys;
-    return html`<div class="scroll"><table class="list rows"><caption class="hidden">${words.pages.keys.name}</caption>
+    return html`<div class="scroll"><table class="list rows"><caption class="hidden">${words.settings.keys.heading}</caption>
       <thead><tr>${[columns.name, columns.state, columns.scopes, columns.used, columns.expires, columns.made].map((name) => html`<th scope="col">${name}</th>`)}<td></td></tr></thead>
       <tbody>${keys.map((one) => html`<tr>
         <th scope="row">${one.name}</th>

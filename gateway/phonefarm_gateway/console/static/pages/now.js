@@ -18,6 +18,8 @@ import { spoken, words } from '../words.js';
 
 const HOUR_MILLISECONDS = 3_600_000;
 const SHOWN = 6;
+/** The doctor's check that says what the card of callbacks says. */
+const CALLBACKS = 'callbacks';
 
 class NowPage extends Page {
   constructor() {
@@ -33,6 +35,8 @@ class NowPage extends Page {
     this.incidents = new Feed(this, () => '/incidents', { topics: ['incident'], seconds: 10 });
     /** @type {Feed<import('../rest.js').PauseList>} */
     this.pauses = new Feed(this, () => '/pauses', { topics: ['pause'], seconds: 10 });
+    /** @type {Feed<import('../rest.js').FailingReceiverList>} */
+    this.receivers = new Feed(this, () => '/failing-receivers', { topics: ['process'], seconds: 15 });
     /** @type {Feed<ProcessList>} */
     this.failed = new Feed(this, () => '/processes?status=failed_terminal&limit=100', { topics: ['process'], seconds: 10 });
     /** @type {Feed<ProcessList>} */
@@ -59,7 +63,7 @@ class NowPage extends Page {
     const out = phones.filter((phone) => isOut(phone) && !named.has(phone.phone_id));
     const troubled = accounts.filter((one) => one.active && one.condition !== 'ok');
     const sections = [
-      this.#hands(needed, phones), this.#doctor(), this.#incidents(), this.#failed(failed), this.#phones(out), this.#accounts(troubled), this.#waiting(), this.#pauses(),
+      this.#hands(needed, phones), this.#doctor(), this.#incidents(), this.#failed(failed), this.#phones(out), this.#accounts(troubled), this.#callbacks(), this.#waiting(), this.#pauses(),
     ];
     const isCalm = sections.every((one) => one === nothing);
     return html`${title}${this.#counts(phones, failed.length)}
@@ -103,7 +107,7 @@ class NowPage extends Page {
   }
 
   #doctor() {
-    const found = (this.doctor.data?.findings ?? []).filter((one) => one.verdict !== 'ok');
+    const found = (this.doctor.data?.findings ?? []).filter((one) => one.verdict !== 'ok' && one.check !== CALLBACKS);
     if (!found.length) return nothing;
     return this.#card(words.now.doctor, 'doctor', found, '', (one) => html`<li><div class="line"><b>${spoken(one.check)}</b> ${chip(one.verdict === 'fail' ? 'bad' : 'wait', spoken(one.verdict))}</div>
       <div class="reason"><span>${one.text}</span>${one.remedy ? html`<span class="remedy">${code(one.remedy)}</span>` : nothing}</div></li>`);
@@ -143,6 +147,14 @@ class NowPage extends Page {
     return this.#card(words.now.accounts, 'accounts', troubled, `${page('accounts')}?state=attention`, (one) => html`<li>
       <div class="line"><a href=${`${page('accounts')}${query({ text: one.account_id })}`}>${one.account_id}</a> <span class="sub">${one.app}</span> ${chip('bad', words.accounts.attention)}</div>
       <div class="reason"><span>${one.condition_reason}</span></div></li>`);
+  }
+
+  #callbacks() {
+    const failing = this.receivers.data?.receivers ?? [];
+    if (!failing.length) return nothing;
+    return this.#card(words.now.callbacks, 'callbacks', failing, '', (one) => html`<li>
+      <div class="line"><b>${one.receiver}</b> <span class="sub">${words.now.undelivered(one.waiting)} ${when(one.since)}</span></div>
+      <div class="reason"><span>${one.error}</span><span class="remedy">${words.now.tries} ${processLink(one.process_id)}</span></div></li>`);
   }
 
   #waiting() {
