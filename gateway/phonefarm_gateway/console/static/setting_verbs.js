@@ -1,7 +1,7 @@
 /** What a person can do on the settings page: invitations, verifications, groups. */
 
 import { call, get } from './api.js';
-import { asking } from './verbs.js';
+import { OPTIONAL_REASON, asking } from './verbs.js';
 import { session } from './session.js';
 import { spoken, words } from './words.js';
 
@@ -20,9 +20,10 @@ export function inviteVerb(shown) {
       { name: 'role', label: say.role, value: 'agent', choices: [['agent', say.agent], ['gateway', say.gateway]] },
       { name: 'member', label: say.name, hint: say.nameHint },
       { name: 'minutes', label: say.minutes, value: '15', choices: [['15', '15'], ['60', '60'], ['1440', '1440']] },
+      OPTIONAL_REASON,
     ],
-    work: async ({ role, member, minutes }) => {
-      shown(await call('POST', '/invitations', { role, member_id: member || null, good_for_seconds: 60 * Number(minutes) }));
+    work: async ({ role, member, minutes, reason }) => {
+      shown(await call('POST', '/invitations', { reason, role, member_id: member || null, good_for_seconds: 60 * Number(minutes) }));
     },
   });
 }
@@ -74,9 +75,10 @@ export function newGroupVerb() {
       { name: 'kind', label: say.kind, value: 'phone', choices: [['phone', words.settings.groups.kinds.phone], ['account', words.settings.groups.kinds.account]] },
       { name: 'name', label: say.name, required: true },
       { name: 'member_ids', label: say.members, hint: say.membersHint, required: true },
+      OPTIONAL_REASON,
     ],
-    work: ({ kind, name, member_ids }) =>
-      call('PUT', `/groups/${kind}/${encodeURIComponent(name)}`, { member_ids: names(member_ids) }),
+    work: ({ kind, name, member_ids, reason }) =>
+      call('PUT', `/groups/${kind}/${encodeURIComponent(name)}`, { reason, member_ids: names(member_ids) }),
   });
 }
 
@@ -85,9 +87,9 @@ export function membersVerb(group) {
   const say = words.verbs.members;
   return asking({
     say, topics: ['group'],
-    fields: [{ name: 'member_ids', label: say.members, hint: say.membersHint, value: group.member_ids.join(', ') }],
-    work: ({ member_ids }) =>
-      call('PUT', `/groups/${group.kind}/${encodeURIComponent(group.name)}`, { member_ids: names(member_ids) }),
+    fields: [{ name: 'member_ids', label: say.members, hint: say.membersHint, value: group.member_ids.join(', ') }, OPTIONAL_REASON],
+    work: ({ member_ids, reason }) =>
+      call('PUT', `/groups/${group.kind}/${encodeURIComponent(group.name)}`, { reason, member_ids: names(member_ids) }),
   });
 }
 
@@ -96,10 +98,10 @@ export function cleanUpVerb(group) {
   const say = words.verbs.cleanUp;
   return asking({
     say, topics: ['group'],
-    fields: STEPS.map((step) => /** @type {Field} */ ({
+    fields: [...STEPS.map((step) => /** @type {Field} */ ({
       name: step, label: spoken(step), type: 'checkbox', value: group.clean_up?.includes(step) ? 'yes' : '',
-    })),
+    })), OPTIONAL_REASON],
     work: (values) =>
-      call('PUT', `/groups/phone/${encodeURIComponent(group.name)}/clean-up`, { steps: STEPS.filter((step) => values[step] === 'yes') }),
+      call('PUT', `/groups/phone/${encodeURIComponent(group.name)}/clean-up`, { reason: values.reason, steps: STEPS.filter((step) => values[step] === 'yes') }),
   });
 }

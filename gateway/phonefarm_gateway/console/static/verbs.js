@@ -47,7 +47,7 @@ export const keysOf = (verbs) => verbs.filter((verb) => verb.key && session.may(
 const requestedBy = () => ({ system: 'console', user: session.answer?.name ?? '' });
 
 /** @type {Field} */
-const OPTIONAL_REASON = { ...REASON, required: false };
+export const OPTIONAL_REASON = { ...REASON, required: false };
 
 /**
  * A verb that asks, makes one call, and tells what changed.
