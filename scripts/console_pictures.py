@@ -59,7 +59,7 @@ async def lived_in(it: Hand) -> dict[str, str]:
     await it.call("POST", f"/phones/{phones[5].phone_id}/hold", hold)
     await it.call("POST", f"/phones/{phones[6].phone_id}/drain", {"reason": "a new cable"})
     await it.phones.fault(phones[7].serialno, "unplug")
-    await it.call("PUT", "/groups/phone/shelf-1", {"member_ids": [one.phone_id for one in phones]})
+    await it.call("PUT", "/groups/phone/rack-1", {"member_ids": [one.phone_id for one in phones]})
     running = await it.warm_up(
         {"routing": "direct", "account_id": phones[4].account_id},
         watch_seconds=120,

@@ -238,24 +238,24 @@ async def test_a_group_is_made_and_cleaned_up_as_told(console: Console) -> None:
 
     async def group() -> dict[str, Any] | None:
         _, told = await console.it.call("GET", "/groups")
-        return next((one for one in told["groups"] if one["name"] == "shelf-9"), None)
+        return next((one for one in told["groups"] if one["name"] == "rack-9"), None)
 
     async with console.logged_in("/console/settings") as page:
         await page.get_by_role("button", name="New group").click()
-        await page.get_by_role("dialog").get_by_label("Name").fill("shelf-9")
+        await page.get_by_role("dialog").get_by_label("Name").fill("rack-9")
         await page.get_by_role("dialog").get_by_label("Members").fill(phone)
         await answer(page, "Make it")
-        await page.get_by_role("button", name="Clean-up: shelf-9").click()
+        await page.get_by_role("button", name="Clean-up: rack-9").click()
         await page.get_by_role("dialog").get_by_label("stop apps").check()
         await answer(page, "Set it", "")
 
         made = await group()
         assert made is not None
         assert (made["member_ids"], made["clean_up"]) == ([phone], ["stop_apps"])
-        await page.get_by_role("button", name="Members: shelf-9").click()
+        await page.get_by_role("button", name="Members: rack-9").click()
         await page.get_by_role("dialog").get_by_label("Members").fill("")
         await answer(page, "Set them", "")
-        await expect(page.get_by_role("row").filter(has_text="shelf-9")).to_have_count(0)
+        await expect(page.get_by_role("row").filter(has_text="rack-9")).to_have_count(0)
 
 
 async def test_a_capability_is_verified(console: Console) -> None:
@@ -288,7 +288,7 @@ async def test_an_invitation_that_is_refused_says_why(console: Console) -> None:
     async with console.logged_in("/console/settings") as page:
         await page.get_by_role("button", name="Invite").click()
         dialog = page.get_by_role("dialog")
-        await dialog.get_by_role("textbox", name="Reason").fill("a new shelf")
+        await dialog.get_by_role("textbox", name="Reason").fill("a new rack")
         await dialog.get_by_role("button", name="Make it").click()
 
         await expect(dialog.get_by_role("alert")).to_contain_text("--tls-listen")
