@@ -23,6 +23,7 @@ from phonefarm_cli.terminal import print_error
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("up.command", "run a whole farm in this terminal"),
     "demo": ("demo.command", "three simulated phones, two requests, callbacks, checks"),
+    "submit": ("commands.submit", "ask for work, and follow it if you like"),
     "processes": ("commands.processes", "list, inspect, cancel and rerun processes"),
     "phones": (
         "commands.phones",
@@ -43,6 +44,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "commands.keys",
         "the API keys: create one for each caller, with only the scopes it needs",
     ),
+    "gateways": ("commands.gateways", "list the gateways, invite or revoke one"),
     "pause": ("commands.pause", "stop starting runs, for all work or for a part of it"),
     "resume": ("commands.pause", "end one pause; other pauses stay"),
     "backup": ("commands.backup", "save a copy of the controller's database"),
@@ -52,6 +54,13 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "commands.console",
         "print a link that logs a browser in to the web console",
     ),
+    "logs": ("commands.logs", "print the logs of a farm that runs here"),
+    "env": ("commands.env", "print address and key of the farm as shell variables"),
+    "contexts": (
+        "commands.contexts",
+        "name the farms that you work with, and choose one",
+    ),
+    "callbacks": ("commands.callbacks", "receive callbacks here, to try them out"),
     "sim": ("commands.sim", "show simulated phones, and make them fail"),
     "completion": ("commands.completion", "print the script that completes commands in your shell"),
 }

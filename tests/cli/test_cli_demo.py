@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from phonefarm_cli.client.receiver import CallbackEvent, Receiver
 from phonefarm_cli.client.simulator import SimulatorClient
 from phonefarm_cli.demo.checks import (
     CheckFailedError,
@@ -17,7 +18,6 @@ from phonefarm_cli.demo.checks import (
     check_profile,
     check_searches,
 )
-from phonefarm_cli.demo.receiver import CallbackEvent, Receiver
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.up_file import UpFilePhone
 from phonefarm_simulator.control_server import control_served

@@ -33,13 +33,14 @@ ends the waiting, not the drain.
 example:
   phonefarm agents drain host-1 --reason "a new kernel" --wait
 """
+_A: Final = {"agent": "an agent", "gateway": "a gateway"}
 _INVITE_NOTES: Final = """\
 The token is for one host and works once. On that host:
-  phonefarm-agent join TOKEN          or, with --gateway, phonefarm-gateway join TOKEN
+  phonefarm-{role} join TOKEN
 
 examples:
-  phonefarm agents invite
-  phonefarm agents invite --agent-id host-1 --for 1h
+  phonefarm {noun} invite
+  phonefarm {noun} invite --{role}-id host-1 --for 1h
 """
 
 
@@ -49,31 +50,7 @@ def add(commands: Subparsers) -> None:
         commands, "agents", "list the agents, invite a host, drain or revoke an agent"
     )
     add_list(verbs, "list", "list all agents, and when their certificates expire", _list)
-    invite = add_verb(
-        verbs,
-        "invite",
-        "print a token with which one host can join the farm",
-        _invite,
-        notes=_INVITE_NOTES,
-    )
-    invite.add_argument(
-        "--agent-id",
-        default="",
-        metavar="ID",
-        help="id of the agent; required if the host has joined before",
-    )
-    invite.add_argument(
-        "--gateway", action="store_true", help="invite a gateway instead of an agent"
-    )
-    invite.add_argument(
-        "--for",
-        dest="seconds",
-        type=duration,
-        default=900,
-        metavar="DURATION",
-        help="how long the token is valid: up to 24h (15m)",
-    )
-    add_reason(invite, required=False)
+    add_invite(verbs, role="agent")
     drain = add_verb(
         verbs,
         "drain",
@@ -95,15 +72,64 @@ def add(commands: Subparsers) -> None:
         "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
     )
     add_reason(undrain)
+    add_revoke(verbs, role="agent")
+
+
+def add_invite(verbs: Subparsers, *, role: str) -> None:
+    """Add the verb that invites a host as an agent or a gateway."""
+    invite = add_verb(
+        verbs,
+        "invite",
+        f"print a token with which one host can join the farm as {_A[role]}",
+        _invite,
+        notes=_INVITE_NOTES.format(role=role, noun=f"{role}s"),
+    )
+    invite.set_defaults(role=role)
+    invite.add_argument(
+        f"--{role}-id",
+        "--agent-id",
+        dest="member_id",
+        default="",
+        metavar="ID",
+        help=f"id of the {role}; required if the host has joined before",
+    )
+    if role == "agent":
+        invite.add_argument(
+            "--gateway",
+            dest="role",
+            action="store_const",
+            const="gateway",
+            help="invite a gateway, as the command gateways does",
+        )
+    invite.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration,
+        default=900,
+        metavar="DURATION",
+        help="how long the token is valid: up to 24h (15m)",
+    )
+    add_reason(invite, required=False)
+
+
+def add_revoke(verbs: Subparsers, *, role: str) -> None:
+    """Add the verb that revokes an agent or a gateway."""
     revoke = add_verb(
-        verbs, "revoke", "end the certificates and the session of an agent at once", _revoke
+        verbs,
+        "revoke",
+        f"end the certificates and the session of {_A[role]} at once",
+        _revoke,
     )
-    revoke.add_argument(
-        "agent_id", metavar="ID", help="id of the agent, see `phonefarm agents list`"
-    )
-    revoke.add_argument(
-        "--gateway", action="store_true", help="revoke a gateway instead of an agent"
-    )
+    revoke.set_defaults(role=role)
+    revoke.add_argument("member_id", metavar="ID", help=f"id, see the verb list of {role}s")
+    if role == "agent":
+        revoke.add_argument(
+            "--gateway",
+            dest="role",
+            action="store_const",
+            const="gateway",
+            help="revoke a gateway, as the command gateways does",
+        )
     add_reason(revoke, required=False)
 
 
@@ -123,10 +149,9 @@ async def _list(options: argparse.Namespace, controller: ControllerClient) -> Li
 
 
 async def _invite(options: argparse.Namespace, controller: ControllerClient) -> None:
-    role = "gateway" if options.gateway else "agent"
     request = access_pb2.InviteRequest(
-        role=role,
-        member_id=options.agent_id,
+        role=options.role,
+        member_id=options.member_id,
         good_for_seconds=options.seconds,
         reason=options.reason,
     )
@@ -134,11 +159,11 @@ async def _invite(options: argparse.Namespace, controller: ControllerClient) -> 
     if options.json:
         print_json(message_dict(invited))
         return
-    who = f"{role} {options.agent_id}".strip()
+    who = f"{options.role} {options.member_id}".strip()
     # The token alone on stdout, so that a script can take it.
     note_stderr(
         f"The token is for one {who}, works once, and is valid until "
-        f"{minute_text(invited.expires_at)}. Run on its host: phonefarm-{role} join "
+        f"{minute_text(invited.expires_at)}. Run on its host: phonefarm-{options.role} join "
         "TOKEN",
     )
     print(invited.token)
@@ -162,15 +187,14 @@ async def _undrain(options: argparse.Namespace, controller: ControllerClient) ->
 
 
 async def _revoke(options: argparse.Namespace, controller: ControllerClient) -> None:
-    role = "gateway" if options.gateway else "agent"
     request = access_pb2.RevokeMemberRequest(
-        role=role, member_id=options.agent_id, reason=options.reason
+        role=options.role, member_id=options.member_id, reason=options.reason
     )
     answer = await controller.call(controller.access.RevokeMember, request)
     print_result(
         options,
         answer,
-        f"{options.agent_id}: revoked ({counted(answer.certificates, 'certificate')}); it needs a "
+        f"{options.member_id}: revoked ({counted(answer.certificates, 'certificate')}); it needs a "
         "new invitation to join again",
     )
 

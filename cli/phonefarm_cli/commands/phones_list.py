@@ -30,7 +30,7 @@ out; other programs get all of them, separated by tabs.
 examples:
   phonefarm phones list --host host-1 --not-offered
   phonefarm phones list --state quarantined --state needs_hands
-  phonefarm phones list --group shelf-1 --sort since --watch
+  phonefarm phones list --group rack-1 --sort since --watch
 """
 
 

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from phonefarm_cli.client.simulator import SimulatorClient
-from phonefarm_cli.console.connect import EPILOG, Subparsers, add_farm_options, add_phone
+from phonefarm_cli.console.connect import Subparsers, add_phone
+from phonefarm_cli.console.farm_address import EPILOG, add_farm_options, data_folder
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo
 from phonefarm_cli.up_file import UpFile, read_up_file
@@ -64,9 +65,9 @@ def _verb(verbs: Subparsers, name: str, about: str) -> argparse.ArgumentParser:
 
 
 def _run(work: Any, options: argparse.Namespace) -> ExitCode:
-    report = read_up_file(options.data)
+    report = read_up_file(data_folder(options))
     if not report.simulator_control:
-        raise CommandError(f"the farm in {options.data} has no simulated phones")
+        raise CommandError(f"the farm in {data_folder(options)} has no simulated phones")
 
     async def perform() -> None:
         async with SimulatorClient.opened(report.simulator_control) as simulation:

@@ -1,24 +1,20 @@
-"""Options of every operator command, and how it finds the farm: up.json, or address and key."""
+"""Builds the parsers of commands and verbs, and performs a verb with a client of the farm."""
 
 import argparse
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from phonefarm_cli.client.client import ControllerClient
+from phonefarm_cli.console.farm_address import (
+    EPILOG,
+    add_farm_options,
+    data_folder,
+    farm_address,
+)
 from phonefarm_cli.console.process_lookup import find_process
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.up_file import read_up_file
-
-EPILOG = """\
-which farm:
-  --data DIR                     the folder of a farm that runs here (.farm), with its up.json
-  --grpc HOST:PORT, --key KEY    or address and key; several controllers with commas
-  --ca FILE                      for a --tls-listen address on another host: the farm's ca.pem
-  PHONEFARM_GRPC, PHONEFARM_KEY, PHONEFARM_CA  the same from the environment
-"""
 
 PHONE_NAMES: Final = "phone_id, adb serial or serial number"
 
@@ -29,22 +25,6 @@ VerbHandler: TypeAlias = Callable[
     [argparse.Namespace, ControllerClient], Awaitable[ExitCode | None]
 ]
 """Performs a verb with a client of the farm's controllers; None is OK."""
-
-
-def add_farm_options(parser: argparse.ArgumentParser) -> None:
-    """Add --data, --grpc, --ca and --key."""
-    parser.add_argument(
-        "--data", type=Path, default=Path(".farm"), metavar="DIR", help="the farm's folder (.farm)"
-    )
-    parser.add_argument(
-        "--grpc",
-        metavar="HOST:PORT",
-        help=("address of a controller, instead of those in up.json; separate several by commas"),
-    )
-    parser.add_argument(
-        "--ca", type=Path, metavar="FILE", help="the farm's ca.pem; calls then use TLS"
-    )
-    parser.add_argument("--key", metavar="KEY", help="the API key, instead of the one in up.json")
 
 
 def add_verbs(commands: Subparsers, noun: str, about: str) -> Subparsers:
@@ -93,7 +73,7 @@ def complete_phones(action: argparse.Action) -> None:
 
 def _known_phones(parsed_args: argparse.Namespace, **_: object) -> list[str]:
     try:
-        return [phone.phone_id for phone in read_up_file(parsed_args.data).phones]
+        return [phone.phone_id for phone in read_up_file(data_folder(parsed_args)).phones]
     except CommandError:
         return []
 
@@ -115,22 +95,10 @@ def add_reason(
     parser.add_argument("--reason", required=required, default="", metavar="TEXT", help=about)
 
 
-def farm_address(options: argparse.Namespace) -> tuple[str, str]:
-    """Return address and key; CommandError when neither the options nor up.json have them."""
-    grpc = options.grpc or os.environ.get("PHONEFARM_GRPC")
-    key = options.key or os.environ.get("PHONEFARM_KEY")
-    if grpc and key:
-        return grpc, key
-    report = read_up_file(options.data)
-    return grpc or report.grpc, key or report.api_key
-
-
 async def perform_verb(options: argparse.Namespace) -> ExitCode:
     """Connect to the farm and call the verb's handler."""
-    ca = options.ca or (
-        Path(os.environ["PHONEFARM_CA"]) if os.environ.get("PHONEFARM_CA") else None
-    )
-    async with ControllerClient.opened(*farm_address(options), ca) as controller:
+    farm = farm_address(options)
+    async with ControllerClient.opened(farm.grpc, farm.key, farm.ca) as controller:
         if hasattr(options, "process"):
             options.process = await find_process(controller, options.process)
         code: ExitCode | None = await options.handler(options, controller)

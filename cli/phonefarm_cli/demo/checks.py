@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from phonefarm_cli.client.receiver import CallbackEvent
 from phonefarm_cli.client.simulator import SimulatorClient
-from phonefarm_cli.demo.receiver import CallbackEvent
 from phonefarm_cli.errors import CommandError
 from phonefarm_cli.terminal import echo
 from phonefarm_cli.up_file import UpFilePhone

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from phonefarm_common.lifecycle import stop_signals
 
+from phonefarm_cli.client.receiver import Receiver
 from phonefarm_cli.client.simulator import SimulatorClient
 from phonefarm_cli.demo.checks import (
     CheckFailedError,
@@ -19,7 +20,6 @@ from phonefarm_cli.demo.checks import (
 )
 from phonefarm_cli.demo.farm import running_farm
 from phonefarm_cli.demo.progress import Progress, items_of
-from phonefarm_cli.demo.receiver import Receiver
 from phonefarm_cli.demo.rest_caller import RestCaller
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import OUT, echo, note

@@ -115,6 +115,7 @@ def _fleet_service(core: Core, features: Features) -> FleetService:
         phone_query=PhoneQuery(database=database, sessions=sessions),
         enrollment=features.enrollment,
         farm_watch=features.farm_watch,
+        gateway_calls=features.gateway_calls,
         pauses=Pauses(
             database=database, sessions=sessions, wakeups=wakeups, known_profiles=core.profiles
         ),

@@ -188,10 +188,10 @@ class Enrollment:
                 raise _refused(shown)
 
     @uninterrupted
-    async def certificate_ends(self) -> dict[str, datetime]:
-        """Return until when each agent has a certificate."""
+    async def certificate_ends(self, *, role: str) -> dict[str, datetime]:
+        """Return until when each member of the role, `agent` or `gateway`, has a certificate."""
         async with self._database.reading() as tx:
-            return await certificates.last_ends(tx, role="agent")
+            return await certificates.last_ends(tx, role=role)
 
     def _open(self) -> tuple[Authority, AdvertisedAddresses]:
         doors = self._doors()

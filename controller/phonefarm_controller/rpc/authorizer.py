@@ -63,6 +63,7 @@ METHODS: Final[Mapping[str, Scope | Access]] = {
     "FleetService/SetCleanUp": Scope.OPERATE,
     "FleetService/ListGroups": Scope.READ,
     "FleetService/ListAgents": Scope.READ,
+    "FleetService/ListGateways": Scope.READ,
     "FleetService/Pause": Scope.OPERATE,
     "FleetService/Resume": Scope.OPERATE,
     "FleetService/ListPauses": Scope.READ,

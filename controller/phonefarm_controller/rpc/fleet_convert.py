@@ -9,6 +9,7 @@ from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm_common.reasons import FieldProblem
 from phonefarm_common.wire_enums import CleanupStep, StageState
 
+from phonefarm_controller.callbacks.gateway_calls import CallingGateway, RefusedGateway
 from phonefarm_controller.fleet.phone_details import HandsNeeded, HostDetails, PhoneDetails
 from phonefarm_controller.fleet.phones import PhoneView
 from phonefarm_controller.model.blockers import Blocker
@@ -224,6 +225,27 @@ def agent_to_wire(agent: Agent, *, phones: int = 0, until: datetime | None = Non
         drain_by=agent.drain_by,
         drain_reason=agent.drain_reason,
     )
+
+
+def gateways_to_wire(
+    calling: Iterable[CallingGateway],
+    refused: Iterable[RefusedGateway],
+    until: Mapping[str, datetime],
+) -> list[pb.Gateway]:
+    """Return every gateway once, by id; *until* has the ends of certificates."""
+    found = {
+        name: pb.Gateway(gateway_id=name, certificate_expires_at=moment_to_wire(end))
+        for name, end in until.items()
+    }
+    for caller in calling:
+        gateway = found.setdefault(caller.name, pb.Gateway(gateway_id=caller.name))
+        gateway.connected = True
+        if caller.signs is not None:
+            gateway.signs = caller.signs
+    for stranger in refused:
+        name = stranger.member_id or stranger.name
+        found.setdefault(name, pb.Gateway(gateway_id=name)).refused = stranger.why
+    return [found[name] for name in sorted(found)]
 
 
 def phone_to_wire(view: PhoneView) -> pb.Phone:

@@ -7,6 +7,7 @@ from phonefarm.v1 import fleet_pb2 as pb
 from phonefarm.v1 import fleet_pb2_grpc
 
 from phonefarm_controller.auth.enrollment import Enrollment
+from phonefarm_controller.callbacks.gateway_calls import GatewayCalls
 from phonefarm_controller.fleet.accounts import MOST_ACCOUNTS, AccountAdmin
 from phonefarm_controller.fleet.farm_watch import FarmWatch
 from phonefarm_controller.fleet.groups import GroupAdmin
@@ -24,6 +25,7 @@ from phonefarm_controller.rpc.fleet_convert import (
     agent_to_wire,
     cleanup_steps_of,
     entries_to_wire,
+    gateways_to_wire,
     group_to_wire,
     incident_to_wire,
     needed_to_wire,
@@ -57,7 +59,9 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         enrollment: Enrollment,
         pauses: Pauses,
         farm_watch: FarmWatch,
+        gateway_calls: GatewayCalls,
     ) -> None:
+        self._gateway_calls = gateway_calls
         self._auth = auth
         self._farm_watch = farm_watch
         self._phone_query = phone_query
@@ -236,13 +240,21 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.ListAgentsResponse:
         """Return every agent."""
         known = await self._phones.agents()
-        until = await self._enrollment.certificate_ends()
+        until = await self._enrollment.certificate_ends(role="agent")
         return pb.ListAgentsResponse(
             agents=[
                 agent_to_wire(agent, phones=count, until=until.get(agent.agent_id))
                 for agent, count in known
             ]
         )
+
+    async def ListGateways(  # noqa: N802
+        self, request: pb.ListGatewaysRequest, context: Context
+    ) -> pb.ListGatewaysResponse:
+        """Return every gateway that joined, calls or is refused."""
+        until = await self._enrollment.certificate_ends(role="gateway")
+        calling, refused = self._gateway_calls.calling(), self._gateway_calls.refused()
+        return pb.ListGatewaysResponse(gateways=gateways_to_wire(calling, refused, until))
 
     async def Pause(  # noqa: N802
         self, request: pb.PauseRequest, context: Context

@@ -1353,6 +1353,81 @@ class Agent(_message.Message):
 Global___Agent: _TypeAlias = Agent  # noqa: Y015
 
 @_typing.final
+class ListGatewaysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatewaysRequest: _TypeAlias = ListGatewaysRequest  # noqa: Y015
+
+@_typing.final
+class ListGatewaysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATEWAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gateways(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gateway]: ...
+    def __init__(
+        self,
+        *,
+        gateways: _abc.Iterable[Global___Gateway] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateways", b"gateways"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatewaysResponse: _TypeAlias = ListGatewaysResponse  # noqa: Y015
+
+@_typing.final
+class Gateway(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    SIGNS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    gateway_id: _builtins.str
+    """Its id, or its name and address when it has no certificate."""
+    connected: _builtins.bool
+    """It called the controller that answers within the last 120 s; it may call another controller."""
+    signs: _builtins.bool
+    """Whether it signs callbacks; absent when it has not said so to this controller."""
+    refused: _builtins.str
+    """The reason why this controller refused its last call, at most 10 minutes ago; empty if it did not."""
+    @_builtins.property
+    def certificate_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last certificate it can use ends; absent when it has none."""
+
+    def __init__(
+        self,
+        *,
+        gateway_id: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        signs: _builtins.bool | None = ...,
+        certificate_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        refused: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signs", b"_signs", "certificate_expires_at", b"certificate_expires_at", "signs", b"signs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signs", b"_signs", "certificate_expires_at", b"certificate_expires_at", "connected", b"connected", "gateway_id", b"gateway_id", "refused", b"refused", "signs", b"signs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signs: _TypeAlias = _typing.Literal["signs"]  # noqa: Y015
+    _WhichOneofArgType__signs: _TypeAlias = _typing.Literal["_signs", b"_signs"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signs) -> _WhichOneofReturnType__signs | None: ...
+
+Global___Gateway: _TypeAlias = Gateway  # noqa: Y015
+
+@_typing.final
 class ListAgentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -124,6 +124,11 @@ class FleetServiceStub:
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsRequest.SerializeToString,
                 response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsResponse.FromString,
                 _registered_method=True)
+        self.ListGateways = channel.unary_unary(
+                '/phonefarm.v1.FleetService/ListGateways',
+                request_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListGatewaysRequest.SerializeToString,
+                response_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListGatewaysResponse.FromString,
+                _registered_method=True)
         self.Pause = channel.unary_unary(
                 '/phonefarm.v1.FleetService/Pause',
                 request_serializer=phonefarm_dot_v1_dot_fleet__pb2.PauseRequest.SerializeToString,
@@ -274,6 +279,13 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGateways(self, request, context):
+        """ListGateways returns every gateway that joined, calls this controller, or is refused by it, by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Pause(self, request, context):
         """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
         goes on, unless `stop` is set. Pausing again what is paused renews its reason.
@@ -389,6 +401,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListAgents,
                     request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsRequest.FromString,
                     response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListAgentsResponse.SerializeToString,
+            ),
+            'ListGateways': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGateways,
+                    request_deserializer=phonefarm_dot_v1_dot_fleet__pb2.ListGatewaysRequest.FromString,
+                    response_serializer=phonefarm_dot_v1_dot_fleet__pb2.ListGatewaysResponse.SerializeToString,
             ),
             'Pause': grpc.unary_unary_rpc_method_handler(
                     servicer.Pause,
@@ -892,6 +909,33 @@ class FleetService:
             '/phonefarm.v1.FleetService/ListAgents',
             phonefarm_dot_v1_dot_fleet__pb2.ListAgentsRequest.SerializeToString,
             phonefarm_dot_v1_dot_fleet__pb2.ListAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGateways(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/phonefarm.v1.FleetService/ListGateways',
+            phonefarm_dot_v1_dot_fleet__pb2.ListGatewaysRequest.SerializeToString,
+            phonefarm_dot_v1_dot_fleet__pb2.ListGatewaysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,8 @@ class FleetServiceStub:
     ListGroups: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]
     """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]
+    ListGateways: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListGatewaysRequest, _fleet_pb2.ListGatewaysResponse]
+    """ListGateways returns every gateway that joined, calls this controller, or is refused by it, by id."""
     Pause: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]
     """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
     goes on, unless `stop` is set. Pausing again what is paused renews its reason.
@@ -136,6 +138,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ListGroups: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListGroupsRequest, _fleet_pb2.ListGroupsResponse]  # type: ignore[assignment]
     """ListGroups returns every group with its members, by kind and name."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListAgentsRequest, _fleet_pb2.ListAgentsResponse]  # type: ignore[assignment]
+    ListGateways: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListGatewaysRequest, _fleet_pb2.ListGatewaysResponse]  # type: ignore[assignment]
+    """ListGateways returns every gateway that joined, calls this controller, or is refused by it, by id."""
     Pause: _aio.UnaryUnaryMultiCallable[_fleet_pb2.PauseRequest, _fleet_pb2.PauseState]  # type: ignore[assignment]
     """Pause lets nothing in its scope begin until Resume: neither be claimed nor pass the start gate. What runs
     goes on, unless `stop` is set. Pausing again what is paused renews its reason.
@@ -300,6 +304,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.ListAgentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListAgentsResponse, _abc.Awaitable[_fleet_pb2.ListAgentsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListGateways(
+        self,
+        request: _fleet_pb2.ListGatewaysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListGatewaysResponse, _abc.Awaitable[_fleet_pb2.ListGatewaysResponse]]:
+        """ListGateways returns every gateway that joined, calls this controller, or is refused by it, by id."""
 
     @_abc_1.abstractmethod
     def Pause(

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,24 +30,36 @@ class CallbackEvent:
 class Receiver:
     """Answers 204 to every callback and keeps it; answers 400 to anything else."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, told: Callable[[CallbackEvent], None] | None = None) -> None:
         self._secret = secret.encode()
+        self._told = told
         self._arrived = asyncio.Condition()
         self.events: list[CallbackEvent] = []
         self.url = ""
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, secret: str) -> "AsyncIterator[Receiver]":
-        """Yield a receiver that listens on loopback."""
-        receiver = cls(secret)
+    async def serving(
+        cls,
+        secret: str,
+        *,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+        told: Callable[[CallbackEvent], None] | None = None,
+    ) -> "AsyncIterator[Receiver]":
+        """Yield a receiver that listens at *address*; *told* hears of each callback.
+
+        OSError when the address cannot be used.
+        """
+        receiver = cls(secret, told)
         runner = web.ServerRunner(
             web.Server(receiver._receive), access_log=None, shutdown_timeout=1.0
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/phonefarm"
+            host, port = address
+            await web.TCPSite(runner, host, port).start()
+            shown = f"[{host}]" if ":" in host else host
+            receiver.url = f"http://{shown}:{runner.addresses[0][1]}/phonefarm"
             yield receiver
         finally:
             await runner.cleanup()
@@ -80,6 +92,8 @@ class Receiver:
         async with self._arrived:
             self.events.append(event)
             self._arrived.notify_all()
+        if self._told is not None:
+            self._told(event)
         return web.Response(status=204)
 
     def _is_signed(self, request: web.BaseRequest, body: bytes) -> bool:

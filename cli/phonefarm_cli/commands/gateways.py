@@ -1,0 +1,52 @@
+"""`phonefarm gateways`: list, invite, revoke."""
+
+import argparse
+from typing import Final
+
+from phonefarm.v1 import fleet_pb2
+
+from phonefarm_cli.client.client import ControllerClient
+from phonefarm_cli.commands import agents
+from phonefarm_cli.console.connect import Subparsers, add_verbs
+from phonefarm_cli.console.json_output import message_dict
+from phonefarm_cli.console.listing import Listing, add_list
+from phonefarm_cli.console.tables import Cell, counted
+
+_COLUMNS: Final = ("GATEWAY", "CONNECTED", "SIGNS", "CERTIFICATE UNTIL", "REFUSED")
+_NOTES: Final = """\
+CONNECTED is whether the gateway called the controller that answers in the last 120 s; with several
+controllers it may call another one. SIGNS is whether it signs callbacks. REFUSED is why the
+controller refused its last call; `phonefarm doctor` has the remedy.
+"""
+
+
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm gateways` and its verbs."""
+    verbs = add_verbs(commands, "gateways", "list the gateways, invite or revoke one")
+    add_list(verbs, "list", "list the gateways that joined or call", _list, notes=_NOTES)
+    agents.add_invite(verbs, role="gateway")
+    agents.add_revoke(verbs, role="gateway")
+
+
+async def _list(options: argparse.Namespace, controller: ControllerClient) -> Listing:
+    request = fleet_pb2.ListGatewaysRequest()
+    gateways = (await controller.call(controller.fleet.ListGateways, request)).gateways
+    connected = sum(gateway.connected for gateway in gateways)
+    return Listing(
+        columns=_COLUMNS,
+        rows=[_row(gateway) for gateway in gateways],
+        records=[message_dict(gateway) for gateway in gateways],
+        empty="no gateway yet",
+        summary=f"{counted(len(gateways), 'gateway')}: {connected} connected",
+    )
+
+
+def _row(gateway: fleet_pb2.Gateway) -> list[Cell]:
+    signs = ("yes" if gateway.signs else "no") if gateway.HasField("signs") else ""
+    return [
+        gateway.gateway_id,
+        "yes" if gateway.connected else "no",
+        signs,
+        gateway.certificate_expires_at,
+        gateway.refused,
+    ]

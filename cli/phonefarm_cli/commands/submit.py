@@ -1,0 +1,170 @@
+"""`phonefarm submit`: asks for work, as a caller would by REST."""
+
+import argparse
+import getpass
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from phonefarm.v1 import process_pb2
+from phonefarm_common.ids import new_id
+
+from phonefarm_cli.client.client import ControllerClient
+from phonefarm_cli.commands.processes_watch import CODES
+from phonefarm_cli.console.connect import PHONE_NAMES, Subparsers, add_verb
+from phonefarm_cli.console.input_file import InputFileError, decode_text, read_input
+from phonefarm_cli.console.json_output import message_dict, print_json, print_result
+from phonefarm_cli.console.phone_lookup import find_phone
+from phonefarm_cli.console.progress import follow_process
+from phonefarm_cli.console.times import parse_time
+from phonefarm_cli.errors import CommandError, ExitCode
+from phonefarm_cli.terminal import note_stderr
+
+_MODES: Final = {"manual": process_pb2.MODE_MANUAL, "unattended": process_pb2.MODE_UNATTENDED}
+_NOTES: Final = """\
+Without --phone, --account or --group any phone that fits gets the work. NAME=VALUE is one input of
+the capability, see `phonefarm capabilities list --json`; VALUE is text or JSON, and for a list
+--input may be repeated. --watch shows the process until it ends; the exit code is then that of
+`phonefarm processes watch PROCESS`.
+
+examples:
+  phonefarm submit keyword_warmup --input keywords="tiny houses" --phone SIM0001 --watch
+  phonefarm submit keyword_warmup --inputs inputs.json --group launch --request-id monday-1
+  phonefarm submit keyword_warmup --input keywords=a --input keywords=b --dry-run
+"""
+
+
+def add(commands: Subparsers) -> None:
+    """Add `phonefarm submit`."""
+    submit = add_verb(
+        commands, "submit", "ask for work, and follow it if you like", _submit, notes=_NOTES
+    )
+    submit.add_argument(
+        "capability", metavar="CAPABILITY", help="see `phonefarm capabilities list`"
+    )
+    given = submit.add_mutually_exclusive_group()
+    given.add_argument(
+        "--input", action="append", default=[], metavar="NAME=VALUE", help="one input; repeatable"
+    )
+    given.add_argument("--inputs", metavar="FILE", help="all inputs, a JSON object (- reads stdin)")
+    target = submit.add_mutually_exclusive_group()
+    target.add_argument("--phone", metavar="PHONE", help=PHONE_NAMES)
+    target.add_argument("--account", metavar="ACCOUNT", help="the account for which the run works")
+    target.add_argument("--group", metavar="NAME", help="every phone of this group gets the work")
+    target.add_argument("--any-of", metavar="NAME", help="any one phone of this group gets it")
+    submit.add_argument(
+        "--mode", choices=list(_MODES), default="manual", help="manual or unattended (%(default)s)"
+    )
+    submit.add_argument("--request-id", metavar="ID", help="makes a repeat safe (a new one)")
+    submit.add_argument("--priority", type=int, metavar="N", help="0 to 9; 9 runs first (5)")
+    submit.add_argument("--not-before", metavar="TIME", help="begin at this time or later")
+    submit.add_argument("--deadline", metavar="TIME", help="latest time for the first action")
+    submit.add_argument("--callback", metavar="URL", help="send the events of the process there")
+    submit.add_argument("--dry-run", action="store_true", help="check everything, create nothing")
+    submit.add_argument("--watch", action="store_true", help="show the process until it ends")
+
+
+async def _submit(options: argparse.Namespace, controller: ControllerClient) -> ExitCode:
+    request = process_pb2.EnqueueRequest(
+        request_id=options.request_id or new_id(),
+        capability=options.capability,
+        mode=_MODES[options.mode],
+        target=await _target(options, controller),
+        inputs_json=json.dumps(await _inputs(options, controller), ensure_ascii=False),
+        requested_by=process_pb2.RequestedBy(system="phonefarm", user=getpass.getuser()),
+        priority=options.priority,
+        dry_run=options.dry_run,
+    )
+    if options.callback:
+        request.callback.url = options.callback
+    now = datetime.now(UTC)
+    if options.not_before:
+        when = parse_time(options.not_before, name="--not-before", now=now)
+        request.not_before.CopyFrom(when)
+    if options.deadline:
+        request.deadline.CopyFrom(parse_time(options.deadline, name="--deadline", now=now))
+    answer = await controller.call(controller.processes.Enqueue, request)
+    if answer.request_differs:
+        note_stderr("an earlier request with this id had another content; it stays as it was")
+    if options.watch and not options.dry_run:
+        return await _watch(options, controller, answer.process_id)
+    print_result(options, answer, _line(options, answer))
+    return ExitCode.OK
+
+
+def _line(options: argparse.Namespace, answer: process_pb2.EnqueueResponse) -> str:
+    if options.dry_run:
+        items = "1 item" if answer.items_planned == 1 else f"{answer.items_planned} items"
+        return f"valid: it would make {items}; nothing was created"
+    known = ", accepted before" if answer.duplicate else ""
+    return f"{answer.process_id}: {answer.process_status}{known}, request {answer.request_id}"
+
+
+async def _watch(
+    options: argparse.Namespace, controller: ControllerClient, process_id: str
+) -> ExitCode:
+    if options.json:
+        process = await follow_process(controller, process_id, say=note_stderr)
+        print_json(message_dict(process))
+    else:
+        process = await follow_process(controller, process_id)
+    return CODES[process.status]
+
+
+async def _target(options: argparse.Namespace, controller: ControllerClient) -> process_pb2.Target:
+    if options.phone:
+        phone = await find_phone(controller, options.phone)
+        return process_pb2.Target(routing=process_pb2.ROUTING_DIRECT, phone_id=phone.phone_id)
+    if options.account:
+        return process_pb2.Target(routing=process_pb2.ROUTING_DIRECT, account_id=options.account)
+    if options.group:
+        return process_pb2.Target(routing=process_pb2.ROUTING_GROUP, phone_group=options.group)
+    return process_pb2.Target(routing=process_pb2.ROUTING_QUEUE, phone_group=options.any_of or "")
+
+
+async def _inputs(options: argparse.Namespace, controller: ControllerClient) -> Any:
+    if options.inputs:
+        try:
+            return json.loads(decode_text(read_input(options.inputs)))
+        except InputFileError as error:
+            raise error.as_command_error(options.inputs, "nothing was submitted") from error
+        except (ValueError, RecursionError) as error:
+            message = f"{options.inputs} is not JSON: {error}"
+            raise CommandError(message, ExitCode.MISUSED) from error
+    known = {each.name: each for each in await controller.capabilities()}
+    if options.capability not in known:
+        names = ", ".join(known)
+        raise CommandError(f"there is no capability {options.capability}; known: {names}")
+    schema = json.loads(known[options.capability].inputs_schema_json)
+    return read_pairs(options.input, schema.get("properties", {}))
+
+
+def read_pairs(words: list[str], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs that NAME=VALUE words give, as a capability's schema wants them.
+
+    A value for text is taken as it is, one for a list is added to it unless it is a JSON list, and
+    any other one is JSON. CommandError for a word without `=`, and for a name given twice.
+    """
+    inputs: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not name or not equals:
+            message = f"--input must be NAME=VALUE, not {word!r}"
+            raise CommandError(message, ExitCode.MISUSED)
+        kind = properties.get(name, {}).get("type")
+        value = text if kind == "string" else _json_or_text(text)
+        if kind == "array" and not isinstance(value, list):
+            inputs.setdefault(name, []).append(text)
+        elif name in inputs:
+            raise CommandError(f"--input {name} is given twice", ExitCode.MISUSED)
+        else:
+            inputs[name] = value
+    return inputs
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
