@@ -8,6 +8,7 @@ from typing import Final
 
 from phonefarm_cli.client.console_link import console_link
 from phonefarm_cli.console.connect import Subparsers
+from phonefarm_cli.console.json_output import print_json
 from phonefarm_cli.errors import CommandError, ExitCode
 from phonefarm_cli.terminal import echo, note_stderr
 from phonefarm_cli.up_file import read_up_file
@@ -45,7 +46,8 @@ def add(commands: Subparsers) -> None:
         "--rest", metavar="HOST:PORT", help="address of the gateway, instead of that in up.json"
     )
     parser.add_argument("--key", metavar="KEY", help="the API key, instead of the one in up.json")
-    parser.set_defaults(perform=_console)
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+    parser.set_defaults(perform=_console, parser=parser)
 
 
 def _console(options: argparse.Namespace) -> ExitCode:
@@ -55,6 +57,10 @@ def _console(options: argparse.Namespace) -> ExitCode:
         rest, key = rest or report.rest, key or report.api_key
     if ":" not in rest:
         raise CommandError(f"--rest must be HOST:PORT, not {rest!r}", ExitCode.MISUSED)
-    echo(asyncio.run(console_link(rest, key)))
+    link = asyncio.run(console_link(rest, key))
+    if options.json:
+        print_json({"url": link})
+    else:
+        echo(link)
     note_stderr("works once, within 5 minutes, in a browser of this machine")
     return ExitCode.OK
