@@ -16,6 +16,7 @@ pytest_plugins = [
 ]
 
 _IMAGE_SECONDS = 900
+_LONGEST_ID = 80
 _OURS = ("PHONEFARM_", "PHONE_FARM_")
 
 
@@ -37,6 +38,13 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name != REQUIRE and (name.startswith(_OURS) or name == "INGEST_SECRET"):
             del os.environ[name]
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a long parameter by its beginning and its length: ids travel to every worker."""
+    if isinstance(val, str | bytes) and len(val) > _LONGEST_ID:
+        return f"{val[:_LONGEST_ID]!r} and more, {len(val)} in all"
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
