@@ -3,10 +3,11 @@
 from collections.abc import Callable, Container
 
 from phonefarm_simulator.app_account import Account
-from phonefarm_simulator.screens import app_screen, launcher_screen
+from phonefarm_simulator.screens import app_screen
 from phonefarm_simulator.shop_app import ShopApp
 from phonefarm_simulator.shop_screens import shop_screen
 from phonefarm_simulator.short_video_app import ShortVideoApp
+from phonefarm_simulator.system_screens import launcher_screen
 from phonefarm_simulator.views import View
 
 App = ShortVideoApp | ShopApp

@@ -20,7 +20,8 @@ class Display:
         self._changed = changed
         self._lit = True
         self._keyguard = False
-        self._turned = False
+        self._quarters: int | None = None
+        self._shade = False
         self._touched = monotonic()
         self._seen_place = ""
         self._slides_left = 0
@@ -46,7 +47,12 @@ class Display:
     @property
     def covered(self) -> bool:
         """Whether nobody sees the app in front."""
-        return not self.lit or self.keyguard
+        return not self.lit or self.keyguard or self._shade
+
+    @property
+    def shade(self) -> bool:
+        """Whether the notifications lie over the screen."""
+        return self._shade
 
     def touch(self) -> None:
         """Take note of a touch or a key: the time-out begins anew."""
@@ -61,6 +67,7 @@ class Display:
         """Darken the display; what lies over the screen next time is the keyguard."""
         self._lit = False
         self._keyguard = True
+        self._shade = False
         self._changed()
 
     def restart(self) -> None:
@@ -69,9 +76,21 @@ class Display:
         self._touched = self._monotonic()
         self._changed()
 
-    def turn(self, *, on_its_side: bool) -> None:
-        """Turn the screen, as an app or `WindowManager.freezeRotation` does."""
-        self._turned = on_its_side != (Fault.LANDSCAPE in self._faults)
+    def turn(self, quarters: int | None) -> None:
+        """Keep the screen turned so (Surface.ROTATION_), or with None as the phone is held."""
+        self._quarters = quarters
+
+    def open_shade(self) -> None:
+        """Draw the notifications over a lit screen without a keyguard."""
+        if not self.covered:
+            self._shade = True
+            self._changed()
+
+    def close_shade(self) -> None:
+        """Draw the notifications up again, if they are open."""
+        if self._shade:
+            self._shade = False
+            self._changed()
 
     def cover(self) -> None:
         """Lay the keyguard over the screen, as a phone fresh from its box has it."""
@@ -87,16 +106,17 @@ class Display:
     @property
     def rotation(self) -> int:
         """Quarters of a turn, as Surface.ROTATION_ counts them."""
-        return 1 if self._turned != (Fault.LANDSCAPE in self._faults) else 0
+        held = 1 if Fault.LANDSCAPE in self._faults else 0
+        return held if self._quarters is None else self._quarters
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height as the screen is turned now."""
-        return (HEIGHT, WIDTH) if self.rotation else (WIDTH, HEIGHT)
+        return (HEIGHT, WIDTH) if self.rotation % 2 else (WIDTH, HEIGHT)
 
     def shown(self, screen: View) -> View:
         """Return the screen as it lies on the display now."""
-        return turned(screen) if self.rotation else screen
+        return turned(screen) if self.rotation % 2 else screen
 
     def sliding(self, screen: View, place: str) -> View:
         """Return the screen of *place* as a look finds it: at first on its way, with the fault."""

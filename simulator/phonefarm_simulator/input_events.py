@@ -51,8 +51,9 @@ def swipe(phone: Phone, start: Point, end: Point) -> None:
     width, height = phone.display.size
     if not (0 <= start[0] < width and 0 <= start[1] < height):
         return  # it began beside the display: no view gets it
-    if phone.display.keyguard:
+    if phone.display.keyguard or phone.display.shade:
         if down < 0 and -down > abs(across):
+            phone.display.close_shade()
             phone.display.dismiss_keyguard()
     elif phone.apps.front is not None and abs(down) > abs(across):
         phone.apps.front.scroll(1 if down < 0 else -1)
@@ -71,7 +72,7 @@ def turn_wheel(phone: Phone, x: float, y: float, *, across: float, down: float) 
         return
     phone.display.touch()
     phone.record(Kind.SCROLLED, x=x, y=y, across=across, down=down)
-    if down and not phone.display.keyguard and phone.apps.front is not None:
+    if down and not phone.display.covered and phone.apps.front is not None:
         phone.apps.front.scroll(-1 if down > 0 else 1)
 
 
@@ -140,10 +141,16 @@ def _press_in_app(phone: Phone, key: Key) -> None:
     front = phone.apps.front
     match key:
         case Key.HOME | Key.APP_SWITCH:
+            phone.display.close_shade()
             if Fault.IGNORES_HOME not in phone.faults:
                 phone.go_home()
             return
-        case _ if phone.display.keyguard or front is None:
+        case _ if phone.display.keyguard:
+            return
+        case Key.BACK if phone.display.shade:
+            phone.display.close_shade()
+            return
+        case _ if front is None:
             return
         case Key.BACK:
             if not front.back():

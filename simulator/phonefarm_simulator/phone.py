@@ -26,9 +26,9 @@ from phonefarm_simulator.media_store import MediaStore, Row
 from phonefarm_simulator.personality import Personality
 from phonefarm_simulator.personality import personality as read_personality
 from phonefarm_simulator.processes import Processes
-from phonefarm_simulator.screens import keyguard_screen
 from phonefarm_simulator.shop_app import ShopApp
 from phonefarm_simulator.short_video_app import UPLOAD_SECONDS, ShortVideoApp
+from phonefarm_simulator.system_screens import covering_screen
 from phonefarm_simulator.ui_automation import UiAutomation
 from phonefarm_simulator.views import (
     KEYGUARD_PACKAGE,
@@ -38,7 +38,7 @@ from phonefarm_simulator.views import (
 )
 
 KEYGUARD_WINDOW = "NotificationShade"
-"""What `mCurrentFocus` names while a keyguard lies over the screen (Android 11 and later)."""
+"""What `mCurrentFocus` names while a keyguard or the notifications lie over the screen."""
 
 
 class Phone:
@@ -56,8 +56,7 @@ class Phone:
         self.personality = personality or read_personality("ideal")
         clock = clock or SystemClock()
         self._clock = clock
-        monotonic = clock.monotonic
-        self.monotonic = monotonic
+        self.monotonic = monotonic = clock.monotonic
         self.serial = serial
         directory.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(
@@ -182,7 +181,7 @@ class Phone:
     @property
     def focus(self) -> tuple[str, str]:
         """Package and full activity name of the window in front."""
-        if self.display.keyguard:
+        if self.display.keyguard or self.display.shade:
             return KEYGUARD_PACKAGE, KEYGUARD_WINDOW
         front = self.apps.front
         if front is None:
@@ -198,8 +197,8 @@ class Phone:
     def screen(self) -> View:
         """Return what is on the display now, were it on."""
         self.app.advance()
-        if self.display.keyguard:
-            return self.display.shown(keyguard_screen(secure=self.display.locked))
+        if (cover := covering_screen(self.display)) is not None:
+            return self.display.shown(cover)
         locale = self.properties["persist.sys.locale"]
         return self.display.shown(self.apps.screen(installed=self.packages, locale=locale))
 

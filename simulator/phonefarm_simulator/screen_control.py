@@ -28,6 +28,7 @@ from phonefarm_simulator.screen_server_messages import (
     DisplayPower,
     GetClipboard,
     Message,
+    Panels,
     Position,
     PressKey,
     ResetVideo,
@@ -132,7 +133,11 @@ class ScreenControl:
             case DisplayPower():
                 await self._output.info(f"Device display turned {'on' if message.on else 'off'}")
             case Rotate():
-                phone.display.turn(on_its_side=phone.display.rotation == 0)
+                phone.display.turn(1 - phone.display.rotation % 2)
+            case Panels() if message.open:
+                phone.display.open_shade()
+            case Panels():
+                phone.display.close_shade()
             case ResetVideo():
                 self._video.reset()
             case WithoutEffect():

@@ -97,6 +97,13 @@ class DisplayPower:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Panels:
+    """Open the notifications (5) or the quick settings (6), or close them (7)."""
+
+    open: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rotate:
     """Turn the screen by a quarter."""
 
@@ -108,7 +115,7 @@ class ResetVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class WithoutEffect:
-    """What this phone has nothing for: panels (5 to 7), HID devices (12 to 14), settings (15)."""
+    """What this phone has nothing for: HID devices (12 to 14), a keyboard's settings (15)."""
 
     kind: int
 
@@ -123,6 +130,7 @@ Message = (
     | SetClipboard
     | StartApp
     | DisplayPower
+    | Panels
     | Rotate
     | ResetVideo
     | WithoutEffect
@@ -150,6 +158,8 @@ async def read_message(reader: BufferedReader) -> Message:
             return Scroll(position=position, across=across / 2048, down=down / 2048)
         case 4:
             return BackOrScreenOn(action=(await reader.exactly(1))[0])
+        case 5 | 6 | 7:
+            return Panels(open=kind < 7)
         case 8:
             return GetClipboard(copy_key=(await reader.exactly(1))[0])
         case 9:
@@ -170,7 +180,7 @@ async def read_message(reader: BufferedReader) -> Message:
 
 async def _skip(reader: BufferedReader, kind: int) -> None:
     match kind:
-        case 5 | 6 | 7 | 15:
+        case 15:
             pass
         case 12:
             await reader.exactly(6)

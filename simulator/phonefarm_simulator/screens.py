@@ -1,22 +1,17 @@
 """Builds the app's screens as trees of views from its state."""
 
 import math
-from collections.abc import Container
 from typing import assert_never
 
 from phonefarm_simulator.short_video_app import RESULTS_ON_SCREEN, Screen, ShortVideoApp
 from phonefarm_simulator.video_catalogue import Video
 from phonefarm_simulator.views import (
     APP_PACKAGE,
-    KEYGUARD_PACKAGE,
-    LAUNCHER_PACKAGE,
     SCREEN,
-    SHOP_PACKAGE,
     WIDTH,
     Bounds,
     Field,
     Focus,
-    OpenApp,
     OpenResult,
     Press,
     Style,
@@ -38,54 +33,12 @@ _TABS = (
     ("nav_search", "Search", Press.SEARCH, {Screen.SEARCH, Screen.RESULTS, Screen.PLAYER}),
     ("nav_profile", "Profile", Press.PROFILE, {Screen.PROFILE, Screen.EDIT_PROFILE}),
 )
-_ICONS = (
-    (APP_PACKAGE, "Short Video", Bounds(280, 480, 440, 680)),
-    (SHOP_PACKAGE, "Shop", Bounds(480, 480, 640, 680)),
-)
 _CONTENT = Bounds(0, 144, WIDTH, 1160)
 _ROW_HEIGHT = 180
 _MARGIN = 32
 POSTS_ON_SCREEN = 6
 VIDEO_LOOP_SECONDS = 4
 VIDEO_FRAMES_PER_SECOND = 30
-
-
-def launcher_screen(installed: Container[str]) -> View:
-    """Return the home screen, with the icons of the apps that are installed."""
-    icons = tuple(
-        View(
-            kind="android.widget.TextView",
-            bounds=bounds,
-            package=LAUNCHER_PACKAGE,
-            name="icon",
-            text=title,
-            description=title,
-            style=Style.ICON,
-            tap=OpenApp(package=package),
-            focusable=True,
-        )
-        for package, title, bounds in _ICONS
-        if package in installed
-    )
-    return View(
-        kind="android.widget.FrameLayout",
-        bounds=SCREEN,
-        package=LAUNCHER_PACKAGE,
-        name="launcher",
-        style=Style.WALLPAPER,
-        children=icons,
-    )
-
-
-def keyguard_screen(*, secure: bool) -> View:
-    """Return what lies over a locked phone; nothing on it can be tapped."""
-    return View(
-        kind="android.widget.FrameLayout",
-        bounds=SCREEN,
-        package=KEYGUARD_PACKAGE,
-        name="keyguard_password_view" if secure else "keyguard_root_view",
-        style=Style.WALLPAPER,
-    )
 
 
 def app_screen(app: ShortVideoApp) -> View:

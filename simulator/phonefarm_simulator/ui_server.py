@@ -16,7 +16,8 @@ from phonefarm_simulator.capture import captured
 from phonefarm_simulator.faults import Fault
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.screenshot import jpeg_of
-from phonefarm_simulator.ui_server_calls import RpcError, UiCalls, UnknownMethodError
+from phonefarm_simulator.ui_server_calls import UiCalls, UnknownMethodError
+from phonefarm_simulator.ui_server_objects import RpcError
 
 MAIN_CLASS = "com.wetest.uia2.Main"
 DEFAULT_PORT = 9008

@@ -15,18 +15,19 @@ from phonefarm_simulator.keys import Key, key_code
 from phonefarm_simulator.phone import Phone
 from phonefarm_simulator.screenshot import jpeg_of
 from phonefarm_simulator.ui_dump import dump
-from phonefarm_simulator.ui_selector import BadSelectorError, focused_field, matching
-from phonefarm_simulator.views import Focus, View
+from phonefarm_simulator.ui_selector import focused_field
+from phonefarm_simulator.ui_server_gestures import UiGestures
+from phonefarm_simulator.ui_server_objects import (
+    NOT_FOUND,
+    RpcError,
+    Selector,
+    UiObjects,
+    info,
+    middle,
+)
+from phonefarm_simulator.views import Focus
 
 _NOT_CONNECTED = "java.lang.IllegalStateException"
-
-
-class RpcError(Exception):
-    """The call failed on the phone; *kind* is the Java class that the answer names."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 class UnknownMethodError(Exception):
@@ -34,11 +35,18 @@ class UnknownMethodError(Exception):
 
 
 class UiCalls:
-    """Performs the calls on one phone; it remembers the last dump for the fault of a stale one."""
+    """Performs the calls on one phone, and remembers what calls have left behind.
+
+    That is the last dump (for the fault of a stale one), the waits, and the last toast.
+    """
 
     def __init__(self, phone: Phone) -> None:
         self._phone = phone
         self._last_dump = ""
+        self._toast: str | None = None
+        self._waits = dict(_WAITS)
+        self._objects = UiObjects(phone)
+        self.gestures = UiGestures(phone, self._objects)
 
     async def perform(self, name: str, given: list[Any]) -> Any:
         """Return the result of a call; RpcError or UnknownMethodError."""
@@ -88,24 +96,23 @@ class UiCalls:
 
     def get_configurator(self) -> Mapping[str, int]:
         """Return the waits; that for rest is 0."""
-        return {
-            "actionAcknowledgmentTimeout": 500,
-            "keyInjectionDelay": 0,
-            "scrollAcknowledgmentTimeout": 200,
-            "waitForIdleTimeout": 0,
-            "waitForSelectorTimeout": 0,
-        }
+        return dict(self._waits)
+
+    def set_configurator(self, waits: Mapping[str, int]) -> Mapping[str, int]:
+        """Change the waits that are given, and return all; nothing here waits."""
+        self._waits |= {name: int(waits[name]) for name in _WAITS if name in waits}
+        return dict(self._waits)
 
     async def take_screenshot(self, scale: float = 1.0, quality: int = 90) -> str:
         """Return the picture as JPEG in base64."""
         picture = await asyncio.to_thread(jpeg_of, captured(self._phone), int(quality))
         return base64.b64encode(picture).decode()
 
-    def exist(self, selector: Mapping[str, Any]) -> bool:
+    def exist(self, selector: Selector) -> bool:
         """Tell whether a view matches."""
-        return self._find(selector) is not None
+        return bool(self._objects.all(selector))
 
-    async def wait_for_exists(self, selector: Mapping[str, Any], milliseconds: int) -> bool:
+    async def wait_for_exists(self, selector: Selector, milliseconds: int) -> bool:
         """Look for a view until it is there or the time is over."""
         clock = asyncio.get_running_loop()
         end = clock.time() + milliseconds / 1000
@@ -115,7 +122,7 @@ class UiCalls:
             await asyncio.sleep(0.05)  # a screen tells nobody that it has changed
         return True
 
-    async def wait_until_gone(self, selector: Mapping[str, Any], milliseconds: int) -> bool:
+    async def wait_until_gone(self, selector: Selector, milliseconds: int) -> bool:
         """Look for a view until it is gone or the time is over."""
         clock = asyncio.get_running_loop()
         end = clock.time() + milliseconds / 1000
@@ -125,24 +132,62 @@ class UiCalls:
             await asyncio.sleep(0.05)  # a screen tells nobody that it has changed
         return True
 
-    def object_info(self, selector: Mapping[str, Any]) -> Mapping[str, Any]:
+    def object_info(self, selector: Selector) -> Mapping[str, Any]:
         """Return what the server tells of the first view that matches."""
-        return _info(self._one(selector))
+        return info(self._objects.one(selector))
+
+    def all_info(self, selector: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return what the server tells of each view that matches."""
+        return [info(view) for view in self._objects.all({**selector, "instance": None})]
 
     def count(self, selector: Mapping[str, Any]) -> int:
         """Return how many views match."""
-        return len(matching(self._phone.screen(), {**selector, "instance": None}))
+        return self._objects.count(selector)
 
-    def get_text(self, selector: Mapping[str, Any]) -> str:
+    def child_by_text(
+        self,
+        selector: Selector,
+        pattern: Mapping[str, Any],
+        text: str,
+        may_scroll: bool = False,
+    ) -> str:
+        """Return a name for the child with that text in it; RpcError when there is none."""
+        found = self.gestures.child_by(selector, pattern, lambda v: v.text == text, may_scroll)
+        if found is None:
+            raise RpcError(NOT_FOUND, f"for text= {text}")
+        return found
+
+    def child_by_description(
+        self,
+        selector: Selector,
+        pattern: Mapping[str, Any],
+        text: str,
+        may_scroll: bool = False,
+    ) -> str:
+        """Return a name for the child with that description in it; RpcError as above."""
+        found = self.gestures.child_by(
+            selector, pattern, lambda v: v.description == text, may_scroll
+        )
+        if found is None:
+            raise RpcError(NOT_FOUND, f"for description= {text}")
+        return found
+
+    def child_by_instance(
+        self, selector: Selector, pattern: Mapping[str, Any], instance: int
+    ) -> str:
+        """Return a name for the child of that number."""
+        return self._objects.name_instance(selector, pattern, int(instance))
+
+    def get_text(self, selector: Selector) -> str:
         """Return a view's text, emoji included."""
-        return self._one(selector).text
+        return self._objects.one(selector).text
 
     # Touching.
 
     def click(self, first: Any, second: Any = None, _hold: int = 0) -> bool:
         """Tap a point, or the middle of the view that a selector finds."""
         if isinstance(first, Mapping):
-            first, second = _middle(self._one(first))
+            first, second = middle(self._objects.one(first))
         input_events.tap(self._phone, float(first), float(second))
         return True
 
@@ -151,7 +196,7 @@ class UiCalls:
         input_events.swipe(self._phone, (float(x1), float(y1)), (float(x2), float(y2)))
         return steps > 0
 
-    def long_click(self, selector: Mapping[str, Any]) -> bool:
+    def long_click(self, selector: Selector) -> bool:
         """Hold the middle of a view; no view here tells it from a tap."""
         return self.click(selector)
 
@@ -159,11 +204,11 @@ class UiCalls:
         """Drag from one point to the other."""
         return self.swipe(x1, y1, x2, y2, steps)
 
-    def drag_to(self, selector: Mapping[str, Any], *target: Any) -> bool:
+    def drag_to(self, selector: Selector, *target: Any) -> bool:
         """Drag a view to a point, or to another view."""
-        start = _middle(self._one(selector))
+        start = middle(self._objects.one(selector))
         end = (
-            _middle(self._one(target[0]))
+            middle(self._objects.one(target[0]))
             if isinstance(target[0], Mapping)
             else (float(target[0]), float(target[1]))
         )
@@ -197,26 +242,48 @@ class UiCalls:
         input_events.press_keys(self._phone, [Key.SLEEP])
         return True
 
-    def scroll(self, selector: Mapping[str, Any], _vertical: bool, step: int) -> bool:
-        """Scroll a list or pager by a page."""
-        self._one(selector)
-        if self._phone.apps.front is not None:
-            self._phone.apps.front.scroll(step)
+    def set_orientation(self, word: str) -> None:
+        """Turn the screen and keep it so: natural, left or right (UiDevice)."""
+        quarters = {"n": 0, "l": 1, "r": 3}.get(word[:1])
+        if quarters is not None:
+            self._phone.display.turn(quarters)
+
+    def freeze_rotation(self, freeze: bool) -> None:
+        """Keep the screen as it is turned now, or let it follow the phone again."""
+        display = self._phone.display
+        display.turn(display.rotation if freeze else None)
+
+    def open_shade(self) -> bool:
+        """Open the notifications, or the quick settings in the same place."""
+        self._phone.display.open_shade()
         return True
+
+    def make_toast(self, text: str, _milliseconds: float) -> bool:
+        """Show a short message."""
+        self._toast = str(text)
+        return True
+
+    def last_toast(self) -> str | None:
+        """Return the last short message."""
+        return self._toast
+
+    def forget_toast(self) -> None:
+        """Forget the last short message."""
+        self._toast = None
 
     # Text.
 
-    def set_text(self, selector: Mapping[str, Any], text: str) -> bool:
+    def set_text(self, selector: Selector, text: str) -> bool:
         """Replace what a field holds; true also when the app refused (UiObject2.setText)."""
-        view = self._one(selector)
+        view = self._objects.one(selector)
         if not isinstance(view.tap, Focus) or self._phone.apps.front is None:
             return False
-        self._phone.apps.front.tap(view.tap, view.bounds, _middle(view)[0])
+        self._phone.apps.front.tap(view.tap, view.bounds, middle(view)[0])
         if Fault.SET_TEXT_IGNORED not in self._phone.faults:
             input_events.put_text(self._phone, str(text))
         return True
 
-    def clear_text_field(self, selector: Mapping[str, Any]) -> bool:
+    def clear_text_field(self, selector: Selector) -> bool:
         """Empty a field."""
         return self.set_text(selector, "")
 
@@ -246,53 +313,21 @@ class UiCalls:
         input_events.paste(self._phone)
         return True
 
-    def _find(self, selector: Mapping[str, Any]) -> View | None:
-        try:
-            found = matching(self._phone.screen(), selector)
-        except BadSelectorError as error:
-            raise RpcError("java.lang.IllegalArgumentException", str(error)) from error
-        return found[0] if found else None
 
-    def _one(self, selector: Mapping[str, Any]) -> View:
-        view = self._find(selector)
-        if view is None:
-            given = {name: value for name, value in selector.items() if value}
-            raise RpcError("androidx.test.uiautomator.UiObjectNotFoundException", str(given))
-        return view
-
-
-def _middle(view: View) -> tuple[float, float]:
-    box = view.bounds
-    return (box.left + box.right) / 2, (box.top + box.bottom) / 2
-
-
-def _info(view: View) -> Mapping[str, Any]:
-    box = view.bounds
-    bounds = {"bottom": box.bottom, "left": box.left, "right": box.right, "top": box.top}
-    return {
-        "bounds": bounds,
-        "visibleBounds": bounds,
-        "childCount": len(view.children),
-        "className": view.kind,
-        "contentDescription": view.description,
-        "packageName": view.package,
-        "resourceName": view.resource_id,
-        "text": view.text,
-        "checkable": False,
-        "checked": False,
-        "clickable": view.tap is not None,
-        "enabled": True,
-        "focusable": view.focusable,
-        "focused": view.focused,
-        "longClickable": False,
-        "scrollable": view.scrollable,
-        "selected": view.selected,
-    }
-
-
+_WAITS: Mapping[str, int] = {
+    "actionAcknowledgmentTimeout": 500,
+    "keyInjectionDelay": 0,
+    "scrollAcknowledgmentTimeout": 200,
+    "waitForIdleTimeout": 0,
+    "waitForSelectorTimeout": 0,
+}
 _METHODS: Mapping[str, Callable[..., Any]] = {
+    "childByDescription": UiCalls.child_by_description,
+    "childByInstance": UiCalls.child_by_instance,
+    "childByText": UiCalls.child_by_text,
     "clearInputText": UiCalls.clear_input_text,
-    "clearLastToast": lambda _server: None,
+    "clearLastToast": UiCalls.forget_toast,
+    "clearLastTraversedText": lambda _server: None,
     "clearTextField": UiCalls.clear_text_field,
     "click": UiCalls.click,
     "count": UiCalls.count,
@@ -301,18 +336,39 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "dragTo": UiCalls.drag_to,
     "dumpWindowHierarchy": UiCalls.dump_window_hierarchy,
     "exist": UiCalls.exist,
+    "flingBackward": lambda server, of, down: server.gestures.scroll(of, down, -1),
+    "flingForward": lambda server, of, down: server.gestures.scroll(of, down, 1),
+    "flingToBeginning": lambda server, of, down, n: server.gestures.scroll_far(of, down, n, -1),
+    "flingToEnd": lambda server, of, down, n: server.gestures.scroll_far(of, down, n, 1),
+    "freezeRotation": UiCalls.freeze_rotation,
+    "gesture": lambda server, *given: server.gestures.draw_two(*given),
     "getClipboard": UiCalls.get_clipboard,
     "getConfigurator": UiCalls.get_configurator,
-    "getLastToast": lambda _server: None,
+    "getLastToast": UiCalls.last_toast,
+    "getLastTraversedText": lambda _server: None,
     "getText": UiCalls.get_text,
+    "injectInputEvent": lambda server, *given: server.gestures.inject(*given),
     "longClick": UiCalls.long_click,
+    "makeToast": UiCalls.make_toast,
     "objInfo": UiCalls.object_info,
+    "objInfoOfAllInstances": UiCalls.all_info,
+    "openNotification": UiCalls.open_shade,
+    "openQuickSettings": UiCalls.open_shade,
     "pasteClipboard": UiCalls.paste_clipboard,
+    "pinchIn": lambda server, *given: server.gestures.pinch_in(*given),
+    "pinchOut": lambda server, *given: server.gestures.pinch_out(*given),
     "pressKey": UiCalls.press_key,
     "pressKeyCode": UiCalls.press_key_code,
-    "scrollBackward": lambda server, selector, vertical, *_: server.scroll(selector, vertical, -1),
-    "scrollForward": lambda server, selector, vertical, *_: server.scroll(selector, vertical, 1),
+    "scrollBackward": lambda server, of, down, *_: server.gestures.scroll(of, down, -1),
+    "scrollForward": lambda server, of, down, *_: server.gestures.scroll(of, down, 1),
+    "scrollTo": lambda server, *given: server.gestures.scroll_to(*given),
+    "scrollToBeginning": lambda server, of, down, n, *_: server.gestures.scroll_far(
+        of, down, n, -1
+    ),
+    "scrollToEnd": lambda server, of, down, n, *_: server.gestures.scroll_far(of, down, n, 1),
     "setClipboard": UiCalls.set_clipboard,
+    "setConfigurator": UiCalls.set_configurator,
+    "setOrientation": UiCalls.set_orientation,
     "setText": UiCalls.set_text,
     "sleep": UiCalls.sleep,
     "swipe": UiCalls.swipe,

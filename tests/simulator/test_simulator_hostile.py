@@ -1,8 +1,10 @@
 """Whatever arrives on a phone's socket, the phone and its neighbours go on."""
 
 import asyncio
+import io
 import itertools
 import struct
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from phonefarm_simulator.adb_packets import (
     PacketParser,
 )
 from phonefarm_simulator.adb_stream import BufferedReader, Stream, StreamClosedError
+from phonefarm_simulator.apk_manifest import read_manifest
 from phonefarm_simulator.farm import Farm, SimulatedPhone, simulated_phones
 from phonefarm_simulator.ledger import Kind
 from phonefarm_simulator.phone import Phone
@@ -350,3 +353,14 @@ def test_no_message_breaks_the_screen_server(parts: list[bytes]) -> None:
 
     with pytest.raises((UnknownMessageError, StreamClosedError)):
         asyncio.run(read_all())
+
+
+@given(st.binary(), st.booleans())
+def test_no_manifest_breaks_an_installation(content: bytes, compiled: bool) -> None:
+    """Whatever an APK says of itself, it is installed or refused."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("AndroidManifest.xml", b"\x03\0\x08\0" * compiled + content)
+
+    assert read_manifest(data.getvalue()) is None
+    assert read_manifest(content) is None

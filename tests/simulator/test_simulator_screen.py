@@ -165,6 +165,25 @@ def text_message(text: str) -> bytes:
     return struct.pack(">BI", 1, len(text.encode())) + text.encode()
 
 
+async def test_the_notifications_open_and_close(
+    adb: AdbServer, phone: SimulatedPhone, jar: Path
+) -> None:
+    """Types 5 to 7 lay the system's panel over the app and take it away."""
+    await adb.shell(phone.address, OPEN_APP)
+    async with watching(adb, phone.address, jar) as screen:
+        await screen.packet()
+        screen.send(b"\x05")
+        screen.tap(*SEARCH_TAB)
+        await recorded(phone, Kind.TAPPED)
+        covered = phone.state()["foreground"]["package"]
+        screen.send(b"\x07")
+        screen.tap(*SEARCH_TAB)
+        await recorded(phone, Kind.SCREEN_SHOWN)
+
+    assert covered == "com.android.systemui"
+    assert phone.state()["foreground"]["package"] == APP
+
+
 async def test_a_copied_text_is_sent_by_itself(
     adb: AdbServer, phone: SimulatedPhone, jar: Path
 ) -> None:

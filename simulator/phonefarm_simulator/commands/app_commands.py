@@ -1,10 +1,9 @@
 """Commands for apps: am, pm, monkey and `cmd`."""
 
-import io
-import re
-import zipfile
 from dataclasses import dataclass, field
 
+from phonefarm_simulator.apk_manifest import read_manifest
+from phonefarm_simulator.commands import ime_commands
 from phonefarm_simulator.commands.call import Call, Table
 from phonefarm_simulator.factory import Package
 from phonefarm_simulator.faults import Fault
@@ -116,11 +115,23 @@ async def am(call: Call) -> int:
             call.phone.scan_media(url.removeprefix("file://"))
             await call.say("Broadcast completed: result=0")
             return 0
-        case ["broadcast", *_]:
-            await call.say("Broadcast completed: result=0")
-            return 0
+        case ["broadcast", *words]:
+            return await _broadcast(call, tuple(words))
         case _:
             return await call.complain("Error: unknown command of am", status=255)
+
+
+async def _broadcast(call: Call, words: tuple[str, ...]) -> int:
+    try:
+        intent = read_intent(words)
+    except ValueError as error:
+        return await call.complain(f"Error: {error}", status=255)
+    result = ime_commands.IGNORED
+    if intent.action.startswith(ime_commands.ACTIONS):
+        result = ime_commands.take_broadcast(call.phone, intent.action, intent.extras)
+    data = ', data="success"' if result == ime_commands.DONE else ""
+    await call.say(f"Broadcasting: {intent}\nBroadcast completed: result={result}{data}")
+    return 0
 
 
 async def _start(call: Call, intent: Intent) -> int:
@@ -281,33 +292,19 @@ async def _install(call: Call, words: list[str]) -> int:
         return await call.complain("Error: no package specified", status=255)
     if call.phone.files.full:
         return await call.complain("Failure [INSTALL_FAILED_INSUFFICIENT_STORAGE]")
-    manifest = _manifest(data)
+    manifest = read_manifest(data)
     if manifest is None:
         return await call.complain("Failure [INSTALL_PARSE_FAILED_NOT_APK: no manifest]")
-    name, version, code = manifest
+    name = manifest.package
     call.phone.packages[name] = Package(
-        path=f"/data/app/{name}-1/base.apk", version=version, code=code, system=False
+        path=f"/data/app/{name}-1/base.apk",
+        version=manifest.version,
+        code=manifest.code,
+        system=False,
     )
-    call.phone.record(Kind.APP_INSTALLED, package=name, version=version)
+    call.phone.record(Kind.APP_INSTALLED, package=name, version=manifest.version)
     await call.say("Success")
     return 0
-
-
-def _manifest(data: bytes) -> tuple[str, str, int] | None:
-    """Read package, version and code of an APK whose AndroidManifest.xml is plain text."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.getinfo("AndroidManifest.xml").file_size > 1024 * 1024:
-                return None
-            text = archive.read("AndroidManifest.xml").decode(errors="replace")
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError, RuntimeError):
-        return None
-    name = re.search(r'package="([\w.]{1,200})"', text)
-    version = re.search(r'versionName="([^"]{1,50})"', text)
-    code = re.search(r'versionCode="(\d{1,9})"', text)
-    if name is None:
-        return None
-    return name[1], version[1] if version else "1.0", int(code[1]) if code else 1
 
 
 async def _uninstall(call: Call, name: str) -> int:

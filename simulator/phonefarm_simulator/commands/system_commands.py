@@ -260,14 +260,6 @@ async def svc(call: Call) -> int:
     return await call.complain("Available commands: power wifi data", status=1)
 
 
-async def ime(call: Call) -> int:
-    """List the one input method; it types what a keyboard can, which is ASCII."""
-    if call.arguments[:1] == ("list",):
-        await call.say("com.android.inputmethod.latin/.LatinIME")
-        return 0
-    return await call.complain("Error: only ime list is known here", status=255)
-
-
 async def reboot(call: Call) -> int:
     """Begin a reboot, which will cut this connection."""
     call.phone.ask_reboot()
@@ -279,7 +271,6 @@ COMMANDS: Table = {
     "getenforce": getenforce,
     "getprop": getprop,
     "id": identity,
-    "ime": ime,
     "kill": kill,
     "logcat": logcat,
     "pidof": pidof,
