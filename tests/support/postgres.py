@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from phonefarm_controller.store import database, stuck_transactions
 from support.postgres_server import PostgresServer, postgres_server
 from support.prepared import TEMPLATE, prepare_postgres
 
@@ -26,14 +27,28 @@ def postgres_template(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+def patient_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the database ten times as long: a busy machine is not one that is frozen.
+
+    Tests of a limit set that limit themselves.
+    """
+    for name in ("CONNECTION", "CONNECT", "STATEMENT", "LOCK", "IDLE"):
+        limit = f"{name}_SECONDS"
+        monkeypatch.setattr(database, limit, getattr(database, limit) * 10)
+    monkeypatch.setattr(stuck_transactions, "IDLE_SECONDS", database.IDLE_SECONDS)
+
+
+@pytest.fixture
+def postgres_url(
+    postgres: PostgresServer, postgres_template: str, patient_limits: None
+) -> Iterator[str]:
     """Return the SQLAlchemy URL (asyncpg) of a database of this test's own: tables, no rows."""
     with postgres.database(_name(), template=postgres_template) as url:
         yield url
 
 
 @pytest.fixture
-def empty_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+def empty_postgres_url(postgres: PostgresServer, patient_limits: None) -> Iterator[str]:
     """Return the URL of a database of this test's own in which there is no table yet."""
     with postgres.database(_name()) as url:
         yield url
