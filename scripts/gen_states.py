@@ -17,10 +17,11 @@ HEAD = """\
 # States
 
 For callers, operators and developers who meet a state in an answer, a log or the code:
-every state, and the moves that are allowed.
+every state, and the transitions that are allowed.
 
 Generated from `controller/phonefarm_controller/model/states.py` by `make protos`; do not edit.
-The database's CHECK constraints and the errors of forbidden moves come from the same tables.
+The CHECK constraints in the database, and the errors for forbidden transitions,
+come from the same tables.
 """
 
 
@@ -37,13 +38,13 @@ class Machine:
 MACHINES = (
     Machine(
         title="Process",
-        what="What a caller sees as one request. Derived from its items, never set by hand.",
+        what="What a caller sees as one request. Its state follows from its items; nobody sets it.",
         moves=states.PROCESS_MOVES,
         begins=(states.ProcessState.PLANNED,),
     ),
     Machine(
         title="Queue item",
-        what="One unit to claim: one phone, one account, an action plan.",
+        what="One unit of work that is claimed as a whole: one phone, one account, one plan.",
         moves=states.ITEM_MOVES,
         begins=(states.ItemState.QUEUED, states.ItemState.SCHEDULED),
     ),
@@ -61,15 +62,15 @@ MACHINES = (
     ),
     Machine(
         title="Health of a phone",
-        what="What the controller thinks of it (`health/policy.py` has the rules). Work is given "
-        "while it is good or suspect.",
+        what="How the controller judges the phone, by the rules in `health/policy.py`.\n"
+        "The phone gets work while its health is good or suspect.",
         moves=states.HEALTH_MOVES,
         begins=(states.Health.GOOD,),
     ),
     Machine(
         title="Delivery",
-        what="One callback to send; a lease on it lasts 60 s and may be lost. "
-        "An operator's replay makes an ended one pending again.",
+        what="One callback that must be sent. A gateway's lease on it lasts 60 s and may be lost.\n"
+        "When an operator replays an ended delivery, it becomes pending again.",
         moves=states.DELIVERY_MOVES,
         begins=(states.DeliveryState.PENDING,),
     ),
