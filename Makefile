@@ -67,9 +67,10 @@ bench: dev ## figures of this machine, as one JSON table
 pictures: dev ## the pictures of README.md, of the console on simulated phones
 	@$(BIN)/python scripts/console_pictures.py
 
-protos: dev ## generate protos/gen anew and the states page
+protos: dev ## generate protos/gen anew, and the pages of states and monitoring
 	@$(BIN)/python scripts/gen_protos.py
 	@$(BIN)/python scripts/gen_states.py
+	@$(BIN)/python scripts/gen_monitoring.py
 	@$(BIN)/python scripts/gen_console_types.py
 
 clean: ## remove what make made

@@ -64,6 +64,11 @@ CHECKS = (
         remedy="run `make protos`",
     ),
     Check(
+        name="monitoring",
+        command=[sys.executable, "scripts/gen_monitoring.py", "--check"],
+        remedy="run `make protos`",
+    ),
+    Check(
         name="rest.d.ts",
         command=[sys.executable, "scripts/gen_console_types.py", "--check"],
         remedy="run `make protos`",

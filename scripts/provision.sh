@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [docker] [postgres] [python] [systemd]
+# Installs and starts what the tests need on Debian, as root: scripts/provision.sh [browser] [docker] [postgres] [prometheus] [python] [systemd]
 # Safe to repeat: what is there already is left alone. An engine that this script starts leaves dockerd.pid (or,
 # with systemd, docker.service) in $PHONEFARM_PROVISION_DIR (default /run/phonefarm-provision), so that the
 # caller can stop it.
@@ -19,6 +19,7 @@ usage: scripts/provision.sh COMPONENT...
   docker    Docker Engine (docker.io, debootstrap); started when none answers
   postgres  PostgreSQL's programs, and libfaketime, by which its clock is set; nothing is started, tests run their own server
   systemd   the engine, and the image of a Debian whose init is systemd, to install the agent's service in
+  prometheus  promtool, which tests the alerts; nothing is started
   python    Python with venv, make, git and curl, for `make dev`
 T
 }
@@ -96,6 +97,7 @@ for component in "$@"; do
         browser) install_missing chromium ;;
         docker) install_missing docker.io debootstrap; start_engine ;;
         postgres) install_missing postgresql libfaketime ;;
+        prometheus) install_missing prometheus ;;
         python) provide_python ;;
         systemd) install_missing docker.io debootstrap; start_engine; make_systemd_image ;;
         -h | --help) usage; exit 0 ;;

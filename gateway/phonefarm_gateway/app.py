@@ -23,7 +23,7 @@ from phonefarm_gateway.console.files import ConsoleFiles
 from phonefarm_gateway.console.origins import Origins
 from phonefarm_gateway.console.session_seal import SessionSeal
 from phonefarm_gateway.console.tickets import Tickets
-from phonefarm_gateway.metrics import Metrics
+from phonefarm_gateway.metrics import STREAMS, TLS_ENDS, Metrics
 from phonefarm_gateway.rest import app_keys
 from phonefarm_gateway.rest.asset_check import AssetChecker
 from phonefarm_gateway.rest.auth import RecentKeys
@@ -148,11 +148,7 @@ async def _own_tls(settings: Settings, metrics: Metrics) -> AsyncIterator[ssl.SS
         yield None
         return
     tls = ServerTls(*settings.tls)
-    metrics.add_gauge(
-        "tls_certificate_ends_timestamp_seconds",
-        "Time at which the TLS certificate of this gateway expires",
-        lambda: tls.ends.timestamp(),
-    )
+    metrics.add_gauge(TLS_ENDS, lambda: tls.ends.timestamp())
     renewing = asyncio.create_task(tls.keep_renewed(), name="tls")
     try:
         yield tls.context
@@ -173,7 +169,7 @@ def _add_event_streams(
 ) -> None:
     """Add the limit of event streams, their gauge, and their end at shutdown."""
     application[app_keys.STREAMS] = streams
-    metrics.add_gauge("event_streams", "Event streams that are open", lambda: streams.open)
+    metrics.add_gauge(STREAMS, lambda: streams.open)
 
     async def end_streams(_: web.Application) -> None:
         streams.stopping.set()

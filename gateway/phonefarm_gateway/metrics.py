@@ -15,18 +15,25 @@ from prometheus_client import (
 from phonefarm_gateway.delivery import AttemptReport
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+STREAMS: Final = "event_streams"
+TLS_ENDS: Final = "tls_certificate_ends_timestamp_seconds"
+GAUGES: Final = {
+    STREAMS: "Event streams that are open",
+    TLS_ENDS: "Time at which the TLS certificate of this gateway expires",
+}
+"""What `add_gauge` may add; a gateway without TLS of its own has no certificate."""
 
 
 class Metrics:
     """Counts in a registry of its own: several gateways may run in one process."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._requests = Counter(
             "phonefarm_gateway_requests",
             "Requests answered",
             ["method", "path", "status"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "phonefarm_gateway_request_seconds",
@@ -35,13 +42,13 @@ class Metrics:
                 "streams are not counted"
             ),
             ["method", "path"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._callbacks = Counter(
             "phonefarm_gateway_callback_attempts",
             "Attempts to send callbacks that the gateway reported to the controller",
             ["outcome"],
-            registry=self._registry,
+            registry=self.registry,
         )
 
     def count_request(self, *, method: str, path: str, status: int, seconds: float | None) -> None:
@@ -54,10 +61,11 @@ class Metrics:
         """Count an attempt at a callback."""
         self._callbacks.labels(str(report.outcome)).inc()
 
-    def add_gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
-        """Add a gauge that reads its value when it is scraped."""
-        Gauge(f"phonefarm_gateway_{name}", about, registry=self._registry).set_function(read)
+    def add_gauge(self, name: str, read: Callable[[], float]) -> None:
+        """Add a gauge of GAUGES, which reads its value when it is scraped."""
+        gauge = Gauge(f"phonefarm_gateway_{name}", GAUGES[name], registry=self.registry)
+        gauge.set_function(read)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

@@ -24,6 +24,7 @@ from phonefarm_controller.model.run_reports import Report, RunEnded, RunRef
 from phonefarm_controller.processes.cancel import CancelProcess, CancelRequest
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.report import RecordReports
+from phonefarm_controller.runs.totals import RunTotals
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.store import processes
@@ -52,6 +53,7 @@ def taking(database: Database) -> RecordReports:
     wakeups = WakeUps()
     sessions = Sessions(wakeups=wakeups, clock=SystemClock(), offer_lapses=1)
     return RecordReports(
+        totals=RunTotals(),
         database=database,
         policy=RetryPolicy(),
         health=HealthPolicy(),

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +13,9 @@ from phonefarm_common.channel import bearer
 from phonefarm_controller.alarms import AlarmName, Limits
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
 from phonefarm_controller.scheduler.claim import Claim
-from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from support.controller import KEY, PATIENCE, Farm, PlayedAgent, farm_on, played_agent, request
+from support.metrics_page import page
 from support.postgres_server import PostgresServer
 
 LIMITS = Limits(
@@ -44,20 +43,6 @@ async def watched(url: str, tmp_path: Path) -> AsyncIterator[Farm]:
     """Run a controller with impatient watchdogs and its metrics."""
     async with farm_on(url, tmp_path / "data", limits=LIMITS, metrics=("127.0.0.1", 0)) as farm:
         yield farm
-
-
-def page(farm: Farm) -> dict[tuple[str, ...], float]:
-    """Return every metric by its name and the values of its labels, sorted. Blocking."""
-    url = f"http://127.0.0.1:{farm.controller.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        text = answer.read().decode()
-    return {
-        (sample.name.removeprefix("phonefarm_controller_"), *sorted(sample.labels.values())): (
-            sample.value
-        )
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 async def doctor(farm: Farm) -> dict[str, doctor_pb2.Finding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+import yaml
 from phonefarm_agent.host import unit
 from phonefarm_agent.host.paths import DEFAULT_STATE
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+import yaml
 from phonefarm_agent.runtimes import base_image
 from phonefarm_agent.runtimes.docker_engine import Engine
 from phonefarm_common.ids import new_id

@@ -43,9 +43,16 @@ def _browser() -> str | None:
     return None
 
 
+def _promtool() -> str | None:
+    if shutil.which("promtool") is None:
+        return "no promtool found: `apt-get install prometheus` (scripts/provision.sh prometheus)"
+    return None
+
+
 COMPONENTS: Mapping[str, Callable[[], str | None]] = {
     "browser": _browser,
     "docker": functools.cache(_docker),
+    "promtool": _promtool,
     "postgres": functools.cache(_postgres),
     "faketime": functools.cache(_faketime),
     "netns": functools.cache(netns.missing),

@@ -47,6 +47,7 @@ from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.runs.lease_renewal import renew_leases
 from phonefarm_controller.runs.report import Ack, RecordReports
 from phonefarm_controller.runs.start_gate import StartAnswer, StartGate, StartRequest
+from phonefarm_controller.runs.totals import RunTotals
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.due_items import DueItems
 from phonefarm_controller.scheduler.explain import Explain
@@ -163,6 +164,7 @@ class World:
         )
         self.start = StartGate(database=database, deliveries_made=wakeups.deliveries)
         self.take = RecordReports(
+            totals=RunTotals(),
             database=database,
             policy=self.policy,
             health=self.health,

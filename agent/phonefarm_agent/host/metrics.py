@@ -1,6 +1,6 @@
 """Serves the agent's metrics to Prometheus, collected at each request."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
@@ -32,7 +32,7 @@ async def _with_metrics(
 async def serving_metrics(status: AgentStatus, address: tuple[str, int]) -> AsyncIterator[int]:
     """Serve GET /metrics at *address* until the block ends; yield the port. OSError if taken."""
     registry = CollectorRegistry()
-    registry.register(_Collector(status))
+    registry.register(AgentCollector(status.metrics))
 
     async def page(_request: web.Request) -> web.Response:
         # In the agent's own loop: nothing changes while it is read.
@@ -54,15 +54,15 @@ async def serving_metrics(status: AgentStatus, address: tuple[str, int]) -> Asyn
         await runner.cleanup()
 
 
-class _Collector:
-    """Collects the agent's metrics for prometheus_client."""
+class AgentCollector:
+    """Collects the agent's metrics, as *read* returns them, for prometheus_client."""
 
-    def __init__(self, status: AgentStatus) -> None:
-        self._status = status
+    def __init__(self, read: Callable[[], AgentMetrics]) -> None:
+        self._read = read
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
-        now = self._status.metrics()
+        now = self._read()
         runs = GaugeMetricFamily(
             "phonefarm_agent_runs", "Runs that the agent still keeps", labels=["phase"]
         )

@@ -22,7 +22,7 @@ from phonefarm_controller.app.wiring import Core, build_features, core_of
 from phonefarm_controller.evidence.availability import claim_backend
 from phonefarm_controller.evidence.backends.open import open_backend
 from phonefarm_controller.model.app_profiles import Profile, ProfileError, read_profile
-from phonefarm_controller.monitoring.metrics import serving_metrics
+from phonefarm_controller.monitoring.metrics import ControllerMetrics, serving_metrics
 from phonefarm_controller.monitoring.watchdog import watchdog
 from phonefarm_controller.rpc.server import Ports, serving
 from phonefarm_controller.settings import Settings
@@ -108,9 +108,13 @@ async def _started(core: Core) -> AsyncIterator[tuple[Ports, int]]:
     async with (
         serving_metrics(
             settings.metrics,
-            alarms=core.alarms,
-            sessions=core.sessions,
-            removed=features.retention.removed,
+            ControllerMetrics(
+                alarms=core.alarms,
+                sessions=core.sessions,
+                removed=features.retention.removed,
+                farm=features.farm_counter,
+                runs=features.run_totals,
+            ),
         ) as metrics_port,
         watchdog(core.alarms, core.limits),
         asyncio.TaskGroup() as tasks,

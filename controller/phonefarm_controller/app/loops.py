@@ -21,6 +21,7 @@ from phonefarm_controller.evidence import availability
 from phonefarm_controller.fleet import farm_watch
 from phonefarm_controller.health.expiry import HealthExpiry
 from phonefarm_controller.housekeeping import consistency, disk_guard, retention, stuck_transactions
+from phonefarm_controller.monitoring import farm_counts
 from phonefarm_controller.monitoring.stall_detector import StallDetector
 from phonefarm_controller.processes import watch
 from phonefarm_controller.runs.lease_reaper import LeaseReaper
@@ -96,6 +97,14 @@ def _periodic(name: str, period: float, *work: Callable[[], Awaitable[object]]) 
     return Loop(name=name, period=period, run=run)
 
 
+def _metrics_loops(core: Core, features: Features) -> list[Loop]:
+    """Return the loop that counts for the metrics, if somebody can read them."""
+    if core.settings.metrics is None:
+        return []
+    period = farm_counts.PERIOD_SECONDS * core.settings.time_scale
+    return [_periodic("farm_counts", period, features.farm_counter.count)]
+
+
 def _loops(core: Core, features: Features) -> list[Loop]:
     settings, database, wakeups, sessions = (
         core.settings,
@@ -139,6 +148,7 @@ def _loops(core: Core, features: Features) -> list[Loop]:
             run=partial(farm_watch.run_farm_watch, farm_watch=features.farm_watch, wakeups=wakeups),
         ),
         _periodic("stall_detector", core.limits.interval, stalls.survey),
+        *_metrics_loops(core, features),
         _periodic(
             "disk_guard",
             scaled(disk_guard.PERIOD_SECONDS),

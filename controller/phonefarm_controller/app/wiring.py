@@ -25,6 +25,7 @@ from phonefarm_controller.model.health import HealthPolicy
 from phonefarm_controller.model.requests import Submission
 from phonefarm_controller.model.retry_policy import RetryPolicy
 from phonefarm_controller.model.run_reports import Report
+from phonefarm_controller.monitoring.farm_counts import FarmCounter
 from phonefarm_controller.processes.cancel import CancelProcess
 from phonefarm_controller.processes.enqueue import Accepted, Enqueue
 from phonefarm_controller.processes.query import ProcessQuery
@@ -34,6 +35,7 @@ from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.runs.report import Ack, RecordReports
 from phonefarm_controller.runs.start_gate import StartAnswer, StartGate, StartRequest
+from phonefarm_controller.runs.totals import RunTotals
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.fleet_cache import FleetCache
 from phonefarm_controller.settings import Settings
@@ -125,6 +127,8 @@ class Features:
     enrollment: Enrollment
     auth: Authenticator
     gateway_calls: GatewayCalls
+    run_totals: RunTotals
+    farm_counter: FarmCounter
 
 
 def build_features(
@@ -135,12 +139,14 @@ def build_features(
     fleet_cache = FleetCache(wakeups=wakeups, monotonic=core.clock.monotonic)
     assignments = AssignmentBuilder(clean_up=fleet_cache.clean_up)
     start = StartGate(database=database, deliveries_made=wakeups.deliveries)
+    run_totals = RunTotals()
     take = RecordReports(
         database=database,
         policy=core.policy,
         health=core.health,
         wakeups=wakeups,
         sessions=core.sessions,
+        totals=run_totals,
     )
     enqueue = Enqueue(
         database=database,
@@ -207,4 +213,6 @@ def build_features(
             gateway_calls=gateway_calls,
         ),
         gateway_calls=gateway_calls,
+        run_totals=run_totals,
+        farm_counter=FarmCounter(database=database, sessions=core.sessions),
     )

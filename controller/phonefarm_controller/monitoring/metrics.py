@@ -1,17 +1,25 @@
 """The controller's metrics for Prometheus; a thread serves them, also when the loop is stuck."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
 from phonefarm_common.lifecycle import check_address_free
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from phonefarm_controller.agents.sessions import Sessions
 from phonefarm_controller.alarms import AlarmName, Alarms
 from phonefarm_controller.housekeeping.retention import RemovedTotals
+from phonefarm_controller.monitoring.farm_counts import FarmCounter
+from phonefarm_controller.runs.totals import BUCKETS, RunTotals
 
 log = structlog.get_logger()
 
@@ -45,13 +53,23 @@ _READINGS = (
 )
 
 
-class _Reading:
+class ControllerMetrics:
     """A collector of prometheus_client; called in its thread, so it reads what threads may."""
 
-    def __init__(self, alarms: Alarms, sessions: Sessions, removed: RemovedTotals) -> None:
+    def __init__(
+        self,
+        *,
+        alarms: Alarms,
+        sessions: Sessions,
+        removed: RemovedTotals,
+        farm: FarmCounter,
+        runs: RunTotals,
+    ) -> None:
         self._alarms = alarms
         self._sessions = sessions
         self._removed = removed
+        self._farm = farm
+        self._runs = runs
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
@@ -82,6 +100,65 @@ class _Reading:
             value=len(self._sessions.all()),
         )
         yield from self._of_retention()
+        yield from self._of_farm()
+        yield from self._of_runs()
+
+    def _of_farm(self) -> Iterator[Metric]:
+        now = self._farm.now
+        phones = GaugeMetricFamily(
+            "phonefarm_controller_phones",
+            "Phones of the farm without retired ones, by state: free, busy, or what first keeps "
+            "work from them; every controller reports all of them",
+            labels=["state"],
+        )
+        for state, count in sorted(now.phones.items()):
+            phones.add_metric([state], count)
+        yield phones
+        items = GaugeMetricFamily(
+            "phonefarm_controller_items",
+            "Items that are not ended; every controller reports all of them",
+            labels=["app", "capability", "state"],
+        )
+        for labels, count in sorted(now.items.items()):
+            items.add_metric(labels, count)
+        yield items
+        oldest = GaugeMetricFamily(
+            "phonefarm_controller_oldest_item_seconds",
+            "Seconds for which the item that has waited longest could have been claimed",
+            labels=["app", "capability"],
+        )
+        for of, seconds in sorted(now.oldest_seconds.items()):
+            oldest.add_metric(of, seconds)
+        yield oldest
+        deliveries = GaugeMetricFamily(
+            "phonefarm_controller_callbacks_owed",
+            "Callbacks that are not settled; every controller reports all of them",
+            labels=["state"],
+        )
+        for state, count in sorted(now.deliveries.items()):
+            deliveries.add_metric([state], count)
+        yield deliveries
+
+    def _of_runs(self) -> Iterator[Metric]:
+        ended = CounterMetricFamily(
+            "phonefarm_controller_runs_ended",
+            "Runs whose end an agent reported to this controller, by outcome and failure code",
+            labels=["capability", "outcome", "code"],
+        )
+        for labels, count in sorted(self._runs.ended.copy().items()):
+            ended.add_metric(labels, count)
+        yield ended
+        seconds = HistogramMetricFamily(
+            "phonefarm_controller_run_seconds",
+            "Seconds from the first action to the end of a run that an agent reported",
+            labels=["capability"],
+        )
+        for capability, durations in sorted(self._runs.durations.copy().items()):
+            upto = itertools.accumulate(durations.buckets)
+            bounds = [*map(str, BUCKETS), "+Inf"]
+            buckets = list(zip(bounds, upto, strict=True))
+            seconds.add_metric([capability], buckets, durations.seconds)
+        yield seconds
 
     def _of_retention(self) -> Iterator[Metric]:
         files = CounterMetricFamily(
@@ -108,14 +185,14 @@ class _Reading:
 
 @asynccontextmanager
 async def serving_metrics(
-    address: tuple[str, int] | None, *, alarms: Alarms, sessions: Sessions, removed: RemovedTotals
+    address: tuple[str, int] | None, metrics: ControllerMetrics
 ) -> AsyncIterator[int]:
     """Serve GET /metrics at *address*, if there is one, while the block runs; yield the port."""
     if address is None:
         yield 0
         return
     registry = CollectorRegistry()
-    registry.register(_Reading(alarms, sessions, removed))
+    registry.register(metrics)
     host, port = address
     check_address_free(host, port)
     server, thread = start_http_server(port, host, registry)

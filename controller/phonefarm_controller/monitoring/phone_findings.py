@@ -37,7 +37,7 @@ def _alike(words: str, *, wrong: bool = True) -> PhoneClass:
 
 
 FREE: Final = _alike("free", wrong=False)
-_DIRTY: Final = _alike("dirty")
+DIRTY_CLASS: Final = _alike("dirty")
 _WITHHELD: Final = _alike("quarantined until somebody returns it")
 _FOR_A_TIME: Final = _alike("quarantined for a time")
 _CLASSES: Final[Mapping[BlockerKind, PhoneClass]] = {
@@ -70,7 +70,7 @@ def phone_class(blockers: Iterable[Blocker]) -> tuple[PhoneClass, Blocker | None
 def _narrowed(found: PhoneClass, blocker: Blocker) -> PhoneClass:
     if blocker.kind is _K.PHONE_QUARANTINED:
         if blocker.detail.startswith(DIRTY):
-            return _DIRTY
+            return DIRTY_CLASS
         return found if blocker.moment is None else _FOR_A_TIME
     if blocker.kind is _K.PHONE_OFFLINE and blocker.detail != Transport.OFFLINE:
         return _alike(blocker.detail.replace("_", " "))

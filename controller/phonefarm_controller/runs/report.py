@@ -33,9 +33,16 @@ from phonefarm_controller.model.run_reports import (
     RunRef,
     RunRefused,
 )
-from phonefarm_controller.model.states import ITEM_ACTIVE, ITEM_WAITING, ItemState, LeaseState
+from phonefarm_controller.model.states import (
+    ITEM_ACTIVE,
+    ITEM_WAITING,
+    ItemState,
+    LeaseState,
+    RunState,
+)
 from phonefarm_controller.model.transitions import by_agent
 from phonefarm_controller.runs.endings import end_expired, end_run, lost_run, refuse_run, release
+from phonefarm_controller.runs.totals import RunTotals
 from phonefarm_controller.runs.unit_of_work import UnitOfWork, changed, open_unit_of_work
 from phonefarm_controller.store import agents, runs
 from phonefarm_controller.store.database import Database
@@ -75,9 +82,11 @@ class RecordReports:
         health: HealthPolicy,
         wakeups: WakeUps,
         sessions: Sessions,
+        totals: RunTotals,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
+        self._totals = totals
         self._policy = policy
         self._health = health
         self._wakeups = wakeups
@@ -110,6 +119,9 @@ class RecordReports:
             await self._collect_outputs(work)
             await work.save(locked)
             acks = {run_id: _ack(work, reports[-1]) for run_id, reports in told.items()}
+        for run in changed(work.runs_before, work.runs):
+            if run.state is RunState.ENDED:
+                self._totals.add(work.items[run.item_id], run)
         self._wakeups.deliveries()
         judged = work.quarantined or work.cleaned or work.charged or work.proved
         if judged or work.attention:

@@ -1,0 +1,166 @@
+"""Writes docs/monitoring.md from the metrics that the programs declare, and from the alerts."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import yaml
+from phonefarm_agent.app.status import AgentMetrics
+from phonefarm_agent.host.metrics import AgentCollector
+from phonefarm_common.clock import SystemClock
+from phonefarm_controller.agents.sessions import Sessions
+from phonefarm_controller.alarms import Alarms
+from phonefarm_controller.concurrency.wakeups import WakeUps
+from phonefarm_controller.housekeeping.retention import RemovedTotals
+from phonefarm_controller.monitoring.farm_counts import FarmCounter
+from phonefarm_controller.monitoring.metrics import ControllerMetrics
+from phonefarm_controller.runs.totals import RunTotals
+from phonefarm_controller.store.database import Database
+from phonefarm_gateway.metrics import GAUGES, Metrics
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "monitoring.md"
+ALERTS: Final = ROOT / "deploy" / "monitoring" / "alerts.yml"
+_SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+_HEAD: Final = """\
+# Monitoring a farm
+
+For operators who run Prometheus: how to scrape a farm, every metric of its programs, and the alerts that come with it.
+`scripts/gen_monitoring.py` makes this page from the metrics that the programs declare; do not edit it by hand.
+
+Without Prometheus, `phonefarm doctor` checks the same things once; its exit code is 1 when something has stopped.
+
+## Scrape the programs
+
+| program | how it serves metrics |
+|---|---|
+| controller | `phonefarm-controller --metrics 127.0.0.1:9465`: `/metrics` without a key |
+| agent | `phonefarm-agent run --metrics 127.0.0.1:9464`: `/metrics` without a key, on each host |
+| gateway | `/metrics` of the REST API, with a key of the scope `read`, or for all with `--open-metrics` |
+
+[deploy/monitoring](../deploy/monitoring) has a configuration of Prometheus (`prometheus.yml`), the alerts below
+(`alerts.yml`), their unit tests (`alerts_test.yml`, for `promtool test rules`), and three dashboards for Grafana
+(`grafana/`): which phones work, does work get done, are the programs well.
+
+With several controllers, each of them reports the phones, the items and the callbacks of the whole farm: take their
+`max`, not their sum. What a controller counts itself (`phonefarm_controller_runs_ended_total`,
+`phonefarm_controller_run_seconds`) you may add up. Phones, items and callbacks are counted every 15 s.
+
+Labels have few values: apps, capabilities, states, hosts and codes. No metric has a label for a phone, an account or a
+process. A failure code that the farm does not document counts as `other`.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """One metric as a program declares it."""
+
+    name: str
+    kind: str
+    about: str
+    labels: tuple[str, ...]
+
+    def series(self) -> list[str]:
+        """Return the names under which Prometheus keeps it."""
+        return [f"{self.name}{suffix}" for suffix in _SUFFIXES.get(self.kind, ("",))]
+
+
+def declared() -> dict[str, list[Declared]]:
+    """Return the metrics of each program, by name."""
+    sessions = Sessions(wakeups=WakeUps(), clock=SystemClock(), offer_lapses=1.0)
+    controller = ControllerMetrics(
+        alarms=Alarms(),
+        sessions=sessions,
+        removed=RemovedTotals(),
+        # It is asked for its last count only.
+        farm=FarmCounter(database=cast("Database", None), sessions=sessions),
+        runs=RunTotals(),
+    )
+    gateway = Metrics()
+    for gauge in GAUGES:
+        gateway.add_gauge(gauge, lambda: 0.0)
+    own = gateway.registry._collector_to_names  # noqa: SLF001 - the only list of what is declared
+    return {
+        "Controller": _sorted(_of_family(family) for family in controller.collect()),
+        "Agent": _sorted(_of_family(family) for family in AgentCollector(_idle_agent).collect()),
+        "Gateway": _sorted(_of_metric(metric) for metric in own),
+    }
+
+
+def _sorted(found: Iterable[Declared]) -> list[Declared]:
+    return sorted(found, key=lambda each: each.name)
+
+
+def _of_family(family: Any) -> Declared:
+    labels = tuple(family._labelnames)  # noqa: SLF001 - a family without samples tells them nowhere
+    return Declared(name=family.name, kind=family.type, about=family.documentation, labels=labels)
+
+
+def _of_metric(metric: Any) -> Declared:
+    (family,) = metric.describe()
+    labels = tuple(metric._labelnames)  # noqa: SLF001 - likewise
+    return Declared(name=family.name, kind=family.type, about=family.documentation, labels=labels)
+
+
+def _idle_agent() -> AgentMetrics:
+    return AgentMetrics(
+        runs={},
+        phones={},
+        offered=0,
+        connected=False,
+        withheld=False,
+        needing_hands=0,
+        incidents={},
+        recovery={},
+        heartbeat_age=0.0,
+        journal_writes=0,
+        journal_failing=False,
+        records=0,
+        evidence_files=0,
+        evidence_bytes=0,
+        adb_restarts=0,
+        judged={},
+        judge_failures=0,
+    )
+
+
+def page() -> str:
+    """Return the whole page."""
+    lines = [_HEAD]
+    for program, metrics in declared().items():
+        lines += [f"## {program}", "", "| metric | labels | what it is |", "|---|---|---|"]
+        for each in metrics:
+            labels = ", ".join(f"`{label}`" for label in each.labels)
+            lines.append(f"| `{each.series()[0]}` ({each.kind}) | {labels} | {each.about} |")
+        lines.append("")
+    lines += ["## Alerts", "", "| alert | after | severity | what it says |", "|---|---|---|---|"]
+    lines += _alert_rows()
+    return "\n".join([*lines, ""])
+
+
+def _alert_rows() -> Iterator[str]:
+    for group in yaml.safe_load(ALERTS.read_text())["groups"]:
+        for rule in group["rules"]:
+            notes = rule["annotations"]
+            says = f"{notes['summary']}. {notes['description']}".replace("|", "\\|")
+            yield f"| `{rule['alert']}` | {rule['for']} | {rule['labels']['severity']} | {says} |"
+
+
+def main() -> int:
+    """Write the page, or with --check tell whether it is what the declarations make."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 on drift")
+    if not parser.parse_args().check:
+        PAGE.write_text(page())
+        return 0
+    if PAGE.exists() and PAGE.read_text() == page():
+        return 0
+    print("docs/monitoring.md is not what the metrics' declarations make: run `make protos`")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
