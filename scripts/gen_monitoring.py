@@ -28,29 +28,31 @@ _SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "
 _HEAD: Final = """\
 # Monitoring a farm
 
-For operators who run Prometheus: how to scrape a farm, every metric of its programs, and the alerts that come with it.
-`scripts/gen_monitoring.py` makes this page from the metrics that the programs declare; do not edit it by hand.
+For operators who run Prometheus: how Prometheus reads the metrics of a farm, which metrics there are, and which alerts.
+`scripts/gen_monitoring.py` generates this page from the metrics that the programs declare; do not edit it by hand.
 
-Without Prometheus, `phonefarm doctor` checks the same things once; its exit code is 1 when something has stopped.
+Without Prometheus, run `phonefarm doctor`, which checks the same things once. Its exit code is 1 if something has
+stopped.
 
 ## Scrape the programs
 
 | program | how it serves metrics |
 |---|---|
-| controller | `phonefarm-controller --metrics 127.0.0.1:9465`: `/metrics` without a key |
-| agent | `phonefarm-agent run --metrics 127.0.0.1:9464`: `/metrics` without a key, on each host |
-| gateway | `/metrics` of the REST API, with a key of the scope `read`, or for all with `--open-metrics` |
+| controller | `phonefarm-controller --metrics 127.0.0.1:9465` serves `/metrics` without a key |
+| agent | `phonefarm-agent run --metrics 127.0.0.1:9464`, on each host, serves `/metrics` without a key |
+| gateway | its REST API serves `/metrics` to a key with the scope `read`, or with `--open-metrics` to everybody |
 
-[deploy/monitoring](../deploy/monitoring) has a configuration of Prometheus (`prometheus.yml`), the alerts below
-(`alerts.yml`), their unit tests (`alerts_test.yml`, for `promtool test rules`), and three dashboards for Grafana
-(`grafana/`): which phones work, does work get done, are the programs well.
+[deploy/monitoring](../deploy/monitoring) has a configuration for Prometheus (`prometheus.yml`), the alerts below
+(`alerts.yml`), unit tests for the alerts (`alerts_test.yml`, for `promtool test rules`), and three dashboards for
+Grafana (`grafana/`). The dashboards show which phones work, whether work gets done, and whether the programs are well.
 
-With several controllers, each of them reports the phones, the items and the callbacks of the whole farm: take their
-`max`, not their sum. What a controller counts itself (`phonefarm_controller_runs_ended_total`,
-`phonefarm_controller_run_seconds`) you may add up. Phones, items and callbacks are counted every 15 s.
+If there are several controllers, each of them reports the phones, the items and the callbacks of the whole farm, so use
+the `max` of their values, not the sum. You may add up what each controller counts for itself, such as
+`phonefarm_controller_runs_ended_total` and `phonefarm_controller_run_seconds`. The controllers count phones, items and
+callbacks every 15 s.
 
-Labels have few values: apps, capabilities, states, hosts and codes. No metric has a label for a phone, an account or a
-process. A failure code that the farm does not document counts as `other`.
+A label has only a few possible values, such as apps, capabilities, states, hosts and codes. No metric has a label for a
+phone, an account or a process. A failure code that the farm does not document counts as `other`.
 """
 
 
