@@ -57,7 +57,8 @@ def install(step: Sequence[str], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"{' '.join(step)} took more than {INSTALL_SECONDS} s")
     if ran.returncode:
-        said = (ran.stderr.strip() or ran.stdout.strip()).splitlines()[-1:]
+        lines = (ran.stderr + ran.stdout).splitlines()
+        said = next((line for line in lines if "error" in line.lower()), "it gave no reason")
         pytest.skip(f"{' '.join(step)} failed: {said}")
 
 
