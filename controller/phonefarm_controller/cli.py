@@ -176,6 +176,13 @@ def main() -> None:
         ),
     )
     parser.add_argument(
+        "--screens",
+        type=int,
+        default=20,
+        metavar="N",
+        help="relay at most N views of phones' screens at a time; 0 for none (%(default)s)",
+    )
+    parser.add_argument(
         "--metrics",
         metavar="HOST:PORT",
         help=(
@@ -274,6 +281,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         keep=read_retention(options.keep_evidence, options.keep_processes),
         max_wait=read_duration(options.max_wait, name="--max-wait"),
         golden_every=read_duration(options.golden_every, name="--golden-every"),
+        screens=_screens(options.screens),
         tls=tls,
         mtls=mtls,
         names=tuple(options.name),
@@ -281,6 +289,12 @@ def _settings(options: argparse.Namespace) -> Settings:
         evidence=_evidence(options.evidence),
         authority=options.ca.absolute() if options.ca else None,
     )
+
+
+def _screens(most: int) -> int:
+    if most < 0:
+        raise config.ConfigError(f"--screens must be 0 or more, not {most}")
+    return most
 
 
 def _database(url: str | None) -> str | None:

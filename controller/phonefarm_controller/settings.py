@@ -38,6 +38,8 @@ class Settings:
     """How long work without a deadline waits, while it could be claimed; None: for ever."""
     golden_every: timedelta | None = None
     """Each phone gets a golden job so often; None: never, nor behind a quarantine."""
+    screens: int = 20
+    """How many views of screens it relays at a time."""
     limits: Limits | None = None
     """Of the watchdogs; the usual ones times `time_scale` when None."""
     metrics: tuple[str, int] | None = None

@@ -22,6 +22,7 @@ from phonefarm.v1 import (
     inspect_pb2,
     operator_pb2,
     process_pb2,
+    screen_pb2,
     verification_pb2,
 )
 from phonefarm_common.channel import bearer
@@ -64,6 +65,9 @@ SCOPES = {
     "ContentService.Ingest": "submit",
     "ContentService.CancelContent": "cancel",
     "ContentService.UpsertSnapshot": "submit",
+    "ScreenService.View": "watch",
+    "ScreenService.TakeStill": "watch",
+    "ScreenService.WatchThumbnails": "watch",
     "VerificationService.VerifyCapability": OPERATES,
     "VerificationService.CheckProfile": OPERATES,
     "VerificationService.RecordVerification": OPERATES,
@@ -114,6 +118,7 @@ MODULES = (
     fleet_pb2,
     operator_pb2,
     doctor_pb2,
+    screen_pb2,
     access_pb2,
 )
 

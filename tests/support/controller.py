@@ -22,8 +22,10 @@ from phonefarm.v1 import (
     fleet_pb2,
     fleet_pb2_grpc,
     inspect_pb2_grpc,
+    operator_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
+    screen_pb2_grpc,
     verification_pb2_grpc,
 )
 from phonefarm_common.channel import bearer, open_channel
@@ -56,6 +58,8 @@ class Farm:
     callbacks: Any = field(init=False)
     content: Any = field(init=False)
     proving: Any = field(init=False)
+    operator: Any = field(init=False)
+    screens: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the clients."""
@@ -65,6 +69,8 @@ class Farm:
         self.callbacks = callback_pb2_grpc.CallbackServiceStub(self.channel)
         self.content = content_pb2_grpc.ContentServiceStub(self.channel)
         self.proving = verification_pb2_grpc.VerificationServiceStub(self.channel)
+        self.operator = operator_pb2_grpc.OperatorServiceStub(self.channel)
+        self.screens = screen_pb2_grpc.ScreenServiceStub(self.channel)
 
     async def enqueue(self, request: process_pb2.EnqueueRequest) -> process_pb2.EnqueueResponse:
         """Submit a request with the good key."""

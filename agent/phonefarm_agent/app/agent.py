@@ -24,7 +24,10 @@ from phonefarm_agent.judge.judge import opened_judge
 from phonefarm_agent.model.host import Incidents
 from phonefarm_agent.phones.adb_phones import AdbPhones, adb_phones
 from phonefarm_agent.phones.dummy import DummyPhones
+from phonefarm_agent.phones.screen.screens import Screens
+from phonefarm_agent.phones.screen.server_jar import screen_server_jar
 from phonefarm_agent.rpc.connection import ControllerAddress, ControllerConnection
+from phonefarm_agent.rpc.screen_streams import ScreenStreams
 from phonefarm_agent.rpc.session import AgentIdentity
 from phonefarm_agent.runs.evidence_spool import EvidenceSpool
 from phonefarm_agent.runs.journal import Journal, open_journal
@@ -32,6 +35,7 @@ from phonefarm_agent.runs.journal_schema import JournalContents, put_fact
 from phonefarm_agent.runs.record_queue import RecordQueue
 from phonefarm_agent.runs.run import RunContext
 from phonefarm_agent.runs.run_directory import make_runs_folder, remove_runs_folder
+from phonefarm_agent.runs.screen_runs import ScreenRuns
 from phonefarm_agent.runtimes.dummy import DummyRuntime
 
 log = structlog.get_logger()
@@ -130,6 +134,15 @@ async def run_agent(
                     supervisor = lifecycle.begin(tasks)
                     if isinstance(phones, AdbPhones):
                         tasks.create_task(phones.keep(supervisor.is_free), name="phones")
+                    screens = Screens(
+                        find=phones.screen_device,
+                        runs=ScreenRuns(supervisor),
+                        policy=settings.screens,
+                        jar=screen_server_jar,
+                        clock=context.clock,
+                        scale=settings.time_scale,
+                        tasks=tasks,
+                    )
                     connection = ControllerConnection(
                         address=ControllerAddress(
                             targets=settings.controllers,
@@ -142,6 +155,7 @@ async def run_agent(
                         clock=context.clock,
                         changed=changed,
                         evidence_changed=evidence_changed,
+                        screens=ScreenStreams(screens=screens, timers=settings.timers, tasks=tasks),
                     )
                     status = AgentStatus(
                         connection=connection,

@@ -19,6 +19,7 @@ from phonefarm_common.ids import is_name
 from phonefarm_agent.app.settings import Settings
 from phonefarm_agent.assets.store import ASSET_BYTES, CACHE_BYTES, AssetLimits
 from phonefarm_agent.judge.judge import JudgeSettings
+from phonefarm_agent.model.screen import ScreensPolicy
 from phonefarm_agent.phones.limits import PhoneLimits
 from phonefarm_agent.runtimes import image
 
@@ -142,6 +143,15 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         help="disk space that all fetched files together may take (default %(default)s)",
     )
     _add_judge_options(run)
+    run.add_argument(
+        "--screens",
+        choices=[str(policy) for policy in ScreensPolicy],
+        default=os.environ.get("PHONEFARM_SCREENS", str(ScreensPolicy.ALWAYS)),
+        help=(
+            "when people may see the screens of this host's phones: off, idle (not while a run is "
+            "on the phone) or always (env PHONEFARM_SCREENS; default %(default)s)"
+        ),
+    )
     run.add_argument(
         "--metrics",
         metavar="HOST:PORT",
@@ -277,6 +287,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
         phone_limits=PhoneLimits().scaled(config.time_scale()),
         reserve=RESERVE_BYTES,
         judge=_judge(parsed),
+        screens=_screens(parsed),
         asset_networks=tuple(_network(text) for text in parsed.allow_asset_cidr),
         asset_limits=AssetLimits(
             asset_bytes=parsed.asset_limit * MIB, cache_bytes=parsed.asset_cache * MIB
@@ -315,6 +326,15 @@ def _judge(parsed: argparse.Namespace) -> JudgeSettings:
         key=config.secret("PHONEFARM_JUDGE_KEY"),
         per_hour=parsed.judge_per_hour,
     )
+
+
+def _screens(parsed: argparse.Namespace) -> ScreensPolicy:
+    try:
+        return ScreensPolicy(parsed.screens)
+    except ValueError:  # from the environment: argparse checks no default
+        raise ConfigError(
+            f"PHONEFARM_SCREENS must be off, idle or always, not {parsed.screens!r}"
+        ) from None
 
 
 def _is_http_url(text: str) -> bool:

@@ -9,6 +9,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_agent.assets.store import AssetLimits
 from phonefarm_agent.judge.judge import JudgeSettings
+from phonefarm_agent.model.screen import ScreensPolicy
 from phonefarm_agent.phones.limits import PhoneLimits
 
 
@@ -32,6 +33,8 @@ class Settings:
     timers: Timers
     joined: bool = False
     """The state holds a certificate, and the controller is called with TLS."""
+    screens: ScreensPolicy = ScreensPolicy.ALWAYS
+    """When people may see the screens of this host's phones."""
     warm: int = 0  # so many containers are made ahead of their runs
     metrics: tuple[str, int] | None = None  # where Prometheus may ask; None: nowhere
     asset_networks: tuple[Network, ...] = ()  # beyond the public internet

@@ -91,6 +91,7 @@ class DesiredState:
     claimed: tuple[Assignment, ...] = ()
     executing: tuple[RunRef, ...] = ()
     stops: tuple[StopOrder, ...] = ()
+    screens: tuple[str, ...] = ()  # the tickets of those who wait to see one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from phonefarm_agent.phones.proxy.gate import Gate
 from phonefarm_agent.phones.proxy.hold_proxy import hold_proxy
 from phonefarm_agent.phones.proxy.proxy import run_proxy
 from phonefarm_agent.phones.recovery import Recovery
+from phonefarm_agent.phones.screen.screen_session import ScreenDevice
 from phonefarm_agent.phones.ui_server import ui_server
 
 log = structlog.get_logger()
@@ -90,6 +91,11 @@ class AdbPhones:
     def problem(self) -> str:
         """Return why no phone of the host can be reached; empty while they can."""
         return self._server.down
+
+    def screen_device(self, serialno: str) -> ScreenDevice:
+        """Return where the phone's screen is; PhoneNotFitError."""
+        device = self._table.device_of(serialno)
+        return ScreenDevice(adb=self._server.adb, adb_serial=device.adb_serial, model=device.model)
 
     def busy(self, serialno: str, *, on: bool) -> None:
         """Probe a busy phone less often, and a freed one at once."""

@@ -15,6 +15,7 @@ from phonefarm_agent.phones.interface import (
     RunResources,
 )
 from phonefarm_agent.phones.proxy.gate import Gate
+from phonefarm_agent.phones.screen.screen_session import ScreenDevice
 
 
 class DummyPhones:
@@ -50,6 +51,10 @@ class DummyPhones:
     def recovery(self) -> tuple[RecoveryStep, ...]:
         """Return nothing: dummy phones need no recovery."""
         return ()
+
+    def screen_device(self, serialno: str) -> ScreenDevice:
+        """Raise PhoneNotFitError: a dummy phone has no screen."""
+        raise PhoneNotFitError(f"the dummy phone {serialno} has no screen")
 
     def busy(self, serialno: str, *, on: bool) -> None:
         """Do nothing: dummy phones are not probed."""

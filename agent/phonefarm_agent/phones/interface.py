@@ -11,6 +11,7 @@ from phonefarm_common.wire_enums import EVERY_CLEANUP_STEP, CleanupStep
 from phonefarm_agent.model.host import RecoveryStep
 from phonefarm_agent.model.phone import PhoneReport
 from phonefarm_agent.phones.proxy.gate import Gate
+from phonefarm_agent.phones.screen.screen_session import ScreenDevice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,10 @@ class Phones(Protocol):
 
     def fit(self) -> tuple[str, ...]:
         """Return the phones that could begin work at this moment."""
+        ...
+
+    def screen_device(self, serialno: str) -> ScreenDevice:
+        """Return where the phone's screen is; PhoneNotFitError."""
         ...
 
     def busy(self, serialno: str, *, on: bool) -> None:

@@ -38,6 +38,10 @@ FAILED = "ui_server_failed"
 log = structlog.get_logger()
 
 
+class UiServerCallError(Exception):
+    """The UI server did not answer a call; the text says why."""
+
+
 class UiServer:
     """Started and ended as often as its run asks; `port` is 0 while it is down."""
 
@@ -77,6 +81,21 @@ class UiServer:
         """End it and see that it is gone; nothing is raised when the phone is."""
         async with self._turn:
             await self._end()
+
+    async def call(self, method: str, params: list[object]) -> str:
+        """Return the text that a method of the running server returns; UiServerCallError."""
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                body = json.dumps(request).encode()
+                answer = json.loads(await self._ask(self.port, "POST", "/jsonrpc/0", body))
+        except (AdbError, UiHttpError, OSError, ValueError, RecursionError) as error:
+            why = str(error) or "no answer in time"
+            raise UiServerCallError(f"{method}: {why}") from error
+        result = answer.get("result") if isinstance(answer, dict) else None
+        if not isinstance(result, str):
+            raise UiServerCallError(f"{method}: {str(answer)[:300]}")
+        return result
 
     async def _end(self) -> None:
         if self._stream is None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -18,6 +19,7 @@ from phonefarm_common.timers import Timers
 
 from phonefarm_agent.model.messages import Host, Welcome
 from phonefarm_agent.rpc.evidence_uploader import EvidenceUploader
+from phonefarm_agent.rpc.screen_streams import Controllers, ScreenStreams
 from phonefarm_agent.rpc.session import (
     AgentIdentity,
     Session,
@@ -82,6 +84,7 @@ class ControllerConnection:
         clock: Clock,
         changed: asyncio.Event,
         evidence_changed: asyncio.Event,
+        screens: ScreenStreams,
     ) -> None:
         self._address = address
         self._identity = identity
@@ -90,6 +93,8 @@ class ControllerConnection:
         self._clock = clock
         self._changed = changed
         self._evidence_changed = evidence_changed
+        self._screens = screens
+        self._targets: tuple[str, ...] = ()
         self._superseded_at: float | None = None
         self.controller_tried = asyncio.Event()
         self.problem = "no controller reached yet"
@@ -144,6 +149,7 @@ class ControllerConnection:
 
     async def _keep_session(self, targets: tuple[str, ...], goodbye: asyncio.Event) -> None:
         """Keep a session with one of the controllers; when one fails, try the next."""
+        self._targets = targets
         scale = self._identity.time_scale
         choice = EndpointSelector(targets, monotonic=self._clock.monotonic, scale=scale)
         failures = 0
@@ -201,6 +207,14 @@ class ControllerConnection:
                 clock=self._clock,
                 changed=self._changed,
                 opened=self._opened,
+                screens_wanted=partial(
+                    self._screens.answer,
+                    controllers=Controllers(
+                        targets=tuple(dict.fromkeys((target, *self._targets))),
+                        metadata=self._metadata,
+                        secured=secured,
+                    ),
+                ),
             )
             uploader = EvidenceUploader(
                 stub=stub,

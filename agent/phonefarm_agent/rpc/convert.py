@@ -240,6 +240,7 @@ def message_from_wire(message: pb.ControllerMessage) -> messages.ControllerMessa
                 claimed=tuple(_assignment(a) for a in message.desired.claimed),
                 executing=tuple(ref_from_wire(ref) for ref in message.desired.executing),
                 stops=tuple(_stop(stop) for stop in message.desired.stops),
+                screens=tuple(wanted.ticket for wanted in message.desired.screens),
             )
         case "superseded":
             return messages.Superseded(by_incarnation=message.superseded.by_incarnation)

@@ -84,8 +84,9 @@ class Session:
         clock: Clock,
         changed: asyncio.Event,
         opened: Callable[[messages.Welcome], None],
+        screens_wanted: Callable[[tuple[str, ...]], None],
     ) -> None:
-        """Use *stream*; call *opened* at the controller's Welcome."""
+        """Use *stream*; call *opened* at the Welcome and *screens_wanted* with tickets."""
         self._stream = stream
         self._host = host
         self._identity = identity
@@ -93,6 +94,7 @@ class Session:
         self._clock = clock
         self._changed = changed
         self._opened = opened
+        self._screens_wanted = screens_wanted
         self._welcomed = asyncio.Event()
         self._hello_at = 0.0
         self._heard_at = 0.0
@@ -157,6 +159,9 @@ class Session:
                 if self._sender:
                     self._sender.records_acknowledged()
                 self._host.receive(said)
+            case messages.DesiredState():
+                self._host.receive(said)
+                self._screens_wanted(said.screens)
             case _:
                 self._host.receive(said)
         return False

@@ -115,6 +115,8 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
     """Open the run's control socket and its adb proxy."""
 
     async def store_evidence(frame: EvidenceFrame) -> None:
+        if frame.kind == "screenshot":
+            run.picture = (frame.data, run.context.clock.now())
         await run.context.spool.put(run.ref, frame)
 
     requests = AssetRequests(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -83,6 +84,7 @@ class Run:
         self.released = asyncio.Event()
         self.stop_heard = asyncio.Event()
         self.cause: Cause | None = None
+        self.picture: tuple[bytes, datetime] | None = None  # the newest of its evidence
         self.address = ""  # of a hold's adb
         self.heard_at = context.clock.monotonic()
         self.acknowledged = 0

@@ -33,12 +33,14 @@ from phonefarm_controller.rpc.inspect_service import InspectService
 from phonefarm_controller.rpc.join_service import JoinService, MemberService
 from phonefarm_controller.rpc.operator_service import OperatorService
 from phonefarm_controller.rpc.process_service import ProcessService
+from phonefarm_controller.rpc.screen_service import ScreenService
 from phonefarm_controller.rpc.server import Services
 from phonefarm_controller.rpc.verification_service import VerificationService
 from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_renewal import renew_leases
 from phonefarm_controller.scheduler.explain import Explain
 from phonefarm_controller.scheduler.pauses import Pauses
+from phonefarm_controller.screens.access import ScreenAccess
 
 
 def build_services(core: Core, features: Features) -> Services:
@@ -80,6 +82,12 @@ def build_services(core: Core, features: Features) -> Services:
             gateway_calls=features.gateway_calls,
         ),
         inspect=_inspect_service(core, features),
+        screens=ScreenService(
+            auth=features.auth,
+            access=ScreenAccess(database=core.database, sessions=core.sessions),
+            links=features.screen_links,
+            most=settings.screens,
+        ),
         access=AccessService(api_keys=features.api_keys, enrollment=enrollment),
         joining=JoinService(enrollment=enrollment, controllers=settings.controllers),
         members=MemberService(enrollment=enrollment, controllers=settings.controllers),
@@ -102,6 +110,7 @@ def _agent_service(core: Core, features: Features) -> AgentService:
         start=features.starts,
         report=features.reports,
         evidence=EvidenceUpload(database=database, backend=core.backend, alarms=core.alarms),
+        screen_links=features.screen_links,
     )
 
 

@@ -31,6 +31,7 @@ from phonefarm_controller.processes.enqueue import Accepted, Enqueue
 from phonefarm_controller.processes.query import ProcessQuery
 from phonefarm_controller.processes.watch import ProcessWatch
 from phonefarm_controller.rpc.auth import Authenticator
+from phonefarm_controller.rpc.screen_links import ScreenLinks
 from phonefarm_controller.runs.assignments import AssignmentBuilder
 from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.runs.report import Ack, RecordReports
@@ -38,6 +39,7 @@ from phonefarm_controller.runs.start_gate import StartAnswer, StartGate, StartRe
 from phonefarm_controller.runs.totals import RunTotals
 from phonefarm_controller.scheduler.claim import Claim
 from phonefarm_controller.scheduler.fleet_cache import FleetCache
+from phonefarm_controller.screens.links import Links
 from phonefarm_controller.settings import Settings
 from phonefarm_controller.store.database import Database
 from phonefarm_controller.store.notify import may_be_shared
@@ -129,6 +131,7 @@ class Features:
     gateway_calls: GatewayCalls
     run_totals: RunTotals
     farm_counter: FarmCounter
+    screen_links: ScreenLinks
 
 
 def build_features(
@@ -215,4 +218,9 @@ def build_features(
         gateway_calls=gateway_calls,
         run_totals=run_totals,
         farm_counter=FarmCounter(database=database, sessions=core.sessions),
+        screen_links=Links(
+            database=database,
+            sessions=core.sessions,
+            wakeups=wakeups,
+        ),
     )

@@ -278,6 +278,7 @@ def desired_to_wire(desired: DesiredState) -> list[pb.ControllerMessage]:
         claimed=first,
         executing=[ref_to_wire(run) for run in desired.executing],
         stops=[stop_to_wire(stop) for stop in desired.stops],
+        screens=[pb.ScreenWanted(ticket=ticket) for ticket in desired.screens],
     )
     return [
         pb.ControllerMessage(desired=whole),

@@ -31,6 +31,7 @@ from phonefarm_controller.rpc import agent_convert as words
 from phonefarm_controller.rpc import phone_report_convert
 from phonefarm_controller.rpc.auth import peer_certificate
 from phonefarm_controller.rpc.errors import Context
+from phonefarm_controller.rpc.screen_links import ScreenLinks, serve_screen
 from phonefarm_controller.runs.desired_state import DesiredStateReader
 from phonefarm_controller.runs.lease_expiry import LeaseExpiry
 from phonefarm_controller.runs.report import Ack
@@ -82,6 +83,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         start: Batcher[StartRequest, StartAnswer],
         report: Batcher[Report, Ack],
         evidence: EvidenceUpload,
+        screen_links: ScreenLinks,
     ) -> None:
         self._farm_id = farm_id
         self._timers = timers
@@ -94,6 +96,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._start = start
         self._report = report
         self._evidence = evidence
+        self._screen_links = screen_links
 
     # The stubs only know generators; a coroutine gets its cancellation in the call's own task.
     async def Session(  # type: ignore[override] # noqa: N802 - the wire's name
@@ -150,8 +153,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def ServeScreen(  # type: ignore[override] # noqa: N802
         self, request_iterator: AsyncIterator[pb.ScreenReport], context: Context
     ) -> None:
-        """Refuse the ticket: this controller makes none yet."""
-        raise FarmError(Reason.UNKNOWN_TICKET, "this controller has made no such ticket")
+        """Show a screen to whoever waits for it."""
+        await serve_screen(self._screen_links, context)
 
     async def _parted(self, agent_id: str, term: int) -> None:
         """Note that the session is over; without a database its silence will show it."""

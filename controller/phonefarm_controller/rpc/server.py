@@ -32,6 +32,8 @@ from phonefarm.v1 import (
     operator_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
+    screen_pb2,
+    screen_pb2_grpc,
     verification_pb2,
     verification_pb2_grpc,
 )
@@ -51,6 +53,7 @@ from phonefarm_controller.rpc.inspect_service import InspectService
 from phonefarm_controller.rpc.join_service import JoinService, MemberService
 from phonefarm_controller.rpc.operator_service import OperatorService
 from phonefarm_controller.rpc.process_service import ProcessService
+from phonefarm_controller.rpc.screen_service import ScreenService
 from phonefarm_controller.rpc.tls import ServerCertificate, TlsListeners
 from phonefarm_controller.rpc.verification_service import VerificationService
 
@@ -70,6 +73,7 @@ class Services:
     content: ContentService
     verification: VerificationService
     inspect: InspectService
+    screens: ScreenService
     access: AccessService
     joining: JoinService
     members: MemberService
@@ -99,6 +103,7 @@ def _for_callers(services: Services) -> list[Add]:
             verification_pb2, "VerificationService", verification_pb2_grpc, services.verification
         ),
         _adding(inspect_pb2, "InspectService", inspect_pb2_grpc, services.inspect),
+        _adding(screen_pb2, "ScreenService", screen_pb2_grpc, services.screens),
         _adding(access_pb2, "AccessService", access_pb2_grpc, services.access),
     ]
 

@@ -6,7 +6,7 @@ from phonefarm_controller.concurrency.uninterrupted import uninterrupted
 from phonefarm_controller.model.run_reports import Assignment, RunRef, Stop, stop_of
 from phonefarm_controller.model.states import ItemState, LeaseState, RunState
 from phonefarm_controller.runs.assignments import AssignmentBuilder
-from phonefarm_controller.store import items, leases, phones, runs
+from phonefarm_controller.store import items, leases, phones, runs, screen_tickets
 from phonefarm_controller.store.database import Database
 
 
@@ -17,6 +17,8 @@ class DesiredState:
     claimed: tuple[Assignment, ...]
     executing: tuple[RunRef, ...]
     stops: tuple[Stop, ...]
+    screens: tuple[str, ...]
+    """The tickets of those who wait to see a screen."""
 
 
 class DesiredStateReader:
@@ -67,4 +69,10 @@ class DesiredStateReader:
                         )
                     )
             claimed = await self._assignments.build(tx, claims, serials)
-        return DesiredState(claimed=tuple(claimed), executing=tuple(executing), stops=tuple(stops))
+            screens = await screen_tickets.of_agent(tx, agent_id)
+        return DesiredState(
+            claimed=tuple(claimed),
+            executing=tuple(executing),
+            stops=tuple(stops),
+            screens=screens,
+        )

@@ -188,3 +188,12 @@ runtime_snapshots = Table(
     Column("body", SafeText, nullable=False),  # JSON: all fields of the request, as they came
     Column("updated_at", Instant, nullable=False),
 )
+
+screen_tickets = Table(
+    "screen_tickets",
+    metadata,
+    Column("ticket", SafeText, primary_key=True),
+    Column("agent_id", SafeText, nullable=False),
+    Column("made_at", Instant, nullable=False),
+)
+Index("ix_screen_tickets_agent", screen_tickets.c.agent_id, screen_tickets.c.made_at)

@@ -374,7 +374,7 @@ class ViewEnded(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """phone_away, run_on_phone, failed, agent_away (its connection ended), agent_stopping, controller_stopping."""
+    """phone_away, run_on_phone, failed, agent_away (the agent ended, or its connection)."""
     message: _builtins.str
     """A sentence."""
     def __init__(
