@@ -178,5 +178,8 @@ async def test_every_line_works(at_farm: Hand, tmp_path: Path) -> None:
     assert answers["putAccount"]["account_id"] == "spare-1"
     assert "event: farm.reset" in answers["streamFarm"]
     assert answers["rerunProcess"]["already"] is False
+    assert "101 Switching Protocols" in answers["viewScreen"]
+    assert "101 Switching Protocols" in answers["watchThumbnails"]
+    assert answers["inspectScreen"]["width"] > 0
     assert answers["unholdPhone"]["process_id"] == environment["HOLD"]
     assert answers["returnPhone"]["health"] != "retired"

@@ -1,8 +1,9 @@
 """Calls one method of a stub: with the caller's key, a deadline, and refusals as one exception."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, TypeVar
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -82,10 +83,37 @@ class RpcCaller:
         async with aclosing(sent) as stream:
             yield _answers(stream)
 
+    @asynccontextmanager
+    async def duplex(
+        self, method: "grpc.aio.StreamStreamMultiCallable[_Request, _Answer]", *, key: str | None
+    ) -> "AsyncIterator[DuplexCall[_Request, _Answer]]":
+        """Yield a call that sends and receives; it ends with the block."""
+        sent: Any = method(metadata=self._metadata(key))
+        try:
+            yield DuplexCall(sent)
+        finally:
+            sent.cancel()
+
     def _metadata(self, key: str | None) -> tuple[tuple[str, str], ...]:
         # A gateway that joined has a certificate instead of a token.
         metadata = ((GATEWAY_TOKEN, self._token),) if self._token else ()
         return metadata if key is None else (*metadata, ("authorization", f"Bearer {key}"))
+
+
+class DuplexCall(Generic[_Request, _Answer]):
+    """A call under way, in both directions."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def send(self, request: _Request) -> None:
+        """Send a message; nothing happens when the call has ended: `answers` says why."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.write(request)
+
+    def answers(self) -> AsyncIterator[_Answer]:
+        """Yield the messages until the call ends; RefusedError says why it was refused."""
+        return _answers(self._call)
 
 
 async def _answers(stream: Any) -> AsyncIterator[Any]:
@@ -102,6 +130,12 @@ def _refused(error: grpc.aio.AioRpcError) -> RefusedError:
     if told is None:
         if by_code is Reason.CONTROLLER_UNAVAILABLE:
             return RefusedError(by_code, by_code, "the controller does not answer; try again")
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return RefusedError(
+                by_code,
+                by_code,
+                "the controller is older than this gateway: upgrade the controller",
+            )
         _log.warning(
             "controller.refused_without_reason", code=error.code().name, said=error.details()
         )

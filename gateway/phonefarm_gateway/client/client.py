@@ -23,6 +23,7 @@ from phonefarm_gateway.client.inspection import InspectionClient
 from phonefarm_gateway.client.operator import OperatorClient
 from phonefarm_gateway.client.processes import ProcessClient
 from phonefarm_gateway.client.retry_policy import repeatable
+from phonefarm_gateway.client.screens import ScreenClient
 from phonefarm_gateway.delivery import AttemptReport
 
 
@@ -44,6 +45,7 @@ class ControllerClient:
         self.content = ContentClient(channel, rpc)
         self.fleet = FleetClient(channel, rpc)
         self.operator = OperatorClient(channel, rpc)
+        self.screens = ScreenClient(channel, rpc)
         self.access = AccessClient(channel, rpc)
         self.deliveries = DeliveryClient(
             channel, rpc, gateway_id=gateway_id, signs=signs, observe=observe

@@ -17,6 +17,7 @@ from phonefarm_gateway.routes import (
     operation,
     phones,
     processes,
+    screens,
     system,
 )
 
@@ -30,6 +31,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     *accounts.ENDPOINTS,
     *hosts.ENDPOINTS,
     *operation.ENDPOINTS,
+    *screens.ENDPOINTS,
     *console.ENDPOINTS,
     *system.ENDPOINTS,
 )

@@ -17,6 +17,7 @@ import grpc.aio
 from gateway.support.memory_content import MemoryContent
 from gateway.support.memory_fleet import MemoryFleet
 from gateway.support.memory_inspection import MemoryInspection
+from gateway.support.memory_screens import MemoryScreens
 from gateway.support.refusing import Context, refuse
 from phonefarm.v1 import (
     callback_pb2,
@@ -26,6 +27,7 @@ from phonefarm.v1 import (
     inspect_pb2_grpc,
     process_pb2,
     process_pb2_grpc,
+    screen_pb2_grpc,
 )
 
 TOKEN = "gateway-token"
@@ -57,7 +59,7 @@ class MemoryController(
     """Processes, keys and an outbox; tests move processes along and break things."""
 
     def __init__(self) -> None:
-        everything = {"submit", "read", "cancel", "operate"}
+        everything = {"submit", "read", "watch", "cancel", "operate"}
         self.keys: dict[str, set[str]] = {KEY: everything, READ_ONLY_KEY: {"read"}}
         self.processes: dict[str, process_pb2.Process] = {}
         self.requests: dict[tuple[str, str, str], tuple[str, bytes]] = {}
@@ -84,6 +86,7 @@ class MemoryController(
         self.inspection = MemoryInspection(self._admit, self._process, self.processes)
         self.content = MemoryContent(self._admit)
         self.fleet = MemoryFleet(self._admit)  # type: ignore[abstract]  # only what a gateway calls
+        self.screens = MemoryScreens(self._admit)
         self._server: grpc.aio.Server | None = None
 
     @classmethod
@@ -105,6 +108,7 @@ class MemoryController(
         inspect_pb2_grpc.add_InspectServiceServicer_to_server(self.inspection, self._server)
         content_pb2_grpc.add_ContentServiceServicer_to_server(self.content, self._server)
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(self.fleet, self._server)
+        screen_pb2_grpc.add_ScreenServiceServicer_to_server(self.screens, self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()

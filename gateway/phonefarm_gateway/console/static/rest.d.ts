@@ -381,6 +381,16 @@ export interface Ingested {
   "queue_status": string;
 }
 
+export interface Inspection {
+  "picture": string;
+  "width": number;
+  "height": number;
+  "taken_at": string;
+  "nodes": Node[];
+  "tree_refused": string | null;
+  "moved": boolean;
+}
+
 export interface Invitation {
   "role": string;
   "member_id": string | null;
@@ -459,6 +469,23 @@ export interface NewApiKey {
 }
 
 export interface NoProgress {
+}
+
+export interface Node {
+  "parent": number;
+  "class_name": string;
+  "text": string;
+  "resource_id": string;
+  "description": string;
+  "package": string;
+  "bounds": number[];
+  "clickable": boolean;
+  "enabled": boolean;
+  "checked": boolean;
+  "focused": boolean;
+  "selected": boolean;
+  "scrollable": boolean;
+  "password": boolean;
 }
 
 export interface PartialProgress {

@@ -1,0 +1,155 @@
+"""What viewers of a phone's screen send and get: messages of the WebSocket, and stills."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from phonefarm_gateway.schemas.fields import Instant, Name, RequestModel, ResponseModel
+from phonefarm_gateway.schemas.queries import Query
+
+MOST_THUMBNAILS = 200
+StillKind: TypeAlias = Literal["jpeg", "png"]
+Ticket = Annotated[
+    str, Field(min_length=1, max_length=128, description="For a caller without the cookie")
+]
+
+
+class Open(RequestModel):
+    """The first message of a viewer."""
+
+    type: Literal["open"]
+    ticket: Ticket | None = None
+    mode: Literal["video", "stills"] = "video"
+    quality: Literal["normal", "low"] = "normal"
+
+
+class Show(RequestModel):
+    """The phones whose thumbnails are wanted from now on; the first message may have a ticket."""
+
+    type: Literal["show"]
+    ticket: Ticket | None = None
+    phone_ids: Annotated[list[Name], Field(max_length=MOST_THUMBNAILS, fail_fast=True)]
+
+
+class KeyFrame(RequestModel):
+    """The viewer's decoder begins again."""
+
+    type: Literal["key_frame"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One access unit of H.264, or a whole JPEG."""
+
+    data: bytes = field(repr=False)
+    key: bool
+    timestamp_us: int
+
+    def encoded(self) -> bytes:
+        """Return the binary message: 1 for a key frame or 0, u64 big-endian microseconds, data."""
+        return bytes((self.key,)) + self.timestamp_us.to_bytes(8, "big") + self.data
+
+
+class Info(ResponseModel):
+    """How the frames after it are to be read."""
+
+    type: Literal["info"] = "info"
+    mode: Literal["video", "stills"]
+    codec: Annotated[str, Field(description="For WebCodecs; jpeg for stills")]
+    width: int
+    height: int
+    reason: Annotated[str | None, Field(description="Why these are stills: a word, a sentence")]
+    warning: Annotated[str | None, Field(description="What a person should know")]
+
+
+class InputRefused(ResponseModel):
+    """Input does not reach the phone."""
+
+    type: Literal["input_refused"] = "input_refused"
+    reason: str
+    message: str
+
+
+class Clipboard(ResponseModel):
+    """The phone's clipboard, for the viewer that asked."""
+
+    type: Literal["clipboard"] = "clipboard"
+    text: str
+
+
+class ClipboardSet(ResponseModel):
+    """The phone has the text that was pasted."""
+
+    type: Literal["clipboard_set"] = "clipboard_set"
+    sequence: int
+
+
+class Ended(ResponseModel):
+    """The last message: why nothing more is shown."""
+
+    type: Literal["ended"] = "ended"
+    reason: str
+    message: str
+
+
+Said: TypeAlias = Info | InputRefused | Clipboard | ClipboardSet | Ended
+
+
+class Thumbnail(ResponseModel):
+    """Of which phone a small picture is."""
+
+    type: Literal["thumbnail"] = "thumbnail"
+    phone_id: str
+    taken_at: Instant | None
+    source: Annotated[
+        Literal["phone", "evidence"], Field(description="evidence: a picture of the run on it")
+    ]
+    refused: Annotated[str | None, Field(description="Why there is no picture")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A thumbnail and what it is of."""
+
+    about: Thumbnail
+    jpeg: bytes = field(repr=False)
+
+
+class Node(ResponseModel):
+    """One element of the screen, by the names of Android's AccessibilityNodeInfo."""
+
+    parent: Annotated[int, Field(description="Index in nodes; -1 for a root")]
+    class_name: str
+    text: str
+    resource_id: str
+    description: str
+    package: str
+    bounds: Annotated[
+        tuple[int, ...], Field(description="Left, top, right, bottom in pixels of the phone")
+    ]
+    clickable: bool
+    enabled: bool
+    checked: bool
+    focused: bool
+    selected: bool
+    scrollable: bool
+    password: bool
+
+
+class Inspection(ResponseModel):
+    """A picture of the screen and its elements."""
+
+    picture: Annotated[str, Field(description="JPEG, base64")]
+    width: Annotated[int, Field(description="In pixels of the phone, as are the bounds")]
+    height: int
+    taken_at: Instant
+    nodes: Annotated[tuple[Node, ...], Field(description="Parents stand before children")]
+    tree_refused: Annotated[str | None, Field(description="Why there are no elements")]
+    moved: Annotated[bool, Field(description="The screen changed meanwhile")]
+
+
+class StillQuery(Query):
+    """The form of a still."""
+
+    format: StillKind = "jpeg"
