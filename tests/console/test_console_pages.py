@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 PAGES = {
     "/console": "Now",
     "/console/phones": "Phones",
+    "/console/phones?view=grid": "Phones",
     "/console/phones/{phone}": "SIM0001",
     "/console/work": "Work",
     "/console/work/{failed}": "keyword warmup",

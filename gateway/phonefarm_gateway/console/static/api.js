@@ -60,6 +60,23 @@ const PATIENCE_MILLISECONDS = 15_000;
  * @returns {Promise<T>}
  */
 export async function call(method, path, body) {
+  const response = await answerOf(method, path, body);
+  return isJson(response) ? response.json() : /** @type {T} */ (null);
+}
+
+/** Reads a file. @param {string} path @returns {Promise<Blob>} */
+export const getBlob = async (path) => (await answerOf('GET', path)).blob();
+
+/** @param {Response} response */
+const isJson = (response) => (response.headers.get('Content-Type') ?? '').includes('json');
+
+/**
+ * Returns the answer to a call that succeeded, its body not read yet.
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body]
+ */
+async function answerOf(method, path, body) {
   /** @type {RequestInit} */
   const request = { method, credentials: 'same-origin', cache: 'no-store' };
   request.signal = AbortSignal.timeout(PATIENCE_MILLISECONDS);
@@ -74,12 +91,11 @@ export async function call(method, path, body) {
     connection.lost();
     throw new CallError(0, { detail: 'The gateway does not answer.' });
   }
-  const isJson = (response.headers.get('Content-Type') ?? '').includes('json');
-  const answer = isJson ? await response.json() : null;
   if (response.ok) {
     connection.heard();
-    return answer;
+    return response;
   }
+  const answer = isJson(response) ? await response.json() : null;
   const error = new CallError(response.status, answer ?? {});
   if (error.isAway) connection.lost();
   else connection.heard();

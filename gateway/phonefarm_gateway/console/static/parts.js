@@ -204,13 +204,20 @@ export class Steps {
     return all.slice(0, this.most);
   }
 
-  /** @param {unknown[]} all @param {number} columns */
+  /** The last row of a table. @param {unknown[]} all @param {number} columns */
   end(all, columns) {
-    return all.length > this.most
-      ? html`<tr data-end><td colspan=${columns}><button type="button" @click=${() => {
-          this.most += STEP;
-          this.host.requestUpdate();
-        }}>${words.shell.more}</button></td></tr>`
-      : nothing;
+    return all.length > this.most ? html`<tr data-end><td colspan=${columns}>${this.#button()}</td></tr>` : nothing;
+  }
+
+  /** The last entry of a list. @param {unknown[]} all */
+  more(all) {
+    return all.length > this.most ? html`<li data-end>${this.#button()}</li>` : nothing;
+  }
+
+  #button() {
+    return html`<button type="button" @click=${() => {
+      this.most += STEP;
+      this.host.requestUpdate();
+    }}>${words.shell.more}</button>`;
   }
 }

@@ -42,6 +42,8 @@ class Shortcuts {
   #pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
     const target = event.composedPath()[0];
+    // A screen that takes keys passes them on to its phone.
+    if (target instanceof HTMLElement && target.matches('[data-keys]')) return;
     if (target instanceof HTMLElement && target.matches('input, textarea, select')) {
       if (event.key === 'Escape') target.blur();
       return;

@@ -8,6 +8,8 @@ import { page } from '../router.js';
 import { shortcuts } from '../shortcuts.js';
 import { took, when } from '../time.js';
 import { buttons, keysOf, phoneVerbs } from '../verbs.js';
+import '../screen/screen.js';
+import { watchersOf } from '../screen/watchers.js';
 import { spoken, words } from '../words.js';
 
 /** @typedef {import('../rest.js').PhoneDetails} Details */
@@ -21,6 +23,12 @@ const UNKNOWN = 404;
 const BYTES = new Intl.NumberFormat(undefined, { notation: 'compact', style: 'unit', unit: 'byte', unitDisplay: 'narrow' });
 /** @type {Record<string, import('../parts.js').Tone>} */
 const STAGES = { passed: 'good', ok: 'good', failed: 'bad', running: 'busy', waiting: 'wait' };
+
+/** Holding a phone stands beside its screen. @param {import('../verbs.js').Verb} verb */
+const isHolding = (verb) => [words.verbs.hold.label, words.verbs.unhold.label].includes(verb.label);
+
+/** What was looked at stands in the audit; it is nothing that was done to a phone. */
+const LOOKS = new Set(['watch', 'watch_end', 'take_still']);
 
 class PhonePage extends Page {
   static properties = { phoneId: {} };
@@ -68,9 +76,11 @@ class PhonePage extends Page {
     }
     const { details, hold } = this.phone.data;
     const { phone } = details;
+    const verbs = this.#verbs;
     return html`${heading({
-      title: html`${phoneName(phone)} ${stateChip(phone)}`, asks: words.pages.phone.asks, feed: this.phone, verbs: buttons(this.#verbs),
+      title: html`${phoneName(phone)} ${stateChip(phone)}`, asks: words.pages.phone.asks, feed: this.phone, verbs: buttons(verbs.filter((verb) => !isHolding(verb))),
     })}
+      <pf-screen .phoneId=${phone.phone_id} .hold=${hold} .verbs=${verbs.filter(isHolding)} .watchers=${watchersOf(details.audit)}></pf-screen>
       <div class="columns"><div>${this.#why(phone, hold)}${this.#work()}${this.#failures(details)}${this.#history(details)}</div>
         <div>${this.#facts(details)}${this.#stages(details)}${this.#accounts(phone)}</div></div>`;
   }
@@ -130,7 +140,8 @@ class PhonePage extends Page {
 
   /** @param {Details} details */
   #history({ audit, recovery }) {
-    const entries = [...audit, ...recovery].sort((one, other) => (other.at ?? '').localeCompare(one.at ?? '')).slice(0, 2 * SHOWN);
+    const done = audit.filter((one) => !LOOKS.has(one.verb));
+    const entries = [...done, ...recovery].sort((one, other) => (other.at ?? '').localeCompare(one.at ?? '')).slice(0, 2 * SHOWN);
     return html`<section aria-labelledby="history"><h2 id="history">${words.phone.history}</h2>
       ${
         entries.length

@@ -6,10 +6,13 @@ import {
   PHONE_STATES, Page, Steps, empty, firstReason, hasText, heading, pending, phoneName, processLink, stateChip, stateOf,
 } from '../parts.js';
 import { page, router } from '../router.js';
+import '../screen/thumbnails.js';
 import { words } from '../words.js';
 
 /** @typedef {import('../rest.js').Phone} Phone */
 /** @typedef {import('../rest.js').Account} Account */
+
+const ORDER = new Intl.Collator(undefined, { numeric: true });
 
 class PhonesPage extends Page {
   constructor() {
@@ -39,6 +42,13 @@ class PhonesPage extends Page {
       ${this.phones.data ? this.#list(this.phones.data.phones) : pending(this.phones)}`;
   }
 
+  /** @param {Phone[]} shown */
+  #grid(shown) {
+    return html`<ul class="grid">${repeat(this.steps.of(shown), (phone) => phone.phone_id, (phone) => html`<li><a href=${page('phones', phone.phone_id)}>
+        <pf-thumbnail .phoneId=${phone.phone_id} .name=${phoneName(phone)}></pf-thumbnail>
+        <span class="line"><b>${phoneName(phone)}</b> ${stateChip(phone)}</span><span class="sub">${phone.model}</span></a></li>`)}${this.steps.more(shown)}</ul>`;
+  }
+
   /** @param {Phone[]} all */
   #list(all) {
     if (!all.length) return empty(words.phones.empty, words.phones.emptyMore);
@@ -46,12 +56,13 @@ class PhonesPage extends Page {
     const text = wanted.get('text') ?? '';
     const state = wanted.get('state') ?? '';
     const host = wanted.get('host') ?? '';
+    const view = wanted.get('view') ?? '';
     const bound = Map.groupBy(this.accounts.data?.accounts ?? [], (account) => account.phone_id ?? '');
     /** @param {Phone} phone */
     const accountsOf = (phone) => (bound.get(phone.phone_id) ?? []).map((one) => one.account_id);
     const shown = all
       .filter((phone) => (!state || stateOf(phone) === state) && (!host || phone.agent_id === host) && hasText(phone, text, text ? accountsOf(phone) : []))
-      .sort((one, other) => phoneName(one).localeCompare(phoneName(other), undefined, { numeric: true }));
+      .sort((one, other) => ORDER.compare(phoneName(one), phoneName(other)));
     const counts = Map.groupBy(all, stateOf);
     const hosts = [...new Set(all.map((phone) => phone.agent_id))].sort();
     const { columns } = words.phones;
@@ -65,9 +76,12 @@ class PhonesPage extends Page {
         <label><span>${words.phones.host}</span><select @change=${(/** @type {Event} */ event) => router.setQuery({ host: /** @type {HTMLSelectElement} */ (event.target).value })}>
           <option value="" ?selected=${!host}>${words.filter.any}</option>
           ${hosts.map((one) => html`<option value=${one} ?selected=${one === host}>${one}</option>`)}</select></label>
+        <fieldset class="view-choice"><legend>${words.phones.view}</legend>${[['', words.phones.asTable], ['grid', words.phones.asGrid]].map(
+          ([value, label]) => html`<button type="button" aria-pressed=${view === value ? 'true' : 'false'} @click=${() => router.setQuery({ view: value })}>${label}</button>`,
+        )}</fieldset>
         <output class="count">${words.filter.shown(shown.length, all.length)}</output>
       </form>
-      ${shown.length ? html`<div class="scroll"><table class="list rows">
+      ${shown.length && view ? this.#grid(shown) : shown.length ? html`<div class="scroll"><table class="list rows">
         <caption class="hidden">${words.phones.table}</caption>
         <thead><tr>${[columns.phone, columns.state, columns.why, columns.work, columns.account, columns.host, columns.android].map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
         <tbody>${repeat(this.steps.of(shown), (phone) => phone.phone_id, (phone) => html`<tr>
