@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Final
 
 from PIL import Image
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.brokenapp import put_broken_app  # noqa: E402 - after the path of the support
-from support.browser import Theme, opened_page, started_browser  # noqa: E402
+from support.browser import (  # noqa: E402
+    PATIENCE_MILLISECONDS,
+    Theme,
+    opened_page,
+    started_browser,
+)
 from support.console import settled  # noqa: E402
 from support.console_farm import (  # noqa: E402
     completed_process,
@@ -29,6 +34,7 @@ from support.console_farm import (  # noqa: E402
     waiting_process,
 )
 from support.live_farm import Hand, LiveFarm, hand  # noqa: E402
+from support.screen_server import real_jar  # noqa: E402
 from support.up_process import started_up  # noqa: E402
 
 PICTURES: Final = ROOT / "docs" / "pictures"
@@ -72,6 +78,7 @@ async def lived_in(it: Hand) -> dict[str, str]:
         "waiting": waiting,
         "running": running,
         "phone": phones[0].phone_id,
+        "watched": phones[4].phone_id,
         "held": phones[5].phone_id,
         "out": phones[7].phone_id,
     }
@@ -81,6 +88,8 @@ PAGES: Final = {
     "now": "/console",
     "phones": "/console/phones",
     "phone": "/console/phones/{phone}",
+    "grid": "/console/phones?view=grid",
+    "watched": "/console/phones/{watched}",
     "held": "/console/phones/{held}",
     "out": "/console/phones/{out}",
     "work": "/console/work",
@@ -97,8 +106,18 @@ SEEN: Final = """Promise.allSettled([...document.images].map((one) => {
   one.loading = 'eager';
   return one.decode();
 }))"""
-README: Final = {"now": "light", "failed": "dark"}
+README: Final = {"now": "light", "watched": "dark"}
 """The pages of README.md, and their themes."""
+
+
+async def drawn(page: Page) -> None:
+    """Return once pictures, thumbnails and a live screen are there, or are not to be had."""
+    await page.evaluate(SEEN)
+    if await page.locator("pf-thumbnail").count():
+        await page.locator("pf-thumbnail img").nth(3).wait_for()
+    if await page.locator("pf-screen").count():
+        state = page.get_by_role("region", name="Screen").locator(".head .sub")
+        await expect(state).not_to_have_text("opening …")
 
 
 async def logged_in(page: Page, it: LiveFarm) -> None:
@@ -125,6 +144,7 @@ def write(taken: bytes, path: Path) -> None:
 
 async def take(it: Hand, places: dict[str, str], everything: Path | None) -> None:
     """Take the pictures of README.md, or of every page into *everything*."""
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     async with started_browser() as browser:
         for theme in THEMES:
             for width in WIDTHS if everything else WIDTHS[:1]:
@@ -141,7 +161,7 @@ async def take(it: Hand, places: dict[str, str], everything: Path | None) -> Non
                             continue
                         await page.goto(path.format(**places))
                         await settled(page)
-                        await page.evaluate(SEEN)
+                        await drawn(page)
                         where = everything or PICTURES
                         file = f"{name}-{width}-{theme}.png" if everything else f"{name}.png"
                         await keep(page, where / file, whole=everything is not None)
@@ -152,6 +172,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", type=Path, metavar="DIR", help="every page, into this folder")
     options = parser.parse_args()
+    real_jar()
     with tempfile.TemporaryDirectory() as folder, farm(Path(folder) / "farm") as live:
         async with hand(live) as it:
             await take(it, await lived_in(it), options.all)
