@@ -23,6 +23,7 @@ _TAGS: Final = {
     "Callbacks": "The deliveries of events to callers.",
     "Farm": "Capabilities, and the stream, health and audit of the whole farm.",
     "Phones": "Phones, and what operators do to them.",
+    "Screens": "What phones show, live and as pictures, and the input of who holds one.",
     "Accounts": "Accounts and groups.",
     "Hosts": "Agents, their incidents, and invitations.",
     "Operation": "Pauses, verifications and API keys.",
