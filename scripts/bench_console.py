@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.async_api import Browser, Page, Route
+from playwright.async_api import Browser, FloatRect, Page, Route
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -215,12 +215,12 @@ async def open_feed(bench: Bench, page: Page, phone: LivePhone) -> None:
     await bench.it.phones.wait_for(phone.serialno, "app_started", since=since, timeout=60)
 
 
-async def canvas_box(page: Page) -> dict[str, float]:
+async def canvas_box(page: Page) -> FloatRect:
     """Return where the screen is on the page."""
     box = await page.locator("pf-screen canvas").first.bounding_box()
     if box is None:
         raise RuntimeError("the page shows no screen")
-    return dict(box)
+    return box
 
 
 async def newest(bench: Bench, phone: LivePhone) -> int:

@@ -88,7 +88,8 @@ class RpcCaller:
         self, method: "grpc.aio.StreamStreamMultiCallable[_Request, _Answer]", *, key: str | None
     ) -> "AsyncIterator[DuplexCall[_Request, _Answer]]":
         """Yield a call that sends and receives; it ends with the block."""
-        sent: Any = method(metadata=self._metadata(key))
+        begin: Any = method  # the stubs know no call that is written to later
+        sent = begin(metadata=self._metadata(key))
         try:
             yield DuplexCall(sent)
         finally:
