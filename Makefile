@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Programs start twice as fast from bytecode; some machines forbid writing it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help dev demo up check fix test test-all test-changed test-one faults bench pictures protos clean
+.PHONY: help dev demo up check fix test test-all test-changed test-one faults bench bench-console pictures protos clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -63,6 +63,9 @@ faults: dev ## break a real farm under load: SECONDS=300 SEED=1 ENGINE=postgres|
 
 bench: dev ## figures of this machine, as one JSON table
 	@$(BIN)/python scripts/bench.py
+
+bench-console: dev ## the console's figures on this machine, beside those to accept
+	@$(BIN)/python scripts/bench_console.py
 
 pictures: dev ## the pictures of README.md, of the console on simulated phones
 	@$(BIN)/python scripts/console_pictures.py

@@ -1,6 +1,6 @@
 """Measures the console and its screens on a farm of simulated phones, and prints one table.
 
-scripts/bench_console.py [--seconds 20] [--taps 50]
+make bench-console, or scripts/bench_console.py [--seconds 20] [--taps 50]
 
 It needs Debian's Chromium, PyAV and scrcpy-server (`phonefarm-agent screens install`). The figures
 to accept are for two idle cores; a busy machine gives worse ones.
