@@ -96,7 +96,7 @@ class Bench:
         await page.goto(path)
         await page.get_by_label("API key", exact=True).fill(self.it.farm.api_key)
         await page.get_by_role("button", name="Log in").click()
-        await page.locator("main h1").wait_for()
+        await page.locator("nav").wait_for(state="attached")
 
 
 async def paint(bench: Bench) -> None:
