@@ -140,7 +140,8 @@ class ScreenElement extends Page {
   render() {
     const says = words.screen;
     if (!session.may(WATCH)) {
-      return html`<section class="screen" aria-labelledby="screen"><h2 id="screen">${says.heading}</h2><p>${words.dialog.needs(WATCH)}</p></section>`;
+      return html`<section class="screen" aria-labelledby="screen"><h2 id="screen">${says.heading}</h2><p>${words.dialog.needs(WATCH)}</p>
+        <div class="verbs">${buttons(this.verbs)}</div></section>`;
     }
     return html`<section class="screen" aria-labelledby="screen">
       <div class="head"><h2 id="screen">${says.heading}</h2><span class="sub" role="status">${this.#state()}</span></div>
