@@ -44,7 +44,7 @@ examples:
   phonefarm-agent image build
   phonefarm-agent join TOKEN --state /var/lib/phonefarm-agent
   phonefarm-agent run --state /var/lib/phonefarm-agent --connect 10.0.0.21:5555
-  phonefarm-agent run --controller 10.0.0.1:7072,10.0.0.2:7072    for several controllers of a farm
+  phonefarm-agent run --controller 10.0.0.1:7072,10.0.0.2:7072    for several controllers
 """
 
 _RUN_EPILOG = """\
@@ -55,17 +55,18 @@ environment:
   PHONEFARM_AGENT_TOKEN       authenticates the agent to a controller on loopback, without TLS; an
                               agent without this token uses the certificate from `join`
   PHONEFARM_AGENT_TOKEN_FILE  a file that holds PHONEFARM_AGENT_TOKEN
-  PHONEFARM_JOIN_TOKEN(_FILE) join the farm with this token first, unless --state has a certificate
-  PHONEFARM_PRODUCTION        1: refuses runtimes without isolation and scaled timers
+  PHONEFARM_JOIN_TOKEN(_FILE) first join the farm with this token, unless --state has a certificate
+  PHONEFARM_PRODUCTION        1: the agent refuses runtimes without isolation, and scaled timers
   PHONEFARM_TIME_SCALE        for tests: multiplies every timer; above 0, at most 1
   PHONEFARM_LOG_LEVEL         debug, info (default), warning or error
 
 exit codes:
-  0  stopped by SIGTERM or SIGINT; runs in containers continue, and the next agent takes them back
-  1  a fault in the agent, or adb or the disk kept it from starting
+  0  SIGTERM or SIGINT stopped the agent; runs in containers continue, and the next agent takes them
+     back
+  1  the agent has a fault, or it could not start because of adb or the disk
   2  a setting is missing or wrong
   4  another agent uses the state directory
-  5  superseded: another agent with the same name has taken over twice
+  5  superseded: another agent with the same name has taken over for the second time
   6  the controller refused this agent: identity_cloned, agent_too_old or time_scale_differs
 """
 
@@ -130,14 +131,14 @@ def _add_join(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         default=state,
         required=state is None,
         metavar="DIR",
-        help="the agent's state directory (default: that of the installed service)",
+        help="the agent's state directory (default: the state directory of the installed service)",
     )
     add.add_argument(
         "--name",
         default="",
         metavar="AGENT_ID",
         help=(
-            "this agent's name in the farm, if the invitation does not give it (default: "
+            "this agent's name in the farm, if the invitation does not contain a name (default: "
             "this host's name)"
         ),
     )

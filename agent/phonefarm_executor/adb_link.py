@@ -315,7 +315,7 @@ class Link:
         while len(data) < count:
             part = self.receive(peer, min(65536, count - len(data)), end, heedless=heedless)
             if not part:
-                raise _BrokenError("the connection ended before the answer was whole")
+                raise _BrokenError("the connection ended before the answer was complete")
             data += part
         return bytes(data)
 

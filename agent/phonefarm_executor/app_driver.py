@@ -156,7 +156,7 @@ class Drive:
         words = screen.words() if screen else ""
         return FailedError(
             Code.SELECTOR_NOT_FOUND,
-            f"{what}: nothing matched {selector} on screen {where} (it reads: {words})",
+            f"{what}: nothing matched {selector} on the screen {where} (it reads: {words})",
         )
 
     def name_of(self, screen: Screen) -> str:
@@ -242,7 +242,7 @@ class Drive:
         words = screen.words() if screen else ""
         return FailedError(
             Code.SCREEN_NOT_REACHED,
-            f"screen {name} did not show; shown is {where} (it reads: {words})",
+            f"the screen {name} did not appear; the phone shows {where}, which reads: {words}",
         )
 
     def fill(self, name: str, text: str) -> None:

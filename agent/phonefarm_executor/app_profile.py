@@ -185,7 +185,9 @@ def _check_way(place: Place, places: Mapping[str, Place]) -> None:
     here = place
     while here.source is not None:
         if here.source not in places or here.source in seen:
-            raise _invalid(f"screens.{place.name}: its `from` does not lead back to a tap")
+            raise _invalid(
+                f"screens.{place.name}: its `from` does not lead back to a screen that has a `tap`"
+            )
         seen.add(here.source)
         here = places[here.source]
     if here.tap is None and here is not place:

@@ -64,7 +64,9 @@ class Pace:
             raise StoppedError(self._signals.stop_reason)
         now = time.monotonic()
         if now >= self._cap:
-            raise FailedError(Code.RUN_TIMEOUT, f"the run's cap of {self._cap_seconds:g} s is over")
+            raise FailedError(
+                Code.RUN_TIMEOUT, f"the run has reached its time limit of {self._cap_seconds:g} s"
+            )
         if self._limit is not None and now >= self._limit:
             raise FailedError(Code.ACTION_TIMEOUT, f"{self._limit_text} is over")
 

@@ -46,7 +46,7 @@ class Evidence:
                 jpeg = self._server.call("takeScreenshot", 1, JPEG_QUALITY, limit=limit)
                 return png_of(base64.b64decode(jpeg or ""))
             except (UiServerError, UiServerLostError, OSError, TypeError, binascii.Error) as also:
-                error.message += f"; the UI server gave no picture either: {also}"
+                error.message += f"; the UI server did not provide a picture either: {also}"
             raise
 
     def keep_dump(self, name: str, action: int, screen: Screen) -> str | None:

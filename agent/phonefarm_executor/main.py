@@ -202,7 +202,7 @@ class Run:
             try:
                 return self._once(step, ready)
             except LinkLostError as error:
-                message = f"adb.sock was lost on the way: {error}"
+                message = f"the connection through adb.sock was lost: {error}"
                 unknown = FailedError(Code.OUTCOME_UNKNOWN, message, detail=step.kind)
             except FailedError as error:
                 if error.code is not Code.OUTCOME_UNKNOWN:
@@ -280,7 +280,9 @@ class Run:
         begun = time.monotonic()
         while not self._link.answers():
             if time.monotonic() - begun >= self._abandon_seconds:
-                raise AbandonedError(f"adb.sock was gone for {self._abandon_seconds:g} s: {why}")
+                raise AbandonedError(
+                    f"adb.sock was not available for {self._abandon_seconds:g} s: {why}"
+                )
             self._pace.extend(LINK_PAUSE_SECONDS)
             self._pace.wait(LINK_PAUSE_SECONDS)
 
@@ -322,4 +324,4 @@ class Run:
     def _check_agent(self) -> None:
         since = self._signals.silent_since
         if since is not None and time.monotonic() - since >= self._abandon_seconds:
-            raise AbandonedError(f"control.sock was gone for {self._abandon_seconds:g} s")
+            raise AbandonedError(f"control.sock was not available for {self._abandon_seconds:g} s")

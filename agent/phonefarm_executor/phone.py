@@ -50,14 +50,14 @@ class Phone:
     def greet(self, package: str) -> None:
         """Learn by reads alone that the phone answers, its size, and that the app is installed."""
         if not self._run("getprop", "ro.build.version.sdk").stdout.strip():
-            raise FailedError(Code.ADB_FAILED, "the phone did not tell its Android version")
+            raise FailedError(Code.ADB_FAILED, "the phone did not report its Android version")
         found = {
             kind: (int(width), int(height))
             for kind, width, height in _SIZE.findall(self._run("wm", "size").text())
         }
         size = found.get("Override") or found.get("Physical")
         if size is None:
-            raise FailedError(Code.ADB_FAILED, "the phone did not tell the size of its screen")
+            raise FailedError(Code.ADB_FAILED, "the phone did not report the size of its screen")
         self.size = size
         if b"package:" not in self._run("pm", "path", package, expect=None).stdout:
             raise FailedError(Code.APP_NOT_INSTALLED, f"{package} is not installed on the phone")
@@ -105,7 +105,7 @@ class Phone:
             self._pace.wait(SETTLE_SECONDS)
             policy = self._policy()
             if found := _DARK.search(policy):
-                message = f"the key WAKEUP does not light the display: {found[0]}"
+                message = f"the key WAKEUP does not turn on the display: {found[0]}"
                 raise FailedError(Code.DISPLAY_DARK, message)
         for words in (("wm", "dismiss-keyguard"), ("input", "keyevent", "KEYCODE_MENU")):
             if not _KEYGUARD.search(policy):
@@ -114,7 +114,7 @@ class Phone:
             self._pace.wait(SETTLE_SECONDS)
             policy = self._policy()
         if found := _KEYGUARD.search(policy):
-            message = f"the keyguard stays after `wm dismiss-keyguard`: {found[0].strip()}"
+            message = f"the keyguard is still shown after `wm dismiss-keyguard`: {found[0].strip()}"
             raise FailedError(Code.SCREEN_LOCKED, message)
         return dark or locked
 
@@ -163,7 +163,10 @@ class Phone:
         self._link.push(source, target, limit=self._pace.remaining())
         said = self._run("sha256sum", target, limit=self._pace.remaining()).text()
         if said.partition(" ")[0].lower() != sha256:
-            message = f"{target} is not what was pushed: the phone reads {said[:200]!r}"
+            message = (
+                f"{target} differs from the file that was pushed: on the phone it reads "
+                f"{said[:200]!r}"
+            )
             raise FailedError(Code.ADB_FAILED, message)
 
     def index_media(self, path: str, folder: str) -> str:
@@ -253,7 +256,7 @@ class Phone:
                 if mark:
                     break
         if not mark:
-            raise FailedError(Code.ADB_FAILED, f"screencap sent no PNG: {data[:300]!r}")
+            raise FailedError(Code.ADB_FAILED, f"screencap did not send a PNG: {data[:300]!r}")
         return mark + rest
 
     def _run(self, *words: str, expect: int | None = 0, limit: float | None = None) -> Answer:

@@ -45,10 +45,10 @@ def read_plan(path: Path) -> Plan:
     except (OSError, ValueError, RecursionError) as error:
         raise _invalid(f"plan.json cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise _invalid("plan.json must hold an object")
+        raise _invalid("plan.json must contain an object")
     actions = content.get("actions")
     if not isinstance(actions, list) or len(actions) > MOST_ACTIONS:
-        raise _invalid(f"actions must be a list of at most {MOST_ACTIONS}")
+        raise _invalid(f"actions must be a list of at most {MOST_ACTIONS} actions")
     skip = content.get("skip", [])
     if not isinstance(skip, list) or not all(isinstance(index, int) for index in skip):
         raise _invalid("skip must be a list of indices")
@@ -118,7 +118,7 @@ def _text(table: Mapping[str, Any], key: str) -> str:
 def _seconds(table: Mapping[str, Any], key: str) -> float:
     value = table.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-        raise _invalid(f"{key} must be seconds above 0")
+        raise _invalid(f"{key} must be a number of seconds above 0")
     return float(value)
 
 

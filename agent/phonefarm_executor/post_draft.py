@@ -57,7 +57,7 @@ class Draft:
         while (answer := self.signals.asset(name)) is None:
             self.pace.check()
             if self.pace.remaining() < ANSWER_MARGIN_SECONDS:
-                message = f"the {kind} {name} did not come within the action's limit"
+                message = f"the {kind} {name} did not arrive within the action's time limit"
                 raise FailedError(Code.ASSET_UNREACHABLE, message)
             self.signals.wait(
                 lambda: self.signals.asset(name) is not None or bool(self.signals.stop_reason),
@@ -70,7 +70,7 @@ class Draft:
         """Return an asset this run has fetched; `plan_invalid` when it has not."""
         found = self.assets.get(name)
         if found is None:
-            raise FailedError(Code.PLAN_INVALID, f"{name} was not fetched before")
+            raise FailedError(Code.PLAN_INVALID, f"{name} has not been fetched")
         return found
 
     def place_of(self, name: str) -> str:

@@ -133,13 +133,13 @@ def read_screen(xml: bytes) -> Screen:
     """Return the screen of a dump; raise DumpError for anything that is none."""
     text = xml.decode(errors="replace")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise DumpError("a UI dump declares no document type")
+        raise DumpError("a UI dump must not declare a document type")
     try:
         root = ET.fromstring(text)  # noqa: S314 - entities cannot be declared, see above
     except (ET.ParseError, ValueError) as error:
         raise DumpError(f"the UI dump cannot be read: {error}") from error
     if root.tag != "hierarchy":
-        raise DumpError(f"a UI dump is a <hierarchy>, not <{root.tag[:100]}>")
+        raise DumpError(f"the root of a UI dump must be <hierarchy>, not <{root.tag[:100]}>")
     turned = root.get("rotation", "0")
     return Screen(
         xml=xml,

@@ -141,7 +141,9 @@ class ScreenReader:
                 continue
             if not self._is_blind(screen):
                 return screen
-            failed = _Failed(why=f"UI server: it shows {len(screen.nodes)} views", blind=True)
+            failed = _Failed(
+                why=f"UI server: it reports only {len(screen.nodes)} views", blind=True
+            )
         return failed
 
     def _is_blind(self, screen: Screen) -> bool:

@@ -44,7 +44,7 @@ class Results:
                 return len(self._known)
             screen = moved or screen
         raise FailedError(
-            Code.SCREEN_NOT_REACHED, f"result {index} did not come into view by scrolling"
+            Code.SCREEN_NOT_REACHED, f"scrolling did not bring the result {index} into view"
         )
 
     def _back(self) -> Screen:

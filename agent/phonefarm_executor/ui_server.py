@@ -80,7 +80,7 @@ class UiServer:
         response.begin()
         content = response.read(ANSWER_LIMIT + 1)
         if len(content) > ANSWER_LIMIT:
-            raise ValueError(f"an answer of more than {ANSWER_LIMIT} bytes")
+            raise ValueError(f"the answer has more than {ANSWER_LIMIT} bytes")
         if response.status != http.HTTPStatus.OK:
             raise ValueError(f"HTTP status {response.status}: {content[:200]!r}")
         self._used_at = time.monotonic()
@@ -99,4 +99,4 @@ class UiServer:
             case {"result": result}:
                 return result
             case _:
-                raise ValueError(f"no JSON-RPC answer: {content[:200]!r}")
+                raise ValueError(f"the answer is not JSON-RPC: {content[:200]!r}")

@@ -33,6 +33,6 @@ class Judging:
         """Return what the judge has said by now; without an answer nobody has judged."""
         said = self._signals.verdict(self._number)
         if said is None:
-            why = "no answer while the video was watched"
+            why = "the judge did not answer while the run watched the video"
             return {"verdict": "unsure", "by": "none", "score": None, "why": why}
         return {key: said.get(key) for key in ("verdict", "by", "score", "why")}

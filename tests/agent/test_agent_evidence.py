@@ -159,7 +159,7 @@ async def test_the_manifest_waits_for_the_last_file_and_tells_what_was_lost(
         before = _names(spool)
         taken, refused = spool.waiting()
         spool.remove(taken)
-        spool.remove(refused, missing="refused by the controller: no")
+        spool.remove(refused, missing="the controller refused the file: no")
         (manifest,) = spool.waiting()
 
         assert before == ["taken.png", "refused.png"]
@@ -167,7 +167,7 @@ async def test_the_manifest_waits_for_the_last_file_and_tells_what_was_lost(
         told = _told(manifest)
         assert told["taken.png"]["sha256"] == hashlib.sha256(b"12345678").hexdigest()
         assert told["old.png"]["missing"].startswith("the agent removed the file")
-        assert told["refused.png"]["missing"] == "refused by the controller: no"
+        assert told["refused.png"]["missing"] == "the controller refused the file: no"
         assert told["never.xml"]["missing"].endswith("the agent did not receive it")
 
 

@@ -124,7 +124,7 @@ async def test_after_three_failures_in_a_row_the_model_is_left_alone(model: Mode
         asked = await judge.judge(WISH, ["c"])
 
     assert rested.by is still.by is JudgedBy.NONE
-    assert "ask it again later" in still.why
+    assert "try again later" in still.why
     assert asked.by is JudgedBy.MODEL
     assert len(model.asked) == 4
 

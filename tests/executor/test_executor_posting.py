@@ -264,7 +264,7 @@ async def test_other_bytes_than_announced_are_not_posted(tmp_path: Path) -> None
 
         assert code == 1
         assert last["failure"]["code"] == "adb_failed"
-        assert "is not what was pushed" in last["failure"]["message"]
+        assert "differs from the file that was pushed" in last["failure"]["message"]
 
 
 async def test_a_full_phone_fails_the_push_with_its_words(tmp_path: Path) -> None:
@@ -357,8 +357,8 @@ async def test_a_profile_is_checked_screen_by_screen(tmp_path: Path) -> None:
         }
         reached = {name for name, screen in screens.items() if screen["reached"]}
         assert reached == {"feed", "search", "profile", "edit_profile", "nav"}
-        assert screens["results"]["why"] == "no tap leads there, only an action"
-        assert "screen far did not show" in screens["far"]["why"]
+        assert screens["results"]["why"] == "only an action leads to this screen, not a tap"
+        assert "screen far did not appear" in screens["far"]["why"]
         assert found["search.box"]["found"]
         assert found["profile.username"]["text"] == "@sim0001"
         assert found["nav.feed"]["bounds"] == [0, 1160, 240, 1280]
@@ -384,7 +384,7 @@ async def test_a_profile_that_fits_nothing_is_told_whole(tmp_path: Path) -> None
         assert code == 0
         screens = story.outputs()[0]["screens"]
         assert not any(screen["reached"] for screen in screens)
-        assert all("did not show" in s["why"] or "tap" in s["why"] for s in screens[:-1])
+        assert all("did not appear" in s["why"] or "tap" in s["why"] for s in screens[:-1])
         assert not any(entry["found"] for screen in screens for entry in screen["selectors"])
 
 

@@ -236,8 +236,8 @@ async def test_a_picture_that_no_way_gives_is_told_with_both_reasons(tmp_path: P
         failure = await failure_of(bench, step("screenshot", name="never"))
 
     assert failure["code"] == "adb_failed"
-    assert "screencap sent no PNG" in failure["message"]
-    assert "the UI server gave no picture either" in failure["message"]
+    assert "screencap did not send a PNG" in failure["message"]
+    assert "the UI server did not provide a picture either" in failure["message"]
 
 
 async def test_the_pictures_of_a_foldable_are_of_the_lit_display(tmp_path: Path) -> None:

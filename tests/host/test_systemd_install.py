@@ -54,7 +54,7 @@ async def test_install_can_be_repeated_and_uninstall_leaves_nothing(host: System
     await host.agent("uninstall", "--remove-state")
 
     assert "would create the system user" in dry
-    assert "nothing to do: the service is installed as it should be" in again
+    assert "nothing to do: the service is already installed correctly" in again
     assert "set PHONEFARM_AGENT_TOKEN" in again
     assert unit["UnitFileState"] == "enabled"
     assert environment.split() == ["600", "root"]
@@ -87,13 +87,13 @@ async def test_install_joins_and_starts_in_one_step(host: SystemdHost, tmp_path:
         known = await farm.fleet.ListAgents(fleet_pb2.ListAgentsRequest(), metadata=bearer(KEY))
         await host.agent("uninstall", "--remove-state")
 
-    assert "leave --name out" in other
+    assert "omit --name" in other
     assert "--join: " in cut
     assert "join the farm as host-7" in said
     assert "set PHONEFARM" not in said
     assert connected["SubState"] == "running"
     assert member.split() == ["600", SERVICE]
-    assert "nothing to do: the service is installed as it should be" in again
+    assert "nothing to do: the service is already installed correctly" in again
     assert [(agent.agent_id, agent.connected) for agent in known.agents] == [("host-7", True)]
 
 

@@ -179,7 +179,7 @@ def test_a_word_outside_the_plans_list_is_refused() -> None:
     scope = Scope(phone_folder=FOLDER, package="com.example.a", words=frozenset({"getprop"}))
 
     assert check_command("getprop", scope).effect is Effect.READS
-    with pytest.raises(RequestRefusedError, match="command not on the run's allow-list: input"):
+    with pytest.raises(RequestRefusedError, match="command is not on the run's allow-list: input"):
         check_command("input tap 1 2", scope)
 
 

@@ -274,7 +274,7 @@ async def test_an_image_that_does_not_wait_is_named_with_the_remedy(
     """An executor of another version ends at once: the pool says so and leaves nothing."""
     made = host(farm_name, tmp_path, engine, image=executor_image, command=["true"])
 
-    with pytest.raises(RuntimeFailedError, match=r"does not wait for its run.*image build"):
+    with pytest.raises(RuntimeFailedError, match=r"did not wait for a run.*image build"):
         await made.pool.adjust(1)
 
     assert (made.containers(), made.folders()) == ([], [])

@@ -159,7 +159,7 @@ class AgentLifecycle:
                 "farm.changed",
                 was=known,
                 now=farm,
-                remedy="give this agent a new, empty state directory",
+                remedy="start this agent with a new, empty state directory",
             )
             self._farm_changed = f"farm_changed:{known}"
             self._context.changed.set()

@@ -38,8 +38,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=[],
         metavar="HOST:PORT",
         help=(
-            "address of a controller; separate several by commas or repeat the option; a "
-            "host that joined the farm needs none, because the farm sends it the list "
+            "address of a controller; separate several by commas or repeat the option; a host "
+            "that joined the farm does not need this option, because the farm sends it the list "
             "(env PHONEFARM_AGENT_CONTROLLER)"
         ),
     )
@@ -58,8 +58,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=os.environ.get("PHONEFARM_AGENT_NAME", ""),
         metavar="AGENT_ID",
         help=(
-            "this agent's name in the farm; a host that joined needs none, because its "
-            "certificate has the name"
+            "this agent's name in the farm; a host that joined the farm does not need this "
+            "option, because its certificate contains the name"
         ),
     )
     run.add_argument(
@@ -69,7 +69,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         help=(
             "what executes runs; auto: docker if a container engine answers and has the "
             "image, otherwise process, which prints a warning because it isolates "
-            "nothing (default %(default)s)"
+            "nothing (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -78,7 +78,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=(
             "image of the run containers; `phonefarm-agent image build` makes it "
-            "(default %(default)s)"
+            "(default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -87,9 +87,9 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=WARM,
         metavar="N",
         help=(
-            "keep up to N run containers ready so that runs begin at once, but no more "
-            "than there are phones that can work; each takes about 20 MiB of memory; 0 "
-            "for none (default %(default)s)"
+            "keep up to N run containers ready, so that runs begin at once; the agent never keeps "
+            "more than there are phones that can work; each container takes about 20 MiB of "
+            "memory; 0 keeps none (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -106,7 +106,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help=(
             "port of the agent's own adb server on localhost; 0 takes any free port; "
-            "5037 is not allowed, because other tools use it (default %(default)s)"
+            "5037 is not allowed, because other tools use it (default: %(default)s)"
         ),
     )
     run.add_argument(
@@ -115,7 +115,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help=(
-            "for the dummy runtime: use no adb, and pretend to have N phones, DUMMY0001 and so on"
+            "for the dummy runtime: use no adb, and pretend to have N phones, named DUMMY0001, "
+            "DUMMY0002 and so on"
         ),
     )
     run.add_argument(
@@ -133,14 +134,14 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         type=int,
         default=ASSET_BYTES // MIB,
         metavar="MIB",
-        help="size of the largest file that the agent fetches for a run (default %(default)s)",
+        help="size of the largest file that the agent fetches for a run (default: %(default)s)",
     )
     run.add_argument(
         "--asset-cache",
         type=int,
         default=CACHE_BYTES // MIB,
         metavar="MIB",
-        help="disk space that all fetched files together may take (default %(default)s)",
+        help="disk space that all fetched files together may take (default: %(default)s)",
     )
     _add_judge_options(run)
     run.add_argument(
@@ -156,15 +157,15 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
         "--metrics",
         metavar="HOST:PORT",
         help=(
-            "serve /metrics for Prometheus at this loopback address; port 0 takes any "
-            "free port (default: do not serve)"
+            "serve /metrics for Prometheus at this loopback address; port 0 takes any free port "
+            "(default: /metrics is not served)"
         ),
     )
     run.add_argument(
         "--metrics-for-all",
         action="store_true",
         help=(
-            "allow a --metrics address that is not loopback; everybody who can reach it "
+            "allow a --metrics address that is not a loopback address; everybody who can reach it "
             "can then read the metrics"
         ),
     )
@@ -193,24 +194,24 @@ def _add_judge_options(run: argparse.ArgumentParser) -> None:
         default=os.environ.get("PHONEFARM_JUDGE_URL", ""),
         metavar="URL",
         help=(
-            "base URL of an OpenAI-compatible server whose model judges videos for "
-            "fyp_warmup, e.g. http://127.0.0.1:8080/v1; without it, the agent compares "
-            "words (env PHONEFARM_JUDGE_URL; PHONEFARM_JUDGE_KEY or "
-            "PHONEFARM_JUDGE_KEY_FILE has the server's key)"
+            "base URL of an OpenAI-compatible server whose model judges videos for fyp_warmup, "
+            "e.g. http://127.0.0.1:8080/v1; without this option, the agent compares words (env "
+            "PHONEFARM_JUDGE_URL; PHONEFARM_JUDGE_KEY or PHONEFARM_JUDGE_KEY_FILE gives the "
+            "server's key)"
         ),
     )
     run.add_argument(
         "--judge-model",
         default=os.environ.get("PHONEFARM_JUDGE_MODEL", "default"),
         metavar="NAME",
-        help=("name of the model at this server (env PHONEFARM_JUDGE_MODEL; default %(default)s)"),
+        help="name of the model on this server (env PHONEFARM_JUDGE_MODEL; default: %(default)s)",
     )
     run.add_argument(
         "--judge-per-hour",
         type=int,
         default=0,
         metavar="N",
-        help=("ask the model at most N times within an hour; 0 for no limit (default %(default)s)"),
+        help="ask the model at most N times per hour; 0 means no limit (default: %(default)s)",
     )
 
 
@@ -252,7 +253,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
     name = parsed.name or (member.member_id if member else "")
     if member is not None and name != member.member_id:
         raise ConfigError(
-            f"--name is {name!r}, but the certificate is for {member.member_id!r}: leave --name out"
+            f"--name is {name!r}, but the certificate is for {member.member_id!r}: omit --name"
         )
     if not is_name(name):
         raise ConfigError(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}")
@@ -309,7 +310,7 @@ def _metrics(parsed: argparse.Namespace) -> tuple[str, int] | None:
     host, port = config.address(parsed.metrics, name="--metrics")
     if not is_loopback(host) and not parsed.metrics_for_all:
         raise ConfigError(
-            f"--metrics: {host} is not loopback, so others could read the metrics: "
+            f"--metrics: {host} is not a loopback address, so other hosts could read the metrics: "
             "use 127.0.0.1, or give --metrics-for-all"
         )
     return host, port

@@ -61,8 +61,8 @@ async def choose_runtime(settings: Settings) -> str:
         raise ConfigError("--dummy-phones needs --runtime dummy: other runtimes cannot drive them")
     if kind in {"process", "dummy"} and settings.production:
         raise ConfigError(
-            f"the {kind} runtime isolates nothing, so production does not allow it: "
-            "use --runtime docker, or unset PHONEFARM_PRODUCTION"
+            f"the {kind} runtime does not isolate runs, so production does not allow it: use "
+            "--runtime docker, or unset PHONEFARM_PRODUCTION"
         )
     return kind
 
@@ -80,8 +80,8 @@ async def _docker_or_process(settings: Settings) -> str:
             runtime="process",
             why=str(error),
             lost=(
-                "runs have this user's rights: they can reach its files, the network and "
-                "other processes; only their access to the phone is checked"
+                "runs have the rights of this user: they can reach the user's files, the network "
+                "and other processes; the agent checks only their access to the phone"
             ),
         )
         return "process"
@@ -117,7 +117,7 @@ class RuntimeManager:
     def runtime(self) -> Runtime:
         """Return the runtime; RuntimeFailedError before the farm is known."""
         if self._runtime is None:
-            raise RuntimeFailedError("the agent does not know its farm yet")
+            raise RuntimeFailedError("the agent does not know the name of its farm yet")
         return self._runtime
 
     def use_farm(self, farm: str) -> None:

@@ -25,7 +25,8 @@ def only_agent(state: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StateBusyError(
-                f"another agent uses {state}: stop that agent, or give another --state"
+                f"another agent uses {state}: stop that agent, or choose another directory with "
+                "--state"
             ) from error
         yield
     finally:
@@ -41,8 +42,8 @@ def raise_incarnation(state: Path) -> int:
         last = 0
     except ValueError as error:
         raise StateBrokenError(
-            f"{path} holds no number: write a number into it that is above the last "
-            "incarnation of this agent that the controller saw"
+            f"{path} does not contain a number: write a number into it that is greater than the "
+            "last incarnation of this agent that the controller saw"
         ) from error
     scratch = state / ".incarnation.new"
     with scratch.open("w") as file:

@@ -141,7 +141,9 @@ class Download:
             case HTTPStatus.PARTIAL_CONTENT | HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if start:
                 # The partial file does not fit the server's version: start again.
                 await on_disk(self._part.remove)
-                raise _CutError(f"the server answered {response.status} to a part")
+                raise _CutError(
+                    f"the server answered {response.status} to the request for a part of the file"
+                )
             case status:
                 raise _refused(status)
         check_announced(response.headers.get("Content-Type", ""), self._wanted.kind)
@@ -191,7 +193,7 @@ class Download:
 
     def _check_size(self, size: int) -> None:
         if size > self._most:
-            message = f"it has {size} bytes or more; the limit is {self._most}"
+            message = f"the file has {size} bytes or more; the limit is {self._most} bytes"
             raise AssetFailedError(FailureCode.ASSET_TOO_LARGE, message)
 
 
@@ -206,7 +208,10 @@ def _refused(status: int) -> Exception:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in again or useless:
         return _CutError(f"the server answered {status}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        message = f"the server answered {status}: redirects are not followed, name the file itself"
+        message = (
+            f"the server answered {status}: the agent does not follow redirects; use the final "
+            "URL of the file"
+        )
         return AssetFailedError(FailureCode.ASSET_MISSING, message)
     return AssetFailedError(FailureCode.ASSET_MISSING, f"the server answered {status}")
 
@@ -217,7 +222,9 @@ def _not_allowed(message: str) -> AssetFailedError:
 
 def _storage(error: OSError) -> AssetFailedError:
     code = FailureCode.HOST_STORAGE_FULL if error.errno in _FULL else FailureCode.ASSET_UNREACHABLE
-    return AssetFailedError(code, f"the file cannot be kept on the host: {error.strerror or error}")
+    return AssetFailedError(
+        code, f"the file cannot be stored on the host: {error.strerror or error}"
+    )
 
 
 def _root(error: BaseException) -> BaseException:

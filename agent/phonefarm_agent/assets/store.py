@@ -122,7 +122,7 @@ class AssetStore:
             if download.cancelled():
                 # Ended by the host, not by this run.
                 raise AssetFailedError(
-                    FailureCode.ASSET_UNREACHABLE, "the download was given up"
+                    FailureCode.ASSET_UNREACHABLE, "the download was cancelled"
                 ) from None
             raise
         finally:
@@ -204,7 +204,7 @@ class AssetStore:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             raise AssetFailedError(
                 FailureCode.HOST_STORAGE_FULL if full else FailureCode.ASSET_UNREACHABLE,
-                f"the file cannot be kept on the host: {error}",
+                f"the file cannot be stored on the host: {error}",
             ) from error
         log.info("asset.fetched", bytes=size, sha256=sha256, content_type=found.name)
         return asset
@@ -228,9 +228,13 @@ class AssetStore:
                 return
             oldest = self._oldest_unused()
             if oldest is None:
-                why = "the cache is full of assets in use" if over else "the disk is full"
+                why = (
+                    "the cache is full, and all assets in it are in use"
+                    if over
+                    else "the disk is full"
+                )
                 raise AssetFailedError(
-                    FailureCode.HOST_STORAGE_FULL, f"{more} bytes more do not fit: {why}"
+                    FailureCode.HOST_STORAGE_FULL, f"there is no room for {more} more bytes: {why}"
                 )
             await self._evict(oldest)
 

@@ -76,7 +76,7 @@ def check_announced(content_type: str, kind: AssetKind) -> None:
         return
     if name in _OTHER_NAMES and name.partition("/")[0] in {str(kind), "application"}:
         return
-    raise _not_allowed(f"the server calls it {name[:100]}", kind)
+    raise _not_allowed(f"the server says that its type is {name[:100]}", kind)
 
 
 def sniff(head: bytes, kind: AssetKind) -> ContentType:
@@ -87,7 +87,7 @@ def sniff(head: bytes, kind: AssetKind) -> ContentType:
     """
     found = _content(head)
     if found is None or found.kind is not kind:
-        what = found.name if found else f"no type that is known: {head[:16].hex()}"
+        what = found.name if found else f"of an unknown type; it begins with {head[:16].hex()}"
         raise _not_allowed(f"its content is {what}", kind)
     return found
 

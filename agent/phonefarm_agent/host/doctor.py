@@ -69,17 +69,23 @@ async def _in_time(check: Check) -> list[Finding]:
     except TimeoutError:
         told = f"no answer within {check.seconds:.0f} s"
     except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others
-        told = f"the check failed because of a fault of its own: {error!r}"
+        told = f"the check itself has a fault: {error!r}"
     return [
         fail(
-            check.name, told, "find out whether the component hangs: journalctl -u phonefarm-agent"
+            check.name,
+            told,
+            "find out whether the component hangs: run `journalctl -u phonefarm-agent`",
         )
     ]
 
 
 def without_settings(error: ConfigError) -> Finding:
     """Return the finding for settings that are wrong."""
-    return fail("settings", str(error), f"correct {paths.ENVIRONMENT}, or give the options")
+    return fail(
+        "settings",
+        str(error),
+        f"correct the settings in {paths.ENVIRONMENT}, or the options that you gave",
+    )
 
 
 def become_service_user() -> str:

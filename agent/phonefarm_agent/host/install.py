@@ -71,7 +71,7 @@ def plan(wanted: InstallOptions, program: Program) -> list[InstallStep]:
         _written(RULES, texts[RULES], then=reload_udev),
         _written(UNIT, texts[UNIT], then=lambda: _systemctl("daemon-reload")),
         InstallStep(
-            text=f"enable {SERVICE}, so that it starts with this host",
+            text=f"enable {SERVICE}, so that it starts when this host starts",
             needed=lambda: not steps.answers_yes("systemctl", "is-enabled", "--quiet", SERVICE),
             do=lambda: _systemctl("enable", SERVICE),
         ),
@@ -99,7 +99,7 @@ def ready_to_start(environment: Path = ENVIRONMENT) -> str:
 def _refuse(wanted: InstallOptions, program: Program) -> None:
     if not Path("/run/systemd/system").is_dir():
         raise CannotInstallError(
-            "systemd is not the init of this host, so the service cannot be installed"
+            "systemd is not the init system of this host, so the service cannot be installed"
         )
     for path in program.paths:
         if paths.hidden(path):
@@ -114,21 +114,22 @@ def _refuse(wanted: InstallOptions, program: Program) -> None:
         )
     if len(os.fsencode(wanted.state)) > paths.LONGEST_STATE:
         raise CannotInstallError(
-            f"--state {wanted.state} must be at most {paths.LONGEST_STATE} bytes long, "
-            "because socket paths below it have a limit"
+            f"--state {wanted.state} must be at most {paths.LONGEST_STATE} bytes long, because "
+            "the length of socket paths is limited"
         )
     if any(character.isspace() or character in "%$\"'\\" for character in str(wanted.state)):
-        raise CannotInstallError(f"--state {wanted.state} must not contain blanks, quotes, % or $")
+        raise CannotInstallError(f"--state {wanted.state} must not contain spaces, quotes, % or $")
     kept = paths.installed_state()
     if kept not in {None, wanted.state}:
         raise CannotInstallError(
-            f"the service is installed with the state directory {kept}: uninstall the "
-            "service (--keep-state), move the directory, and install again"
+            f"the service is installed with the state directory {kept}: uninstall the service "
+            "with --keep-state, move the directory, and install the service again"
         )
     if not steps.group_exists(wanted.docker_group):
         raise CannotInstallError(
-            f"there is no group {wanted.docker_group}: install Docker Engine first "
-            "(`apt-get install docker.io`), or name the group of its socket with --docker-group"
+            f"there is no group {wanted.docker_group}: install Docker Engine first (`apt-get "
+            "install docker.io`), or use --docker-group to name the group that may use its "
+            "socket"
         )
 
 

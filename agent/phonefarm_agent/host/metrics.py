@@ -85,7 +85,7 @@ class AgentCollector:
         yield incidents
         steps = CounterMetricFamily(
             "phonefarm_agent_recovery_steps",
-            "Recovery steps taken for phones that could not work",
+            "Recovery steps that the agent took for phones that could not work",
             labels=["step"],
         )
         for step, count in sorted(now.recovery.items()):
@@ -93,7 +93,7 @@ class AgentCollector:
         yield steps
         yield CounterMetricFamily(
             "phonefarm_agent_adb_restarts",
-            "Times that the agent had to start the adb server again",
+            "Number of times that the agent had to restart the adb server",
             value=now.adb_restarts,
         )
         judged = CounterMetricFamily(
@@ -104,7 +104,7 @@ class AgentCollector:
         yield judged
         yield CounterMetricFamily(
             "phonefarm_agent_judge_failures",
-            "Calls of the judge's model that returned no verdict",
+            "Calls to the judge's model that returned no verdict",
             value=now.judge_failures,
         )
         for name, about, value in _gauges(now):
@@ -114,7 +114,7 @@ class AgentCollector:
 def _gauges(now: AgentMetrics) -> Iterator[tuple[str, str, float]]:
     yield "phones_offered", "Phones that the agent offers to the controller", now.offered
     yield "connected", "1 while a session with a controller is open", now.connected
-    yield "phones_needing_hands", "Phones that wait for a person", now.needing_hands
+    yield "phones_needing_hands", "Phones at which a person must act", now.needing_hands
     yield "withheld", "1 while this host starts no runs", now.withheld
     yield (
         "heartbeat_age_seconds",
@@ -124,8 +124,12 @@ def _gauges(now: AgentMetrics) -> Iterator[tuple[str, str, float]]:
         ),
         now.heartbeat_age,
     )
-    yield "journal_writes_waiting", "Writes that wait for the disk", now.journal_writes
-    yield "journal_failing", "1 while the disk refuses the journal", now.journal_failing
+    yield "journal_writes_waiting", "Journal writes that wait for the disk", now.journal_writes
+    yield (
+        "journal_failing",
+        "1 while the agent cannot write the journal to the disk",
+        now.journal_failing,
+    )
     yield "records_waiting", "Records that the controller has not acknowledged", now.records
     yield "evidence_files_waiting", "Evidence files that are not uploaded yet", now.evidence_files
     yield (

@@ -74,7 +74,7 @@ class _Runs:
         try:
             return self._engine.containers({"phonefarm.agent": self._name})
         except RuntimeFailedError as error:
-            self._tell(f"run containers were not removed: {error}")
+            self._tell(f"the run containers were not removed: {error}")
             return []
 
 

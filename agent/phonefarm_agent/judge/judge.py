@@ -61,7 +61,7 @@ class Judge:
 
     async def _decide(self, wish: str, texts: tuple[str, ...]) -> Verdict:
         if not texts:
-            return undecided("the app shows no text beside the video")
+            return undecided("the app shows no text with the video")
         if self._client is None:
             return await asyncio.to_thread(judge_by_words, wish, texts)
         if (known := self._known.get((wish, texts))) is not None:
@@ -88,13 +88,16 @@ class Judge:
         now = self._clock.monotonic()
         if now < self._asked_again_at:
             return (
-                f"the model failed {FAILURES_IN_A_ROW} times in a row; the agent will ask "
-                "it again later"
+                f"the model failed {FAILURES_IN_A_ROW} times in a row; the agent will try again "
+                "later"
             )
         while self._called and now - self._called[0] >= HOUR:
             self._called.popleft()
         if 0 < self._settings.per_hour <= len(self._called):
-            return f"the model was asked {self._settings.per_hour} times within an hour"
+            return (
+                f"the agent has already asked the model {self._settings.per_hour} times within an "
+                "hour"
+            )
         return ""
 
     def _failed(self, why: str) -> Verdict:

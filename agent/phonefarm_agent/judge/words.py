@@ -39,7 +39,7 @@ def judge_by_words(wish: str, texts: Sequence[str]) -> Verdict:
         decision=Decision.WATCH if score >= ENOUGH else Decision.UNSURE,
         by=JudgedBy.WORDS,
         score=round(score, 2),
-        why=f"{score:.0%} of its words are in the wish",
+        why=f"{score:.0%} of the video's words are in the wish",
     )
 
 

@@ -127,7 +127,9 @@ class RunState:
         if to not in MOVES[self.phase]:
             raise IllegalMoveError(f"run {self.ref.run_id}: {self.phase} -> {to}")
         if to is Phase.GOING and self.stop is not None:
-            raise IllegalMoveError(f"run {self.ref.run_id}: told to stop, it may not go")
+            raise IllegalMoveError(
+                f"run {self.ref.run_id}: the run must stop and may not begin to act"
+            )
         return replace(self, phase=to, went=self.went or to is Phase.GOING)
 
     def order_stop(self, order: StopOrder) -> Self:

@@ -1,4 +1,4 @@
-"""Recognises that many phones dropped together: one incident of the host."""
+"""Recognises that many phones disconnected at the same time: one incident of the host."""
 
 from collections.abc import Iterable
 
@@ -64,7 +64,8 @@ class MassDisconnect:
         states = sorted({device.transport.value for device in lost})
         self._incidents.update(
             IncidentKind.PHONES_LOST,
-            f"{len(lost)} of {len(by_serial)} phones dropped together: {', '.join(states)}",
+            f"{len(lost)} of {len(by_serial)} phones disconnected at the same time: "
+            f"{', '.join(states)}",
             [device.serialno for device in lost],
         )
 

@@ -204,7 +204,7 @@ class Recovery:
         await self._shell(device, cleanup.remove_leftovers(found))
         left = await self._shell(device, cleanup.LIST_LEFTOVERS)
         stays = [line for line in left.out.splitlines() if cleanup.is_leftover(line)]
-        return f"removed {len(found) - len(stays)} of {len(found)} folders"
+        return f"the agent removed {len(found) - len(stays)} of {len(found)} folders"
 
     async def _shell(self, device: Device, command: str) -> Answer:
         return await self._adb.shell(device.adb_serial, command)

@@ -63,12 +63,12 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     PhoneProblem.OFFLINE: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.RECONNECT)],
         needs_hands=(
-            "unplug the phone and plug it in again; if the phone stays offline, restart it"
+            "unplug the phone, and plug it in again; if the phone stays offline, restart it"
         ),
     ),
     PhoneProblem.UNAUTHORIZED: RecoveryPlan(
         steps=[],
-        needs_hands="unlock the phone and accept this host's key, with `always allow`",
+        needs_hands="unlock the phone, and accept this host's key with `always allow`",
     ),
     PhoneProblem.NO_PERMISSION: RecoveryPlan(
         steps=[],
@@ -77,7 +77,9 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     ),
     PhoneProblem.RECOVERY: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.REBOOT, tries=1)],
-        needs_hands="restart the phone into Android (recovery menu: reboot system now)",
+        needs_hands=(
+            "restart the phone into Android (choose `reboot system now` in the recovery menu)"
+        ),
     ),
     PhoneProblem.BOOTLOADER: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.REBOOT, tries=1)],
@@ -86,18 +88,19 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     PhoneProblem.SIDELOAD: RecoveryPlan(
         steps=[],
         needs_hands=(
-            "finish the installation by `adb sideload` that is under way; then restart the phone"
+            "wait until the installation by `adb sideload` is finished; then restart the phone"
         ),
     ),
     PhoneProblem.DUPLICATE_ADB_SERIAL: RecoveryPlan(
         steps=[],
         needs_hands=(
-            "disconnect all but one of the phones with this serial: adb cannot tell them apart"
+            "disconnect all but one of the phones with this serial number: adb cannot tell them "
+            "apart"
         ),
     ),
     PhoneProblem.NO_SERIAL: RecoveryPlan(
         steps=[],
-        needs_hands="disconnect the phone: it has no serial, so adb cannot address it",
+        needs_hands="disconnect the phone: it has no serial number, so adb cannot address it",
     ),
     PhoneProblem.ANDROID_TOO_OLD: RecoveryPlan(
         steps=[],
@@ -109,7 +112,7 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     ),
     PhoneProblem.SERIAL: RecoveryPlan(
         steps=[],
-        needs_hands="remove the phone from the farm: its ro.serialno cannot identify it",
+        needs_hands="remove the phone from the farm: the value of ro.serialno does not identify it",
     ),
     PhoneProblem.STUCK: RecoveryPlan(
         steps=[PlannedStep(step=StepKind.REBOOT)],
@@ -121,7 +124,7 @@ RECOVERY_PLANS: Final[Mapping[PhoneProblem, RecoveryPlan]] = {
     ),
     PhoneProblem.SCREEN_LOCKED: RecoveryPlan(
         steps=[],
-        needs_hands="unlock the phone, and turn its screen lock off",
+        needs_hands="unlock the phone, and turn off its screen lock",
     ),
 }
 

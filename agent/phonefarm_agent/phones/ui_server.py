@@ -194,7 +194,7 @@ class UiServer:
             return f"it does not answer: {str(error) or 'no answer in time'}"
         result = answer.get("result") if isinstance(answer, dict) else None
         if not isinstance(result, Mapping) or result.get("waitForIdleTimeout") != 0:
-            return f"it waits until nothing moves on the screen: {str(answer)[:300]}"
+            return f"it answers only when nothing moves on the screen: {str(answer)[:300]}"
         return ""
 
     async def _ask(self, port: int, method: str, path: str, body: bytes) -> bytes:
@@ -234,5 +234,5 @@ def jar() -> bytes:
         raise OSError("uiautomator2 is not installed: pip install 'phonefarm[agent]'") from error
     data = Path(str(distribution.locate_file("uiautomator2/assets/u2.jar"))).read_bytes()
     if hashlib.sha256(data).hexdigest() != JAR_SHA256:
-        raise OSError("u2.jar of uiautomator2 is not that of release 3.7.1")
+        raise OSError("u2.jar of uiautomator2 is not the u2.jar of release 3.7.1")
     return data

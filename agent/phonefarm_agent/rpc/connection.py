@@ -97,7 +97,7 @@ class ControllerConnection:
         self._targets: tuple[str, ...] = ()
         self._superseded_at: float | None = None
         self.controller_tried = asyncio.Event()
-        self.problem = "no controller reached yet"
+        self.problem = "the agent has not reached a controller yet"
         self.target = ""
         self._member: Member | None = None
 
@@ -120,7 +120,9 @@ class ControllerConnection:
                 else await asyncio.to_thread(read_member, member_folder)
             )
             if member_folder is not None and member is None:
-                raise MemberBrokenError(f"{member_folder} has no certificate any more: join again")
+                raise MemberBrokenError(
+                    f"{member_folder} no longer contains a certificate: join again"
+                )
             self._member = member
             told = [] if member is None else [member.controller]
             targets = self._address.targets or parse_controllers(told, name="the controller")

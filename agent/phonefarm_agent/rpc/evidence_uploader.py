@@ -92,11 +92,15 @@ class EvidenceUploader:
                 await self._upload(file, offset)
         except grpc.aio.AioRpcError as error:
             if error.code() in _HOPELESS:
-                raise _HopelessError(f"refused by the controller: {error.details()}") from error
+                raise _HopelessError(
+                    f"the controller refused the file: {error.details()}"
+                ) from error
             log.warning("evidence.delayed", name=file.name, code=error.code().name)
             return False
         except OSError as error:
-            raise _HopelessError(f"not readable on the host: {error.strerror}") from error
+            raise _HopelessError(
+                f"the file cannot be read on the host: {error.strerror}"
+            ) from error
         return True
 
     async def _uploaded_size(self, file: EvidenceFile) -> int | None:

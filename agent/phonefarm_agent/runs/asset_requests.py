@@ -37,7 +37,7 @@ class AssetRequests:
         """Return the answer of docs/seams.md: where the asset is, or why it failed."""
         wanted = self._wanted.get(name)
         if wanted is None:
-            message = f"the plan has no fetch_asset for {name!r}"
+            message = f"the plan does not contain a fetch_asset for {name!r}"
             return _failure(AssetFailedError(FailureCode.PLAN_INVALID, message))
         try:
             # The agent's previous process may have answered already.
@@ -49,11 +49,11 @@ class AssetRequests:
         except AssetFailedError as error:
             return _failure(error)
         except OSError as error:
-            message = f"the file cannot be put into the run directory: {error}"
+            message = f"the file cannot be written to the run directory: {error}"
             return _failure(AssetFailedError(FailureCode.HOST_STORAGE_FULL, message))
         except Exception as error:
             log.exception("asset.crashed_in_agent", asset=name)
-            message = f"a fault in the agent: {error!r}"
+            message = f"the agent has a fault: {error!r}"
             return _failure(AssetFailedError(FailureCode.ASSET_UNREACHABLE, message))
 
     def _earlier_answer(self, name: str) -> dict[str, object] | None:

@@ -201,7 +201,7 @@ class ControlSocket:
             kind = document.get("type")
             if kind == "hello":
                 if document.get("run_id") != self._run_id:
-                    raise ValueError("hello names another run")
+                    raise ValueError("the hello is for another run")
                 self._executor = peer
                 for data in self._standing.values():
                     peer.say(data)
@@ -224,11 +224,11 @@ class ControlSocket:
         """Start fetching an asset, unless it was requested before."""
         name = document.get("asset")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError("an asset without a valid name")
+            raise ValueError("the executor asked for an asset without a valid name")
         if name in self._fetching:
             return
         if len(self._fetching) >= _ASSETS:
-            raise ValueError("more assets than a run may ask for")
+            raise ValueError("the executor asked for more assets than a run may have")
         self._fetching[name] = asyncio.create_task(self._fetch(name), name=f"fetch-{name}")
 
     async def _fetch(self, name: str) -> None:
@@ -239,11 +239,15 @@ class ControlSocket:
         """Have the UI server started or ended, one question after the other; the answer stands."""
         number, up = document.get("id"), document.get("up")
         if type(number) is not int or not isinstance(up, bool):
-            raise ValueError("a question for the UI server without number or direction")
+            raise ValueError(
+                "the executor sent a question for the UI server without a number or a direction"
+            )
         if number in self._ui_questions:
             return  # asked again after a reconnect: the answer is under way
         if len(self._ui_questions) >= _UI_QUESTIONS:
-            raise ValueError("more questions for the UI server than a run has")
+            raise ValueError(
+                "the executor sent more questions for the UI server than a run may have"
+            )
         self._ui_questions[number] = asyncio.create_task(
             self._answer_ui_server(number, up), name=f"ui-server-{number}"
         )
@@ -260,7 +264,7 @@ class ControlSocket:
             ):
                 pass
             case _:
-                raise ValueError("an invalid question for the judge")
+                raise ValueError("the executor sent an invalid question for the judge")
         if self._judging is not None:
             self._judging.cancel()
         asked = [str(text)[:_TEXT_LETTERS] for text in texts[:_TEXTS]]
@@ -290,9 +294,9 @@ def _parse(line: bytes) -> dict[str, object]:
     try:
         document = json.loads(line)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise ValueError("the line is nested too deeply") from error
     if not isinstance(document, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - the peer's fault, told like the others
+        raise ValueError("the line is not a JSON object")  # noqa: TRY004 - the peer's fault, told like the others
     return document
 
 
@@ -300,17 +304,17 @@ def _frame(document: dict[str, object]) -> EvidenceFrame:
     name, kind, action = document.get("name"), document.get("kind"), document.get("action", -1)
     data = document.get("data")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError("evidence whose name is not a plain file name")
+        raise ValueError("the executor sent evidence whose name is not a plain file name")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"evidence of unknown kind {kind!r}")
+        raise ValueError(f"the executor sent evidence of the unknown kind {kind!r}")
     if not isinstance(action, int) or not -1 <= action < 2**31:
-        raise ValueError("evidence of no action")
+        raise ValueError("the executor sent evidence that belongs to no action")
     if not isinstance(data, str):
-        raise ValueError("evidence without data")  # noqa: TRY004 - the peer's fault, as above
+        raise ValueError("the executor sent evidence without data")  # noqa: TRY004 - the peer's fault, as above
     try:
         content = base64.b64decode(data, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"evidence that is not base64: {error}") from error
+        raise ValueError(f"the executor sent evidence that is not base64: {error}") from error
     if len(content) > EVIDENCE_BYTES:
-        raise ValueError("evidence above its size limit")
+        raise ValueError("the executor sent evidence above the size limit")
     return EvidenceFrame(name=name, kind=kind, action=action, data=content)

@@ -63,7 +63,7 @@ class Enforcement:
         if self._went_at is not None and now >= self._went_at + run.state.assignment.cap_seconds:
             run.end(broken(FailureCode.RUN_TIMEOUT, "the run reached its time limit"))
         if now >= self._silent_at():
-            run.end(broken(FailureCode.RUN_SILENT, "the executor sent nothing for too long"))
+            run.end(broken(FailureCode.RUN_SILENT, "the executor has sent nothing for too long"))
         if run.cause is None and run.state.stop is not None:
             await self._follow_stop(now)
         match run.cause:

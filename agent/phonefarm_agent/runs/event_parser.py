@@ -46,7 +46,7 @@ def parse_event(line: bytes) -> ExecutorEvent | None:
         return None
     sequence = document["sequence"]
     if not _is_count(sequence) or sequence < 1:
-        raise BadEventError("sequence is not a number above 0")
+        raise BadEventError("sequence is not a whole number above 0")
     try:
         return ExecutorEvent(
             sequence=sequence, body=_body(document), evidence=_names(document.get("evidence"))
@@ -101,7 +101,7 @@ def _failure(document: Any) -> Failure:
 def _index(document: dict[str, Any]) -> int:
     index = document["index"]
     if not _is_count(index):
-        raise ValueError("index is not a number")
+        raise ValueError("index is not a whole number")
     return int(index)
 
 
@@ -112,7 +112,7 @@ def _is_count(value: object) -> bool:
 def _seconds(document: dict[str, Any]) -> float:
     seconds = float(document.get("seconds", 0.0))
     if not 0 <= seconds < 1e9:
-        raise ValueError("seconds out of range")
+        raise ValueError("seconds is out of range")
     return seconds
 
 

@@ -97,7 +97,10 @@ class EvidenceSpool:
             file = await asyncio.to_thread(self._store, ref, frame, truncated=truncated)
         except OSError as error:
             log.warning("evidence.lost", name=frame.name, error=str(error))
-            await self._note(ref, replace(entry, missing=f"not stored: {error.strerror}"))
+            await self._note(
+                ref,
+                replace(entry, missing=f"the agent could not store the file: {error.strerror}"),
+            )
             return
         entry = replace(entry, size=file.size, sha256=file.sha256, truncated=truncated)
         older = self._waiting.pop((ref.run_id, file.name), None)
@@ -206,9 +209,9 @@ class EvidenceSpool:
         if frame.name == MANIFEST:
             return "the name is reserved for the manifest"
         if sum(entry.size for entry in others) + len(frame.data) > RUN_BYTES:
-            return f"the evidence of the run has reached {RUN_BYTES} bytes"
+            return f"the evidence of the run has reached its limit of {RUN_BYTES} bytes"
         if len(others) >= RUN_FILES:
-            return f"the evidence of the run has reached {RUN_FILES} files"
+            return f"the evidence of the run has reached its limit of {RUN_FILES} files"
         return ""
 
     def _make_room(self, size: int) -> None:

@@ -167,7 +167,12 @@ async def _open(run: Run, plan: Plan, stack: AsyncExitStack) -> ControlSocket:
         )
         access.append(await stack.enter_async_context(run_proxy))
     except OSError as error:
-        run.end(broken(FailureCode.RUNTIME_FAILED, f"the run's sockets: {error}"))
+        run.end(
+            broken(
+                FailureCode.RUNTIME_FAILED,
+                f"the agent cannot open the run's sockets: {error}",
+            )
+        )
         raise EndedEarlyError from error
     return control
 

@@ -139,7 +139,7 @@ class Journal:
             return
         log.error("journal.write_impossible", error=repr(error))
         for write in batch:
-            _settle(write, JournalFailedError(f"cannot be written: {error!r}"))
+            _settle(write, JournalFailedError(f"the journal cannot be written: {error!r}"))
 
     async def _requeue(self, batch: Sequence[_Write], error: Exception) -> None:
         """Fail the writes of `try_write`; put the others back to the front, in their order."""

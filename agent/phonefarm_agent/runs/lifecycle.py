@@ -83,7 +83,7 @@ async def _execute(run: Run) -> RunEnded | RunRefused:
         await remove_container(run)
         return RunEnded(
             outcome=RunOutcome.FAILED,
-            failure=broken(FailureCode.RUN_CRASHED, f"a fault in the agent: {error!r}").failure,
+            failure=broken(FailureCode.RUN_CRASHED, f"the agent has a fault: {error!r}").failure,
         )
 
 
@@ -113,7 +113,7 @@ async def _clean_up(run: Run) -> None:
         released = await clean_up_run(run)
     except Exception as error:
         log.exception("cleanup.crashed_in_agent")
-        released = PhoneReleased(clean=False, reason=f"a fault in the agent: {error!r}")
+        released = PhoneReleased(clean=False, reason=f"the agent has a fault: {error!r}")
     await run.move(Phase.RELEASED, released)
     log.info("phone.released", clean=released.clean, reason=released.reason)
 

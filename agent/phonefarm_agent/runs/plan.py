@@ -112,12 +112,14 @@ def _assets(actions: list[dict[str, Any]]) -> dict[str, WantedAsset]:
         given = params if isinstance(params, dict) else {}
         name, url, kind = given.get("asset"), given.get("url"), given.get("type")
         if not isinstance(name, str) or not _ASSET.fullmatch(name) or not isinstance(url, str):
-            raise BadPlanError("fetch_asset needs asset, a short plain name, and url")
+            raise BadPlanError("fetch_asset needs `asset`, which is a short plain name, and `url`")
         if kind not in set(AssetKind):
-            raise BadPlanError(f"fetch_asset {name}: type is {' or '.join(AssetKind)}")
+            raise BadPlanError(f"fetch_asset {name}: type must be {' or '.join(AssetKind)}")
         wanted = WantedAsset(url=url, kind=AssetKind(kind))
         if found.setdefault(name, wanted) != wanted:
-            raise BadPlanError(f"the plan has fetch_asset {name} twice, with different params")
+            raise BadPlanError(
+                f"the plan has two fetch_asset actions for {name} with different params"
+            )
     return found
 
 

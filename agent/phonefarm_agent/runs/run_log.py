@@ -89,7 +89,7 @@ class RunLog:
                 self._logcat_error = str(error)
             if not cut and self._has_logcat:
                 await self._mark_gap(
-                    f"the connection for the phone's log was cut: {self._logcat_error}"
+                    f"the connection for the phone's log was lost: {self._logcat_error}"
                 )
             cut = True
             await asyncio.sleep(RETRY_SECONDS * self._scale)
@@ -115,7 +115,7 @@ class RunLog:
             try:
                 content = bounded_log.read()
             except OSError as error:
-                self._unwritten = f"not readable: {error.strerror}"
+                self._unwritten = f"the log cannot be read: {error.strerror}"
                 files.append(_missing_file(name, kind, missing=self._unwritten))
                 continue
             # Markers alone are no log of a phone.
@@ -154,7 +154,7 @@ class RunLog:
             except OSError as error:
                 if not self._unwritten:
                     log.warning("run_log.not_written", error=str(error))
-                self._unwritten = f"not written: {error.strerror}"
+                self._unwritten = f"the log cannot be written: {error.strerror}"
 
     def _line(self, text: str) -> bytes:
         return f"{self._clock.now().isoformat(timespec='milliseconds')} {text}\n".encode(

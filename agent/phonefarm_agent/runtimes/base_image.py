@@ -42,7 +42,7 @@ def choose(engine: Engine, wanted: str | None, progress: Callable[[str], None]) 
         progress(f"pulling {PUBLIC}")
         engine.pull(PUBLIC, seconds=_PULL_SILENCE_SECONDS)
     except RuntimeFailedError as error:
-        progress(f"no registry: {error}")
+        progress(f"no registry answered: {error}")
         _make_debian(engine, progress)
         return MADE_HERE
     return PUBLIC
@@ -59,15 +59,15 @@ def _local(engine: Engine, image: str) -> bool:
 def _make_debian(engine: Engine, progress: Callable[[str], None]) -> None:
     if shutil.which("debootstrap") is None:
         raise RuntimeFailedError(
-            f"{PUBLIC} cannot be pulled and debootstrap is not installed: "
-            "`apt-get install debootstrap`, or name a local Python image with --base"
+            f"{PUBLIC} cannot be pulled, and debootstrap is not installed: `apt-get install "
+            "debootstrap`, or name a local Python image with --base"
         )
     if os.geteuid() != 0:
         raise RuntimeFailedError(
-            f"{PUBLIC} cannot be pulled and only root can make a Debian base: "
-            "run as root once, or name a local Python image with --base"
+            f"{PUBLIC} cannot be pulled, and only root can build a Debian base image: run the "
+            "command once as root, or name a local Python image with --base"
         )
-    progress(f"making {MADE_HERE} with debootstrap (about a minute, once)")
+    progress(f"building {MADE_HERE} with debootstrap; this happens once and takes about a minute")
     with tempfile.TemporaryDirectory(prefix="phonefarm-base-") as scratch:
         root, archive = Path(scratch, "root"), Path(scratch, "root.tar")
         include = "--include=python3,ca-certificates"
@@ -91,7 +91,7 @@ def _run(command: list[str]) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise RuntimeFailedError(
-            f"{command[0]} was not done in {_DEBOOTSTRAP_SECONDS} s"
+            f"{command[0]} did not finish within {_DEBOOTSTRAP_SECONDS} s"
         ) from error
     if done.returncode != 0:
         told = "\n".join(done.stdout.strip().splitlines()[-8:])

@@ -133,7 +133,9 @@ class DockerRuntime:
                 replace_directory(folder, directory)
                 let_executor_begin(directory, member.fifo if member else None)
             except OSError as error:
-                raise RuntimeFailedError(f"the run's directory: {error}") from error
+                raise RuntimeFailedError(
+                    f"the agent cannot prepare the run's directory: {error}"
+                ) from error
 
         await in_thread(give)
 
@@ -203,7 +205,7 @@ class DockerRuntime:
                     return
             engine.kill(container, signal="SIGKILL")
             if not engine.wait(container, seconds=_KILLED_WITHIN_SECONDS):
-                raise RuntimeFailedError(f"{handle.name} still runs after SIGKILL")
+                raise RuntimeFailedError(f"{handle.name} is still running after SIGKILL")
 
         try:
             await in_thread(end)
@@ -273,7 +275,7 @@ class DockerRuntime:
 
     def _no_image(self) -> RuntimeFailedError:
         return RuntimeFailedError(
-            f"the engine has no image {self._image}: run `phonefarm-agent image build`"
+            f"the engine does not have the image {self._image}: run `phonefarm-agent image build`"
         )
 
     async def _running(self, handle: Handle) -> bool:

@@ -71,7 +71,7 @@ class DummyRuntime:
         """Return when the run has ended; a run of an earlier process is gone."""
         run = self._find(handle, "wait")
         if run is None:
-            return Exit(code=None, detail="dummy runs end with the agent")
+            return Exit(code=None, detail="dummy runs stop when the agent stops")
         await asyncio.wait([run.task])
         if run.task.cancelled():
             return Exit(code=_KILLED_CODE)

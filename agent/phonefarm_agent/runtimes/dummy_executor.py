@@ -107,7 +107,7 @@ class DummyExecutor:
         self, label: Mapping[str, Any], fault: Mapping[str, Any], seconds: float
     ) -> int:
         code = str(fault.get("code", "selector_not_found"))
-        message = f"{label['kind']}: the dummy was told to fail with {code}"
+        message = f"{label['kind']}: the request makes the dummy runtime fail with {code}"
         failure = _failure(code, fault.get("class", "work"), message, final=fault.get("final"))
         evidence = f"a{label['index']}-ui.xml"
         self._control.send(

@@ -79,21 +79,23 @@ def is_current(name: str) -> bool:
 
 def add_image_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `image build`; the chosen command is `arguments.perform(arguments)`, an exit code."""
-    image = subparsers.add_parser("image", help="the image of the run container")
+    image = subparsers.add_parser("image", help="the image of the run containers")
     verbs = image.add_subparsers(dest="verb", required=True)
     command = verbs.add_parser(
         "build",
         help="build the image, unless it is up to date",
         description=(
-            "Build the image of the run containers from the installed executor. The "
-            "command needs a container engine, and the network once to download wheels. "
-            f"It builds on {base_image.PUBLIC} or, if no registry answers, on a Debian "
-            "that debootstrap makes (as root)."
+            "Build the image of the run containers from the installed executor. The command "
+            "needs a container engine and, to download wheels once, the network. The base image "
+            f"is {base_image.PUBLIC} or, if no registry answers, a Debian system that debootstrap "
+            "creates (only as root)."
         ),
     )
     command.add_argument("--name", help=f"name of the image (default: {default_name()})")
     command.add_argument("--base", help="base image with Python 3.11 or newer and glibc")
-    command.add_argument("--rebuild", action="store_true", help="build even if it is up to date")
+    command.add_argument(
+        "--rebuild", action="store_true", help="build the image even if it is up to date"
+    )
     command.set_defaults(perform=_perform_build)
 
 

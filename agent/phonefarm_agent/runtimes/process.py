@@ -70,7 +70,7 @@ class ProcessRuntime:
         """Start the run's session."""
         note = self._file(spec.run_id, "json")
         if note.exists():
-            raise RuntimeFailedError(f"run {spec.run_id} was started already: {note} exists")
+            raise RuntimeFailedError(f"run {spec.run_id} was already started: {note} exists")
         try:
             leader = self._begin(spec, note)
         except OSError as error:
@@ -127,7 +127,9 @@ class ProcessRuntime:
         send(remaining, signal.SIGKILL)
         for mark in remaining:
             if not await mark.ended(within=_KILLED_WITHIN_SECONDS):
-                raise RuntimeFailedError(f"process {mark.pid} of {handle.name} survives SIGKILL")
+                raise RuntimeFailedError(
+                    f"process {mark.pid} of {handle.name} is still running after SIGKILL"
+                )
         leader.reap()
 
     async def remove(self, handle: Handle) -> None:

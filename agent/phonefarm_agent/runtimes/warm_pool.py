@@ -199,7 +199,7 @@ class WarmPool:
             fifo.chmod(0o644)
             image = self._engine.image_id(self._image)
             if image is None:
-                raise NotKnownError(f"the engine has no image {self._image}")
+                raise NotKnownError(f"the engine does not have the image {self._image}")
             container = self._engine.create(self._spec_of(number, folder))
             self._engine.start(container)
             return WarmContainer(
@@ -214,7 +214,7 @@ class WarmPool:
                 self._engine.remove(f"{PREFIX}{number}")
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
-                raise RuntimeFailedError(f"a container ahead of its run: {error}") from error
+                raise RuntimeFailedError(f"a warm container failed: {error}") from error
             raise
 
     def _wait_for_executor(self, container: str, fifo: Path) -> int:
@@ -225,9 +225,9 @@ class WarmPool:
             if time.monotonic() > end or not state.running:
                 how = "still busy" if state.running else f"{state.status} with {state.code}"
                 raise RuntimeFailedError(
-                    f"an executor of {self._image} does not wait for its run ({how}): "
-                    "run `phonefarm-agent image build`, because the image may be of "
-                    "another version"
+                    f"an executor of {self._image} did not wait for a run ({how}): run "
+                    "`phonefarm-agent image build`, because the version of the image may be "
+                    "wrong"
                 )
             time.sleep(0.02)
         return descriptor

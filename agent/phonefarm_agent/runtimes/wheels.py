@@ -76,7 +76,7 @@ def fetch(
     _download(wanted, target=target, folder=folder)
     found = _cached(wanted, folder)
     if found is None:
-        raise RuntimeFailedError(f"pip succeeded, but wheels are missing in {folder}")
+        raise RuntimeFailedError(f"pip succeeded, but wheels are missing from {folder}")
     return found
 
 
@@ -113,11 +113,13 @@ def _download(wanted: Mapping[str, str], *, target: Target, folder: Path) -> Non
             command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise RuntimeFailedError(f"pip got no wheels in {_DOWNLOAD_SECONDS} s") from error
+        raise RuntimeFailedError(
+            f"pip did not finish downloading the wheels within {_DOWNLOAD_SECONDS} s"
+        ) from error
     if done.returncode != 0:
         told = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise RuntimeFailedError(
-            "pip could not download the executor's wheels. Run this once with a "
-            f"network; {folder} keeps the wheels. If pip is missing, run "
-            f"`{sys.executable} -m ensurepip`:\n{told}"
+            "pip could not download the executor's wheels. Run this command once on a host with "
+            f"network access; {folder} keeps the wheels. If pip is missing, run `{sys.executable} "
+            f"-m ensurepip`:\n{told}"
         )

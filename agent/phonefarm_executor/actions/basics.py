@@ -57,7 +57,7 @@ def swipe(context: Context, *, direction: Direction) -> Outputs:
 def type_text(context: Context, *, text: TypedText) -> Outputs:
     """Type into the field that has the focus."""
     if not context.drive.text.insert(text):
-        message = f"no key types {text[:100]!r}, and the phone refuses its clipboard"
+        message = f"no key types {text[:100]!r}, and the phone refuses access to its clipboard"
         raise FailedError(Code.TEXT_NOT_TYPEABLE, message)
     return {}
 
@@ -96,4 +96,8 @@ def ui_dump(context: Context, *, name: FileName) -> Outputs:
 
 
 def _kept(name: str | None) -> Outputs:
-    return {"evidence": name} if name else {"evidence": None, "missing": "no room for evidence"}
+    return (
+        {"evidence": name}
+        if name
+        else {"evidence": None, "missing": "there is no room for more evidence"}
+    )

@@ -102,7 +102,7 @@ def _watch(
     title = _video_on(drive, screen) if screen else None
     if title is None:
         where = drive.name_of(drive.last_screen) if drive.last_screen else "unknown"
-        raise FailedError(Code.SCREEN_NOT_REACHED, f"no video plays on screen {where}")
+        raise FailedError(Code.SCREEN_NOT_REACHED, f"no video plays on the screen {where}")
     judging = None
     if judged is not None and screen is not None:
         judging, action = judged
@@ -130,4 +130,4 @@ def _next_video(drive: Drive) -> None:
         drive.phone.swipe("up")
         if drive.until(lambda now: _video_on(drive, now) not in {None, before}) is not None:
             return
-    raise FailedError(Code.SCREEN_NOT_REACHED, f"the feed did not move on from {before!r}")
+    raise FailedError(Code.SCREEN_NOT_REACHED, f"after the swipe, the feed still shows {before!r}")

@@ -43,7 +43,10 @@ def check_profile(context: Context) -> Outputs:
         {
             "screen": group,
             "reached": bool(seen),
-            "why": "no screen of its own: looked for on every screen that was reached",
+            "why": (
+                "this is not one screen: the run looked for these selectors on every screen "
+                "that it reached"
+            ),
             "selectors": [_found(selector, seen) for selector in selectors],
         }
         for group, selectors in groups.items()
@@ -71,7 +74,7 @@ def _screen(
 def _reach(drive: Drive, place: Place, selectors: list[Selector]) -> tuple[Screen | None, str]:
     """Return the screen with as many of its selectors as appear, or why it is not reached."""
     if place.tap is None:
-        return None, "no tap leads there, only an action"
+        return None, "only an action leads to this screen, not a tap"
     left = drive.pace.remaining()
     if left < SETTLE_SECONDS:
         return None, "no time was left"
@@ -90,7 +93,7 @@ def _reach(drive: Drive, place: Place, selectors: list[Selector]) -> tuple[Scree
         if error.code is not Code.ACTION_TIMEOUT or shown is None:
             return None, error.message
         where, words = drive.name_of(shown), shown.words()
-        return None, f"{error.message}; shown is {where} (it reads: {words})"
+        return None, f"{error.message}; the phone shows {where}, which reads: {words}"
 
 
 def _found(selector: Selector, screens: list[Screen]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def share_video(context: Context, *, asset: AssetName) -> Outputs:
     drive, draft = context.drive, context.draft
     fetched, target = draft.asset(asset), draft.pushed.get(asset)
     if target is None:
-        raise FailedError(Code.PLAN_INVALID, f"{asset} was not pushed before")
+        raise FailedError(Code.PLAN_INVALID, f"{asset} has not been pushed")
     drive.reach("profile")
     draft.before = _wall(drive, drive.look())
     uri = drive.phone.index_media(target, fetched.folder)
@@ -115,7 +115,7 @@ def confirm_post(context: Context) -> Outputs:
         message = f"no {posted} after the tap (the screen reads: {words})"
         raise FailedError(Code.OUTCOME_UNKNOWN, message, detail="confirm_post")
     if shown.find(posted) is None:
-        message = f"the app says that it was not posted: {shown.words()}"
+        message = f"the app says that it did not post the video: {shown.words()}"
         raise FailedError(Code.POST_NOT_CONFIRMED, message)
     return {"confirmed": True}
 

@@ -111,7 +111,9 @@ def bind(step: Step, profile: Profile) -> Callable[[Context], Outputs]:
     """Return the step ready to be performed; raises what Kind.bind raises."""
     kind = KINDS.get(step.kind)
     if kind is None:
-        raise _invalid(step, f"is of a kind this executor does not know; it knows {sorted(KINDS)}")
+        raise _invalid(
+            step, f"is of a kind that this executor does not know; it knows {sorted(KINDS)}"
+        )
     arguments = kind.bind(step, profile)
     return lambda context: kind.function(context, **arguments)
 
@@ -120,11 +122,11 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if wanted in {int, int | None}:
         if not isinstance(value, int) or not number or not 0 <= value < 100_000:
-            raise _invalid(step, f"{name} must be a whole number from 0")
+            raise _invalid(step, f"{name} must be a whole number, 0 or greater")
         return value
     if wanted in {float, float | None}:
         if not number or not 0 <= value < 1e6:
-            raise _invalid(step, f"{name} must be seconds from 0")
+            raise _invalid(step, f"{name} must be a number of seconds, 0 or greater")
         return float(value)
     if not isinstance(value, str):
         raise _invalid(step, f"{name} must be a string")
@@ -132,8 +134,8 @@ def _checked(step: Step, name: str, wanted: Any, value: Any, profile: Profile) -
         raise FailedError(
             Code.TEXT_NOT_TYPEABLE,
             (
-                f"action {step.index} ({step.kind}): {name} holds control characters, "
-                f"which cannot be typed into a field: {value[:100]!r}"
+                f"action {step.index} ({step.kind}): {name} contains control characters, which "
+                f"cannot be typed into a field: {value[:100]!r}"
             ),
         )
     if wanted in {SelectorName, SelectorName | None}:

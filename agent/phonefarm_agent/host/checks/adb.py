@@ -22,17 +22,17 @@ USB_SECONDS = 2.0
 """How long a server of our own is given to find the phones on USB."""
 
 _REMEDIES = {
-    "unauthorized": "unlock the phone and accept this host's key, with `always allow`",
-    "offline": "unplug the phone and plug it in again; if that does not help, restart the phone",
-    "connecting": "wait a moment; if nothing changes, unplug the phone and plug it in again",
-    "authorizing": "unlock the phone and accept this host's key, with `always allow`",
-    "recovery": "restart the phone into Android (recovery menu: reboot system now)",
+    "unauthorized": "unlock the phone, and accept this host's key with `always allow`",
+    "offline": "unplug the phone, and plug it in again; if that does not help, restart the phone",
+    "connecting": "wait a moment; if nothing changes, unplug the phone, and plug it in again",
+    "authorizing": "unlock the phone, and accept this host's key with `always allow`",
+    "recovery": "restart the phone into Android (choose `reboot system now` in the recovery menu)",
     "bootloader": "restart the phone into Android (`fastboot reboot`)",
     "sideload": "restart the phone into Android",
 }
 _NO_PERMISSION = (
     "`phonefarm-agent install` writes the udev rule; then unplug the phone and plug it in again, "
-    "or `udevadm trigger --subsystem-match=usb --action=change`"
+    "or run `udevadm trigger --subsystem-match=usb --action=change`"
 )
 
 
@@ -42,7 +42,7 @@ async def check_program() -> list[Finding]:
         binary = await asyncio.to_thread(adb_binary)
         said = await run_program(binary, "version")
     except (OSError, RuntimeError) as error:
-        return [fail("adb", f"does not run: {error}", "pip install --force-reinstall adbutils")]
+        return [fail("adb", f"adb does not run: {error}", "pip install --force-reinstall adbutils")]
     lines = said.text.splitlines()
     if said.code != 0 or len(lines) < 2:
         return [fail("adb", f"{binary} ended with {said.code}", "reinstall phonefarm")]
@@ -52,7 +52,12 @@ async def check_program() -> list[Finding]:
 async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
     """Check the phones through the running agent's adb server, or through one of its own."""
     if settings.dummy_phones:
-        return [ok("phones", f"{settings.dummy_phones} pretended phones (--dummy-phones)")]
+        return [
+            ok(
+                "phones",
+                f"the agent pretends to have {settings.dummy_phones} phones (--dummy-phones)",
+            )
+        ]
     try:
         async with _server(settings, ready) as (adb, whose):
             found = await adb.devices()
@@ -63,7 +68,10 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
             fail(
                 "adb server",
                 str(error),
-                ("read the error of adb; check libusb and whether another program uses the port"),
+                (
+                    "read the error message of adb; check libusb, and check whether another "
+                    "program uses the port"
+                ),
             )
         ]
     except AdbError as error:
@@ -77,9 +85,9 @@ async def check_phones(settings: Settings, ready: Path) -> list[Finding]:
         findings.append(
             warn(
                 "phones",
-                "adb lists no phone",
+                "adb does not list any phone",
                 (
-                    "plug in a phone with USB debugging on, or name a network phone with "
+                    "plug in a phone with USB debugging on, or name a phone on the network with "
                     "--connect in PHONEFARM_AGENT_OPTIONS"
                 ),
             )
@@ -107,8 +115,8 @@ async def check_other_server() -> list[Finding]:
                 "use the USB phones that this server holds"
             ),
             (
-                "run `adb kill-server`, and do not start another adb on this host "
-                "(scrcpy, an IDE, `adb devices`)"
+                "run `adb kill-server`, and do not run other programs that start an adb server on "
+                "this host (scrcpy, an IDE, `adb devices`)"
             ),
         )
     ]
@@ -122,7 +130,9 @@ def _of_phone(serial: str, state: str) -> Finding:
         return fail(name, state, _NO_PERMISSION)
     if state == "not connected":
         return fail(
-            name, state, "check that the phone is on, is in this network, and listens (adb tcpip)"
+            name,
+            state,
+            "check that the phone is on, is in this network, and accepts connections (adb tcpip)",
         )
     return fail(name, state, _REMEDIES.get(state, "restart the phone"))
 

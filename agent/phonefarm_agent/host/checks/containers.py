@@ -8,9 +8,8 @@ from phonefarm_agent.runtimes.interface import RuntimeFailedError
 from phonefarm_agent.runtimes.threads import in_thread
 
 _NO_ENGINE = (
-    "run `systemctl start docker`; if Docker already runs, the agent's user is not "
-    "in the group of its socket: run `phonefarm-agent install` again, or set "
-    "DOCKER_HOST"
+    "run `systemctl start docker`; if Docker already runs, the agent's user is not in the group "
+    "that may use Docker's socket: run `phonefarm-agent install` again, or set DOCKER_HOST"
 )
 
 
@@ -25,22 +24,29 @@ async def check_containers(settings: Settings) -> list[Finding]:
 def _check(name: str) -> list[Finding]:
     engine = Engine()
     try:
-        findings = [ok("docker", f"engine {engine.version()} answers")]
+        findings = [
+            ok("docker", f"the container engine answers; its version is {engine.version()}")
+        ]
         if missing := engine.cannot_limit():
             findings.append(
                 fail(
                     "docker limits",
                     f"the engine cannot limit {', '.join(missing)}",
-                    "enable these cgroup controllers on the kernel command line",
+                    "enable these cgroup controllers on the command line of the kernel",
                 )
             )
         if engine.keeps_runs():
-            findings.append(ok("docker live-restore", "on: runs survive a restart of the engine"))
+            findings.append(
+                ok(
+                    "docker live-restore",
+                    "live-restore is on: runs survive a restart of the engine",
+                )
+            )
         else:
             findings.append(
                 warn(
                     "docker live-restore",
-                    "off: a restart of the engine kills every run",
+                    "live-restore is off: a restart of the engine kills every run",
                     (
                         'put {"live-restore": true} into /etc/docker/daemon.json, then '
                         "run `systemctl reload docker`"
@@ -58,13 +64,13 @@ def _image(name: str) -> Finding:
     build = "phonefarm-agent image build"
     try:
         if image.is_current(name):
-            return ok("image", f"the engine has {name}, made from this version")
+            return ok("image", f"the engine has {name}, built from this version")
     except NotKnownError:
-        return fail("image", f"the engine has no {name}", build)
+        return fail("image", f"the engine does not have the image {name}", build)
     except RuntimeFailedError as error:
         return fail("image", str(error), build)
     return warn(
         "image",
-        f"{name} was made from another version of the executor than the installed one",
+        f"{name} was built from a version of the executor that differs from the installed one",
         build,
     )

@@ -16,7 +16,7 @@ _JOIN_AGAIN = (
     "run `phonefarm agents invite --agent-id NAME` at the controller, then "
     "`phonefarm-agent join TOKEN` here"
 )
-_CLOCK = "this host's clock is slow: run `timedatectl set-ntp true`"
+_CLOCK = "this host's clock is behind: run `timedatectl set-ntp true`"
 
 
 async def check_controller(settings: Settings) -> list[Finding]:
@@ -36,7 +36,7 @@ async def _ping_finding(settings: Settings, target: str, secured: ClientTls | No
     if not settings.joined and not is_loopback(host):
         return fail(
             "controller",
-            f"{target} is not loopback, and this host has no certificate",
+            f"{target} is not a loopback address, and this host has no certificate",
             (
                 "run `phonefarm agents invite` at the controller, then `phonefarm-agent "
                 "join TOKEN` here"
@@ -66,10 +66,10 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
         return [
             warn(
                 "certificate",
-                "none: this agent uses a token, which works on loopback only",
+                "this agent has no certificate: it uses a token, which works on loopback only",
                 (
-                    "for a controller on another host, run `phonefarm agents invite` "
-                    "there, then `phonefarm-agent join TOKEN` here"
+                    "if the controller is on another host, run `phonefarm agents invite` there, "
+                    "then `phonefarm-agent join TOKEN` here"
                 ),
             )
         ]
@@ -78,7 +78,9 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
     except (MemberBrokenError, OSError) as error:
         return [fail("certificate", str(error), _JOIN_AGAIN)]
     if member is None:
-        return [fail("certificate", f"{settings.state} has no certificate any more", _JOIN_AGAIN)]
+        return [
+            fail("certificate", f"{settings.state} no longer contains a certificate", _JOIN_AGAIN)
+        ]
     facts = member.facts
     text = f"{facts.role} {facts.member_id}, {time_left(facts, now)}"
     if facts.ends <= now:
@@ -87,8 +89,8 @@ async def check_certificate(settings: Settings, now: datetime | None = None) -> 
         return [fail("certificate", f"{text}; valid from {facts.begins:%Y-%m-%d %H:%MZ}", _CLOCK)]
     if facts.ends - now < (facts.ends - facts.begins) / 4:
         remedy = (
-            "the agent should have renewed it after half of its life: check that the "
-            "agent runs and reaches the controller"
+            "the agent should have renewed the certificate after half of its lifetime: check that "
+            "the agent runs and reaches the controller"
         )
         return [warn("certificate", text, remedy)]
     return [ok("certificate", text)]

@@ -17,5 +17,8 @@ async def check_judge(settings: Settings) -> list[Finding]:
         verdict = await judge.judge("films about cats", ["A cat plays the piano"])
     if verdict.by is JudgedBy.MODEL:
         return [ok("judge", f"{settings.judge.model} at {url} answers: {verdict.decision.value}")]
-    remedy = "check --judge-url, --judge-model and the key; until then runs watch every video"
+    remedy = (
+        "check --judge-url, --judge-model and the key; until the model answers, runs watch every "
+        "video"
+    )
     return [warn("judge", f"{url}: {verdict.why}", remedy)]

@@ -29,13 +29,13 @@ async def check_disk(settings: Settings) -> list[Finding]:
         findings.append(
             fail(
                 "state",
-                f"this user may not use {settings.state}",
+                f"this user has no access to {settings.state}",
                 "phonefarm-agent install, as root",
             )
         )
     usage = disk_figures(there)
     text = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f} at {there}"
-    remedy = f"make room, or move {settings.state} to a larger disk"
+    remedy = f"free some space, or move {settings.state} to a larger disk"
     if usage.shortage(settings.least_free):
         return [*findings, fail("disk", text, remedy)]
     if usage.shortage(SCARCE):
@@ -55,7 +55,9 @@ async def check_clock(synchronised: bool | None = None) -> list[Finding]:
             time.clock_gettime(time.CLOCK_MONOTONIC),
         )
     except OSError as error:
-        return [fail("clock", f"no CLOCK_BOOTTIME: {error}", "use a Linux kernel 2.6.39 or newer")]
+        return [
+            fail("clock", f"CLOCK_BOOTTIME does not work: {error}", "use Linux 2.6.39 or newer")
+        ]
     findings = [
         ok(
             "clock",

@@ -29,19 +29,24 @@ async def check_phone_network(adb: Adb, serials: Iterable[str]) -> list[Finding]
     if not asked:
         return []
     if not answering:
-        return [ok("phones' network", "no phone answers this host at its own network address")]
+        return [
+            ok(
+                "phones' network",
+                "this host cannot reach any phone at the phone's own network address",
+            )
+        ]
     more = f" and {len(answering) - SHOWN} more" if len(answering) > SHOWN else ""
     return [
         warn(
             "phones' network",
             (
                 f"this host reaches {', '.join(answering[:SHOWN])}{more} through the network. "
-                "While a run lasts, a server on the phone takes shell commands there without a "
-                "password, from whoever reaches the phone"
+                "During a run, a server on the phone accepts shell commands without a password "
+                "from every device that reaches the phone"
             ),
             (
-                "put the phones into a network of their own with client isolation, "
-                "so that no other device reaches them"
+                "put the phones into a separate network with client isolation, so that no other "
+                "device reaches them"
             ),
         )
     ]

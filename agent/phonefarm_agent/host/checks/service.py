@@ -11,7 +11,13 @@ _ASKED = ("ActiveState", "SubState", "StatusText", "NRestarts", "ExecMainStatus"
 async def check_service(unit: Path = UNIT) -> list[Finding]:
     """Ask systemd for the unit, if there is one."""
     if not unit.exists():  # noqa: ASYNC240 - one look at a local file
-        return [warn("service", "not installed on this host", "phonefarm-agent install, as root")]
+        return [
+            warn(
+                "service",
+                "the service is not installed on this host",
+                "phonefarm-agent install, as root",
+            )
+        ]
     words = ["systemctl", "show", SERVICE, f"--property={','.join(_ASKED)}"]
     try:
         said = await run_program(*words)
@@ -20,7 +26,7 @@ async def check_service(unit: Path = UNIT) -> list[Finding]:
             warn(
                 "service",
                 f"systemctl does not run: {error}",
-                "check that systemd is the init of this host",
+                "check that systemd is the init system of this host",
             )
         ]
     if said.code != 0:
@@ -43,7 +49,9 @@ def _remedy(status: str) -> str:
     phones, *others = status.split("; ")
     remedies = []
     if phones.endswith((" needs hands)", " need hands)")):
-        remedies.append("`phonefarm phones needs-hands` says what a person must do at which phone")
+        remedies.append(
+            "`phonefarm phones needs-hands` lists the phones and what a person must do at each"
+        )
     if len(others) > 2:  # behind runs and controller stands why the host is withheld
         remedies.append(f"this host starts no runs until this is repaired: {'; '.join(others[2:])}")
     return "; ".join(remedies)

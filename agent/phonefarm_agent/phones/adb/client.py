@@ -171,14 +171,14 @@ def parse_devices(text: str) -> dict[str, str]:
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: str) -> None:
     data = request.encode()
     if len(data) > 0xFFFF:
-        raise AdbError(f"{request[:60]}... is longer than adb allows")
+        raise AdbError(f"{request[:60]}... is longer than a request to adb may be")
     writer.write(b"%04x" % len(data) + data)
     status = await reader.readexactly(4)
     if status == b"OKAY":
         return
     if status == b"FAIL":
         raise AdbError(f"{request[:200]}: {await _counted(reader, request)}")
-    raise AdbError(f"{request[:200]}: answered {status!r}")
+    raise AdbError(f"{request[:200]}: the adb server answered {status!r}")
 
 
 async def _counted(reader: asyncio.StreamReader, request: str) -> str:
@@ -186,7 +186,7 @@ async def _counted(reader: asyncio.StreamReader, request: str) -> str:
     try:
         length = int(digits, 16)
     except ValueError as error:
-        raise AdbError(f"{request[:200]}: answered {digits!r}") from error
+        raise AdbError(f"{request[:200]}: the adb server answered {digits!r}") from error
     return (await reader.readexactly(length)).decode("utf-8", "replace")
 
 
@@ -194,7 +194,9 @@ async def _packet(reader: asyncio.StreamReader, command: str) -> tuple[int, byte
     head = await reader.readexactly(5)
     kind, length = head[0], int.from_bytes(head[1:], "little")
     if length > ANSWER_BYTES:
-        raise AdbError(f"{command[:200]}: a packet of {length} bytes")
+        raise AdbError(
+            f"{command[:200]}: the phone sent a packet of {length} bytes, which is not allowed"
+        )
     return kind, await reader.readexactly(length)
 
 
@@ -211,4 +213,4 @@ async def _shell_answer(reader: asyncio.StreamReader, command: str) -> Answer:
         if kind in written:
             written[kind] += data
             if len(written[kind]) > OUTPUT_BYTES:
-                raise AdbError(f"{command[:200]}: wrote more than {OUTPUT_BYTES} bytes")
+                raise AdbError(f"{command[:200]}: the command wrote more than {OUTPUT_BYTES} bytes")

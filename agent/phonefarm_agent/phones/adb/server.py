@@ -90,7 +90,7 @@ class AdbServer:
         except (TimeoutError, AdbStartError) as error:
             await self.stop()
             said = log_path.read_text(errors="replace")[-2000:]
-            raise AdbStartError(f"the adb server does not start: {said}") from error
+            raise AdbStartError(f"the adb server did not start: {said}") from error
         self.down = self.why = ""
         self.changed()
         log.info("adb_server.started", port=self.adb.port, pid=self._process.pid)

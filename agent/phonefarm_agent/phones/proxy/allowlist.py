@@ -65,7 +65,7 @@ class Scope:
         for folder in (self.phone_folder, self.media_folder):
             if folder and (plain == folder or plain.startswith(folder + "/")):
                 return
-        raise RequestRefusedError(f"path outside the run's folder: {path[:200]}")
+        raise RequestRefusedError(f"the path is outside the run's folder: {path[:200]}")
 
     def check_media(self, path: str) -> None:
         """Raise RequestRefusedError unless *path* is a plain file in the run's media folder."""
@@ -75,7 +75,7 @@ class Scope:
             PLAIN_PATH.fullmatch(path) is not None
             and normalised(path) == path
             and path.startswith(real + "/"),
-            f"not under the run's media folder: {path[:200]}",
+            f"the path is not below the run's media folder: {path[:200]}",
         )
 
 
@@ -90,9 +90,9 @@ class Command:
 def normalised(path: str) -> str:
     """Return *path* with single slashes; RequestRefusedError if it is relative or has `..`."""
     if not path.startswith("/"):
-        raise RequestRefusedError(f"path is not absolute: {path[:200]}")
+        raise RequestRefusedError(f"the path is not absolute: {path[:200]}")
     if not path.isprintable():
-        raise RequestRefusedError("the path has characters that cannot be printed")
+        raise RequestRefusedError("the path has characters that are not printable")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
         raise RequestRefusedError(f"the path contains ..: {path[:200]}")
@@ -140,11 +140,11 @@ def check_command(text: str, scope: Scope) -> Command:
     """Return the command to run for *text*; raise RequestRefusedError when it is not allowed."""
     words = split(text)
     if not words:
-        raise RequestRefusedError("no interactive shell")
+        raise RequestRefusedError("an interactive shell is not allowed")
     name, *arguments = words
     rule = RULES.get(name) if name in scope.words else None
     if rule is None:
-        raise RequestRefusedError(f"command not on the run's allow-list: {name[:100]}")
+        raise RequestRefusedError(f"the command is not on the run's allow-list: {name[:100]}")
     try:
         effect = rule(arguments, scope)
     except RequestRefusedError as error:
@@ -163,7 +163,7 @@ def _settings(arguments: list[str], _scope: Scope) -> Effect:
         case ["get", "system" | "secure" | "global", key]:
             _expect_all(NAME, [key])
         case _:
-            raise RequestRefusedError("only `settings get NAMESPACE KEY`")
+            raise RequestRefusedError("only `settings get NAMESPACE KEY` is allowed")
     return Effect.READS
 
 
@@ -171,7 +171,7 @@ def _wm(arguments: list[str], _scope: Scope) -> Effect:
     if arguments == ["dismiss-keyguard"]:
         return Effect.ACTS
     allowed = arguments in (["size"], ["density"])
-    _expect(allowed, "only `wm size`, `wm density` and `wm dismiss-keyguard`")
+    _expect(allowed, "only `wm size`, `wm density` and `wm dismiss-keyguard` are allowed")
     return Effect.READS
 
 
@@ -182,7 +182,7 @@ def _pm(arguments: list[str], _scope: Scope) -> Effect:
         case ["list", "packages", *rest]:
             _expect_all(re.compile(r"-[fdes3]|--show-versioncode|[A-Za-z0-9_.]+"), rest)
         case _:
-            raise RequestRefusedError("only `pm path PACKAGE` and `pm list packages`")
+            raise RequestRefusedError("only `pm path PACKAGE` and `pm list packages` are allowed")
     return Effect.READS
 
 
@@ -224,7 +224,7 @@ def _input(arguments: list[str], _scope: Scope) -> Effect:
             )
         case _:
             raise RequestRefusedError(
-                "only tap X Y, swipe X1 Y1 X2 Y2 [MS], text TEXT, keyevent KEY..."
+                "only tap X Y, swipe X1 Y1 X2 Y2 [MS], text TEXT and keyevent KEY... are allowed"
             )
     return Effect.ACTS
 
@@ -236,11 +236,12 @@ def _am(arguments: list[str], scope: Scope) -> Effect:
         case ["start", *rest]:
             _intent(rest, scope)
         case ["broadcast", "-a", action, "-d", url] if action == SCAN_FILE:
-            _expect(url.startswith("file://"), "may scan only a file")
+            _expect(url.startswith("file://"), "only a file may be scanned")
             scope.check_media(url.removeprefix("file://"))
         case _:
             raise RequestRefusedError(
-                "only `am start -n COMPONENT`, `am force-stop PACKAGE` and the scan of a file"
+                "only `am start -n COMPONENT`, `am force-stop PACKAGE` and the scan of a file are "
+                "allowed"
             )
     return Effect.ACTS
 
@@ -265,17 +266,18 @@ def _intent(arguments: list[str], scope: Scope) -> None:
             components += 1
         elif argument in _INTENT_TAKES:
             values = [next(rest, None) for _ in range(_INTENT_TAKES[argument])]
-            _expect(None not in values, f"{argument} lacks its value")
+            _expect(None not in values, f"{argument} needs a value")
             data = values[0] or "" if argument == "-d" else data
         elif argument == "--grant-read-uri-permission":
             granted = True
         else:
-            _expect(argument in {"-W", "-S"}, f"option not allowed: {argument[:100]}")
+            _expect(argument in {"-W", "-S"}, f"this option is not allowed: {argument[:100]}")
     _expect(components == 1, "exactly one -n COMPONENT is needed")
     if granted:
         _expect(bool(scope.media_folder), "only a run that pushes files may grant access to them")
         _expect(
-            MEDIA_NAME.fullmatch(data) is not None, "may grant access only to a file of MediaStore"
+            MEDIA_NAME.fullmatch(data) is not None,
+            "access may be granted only to a file of MediaStore",
         )
 
 
@@ -286,15 +288,17 @@ def _content(arguments: list[str], scope: Scope) -> Effect:
         case ["query", "--uri", uri, "--projection", "_id", "--where", where]:
             _expect_all(MEDIA_COLLECTION, [uri])
             match = re.fullmatch(r"_data='([^']*)'", where)
-            _expect(match is not None, "only `--where _data='PATH'`")
+            _expect(match is not None, "only `--where _data='PATH'` is allowed")
             scope.check_media(match[1] if match else "")
         case _:
-            raise RequestRefusedError("only scan_file and the query for the row of a file")
+            raise RequestRefusedError(
+                "only scan_file and the query for the row of a file are allowed"
+            )
     return Effect.ACTS
 
 
 def _uiautomator(arguments: list[str], scope: Scope) -> Effect:
-    _expect(arguments[:1] == ["dump"], "only `uiautomator dump`")
+    _expect(arguments[:1] == ["dump"], "only `uiautomator dump` is allowed")
     rest = arguments[1:]
     rest = rest[1:] if rest[:1] == ["--compressed"] else rest
     _expect(len(rest) == 1, "says where to write: a file in the run's folder or /dev/tty")
@@ -320,7 +324,7 @@ def _file_word(options: str, scope: Scope, arguments: list[str]) -> Effect:
         if option.startswith("-"):
             _expect(
                 len(option) > 1 and set(option[1:]) <= set(options),
-                f"option not allowed: {option[:100]}",
+                f"this option is not allowed: {option[:100]}",
             )
     _expect(bool(paths), "no path")
     for path in paths:
@@ -357,4 +361,4 @@ def _expect(holds: bool, rule: str) -> None:
 
 def _expect_all(pattern: re.Pattern[str], words: list[str]) -> None:
     for word in words:
-        _expect(pattern.fullmatch(word) is not None, f"argument not allowed: {word[:100]}")
+        _expect(pattern.fullmatch(word) is not None, f"this argument is not allowed: {word[:100]}")

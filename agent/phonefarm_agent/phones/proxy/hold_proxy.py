@@ -99,7 +99,9 @@ class HoldProxy(Proxy):
             case "tport":
                 await self._serve_phone(client, tells_id=True)
             case _:
-                raise RequestRefusedError(f"not allowed on a held phone: {request[:200]}")
+                raise RequestRefusedError(
+                    f"this request is not allowed on a held phone: {request[:200]}"
+                )
 
     def _of_ours(self, request: str) -> str:
         """Return what is asked of our phone, or of whichever there is; "" for another one's."""
@@ -150,7 +152,10 @@ def _check(service: str) -> None:
     kind, colon, text = service.partition(":")
     name = kind.partition(",")[0]
     if name not in SERVICES or not colon:
-        message = "only shell, install, push and pull: no reboot, root, remount, tcpip, forward"
+        message = (
+            "only shell, install, push and pull are allowed; reboot, root, remount, tcpip and "
+            "forward are not"
+        )
         raise RequestRefusedError(f"{message}, not {service[:200]}")
     if text.split()[:1] in (["reboot"], ["/system/bin/reboot"]):
         raise RequestRefusedError(

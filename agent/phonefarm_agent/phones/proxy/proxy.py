@@ -139,7 +139,7 @@ class Proxy:
         self._note_refusal("too many connections")
         with contextlib.closing(peer), contextlib.suppress(OSError):
             peer.setblocking(False)
-            peer.send(fail(f"more than {CONNECTIONS} connections"))
+            peer.send(fail(f"the run has more than {CONNECTIONS} connections open"))
 
     def _end(self, client: GatedSocket) -> None:
         client.close()
@@ -200,7 +200,7 @@ class Proxy:
             case _ if request == f"host:tport:serial:{self.serial}":
                 await self._serve_transport(client, request, answer_bytes=8)
             case _:
-                raise RequestRefusedError(f"request not allowed: {request[:200]}")
+                raise RequestRefusedError(f"this request is not allowed: {request[:200]}")
 
     async def handshake(self, client: GatedSocket) -> str:
         """Return the client's request; AdbProtocolError when none comes in time."""
@@ -208,7 +208,7 @@ class Proxy:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await read_request(client)
         except TimeoutError as error:
-            raise AdbProtocolError(f"no request within {HANDSHAKE_SECONDS:g} s") from error
+            raise AdbProtocolError(f"no request came within {HANDSHAKE_SECONDS:g} s") from error
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[GatedSocket]:
@@ -291,7 +291,7 @@ class Proxy:
         self._check_gate(UI_SERVICE)
         port = self.ui_port()
         if not port:
-            raise RequestRefusedError("the UI server does not run")
+            raise RequestRefusedError("the UI server is not running")
         await upstream.send(framed(f"tcp:{port}"))
         await expect_okay(upstream)
         await client.send(b"OKAY")
@@ -310,7 +310,7 @@ class Proxy:
             case ["shell", "v2", *options] if colon and set(options) <= {"raw"}:
                 prefix = "shell,v2,raw"
             case _:
-                raise RequestRefusedError(f"service not allowed: {service[:200]}")
+                raise RequestRefusedError(f"this service is not allowed: {service[:200]}")
         command = check_command(text, self.scope)
         if command.effect is Effect.ACTS:
             self._check_gate(command.text)

@@ -54,7 +54,7 @@ async def relay_sync(client: GatedSocket, upstream: GatedSocket, scope: Scope) -
                 path = await _read_path(client, length)
                 await upstream.send(header + _checked(path, scope))
             case _:
-                raise RequestRefusedError(f"sync request not allowed: {name!r}")
+                raise RequestRefusedError(f"this sync request is not allowed: {name!r}")
 
 
 def sync_fail(reason: str) -> bytes:
@@ -70,8 +70,8 @@ async def _relay_data(client: GatedSocket, upstream: GatedSocket) -> None:
         if name == b"DONE":  # the length is the modification time
             await upstream.send(header)
             return
-        _expect(name == b"DATA", f"sync data expected, not {name!r}")
-        _expect(length <= DATA_LIMIT, f"a sync data block is at most {DATA_LIMIT} bytes")
+        _expect(name == b"DATA", f"sync data was expected, not {name!r}")
+        _expect(length <= DATA_LIMIT, f"a sync data block may have at most {DATA_LIMIT} bytes")
         await upstream.send(header)
         while length:
             chunk = await client.receive(min(CHUNK, length))
@@ -82,7 +82,7 @@ async def _relay_data(client: GatedSocket, upstream: GatedSocket) -> None:
 
 
 async def _read_path(client: GatedSocket, length: int) -> bytes:
-    _expect(length <= PATH_LIMIT, f"a path is at most {PATH_LIMIT} bytes")
+    _expect(length <= PATH_LIMIT, f"a path may have at most {PATH_LIMIT} bytes")
     return await client.receive_exactly(length)
 
 
@@ -90,13 +90,13 @@ def _checked(path: bytes, scope: Scope) -> bytes:
     try:
         scope.check_path(path.decode())
     except UnicodeDecodeError as error:
-        raise RequestRefusedError("path is not UTF-8") from error
+        raise RequestRefusedError("the path is not UTF-8") from error
     return path
 
 
 def _checked_send(path_and_mode: bytes, scope: Scope) -> bytes:
     path, comma, mode = path_and_mode.rpartition(b",")
-    _expect(bool(comma) and mode.isdigit() and len(mode) <= 10, "SEND lacks its ,MODE")
+    _expect(bool(comma) and mode.isdigit() and len(mode) <= 10, "SEND needs ,MODE after the path")
     _check_mode(int(mode))
     _checked(path, scope)
     return path_and_mode
@@ -105,7 +105,7 @@ def _checked_send(path_and_mode: bytes, scope: Scope) -> bytes:
 def _check_mode(mode: int) -> None:
     # A link could lead out of the folder; the phone makes one when the mode says so.
     _expect(stat.S_IFMT(mode) in {0, stat.S_IFREG}, "only regular files may be sent")
-    _expect(mode <= 0o177777, "mode out of range")
+    _expect(mode <= 0o177777, "the mode is out of range")
 
 
 def _expect(holds: bool, rule: str) -> None:

@@ -27,7 +27,7 @@ def rewritten(body: bytes, package: str) -> bytes:
     except (ValueError, RecursionError) as error:
         raise RequestRefusedError(f"UI server: the call is not JSON: {error}") from error
     if not isinstance(document, dict) or document.keys() - {"jsonrpc", "id", "method", "params"}:
-        raise RequestRefusedError("UI server: not one JSON-RPC call")
+        raise RequestRefusedError("UI server: the request is not a single JSON-RPC call")
     method = document.get("method")
     params = _allowed(method, document.get("params"), package)
     call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -59,11 +59,13 @@ def _allowed(method: object, params: object, package: str) -> list[Any]:
             return []
         case _:
             pass
-    raise RequestRefusedError(f"UI server: call not allowed: {str(method)[:100]}, or its params")
+    raise RequestRefusedError(
+        f"UI server: this call is not allowed, or its params are not: {str(method)[:100]}"
+    )
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
+        raise ValueError("a key occurs twice")
     return found

