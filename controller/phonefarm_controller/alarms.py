@@ -48,47 +48,49 @@ class Finding:
     remedy: str = ""
 
 
-_LOG: Final = "read the controller's log, then restart the controller; runs continue meanwhile"
+_LOG: Final = (
+    "read the controller's log, then restart the controller; runs continue during the restart"
+)
 REMEDIES: Final[Mapping[AlarmName, tuple[Severity, str]]] = {
     AlarmName.LOOP_LAG: (
         Severity.FAIL,
-        "give the machine more CPU; if the alarm stays: " + _LOG,
+        "give the machine more CPU; if the alarm does not end: " + _LOG,
     ),
     AlarmName.LOOP_SILENT: (Severity.FAIL, _LOG),
     AlarmName.DATABASE_AWAY: (
         Severity.FAIL,
-        "check that PostgreSQL runs and answers, and that --database is right",
+        "check that PostgreSQL runs and answers, and that --database is correct",
     ),
     AlarmName.SCHEDULER_STUCK: (
         Severity.FAIL,
-        f"`phonefarm processes explain PROCESS` says why; {_LOG}",
+        f"`phonefarm processes explain PROCESS` gives the reason; {_LOG}",
     ),
     AlarmName.DIRTY_OLD: (
         Severity.WARN,
         (
-            "check the phone and read its agent's log; when the phone is clean: "
+            "check the phone, and read the log of its agent; when the phone is clean, run "
             "`phonefarm phones return PHONE --reason TEXT`"
         ),
     ),
     AlarmName.CALLBACKS_LATE: (
         Severity.WARN,
         (
-            "check that a gateway runs and that the receiver answers: "
-            "`phonefarm processes deliveries PROCESS`"
+            "check that a gateway runs and that the receiver answers; `phonefarm processes "
+            "deliveries PROCESS` shows the attempts"
         ),
     ),
     AlarmName.NOTIFIER_SILENT: (
         Severity.WARN,
         (
-            "controllers learn of each other's changes late: look for "
-            "notifier.interrupted in their logs, and read the log of PostgreSQL"
+            "the controllers learn about each other's changes late: look for notifier.interrupted "
+            "in their logs, and read the log of PostgreSQL"
         ),
     ),
     AlarmName.EVIDENCE_AWAY: (
         Severity.WARN,
         (
-            "check the directory or bucket of --evidence; until it is back, agents keep "
-            "the evidence of runs"
+            "check the directory or bucket that --evidence names; until it is available again, "
+            "the agents keep the evidence of runs"
         ),
     ),
 }

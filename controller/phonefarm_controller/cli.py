@@ -24,23 +24,24 @@ from phonefarm_controller.store.database import DatabaseTakenError
 from phonefarm_controller.store.migrate import DatabaseUnusableError
 
 EPILOG = """\
-environment (NAME_FILE names a file that holds the value):
+environment (each NAME may instead be given as NAME_FILE, the path of a file that holds the value):
   INGEST_SECRET(_FILE)              a key with every scope, for creating the first API key
   PHONEFARM_AGENT_TOKEN(_FILE)      authenticates agents on loopback
   PHONEFARM_GATEWAY_TOKEN(_FILE)    authenticates gateways on loopback
   AWS_ACCESS_KEY_ID(_FILE), AWS_SECRET_ACCESS_KEY(_FILE), AWS_SESSION_TOKEN(_FILE)
                                     credentials for the store of --evidence s3://...
-  PHONEFARM_PRODUCTION              1: refuses scaled timers and inputs for the dummy runtime
+  PHONEFARM_PRODUCTION              1: the controller refuses scaled timers, and inputs for the
+                                    dummy runtime
   PHONEFARM_TIME_SCALE              for tests: multiplies every timer; above 0, at most 1
 
-evidence in a bucket of Amazon S3, or of a store that speaks its protocol (the bucket must exist;
-the parts in brackets are optional):
+evidence in a bucket on Amazon S3, or on a store that supports the S3 protocol (the bucket must
+exist; the parts in brackets are optional):
   s3://BUCKET[/PREFIX][?endpoint=http://HOST:PORT][&region=REGION]
 
 exit codes:
-  0 stopped by SIGTERM or SIGINT
+  0 SIGTERM or SIGINT stopped the controller
   2 a setting is wrong, or the controller cannot use an address or a directory
-  3 the database or the evidence store does not answer, or another controller has the SQLite file
+  3 the database or the evidence store does not answer, or another controller uses the SQLite file
 
 examples:
   INGEST_SECRET=... phonefarm-controller --database sqlite:////var/lib/phonefarm/farm.db
@@ -62,8 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="phonefarm-controller",
         description=(
-            "Run a controller: it keeps the processes and the queue of a farm, and "
-            "serves gRPC to gateways, agents and the phonefarm command."
+            "Run a controller. It manages the processes and the queue of a farm, and serves gRPC "
+            "to gateways, to agents and to the phonefarm command."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -76,14 +77,17 @@ def main() -> None:
     parser.add_argument(
         "--tls-listen",
         metavar="HOST:PORT",
-        help=("address where other hosts join and operators call, with TLS; needs --mtls-listen"),
+        help=(
+            "address, served with TLS, at which other hosts join and operators call; requires "
+            "--mtls-listen"
+        ),
     )
     parser.add_argument(
         "--mtls-listen",
         metavar="HOST:PORT",
         help=(
-            "address where agents and gateways on other hosts connect with their "
-            "certificates; needs --tls-listen"
+            "address at which agents and gateways on other hosts connect with their certificates; "
+            "requires --tls-listen"
         ),
     )
     parser.add_argument(
@@ -92,8 +96,8 @@ def main() -> None:
         default=[],
         metavar="NAME",
         help=(
-            "name or address under which other hosts reach this one; repeatable; "
-            "invitations contain the first"
+            "name or address at which other hosts reach this host; repeatable; invitations "
+            "contain the first one"
         ),
     )
     parser.add_argument(
@@ -102,9 +106,9 @@ def main() -> None:
         default=[],
         metavar="HOST:PORT",
         help=(
-            "the --mtls-listen addresses of all controllers of this farm; the controller "
-            "sends the list to each host that joins or renews its certificate; separate "
-            "them by commas or repeat the option"
+            "the --mtls-listen addresses of all controllers of this farm; the controller sends "
+            "this list to each host that joins or renews its certificate; separate the addresses "
+            "by commas, or repeat the option"
         ),
     )
     parser.add_argument(
@@ -113,22 +117,22 @@ def main() -> None:
         metavar="DIR",
         help=(
             "folder of the farm's certificate authority; the controller creates it when "
-            "it needs it; controllers on one database need the same files (DATA/ca)"
+            "necessary; all controllers on one database need the same files (DATA/ca)"
         ),
     )
     parser.add_argument(
         "--evidence",
         metavar="DIR|URL",
         help=(
-            "directory or bucket (see below) for evidence; controllers on one database "
-            "share it (DATA/evidence)"
+            "directory or bucket (see below) for evidence; all controllers on one database share "
+            "it (DATA/evidence)"
         ),
     )
     parser.add_argument(
         "--data",
         type=Path,
         default=Path(".farm/controller"),
-        help="folder of this controller's own files (%(default)s)",
+        help="folder for this controller's own files (%(default)s)",
     )
     parser.add_argument(
         "--database",
@@ -143,9 +147,9 @@ def main() -> None:
         default="",
         metavar="CLASS=TIME,...",
         help=(
-            "how long to keep the evidence of a run after its end, for each class of "
-            "evidence; TIME is 30d, 12h or forever; classes that you do not name keep "
-            f"their defaults: {kept}"
+            "how long to keep the evidence of a run after the run ends, for each class of "
+            "evidence; TIME is, for example, 30d, 12h or forever; a class that you do not name "
+            f"keeps its default: {kept}"
         ),
     )
     parser.add_argument(
@@ -153,26 +157,26 @@ def main() -> None:
         default=FOREVER,
         metavar="TIME",
         help=(
-            "how long to keep a process after its end, with its items, results and "
-            "deliveries (%(default)s)"
+            "how long to keep a process, with its items, results and deliveries, after it ends "
+            "(%(default)s)"
         ),
     )
     parser.add_argument(
         "--max-wait",
         default="24h",
         metavar="TIME",
-        help="how long work whose caller gave no deadline waits before it ends, from when it is"
-        " due; while a pause holds it back the time does not count; 24h, 7d or forever"
-        " (%(default)s)",
+        help="the longest time that work waits before the farm ends it, if the caller gave no "
+        "deadline; the time begins when the work is due, and does not count while a pause "
+        "holds the work back; for example 24h, 7d or forever (%(default)s)",
     )
     parser.add_argument(
         "--golden-every",
         default=FOREVER,
         metavar="TIME",
         help=(
-            "have each phone prove that it works by a golden job, a small harmless run: "
-            "once in TIME (e.g. 24h) when the phone is free, and before the phone leaves "
-            "quarantine; forever turns golden jobs off (%(default)s)"
+            "give each phone a golden job, which is a small harmless run that proves that the "
+            "phone works: once in TIME (e.g. 24h) when the phone is free, and before the phone "
+            "leaves quarantine; forever turns golden jobs off (%(default)s)"
         ),
     )
     parser.add_argument(
@@ -186,22 +190,22 @@ def main() -> None:
         "--metrics",
         metavar="HOST:PORT",
         help=(
-            "serve /metrics for Prometheus at this loopback address; port 0 takes any "
-            "free port (default: do not serve)"
+            "serve /metrics for Prometheus at this loopback address; port 0 takes any free port "
+            "(default: /metrics is not served)"
         ),
     )
     parser.add_argument(
         "--metrics-for-all",
         action="store_true",
         help=(
-            "allow a --metrics address that is not loopback; everybody who can reach it "
+            "allow a --metrics address that is not a loopback address; everybody who can reach it "
             "can then read the metrics"
         ),
     )
     parser.add_argument(
         "--ready-file",
         type=Path,
-        help="write the addresses and the process id to this file when the controller serves",
+        help="write the addresses and the process id to this file when the controller is ready",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
     options = parser.parse_args()
@@ -239,8 +243,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     host, port = config.address(options.listen, name="--listen")
     if not is_loopback(host):
         raise config.ConfigError(
-            f"--listen: {host} is not loopback, and there is no TLS: other hosts use "
-            "--tls-listen and --mtls-listen"
+            f"--listen: {host} is not a loopback address, and --listen does not use TLS: for "
+            "other hosts, give --tls-listen and --mtls-listen"
         )
     if not is_name(options.farm):
         raise config.ConfigError("--farm must be 1 to 128 of A-Z a-z 0-9 . _ : -")
@@ -254,7 +258,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
     if (tls is None) != (mtls is None):
         raise config.ConfigError(
-            "--tls-listen and --mtls-listen need each other: give both or neither"
+            "--tls-listen and --mtls-listen require each other: give both or neither"
         )
     for option, given in (("--name", options.name), ("--ca", options.ca)):
         if given and mtls is None:
@@ -318,12 +322,12 @@ def _evidence(text: str | None) -> Path | S3Address | None:
 def _metrics(options: argparse.Namespace) -> tuple[str, int] | None:
     if options.metrics is None:
         if options.metrics_for_all:
-            raise config.ConfigError("--metrics-for-all needs --metrics: give both")
+            raise config.ConfigError("--metrics-for-all requires --metrics: give both")
         return None
     host, port = config.address(options.metrics, name="--metrics")
     if not is_loopback(host) and not options.metrics_for_all:
         raise config.ConfigError(
-            f"--metrics: {host} is not loopback, so others could read the metrics: "
+            f"--metrics: {host} is not a loopback address, so other hosts could read the metrics: "
             "use 127.0.0.1, or give --metrics-for-all"
         )
     return host, port

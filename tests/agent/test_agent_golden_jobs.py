@@ -123,4 +123,4 @@ async def test_behind_a_quarantine_it_comes_before_all_work(tmp_path: Path) -> N
         ("keyword_warmup", "DONE"),
     ]
     assert back.health == "suspect"
-    assert back.health_reason.startswith("quarantine_over: it was round 1, and it passed")
+    assert back.health_reason.startswith("quarantine_over: round 1 has ended, and the phone passed")

@@ -34,7 +34,7 @@ async def test_a_farm_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture
     assert second == document["summary"] == "1 phone: 1 free; 1 of 1 host connected"
     assert [line[:5] for line in rest] == ["warn ", "     ", "ok: c"]
     assert rest[-1].endswith("(--all prints each)")
-    assert "ok    database      it answers within" in whole.out
+    assert "ok    database      the database answers within" in whole.out
     assert told.out.count("->") == whole.out.count("->") == 1
 
 

@@ -130,7 +130,7 @@ async def test_what_is_still_to_be_sent_cannot_be_replayed(world: World, *, leas
     if leased:
         await world.deliver.lease(limit=1)
 
-    with pytest.raises(FarmError, match="so it will still be sent") as caught:
+    with pytest.raises(FarmError, match="so the farm will still send it") as caught:
         await world.replay(process_id, [1, 2], actor="test")
 
     assert caught.value.text == "state_conflict:2"
@@ -155,7 +155,7 @@ async def test_a_number_that_is_none_is_named(world: World) -> None:
     await rest(world)
 
     for wrong in ([1, 2], [0], [-1]):
-        with pytest.raises(FarmError, match="not a delivery of the process") as caught:
+        with pytest.raises(FarmError, match="not the number of a delivery") as caught:
             await world.replay(process_id, wrong, actor="test")
         assert caught.value.reason is Reason.INVALID_REQUEST
     assert await states(world, process_id) == ["delivered"]
@@ -237,7 +237,7 @@ async def test_the_log_and_the_replay_over_the_wire(farm: Farm) -> None:
 
     (pending,) = await listed()
     lent = await farm.lease_deliveries()
-    with pytest.raises(grpc.aio.AioRpcError, match="so it will still be sent") as busy:
+    with pytest.raises(grpc.aio.AioRpcError, match="so the farm will still send it") as busy:
         await replay(process_id, 1)
     await farm.settle(lent, callback_pb2.DELIVERY_OUTCOME_GONE)
     (stopped,) = await listed()

@@ -167,11 +167,11 @@ async def test_drained_hosts_and_hosts_in_trouble(world: World, doctor: Doctor) 
     assert told == [
         (
             "a withholds all of its phones: the Docker engine does not answer",
-            "`phonefarm-agent doctor` on that host says what to repair",
+            "run `phonefarm-agent doctor` on that host to find out what to repair",
         ),
         (
             "drained: a (by ada: a new kernel)",
-            "to give a host work again: `phonefarm agents undrain a --reason TEXT`",
+            "to give a host work again, run `phonefarm agents undrain a --reason TEXT`",
         ),
     ]
 
@@ -244,7 +244,11 @@ def test_gateways_are_known_for_a_while() -> None:
     assert "`phonefarm agents invite --gateway --agent-id gw-1`" in remedies[0]
     assert better[0][2] == "connected: gw-1, gw-2"
     assert silent == [
-        ("gateways", "warn", "no gateway calls: nobody can use REST, and no callback is sent")
+        (
+            "gateways",
+            "warn",
+            "no gateway calls this controller: REST does not work, and no callback is sent",
+        )
     ]
     assert [verdict for _, verdict, _ in shared] == ["ok"]
     assert calls.refused() == []

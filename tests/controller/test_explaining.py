@@ -114,7 +114,7 @@ async def test_explaining_follows_a_process_to_its_end(world: World) -> None:
     await world.tell(assignment, 1, ended)
     over = await world.explain(process_id)
 
-    assert claimed.summary == "it runs: 1 item, 1 of them on a phone, 0 ended; nothing waits"
+    assert claimed.summary == "it runs: 1 item (on a phone: 1, ended: 0); nothing waits"
     assert (executing.status, executing.items) == ("executing", ())
     assert (over.status, over.reasons, over.items) == ("failed_terminal", (), ())
     assert re.fullmatch(

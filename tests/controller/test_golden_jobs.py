@@ -98,7 +98,7 @@ async def test_a_phone_comes_back_from_quarantine_when_it_has_passed_one(world: 
     assert (job.capability, job.account_id) == (GOLDEN, "")
     assert (back.health, back.rounds) == (Health.SUSPECT, 1)
     assert back.health_reason.startswith(
-        "quarantine_over: it was round 1, and it passed its golden"
+        "quarantine_over: round 1 has ended, and the phone passed its golden"
     )
     assert (work.process_id, work.account_id) == (waiting, "acc-p1")
     ends, _ = await world.phone_query.audit(subject="ph-p1", since=None, limit=10)
@@ -251,7 +251,10 @@ async def test_a_free_phone_gets_one_a_day(world: World) -> None:
 
     assert (first, job.capability) == (["ph-p1"], GOLDEN)
     assert (after.health, after.rounds) == (Health.SUSPECT, 0)
-    assert after.health_reason == "infra_failure: it failed once lately, last with adb_failed"
+    assert (
+        after.health_reason
+        == "infra_failure: it failed once recently, the last time with adb_failed"
+    )
     assert early == [[], []]
     assert late == ["ph-p1"]
 

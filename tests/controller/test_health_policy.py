@@ -300,7 +300,7 @@ async def test_a_return_forgets_the_past(world: World) -> None:
     failed = await seen(world)
 
     assert failed.phone.health_reason == (
-        "infra_failure: it failed once lately, last with adb_failed"
+        "infra_failure: it failed once recently, the last time with adb_failed"
     )
     health = next(axis for axis in back.axes if axis.axis == "health")
     assert (health.value, health.by) == ("good", "operator:ada")

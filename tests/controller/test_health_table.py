@@ -51,7 +51,7 @@ def test_a_failure_makes_suspect_and_rests_the_phone() -> None:
 
     assert (after.health, after.until) == (Health.SUSPECT, later(600))
     assert after.cooling_until == later(30)
-    assert after.reason == "infra_failure: it failed once lately, last with adb_failed"
+    assert after.reason == "infra_failure: it failed once recently, the last time with adb_failed"
 
 
 def test_the_third_failure_quarantines_for_twenty_minutes() -> None:

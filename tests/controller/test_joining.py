@@ -166,7 +166,7 @@ async def test_a_refused_request_does_not_use_the_token_up(tmp_path: Path) -> No
                         )
                     )
                 assert told(refused) == ("invalid_request", ["request"])
-        with pytest.raises(NotJoinedError, match="taken exists already"):
+        with pytest.raises(NotJoinedError, match="taken already exists"):
             await join(token, tmp_path / "host", role="agent", wanted="taken")
         with pytest.raises(NotJoinedError, match="--name NAME"):
             await join(token, tmp_path / "host", role="agent")
@@ -289,7 +289,7 @@ async def test_a_revoked_agent_is_out_at_once_and_for_good(tmp_path: Path) -> No
         assert await _refusal(member, "host-1") == "certificate_refused:host-1"
         with pytest.raises(NotJoinedError, match="join again with a new invitation"):
             await renew(member, tmp_path / "a", target=member.controller)
-        with pytest.raises(NotJoinedError, match="exists already"):
+        with pytest.raises(NotJoinedError, match="already exists"):
             await join(await _invite(farm), tmp_path / "a", role="agent", wanted="host-1")
 
         again = await join(await _invite(farm, "host-1"), tmp_path / "a", role="agent")

@@ -152,7 +152,7 @@ def test_what_is_gone_or_changed_is_not_read(kept: Kept) -> None:
     there = place.has(path)
 
     kept.put(path, b"short")
-    with pytest.raises(NotKeptError, match="has changed since it was stored"):
+    with pytest.raises(NotKeptError, match="was changed after it was stored"):
         place.open(path, 13)
     place.remove([path, "p/r/never"])
     with pytest.raises(NotKeptError, match="is no longer in"):

@@ -339,7 +339,7 @@ def test_settings_are_read() -> None:
     ("evidence", "processes", "told_of"),
     [
         ("nonsense=3d", "forever", "'nonsense' must be one of manifest, verification"),
-        ("failed=3", "forever", "--keep-evidence failed: '3' must have the form 30d"),
+        ("failed=3", "forever", "--keep-evidence failed: '3' must be a time such as 30d"),
         ("failed=0d", "forever", "'0d' must have the form"),
         ("failed", "forever", "'' must have the form"),
         ("manifest=7d", "forever", "manifests must be kept at least as long as success"),

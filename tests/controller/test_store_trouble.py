@@ -52,7 +52,7 @@ async def test_a_second_controller_on_an_sqlite_file_is_refused_by_name(
     url = f"sqlite:///{tmp_path_factory.mktemp('farm') / 'farm.db'}"
 
     async with opened(url):
-        with pytest.raises(DatabaseTakenError, match=r"farm\.db belongs to another running"):
+        with pytest.raises(DatabaseTakenError, match=r"another running controller uses .*farm\.db"):
             async with opened(url):
                 pass
 

@@ -276,9 +276,9 @@ async def test_a_database_that_is_away(
 
     assert raised == [["alarm.raised"]] * 2
     assert [told(logs, sign) for sign in signs] == [["alarm.raised", "alarm.cleared"]] * 2
-    assert found["database"].text.startswith("it answers within")
+    assert found["database"].text.startswith("the database answers within")
     assert found["controllers"].verdict == doctor_pb2.VERDICT_OK
-    assert found["clock"].text == "equal to the database's clock"
+    assert found["clock"].text == "the controller's clock is equal to the database's clock"
 
 
 async def test_the_doctor_knows_the_agents(farm_url: str, tmp_path: Path) -> None:

@@ -518,7 +518,7 @@ async def wrong_app(world: World) -> Expected:
     return Expected(
         process_id=process_id,
         reasons={"wrong_app": 1},
-        phones=(("ph-p1", "wrong_app", "it has no account of shortvideo"),),
+        phones=(("ph-p1", "wrong_app", "the phone has no account of shortvideo"),),
     )
 
 

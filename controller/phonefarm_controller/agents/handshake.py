@@ -119,8 +119,8 @@ class Handshake:
         if not abs(hello.time_scale - self._time_scale) <= 1e-9:  # also for what is no number
             raise FarmError(
                 Reason.TIME_SCALE_DIFFERS,
-                f"PHONEFARM_TIME_SCALE is {hello.time_scale:g} at the agent and "
-                f"{self._time_scale:g} at the controller: set both to the same value",
+                f"PHONEFARM_TIME_SCALE is {hello.time_scale:g} on the agent and "
+                f"{self._time_scale:g} on the controller: set the same value on both",
             )
 
 
@@ -140,9 +140,9 @@ def _check_identity(hello: AgentHello, known: Agent) -> None:
         raise FarmError(
             Reason.IDENTITY_CLONED,
             (
-                f"agent {hello.agent_id} was seen with incarnation {known.incarnation}, "
-                f"this is {hello.incarnation} of another life: check whether its state "
-                "directory was copied"
+                f"agent {hello.agent_id} was last seen with incarnation {known.incarnation}, and "
+                f"the incarnation {hello.incarnation} of this agent cannot follow it: check "
+                "whether its state directory was copied"
             ),
         )
 

@@ -119,8 +119,8 @@ class Inventory:
             refused = _refusal(reported, before, agent_id, owners)
             if spelled != reported.serialno:
                 refused = (
-                    f"the phone {spelled} exists already: two serial numbers must not "
-                    "differ in upper and lower case alone"
+                    f"the phone {spelled} already exists: two serial numbers must not differ only "
+                    "in upper and lower case"
                 )
             if refused:
                 names.append(PhoneName(serialno=reported.serialno, phone_id="", refused=refused))
@@ -230,14 +230,14 @@ def _refusal(
         return "the serial number is empty or unusable"
     if reported.epoch > MOST_EPOCH:
         return (
-            f"its lease file names epoch {reported.epoch}, which is too high to be "
-            "real: remove the file"
+            f"its lease file contains epoch {reported.epoch}, which is too high to be valid: "
+            "remove the file"
         )
     if before is None or before.agent_id == agent_id:
         return ""
     owner = owners.get(before.agent_id)
     if owner is not None and owner.connected and before.transport is not Transport.ABSENT:
-        return f"agent {before.agent_id} has a live phone with the same serial number"
+        return f"agent {before.agent_id} has a connected phone with the same serial number"
     return ""
 
 

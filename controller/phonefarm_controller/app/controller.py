@@ -60,8 +60,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         database = await stack.enter_async_context(open_migrated(settings.database_url, clock))
         if settings.ingest_secret is None and not await _any_key(database):
             raise ConfigError(
-                "nobody could call this controller: it has no API key yet; set INGEST_SECRET, and "
-                "create keys with `phonefarm keys create NAME --scope SCOPE`"
+                "nobody could call this controller, because it has no API key yet: set "
+                "INGEST_SECRET, then create keys with `phonefarm keys create NAME --scope SCOPE`"
             )
         backend = open_backend(settings.evidence_backend, scratch=settings.data / "uploads")
         await claim_backend(

@@ -24,9 +24,9 @@ async def open_farm_authority(settings: Settings, database: Database) -> Authori
         known = await authority_or_new(tx, authority.fingerprint)
     if known != authority.fingerprint:
         raise AuthorityBrokenError(
-            f"{place} has another certificate authority than the farm of this "
-            f"database (sha256 {known}): copy the farm's ca.pem and ca.key from "
-            "another controller or a backup"
+            f"the certificate authority in {place} is not that of the farm in this database "
+            f"(sha256 {known}): copy the farm's ca.pem and ca.key from another controller or from "
+            "a backup"
         )
     return authority
 

@@ -67,8 +67,8 @@ class ApiKeys:
                 expires_at=expires_at,
             )
             if not await api_keys.insert_if_free(tx, key, digest=digest_of(text)):
-                problem = FieldProblem(field="name", message="is the name of another key")
-                message = f"the key {name} exists already; revoke it first, or choose another name"
+                problem = FieldProblem(field="name", message="is already the name of another key")
+                message = f"the key {name} already exists; revoke it first, or choose another name"
                 raise FarmError(Reason.STATE_CONFLICT, message, detail=name, problems=(problem,))
             await audit.note(
                 tx,
@@ -93,8 +93,8 @@ class ApiKeys:
         async with self._database.writing() as tx:
             revoked = await api_keys.revoke_if_live(tx, name)
             if revoked is None:
-                problem = FieldProblem(field="name", message="names no valid key")
-                message = f"there is no key {name[:64]}; `phonefarm keys list` shows them"
+                problem = FieldProblem(field="name", message="is not the name of a valid key")
+                message = f"there is no key {name[:64]}; `phonefarm keys list` shows all keys"
                 raise FarmError(Reason.UNKNOWN_KEY, message, detail=name[:64], problems=(problem,))
             await audit.note(
                 tx, audit_id=new_id(), actor=actor, verb="revoke key", subject=name, reason=""

@@ -150,15 +150,16 @@ def open_authority(place: Path) -> Authority:
         certificate = x509.load_pem_x509_certificate((place / CERTIFICATE).read_bytes())
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthorityBrokenError(
-            f"{place} must hold {CERTIFICATE} and {KEY} of one authority ({error}): "
-            "restore them from a backup"
+            f"{place} must contain {CERTIFICATE} and {KEY} of the same certificate authority "
+            f"({error}): restore them from a backup"
         ) from error
     public = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePrivateKey) or public != key.public_key():
-        raise AuthorityBrokenError(f"{place}: {KEY} is not the key of {CERTIFICATE}")
+        raise AuthorityBrokenError(f"{place}: {KEY} does not belong to {CERTIFICATE}")
     if certificate.not_valid_after_utc <= datetime.now(UTC):
         raise AuthorityBrokenError(
-            f"{place}: the certificate of the authority has expired; every host must join again"
+            f"{place}: the certificate of the certificate authority has expired; every host must "
+            "join again"
         )
     return Authority(key=key, certificate=certificate)
 
@@ -197,7 +198,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 def _requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
     if len(request) > LONGEST_REQUEST:
-        raise RequestRefusedError(f"a request has at most {LONGEST_REQUEST} bytes")
+        raise RequestRefusedError(f"a certificate request may have at most {LONGEST_REQUEST} bytes")
     try:
         read = x509.load_der_x509_csr(request)
         public, good = read.public_key(), read.is_signature_valid

@@ -114,8 +114,8 @@ class Enrollment:
                 raise FarmError(
                     Reason.INVITATION_REFUSED,
                     (
-                        "the invitation is unknown, used or expired: run `phonefarm "
-                        "agents invite` for another"
+                        "the invitation is unknown, has already been used, or has expired: run "
+                        "`phonefarm agents invite` to get another"
                     ),
                 )
             member_id = invited.member_id or wanted
@@ -167,7 +167,7 @@ class Enrollment:
             if not await certificates.known(tx, role=role, member_id=member_id):
                 raise FarmError(
                     Reason.UNKNOWN_MEMBER,
-                    f"no {role} {member_id[:128]} ever had a certificate",
+                    f"the {role} {member_id[:128]} has never had a certificate",
                     detail=member_id[:128],
                 )
             ended = await certificates.revoke_live(tx, role=role, member_id=member_id)
@@ -241,8 +241,8 @@ async def _check_new(tx: Transaction, role: str, member_id: str) -> None:
         raise FarmError(
             Reason.MEMBER_ID_TAKEN,
             (
-                f"{role} {member_id} exists already: choose another name, or invite this "
-                f"host by its name (--agent-id {member_id})"
+                f"the {role} {member_id} already exists: choose another name, or invite this host "
+                f"by its name (--agent-id {member_id})"
             ),
             detail=member_id,
         )

@@ -61,7 +61,7 @@ class Replay:
         `state_conflict` when one is still to be sent or there is nothing to send again.
         """
         if len(sequences) > MOST_SEQUENCES:
-            raise invalid_field("sequences", f"must be at most {MOST_SEQUENCES}")
+            raise invalid_field("sequences", f"must contain at most {MOST_SEQUENCES} numbers")
         async with self._database.writing() as tx:
             # Nothing is added to the process's deliveries, or stopped, while they are looked at.
             if process_id not in await processes.lock(tx, {process_id}):
@@ -88,14 +88,18 @@ def _named(kept: Sequence[Delivery], sequences: Collection[int]) -> list[Deliver
     for number in sequences:
         if number not in by_number:
             raise invalid_field(
-                "sequences", f"names {number}, which is not a delivery of the process"
+                "sequences",
+                f"contains {number}, which is not the number of a delivery of this process",
             )
     chosen = [by_number[number] for number in sorted(set(sequences))]
     for delivery in chosen:
         if delivery.state not in DELIVERY_SETTLED:
             raise FarmError(
                 Reason.STATE_CONFLICT,
-                (f"the delivery {delivery.sequence} is {delivery.state}, so it will still be sent"),
+                (
+                    f"the delivery {delivery.sequence} is {delivery.state}, so the farm will "
+                    "still send it"
+                ),
                 detail=str(delivery.sequence),
             )
     return chosen
@@ -108,8 +112,8 @@ def _undelivered(kept: Sequence[Delivery]) -> list[Delivery]:
         raise FarmError(
             Reason.STATE_CONFLICT,
             (
-                "no delivery of this process has been given up or stopped; to send "
-                "delivered ones again, name their sequences"
+                "the farm has not given up or stopped any delivery of this process; to send a "
+                "callback again that was delivered, name its sequence"
             ),
             detail="nothing_to_replay",
         )

@@ -22,10 +22,10 @@ ENQUEUE: Final = "/capability-requests/enqueue"
 INGEST: Final = "/ingest"
 
 _APP: Final = Text(
-    name="app", description="the app profile; without it, the account's app", most=64
+    name="app", description="the app profile; if absent, the profile of the account's app", most=64
 )
 _DUMMY: Final = FreeObject(
-    name="dummy", description="controls the dummy runtime, see docs/seams.md"
+    name="dummy", description="controls the dummy runtime; see docs/seams.md"
 )
 
 
@@ -79,7 +79,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = {
         Capability(
             name="maintenance",
             description=(
-                "edit the account's own profile; also available as POST /maintenance/requests"
+                "edit the profile of the account; POST /maintenance/requests also does this"
             ),
             needs_account=True,
             routings=frozenset({Routing.DIRECT, Routing.QUEUE}),
@@ -116,7 +116,7 @@ def capability_of(submission: Submission) -> Capability:
         return capability
     if capability.endpoint == ENQUEUE:
         allowed = ", ".join(sorted(capability.routings))
-        message = f"{capability.name} cannot be routed by {routing}; use one of: {allowed}"
+        message = f"{capability.name} does not support routing {routing}; use one of: {allowed}"
         problem = FieldProblem(field="target.routing", message=f"must be one of {allowed}")
     else:
         message = f"{capability.name} must be requested with POST {capability.endpoint}"
@@ -173,8 +173,8 @@ def not_verified(capability: str) -> FarmError:
     return FarmError(
         Reason.CAPABILITY_NOT_LIVE_VERIFIED,
         (
-            f"{capability} may run unattended only when it is live verified with the "
-            "current version of the app profile; use mode manual"
+            f"{capability} may run unattended only after it is live verified with the current "
+            "version of the app profile; use mode manual"
         ),
         detail=capability,
         problems=(FieldProblem(field="mode", message="must be manual"),),

@@ -79,9 +79,9 @@ class Text:
     def read(self, value: Any, where: str, problems: Problems) -> Any:
         """Return the string."""
         if not isinstance(value, str) or not value.strip():
-            problems.append(FieldProblem(field=where, message="must be a string, not blank"))
+            problems.append(FieldProblem(field=where, message="must be a string that is not blank"))
         elif len(value) > self.most:
-            message = f"must be at most {self.most} characters, has {len(value)}"
+            message = f"must have at most {self.most} characters, but has {len(value)}"
             problems.append(FieldProblem(field=where, message=message))
         elif self.typed:
             problems += untypeable(value, where)
@@ -170,7 +170,7 @@ class TextList:
             return value
         for place, text in enumerate(value):
             if not isinstance(text, str) or not text.strip() or len(text) > self.longest:
-                message = f"must be a string of 1 to {self.longest} characters, not blank"
+                message = f"must be a string of 1 to {self.longest} characters that is not blank"
                 problems.append(FieldProblem(field=f"{where}[{place}]", message=message))
             elif self.typed:
                 problems += untypeable(text, f"{where}[{place}]")
@@ -246,12 +246,12 @@ class EditSteps:
 
     def _step(self, step: Any, where: str, problems: Problems) -> EditStep | None:
         if not isinstance(step, dict):
-            message = "must be an object with action and params"
+            message = "must be an object with `action` and `params`"
             problems.append(FieldProblem(field=where, message=message))
             return None
         action = step.get("action")
         if not isinstance(action, str):
-            message = "is required and must be a string"
+            message = "is required, and must be a string"
             problems.append(FieldProblem(field=f"{where}.action", message=message))
             return None
         if action not in self.actions:
@@ -270,7 +270,7 @@ class EditSteps:
             else {}
         )
         if not given.keys() & fields.keys():
-            message = f"must give at least one of {', '.join(fields)}"
+            message = f"must contain at least one of {', '.join(fields)}"
             problems.append(FieldProblem(field=f"{where}.params", message=message))
         for name, param in given.items():
             if name in fields:
@@ -322,7 +322,7 @@ def untypeable(text: str, where: str) -> Problems:
     if not found:
         return []
     codes = ", ".join(f"U+{ord(character):04X}" for character in found[:5])
-    message = f"holds characters that no field of a phone takes: {codes}"
+    message = f"contains characters that cannot be typed into a field on a phone: {codes}"
     return [FieldProblem(field=where, message=message)]
 
 

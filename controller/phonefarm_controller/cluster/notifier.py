@@ -70,7 +70,7 @@ class Notifier:
 
     def _report_silence(self, why: str) -> None:
         silent = time.monotonic() - self._echoed_at
-        wrong = f"no notification of its own received for {silent:.0f} s: {why}"
+        wrong = f"this controller has not received its own notifications for {silent:.0f} s: {why}"
         self._alarms.tell(
             AlarmName.NOTIFIER_SILENT, silent, wrong if silent >= self._limits.notifier else ""
         )
@@ -89,7 +89,7 @@ class Notifier:
                         self._echo.clear()
             except TimeoutError as error:
                 raise NotificationLostError(
-                    "this controller did not receive its own notification"
+                    "this controller did not receive the notification that it sent to itself"
                 ) from error
             self._echoed_at = time.monotonic()
             self._alarms.tell(AlarmName.NOTIFIER_SILENT, 0.0, "")

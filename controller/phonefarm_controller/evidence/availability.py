@@ -82,15 +82,15 @@ def _claim(backend: EvidenceBackend, farm_id: str, newest: str | None) -> None:
         return
     if found is not None:
         raise WrongBackendError(
-            f"{_belongs_to(backend, found, farm_id)}: give this controller the --data "
-            "and --evidence, or the --farm, of its database"
+            f"{_belongs_to(backend, found, farm_id)}: start this controller with the --data and "
+            "--evidence, or the --farm, that belong to its database"
         )
     if newest is not None and not backend.has(newest):
         raise WrongBackendError(
-            f"{backend} has neither a marker nor the evidence of this farm: give "
-            "--evidence the directory (mount it) or bucket that all controllers of "
-            "the farm share; or, if the evidence is lost, write the farm's name into "
-            f"the marker: {backend.marking(farm_id)}"
+            f"{backend} contains neither a marker nor the evidence of this farm: set --evidence "
+            "to the directory (mount it first) or bucket that all controllers of the farm share; "
+            "or, if the evidence is lost, write the farm's name into the marker: "
+            f"{backend.marking(farm_id)}"
         )
     backend.mark(farm_id)
 

@@ -95,7 +95,7 @@ class EvidenceReader:
         kept = details.evidence
         if kept.removed_at is not None:
             when = f"{kept.removed_at:%Y-%m-%d %H:%M} UTC"
-            message = f"{kept.name} was removed on {when} ({kept.removed_why})"
+            message = f"the file {kept.name} was removed on {when} ({kept.removed_why})"
             raise FarmError(Reason.EVIDENCE_REMOVED, message)
         check_available(self._alarms)
         reading = await self._open(kept)
@@ -149,5 +149,5 @@ def _away(kept: Evidence, error: OSError) -> FarmError:
 
 
 def _unknown(message: str) -> FarmError:
-    problem = FieldProblem(field="evidence_id", message="names no evidence of the process")
+    problem = FieldProblem(field="evidence_id", message="is not the id of evidence of this process")
     return FarmError(Reason.UNKNOWN_EVIDENCE, message, problems=(problem,))

@@ -132,7 +132,7 @@ class EvidenceUpload:
         async with self._database.reading() as tx:
             run = (await runs.get(tx, {head.run.run_id})).get(head.run.run_id)
             if run is None or (run.lease_id, run.epoch) != (head.run.lease_id, head.run.epoch):
-                raise invalid_field("head.run", "names no run with this lease and epoch")
+                raise invalid_field("head.run", "does not identify a run with this lease and epoch")
             owner = await items.processes_of(tx, {run.item_id})
         process_id = owner.get(run.item_id)
         if process_id is None:
@@ -194,9 +194,9 @@ async def _fill(part: PartialFile, head: EvidenceHead, chunks: AsyncIterator[byt
     """Write what comes, to the disk; FarmError when the whole is not what was told."""
     async for chunk in chunks:
         if len(chunk) > MOST_CHUNK:
-            raise invalid_field("data", f"must be at most {MOST_CHUNK} bytes")
+            raise invalid_field("data", f"must have at most {MOST_CHUNK} bytes")
         if part.size + len(chunk) > head.bytes:
-            raise invalid_field("head.bytes", "is less than the number of bytes that were sent")
+            raise invalid_field("head.bytes", "is smaller than the number of bytes that were sent")
         await in_thread(partial(part.add, chunk))
     if part.size != head.bytes or part.sha256 != head.sha256:
         raise invalid_field("head.sha256", "does not match the bytes that were sent")
@@ -204,7 +204,7 @@ async def _fill(part: PartialFile, head: EvidenceHead, chunks: AsyncIterator[byt
 
 def _same(present: Evidence, head: EvidenceHead) -> Evidence:
     if present.sha256 != head.sha256:
-        raise invalid_field("head.name", "is that of another file of this run")
+        raise invalid_field("head.name", "is already the name of another file of this run")
     return present
 
 

@@ -54,7 +54,7 @@ class AccountAdmin:
         is what is known to be wrong with them already. FarmError names every wrong field.
         """
         if not 1 <= len(given) <= MOST_ACCOUNTS:
-            raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
+            raise invalid_field("accounts", f"must contain 1 to {MOST_ACCOUNTS} accounts")
         found = [*problems, *_problems(given, self._profiles)]
         if found:
             raise invalid(*found)
@@ -76,8 +76,11 @@ class AccountAdmin:
         async with self._database.writing() as tx:
             known = await accounts.lock(tx, {account_id})
             if account_id not in known:
-                problem = FieldProblem(field="account_id", message="names no account")
-                message = f"there is no account {account_id}; `phonefarm accounts list` shows them"
+                problem = FieldProblem(field="account_id", message="is not the id of an account")
+                message = (
+                    f"there is no account {account_id}; `phonefarm accounts list` shows all "
+                    "accounts"
+                )
                 raise FarmError(
                     Reason.UNKNOWN_ACCOUNT, message, detail=account_id[:128], problems=(problem,)
                 )
@@ -112,13 +115,15 @@ async def _check_phones(tx: Transaction, given: Mapping[str, Account]) -> None:
     named = {account.phone_id for account in given.values() if account.phone_id is not None}
     unknown = named - (await phones.get(tx, named)).keys()
     problems = tuple(
-        FieldProblem(field=f"{where}.phone_id", message=f"names no phone: {account.phone_id}")
+        FieldProblem(
+            field=f"{where}.phone_id", message=f"is not the id of a phone: {account.phone_id}"
+        )
         for where, account in given.items()
         if account.phone_id in unknown
     )
     if problems:
         first = min(unknown)
-        message = f"there is no phone {first}; `phonefarm phones list` shows them"
+        message = f"there is no phone {first}; `phonefarm phones list` shows all phones"
         raise FarmError(Reason.UNKNOWN_PHONE, message, detail=first, problems=problems)
 
 

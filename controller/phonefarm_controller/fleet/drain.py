@@ -18,8 +18,8 @@ from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.database import Database, Transaction
 
 _NEEDLESS = {
-    Intent.NEW: "nobody has admitted the phone, so it gets no work anyway",
-    Intent.MAINTENANCE: "the phone is in maintenance, so it gets no work anyway",
+    Intent.NEW: "nobody has admitted the phone, so it already gets no work",
+    Intent.MAINTENANCE: "the phone is in maintenance, so it already gets no work",
 }
 
 
@@ -42,7 +42,7 @@ class Drain:
             phone = await locked_phone(tx, phone_id)
             why = _NEEDLESS.get(phone.intent)
             if phone.health is Health.RETIRED:
-                why = "the phone is retired, so it gets no work anyway"
+                why = "the phone is retired, so it already gets no work"
             if why is not None:
                 state = phone.intent if phone.health is not Health.RETIRED else phone.health
                 problem = FieldProblem(field="phone_id", message=why)
@@ -92,6 +92,6 @@ async def _note(tx: Transaction, actor: str, verb: str, subject: str, reason: st
 
 
 def _unknown(agent_id: str) -> FarmError:
-    problem = FieldProblem(field="agent_id", message="names no agent")
-    message = f"there is no agent {agent_id}; `phonefarm agents list` shows them"
+    problem = FieldProblem(field="agent_id", message="is not the id of an agent")
+    message = f"there is no agent {agent_id}; `phonefarm agents list` shows all agents"
     return FarmError(Reason.UNKNOWN_MEMBER, message, detail=agent_id[:128], problems=(problem,))

@@ -87,7 +87,7 @@ class ForceRelease:
                 run, state=RunState.VOIDED, ended_at=work.tx.now, outcome="lease released"
             )
             return
-        body = lost_run(FailureCode.LEASE_RELEASED, f"{actor} released its phone: {reason}"[:500])
+        body = lost_run(FailureCode.LEASE_RELEASED, f"{actor} released the phone: {reason}"[:500])
         end_unreported(work, lease, body, policy=self._policy, chance=self._chance)
 
 
@@ -96,7 +96,7 @@ def _checked(phone_id: str, lease: Lease | None, epoch: int) -> Lease:
     if lease is None or lease.state is LeaseState.ENDED:
         raise conflict("phone_id", "free", f"no run holds {phone_id}: there is nothing to release")
     if lease.epoch != epoch:
-        told = f"the process {lease.process_id} now has the lease of {phone_id}, with the epoch"
+        told = f"the process {lease.process_id} now has the lease on {phone_id}, with the epoch"
         remedy = f"{told} {lease.epoch}, not {epoch}: to end that lease, give --epoch {lease.epoch}"
         raise conflict("epoch", f"epoch_{lease.epoch}", remedy)
     if lease.state is LeaseState.DIRTY:

@@ -45,7 +45,7 @@ class GroupAdmin:
         if not is_name(name):
             raise invalid_field("group.name", "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
         if len(members) > MOST_MEMBERS:
-            raise invalid_field("group.member_ids", f"must be at most {MOST_MEMBERS} ids")
+            raise invalid_field("group.member_ids", f"must contain at most {MOST_MEMBERS} ids")
         async with self._database.writing() as tx:
             if kind == "phone":
                 known = set(await phones.get(tx, members))

@@ -83,8 +83,8 @@ class Hold:
         check_reason(reason)
         if not hold.SHORTEST_SECONDS <= seconds <= hold.LONGEST_SECONDS:
             told = (
-                f"must be {hold.SHORTEST_SECONDS} to {hold.LONGEST_SECONDS}; for longer, "
-                "hold it again"
+                f"must be {hold.SHORTEST_SECONDS} to {hold.LONGEST_SECONDS}; to hold the phone "
+                "longer, hold it again"
             )
             raise invalid_field("seconds", told)
         if not 0 < wait <= LONGEST_WAIT:
@@ -152,7 +152,7 @@ class Hold:
             await locked_phone(tx, phone_id)
             process_id = await _open_hold(tx, phone_id)
             if process_id is None:
-                message = f"nobody holds {phone_id} or waits to hold it"
+                message = f"nobody holds {phone_id}, and nobody is waiting to hold it"
                 raise conflict("phone_id", "not_held", message)
             await _note(tx, actor, "unhold", phone_id, reason)
         await self._cancel(
@@ -176,7 +176,7 @@ class Hold:
 async def _check(tx: Transaction, phone: Phone) -> None:
     if not phone.may_be_held:
         back = f"`phonefarm phones return {phone.phone_id} --reason TEXT`"
-        told = f"{phone.phone_id} is retired: {back} takes it back"
+        told = f"{phone.phone_id} is retired: {back} takes it back into the farm"
         problem = FieldProblem(field="phone_id", message=told)
         raise FarmError(Reason.INACTIVE_PHONE, told, detail=phone.phone_id, problems=(problem,))
     agent = (await agents.get(tx, {phone.agent_id})).get(phone.agent_id)

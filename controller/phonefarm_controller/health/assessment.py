@@ -119,7 +119,7 @@ async def note_health_change(tx: Transaction, before: Phone, verdict: Verdict) -
         await _note(tx, "quarantine", at, said)
     elif was.health is Health.QUARANTINED:
         await _note(
-            tx, "end quarantine", at, verdict.reason or "its agent reports that it is clean"
+            tx, "end quarantine", at, verdict.reason or "its agent reports that the phone is clean"
         )
 
 

@@ -78,7 +78,7 @@ def struck(
             failed = replace(verdict, cooling_until=cooling)
             return _quarantined(failed, code, strikes=strikes, policy=policy, now=now)
         case _:
-            said = f"{_times(strikes)} lately, last with {code}"
+            said = f"{_times(strikes)} recently, the last time with {code}"
             return _moved(
                 verdict,
                 Health.SUSPECT,
@@ -110,7 +110,7 @@ def cleaned(verdict: Verdict, *, strikes: int, policy: HealthPolicy, now: dateti
     if strikes >= policy.failures:
         return _quarantined(verdict, "clean_up", strikes=strikes, policy=policy, now=now)
     if strikes:
-        said = f"infra_failure: {_times(strikes)} lately; it is clean again"
+        said = f"infra_failure: {_times(strikes)} recently; it is clean again"
         until = now + timedelta(seconds=policy.window)
         return _moved(verdict, Health.SUSPECT, reason=said, until=until)
     return _moved(verdict, Health.GOOD, reason="", until=None)
@@ -162,7 +162,7 @@ def expired(
             return _moved(
                 verdict,
                 Health.QUARANTINED,
-                reason=f"{PROVING}{told}; it works again when it has passed a golden job",
+                reason=f"{PROVING}{told}; it gets work again when it has passed a golden job",
                 until=now + proof,
                 owed=Owed.PROOF,
             )
@@ -170,7 +170,10 @@ def expired(
             return _moved(
                 verdict,
                 Health.SUSPECT,
-                reason=f"quarantine_over: it was round {verdict.rounds}, watched from now on",
+                reason=(
+                    f"quarantine_over: round {verdict.rounds} has ended, and the controller "
+                    "watches the phone from now on"
+                ),
                 until=now + timedelta(seconds=policy.window),
                 owed=Owed.NOTHING,
             )
@@ -184,7 +187,10 @@ def proved(verdict: Verdict, *, policy: HealthPolicy, now: datetime) -> Verdict:
     """Return the verdict on a phone that has passed a golden job."""
     if not verdict.proving:
         return verdict
-    told = f"it was round {verdict.rounds}, and it passed its golden job; watched from now on"
+    told = (
+        f"round {verdict.rounds} has ended, and the phone passed its golden job; the controller "
+        "watches it from now on"
+    )
     return _moved(
         verdict,
         Health.SUSPECT,
@@ -229,7 +235,10 @@ def _quarantined(
     lasts = policy.quarantine(rounds)
     said = f"infra_failures: {_times(strikes)} within {policy.window:g} s, the last time {code}"
     if lasts is None:
-        said += f"; round {rounds}: it does not recover by itself, so somebody must check it"
+        said += (
+            f"; this is round {rounds}: the phone does not recover by itself, so somebody must "
+            "check it"
+        )
     return _moved(
         verdict,
         Health.QUARANTINED,

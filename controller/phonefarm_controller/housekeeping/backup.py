@@ -122,9 +122,8 @@ class Backup:
         free = disk_figures(self._place.parent).free
         if free < needed:
             message = (
-                f"a copy of the database needs {needed // MIB} MiB in "
-                f"{self._place.parent}, {free // MIB} MiB are free: free some space, "
-                "or use a larger disk"
+                f"a copy of the database needs {needed // MIB} MiB in {self._place.parent}, but "
+                f"only {free // MIB} MiB are free: free some space, or use a larger disk"
             )
             raise FarmError(Reason.STORAGE_FULL, message)
         self._place.unlink(missing_ok=True)  # a killed controller may have left one

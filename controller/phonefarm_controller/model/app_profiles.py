@@ -31,7 +31,9 @@ def read_profile(name: str, toml: str) -> Profile:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ProfileError(f"app profile {name}: {error}") from error
     if not isinstance(content.get("package"), str):
-        raise ProfileError(f"app profile {name}: needs `package`, the app's package name")
+        raise ProfileError(
+            f"app profile {name}: `package`, the name of the app's package, is missing"
+        )
     version = hashlib.sha256(toml.encode()).hexdigest()
     try:
         whole = content | {"name": name, "version": version}

@@ -267,7 +267,7 @@ def _unable(item: Item, phone: PhoneNow, account: AccountNow) -> Iterator[Blocke
         where = f"{name} is on {account.phone_id or 'no phone'}"
         yield _about(item, phone, _K.ACCOUNT_ELSEWHERE, where, name)
     if account.app != item.app:
-        yield _about(item, phone, _K.WRONG_APP, f"{name} is of {account.app}", name)
+        yield _about(item, phone, _K.WRONG_APP, f"{name} is an account of {account.app}", name)
     if account.condition is not Condition.OK:
         said = ": ".join(filter(None, (name, account.condition_reason)))
         yield _about(item, phone, _K.ACCOUNT_NEEDS_ATTENTION, said, name)
@@ -286,7 +286,7 @@ def _not_one(item: Item, phone: PhoneNow, active: Sequence[AccountNow]) -> Block
     asleep = [account.account_id for account in phone.accounts if account.app == item.app]
     if asleep:
         return _about(item, phone, _K.ACCOUNT_INACTIVE, ", ".join(asleep), asleep[0])
-    return _about(item, phone, _K.WRONG_APP, f"it has no account of {item.app}", "")
+    return _about(item, phone, _K.WRONG_APP, f"the phone has no account of {item.app}", "")
 
 
 def _about(item: Item, phone: PhoneNow, kind: BlockerKind, detail: str, subject: str) -> Blocker:

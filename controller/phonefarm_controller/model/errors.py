@@ -35,15 +35,15 @@ def unsupported(name: str, *, path: str = "inputs") -> FarmError:
 
 def unknown_process(process_id: str) -> FarmError:
     """Return the error for a process id that nobody knows."""
-    problem = FieldProblem(field="process_id", message="names no process")
+    problem = FieldProblem(field="process_id", message="is not the id of a process")
     message = f"there is no process {process_id}"
     return FarmError(Reason.UNKNOWN_PROCESS, message, problems=(problem,))
 
 
 def unknown_phone(phone_id: str) -> FarmError:
     """Return the error for a phone id that nobody knows."""
-    problem = FieldProblem(field="phone_id", message="names no phone")
-    message = f"there is no phone {phone_id}; `phonefarm phones list` shows them"
+    problem = FieldProblem(field="phone_id", message="is not the id of a phone")
+    message = f"there is no phone {phone_id}; `phonefarm phones list` shows all phones"
     return FarmError(Reason.UNKNOWN_PHONE, message, detail=phone_id[:128], problems=(problem,))
 
 
@@ -56,4 +56,4 @@ def conflict(field: str, detail: str, message: str) -> FarmError:
 def check_reason(reason: str) -> None:
     """Return when a reason is given; FarmError names the field."""
     if not reason.strip():
-        raise invalid_field("reason", "is required, for the audit")
+        raise invalid_field("reason", "is required, because the audit records it")

@@ -21,8 +21,8 @@ def outcome_unknown(action: str) -> Failure:
     return Failure(
         code=f"{FailureCode.OUTCOME_UNKNOWN}:{action}",
         message=(
-            f"the run ended during {action}, and the farm does not know whether it was "
-            "done; the farm does not repeat it, because it could take effect twice"
+            f"the run ended during {action}, and the farm does not know whether the action was "
+            "done; the farm does not repeat the action, because it could take effect twice"
         ),
         failure_class=FailureClass.WORK,
         final=True,
@@ -59,7 +59,10 @@ def expired(*, deadline: bool, last: Failure | None) -> Failure:
         )
     return Failure(
         code=FailureCode.PHONE_UNAVAILABLE,
-        message=f"no suitable phone was free before the farm's own limit of waiting{before}",
+        message=(
+            "no suitable phone was free before the work reached the farm's own limit of "
+            f"waiting{before}"
+        ),
         failure_class=FailureClass.EXPIRED,
     )
 

@@ -84,7 +84,7 @@ def read_duration(text: str, *, name: str) -> timedelta | None:
         return None
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"{name}: {text!r} must have the form 30d, 12h or {FOREVER}")
+        raise ValueError(f"{name}: {text!r} must be a time such as 30d or 12h, or {FOREVER}")
     number = int(found[1])
     return timedelta(days=number) if found[2] == "d" else timedelta(hours=number)
 

@@ -102,7 +102,9 @@ class Doctor:
             found.append(fail("database", f"it does not answer: {error}", remedy))
         found += [
             self._of(
-                AlarmName.SCHEDULER_STUCK, "scheduler", "every claimable item is claimed in time"
+                AlarmName.SCHEDULER_STUCK,
+                "scheduler",
+                "every item that can be claimed is claimed in time",
             ),
             self._of(AlarmName.DIRTY_OLD, "dirty phones", "no phone has been dirty for long"),
             self._of(AlarmName.CALLBACKS_LATE, "callbacks", "no callback has waited for long"),
@@ -130,7 +132,7 @@ class Doctor:
             for alarm in self._alarms.active()
             if alarm.name is AlarmName.LOOP_SILENT
         ]
-        return silent or [ok("loops", f"all {len(self._alarms.silences())} make progress")]
+        return silent or [ok("loops", f"all {len(self._alarms.silences())} loops make progress")]
 
     def _of(self, name: AlarmName, check: str, well: str) -> Finding:
         for alarm in self._alarms.active():
@@ -142,7 +144,9 @@ class Doctor:
     def _disk(self) -> Finding:
         if not self._disk_alarm.shortage:
             return ok("disk", "the disk has space for new work")
-        remedy = "free space on the disk of --data; the controller refuses new work until then"
+        remedy = (
+            "free some space on the disk of --data; until then, the controller refuses new work"
+        )
         return fail("disk", self._disk_alarm.shortage, remedy)
 
     def _notifier(self) -> Finding:
@@ -163,7 +167,7 @@ class Doctor:
             soon = tx.now + LAST_SHARE * self._certificate_life
             of_phones, line = await self._phones(tx)
             found = [
-                ok("database", f"it answers within {1000 * took:.0f} ms"),
+                ok("database", f"the database answers within {1000 * took:.0f} ms"),
                 _clock(off),
                 *findings_of_pauses(await pauses.all_of(tx)),
                 *of_phones,
@@ -205,6 +209,6 @@ class Doctor:
 
 def _clock(off: float) -> Finding:
     if abs(off) <= CLOCK_SECONDS:
-        return ok("clock", "equal to the database's clock")
+        return ok("clock", "the controller's clock is equal to the database's clock")
     text = f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the database's clock"
     return warn("clock", text, "synchronise the clocks of both hosts (chrony, systemd-timesyncd)")

@@ -13,7 +13,7 @@ from phonefarm_controller.monitoring.findings import counted, fail, ok, some, wa
 from phonefarm_controller.store.agents import Agent
 from phonefarm_controller.store.hosts import Host, OpenIncident
 
-_REPAIR: Final = "`phonefarm-agent doctor` on that host says what to repair"
+_REPAIR: Final = "run `phonefarm-agent doctor` on that host to find out what to repair"
 
 
 def findings_of_agents(known: Sequence[Agent], *, version: str) -> list[Finding]:
@@ -35,14 +35,14 @@ def findings_of_agents(known: Sequence[Agent], *, version: str) -> list[Finding]
     if away:
         tell = warn if here else fail
         helps = (
-            "run `phonefarm-agent doctor` on each of these hosts; a host that will not come back: "
-            f"`phonefarm agents revoke {away[0]}`"
+            "run `phonefarm-agent doctor` on each of these hosts; if a host will not come back, "
+            f"run `phonefarm agents revoke {away[0]}`"
         )
         found = [tell("agents", f"not connected: {some(away)}", helps)]
     others = sorted(agent.agent_id for agent in here if agent.version != version)
     if others:
-        text = f"these agents do not have this controller's version {version}: {some(others)}"
-        helps = "upgrade these hosts, or finish the upgrade of this controller"
+        text = f"these agents do not have the version of this controller, {version}: {some(others)}"
+        helps = "upgrade the agents on these hosts, or finish the upgrade of this controller"
         found.append(warn("versions", text, helps))
     return found
 
@@ -70,7 +70,7 @@ def findings_of_hosts(
     undrain = f"`phonefarm agents undrain {drained[0].agent_id} --reason TEXT`"
     return [
         *found,
-        warn("drains", f"drained: {some(names)}", f"to give a host work again: {undrain}"),
+        warn("drains", f"drained: {some(names)}", f"to give a host work again, run {undrain}"),
     ]
 
 
@@ -82,11 +82,11 @@ def finding_of_certificates(
         agent.agent_id for agent in known if agent.agent_id in ends and ends[agent.agent_id] < soon
     )
     if not ends:
-        return ok("certificates", "no host has one")
+        return ok("certificates", "no host has a certificate")
     if near:
         helps = (
-            "read the agent's log; a host whose certificate has expired needs a new invitation: "
-            f"`phonefarm agents invite --agent-id {near[0]}`"
+            "read the agent's log; if the certificate of a host has expired, the host needs a "
+            f"new invitation: `phonefarm agents invite --agent-id {near[0]}`"
         )
         return warn("certificates", f"expired or about to expire: {some(near)}", helps)
     hosts = counted(len(ends), "host")
@@ -106,9 +106,15 @@ def findings_of_gateways(
         names = some([gateway.name for gateway in calling])
         return [ok("gateways", f"connected: {names}"), *found]
     if not alone:
-        return [ok("gateways", "none calls this controller; they may call another one"), *found]
+        return [
+            ok(
+                "gateways",
+                "no agent calls this controller; the agents may call another controller",
+            ),
+            *found,
+        ]
     if not refused:
-        text = "no gateway calls: nobody can use REST, and no callback is sent"
+        text = "no gateway calls this controller: REST does not work, and no callback is sent"
         found.append(warn("gateways", text, "start a gateway, or read its log"))
     return found
 
@@ -117,7 +123,7 @@ def _refused(gateway: RefusedGateway) -> Finding:
     helps = "give the gateway the controller's PHONEFARM_GATEWAY_TOKEN"
     if gateway.member_id:
         helps = (
-            f"if it shall work again: `phonefarm agents invite --gateway --agent-id "
+            "to let it work again, run `phonefarm agents invite --gateway --agent-id "
             f"{gateway.member_id}`, then `phonefarm-gateway join TOKEN --state DIR` on its host"
         )
     elif gateway.why == Reason.ROLE_NOT_ALLOWED:

@@ -24,7 +24,11 @@ from phonefarm_controller.runs.totals import BUCKETS, RunTotals
 log = structlog.get_logger()
 
 _READINGS = (
-    (AlarmName.LOOP_LAG, "event_loop_lag_seconds", "Seconds the event loop was last blocked"),
+    (
+        AlarmName.LOOP_LAG,
+        "event_loop_lag_seconds",
+        "Seconds for which the event loop was last blocked",
+    ),
     (
         AlarmName.DATABASE_AWAY,
         "database_silence_seconds",
@@ -33,17 +37,17 @@ _READINGS = (
     (
         AlarmName.SCHEDULER_STUCK,
         "claim_delay_seconds",
-        "Seconds that the oldest claimable item has waited",
+        "Seconds for which the oldest claimable item has waited",
     ),
     (
         AlarmName.DIRTY_OLD,
         "unclean_phone_seconds",
-        "Seconds that the longest dirty phone has been dirty",
+        "Seconds for which the phone that has been dirty longest has been dirty",
     ),
     (
         AlarmName.CALLBACKS_LATE,
         "undelivered_callback_seconds",
-        "Seconds that the oldest callback has waited",
+        "Seconds for which the oldest callback has waited",
     ),
     (
         AlarmName.NOTIFIER_SILENT,

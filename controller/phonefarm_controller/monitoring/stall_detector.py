@@ -99,8 +99,8 @@ class StallDetector:
         wrong = ""
         if waited >= limits.stuck:
             wrong = (
-                f"an item that could run on an offered phone has not been claimed for "
-                f"{waited:.0f} s; claimable items: {len(survey.claimable)}"
+                f"an item that could run on an offered phone has been waiting for {waited:.0f} s "
+                f"without being claimed; claimable items: {len(survey.claimable)}"
             )
         tell(AlarmName.SCHEDULER_STUCK, waited, wrong)
         unclean = self._oldest(self._unclean, survey.unclean)
@@ -109,7 +109,10 @@ class StallDetector:
             now = self._monotonic()
             old = [lease for lease, at in self._unclean.items() if now - at >= limits.dirty]
             phones = ", ".join(sorted(survey.unclean[lease] for lease in old)[:5])
-            wrong = f"dirty phones: {phones} ({len(old)} in total), the oldest for {unclean:.0f} s"
+            wrong = (
+                f"dirty phones: {phones} ({len(old)} in total); one of them has been dirty for "
+                f"{unclean:.0f} s"
+            )
         tell(AlarmName.DIRTY_OLD, unclean, wrong)
         late = survey.oldest_callback
         wrong = f"the oldest callback has waited {late:.0f} s" if late >= limits.callbacks else ""

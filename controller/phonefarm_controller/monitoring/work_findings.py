@@ -66,12 +66,16 @@ def finding_of_queue(
         for blocker in blockers:
             by_kind[blocker.kind].append(blocker)
     why = ", ".join(f"{kind} ({times})" for kind, times in kinds.most_common(MOST_REASONS))
-    of = "" if len(sample) >= count else f"; the reasons of the {len(sample)} most urgent"
+    of = (
+        ""
+        if len(sample) >= count
+        else f"; these are the reasons for the {len(sample)} most urgent items"
+    )
     text = f"{many}{of}: {why}" if why else f"{many}, about to be claimed"
     for kind, _ in needed.most_common(1):
         return warn("queue", text, remedy(by_kind[kind]))
     if not offering:
-        helps = "`phonefarm phones list` and `phonefarm processes explain PROCESS` say why"
+        helps = "`phonefarm phones list` and `phonefarm processes explain PROCESS` give the reasons"
         return warn("queue", f"{text}; no agent of this controller offers a phone", helps)
     return ok("queue", text)
 
@@ -102,7 +106,7 @@ def findings_of_receivers(failing: Sequence[FailingReceiver]) -> list[Finding]:
             warn(
                 "callbacks",
                 f"callbacks to {counted(len(others), 'other receiver')} fail: {some(others)}",
-                "check these receivers, and the way of the gateways to them",
+                "check these receivers, and whether the gateways can reach them",
             )
         )
     return found

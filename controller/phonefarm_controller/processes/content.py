@@ -140,7 +140,7 @@ class ContentIngest:
             content = await contents.get(tx, account_id, content_id)
             if content is None:
                 problem = FieldProblem(
-                    field="content_id", message="names no content of this account"
+                    field="content_id", message="is not the id of content of this account"
                 )
                 message = f"the account {account_id[:128]} has no content {content_id[:256]}"
                 raise FarmError(Reason.UNKNOWN_CONTENT, message, problems=(problem,))
@@ -151,9 +151,8 @@ class ContentIngest:
                 raise FarmError(
                     Reason.STATE_CONFLICT,
                     (
-                        f"the content is {item.state}; this call cancels only waiting "
-                        "content: for a run use POST "
-                        f"/processes/{content.process_id}/cancel"
+                        f"the content is {item.state}; this call cancels only waiting content: to "
+                        f"cancel a run, use POST /processes/{content.process_id}/cancel"
                     ),
                     detail=str(item.state),
                 )

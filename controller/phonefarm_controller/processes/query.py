@@ -133,7 +133,7 @@ def _attempt(run: runs.Run) -> AttemptDetails:
 
 
 def _unknown_item(item_id: str) -> FarmError:
-    problem = FieldProblem(field="queue_item_id", message="names no queue item")
+    problem = FieldProblem(field="queue_item_id", message="is not the id of a queue item")
     message = f"there is no queue item {item_id[:128]}"
     return FarmError(Reason.UNKNOWN_QUEUE_ITEM, message, problems=(problem,))
 

@@ -174,24 +174,26 @@ def _chosen(
     """Return the items to repeat, in their order; FarmError says why there are none."""
     if before.state not in PROCESS_TERMINAL:
         cancel = f"`phonefarm processes cancel {before.process_id} --reason TEXT`"
-        remedy = f"wait for its end, or cancel it: {cancel}"
+        remedy = f"wait until it ends, or cancel it: {cancel}"
         raise conflict(
-            "process_id", str(before.state), f"it has not ended, it is {before.status}: {remedy}"
+            "process_id",
+            str(before.state),
+            f"the process has not ended; it is {before.status}: {remedy}",
         )
     if asked.verification or before.process_type not in CAPABILITIES:
-        message = "an operator's command made it: use that command again"
+        message = "an operator's command created the process: use that command again"
         raise conflict("process_id", "made_by_hand", message)
     chosen = sorted(known, key=lambda item: item.ordinal)
     if request.failed_only:
         chosen = [item for item in chosen if item.state is not ItemState.DONE]
     if not chosen:
-        raise conflict("process_id", "nothing_failed", "all of its items are completed")
+        raise conflict("process_id", "nothing_failed", "all items of the process are completed")
     posted = [item for item in chosen if item.once_done]
     if posted:
         some = (
             "" if len(posted) == len(chosen) or request.failed_only else ", or give --failed-only"
         )
-        message = f"{_items(posted)} posted already: to post again, send a new request{some}"
+        message = f"{_items(posted)} already posted: to post again, send a new request{some}"
         raise conflict("process_id", "already_posted", message)
     unknown = [item for item in chosen if _is_unknown(item)]
     if unknown and not request.not_posted:
@@ -228,7 +230,7 @@ async def _request_id(tx: Transaction, before: Process) -> str | None:
     raise conflict(
         "process_id",
         "no_request_id",
-        "its caller already uses all request ids that the rerun could have",
+        "the caller already uses every request id that the rerun could get",
     )
 
 

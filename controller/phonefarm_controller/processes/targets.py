@@ -61,7 +61,7 @@ def _direct(target: Target, app: str | None, facts: TargetFacts) -> Slot:
         return slot
     if target.phone_id is not None:
         return _slot_of_phone(target.phone_id, app, facts, field="target.phone_id")
-    raise invalid_field("target", "needs phone_id or account_id when routing is direct")
+    raise invalid_field("target", "must contain phone_id or account_id when routing is direct")
 
 
 def _queue(target: Target, app: str | None, facts: TargetFacts) -> Slot:
@@ -97,14 +97,19 @@ def _group(target: Target, app: str | None, facts: TargetFacts) -> tuple[Slot, .
     if not distinct:
         raise FarmError(
             Reason.EMPTY_GROUP,
-            "the group has no phone and no account",
-            problems=(FieldProblem(field="target", message="needs phone_ids or account_ids"),),
+            "the group has no phones and no accounts",
+            problems=(
+                FieldProblem(field="target", message="must contain phone_ids or account_ids"),
+            ),
         )
     if len(distinct) > MOST_IN_A_GROUP:
         raise FarmError(
             Reason.GROUP_TOO_LARGE,
-            f"the group has {len(distinct)} members; at most {MOST_IN_A_GROUP} fit in one request",
-            problems=(FieldProblem(field="target", message=f"is over {MOST_IN_A_GROUP}"),),
+            f"the group has {len(distinct)} members; one request may have at most "
+            f"{MOST_IN_A_GROUP}",
+            problems=(
+                FieldProblem(field="target", message=f"has more than {MOST_IN_A_GROUP} members"),
+            ),
         )
     return distinct
 
@@ -121,7 +126,7 @@ def _slot_of_account(account_id: str, app: str | None, facts: TargetFacts, *, fi
     if phone is not None and phone.retired:
         raise _missing(Reason.INACTIVE_PHONE, phone.phone_id, field)
     if app is not None and app != account.app:
-        message = f"is {app!r}, but the account {account_id} is of {account.app!r}"
+        message = f"is {app!r}, but the account {account_id} belongs to {account.app!r}"
         raise invalid_field("inputs.app", message)
     return Slot(app=account.app, phone_id=account.phone_id, account_id=account_id)
 

@@ -193,7 +193,7 @@ class VerificationRuns:
             raise conflict(
                 "process_id",
                 "not_a_real_run",
-                f"it ran in {told}, which does not verify a capability",
+                f"it ran on {told}, which does not verify a capability",
             )
         kept = {
             (each.kind, each.name)

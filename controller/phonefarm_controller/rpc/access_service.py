@@ -76,7 +76,7 @@ def _scope(word: str) -> Scope:
     try:
         return Scope(word)
     except ValueError:
-        raise invalid_field("scopes", f"must be of: {', '.join(Scope)}") from None
+        raise invalid_field("scopes", f"must contain only: {', '.join(Scope)}") from None
 
 
 def _expiry(request: pb.CreateKeyRequest) -> datetime | None:

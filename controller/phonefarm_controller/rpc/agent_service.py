@@ -138,7 +138,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         """Keep one file of a run."""
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("body") != "head":
-            raise invalid_field("head", "must come first")
+            raise invalid_field("head", "must be the first message")
         evidence_id = await self._evidence(words.head_of(first.head), _data(request_iterator))
         return pb.EvidenceReceipt(evidence_id=evidence_id)
 
@@ -242,7 +242,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 )
                 raise _SessionOver
             case "hello":
-                raise invalid_field("hello", "must come once, at the beginning of a session")
+                raise invalid_field("hello", "must be sent once, at the beginning of a session")
             case None:
                 pass  # from a newer agent
             case unknown:
@@ -304,7 +304,8 @@ def _own(hello: AgentHello, shown: CertificateFacts | None) -> AgentHello:
     if hello.agent_id not in {"", own_id}:
         raise FarmError(
             Reason.AGENT_ID_NOT_YOURS,
-            f"the certificate is for {own_id}, but the hello is from {hello.agent_id[:128]}",
+            f"the certificate is for {own_id}, but the hello says that the agent is "
+            f"{hello.agent_id[:128]}",
             detail=own_id,
         )
     return replace(hello, agent_id=own_id)

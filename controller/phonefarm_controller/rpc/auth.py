@@ -84,8 +84,8 @@ class Authenticator:
             raise FarmError(
                 Reason.NO_SECRET_CONFIGURED,
                 (
-                    "the controller has neither a secret nor an API key: set its "
-                    "INGEST_SECRET or INGEST_SECRET_FILE"
+                    "the controller has neither a secret nor an API key: set INGEST_SECRET or "
+                    "INGEST_SECRET_FILE for the controller"
                 ),
             )
         raise _unauthenticated("a valid key")
@@ -121,7 +121,7 @@ class Authenticator:
         if self.gateway_token is None or not _equal(shown, self.gateway_token):
             raise FarmError(
                 Reason.GATEWAY_TOKEN_REFUSED,
-                f"a gateway shows the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
+                f"a gateway must send the controller's PHONEFARM_GATEWAY_TOKEN as {GATEWAY_HEADER}",
             )
 
     async def check_member(self, context: Context) -> CertificateFacts:

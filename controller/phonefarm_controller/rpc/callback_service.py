@@ -49,7 +49,7 @@ class CallbackService(callback_pb2_grpc.CallbackServiceServicer):
         if not 1 <= request.limit <= MOST_LEASED:
             raise invalid_field("limit", f"must be between 1 and {MOST_LEASED}")
         if len(request.gateway_id) > LONGEST_GATEWAY_ID:
-            message = f"must be at most {LONGEST_GATEWAY_ID} characters"
+            message = f"must have at most {LONGEST_GATEWAY_ID} characters"
             raise invalid_field("gateway_id", message)
         self._gateway_calls.accept(
             request.gateway_id,

@@ -138,7 +138,7 @@ def _snapshot(request: pb.UpsertSnapshotRequest) -> Snapshot:
         problems += _text(field, getattr(request, field))
     for field, text in (("stage", request.stage), ("active_action", request.active_action)):
         if len(text) > LONGEST_TEXT or "\0" in text:
-            message = f"must be at most {LONGEST_TEXT} characters without NUL"
+            message = f"must have at most {LONGEST_TEXT} characters, without NUL"
             problems.append(FieldProblem(field=field, message=message))
     if not 0 < request.strategy_version <= MOST_VERSION:
         message = "must be a whole number above 0"
@@ -187,7 +187,7 @@ def _text(field: str, value: str, longest: int = LONGEST_ID) -> list[FieldProble
     if not value.strip():
         return [FieldProblem(field=field, message="is required")]
     if len(value) > longest or "\0" in value:
-        message = f"must be at most {longest} characters without NUL"
+        message = f"must have at most {longest} characters, without NUL"
         return [FieldProblem(field=field, message=message)]
     return []
 

@@ -111,11 +111,13 @@ def _told(error: Exception) -> FarmError:
             return error
         case DatabaseBusyError():
             log.warning("database.away", error=str(error))
-            return FarmError(Reason.CONTROLLER_UNAVAILABLE, "the database does not answer now")
+            return FarmError(
+                Reason.CONTROLLER_UNAVAILABLE, "the database does not answer at the moment"
+            )
         case _:
             log.error("call.failed", exc_info=error)
             return FarmError(
-                Reason.INTERNAL, "unexpected error; the controller's log has the cause"
+                Reason.INTERNAL, "unexpected error; the controller's log contains the cause"
             )
 
 

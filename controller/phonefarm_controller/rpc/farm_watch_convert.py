@@ -75,7 +75,7 @@ def place_of(cursor: str) -> FarmCursor | None:
     """Return the place a cursor names, None for ''; FarmError for what is none of ours."""
     if not cursor:
         return None
-    message = "is not a cursor of this stream; leave it out to begin now"
+    message = "is not a cursor of this stream; omit it to begin with the current state"
     try:
         if len(cursor) > LONGEST_CURSOR:
             raise ValueError(cursor)  # noqa: TRY301 - one error for all that are not ours

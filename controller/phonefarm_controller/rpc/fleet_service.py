@@ -193,7 +193,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     ) -> pb.PutAccountsResponse:
         """Create or replace many accounts, all or none."""
         if len(request.accounts) > MOST_ACCOUNTS:  # before each of them is looked at
-            raise invalid_field("accounts", f"must be 1 to {MOST_ACCOUNTS} accounts")
+            raise invalid_field("accounts", f"must contain 1 to {MOST_ACCOUNTS} accounts")
         given, problems = accounts_of({f"accounts[{n}]": a for n, a in enumerate(request.accounts)})
         kept = await self._accounts.put(given, actor=caller().name, problems=problems)
         return pb.PutAccountsResponse(accounts=[account_to_wire(account) for account in kept])

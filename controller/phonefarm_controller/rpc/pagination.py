@@ -17,7 +17,7 @@ from phonefarm_controller.store.process_search import PageEnd, ProcessFilter
 DEFAULT_LIMIT: Final = 50
 MOST_LIMIT: Final = 500
 _PREFIX: Final = re.compile(r"[0-9a-f-]{4,36}")
-_NO_CURSOR: Final = "is not a cursor that this list returned; leave it out for the first page"
+_NO_CURSOR: Final = "is not a cursor that this list returned; omit it to get the first page"
 
 
 def filter_of(request: pb.ListProcessesRequest) -> ProcessFilter:
@@ -93,5 +93,5 @@ def _states(statuses: Iterable[str]) -> tuple[ProcessState, ...]:
     known = [str(status) for status in PublicStatus]
     for status in statuses:
         if status not in known:
-            raise invalid_field("statuses", f"must be of: {', '.join(known)}")
+            raise invalid_field("statuses", f"must contain only: {', '.join(known)}")
     return tuple(state for state, public in PUBLIC.items() if str(public) in set(statuses))

@@ -49,7 +49,7 @@ def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
         if not value.strip():
             problems.append(FieldProblem(field=field, message="is required"))
         elif len(value) > longest or "\0" in value:
-            message = f"must be at most {longest} characters without NUL"
+            message = f"must have at most {longest} characters, without NUL"
             problems.append(FieldProblem(field=field, message=message))
         return value
 
@@ -59,7 +59,7 @@ def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
     if request.requested_by.HasField("user"):
         user = request.requested_by.user
         if len(user) > LONGEST_ID or "\0" in user:
-            message = f"must be at most {LONGEST_ID} characters without NUL"
+            message = f"must have at most {LONGEST_ID} characters, without NUL"
             problems.append(FieldProblem(field="requested_by.user", message=message))
     mode = _MODES.get(request.mode)
     if mode is None:
@@ -76,7 +76,9 @@ def submission_of(request: pb.EnqueueRequest, *, caller: str) -> Submission:
         ("target.account_ids", request.target.account_ids),
     ):
         if len(ids) > MOST_NAMED:
-            problems.append(FieldProblem(field=name, message=f"must be at most {MOST_NAMED} ids"))
+            problems.append(
+                FieldProblem(field=name, message=f"must contain at most {MOST_NAMED} ids")
+            )
     inputs = _object("inputs", request.inputs_json, problems)
     for field, metadata in (
         ("requested_by.metadata", request.requested_by.metadata_json),
@@ -136,7 +138,9 @@ def cancel_of(request: pb.CancelProcessRequest, *, caller: str) -> CancelRequest
     if not is_uuid(request.process_id):
         raise unknown_process(request.process_id)
     problems = [
-        FieldProblem(field=field, message=f"is required, at most {LONGEST_TEXT} characters")
+        FieldProblem(
+            field=field, message=f"is required, and may have at most {LONGEST_TEXT} characters"
+        )
         for field, value in (("reason", request.reason), ("requested_by", request.requested_by))
         if not value.strip() or len(value) > LONGEST_TEXT or "\0" in value
     ]
@@ -229,12 +233,12 @@ def process_to_wire(record: Mapping[str, Any]) -> pb.Process:
 
 def _object(field: str, text: str, problems: list[FieldProblem]) -> dict[str, Any]:
     if len(text) > LONGEST_JSON:
-        message = f"must be at most {LONGEST_JSON} characters of JSON"
+        message = f"must have at most {LONGEST_JSON} characters of JSON"
         problems.append(FieldProblem(field=field, message=message))
         return {}
     value = object_of(text or "{}")
     if value is None:
-        message = f"must be a JSON object, nested at most {DEEPEST} deep"
+        message = f"must be a JSON object that is nested at most {DEEPEST} levels deep"
         problems.append(FieldProblem(field=field, message=message))
         return {}
     if "\\u0000" in text:  # PostgreSQL's text cannot hold it

@@ -140,7 +140,7 @@ async def serving(
     """
     if not is_loopback(host):
         raise ValueError(
-            f"plaintext gRPC is for loopback only, not {host!r}: other hosts use "
+            f"plaintext gRPC is for loopback only, not for {host!r}: for other hosts, give "
             "--tls-listen and --mtls-listen"
         )
     callers, programs = _for_callers(services), _for_programs(services)

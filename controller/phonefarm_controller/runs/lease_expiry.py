@@ -60,7 +60,7 @@ class LeaseExpiry:
             lease = work.leases.get(lease_id)
             if lease is None or not await leases.unrenewed(tx, lease_id, renewals=renewals):
                 return False
-            silence = "the agent did not answer until the lease expired"
+            silence = "the agent did not answer before the lease expired"
             self._end(work, lease, lost_run(FailureCode.LEASE_EXPIRED, silence))
             work.leases[lease_id] = dirty(lease, reason=LEASE_EXPIRED)
             work.quarantined[lease.phone_id] = LEASE_EXPIRED

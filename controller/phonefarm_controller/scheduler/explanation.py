@@ -205,11 +205,11 @@ def _summary(
 ) -> str:
     active = sum(tally.count for tally in tallies if tally.state in ITEM_ACTIVE)
     over = sum(tally.count for tally in tallies if tally.state in ITEM_TERMINAL)
-    others = f"{active} of them on a phone, {over} ended" if active or over else ""
+    others = f"(on a phone: {active}, ended: {over})" if active or over else ""
     total = active + over + sum(t.count for t in tallies if t.state in ITEM_WAITING)
     if not waiting:
         word = "nothing waits" if process.cancel_requested_at is None else "it is being cancelled"
-        return f"it runs: {_items(total)}, {others}; {word}"
+        return f"it runs: {_items(total)} {others}; {word}"
     if not reasons:
         return NOTHING_HINDERS
     free = sum(not blockers[item.item_id] for item in waiting)
@@ -221,7 +221,7 @@ def _summary(
     if free:
         parts.append(f"{free} {NOTHING_HINDERS}")
     if others:
-        parts.append(f"of {_items(total)} in total, {active} on a phone and {over} ended")
+        parts.append(f"in total {_items(total)} {others}")
     return "; ".join(parts)
 
 

@@ -65,8 +65,8 @@ class Pauses:
         """
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             message = (
-                f"must be 1 to {LONGEST_REASON} characters; everybody who asks why work "
-                "waits can read it"
+                f"must have 1 to {LONGEST_REASON} characters; everybody who asks why work waits "
+                "can read it"
             )
             raise invalid_field("reason", message)
         async with self._database.writing() as tx:
@@ -157,7 +157,7 @@ class Pauses:
                 assert_never(scope)
         if name not in known:
             which = f"; known: {', '.join(known)}" if any(known) else ""
-            raise invalid_field("name", f"names no known {scope}{which}")
+            raise invalid_field("name", f"is not the name of a known {scope}{which}")
 
 
 async def _note(tx: Transaction, actor: str, verb: str, what: str, reason: str) -> None:

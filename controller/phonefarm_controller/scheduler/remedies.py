@@ -17,7 +17,10 @@ def remedy(blockers: Sequence[Blocker]) -> str:
     first = blockers[0]
     match first.kind:
         case _K.PAUSED:
-            return f"paused ({first.detail}); to resume it: `phonefarm resume {first.subject}`"
+            return (
+                f"paused ({first.detail}); to resume the work, run `phonefarm resume "
+                f"{first.subject}`"
+            )
         case _K.NOT_DUE | _K.BACKING_OFF:
             return _of_time(blockers)
         case _K.PHONE_BUSY | _K.ACCOUNT_BUSY | _K.BEHIND_OTHERS | _K.NOT_OFFERED:
@@ -49,8 +52,8 @@ def remedy(blockers: Sequence[Blocker]) -> str:
             return _of_phone(first, blockers)
         case _K.STORAGE_FULL:
             return (
-                "free space on the controller's data disk, or use a larger disk; "
-                "claims then continue by themselves"
+                "free some space on the controller's data disk, or use a larger disk; claims then "
+                "continue by themselves"
             )
         case _:
             assert_never(first.kind)
@@ -73,7 +76,7 @@ def _of_rest(blockers: Sequence[Blocker]) -> str:
 
 def _of_turn(first: Blocker, blockers: Sequence[Blocker]) -> str:
     if first.kind is _K.BEHIND_OTHERS:
-        return "wait; work with a higher priority goes first"
+        return "wait; work with a higher priority runs first"
     if first.kind is _K.NOT_OFFERED:
         return (
             f"wait for the next probe of {_phones(blockers)}; if nothing changes, "
@@ -102,8 +105,8 @@ def _of_account(first: Blocker) -> str:
             return f"make it active: {put}"
         case _K.ACCOUNT_ELSEWHERE:
             return (
-                f"bind it to this phone again: {put}; or cancel, and request work for the "
-                "phone where it is now"
+                f"bind it to this phone again: {put}; or cancel this process, and send a new "
+                "request for the phone on which the account is now"
             )
         case _K.ACCOUNT_AMBIGUOUS:
             return (
@@ -125,38 +128,41 @@ def _of_phone(first: Blocker, blockers: Sequence[Blocker]) -> str:
                 return f"check {phones}, then {back}"
             if first.detail.startswith(PROVING):
                 return (
-                    "nothing to do: the phone gets a golden job when its agent offers "
-                    f"it; to skip that: {back}"
+                    "nothing to do: the phone gets a golden job when its agent offers it; to "
+                    f"skip the golden job, run {back}"
                 )
             return (
-                "nothing to do: the phone gets work again at "
-                f"{moment_text(first.moment)}; to end the quarantine now: {back}"
+                f"nothing to do: the phone gets work again at {moment_text(first.moment)}; to end "
+                f"the quarantine now, run {back}"
             )
         case _K.PHONE_COOLING_DOWN:
             return f"nothing to do: {_of_rest(blockers)}"
         case _K.HOST_INCIDENT:
             return (
-                f"repair the host of the agent {first.subject} ({first.detail}): "
-                "`phonefarm-agent doctor` on that host says how; the agent then "
-                "offers its phones again by itself"
+                f"repair the host of the agent {first.subject} ({first.detail}): `phonefarm-agent "
+                "doctor` on that host explains how; the agent then offers its phones again by "
+                "itself"
             )
         case _K.PHONE_NEEDS_HANDS:
             return f"go to {phones}: {first.detail}; `phonefarm phones needs-hands` lists them all"
         case _K.PHONE_RETIRED:
-            return f"{phones} will not come back: cancel, and request another phone"
+            return f"{phones} will not come back: cancel this process, and request another phone"
         case _K.PHONE_OFFLINE:
             return (
-                f"check cable, power and adb authorization of {phones}: `phonefarm "
+                f"check the cable, the power and the adb authorization of {phones}: `phonefarm "
                 "phones list` shows how adb lists the phone"
             )
         case _K.PHONE_UNFIT:
             return (
-                f"correct the cause on {phones} ({first.detail}); the agent then offers "
-                "the phone again by itself"
+                f"correct the problem on {phones} ({first.detail}); the agent then offers the "
+                "phone again by itself"
             )
         case _K.AGENT_DRAINING:
             undrain = f"`phonefarm agents undrain {first.subject} --reason TEXT`"
-            return f"its host is being drained ({first.detail}); to give it work again: {undrain}"
+            return (
+                f"its host is being drained ({first.detail}); to give the host work again, run "
+                f"{undrain}"
+            )
         case _K.AGENT_DISCONNECTED:
             return f"start the agent {first.subject}, or repair its connection to a controller"
         case _:

@@ -298,8 +298,8 @@ def _take(lock: IO[str], path: Path) -> None:
     except BlockingIOError as error:
         lock.close()
         raise DatabaseTakenError(
-            f"{path} belongs to another running controller, and SQLite allows only "
-            "one: stop that controller, or use PostgreSQL"
+            f"another running controller uses {path}, and SQLite allows only one controller: stop "
+            "the other controller, or use PostgreSQL"
         ) from error
 
 

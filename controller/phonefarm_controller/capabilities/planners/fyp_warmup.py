@@ -14,7 +14,7 @@ from phonefarm_controller.model.plans import Action, Plan
 FIELDS: Final[tuple[Field, ...]] = (
     Text(
         name="judge_prompt",
-        description="what the videos should show; a run skips a video that the judge rejects",
+        description="what the videos should show; the run skips each video that the judge rejects",
         most=8000,
         required=True,
         missing_reason=Reason.MISSING_FYP_JUDGE_PROMPT,
@@ -28,7 +28,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     ),
     Integer(
         name="watch_seconds",
-        description="seconds to watch each video",
+        description="number of seconds to watch each video",
         least=1,
         most=60,
         default=8,

@@ -29,7 +29,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Integer(
         name="watch_seconds",
         description=(
-            "seconds to watch each video; keywords x videos x seconds is at most "
+            "number of seconds to watch each video; keywords x videos x seconds must be at most "
             f"{MOST_WATCH_SECONDS}"
         ),
         least=1,
@@ -48,8 +48,8 @@ def plan(inputs: Mapping[str, Any]) -> Plan:
         raise invalid_field(
             "inputs.watch_seconds",
             (
-                f"makes one run watch for {total} s, but {MOST_WATCH_SECONDS} s is the "
-                "limit: send fewer keywords, videos or seconds"
+                f"makes one run watch for {total} s, but the limit is {MOST_WATCH_SECONDS} s: "
+                "send fewer keywords, or smaller numbers of videos or seconds"
             ),
         )
     actions = [Action(kind="launch_app")]

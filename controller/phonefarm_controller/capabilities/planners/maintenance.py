@@ -17,13 +17,16 @@ def _typed(name: str, description: str) -> Text:
 FIELDS: Final[tuple[Field, ...]] = (
     EditSteps(
         name="steps",
-        description="the steps, in order; a step may also have mutation_kind and randomized",
+        description=(
+            "the steps, in the order in which the run performs them; a step may also have "
+            "`mutation_kind` and `randomized`"
+        ),
         most=MOST_STEPS,
         required=True,
         actions={
             "edit_profile": (
                 _typed("display_name", "the name that the app shows"),
-                _typed("username", "without the leading @"),
+                _typed("username", "the username, without the leading @"),
                 _typed("bio", "the text that describes the account"),
             )
         },

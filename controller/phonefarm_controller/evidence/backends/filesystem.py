@@ -142,7 +142,7 @@ class FilesystemBackend:
         self._parts.mkdir(parents=True, exist_ok=True)
         others = self._of(key)
         if offset and (not others or others[-1][0] < offset):
-            raise PartialFileGoneError(f"no part has {offset} bytes")
+            raise PartialFileGoneError(f"there is no part with {offset} bytes")
         part = FilesystemPartialFile(self._directory, self._parts / f"{key}.{new_id()}")
         try:
             if offset:
@@ -174,7 +174,7 @@ class FilesystemBackend:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode) or about.st_size != size:
             os.close(descriptor)
-            raise NotKeptError(f"in {self} has changed since it was stored")
+            raise NotKeptError(f"in {self} was changed after it was stored")
         return FilesystemReading(descriptor)
 
     def has(self, path: str) -> bool:

@@ -144,7 +144,9 @@ class _Objects:
         if code in _FULL or status == 507:
             return OSError(errno.ENOSPC, said)
         if status in {401, 403}:
-            hint = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and their permissions"
+            hint = (
+                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the permissions of this key"
+            )
             return OSError(errno.EACCES, f"{said}; {hint}")
         return OSError(errno.EIO, said)
 
@@ -211,7 +213,9 @@ class S3PartialFile:
         try:
             self._file.write(data)
         except OSError as error:
-            raise OSError(error.errno, f"gathering it on this host: {error.strerror}") from error
+            raise OSError(
+                error.errno, f"the file could not be collected on this host: {error.strerror}"
+            ) from error
         self._seen.update(data)
         self.size += len(data)
 
@@ -238,7 +242,7 @@ class S3Reading:
             wanted = min(BLOCK, self._size - self._asked)
             self._block = self._objects.block(self._path, self._asked, wanted)
             if len(self._block) != wanted:
-                raise OSError(errno.EIO, f"{len(self._block)} bytes came, not {wanted}")
+                raise OSError(errno.EIO, f"the store sent {len(self._block)} bytes, not {wanted}")
             self._asked += wanted
         data, self._block = self._block[:CHUNK_BYTES], self._block[CHUNK_BYTES:]
         return data
@@ -290,7 +294,7 @@ class S3Backend:
         except FileNotFoundError as error:
             raise NotKeptError(f"is no longer in {self}") from error
         if found != size:
-            raise NotKeptError(f"in {self} has changed since it was stored")
+            raise NotKeptError(f"in {self} was changed after it was stored")
         return S3Reading(self._objects, path, size)
 
     def has(self, path: str) -> bool:

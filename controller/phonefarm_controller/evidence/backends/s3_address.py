@@ -45,10 +45,14 @@ def read_bucket(url: str, environment: Mapping[str, str] = os.environ) -> S3Addr
     if not _BUCKET.fullmatch(bucket):
         raise ConfigError(f"--evidence must have the form {FORM}: {bucket!r} is not a bucket name")
     if not _PREFIX.fullmatch(prefix) or ".." in prefix.split("/") or parts.fragment:
-        raise ConfigError("--evidence: the prefix may have up to 200 of A-Z a-z 0-9 . _ / -")
+        raise ConfigError(
+            "--evidence: the prefix may have up to 200 characters of A-Z a-z 0-9 . _ / -"
+        )
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := given.keys() - {"endpoint", "region"}:
-        raise ConfigError(f"--evidence: {min(unknown)!r} is not known; the form is {FORM}")
+        raise ConfigError(
+            f"--evidence: the parameter {min(unknown)!r} is not known; the form is {FORM}"
+        )
     endpoint = given.get("endpoint")
     if endpoint is not None:
         _check_endpoint(endpoint)
