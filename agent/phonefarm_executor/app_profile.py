@@ -149,12 +149,12 @@ def _place(
     _only(table, {"shows", "from", "tap"}, f"screens.{name}")
     tap = table.get("tap")
     if tap is not None and (not isinstance(tap, str) or tap not in selectors):
-        raise _invalid(f"screens.{name}.tap names no selector: {tap!r}")
+        raise _invalid(f"screens.{name}.tap is not the name of a selector: {tap!r}")
     source = table.get("from")
     if source is not None and not isinstance(source, str):
         raise _invalid(f"screens.{name}.from must be a string")
     if source is not None and tap is None:
-        raise _invalid(f"screens.{name}.from needs a tap")
+        raise _invalid(f"screens.{name}.from requires a tap")
     return Place(
         name=name,
         shows=_selector(f"screens.{name}.shows", table.get("shows"), package),
@@ -169,14 +169,14 @@ def _account(
     if "account" not in table:
         return None
     if table["format"] == 1:  # an executor that knows format 1 alone would pass over it
-        raise _invalid("account needs format = 2")
+        raise _invalid("account requires format = 2")
     account = _table(table["account"], "account")
     _only(account, {"screen", "name"}, "account")
     screen, name = _text(account, "screen", "account"), _text(account, "name", "account")
     if screen not in places or places[screen].tap is None:
         raise _invalid(f"account.screen: {screen!r} is not a screen that a tap leads to")
     if name not in selectors:
-        raise _invalid(f"account.name names no selector: {name!r}")
+        raise _invalid(f"account.name is not the name of a selector: {name!r}")
     return AccountSign(screen=screen, name=selectors[name])
 
 
@@ -218,7 +218,7 @@ def _selector(name: str, value: Any, package: str) -> Selector:
     tables = value if isinstance(value, list) else [value]
     alternatives = [each for table in tables for each in _alternatives(name, table, package)]
     if not 0 < len(alternatives) <= MOST_ALTERNATIVES:
-        raise _invalid(f"{name} must give 1 to {MOST_ALTERNATIVES} alternatives")
+        raise _invalid(f"{name} must contain 1 to {MOST_ALTERNATIVES} alternatives")
     return Selector(name=name, alternatives=tuple(alternatives))
 
 
@@ -227,10 +227,10 @@ def _alternatives(name: str, value: Any, package: str) -> list[Alternative]:
     table = _table(value, name)
     _only(table, set(_SELECTOR_KEYS), name)
     if not table.keys() & _IDENTIFYING:
-        raise _invalid(f"{name} must give at least one of {', '.join(sorted(_IDENTIFYING))}")
+        raise _invalid(f"{name} must contain at least one of {', '.join(sorted(_IDENTIFYING))}")
     choices = {key: _choices(name, key, given) for key, given in table.items()}
     if math.prod(map(len, choices.values())) > MOST_ALTERNATIVES:
-        raise _invalid(f"{name} must give 1 to {MOST_ALTERNATIVES} alternatives")
+        raise _invalid(f"{name} must contain 1 to {MOST_ALTERNATIVES} alternatives")
     found = []
     for values in product(*choices.values()):
         given = dict(zip(map(_SELECTOR_KEYS.__getitem__, choices), values, strict=True))

@@ -166,12 +166,15 @@ def test_a_plan_with_a_wrong_part_is_refused(tmp_path: Path, key: str, value: An
         ({"format": 3}, "format must be 1 or 2"),
         ({"package": ""}, "profile.package"),
         ({"activity": 5}, "profile.activity"),
-        ({"selectors": {"nav": {"feed": {}}}}, "selectors.nav|nav.feed must give"),
+        ({"selectors": {"nav": {"feed": {}}}}, "selectors.nav|nav.feed must contain"),
         ({"selectors": {"nav": {"feed": {"colour": "red"}}}}, "unknown keys: colour"),
         ({"selectors": {"nav": {"feed": {"id": 5}}}}, "nav.feed.id must be text"),
         ({"screens": {"feed": {"tap": "nav.feed"}}}, "screens.feed.shows must be a table"),
-        ({"screens": {"feed": {"shows": {"id": "x"}, "tap": "no.such"}}}, "names no selector"),
-        ({"screens": {"feed": {"shows": {"id": "x"}, "from": "profile"}}}, "needs a tap"),
+        (
+            {"screens": {"feed": {"shows": {"id": "x"}, "tap": "no.such"}}},
+            "is not the name of a selector",
+        ),
+        ({"screens": {"feed": {"shows": {"id": "x"}, "from": "profile"}}}, "requires a tap"),
         (
             {"screens": {"a": {"shows": {"id": "x"}, "from": "a", "tap": "nav.feed"}}},
             "does not lead back",

@@ -239,7 +239,7 @@ async def test_before_go_and_without_a_server_the_door_is_closed(tmp_path: Path)
 
     assert early.startswith(b"FAIL")
     assert b"before the start gate opens" in early
-    assert b"the UI server does not run" in down
+    assert b"the UI server is not running" in down
 
 
 async def test_an_answer_that_is_no_http_ends_the_connection(tmp_path: Path) -> None:
